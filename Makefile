@@ -1,0 +1,64 @@
+# Two commands to begin with: `make demo` and `make test`. Both make .venv first; `make help` lists the rest.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test test-system test-all soak check format system-deps clean
+
+ROOT := .benison
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+
+# A pyenv shim named python3 fails where no version is selected: take the first python3 that starts.
+python3 = $(shell for p in python3 /usr/bin/python3 /usr/local/bin/python3; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1 && echo "$$p" && break; done)
+# Only `make … PYTHON=…` counts; a PYTHON in the environment was hardly meant for us.
+chosen = $(if $(filter command line,$(origin PYTHON)),--python '$(PYTHON)')
+bootstrap = python3="$(python3)"; \
+	test -n "$$python3" || { echo "setup: no python3 that starts, 3.8 or newer (Debian, Ubuntu: apt install python3)" >&2; exit 1; }; \
+	"$$python3" .ci/bootstrap.py
+
+# System packages that the tests marked `system` need.
+SYSTEM_PACKAGES :=
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+setup: ## make .venv from uv.lock (PYTHON=… chooses the interpreter)
+	@$(bootstrap) setup $(chosen)
+
+demo: setup ## the main job: penguins from CSV to a pushed ensemble, then five predictions
+	$(BIN)/benison run penguins --root $(ROOT)
+	$(BIN)/benison predict penguins --root $(ROOT) --csv configs/examples/penguins.csv
+
+test: setup ## unit and integration tests: Python packages are all they need
+	$(PYTEST)
+
+test-system: setup ## only the tests that need system packages (make system-deps)
+	$(PYTEST) -m system || test $$? -eq 5 # 5: no test is marked so yet
+
+test-all: test test-system ## every test but the long counts
+
+soak: setup ## the long counts: tests marked soak
+	$(PYTEST) -m soak || test $$? -eq 5 # 5: no test is marked so yet
+
+check: setup ## format, lint, types, imports between packages, lock
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	PYTHONPATH=.ci $(BIN)/lint-imports --no-logo
+	@$(bootstrap) uv lock --check --quiet
+
+format: setup ## let ruff format and repair what it can
+	$(BIN)/ruff check --fix --exit-zero
+	$(BIN)/ruff format
+
+system-deps: ## name and install (apt) what the tests marked system need
+ifeq ($(strip $(SYSTEM_PACKAGES)),)
+	@echo "nothing needed yet"
+else
+	@echo "installing: $(SYSTEM_PACKAGES)"
+	$(if $(filter 0,$(shell id -u)),,sudo )apt-get install --yes --no-install-recommends $(SYSTEM_PACKAGES)
+endif
+
+clean: ## remove what was made here, .venv too (not ROOT=.benison: that holds your runs)
+	rm -rf .venv .uv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,92 @@
+"""Baseline: what a candidate has to stand up to, which is what is served now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.orchestration.portable.data_types import ExecutionInfo
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import path_utils
+
+from components.driver import Driver
+from serving import versions
+
+FILE = "baseline.json"
+
+
+class Served(types.Artifact):
+    """`baseline.json`: identity, version and path of what was served when a candidate was judged."""
+
+    TYPE_NAME = "Baseline"
+
+
+class _Driver(Driver):
+    """Puts the identity of the baseline into the cache key: another served version, another verdict.
+
+    Where the candidate itself is served already, its baseline is the one that it was blessed against. That keeps a
+    run with nothing new in it wholly cached, and a model from being its own yardstick.
+    """
+
+    def more_properties(self, execution_info: ExecutionInfo) -> dict[str, str]:
+        served = versions.served(Path(execution_info.exec_properties["serving"]))
+        model = path_utils.serving_model_path(artifact_utils.get_single_uri(execution_info.input_dict["model"]))
+        if served and served.manifest.get("candidate") == versions.checksum(Path(model)):
+            baseline = served.manifest.get("baseline") or _describe(None)
+        else:
+            baseline = _describe(served)
+        return {"baseline": json.dumps(baseline, sort_keys=True)}
+
+
+class Executor(base_executor.BaseExecutor):
+    """Writes down what the driver found."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        baseline = exec_properties["baseline"]
+        Path(artifact_utils.get_single_uri(output_dict["baseline"]), FILE).write_text(baseline)
+        print("baseline:", json.loads(baseline)["identity"])
+
+
+class _Spec(ComponentSpec):
+    PARAMETERS = {"serving": ExecutionParameter(type=str)}
+    INPUTS = {"model": ChannelParameter(type=standard_artifacts.Model)}
+    OUTPUTS = {"baseline": ChannelParameter(type=Served)}
+
+
+class Baseline(base_component.BaseComponent):
+    """Looks up what is served.
+
+    Args:
+        model: the candidate.
+        serving: base folder of the pushed versions.
+    """
+
+    SPEC_CLASS = _Spec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+    DRIVER_CLASS = _Driver
+
+    def __init__(self, model: types.BaseChannel, serving: str) -> None:
+        super().__init__(_Spec(model=model, serving=serving, baseline=types.Channel(type=Served)))
+
+
+def load(artifact: types.Artifact) -> dict[str, Any]:
+    """Reads `baseline.json`: {identity, version: int or None, path: str or None}."""
+    return dict(json.loads(Path(artifact.uri, FILE).read_text()))
+
+
+def _describe(version: versions.Version | None) -> Mapping[str, Any]:
+    return {
+        "identity": versions.identity(version),
+        "version": version.number if version else None,
+        "path": str(version.path) if version else None,
+    }

@@ -1,0 +1,144 @@
+"""A member of the ensemble: its data, and its Keras model built from the user's function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from components import user_code
+from components.transform import CLASSES, LABEL
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+_SHUFFLE_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one member is made; travels to Trainer and Tuner as their `custom_config`.
+
+    Attributes:
+        function: reference to the user's function, `function(inputs, hp)`.
+        problem: binary, multiclass or regression.
+        epochs: at the most.
+        batch_size: rows.
+        patience: epochs without a better loss on `valid` after which training ends.
+        seed: of weights, dropout and the order of rows.
+        hyperparameters: fixed values by name.
+        tuner: search space and how to search it; None where nothing is tuned.
+    """
+
+    function: str
+    problem: str
+    epochs: int
+    batch_size: int
+    patience: int
+    seed: int
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    tuner: Mapping[str, Any] | None = None
+
+
+def build(recipe: Recipe, hp: Any, transform: tft.TFTransformOutput) -> keras.Model:
+    """The compiled model of a member.
+
+    The user's function gets `inputs` (symbolic tensors by name of the transformed feature) and `hp`. It returns either
+    the last hidden tensor [batch, n], to which the output layer is added here, or a whole keras.Model whose output
+    is [batch, classes] probabilities or a [batch, 1] prediction; a compiled one keeps its own optimizer and loss.
+
+    Raises:
+        ValueError: a transformed feature is sparse, or the function returned neither.
+    """
+    import keras
+
+    inputs = {
+        name: keras.Input(shape=spec.shape or (1,), dtype=spec.dtype.name, name=name)
+        for name, spec in feature_spec(transform).items()
+    }
+    made = user_code.load(recipe.function)(dict(inputs), hp)
+    if isinstance(made, keras.Model):
+        model = made
+    elif isinstance(made, keras.KerasTensor):
+        model = keras.Model(inputs, _output_layer(recipe, transform)(made))
+    else:
+        raise ValueError(f"{recipe.function} returned {type(made).__name__}, expected a Keras tensor or model")
+    if not model.compiled:
+        rate = hp.get("learning_rate") if "learning_rate" in hp.values else 1e-3
+        model.compile(keras.optimizers.Adam(rate), loss=_loss(recipe.problem))
+    return model
+
+
+def dataset(
+    files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe, *, shuffle: bool
+) -> tf.data.Dataset:
+    """Batches of (features, label) of transformed examples.
+
+    Rows without a label, or with a class that training has not seen, are left out.
+
+    Args:
+        files: glob patterns of gzipped TFRecord files.
+        transform: gives the feature spec.
+        recipe: gives batch size and seed.
+        shuffle: new order in each epoch; the same orders for the same seed.
+    """
+    import tensorflow as tf
+
+    spec = transform.transformed_feature_spec()
+
+    def parse(records: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        features = tf.io.parse_example(records, spec)
+        label = features.pop(LABEL)
+        known = tf.math.is_finite(label) if label.dtype.is_floating else label >= 0
+        columns = {name: tf.boolean_mask(_column(value), known) for name, value in features.items()}
+        return columns, tf.boolean_mask(label, known)
+
+    found = sorted(file for pattern in files for file in tf.io.gfile.glob(pattern))
+    rows = tf.data.TFRecordDataset(found, compression_type="GZIP").batch(1024).map(parse).unbatch().cache()
+    if shuffle:
+        rows = rows.shuffle(_SHUFFLE_ROWS, seed=recipe.seed)
+    return rows.batch(recipe.batch_size).prefetch(2)
+
+
+def feature_spec(transform: tft.TFTransformOutput) -> dict[str, tf.io.FixedLenFeature]:
+    """The transformed features without the label.
+
+    Raises:
+        ValueError: one of them is sparse.
+    """
+    import tensorflow as tf
+
+    spec = {name: feature for name, feature in transform.transformed_feature_spec().items() if name != LABEL}
+    for name, feature in spec.items():
+        if not isinstance(feature, tf.io.FixedLenFeature):
+            raise ValueError(f"transformed feature {name!r} is sparse; make it dense in preprocessing_fn")
+    return spec
+
+
+def classes(transform: tft.TFTransformOutput) -> list[str]:
+    """The class names by id, as Transform found them in `train`; empty for regression."""
+    path = transform.vocabulary_file_by_name(CLASSES)
+    return [token.decode() for token in transform.vocabulary_by_name(CLASSES)] if path else []
+
+
+def _output_layer(recipe: Recipe, transform: tft.TFTransformOutput) -> keras.layers.Layer:
+    import keras
+
+    if recipe.problem == "regression":
+        return keras.layers.Dense(1, name="prediction")
+    return keras.layers.Dense(len(classes(transform)), activation="softmax", name="probabilities")
+
+
+def _loss(problem: str) -> str:
+    if problem == "regression":
+        return "mean_squared_error"
+    return "sparse_categorical_crossentropy"
+
+
+def _column(value: tf.Tensor) -> tf.Tensor:
+    """Scalars become [batch, 1], as Keras inputs are."""
+    import tensorflow as tf
+
+    return tf.expand_dims(value, -1) if value.shape.rank == 1 else value

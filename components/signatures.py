@@ -1,0 +1,121 @@
+"""The SavedModel of a member or of the ensemble, and its signatures.
+
+| signature            | input                                             | output                  |
+|----------------------|---------------------------------------------------|-------------------------|
+| `serving_default`    | `examples`: string [batch], serialised tf.Example | the prediction          |
+| `raw`                | one tensor [batch] per raw feature; missing is '', NaN or -1 | the prediction |
+| `transformed`        | one tensor [batch, n] per transformed feature     | the prediction          |
+| `transform_features` | `examples`                                        | the transformed features and the label |
+| `label`              | `examples`                                        | the label alone, for TFMA: transformed features hide raw ones of the same name from its slices |
+| `members`            | as `raw`; only the ensemble has it                | one output per member   |
+
+The prediction is `probabilities` float32 [batch, classes] with `classes` string [batch, classes], or
+`prediction` float32 [batch, outputs].
+
+It is written by Keras's ExportArchive: of the ways tried it is the one whose models TFMA, TensorFlow's v1 loader (and so
+TF Serving) and BulkInferrer all restore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from components.member import classes, feature_spec
+from components.transform import LABEL
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+Tensors = dict[str, Any]
+
+
+def export(
+    folder: str,
+    transform: tft.TFTransformOutput,
+    label: str,
+    predict: Callable[[Tensors], tf.Tensor],
+    tracked: Sequence[Any],
+    members: Callable[[Tensors], Mapping[str, tf.Tensor]] | None = None,
+) -> None:
+    """Writes a SavedModel with the signatures above.
+
+    Args:
+        folder: where to; made if need be.
+        transform: Transform's graph, which becomes part of the model.
+        label: name of the raw label, which serving does not have.
+        predict: from transformed features [batch, n] to probabilities [batch, classes] or predictions [batch, outputs].
+        tracked: models and loaded SavedModels whose variables and tables belong in it.
+        members: from transformed features to each member's output by its name.
+    """
+    import keras
+    import tensorflow as tf
+
+    layer = transform.transform_features_layer()
+    names = classes(transform)
+    everything = transform.raw_feature_spec()
+    raw_spec = {name: spec for name, spec in everything.items() if name != label}
+
+    def answer(transformed: Tensors) -> Tensors:
+        values = predict(transformed)
+        if not names:
+            return {"prediction": values}
+        return {"probabilities": values, "classes": tf.tile(tf.constant([names]), [tf.shape(values)[0], 1])}
+
+    def from_raw(inputs: Tensors) -> Tensors:
+        return _columns(layer({name: _present(inputs[name], spec) for name, spec in raw_spec.items()}))
+
+    def serving_default(examples: tf.Tensor) -> Tensors:
+        return answer(_columns(layer(tf.io.parse_example(examples, raw_spec))))
+
+    def transform_features(examples: tf.Tensor) -> Tensors:
+        return dict(layer(tf.io.parse_example(examples, everything)))
+
+    def label_only(examples: tf.Tensor) -> Tensors:
+        return {LABEL: transform_features(examples)[LABEL]}
+
+    one_string = [tf.TensorSpec([None], tf.string, name="examples")]
+    raw = [{name: tf.TensorSpec([None], spec.dtype, name=name) for name, spec in raw_spec.items()}]
+    wide = [
+        {
+            name: tf.TensorSpec([None, *(spec.shape or [1])], spec.dtype, name=name)
+            for name, spec in feature_spec(transform).items()
+        }
+    ]
+    archive = keras.export.ExportArchive()
+    for resource in (layer, *tracked):
+        archive.track(resource)
+    archive.add_endpoint("serving_default", serving_default, one_string)
+    archive.add_endpoint("raw", lambda inputs: answer(from_raw(inputs)), raw)
+    archive.add_endpoint("transformed", answer, wide)
+    archive.add_endpoint("transform_features", transform_features, one_string)
+    archive.add_endpoint("label", label_only, one_string)
+    if members is not None:
+        archive.add_endpoint("members", lambda inputs: dict(members(from_raw(inputs))), raw)
+    archive.write_out(folder, verbose=False)
+
+
+def _columns(features: Mapping[str, Any]) -> Tensors:
+    """Scalars become [batch, 1], as Keras inputs are."""
+    import tensorflow as tf
+
+    return {name: tf.expand_dims(v, -1) if v.shape.rank == 1 else v for name, v in features.items()}
+
+
+def _present(values: tf.Tensor, spec: Any) -> Any:
+    """A raw column [batch] as Transform's graph takes it: sparse, without the missing ones, where the schema lets them miss."""
+    import tensorflow as tf
+
+    if isinstance(spec, tf.io.FixedLenFeature):
+        return tf.reshape(values, [-1, 1])
+    if values.dtype == tf.string:
+        present = tf.not_equal(values, "")
+    elif values.dtype.is_floating:
+        present = tf.math.logical_not(tf.math.is_nan(values))
+    else:
+        present = tf.not_equal(values, -1)
+    rows = tf.where(present)
+    indices = tf.concat([rows, tf.zeros_like(rows)], axis=1)
+    shape = tf.stack([tf.shape(values, out_type=tf.int64)[0], tf.constant(1, tf.int64)])
+    return tf.SparseTensor(indices, tf.boolean_mask(values, present), shape)

@@ -1,0 +1,57 @@
+"""Loading a user's function by file or by module: features and members live anywhere, outside Benison too."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from serving.errors import UsageError
+
+
+def load(reference: str) -> Callable[..., Any]:
+    """Imports the function that a reference names.
+
+    Args:
+        reference: `package.module:function`, or `/path/to/file.py:function`.
+
+    Returns:
+        The function.
+
+    Raises:
+        UsageError: the file is missing or does not hold the function.
+    """
+    where, _, name = reference.rpartition(":")
+    module = _from_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise UsageError(f"{where}: no function {name!r}")
+    return function  # type: ignore[no-any-return]
+
+
+def _from_file(path: Path) -> ModuleType:
+    """Imports a file under a name of its own, so that two users' `models.py` never meet in `sys.modules`."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    name = f"benison_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}_{path.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    # Appended, not prepended: a folder of the user's that happens to be named `pipelines` must not hide Benison's.
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

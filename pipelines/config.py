@@ -1,0 +1,377 @@
+"""A pipeline as its YAML describes it: frozen models, parsed once.
+
+    Pipeline
+    ├── Data            where the rows come from
+    ├── Splits          how they are divided
+    ├── Ensemble
+    │   └── Member      one model, by name
+    │       └── Tuner   its search space: choices and `Range`s
+    └── Blessing
+        └── Rule        a threshold on a metric
+
+Every path and reference in a `Pipeline` is absolute, so it means the same in another folder or process, and
+`Pipeline.model_validate(pipeline.model_dump(mode="json"))` gives the same pipeline back. `pipelines.config_file` reads
+the YAML; nothing here looks at the disk, except where a method says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from components.metrics import METRICS, default_metric
+from pipelines import code_reference, csv_paths
+from pipelines.code_reference import FUNCTION, TARGET, Code
+from pipelines.config_contradictions import contradictions
+
+PREPROCESSING = "preprocessing_fn"
+RESERVED_MEMBERS = ("ensemble", "served")  # they stand beside the members in every table of scores
+
+
+def _expected(what: str) -> WrapValidator:
+    """Whatever is wrong with the value, the user is told the same: what would be right."""
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise PydanticCustomError("expected", what) from None
+
+    return WrapValidator(check)
+
+
+def _member_name(name: str) -> str:
+    if name in RESERVED_MEMBERS:
+        raise PydanticCustomError("refused", "this name is reserved; choose another one")
+    return name
+
+
+def _one_type(choices: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Whole numbers beside fractions become fractions, because KerasTuner takes choices of one type only."""
+    types = {type(choice) for choice in choices}
+    if types == {int, float}:
+        return tuple(map(float, choices))
+    if len(types) > 1:
+        raise PydanticCustomError("refused", "expected choices of one type: all numbers, all text or all true/false")
+    return choices
+
+
+Text = Annotated[str, Field(min_length=1), _expected("text (in quotes where YAML would read something else)")]
+Cell = Annotated[str, _expected("text (in quotes where YAML would read something else)")]
+Count = Annotated[int, Field(strict=True, ge=1), _expected("an integer >= 1")]
+Trials = Annotated[int, Field(strict=True, ge=2), _expected("an integer >= 2")]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32), _expected("an integer from 0 to 4294967295")]
+Confidence = Annotated[
+    float, Field(strict=True, gt=0, lt=1), _expected("a number between 0 and 1 (both excluded), such as 0.95")
+]
+_Int = Annotated[int, Field(strict=True)]
+_Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Bool = Annotated[bool, Field(strict=True)]
+Number = Annotated[_Int | _Float, _expected("a number")]
+Scalar = Annotated[_Bool | _Int | _Float | str, _expected("a number, text or true/false")]
+Target = Annotated[
+    str, Field(pattern=f"^{TARGET}$"), _expected("a module (my_package.models) or a Python file (models.py)")
+]
+Features = Annotated[
+    str,
+    Field(pattern=f"^{TARGET}(:{FUNCTION})?$"),
+    _expected(f"a module or a Python file, with ':function' where it is not {PREPROCESSING}"),
+]
+MemberFunction = Annotated[
+    str,
+    Field(pattern=f"^({TARGET}:)?{FUNCTION}$"),
+    _expected("a function's name in `models`, or 'file.py:function' or 'module:function'"),
+]
+PipelineName = Annotated[
+    str,
+    Field(pattern="^[a-z][a-z0-9_-]*$"),
+    _expected("a name of a-z, 0-9, '_' and '-' that begins with a letter"),
+]
+MemberName = Annotated[
+    str,
+    Field(pattern="^[a-z][a-z0-9_]*$"),
+    _expected("a member's name of a-z, 0-9 and '_' that begins with a letter"),
+    AfterValidator(_member_name),
+]
+ParameterName = Annotated[
+    str, Field(pattern=f"^{FUNCTION}$"), _expected("a hyperparameter's name of letters, digits and '_'")
+]
+
+
+class Model(BaseModel):
+    """What all parts of a config share: they cannot be changed, and a key that nobody reads is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
+
+
+class Data(Model):
+    """Where the rows come from."""
+
+    csv: Text = Field(description="a path, a pattern such as 'data/*.csv', or package:NAME/PATH")
+    missing: tuple[Cell, ...] = Field(default=("",), description="cells that mean 'no value'")
+
+
+class Splits(Model):
+    """Hash buckets per split; a row's share of a split is its buckets out of the sum."""
+
+    train: Count = Field(description="the number of hash buckets that members learn from")
+    valid: Count = Field(description="the number of hash buckets for early stopping and tuning")
+    blend: Count = Field(description="the number of hash buckets for ensemble weights and calibration")
+    test: Count = Field(description="the number of hash buckets for the Evaluator only")
+
+
+class Range(Model):
+    """A range of a hyperparameter, both ends included; of integers if both ends are integers."""
+
+    min: Number = Field(description="a number")
+    max: Number = Field(description="a number")
+    sampling: Literal["linear", "log"] = "linear"
+    step: Number | None = Field(default=None, description="added (or, sampled on a log scale, multiplied) per step")
+
+    @property
+    def integer(self) -> bool:
+        """Whether the values are integers."""
+        return isinstance(self.min, int) and isinstance(self.max, int)
+
+    @model_validator(mode="after")
+    def _can_be_sampled(self) -> Range:
+        if self.min >= self.max:
+            raise PydanticCustomError("refused", f"min {self.min} is not below max {self.max}")
+        if self.sampling == "log" and self.min <= 0:
+            raise PydanticCustomError("refused", f"min {self.min} with sampling log, expected one > 0")
+        least = 1 if self.sampling == "log" else 0
+        if self.step is not None and (self.step <= least or (self.integer and not isinstance(self.step, int))):
+            kind = "an integer" if self.integer else "a number"
+            raise PydanticCustomError("refused", f"got step {self.step}, expected {kind} > {least}")
+        return self
+
+
+def _kind_of_space(value: Any) -> str | None:
+    if isinstance(value, (list, tuple)):
+        return "<choice>"
+    return "<range>" if isinstance(value, (Mapping, Range)) else None
+
+
+Choice = Annotated[tuple[Scalar, ...], Field(min_length=1), AfterValidator(_one_type)]
+Values = Annotated[
+    Annotated[Choice, Tag("<choice>")] | Annotated[Range, Tag("<range>")],
+    Discriminator(
+        _kind_of_space,
+        custom_error_type="expected",
+        custom_error_message="a choice, such as [16, 32], or a range, such as {min: 1, max: 9}",
+    ),
+]
+
+
+class Tuner(Model):
+    """How good hyperparameters are searched for, and among which."""
+
+    algorithm: Literal["random", "grid", "bayesian", "hyperband"] = "random"
+    trials: Trials = Field(default=10, description="hyperband takes no number of trials: it follows from the epochs")
+    epochs: Count = Field(default=0, description="per trial; default: the member's")
+    space: Mapping[ParameterName, Values] = Field(min_length=1, description="values to choose from, by hyperparameter")
+
+
+class Member(Model):
+    """One model of the ensemble. In a `Pipeline`, `function` is a complete reference, whatever the YAML said."""
+
+    function: MemberFunction = Field(default="", description="default: the member's name")
+    epochs: Count = Field(default=50, description="at the most")
+    batch_size: Count = Field(default=32, description="rows")
+    patience: Count = Field(default=8, description="epochs without a better loss on `valid` before training ends")
+    hyperparameters: Mapping[ParameterName, Scalar] = Field(default={}, description="fixed values")
+    tuner: Tuner | None = None
+
+    @property
+    def code(self) -> Code:
+        """The member's function; looks for its file.
+
+        Raises:
+            UsageError: its module or file is gone.
+        """
+        return Code.of(self.function)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_defaults(cls, given: Any) -> Any:
+        """`linear:` with nothing after it is a member like any other."""
+        return {} if given is None else given
+
+    @field_validator("tuner")
+    @classmethod
+    def _epochs_of_a_trial(cls, tuner: Tuner | None, info: ValidationInfo) -> Tuner | None:
+        if tuner is None or tuner.epochs or "epochs" not in info.data:
+            return tuner
+        return tuner.model_copy(update={"epochs": info.data["epochs"]})
+
+
+class Ensemble(Model):
+    """The members, and how their outputs become one."""
+
+    combiner: Literal["mean"] = "mean"
+    members: Mapping[MemberName, Member] = Field(min_length=1, description="the members, by name")
+
+
+class Rule(Model):
+    """A threshold that the ensemble must keep to be blessed."""
+
+    metric: Text = Field(description="the metric's name")
+    min: Number | None = None
+    max: Number | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Rule:
+        if (self.min is None) == (self.max is None):
+            raise PydanticCustomError("refused", "expected either min or max")
+        metric = METRICS.get(self.metric)
+        if metric and metric.greater_is_better and self.min is None:
+            raise PydanticCustomError("refused", "got max, expected min: more is better in this metric")
+        if metric and not metric.greater_is_better and self.max is None:
+            raise PydanticCustomError("refused", "got min, expected max: less is better in this metric")
+        return self
+
+
+class Blessing(Model):
+    """What an ensemble must show before it is pushed, beyond beating a guess and being no worse than what is served."""
+
+    confidence: Confidence = Field(default=0.95, description="of the bootstrap intervals")
+    resamples: Count = Field(default=1000, description="of the bootstrap")
+    rules: tuple[Rule, ...] = ()
+
+
+class Pipeline(Model):
+    """A whole pipeline."""
+
+    source: Path = Field(description="the YAML file, absolute; not a key of it")
+    name: PipelineName = Field(description="the pipeline's name; models are served under it")
+    description: str = Field(default="", description="one line for `benison list`")
+    problem: Literal["binary", "multiclass", "regression"] = Field(description="binary, multiclass or regression")
+    label: Text = Field(description="the column to predict")
+    data: Data = Field(description="a mapping with the key csv")
+    splits: Splits = Splits(train=6, valid=1, blend=1, test=2)
+    schema_path: Path = Field(
+        default=None,
+        alias="schema",
+        validate_default=True,
+        description="the curated schema, which need not exist yet; default: schemas/NAME.pbtxt",
+    )
+    features: Features = Field(description="the module or Python file that holds preprocessing_fn")
+    models: Target = Field(description="the module or Python file that holds the members' functions")
+    metric: Text = Field(
+        default=None, validate_default=True, description="what counts; default: auc, accuracy or rmse, by problem"
+    )
+    slices: tuple[Text, ...] = Field(default=(), description="columns whose values get metrics of their own")
+    ensemble: Ensemble = Field(description="a mapping with the key members")
+    blessing: Blessing = Blessing()
+    seed: Seed = 7
+    beam: tuple[Text, ...] = Field(default=(), description="arguments of the Beam pipelines")
+
+    @property
+    def features_code(self) -> Code:
+        """The preprocessing function; looks for its file.
+
+        Raises:
+            UsageError: its module or file is gone.
+        """
+        return Code.of(self.features)
+
+    def csv_files(self) -> list[Path]:
+        """The CSV files, sorted; looks at the disk.
+
+        Raises:
+            DataError: there are none.
+        """
+        return csv_paths.find(self.data.csv)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_contradictions(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        """Adds what several keys do wrong together, even where single ones are wrong as well: all mistakes at once."""
+        found = list(contradictions(given))
+        try:
+            pipeline = handler(given)
+        except ValidationError as error:
+            found = [_again(dict(details)) for details in error.errors()] + found
+        if found:
+            raise ValidationError.from_exception_data(cls.__name__, found)
+        return pipeline
+
+    @field_validator("source")
+    @classmethod
+    def _absolute(cls, source: Path) -> Path:
+        return Path(os.path.abspath(source))
+
+    @field_validator("data")
+    @classmethod
+    def _data_beside_the_yaml(cls, data: Data, info: ValidationInfo) -> Data:
+        return data.model_copy(update={"csv": csv_paths.place(data.csv, _folder(info))})
+
+    @field_validator("schema_path", mode="before")
+    @classmethod
+    def _schema_beside_the_yaml(cls, given: Any, info: ValidationInfo) -> Any:
+        given = f"schemas/{info.data.get('name')}.pbtxt" if given is None else given
+        if not isinstance(given, (str, Path)) or not str(given):
+            raise PydanticCustomError("expected", "a path")
+        return os.path.abspath(_folder(info) / Path(given).expanduser())
+
+    @field_validator("features")
+    @classmethod
+    def _complete_features(cls, features: str, info: ValidationInfo) -> str:
+        target, _, function = features.partition(":")
+        return f"{code_reference.place(target, _folder(info))}:{function or PREPROCESSING}"
+
+    @field_validator("models")
+    @classmethod
+    def _models_beside_the_yaml(cls, models: str, info: ValidationInfo) -> str:
+        return code_reference.place(models, _folder(info))
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _metric_of_the_problem(cls, metric: Any, info: ValidationInfo) -> Any:
+        # A wrong problem is reported as such; it must not count as a missing metric too.
+        return default_metric(info.data.get("problem", "binary")) if metric is None else metric
+
+    @field_validator("ensemble")
+    @classmethod
+    def _complete_functions(cls, ensemble: Ensemble, info: ValidationInfo) -> Ensemble:
+        if "models" not in info.data:
+            return ensemble
+        members = {
+            name: member.model_copy(update={"function": _complete(member.function or name, info)})
+            for name, member in ensemble.members.items()
+        }
+        return ensemble.model_copy(update={"members": members})
+
+
+def _complete(function: str, info: ValidationInfo) -> str:
+    """A member's function as a reference that stands alone."""
+    target, _, name = function.rpartition(":")
+    return f"{code_reference.place(target, _folder(info)) if target else info.data['models']}:{name}"
+
+
+def _folder(info: ValidationInfo) -> Path:
+    """What relative paths are relative to."""
+    return Path(info.data.get("source", "")).parent
+
+
+def _again(details: dict[str, Any]) -> InitErrorDetails:
+    kind = PydanticCustomError(details["type"], details["msg"], details.get("ctx"))
+    return InitErrorDetails(type=kind, loc=details["loc"], input=details["input"])

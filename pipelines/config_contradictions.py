@@ -1,0 +1,64 @@
+"""What is wrong between the keys of a config that are right by themselves.
+
+Asked of the unchecked config, because the models check what hangs together only once every part of it is right, and the
+user is to hear of all mistakes at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from components.metrics import METRICS, PROBLEMS
+from pipelines.close_names import did_you_mean
+
+
+def at(given: Any, *keys: str) -> Any:
+    """The value at a place of an unchecked config; None where there is none."""
+    for key in keys:
+        given = given.get(key) if isinstance(given, Mapping) else None
+    return given
+
+
+def contradictions(given: Any) -> Iterator[InitErrorDetails]:
+    """What is wrong between keys that are right by themselves; `given` may be wrong in any way."""
+    problem = at(given, "problem")
+    rules = at(given, "blessing", "rules")
+    metrics: list[tuple[tuple[str | int, ...], Any]] = [(("metric",), at(given, "metric"))]
+    metrics += [
+        (("blessing", "rules", i, "metric"), at(rule, "metric"))
+        for i, rule in enumerate(rules if isinstance(rules, (list, tuple)) else ())
+    ]
+    for loc, metric in metrics:
+        if isinstance(metric, str) and (wrong := _misfit(metric, problem)):
+            yield _refused(loc, wrong, metric)
+
+    label, slices = at(given, "label"), at(given, "slices")
+    for i, column in enumerate(slices if isinstance(slices, (list, tuple)) else ()):
+        if isinstance(column, str) and column == label:
+            yield _refused(("slices", i), f"got {column!r}, which is the label; expected a feature", column)
+
+    members = at(given, "ensemble", "members")
+    for name in members if isinstance(members, Mapping) else ():
+        fixed, space = at(members, name, "hyperparameters"), at(members, name, "tuner", "space")
+        both = sorted(set(fixed) & set(space)) if isinstance(fixed, Mapping) and isinstance(space, Mapping) else []
+        for key in both:
+            loc = ("ensemble", "members", name, "tuner", "space", key)
+            other = f"ensemble.members.{name}.hyperparameters.{key}"
+            yield _refused(loc, f"the value is fixed by {other} as well; keep one of the two", space[key])
+
+
+def _misfit(metric: str, problem: Any) -> str | None:
+    """What is wrong with a metric for this problem; the problem itself may be wrong, then any metric fits."""
+    known_problem = isinstance(problem, str) and problem in PROBLEMS
+    fitting = [name for name, known in METRICS.items() if problem in known.problems] if known_problem else [*METRICS]
+    if metric in fitting:
+        return None
+    of_problem = f" for a {problem} problem" if known_problem else ""
+    return f"got {metric!r}, expected one of {', '.join(fitting)}{of_problem}{did_you_mean(metric, fitting)}"
+
+
+def _refused(loc: tuple[str | int, ...], message: str, given: Any) -> InitErrorDetails:
+    return InitErrorDetails(type=PydanticCustomError("refused", message), loc=loc, input=given)

@@ -1,0 +1,38 @@
+"""The curated schema: what SchemaGen infers becomes a file beside the YAML, for people to edit."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.runner import LocalRunner
+from serving.errors import DataError, NodeFailed
+
+if TYPE_CHECKING:
+    from pipelines.config import Pipeline
+
+
+def inferred(config: Pipeline, root: Path) -> str:
+    """Runs the pipeline as far as SchemaGen.
+
+    Returns:
+        The schema as text (TensorFlow Metadata's Schema, text format).
+
+    Raises:
+        DataError, NodeFailed: a node failed.
+    """
+    run = LocalRunner(root).run_config(config, only_ingest=True)
+    for node in run.broken:
+        raise (DataError if node.state == "invalid" else NodeFailed)(f"{node.id}: {node.reason} (log: {node.log})")
+    (schema,) = run.outputs("Schema")
+    return Path(schema["uri"], "schema.pbtxt").read_text()
+
+
+def accept(config: Pipeline, text: str) -> None:
+    """Writes the curated schema, whole or not at all."""
+    path = config.schema_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text)
+    os.replace(aside, path)

@@ -1,0 +1,225 @@
+"""How the nodes of a pipeline are joined: a config becomes a plain `tfx.dsl.Pipeline`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.transform import LABEL
+from pipelines import csv_paths
+
+if TYPE_CHECKING:
+    from tfx.dsl.components.base.base_node import BaseNode
+    from tfx.orchestration.pipeline import Pipeline as TfxPipeline
+
+    from pipelines.code_reference import Code
+    from pipelines.config import Member, Pipeline
+
+TRAINING, JUDGING = ("train", "valid"), "test"
+
+
+def build(config: Pipeline, root: Path) -> TfxPipeline:
+    """The whole chain, from CSV to a pushed ensemble.
+
+    Args:
+        config: the pipeline's config.
+        root: where artifacts and pushed versions go.
+
+    Returns:
+        A pipeline without a metadata connection: the runner gives each node its own.
+    """
+    from tfx.components import Evaluator, ExampleValidator, Transform
+    from tfx.dsl.experimental.conditionals.conditional import Cond
+    from tfx.proto import pusher_pb2, transform_pb2
+
+    from components.anomaly_gate import AnomalyGate
+    from components.baseline import Baseline
+    from components.blessing import ENSEMBLE, Blessing
+    from components.ensemble_builder import EnsembleBuilder
+    from components.pusher import Pusher
+    from components.scorer import Scorer
+
+    serving = root / "serving" / config.name
+
+    ingest = ingest_nodes(config)
+    examples, statistics, schema = (node.outputs for node in ingest)
+    validator = ExampleValidator(statistics=statistics["statistics"], schema=schema["schema"])
+    # Everything below waits for the gate: TFX alone would go on with anomalous data.
+    gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
+
+    transform = Transform(
+        examples=examples["examples"],
+        schema=schema["schema"],
+        preprocessing_fn="components.transform.preprocessing_fn",
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=TRAINING),
+        custom_config={
+            "features": config.features,
+            "label": config.label,
+            "problem": config.problem,
+            "code": [_location(config.features_code)],
+        },
+    )
+    transform.add_upstream_node(gate)
+    graph = transform.outputs["transform_graph"]
+
+    nodes: list[BaseNode] = [*ingest, validator, gate, transform]
+    members = {}
+    for name, member in config.ensemble.members.items():
+        made = _member_nodes(name, member, config, transform, schema["schema"])
+        nodes += made
+        members[name] = made[-1].outputs["model"]
+
+    cut = {"label": config.label, "slices": config.slices}
+    # Apart from the ensemble's, because a combiner is fitted to the members' scores.
+    member_scores = Scorer(members, examples["examples"], graph, **cut).with_id("MemberScores")
+    ensemble = EnsembleBuilder(members, graph, config.label, config.problem, config.ensemble.combiner)
+    model = ensemble.outputs["model"]
+    baseline = Baseline(model, str(serving))
+    ensemble_scores = Scorer(
+        {ENSEMBLE: model}, examples["examples"], graph, baseline=baseline.outputs["baseline"], **cut
+    ).with_id("EnsembleScores")
+    evaluators = [
+        Evaluator(
+            examples=examples["examples"],
+            model=candidate,
+            eval_config=_eval_config(config),
+            example_splits=[JUDGING],
+        ).with_id(f"Evaluator.{name}")
+        for name, candidate in {**members, ENSEMBLE: model}.items()
+    ]
+    blessing = Blessing(
+        model=model,
+        member_scores=member_scores.outputs["scores"],
+        ensemble_scores=ensemble_scores.outputs["scores"],
+        baseline=baseline.outputs["baseline"],
+        problem=config.problem,
+        metric=config.metric,
+        thresholds=[rule.model_dump() for rule in config.blessing.rules],
+        confidence=config.blessing.confidence,
+        resamples=config.blessing.resamples,
+        seed=config.seed,
+    )
+    for evaluator in evaluators:  # a broken evaluation must not be followed by a push
+        blessing.add_upstream_node(evaluator)
+    with Cond(blessing.outputs["blessing"].future()[0].custom_property("blessed") == 1):
+        pusher = Pusher(
+            model=model,
+            model_blessing=blessing.outputs["blessing"],
+            push_destination=pusher_pb2.PushDestination(
+                filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(serving))
+            ),
+            custom_config={
+                "name": config.name,
+                "label": config.label,
+                "problem": config.problem,
+                "missing": list(config.data.missing),
+            },
+        )
+    nodes += [member_scores, ensemble, baseline, ensemble_scores, *evaluators, blessing, pusher]
+    return _pipeline(config, root, nodes)
+
+
+def build_ingest(config: Pipeline, root: Path) -> TfxPipeline:
+    """Only the nodes up to the schema, for `benison schema`; the schema is inferred even where a curated one exists."""
+    return _pipeline(config, root, ingest_nodes(config, infer=True))
+
+
+def ingest_nodes(config: Pipeline, infer: bool = False) -> list[BaseNode]:
+    """ExampleGen, StatisticsGen and the schema: the curated one where there is one, else what SchemaGen infers."""
+    from tfx.components import SchemaGen, StatisticsGen
+    from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+
+    from components.example_gen import CsvExampleGen
+
+    curated = config.schema_path if config.schema_path.is_file() and not infer else None
+    examples = CsvExampleGen(
+        pattern=csv_paths.pattern(config.data.csv),
+        splits=config.splits.model_dump(),
+        missing=config.data.missing,
+        schema=str(curated) if curated else None,
+    )
+    statistics = StatisticsGen(examples=examples.outputs["examples"])
+    schema = (
+        ImportSchemaGen(schema_file=str(curated))
+        if curated
+        else SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
+    )
+    return [examples, statistics, schema]
+
+
+def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNode, schema: Any) -> list[BaseNode]:
+    """A member's Trainer, behind its Tuner where it declares a search space."""
+    from tfx.components import Trainer, Tuner
+    from tfx.proto import trainer_pb2
+
+    recipe = {
+        "function": member.function,
+        "problem": config.problem,
+        "epochs": member.epochs,
+        "batch_size": member.batch_size,
+        "patience": member.patience,
+        "seed": config.seed,
+        "hyperparameters": dict(member.hyperparameters),
+        "tuner": member.tuner.model_dump(mode="json", exclude_none=True) if member.tuner else None,
+    }
+    common = {
+        "examples": transform.outputs["transformed_examples"],
+        "transform_graph": transform.outputs["transform_graph"],
+        "schema": schema,
+        "train_args": trainer_pb2.TrainArgs(splits=["train"]),
+        "eval_args": trainer_pb2.EvalArgs(splits=["valid"]),
+        "custom_config": {"recipe": recipe, "label": config.label, "code": [_location(member.code)]},
+    }
+    if member.tuner is None:
+        return [Trainer(run_fn="components.trainer.run_fn", **common).with_id(f"Trainer.{name}")]
+    tuner = Tuner(tuner_fn="components.tuner.tuner_fn", **common).with_id(f"Tuner.{name}")
+    trainer = Trainer(
+        run_fn="components.trainer.run_fn", hyperparameters=tuner.outputs["best_hyperparameters"], **common
+    ).with_id(f"Trainer.{name}")
+    return [tuner, trainer]
+
+
+def _eval_config(config: Pipeline) -> Any:
+    """What TFMA computes on `test`, whole and by slice."""
+    import tensorflow_model_analysis as tfma
+
+    output = "prediction" if config.problem == "regression" else "probabilities"
+    classes = {
+        "regression": ["MeanSquaredError", "MeanAbsoluteError"],
+        "binary": ["AUC", "AUCPrecisionRecall"],
+        "multiclass": ["SparseCategoricalAccuracy", "SparseCategoricalCrossentropy"],
+    }[config.problem]
+    # Two probabilities a row: binary metrics are those of the second class.
+    binarize = tfma.BinarizationOptions(class_ids={"values": [1]}) if config.problem == "binary" else None
+    return tfma.EvalConfig(
+        model_specs=[
+            tfma.ModelSpec(
+                signature_name="serving_default",
+                prediction_key=output,
+                label_key=LABEL,
+                preprocessing_function_names=["label"],
+            )
+        ],
+        metrics_specs=[
+            tfma.MetricsSpec(metrics=[tfma.MetricConfig(class_name="ExampleCount")]),
+            tfma.MetricsSpec(metrics=[tfma.MetricConfig(class_name=name) for name in classes], binarize=binarize),
+        ],
+        slicing_specs=[tfma.SlicingSpec(), *(tfma.SlicingSpec(feature_keys=[name]) for name in config.slices)],
+    )
+
+
+def _location(code: Code) -> str:
+    """Where a function is written, for the cache key; what loads it may be a module's name."""
+    return f"{code.file}:{code.function}"
+
+
+def _pipeline(config: Pipeline, root: Path, nodes: list[BaseNode]) -> TfxPipeline:
+    from tfx.orchestration.pipeline import Pipeline as TfxPipeline
+
+    return TfxPipeline(
+        pipeline_name=config.name,
+        pipeline_root=str(root / "artifacts" / config.name),
+        components=nodes,
+        enable_cache=True,
+        beam_pipeline_args=list(config.beam),
+    )

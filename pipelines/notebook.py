@@ -1,0 +1,130 @@
+"""A pipeline in a notebook: the same nodes as everywhere, one at a time, with their outputs as tables."""
+
+from __future__ import annotations
+
+import html
+import time
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines import runs, views
+from pipelines.node import Result
+from pipelines.quiet import quieten
+from serving.errors import NodeFailed, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from tfx.orchestration.pipeline import Pipeline as TfxPipeline
+
+
+class Outcome:
+    """What became of a node; a notebook shows it as its state and a table per output."""
+
+    def __init__(self, node: str, result: Result) -> None:
+        self.node = node
+        self.result = result
+
+    def table(self, key: str) -> pd.DataFrame:
+        """An output as a table.
+
+        Args:
+            key: the output's name, such as `statistics`.
+
+        Raises:
+            UsageError: there is no such output, or no view of its type.
+        """
+        tables = self._tables()
+        if key not in tables:
+            raise UsageError(f"{self.node}: no table of an output {key!r}; it has {', '.join(tables) or 'none'}")
+        return tables[key]
+
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        shown = {key: views.of(artifacts[0]) for key, artifacts in self.result.outputs.items() if artifacts}
+        return {key: table for key, table in shown.items() if table is not None}
+
+    def _repr_html_(self) -> str:
+        reason = f" ({html.escape(self.result.reason)})" if self.result.reason else ""
+        parts = [f"<b>{html.escape(self.node)}</b>: {self.result.state}{reason}"]
+        for key, table in self._tables().items():
+            parts.append(f"<p>{html.escape(key)}</p>{table.to_html(index=False)}")
+        return "".join(parts)
+
+    def __repr__(self) -> str:
+        return f"{self.node}: {self.result.state}"
+
+
+class NotebookContext:
+    """Runs a pipeline node by node in this process, into the same ROOT and cache as the command line.
+
+    Args:
+        pipeline: any TFX pipeline; ours from `pipelines.graph.build`.
+        root: ROOT.
+        cache: False runs every node anew.
+
+    Raises:
+        UsageError: a run of this pipeline is under way in ROOT.
+    """
+
+    def __init__(self, pipeline: TfxPipeline, root: str | Path = ".benison", *, cache: bool = True) -> None:
+        from pipelines.compiled import compile_to
+
+        self._root = Path(root).absolute()
+        self._cache = cache
+        self._stack = ExitStack()
+        self._run = self._stack.enter_context(runs.begin(self._root, pipeline.pipeline_info.pipeline_name))
+        self._compiled = compile_to(pipeline, self._run.folder / "pipeline.json")
+        self._run.plan(self._compiled)
+        self._nodes = {node.id: node for node in self._run.nodes}
+
+    @property
+    def nodes(self) -> list[str]:
+        """The nodes' ids in an order in which they can run."""
+        return list(self._nodes)
+
+    def run(self, node: str) -> Outcome:
+        """Runs one node.
+
+        Raises:
+            UsageError: no such node, or one that it depends on has not run yet.
+            NodeFailed: it failed, or its data are invalid; names the reason and the log.
+        """
+        from pipelines import node as single
+
+        upstream = {n.id: n.upstream for n in self._compiled.nodes}
+        if node not in self._nodes:
+            raise UsageError(f"no node {node!r}; there are {', '.join(self._nodes)}")
+        waiting = [other for other in upstream[node] if self._nodes[other].state not in runs.ENDED]
+        if waiting:
+            raise UsageError(
+                f"{node} needs {', '.join(waiting)} to run first; run_until({node!r}) runs all that it takes"
+            )
+        this = self._nodes[node]
+        this.state, this.started = "running", time.time()
+        quieten()
+        with open(this.log, "a") as log, redirect_stdout(log), redirect_stderr(log):
+            result = single.run(self._compiled.ir, node, self._run.id, root=self._root, cache=self._cache)
+        this.state, this.reason, this.outputs = result.state, result.reason, result.outputs
+        this.seconds = time.time() - this.started
+        self._run.save()
+        if this.state in runs.BROKEN:
+            raise NodeFailed(f"{node}: {this.reason} (log: {this.log})")
+        return Outcome(node, result)
+
+    def run_until(self, node: str) -> Outcome:
+        """Runs a node and whatever it depends on and has not run yet."""
+        upstream = {n.id: n.upstream for n in self._compiled.nodes}
+        for other in upstream.get(node, ()):
+            if self._nodes[other].state not in runs.ENDED:
+                self.run_until(other)
+        return self.run(node)
+
+    def close(self) -> None:
+        """Ends the run: writes its `run.json` and lets go of the pipeline's lock."""
+        self._stack.close()
+
+    def __enter__(self) -> NotebookContext:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,178 @@
+"""LocalRunner: runs any TFX pipeline on this machine, its nodes in warm worker processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines import runs
+from pipelines.compiled import Compiled, Node, compile_to
+from pipelines.workers import Worker, WorkerDied, first_ready
+from serving.errors import DataError, NodeFailed
+
+if TYPE_CHECKING:
+    from tfx.orchestration.pipeline import Pipeline as TfxPipeline
+
+    from pipelines.config import Pipeline
+
+Observer = Callable[[runs.Run], None]
+_IR = "pipeline.json"
+
+
+class LocalRunner:
+    """Runs pipelines node by node, each in a worker process that has TensorFlow in it already.
+
+    Args:
+        root: ROOT, for logs, locks and (where a pipeline names no metadata store of its own) ML Metadata.
+        cache: False runs every node anew.
+        observer: called with the run whenever a node changes its state.
+    """
+
+    def __init__(self, root: str | Path = ".benison", *, cache: bool = True, observer: Observer | None = None) -> None:
+        self._root = Path(root).absolute()
+        self._cache = cache
+        self._observe = observer or (lambda run: None)
+
+    def run(self, pipeline: TfxPipeline) -> runs.Run:
+        """Runs any `tfx.dsl.Pipeline`, as TFX's LocalDagRunner does.
+
+        Returns:
+            The run; all its nodes ended well or were skipped.
+
+        Raises:
+            NodeFailed: a node failed; names it, its reason and its log.
+            DataError: the data were found invalid.
+            UsageError: another run of this pipeline is under way.
+        """
+        with runs.begin(self._root, pipeline.pipeline_info.pipeline_name) as run:
+            self._execute(run, compile_to(pipeline, run.folder / _IR), _Pool())
+        for node in run.broken:
+            kind = DataError if node.state == "invalid" else NodeFailed
+            raise kind(f"{node.id}: {node.reason} (log: {node.log})")
+        return run
+
+    def run_config(self, config: Pipeline, *, only_ingest: bool = False) -> runs.Run:
+        """Builds and runs a pipeline from its config, without TFX in this process.
+
+        Args:
+            config: the pipeline's config.
+            only_ingest: stop at the schema.
+
+        Returns:
+            The run; a node that failed is in it, and is no exception.
+
+        Raises:
+            NodeFailed: the pipeline could not be built.
+            UsageError: another run of this pipeline is under way.
+        """
+        with runs.begin(self._root, config.name) as run:
+            self._observe(run)
+            pool = _Pool()
+            try:
+                compiled = Compiled.from_json(
+                    pool.ask(
+                        operation="compile",
+                        config=config.model_dump(mode="json"),
+                        only_ingest=only_ingest,
+                        ir=str(run.folder / _IR),
+                        root=str(self._root),
+                        log=str(run.folder / "compile.log"),
+                    )
+                )
+            except BaseException:
+                pool.end()
+                raise
+            self._execute(run, compiled, pool)
+        return run
+
+    def _execute(self, run: runs.Run, compiled: Compiled, pool: _Pool) -> None:
+        """Starts nodes as what they wait for ends; after a failure lets running ones end and starts no more."""
+        run.plan(compiled)
+        by_id = {node.id: node for node in run.nodes}
+        try:
+            while True:
+                for node in [] if run.broken else compiled.nodes:
+                    self._start_or_skip(node, by_id, run, compiled, pool)
+                self._observe(run)
+                if not pool.busy:
+                    return
+                node_id, answer = pool.next_answer()
+                _settle(by_id[node_id], answer)
+                run.save()
+        finally:
+            pool.end()
+
+    def _start_or_skip(
+        self, node: Node, by_id: dict[str, runs.NodeRun], run: runs.Run, compiled: Compiled, pool: _Pool
+    ) -> None:
+        this = by_id[node.id]
+        before = [by_id[upstream] for upstream in node.upstream]
+        if this.state != "waiting":
+            return
+        if any(other.state == "skipped" for other in before):
+            this.state, this.reason = "skipped", "a node that it depends on was skipped"
+        elif all(other.state in runs.ENDED for other in before) and pool.has_room:
+            this.state, this.started = "running", time.time()
+            pool.start(
+                node.id,
+                operation="run",
+                ir=str(compiled.ir),
+                node=node.id,
+                run_id=run.id,
+                root=str(self._root),
+                cache=self._cache,
+                log=this.log,
+            )
+
+
+class _Pool:
+    """The worker processes. One for now: what it takes to let nodes overlap is a larger `size`."""
+
+    def __init__(self, size: int = 1) -> None:
+        self._size = size
+        self._idle = [Worker()]  # at once, so that it imports while the caller goes on
+        self.busy: dict[str, Worker] = {}
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.busy) < self._size
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """One request to an idle worker, and its answer."""
+        self._idle[0].send(**request)
+        return self._idle[0].receive()
+
+    def start(self, key: str, **request: Any) -> None:
+        worker = self._idle.pop() if self._idle else Worker()
+        self.busy[key] = worker
+        worker.send(**request)
+
+    def next_answer(self) -> tuple[str, dict[str, Any] | NodeFailed]:
+        """Waits for any busy worker: the key of its request, and its answer or why there is none."""
+        worker = first_ready(list(self.busy.values()))
+        key = next(key for key, other in self.busy.items() if other is worker)
+        del self.busy[key]
+        try:
+            answer: dict[str, Any] | NodeFailed = worker.receive()
+        except WorkerDied as death:
+            worker.end()
+            return key, death
+        except NodeFailed as error:
+            answer = error
+        self._idle.append(worker)
+        return key, answer
+
+    def end(self) -> None:
+        for worker in [*self._idle, *self.busy.values()]:
+            worker.end()
+        self._idle, self.busy = [], {}
+
+
+def _settle(node: runs.NodeRun, answer: dict[str, Any] | NodeFailed) -> None:
+    node.seconds = time.time() - (node.started or time.time())
+    if isinstance(answer, NodeFailed):
+        node.state, node.reason = "failed", str(answer)
+    else:
+        node.state, node.reason, node.outputs = answer["state"], answer["reason"], answer["outputs"]

@@ -1,0 +1,152 @@
+"""Artifacts as tables for people: what a notebook shows of a node's output, by the artifact's type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+View = Callable[[Path], "pd.DataFrame"]
+
+
+def of(artifact: Mapping[str, Any]) -> pd.DataFrame | None:
+    """A table of an artifact; None where there is no view for its type.
+
+    Args:
+        artifact: `uri` and `type`, as in `pipelines.node.Result.outputs`.
+    """
+    view = _VIEWS.get(artifact["type"])
+    return view(Path(artifact["uri"])) if view else None
+
+
+def statistics(folder: Path) -> pd.DataFrame:
+    """One row per split and feature: how many values, how many missing, and their distribution in a few figures."""
+    import pandas as pd
+    import tensorflow_data_validation as tfdv
+
+    rows = []
+    for file in sorted(folder.glob("Split-*/FeatureStats.pb")):
+        for feature in tfdv.load_stats_binary(str(file)).datasets[0].features:
+            which = feature.WhichOneof("stats")
+            stats = getattr(feature, which)
+            row = {
+                "split": file.parent.name.removeprefix("Split-"),
+                "feature": feature.path.step[0],
+                "present": stats.common_stats.num_non_missing,
+                "missing": stats.common_stats.num_missing,
+            }
+            if which == "num_stats":
+                row |= {"mean": stats.mean, "std": stats.std_dev, "min": stats.min, "max": stats.max}
+            elif which == "string_stats":
+                row |= {"unique": stats.unique, "top": stats.top_values[0].value if stats.top_values else ""}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def schema(folder: Path) -> pd.DataFrame:
+    """One row per feature: type, presence, and its domain or range."""
+    import pandas as pd
+    import tensorflow_data_validation as tfdv
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    loaded = tfdv.load_schema_text(str(folder / "schema.pbtxt"))
+    domains = {domain.name: ", ".join(domain.value) for domain in loaded.string_domain}
+    rows = []
+    for feature in loaded.feature:
+        bounds = getattr(feature, feature.WhichOneof("domain_info") or "", None)
+        limits = f"{bounds.min:g} to {bounds.max:g}" if hasattr(bounds, "max") else domains.get(feature.domain, "")
+        rows.append(
+            {
+                "feature": feature.name,
+                "type": schema_pb2.FeatureType.Name(feature.type),
+                "required": feature.presence.min_fraction == 1.0,
+                "domain": limits,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def anomalies(folder: Path) -> pd.DataFrame:
+    """One row per split and anomaly; empty where the data fit the schema."""
+    import pandas as pd
+
+    from components.anomaly_gate import found
+
+    splits = sorted(path.name.removeprefix("Split-") for path in folder.glob("Split-*"))
+    rows = [(split, *anomaly) for split in splits for anomaly in found(folder, split)]
+    return pd.DataFrame(rows, columns=["split", "feature", "anomaly"])
+
+
+def evaluation(folder: Path) -> pd.DataFrame:
+    """One row per slice: TFMA's metrics on `test`."""
+    import pandas as pd
+    import tensorflow_model_analysis as tfma
+
+    rows = []
+    for key, outputs in tfma.load_eval_result(str(folder)).slicing_metrics:
+        metrics = {
+            name: value["doubleValue"]
+            for by_output in outputs.values()
+            for by_class in by_output.values()
+            for name, value in by_class.items()
+            if "doubleValue" in value
+        }
+        rows.append({"slice": ", ".join(f"{k}={v}" for k, v in key) or "all", **metrics})
+    return pd.DataFrame(rows).sort_values("slice", ignore_index=True)
+
+
+def blessing(folder: Path) -> pd.DataFrame | None:
+    """One row per rule, with its verdict and reason; None for the empty one that TFX's Evaluator leaves."""
+    import pandas as pd
+
+    if not (folder / "blessing.json").is_file():
+        return None
+    verdicts = json.loads((folder / "blessing.json").read_text())["verdicts"]
+    return pd.DataFrame(verdicts)[["rule", "passed", "value", "bound", "reason"]]
+
+
+def ensemble(folder: Path) -> pd.DataFrame | None:
+    """The members and how they are combined; None for a single model."""
+    import pandas as pd
+
+    from serving.ensemble import SPEC_FILE, Ensemble
+
+    if not (folder / SPEC_FILE).is_file():
+        return None
+    spec = Ensemble.load(folder)
+    return pd.DataFrame({"member": spec.members, "combiner": spec.combiner, "output": spec.output})
+
+
+def scores(folder: Path) -> pd.DataFrame:
+    """The first rows of a Scorer's output, with the probability of the label's class or the prediction, by model."""
+    from components.scorer import Scores
+
+    loaded = Scores.load(folder)
+    table = loaded.rows.head(10).copy()
+    for model, outputs in loaded.outputs.items():
+        column = table["label"].to_numpy() if loaded.classes else 0
+        table[model] = outputs[: len(table)][range(len(table)), column]
+    return table
+
+
+def tuner_results(folder: Path) -> pd.DataFrame:
+    """One row per trial of a Tuner, best first: its loss on `valid` and its hyperparameters."""
+    import pandas as pd
+
+    return pd.read_json(folder / "tuner_results.json", orient="records")
+
+
+_VIEWS: Mapping[str, Callable[[Path], Any]] = {
+    "ExampleStatistics": statistics,
+    "Schema": schema,
+    "ExampleAnomalies": anomalies,
+    "ModelEvaluation": evaluation,
+    "ModelBlessing": blessing,
+    "Model": ensemble,
+    "ModelScores": scores,
+    "TunerResults": tuner_results,
+}

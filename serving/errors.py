@@ -1,0 +1,36 @@
+"""The exceptions of Benison, as one tree.
+
+    BenisonError
+    ├── UsageError          wrong command line or config            exit 2
+    ├── DataError           the data are invalid: retrying is vain  exit 1
+    ├── NodeFailed          a node of a pipeline failed             exit 1
+    └── VersionError        a served version is missing or broken   exit 1
+
+It lives in `serving` because that is the package every other one may import.
+"""
+
+from __future__ import annotations
+
+
+class BenisonError(Exception):
+    """The root: what a user may see without a traceback. `exit_code` is what `benison` returns for it."""
+
+    exit_code = 1
+
+
+class UsageError(BenisonError):
+    """A wrong command line or config; the message holds one line per mistake."""
+
+    exit_code = 2
+
+
+class DataError(BenisonError):
+    """The data cannot be used as they are; the message names file, row, column or feature."""
+
+
+class NodeFailed(BenisonError):
+    """A node of a pipeline failed or could not be started."""
+
+
+class VersionError(BenisonError):
+    """A pushed version is missing, half-written or of another kind than asked for."""

@@ -1,0 +1,133 @@
+"""Predictions of a pushed version, in this process: rows in as text, answers out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serving.errors import DataError, VersionError
+from serving.versions import Version
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one row.
+
+    Attributes:
+        output: float by class name, or {"prediction": float} for regression.
+        members: the same by member; empty unless asked for.
+    """
+
+    output: Mapping[str, float]
+    members: Mapping[str, Mapping[str, float]]
+
+    @property
+    def best(self) -> tuple[str, float]:
+        """The most probable class and its probability, or `prediction` and its value."""
+        return max(self.output.items(), key=lambda item: item[1])
+
+
+def predict(version: Version, rows: Sequence[Row], *, members: bool = False) -> list[Prediction]:
+    """Asks a version's `raw` signature, and its `members` signature where wanted.
+
+    Args:
+        version: a pushed one.
+        rows: values by raw feature; None, and the marks that the pipeline takes for missing, are missing values.
+            Further columns are ignored.
+        members: also what each member says.
+
+    Raises:
+        DataError: a row lacks a feature or has one of the wrong type; names row and feature.
+        VersionError: the version lacks the signature.
+    """
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(version.path))
+    signatures = loaded.signatures
+    for wanted in ["raw", "members"] if members else ["raw"]:
+        if wanted not in signatures:
+            raise VersionError(f"{version.path}: no signature {wanted!r}; it has {', '.join(sorted(signatures))}")
+    missing = frozenset(version.manifest.get("missing", [""]))
+    specs = signatures["raw"].structured_input_signature[1]
+    inputs = {name: tf.constant(_column(name, spec.dtype, rows, missing), spec.dtype) for name, spec in specs.items()}
+    answer = {name: value.numpy() for name, value in signatures["raw"](**inputs).items()}
+    names = [name.decode() for name in answer["classes"][0]] if "classes" in answer else ["prediction"]
+    output = answer["probabilities"] if "classes" in answer else answer["prediction"]
+    by_member = {n: v.numpy() for n, v in signatures["members"](**inputs).items()} if members else {}
+    return [
+        Prediction(
+            output=_named(names, output[i]),
+            members={
+                member: _named(names, by_member[member][i])
+                for member in version.manifest.get("members", sorted(by_member))
+                if member in by_member
+            },
+        )
+        for i in range(len(rows))
+    ]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows of a CSV file with a header, or of a JSON file: a list of objects, or {"instances": […]} as TF Serving's.
+
+    Raises:
+        DataError: the file is missing or is neither.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}") from None
+    if path.suffix.lower() == ".json":
+        return _json_rows(path, text)
+    lines = csv.DictReader(text.splitlines(), strict=True)
+    try:
+        rows: list[Row] = list(lines)
+    except csv.Error as error:
+        raise DataError(f"{path}, line {lines.line_num}: {error}") from None
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():
+            raise DataError(f"{path}, row {number}: not as many cells as the header has")
+    if not rows:
+        raise DataError(f"{path}: no rows; expected a header line and at least one more")
+    return rows
+
+
+def _json_rows(path: Path, text: str) -> list[Row]:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON: {error}") from None
+    rows = data.get("instances") if isinstance(data, dict) else data
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f'{path}: expected a list of objects, or {{"instances": [a list of objects]}}')
+    return rows
+
+
+def _column(name: str, dtype: Any, rows: Sequence[Row], missing: frozenset[str]) -> list[Any]:
+    """A raw feature of all rows, a missing value as the `raw` signature wants it: '', NaN or -1."""
+    if dtype.name == "string":
+        absent, convert, kind = "", str, "text"
+    elif dtype.is_floating:
+        absent, convert, kind = float("nan"), float, "a number"
+    else:
+        absent, convert, kind = -1, int, "a whole number"
+    values = []
+    for number, row in enumerate(rows, start=1):
+        if name not in row:
+            raise DataError(f"row {number}: no column {name!r}; it has {', '.join(sorted(row))}")
+        value = row[name]
+        try:
+            values.append(absent if value is None or str(value) in missing else convert(value))
+        except ValueError:
+            raise DataError(f"row {number}, column {name!r}: got {str(value)[:80]!r}, expected {kind}") from None
+    return values
+
+
+def _named(names: Sequence[str], values: Any) -> dict[str, float]:
+    return dict(zip(names, map(float, values), strict=True))

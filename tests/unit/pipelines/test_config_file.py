@@ -1,0 +1,440 @@
+"""Reading a YAML: where it is found, what overrides it, and every mistake as one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import config_file
+from pipelines.config_file import Listed, available, find, load
+from serving.errors import UsageError
+
+FLIGHTS = """\
+name: flights
+description: Late flights
+problem: binary
+label: late
+data:
+  csv: ../flights.csv
+features: ../features.py
+models: ../models.py
+ensemble:
+  members:
+    linear:
+    deep:
+      function: make_deep
+      epochs: 9
+      tuner:
+        trials: 3
+        space:
+          units: [16, 32]
+blessing:
+  rules:
+    - {metric: auc, min: 0.7}
+"""
+MODELS = """\
+import module_that_is_nowhere
+from functools import partial
+
+def linear(inputs, hp): ...
+
+make_deep = partial(linear)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A user's folder with one good pipeline, `flights`, and none that is shipped."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/flights.yaml").write_text(FLIGHTS)
+    (tmp_path / "flights.csv").write_text("late,airline\n1,A\n")
+    (tmp_path / "features.py").write_text("def preprocessing_fn(inputs): ...\n")
+    (tmp_path / "models.py").write_text(MODELS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config_file, "SHIPPED", ())
+    return tmp_path
+
+
+def mistakes(text: str, **arguments) -> list[str]:
+    """What is said of a `configs/flights.yaml` with this text."""
+    Path("configs/flights.yaml").write_text(text)
+    with pytest.raises(UsageError) as raised:
+        load("flights", environ=arguments.pop("environ", {}), **arguments)
+    return str(raised.value).splitlines()
+
+
+def test_a_good_config_is_read(folder):
+    read = load("flights", environ={})
+    assert read.source == folder / "configs/flights.yaml"
+    assert read.csv_files() == [folder / "flights.csv"]
+    assert read.ensemble.members["deep"].code.file == folder / "models.py"
+    assert read.ensemble.members["deep"].code.function == "make_deep"
+
+
+def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
+    script = (
+        "import sys; from pipelines.config_file import load; load('flights'); "
+        "print([m for m in ('tensorflow', 'tfx', 'keras', 'pandas', 'models') if m in sys.modules])"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(root)!r}); {script}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]"
+
+
+# --- one mistake, one line -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("epochs: 9", "epochs: many", "ensemble.members.deep.epochs: got 'many', expected an integer >= 1"),
+        ("epochs: 9", "epochs: 0", "ensemble.members.deep.epochs: got 0, expected an integer >= 1"),
+        ("epochs: 9", "epochs: true", "ensemble.members.deep.epochs: got true, expected an integer >= 1"),
+        ("trials: 3", "trials: 1", "ensemble.members.deep.tuner.trials: got 1, expected an integer >= 2"),
+        (
+            "trials: 3",
+            "algorithm: randon",
+            "ensemble.members.deep.tuner.algorithm: got 'randon', expected one of random, grid, bayesian, hyperband; "
+            "did you mean 'random'?",
+        ),
+        (
+            "units: [16, 32]",
+            "units: 16",
+            "ensemble.members.deep.tuner.space.units: got 16, expected a choice, such as [16, 32], or a range, "
+            "such as {min: 1, max: 9}",
+        ),
+        (
+            "units: [16, 32]",
+            "units: [16, a]",
+            "ensemble.members.deep.tuner.space.units: expected choices of one type: all numbers, all text or all "
+            "true/false",
+        ),
+        ("units: [16, 32]", "units: []", "ensemble.members.deep.tuner.space.units: empty, expected at least one entry"),
+        (
+            "tuner:",
+            "hyperparameters: {units: 8}\n      tuner:",
+            "ensemble.members.deep.tuner.space.units: the value is fixed by ensemble.members.deep.hyperparameters.units"
+            " as well; keep one of the two",
+        ),
+        (
+            "    linear:\n",
+            "    Linear: {function: linear}\n",
+            "ensemble.members.Linear: got 'Linear', expected a member's name of a-z, 0-9 and '_' that begins with a "
+            "letter",
+        ),
+        (
+            "    linear:\n",
+            "    served: {function: linear}\n",
+            "ensemble.members.served: this name is reserved; choose another one",
+        ),
+        ("  members:\n", "  combiner: median\n  members:\n", "ensemble.combiner: got 'median', expected mean"),
+        ("label: late\n", "", "label: missing; expected the column to predict"),
+        (
+            "problem: binary",
+            "problem: binry",
+            "problem: got 'binry', expected one of binary, multiclass, regression; did you mean 'binary'?",
+        ),
+        (
+            "label: late",
+            "label: late\nmetric: acuracy",
+            "metric: got 'acuracy', expected one of accuracy, auc, log_loss for a binary problem; "
+            "did you mean 'accuracy'?",
+        ),
+        (
+            "metric: auc",
+            "metric: rmse",
+            "blessing.rules.0.metric: got 'rmse', expected one of accuracy, auc, log_loss for a binary problem",
+        ),
+        ("min: 0.7", "max: 0.7", "blessing.rules.0: got max, expected min: more is better in this metric"),
+        (", min: 0.7", "", "blessing.rules.0: expected either min or max"),
+        ("label: late", "label: late\nslices: [late]", "slices.0: got 'late', which is the label; expected a feature"),
+        ("label: late", "label: late\nslices: airline", "slices: got 'airline', expected a list"),
+        (
+            "label: late",
+            "label: late\nsplits: {train: 1, valid: 1, test: 1}",
+            "splits.blend: missing; expected the number of hash buckets for ensemble weights and calibration",
+        ),
+        ("label: late", "label: late\nseed: -1", "seed: got -1, expected an integer from 0 to 4294967295"),
+        (
+            "label: late",
+            "label: yes",
+            "label: got true, expected text (in quotes where YAML would read something else)",
+        ),
+        ("label: late", "label: late\nlabel: delay", "label: given twice, on lines 4 and 5; keep one"),
+        ("label: late", "label: late\n7: x", "7: the key on line 5 is no text; put it in quotes"),
+        ("csv: ../flights.csv", "csv: ../flihgts.csv", "data.csv: no such file: flihgts.csv; did you mean 'flights.csv'?"),
+        ("csv: ../flights.csv", "csv: ../x/*.csv", "data.csv: no file matches x/*.csv"),
+        ("csv: ../flights.csv", "csv: ..", "data.csv: {folder} is a folder, expected a file or a pattern such as {folder}/*.csv"),
+        (
+            "csv: ../flights.csv",
+            "csv: package:not_there/a.csv",
+            "data.csv: no package 'not_there' is installed (for package:not_there/a.csv)",
+        ),
+        (
+            "csv: ../flights.csv",
+            "csv: package:pipelines/configs.csv",
+            "data.csv: no such file: package:pipelines/configs.csv; did you mean 'config.py'?",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(folder, old, new, said):
+    assert FLIGHTS.count(old) == 1
+    assert mistakes(FLIGHTS.replace(old, new)) == [f"configs/flights.yaml: {said.format(folder=folder, min='{min', max='max')}"
+                                                   if "{folder}" in said else f"configs/flights.yaml: {said}"]
+
+
+def test_an_unknown_key_is_told_with_the_close_and_the_allowed_ones(folder):
+    assert mistakes(FLIGHTS.replace("  csv:", "  missing: [NA]\n  cvs: x\n  csv:")) == [
+        "configs/flights.yaml: data.cvs: unknown key; did you mean 'csv'? (allowed: csv, missing)"
+    ]
+
+
+def test_the_yaml_cannot_say_where_it_lies_itself(folder):
+    (line,) = mistakes(FLIGHTS + "source: elsewhere.yaml\n")
+    assert line.startswith("configs/flights.yaml: source: unknown key (allowed: name, description, ")
+
+
+def test_all_mistakes_are_told_at_once_from_top_to_bottom(folder):
+    text = FLIGHTS.replace("problem: binary", "problem: binary\nmetric: rmse").replace("epochs: 9", "epochs: x")
+    text = text.replace("make_deep", "make_dep").replace("flights.csv", "none.txt").replace("trials: 3", "trails: 3")
+    assert [line.split(": ")[1] for line in mistakes(text)] == [
+        "metric",
+        "data.csv",
+        "ensemble.members.deep",
+        "ensemble.members.deep.epochs",
+        "ensemble.members.deep.tuner.trails",
+    ]
+
+
+def test_missing_data_can_be_left_for_later(folder):
+    (folder / "flights.csv").unlink()
+    assert load("flights", environ={}, check_data=False).name == "flights"
+
+
+# --- code ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_function_that_does_not_exist_is_told_with_the_close_one(folder):
+    assert mistakes(FLIGHTS.replace("make_deep", "make_depp")) == [
+        "configs/flights.yaml: ensemble.members.deep: no function 'make_depp' in models.py; did you mean 'make_deep'?"
+    ]
+
+
+def test_a_function_is_looked_for_in_a_module_without_importing_it_or_its_package(folder, monkeypatch):
+    package = folder / "my_flights"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    (package / "models.py").write_text(MODELS)
+    monkeypatch.syspath_prepend(folder)
+    text = FLIGHTS.replace("models: ../models.py", "models: my_flights.models")
+    (folder / "configs/flights.yaml").write_text(text)
+    code = load("flights", environ={}).ensemble.members["deep"].code
+    assert (code.file, code.module) == (package / "models.py", "my_flights.models")
+
+    assert mistakes(text.replace("make_deep", "make_depp")) == [
+        "configs/flights.yaml: ensemble.members.deep: no function 'make_depp' in my_flights.models; "
+        "did you mean 'make_deep'?"
+    ]
+    assert mistakes(text.replace("my_flights.models", "my_flights.model")) == [
+        "configs/flights.yaml: models: no module 'my_flights.model'; did you mean 'my_flights.models'?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("../modls.py", "no such file: modls.py; did you mean 'models.py'?"),
+        ("../broken.py", "broken.py, line 2: not valid Python: "),
+        ("no_such_package.x", "no module 'no_such_package'; it must be installed or on PYTHONPATH"),
+        ("../models", "got '../models', expected a module (my_package.models) or a Python file (models.py)"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told_once(folder, target, said):
+    (folder / "broken.py").write_text("x = 1\ndef f(:\n")
+    (line,) = mistakes(FLIGHTS.replace("../models.py", target))
+    assert line.startswith(f"configs/flights.yaml: models: {said}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def deep(inputs, hp): ...",
+        "class deep: ...",
+        "from elsewhere import deep",
+        "from elsewhere import other as deep",
+        "from elsewhere import *",
+        "import deep",
+        "deep = make()",
+        "wide, deep = make()",
+        "deep: object = make()",
+        "if True:\n    def deep(): ...",
+        "try:\n    import x\nexcept ImportError:\n    deep = None",
+        "with x:\n    deep = 1",
+        "s = '\\d'\ndeep = 1",
+    ],
+)
+def test_whatever_binds_a_name_counts_as_a_function(folder, body):
+    (folder / "more.py").write_text(body)
+    (folder / "configs/flights.yaml").write_text(FLIGHTS.replace("make_deep", "../more.py:deep"))
+    assert load("flights", environ={}).ensemble.members["deep"].function == f"{folder}/more.py:deep"
+
+
+@pytest.mark.parametrize("body", ["def f():\n    deep = 1", "deep: object", "x.deep = 1", "class A:\n    deep = 1"])
+def test_what_does_not_bind_the_name_does_not_count(folder, body):
+    (folder / "more.py").write_text(body)
+    (line,) = mistakes(FLIGHTS.replace("make_deep", "../more.py:deep"))
+    assert "ensemble.members.deep: no function 'deep' in more.py" in line
+
+
+# --- files that are no configs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the file is empty, expected a mapping with keys out of name, description, problem, "),
+        (b"- 1", "got a list, expected a mapping with keys out of name, "),
+        (FLIGHTS[:-15].encode(), "line 22, column 1: not valid YAML: expected ',' or '}', but got '<stream end>'"),
+        (b"name: a\ndata: b: c", "line 2, column 8: not valid YAML: mapping values are not allowed here"),
+        (b"name: a\n\tlabel: b", "line 2, column 1: not valid YAML: found character '\\t' that cannot start any token"),
+        (b"name: a\n---\nname: b", "line 2, column 1: not valid YAML: but found another document"),
+        (b"name: a\nx: \x01", "line 2: not valid YAML: special characters are not allowed (U+0001)"),
+        (b"name: !!int x", "not valid YAML: invalid literal for int()"),
+        (b"name: !!python/object:os.system x", "line 1, column 7: not valid YAML: could not determine a constructor"),
+        (b"name: \xff", "not UTF-8 text: invalid start byte at byte 6"),
+    ],
+)
+def test_a_file_that_is_no_config_is_told_with_the_place(folder, content, said):
+    Path("configs/half.yaml").write_bytes(content)
+    with pytest.raises(UsageError) as raised:
+        load("half", environ={})
+    assert str(raised.value).startswith(f"configs/half.yaml: {said}")
+
+
+# --- overrides -------------------------------------------------------------------------------------------------------
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_yaml(folder):
+    key, variable = "ensemble.members.deep.epochs", "BENISON__ENSEMBLE__MEMBERS__DEEP__EPOCHS"
+
+    def epochs(**arguments) -> int:
+        return load("flights", **arguments).ensemble.members["deep"].epochs
+
+    assert epochs(environ={}) == 9
+    assert epochs(environ={variable: "8"}) == 8
+    assert epochs(environ={variable: "8"}, overrides={key: "7"}) == 7
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "read"),
+    [
+        ("seed", "3", lambda p: p.seed == 3),
+        ("slices", "[airline]", lambda p: p.slices == ("airline",)),
+        ("splits.train", "8", lambda p: (p.splits.train, p.splits.test) == (8, 2)),
+        ("blessing.rules.0.min", "0.9", lambda p: p.blessing.rules[0].min == 0.9),
+        ("blessing.resamples", "50", lambda p: (p.blessing.resamples, len(p.blessing.rules)) == (50, 1)),
+        ("ensemble.members.linear.epochs", "4", lambda p: p.ensemble.members["linear"].epochs == 4),
+        ("ensemble.members.again", "{function: linear}", lambda p: len(p.ensemble.members) == 3),
+        (
+            "ensemble.members.linear.hyperparameters.rate",
+            "3e-4",
+            lambda p: p.ensemble.members["linear"].hyperparameters["rate"] == 0.0003,
+        ),
+    ],
+)
+def test_a_flag_sets_any_key_and_its_value_is_yaml(folder, key, value, read):
+    assert read(load("flights", {key: value}, environ={}))
+
+
+def test_the_environment_finds_keys_in_any_case(folder):
+    text = FLIGHTS.replace("epochs: 9", "hyperparameters: {someRate: 1}")
+    (folder / "configs/flights.yaml").write_text(text)
+    environ = {"BENISON__ENSEMBLE__MEMBERS__DEEP__HYPERPARAMETERS__SOMERATE": "2", "BENISON_ROOT": "/elsewhere"}
+    assert load("flights", environ=environ).ensemble.members["deep"].hyperparameters == {"someRate": 2}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("ensemble.foo", "1", "--set ensemble.foo: unknown key (allowed: combiner, members)"),
+        ("ensemble.member", "1", "--set ensemble.member: unknown key; did you mean 'members'? (allowed: combiner, members)"),
+        ("seed", "x", "--set seed: got 'x', expected an integer from 0 to 4294967295"),
+        ("seed", "", "--set seed: got nothing, expected an integer from 0 to 4294967295"),
+        ("data", "{csv: 3}", "--set data: data.csv: got 3, expected text (in quotes where YAML would read something else)"),
+        ("data", "{csv: a, csv: b}", "--set data: csv: given twice, on lines 1 and 1; keep one"),
+        ("label.x", "1", "--set label.x: no key 'x' in 'late', which is no mapping"),
+        ("slices", "[a", "--set slices: line 1, column 3: not valid YAML: expected ',' or ']', but got '<stream end>'"),
+        ("blessing.rules.3.min", "1", "--set blessing.rules.3.min: no entry '3' in a list of 1 (they count from 0)"),
+        ("ensemble.members.deep.function", "linea", "--set ensemble.members.deep.function: no function 'linea' in models.py; did you mean 'linear'?"),
+        ("ensemble.members.line.epochs", "3", "--set ensemble.members.line.epochs: ensemble.members.line: no function 'line' in models.py; did you mean 'linear'?"),
+        ("data.csv", "none.txt", "--set data.csv: no such file: configs/none.txt"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_flag_names_the_flag(folder, key, value, said):
+    assert mistakes(FLIGHTS, overrides={key: value}) == [said]
+
+
+def test_a_mistake_in_the_environment_names_the_variable(folder):
+    assert mistakes(FLIGHTS, environ={"BENISON__ENSEMBLE__FOO": "1"}) == [
+        "BENISON__ENSEMBLE__FOO: ensemble.foo: unknown key (allowed: combiner, members)"
+    ]
+
+
+def test_a_value_that_was_overridden_is_no_mistake(folder):
+    (folder / "configs/flights.yaml").write_text(FLIGHTS.replace("epochs: 9", "epochs: many"))
+    assert load("flights", {"ensemble.members.deep.epochs": "2"}, environ={}).ensemble.members["deep"].epochs == 2
+
+
+# --- finding ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_found_in_configs_then_here_then_among_the_shipped(folder, monkeypatch):
+    shipped = folder / "installed/configs"
+    shipped.mkdir(parents=True)
+    monkeypatch.setattr(config_file, "SHIPPED", (shipped,))
+    for place in ("installed/configs/a.yaml", "a.yaml", "configs/a.yaml"):
+        (folder / place).write_text(FLIGHTS.replace("Late flights", place))
+    assert find("a") == Path("configs/a.yaml")
+    (folder / "configs/a.yaml").unlink()
+    assert find("a") == Path("a.yaml")
+    (folder / "a.yaml").unlink()
+    assert find("a") == shipped / "a.yaml"
+    assert available() == [
+        Listed("a", "installed/configs/a.yaml", shipped / "a.yaml"),
+        Listed("flights", "Late flights", Path("configs/flights.yaml")),
+    ]
+
+
+def test_only_pipelines_are_listed(folder):
+    (folder / "configs/broken.yaml").write_text("{")
+    (folder / "docker-compose.yaml").write_text("services: {}")
+    assert [listed.name for listed in available()] == ["flights"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("flihgts", "no pipeline 'flihgts'; did you mean 'flights'? (looked in configs, the current folder; a file is "
+                    "named with its .yaml)"),
+        ("configs/flihgts.yaml", "configs/flihgts.yaml: no such file; did you mean 'configs/flights.yaml'?"),
+        ("configs/", "configs/: is a folder, expected a YAML file"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_told_with_the_close_name(folder, given, said):
+    with pytest.raises(UsageError) as raised:
+        load(given, environ={})
+    assert str(raised.value) == said
+
+
+def test_the_shipped_penguins_are_a_good_config():
+    """Only their form and code: the data are a package that need not be installed."""
+    penguins = Path(__file__).parents[3] / "configs/penguins.yaml"
+    read = load(str(penguins), environ={}, check_data=False)
+    assert list(read.ensemble.members) == ["linear", "quadratic", "deep"]
+    assert read.data.csv == "package:palmerpenguins/data/penguins.csv"
