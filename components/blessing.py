@@ -1,7 +1,7 @@
 """Blessing: may the ensemble be pushed? Rule by rule, with the figures, and a word in every case.
 
-TFX's Evaluator writes no blessing at all where no threshold is set, and compares only with what an Evaluator blessed before,
-pushed or not. This node always says blessed or not and why, and compares with what is served.
+TFX's Evaluator writes no blessing at all where no threshold is set, and compares only with what an Evaluator blessed
+before, pushed or not. This node always says blessed or not and why, and compares with what is served.
 """
 
 from __future__ import annotations

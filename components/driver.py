@@ -10,7 +10,7 @@ from tfx.proto.orchestration import driver_output_pb2
 
 
 class Driver(component_driver.BaseDriver, base_driver.BaseDriver):
-    """Runs before TFX looks into the cache. Both bases are needed: a component asks for one, the launcher for the other."""
+    """Runs before TFX looks into the cache. A component asks for one of its bases, the launcher for the other."""
 
     def __init__(self, metadata_handle: Metadata) -> None:
         component_driver.BaseDriver.__init__(self, metadata_handle)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
@@ -28,6 +28,7 @@ class Executor(base_executor.BaseExecutor):
         import tensorflow as tf
         import tensorflow_transform as tft
 
+        output: Literal["prediction", "probabilities"]
         output = "prediction" if exec_properties["problem"] == "regression" else "probabilities"
         names = exec_properties["members"].split(",")
         ensemble = Ensemble(members=tuple(names), combiner=exec_properties["combiner"], output=output)

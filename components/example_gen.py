@@ -1,8 +1,8 @@
 """CsvExampleGen: CSV files in, one Examples artifact with four named splits out.
 
 TFX's component with another driver and executor. TFX's driver recognises files by size and time; ours by content, so
-that a `touch` changes nothing and one changed byte does. TFX's executor infers the types anew in each run, takes
-no marks for missing values and shuffles at random; ours takes the types from the curated schema where there is one, keeps
+that a `touch` changes nothing and one changed byte does. TFX's executor infers the types anew in each run, takes no
+marks for missing values and shuffles at random; ours takes the types from the curated schema where there is one, keeps
 to the order of the file, and reads in batches, so that its memory does not grow with the rows.
 """
 

@@ -73,7 +73,7 @@ class Scores:
         models = [column for column in table.columns if column.startswith("model:")]
         return cls(
             rows=table.drop(columns=models),
-            outputs={column[6:]: np.stack(table[column].to_numpy()) for column in models},
+            outputs={column[6:]: np.stack(table[column].tolist()) for column in models},
             classes=tuple(facts["classes"]),
             reference=np.asarray(facts["reference"]),
             absent=facts["absent"],

@@ -1,19 +1,19 @@
 """The SavedModel of a member or of the ensemble, and its signatures.
 
-| signature            | input                                             | output                  |
-|----------------------|---------------------------------------------------|-------------------------|
-| `serving_default`    | `examples`: string [batch], serialised tf.Example | the prediction          |
-| `raw`                | one tensor [batch] per raw feature; missing is '', NaN or -1 | the prediction |
-| `transformed`        | one tensor [batch, n] per transformed feature     | the prediction          |
-| `transform_features` | `examples`                                        | the transformed features and the label |
-| `label`              | `examples`                                        | the label alone, for TFMA: transformed features hide raw ones of the same name from its slices |
-| `members`            | as `raw`; only the ensemble has it                | one output per member   |
+| signature            | input                                                        | output                         |
+|----------------------|--------------------------------------------------------------|--------------------------------|
+| `serving_default`    | `examples`: string [batch], serialised tf.Example            | the prediction                 |
+| `raw`                | one tensor [batch] per raw feature; missing is '', NaN or -1 | the prediction                 |
+| `transformed`        | one tensor [batch, n] per transformed feature                | the prediction                 |
+| `transform_features` | `examples`                                                   | transformed features and label |
+| `label`              | `examples`                                                   | the label alone, for TFMA      |
+| `members`            | as `raw`; only the ensemble has it                           | one output per member, by name |
 
 The prediction is `probabilities` float32 [batch, classes] with `classes` string [batch, classes], or
 `prediction` float32 [batch, outputs].
 
-It is written by Keras's ExportArchive: of the ways tried it is the one whose models TFMA, TensorFlow's v1 loader (and so
-TF Serving) and BulkInferrer all restore.
+It is written by Keras's ExportArchive: of the ways tried it is the one whose models TFMA, TensorFlow's v1 loader (and
+so TF Serving) and BulkInferrer all restore.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ def export(
     def transform_features(examples: tf.Tensor) -> Tensors:
         return dict(layer(tf.io.parse_example(examples, everything)))
 
+    # TFMA's own signature: transformed features would hide the raw ones of the same name from its slices.
     def label_only(examples: tf.Tensor) -> Tensors:
         return {LABEL: transform_features(examples)[LABEL]}
 
@@ -104,7 +105,7 @@ def _columns(features: Mapping[str, Any]) -> Tensors:
 
 
 def _present(values: tf.Tensor, spec: Any) -> Any:
-    """A raw column [batch] as Transform's graph takes it: sparse, without the missing ones, where the schema lets them miss."""
+    """A raw column [batch] as Transform's graph takes it: sparse, without the missing, where the schema allows them."""
     import tensorflow as tf
 
     if isinstance(spec, tf.io.FixedLenFeature):

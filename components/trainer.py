@@ -19,10 +19,8 @@ def run_fn(fn_args: Any) -> None:
 
     recipe = member.Recipe(**fn_args.custom_config["recipe"])
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    if fn_args.hyperparameters:
-        hp = keras_tuner.HyperParameters.from_config(fn_args.hyperparameters)
-    else:
-        hp = fixed(recipe)
+    tuned = fn_args.hyperparameters
+    hp = keras_tuner.HyperParameters.from_config(tuned) if tuned else fixed(recipe)
     print("hyperparameters:", hp.values)
 
     keras.utils.set_random_seed(recipe.seed)

@@ -1,4 +1,4 @@
-"""What TFX's Tuner runs for a member that declares a search space: a KerasTuner search on `train`, judged on `valid`."""
+"""What TFX's Tuner runs for a member with a search space: a KerasTuner search on `train`, judged on `valid`."""
 
 from __future__ import annotations
 

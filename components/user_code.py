@@ -31,7 +31,7 @@ def load(reference: str) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if not callable(function):
         raise UsageError(f"{where}: no function {name!r}")
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -1,7 +1,7 @@
 """The command line `benison`.
 
-Exit codes: 0 blessed and pushed (or done), 1 a node failed or data were invalid, 2 wrong usage or config, 3 finished but
-not blessed, 130 interrupted.
+Exit codes: 0 blessed and pushed (or done), 1 a node failed or data were invalid, 2 wrong usage or config, 3 finished
+but not blessed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def _load(name: str, sets: list[str] | None) -> Pipeline:
 
 
 def _pipeline_name(name: str) -> str:
-    """The name under which a pipeline's versions are pushed; predicting needs its config only where a file was given."""
+    """The name under which versions are pushed; predicting needs the config only where its file was given."""
     if not name.endswith((".yaml", ".yml")):
         return name
     from pipelines.config_file import load

@@ -20,7 +20,7 @@ from pipelines.close_names import did_you_mean
 from serving.errors import UsageError
 
 FUNCTION = r"[A-Za-z_]\w*"
-TARGET = rf"(?:{FUNCTION}(?:\.{FUNCTION})*|[^:]+\.py)"
+TARGET = rf"(?:{FUNCTION}(?:\.{FUNCTION})*|.+\.py)"
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ class Code:
         """
         target, _, function = reference.rpartition(":")
         return cls(find(target), None if is_file(target) else target, function)
+
+
+def split(reference: str) -> tuple[str, str]:
+    """Module or file, and function (empty where it is not named); a file's path may hold colons of its own."""
+    target, _, function = reference.rpartition(":")
+    return (target, function) if target and function.isidentifier() else (reference, "")
 
 
 def is_file(target: str) -> bool:

@@ -335,7 +335,7 @@ class Pipeline(Model):
     @field_validator("features")
     @classmethod
     def _complete_features(cls, features: str, info: ValidationInfo) -> str:
-        target, _, function = features.partition(":")
+        target, function = code_reference.split(features)
         return f"{code_reference.place(target, _folder(info))}:{function or PREPROCESSING}"
 
     @field_validator("models")

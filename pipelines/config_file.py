@@ -126,7 +126,7 @@ def available() -> list[Listed]:
             except UsageError:
                 continue
             if "ensemble" in raw and path.stem not in found:
-                found[path.stem] = Listed(path.stem, str(raw.get("description", "")), path)
+                found[path.stem] = Listed(path.stem, str(raw.get("description") or ""), path)
     return [found[name] for name in sorted(found)]
 
 

@@ -106,7 +106,7 @@ class _Reference:
 def _references(raw: Mapping[str, Any]) -> Iterator[_Reference]:
     features, models, members = at(raw, "features"), at(raw, "models"), at(raw, *_MEMBERS)
     if _has_form(f"{TARGET}(:{FUNCTION})?", features):
-        target, _, function = features.partition(":")
+        target, function = code_reference.split(features)
         yield _Reference(("features",), target, function or PREPROCESSING)
     if _has_form(TARGET, models):
         yield _Reference(("models",), models, "")

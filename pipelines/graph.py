@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,15 +70,15 @@ def build(config: Pipeline, root: Path) -> TfxPipeline:
         nodes += made
         members[name] = made[-1].outputs["model"]
 
-    cut = {"label": config.label, "slices": config.slices}
     # Apart from the ensemble's, because a combiner is fitted to the members' scores.
-    member_scores = Scorer(members, examples["examples"], graph, **cut).with_id("MemberScores")
+    scorer = partial(
+        Scorer, examples=examples["examples"], transform_graph=graph, label=config.label, slices=config.slices
+    )
+    member_scores = scorer(members).with_id("MemberScores")
     ensemble = EnsembleBuilder(members, graph, config.label, config.problem, config.ensemble.combiner)
     model = ensemble.outputs["model"]
     baseline = Baseline(model, str(serving))
-    ensemble_scores = Scorer(
-        {ENSEMBLE: model}, examples["examples"], graph, baseline=baseline.outputs["baseline"], **cut
-    ).with_id("EnsembleScores")
+    ensemble_scores = scorer({ENSEMBLE: model}, baseline=baseline.outputs["baseline"]).with_id("EnsembleScores")
     evaluators = [
         Evaluator(
             examples=examples["examples"],

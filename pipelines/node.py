@@ -144,7 +144,7 @@ def _deployment(pipeline: pipeline_pb2.Pipeline, node_id: str, root: Path) -> tu
 
 
 def _read_result(connection: Metadata, node: pipeline_pb2.PipelineNode) -> Result:
-    """The launcher returns where inputs do not resolve, and lists wrong outputs for a cached node: ML Metadata knows."""
+    """Asks ML Metadata: the launcher returns where inputs do not resolve, and lists wrong outputs when cached."""
     from ml_metadata.proto import metadata_store_pb2 as mlmd
     from tfx.orchestration.portable.mlmd import execution_lib
 

@@ -109,7 +109,7 @@ def _verdicts(blessing: Mapping[str, Any], console: Console) -> None:
 
 
 def _outcome(run: Run, console: Console, root: Path) -> None:
-    pushed = next((output["properties"] for output in run.outputs("PushedModel")), {})
+    pushed: Mapping[str, Any] = next((output["properties"] for output in run.outputs("PushedModel")), {})
     option = "" if root == Path(".benison").absolute() else f" --root {shlex.quote(str(root))}"
     console.print()
     if run.outcome in ("pushed", "already_served"):

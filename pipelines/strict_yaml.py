@@ -73,7 +73,8 @@ def parse(text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise NotYaml(f"{where}not valid YAML: {error.problem or error.context}") from error
+        problem = str(error.problem or error.context).replace("'<stream end>'", "the end of the text")
+        raise NotYaml(f"{where}not valid YAML: {problem}") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise NotYaml(f"line {line}: not valid YAML: {error.reason} (U+{error.character:04X})") from error

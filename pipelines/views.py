@@ -57,8 +57,12 @@ def schema(folder: Path) -> pd.DataFrame:
     domains = {domain.name: ", ".join(domain.value) for domain in loaded.string_domain}
     rows = []
     for feature in loaded.feature:
-        bounds = getattr(feature, feature.WhichOneof("domain_info") or "", None)
-        limits = f"{bounds.min:g} to {bounds.max:g}" if hasattr(bounds, "max") else domains.get(feature.domain, "")
+        kind = feature.WhichOneof("domain_info")
+        if kind in ("int_domain", "float_domain"):
+            bounds = getattr(feature, kind)
+            limits = f"{bounds.min:g} to {bounds.max:g}"
+        else:
+            limits = domains.get(feature.domain, "")
         rows.append(
             {
                 "feature": feature.name,

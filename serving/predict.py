@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,6 @@ class Prediction:
 
     output: Mapping[str, float]
     members: Mapping[str, Mapping[str, float]]
-
-    @property
-    def best(self) -> tuple[str, float]:
-        """The most probable class and its probability, or `prediction` and its value."""
-        return max(self.output.items(), key=lambda item: item[1])
 
 
 def predict(version: Version, rows: Sequence[Row], *, members: bool = False) -> list[Prediction]:
@@ -111,6 +106,8 @@ def _json_rows(path: Path, text: str) -> list[Row]:
 
 def _column(name: str, dtype: Any, rows: Sequence[Row], missing: frozenset[str]) -> list[Any]:
     """A raw feature of all rows, a missing value as the `raw` signature wants it: '', NaN or -1."""
+    absent: Any
+    convert: Callable[[Any], Any]
     if dtype.name == "string":
         absent, convert, kind = "", str, "text"
     elif dtype.is_floating:

@@ -1,4 +1,4 @@
-"""The members: each turns the features into what the output layer reads. Benison adds that layer, trains and exports."""
+"""The members: each turns the features into what the output layer reads, which Benison adds, trains and exports."""
 
 from __future__ import annotations
 

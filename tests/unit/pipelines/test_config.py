@@ -41,9 +41,7 @@ def test_what_is_not_written_has_a_default():
     assert (read.slices, read.beam, read.ensemble.combiner) == ((), (), "mean")
 
 
-@pytest.mark.parametrize(
-    ("problem", "metric"), [("binary", "auc"), ("multiclass", "accuracy"), ("regression", "rmse")]
-)
+@pytest.mark.parametrize(("problem", "metric"), [("binary", "auc"), ("multiclass", "accuracy"), ("regression", "rmse")])
 def test_the_metric_follows_from_the_problem(problem, metric):
     assert pipeline(problem=problem).metric == metric
 
@@ -77,7 +75,8 @@ def test_a_space_holds_choices_and_ranges():
     assert read["mixed"] == (1.0, 0.5)
     assert all(type(value) is float for value in read["mixed"])
     assert read["on"] == (True, False)
-    assert (read["whole"].integer, read["rate"].integer) == (True, False)
+    assert [type(value) for value in read.values()] == [tuple, tuple, tuple, Range, Range]
+    assert [value.integer for value in read.values() if isinstance(value, Range)] == [True, False]
 
 
 def test_a_pipeline_survives_the_way_to_another_process():
@@ -89,6 +88,12 @@ def test_a_pipeline_survives_the_way_to_another_process():
     assert arrived == sent
     fixed = arrived.ensemble.members["deep"].hyperparameters
     assert [type(fixed[key]) for key in ("rate", "depth", "on")] == [float, int, bool]
+
+
+def test_a_folder_may_hold_a_colon():
+    sent = pipeline(source="/home/me: work/flights.yaml")
+    assert sent.features == "/home/me: work/features.py:preprocessing_fn"
+    assert Pipeline.model_validate(sent.model_dump(mode="json")) == sent
 
 
 def test_a_pipeline_cannot_be_changed():

@@ -1,0 +1,109 @@
+"""A user's project outside the clone, run by the command line as its user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CLONE = Path(__file__).parents[2]
+BENISON = Path(sys.executable).with_name("benison")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a YAML, its own features and models, a CSV, and a ROOT."""
+
+    folder: Path
+
+    @property
+    def root(self) -> Path:
+        return self.folder / ".benison"
+
+    @property
+    def csv(self) -> Path:
+        return self.folder / "penguins.csv"
+
+    @property
+    def models(self) -> Path:
+        return self.folder / "my_models.py"
+
+    @property
+    def base(self) -> Path:
+        return self.root / "serving" / "birds"
+
+    def command(self, *words: str) -> list[str]:
+        return [str(BENISON), *words]
+
+    def benison(self, *words: str) -> subprocess.CompletedProcess[str]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("BENISON_")} | {"COLUMNS": "200"}
+        return subprocess.run(
+            self.command(*words), cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600
+        )
+
+    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
+        return self.benison("run", "birds.yaml", *options)
+
+    def last_run(self) -> dict[str, Any]:
+        newest = max(self.root.glob("runs/birds-*/run.json"), key=lambda file: file.stat().st_mtime)
+        return dict(json.loads(newest.read_text()))
+
+    def states(self) -> dict[str, str]:
+        return {node["id"]: node["state"] for node in self.last_run()["nodes"]}
+
+    def versions(self) -> list[str]:
+        return sorted(path.name for path in self.base.iterdir() if path.name.isdigit())
+
+    def copy(self, folder: Path) -> Project:
+        """The project as it is, with its ROOT, in another folder; paths in ML Metadata still name this one."""
+        shutil.copytree(self.folder, folder)
+        return Project(folder)
+
+
+def make(folder: Path) -> Project:
+    """The penguins as somebody's own project: the shipped features and models as files, fewer epochs."""
+    from palmerpenguins import __file__ as package
+
+    folder.mkdir(parents=True)
+    project = Project(folder)
+    shutil.copy(Path(package).parent / "data" / "penguins.csv", project.csv)
+    shutil.copy(CLONE / "pipelines/penguins/features.py", folder / "my_features.py")
+    shutil.copy(CLONE / "pipelines/penguins/models.py", project.models)
+    (folder / "birds.yaml").write_text(
+        """
+name: birds
+problem: multiclass
+label: species
+data: {csv: penguins.csv, missing: ["", NA]}
+features: my_features.py
+models: my_models.py
+slices: [island]
+ensemble:
+  members:
+    linear: {epochs: 30, hyperparameters: {learning_rate: 0.03}}
+    quadratic: {epochs: 20, hyperparameters: {learning_rate: 0.01, dropout: 0.2}}
+    deep:
+      epochs: 12
+      hyperparameters: {dropout: 0.1}
+      tuner: {trials: 2, epochs: 3, space: {units: [16, 32], learning_rate: {min: 0.003, max: 0.03, sampling: log}}}
+blessing:
+  rules: [{metric: accuracy, min: 0.8}]
+"""
+    )
+    return project
+
+
+@pytest.fixture(scope="session")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose first run pushed a version. Tests run one after another in it, so each leaves it as it was."""
+    project = make(tmp_path_factory.mktemp("pushed") / "pipelines")  # a name that a user may well choose
+    done = project.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project

@@ -1,0 +1,209 @@
+"""From a CSV to a blessed ensemble that answers: what the command line promises, on the real chain."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.integration.conftest import Project, make
+
+MEMBERS = ("linear", "quadratic", "deep")
+AFTER_DEEP = {
+    "Tuner.deep",
+    "Trainer.deep",
+    "MemberScores",
+    "EnsembleBuilder",
+    "Baseline",
+    "EnsembleScores",
+    "Evaluator.deep",
+    "Evaluator.ensemble",
+    "Blessing",
+}
+
+
+@pytest.fixture
+def kept(pushed: Project) -> Iterator[Project]:
+    """The project; what a test changes in its files is put back, with the old times."""
+    files = {file: (file.read_bytes(), file.stat()) for file in pushed.folder.iterdir() if file.is_file()}
+    yield pushed
+    for file, (content, stat) in files.items():
+        file.write_bytes(content)
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_the_first_run_pushes_a_blessed_ensemble_of_three_members(pushed: Project) -> None:
+    run = pushed.last_run()
+    assert run["outcome"] == "pushed"
+    assert {node["state"] for node in run["nodes"]} == {"complete"}
+    (version,) = pushed.versions()
+    manifest = json.loads((pushed.base / version / "manifest.json").read_text())
+    assert manifest["members"] == list(MEMBERS)
+    assert set(manifest["metrics"]) == {*MEMBERS, "ensemble"}
+    assert {name.partition("=")[0] for name in manifest["slices"]} == {"island"}
+    assert [v["rule"] for v in manifest["verdicts"]] == [
+        "better_than_majority",
+        "not_worse_than_served",
+        "accuracy >= 0.8",
+    ]
+
+
+def test_evaluator_and_scores_agree(pushed: Project) -> None:
+    from pipelines import views
+
+    run = pushed.last_run()
+    outputs = {node["id"]: node["outputs"] for node in run["nodes"]}
+    blessing = json.loads((Path(outputs["Blessing"]["blessing"][0]["uri"]) / "blessing.json").read_text())
+    for model in (*MEMBERS, "ensemble"):
+        table = views.evaluation(Path(outputs[f"Evaluator.{model}"]["evaluation"][0]["uri"])).set_index("slice")
+        assert table.loc["all", "sparse_categorical_accuracy"] == pytest.approx(
+            blessing["metrics"][model]["accuracy"], abs=1e-6
+        )
+        for island, cut in blessing["slices"].items():
+            assert table.loc[island, "example_count"] == cut["rows"]
+            assert table.loc[island, "sparse_categorical_accuracy"] == pytest.approx(
+                cut["metrics"][model]["accuracy"], abs=1e-6
+            )
+
+
+def test_no_row_is_in_two_splits(pushed: Project) -> None:
+    import tensorflow as tf
+
+    run = pushed.last_run()
+    (examples,) = next(n["outputs"]["examples"] for n in run["nodes"] if n["id"] == "CsvExampleGen")
+    rows = {}
+    for split in ("train", "valid", "blend", "test"):
+        files = [str(file) for file in Path(examples["uri"]).glob(f"Split-{split}/*")]
+        rows[split] = [record.numpy() for record in tf.data.TFRecordDataset(files, compression_type="GZIP")]
+        assert rows[split]
+    assert sum(map(len, rows.values())) == 344
+    sets = [set(records) for records in rows.values()]
+    assert len(set.union(*sets)) == sum(map(len, sets))
+
+
+def test_with_nothing_changed_all_is_cached_and_the_candidate_is_served_already(kept: Project) -> None:
+    before = kept.versions()
+    for file in (kept.csv, kept.models):
+        file.touch()
+    again = kept.run()
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"served already as version {before[0]}" in again.stdout
+    assert {id for id, state in kept.states().items() if state != "cached"} == {"Pusher"}
+    assert kept.versions() == before
+
+
+def test_five_predictions_are_answered_one_with_missing_values(pushed: Project) -> None:
+    rows = [
+        "island,bill_length_mm,bill_depth_mm,flipper_length_mm,body_mass_g,sex,year",
+        "Torgersen,39.1,18.7,181,3750,male,2007",
+        "Biscoe,46.1,13.2,211,4500,female,2007",
+        "Dream,46.5,17.9,192,3500,female,2007",
+        "Torgersen,NA,NA,193,3450,NA,2007",
+        "Biscoe,50.0,16.3,230,5700,male,2007",
+    ]
+    (pushed.folder / "rows.csv").write_text("\n".join(rows) + "\n")
+    answered = pushed.benison("predict", "birds", "--csv", "rows.csv", "--members")
+    assert answered.returncode == 0, answered.stderr
+    lines = answered.stdout.splitlines()[-6:]
+    assert lines[0].split() == ["row", "ensemble", *MEMBERS]
+    assert [line.split()[1] for line in lines[1:]] == ["Adelie", "Gentoo", "Chinstrap", "Adelie", "Gentoo"]
+
+    (pushed.folder / "rows.json").write_text(json.dumps([{"island": "Biscoe", "body_mass_g": "heavy"}]))
+    refused = pushed.benison("predict", "birds", "--json", "rows.json")
+    assert refused.returncode == 1
+    assert "no column" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_one_edit_in_a_members_function_runs_what_it_is_made_into_and_nothing_else(kept: Project) -> None:
+    before = kept.versions()
+    edited = kept.models.read_text().replace('activation="relu"', 'activation="elu"')
+    assert edited != kept.models.read_text()
+    kept.models.write_text(edited)
+    done = kept.run()
+    ran = {id for id, state in kept.states().items() if state != "cached"}
+    assert ran - {"Pusher"} == AFTER_DEEP
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(kept.versions()) == len(before) + 1
+
+
+def test_shuffled_labels_of_the_same_size_and_time_run_all_anew_and_are_not_blessed(kept: Project) -> None:
+    import random
+
+    before = kept.versions()
+    stat = kept.csv.stat()
+    header, *rows = kept.csv.read_text().splitlines()
+    labels = [row.partition(",")[0] for row in rows]
+    random.Random(1).shuffle(labels)
+    shuffled = [f"{label},{row.partition(',')[2]}" for label, row in zip(labels, rows, strict=True)]
+    kept.csv.write_text("\n".join([header, *shuffled]) + "\n")
+    os.utime(kept.csv, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert kept.csv.stat().st_size == stat.st_size
+
+    done = kept.run()
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "REFUSED better_than_majority" in done.stdout
+    states = kept.states()
+    assert states.pop("Blessing") == "not_blessed"
+    assert states.pop("Pusher") == "skipped"
+    assert {id for id, state in states.items() if state != "complete"} <= {"SchemaGen", "AnomalyGate"}
+    assert kept.versions() == before
+
+
+def test_data_that_break_the_curated_schema_stop_at_the_gate(tmp_path: Path) -> None:
+    project = make(tmp_path / "own")
+    accepted = project.benison("schema", "birds.yaml", "--accept")
+    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
+    assert "Torgersen" in (project.folder / "schemas/birds.pbtxt").read_text()
+
+    project.csv.write_text(project.csv.read_text().replace("Torgersen", "Atlantis"))
+    done = project.run()
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "'island'" in done.stdout
+    assert "Atlantis" in done.stdout
+    states = project.states()
+    assert states["AnomalyGate"] == "invalid"
+    assert states["Transform"] == "not_run"
+    assert not project.base.exists()
+
+    project.csv.write_text(project.csv.read_text().replace("39.1,", "thirty,"))
+    done = project.run()
+    assert done.returncode == 1
+    assert "penguins.csv, line 2, column 'bill_length_mm': got 'thirty', expected a number" in done.stdout
+
+
+def test_ctrl_c_leaves_no_process_and_nothing_half_done_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    project = make(tmp_path / "own")
+    process = subprocess.Popen(
+        project.command("run", "birds.yaml"), cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    children = []
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        children = psutil.Process(process.pid).children(recursive=True)
+        if list(project.root.glob("artifacts/birds/Transform/transform_graph/*")):
+            break
+        time.sleep(0.1)
+    assert children
+    process.send_signal(signal.SIGINT)
+    _, alive = psutil.wait_procs([*children], timeout=5)
+    assert not alive
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+    assert project.last_run()["outcome"] == "interrupted"
+    assert not project.base.exists()
+
+    again = project.benison("run", "birds.yaml", "--set", "ensemble.members.deep.tuner.trials=3")
+    assert again.returncode == 0, again.stdout + again.stderr
+    states = project.states()
+    assert [states[n] for n in ("CsvExampleGen", "StatisticsGen", "ExampleValidator", "AnomalyGate")] == ["cached"] * 4
+    executions = {path.name for path in project.root.glob("artifacts/birds/Transform/transform_graph/*")}
+    assert len(executions) == 1, "the half-written output of the interrupted Transform is gone"

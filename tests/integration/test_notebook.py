@@ -1,0 +1,36 @@
+"""The shipped notebook runs from top to bottom, and shows what it promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "penguins.ipynb"
+
+
+def test_the_notebook_is_stored_without_outputs() -> None:
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    assert not [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")]
+
+
+def test_the_notebook_runs_and_shows_data_metrics_ensemble_and_blessing(tmp_path: Path) -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    client = NotebookClient(notebook, timeout=400, kernel_name="python3", resources={"metadata": {"path": tmp_path}})
+    client.execute()
+    shown = "\n".join(
+        output.get("data", {}).get("text/html", "") + output.get("data", {}).get("text/plain", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+    )
+    for wanted in (
+        "flipper_length_mm",  # statistics and schema
+        "anomaly",
+        "sparse_categorical_accuracy",
+        "island=Torgersen",
+        "combiner",
+        "better_than_majority",
+        "Prediction(",
+    ):
+        assert wanted in shown, wanted
