@@ -271,7 +271,13 @@ def _threshold(metric: Metric, limit: Limits, labels: NDArray, ensemble: NDArray
     if high is not None and value > high:
         shown, most = _apart(value, high)
         return Verdict(rule, False, value, high, None, f"{metric.name} {shown} is above {most}, the most allowed")
-    return Verdict(rule, True, value, bound, None, f"{metric.name} {_figure(value)} keeps to {rule}")
+    return Verdict(rule, True, value, bound, None, f"{metric.name} {_figure(value)} {_kept(low, high)}")
+
+
+def _kept(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f"lies from {low:g} to {high:g}"
+    return f"is not below {low:g}" if low is not None else f"is not above {high:g}"
 
 
 def _threshold_name(metric: str, low: float | None, high: float | None) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines import runs
+
 if TYPE_CHECKING:
     from tfx.orchestration.metadata import Metadata
+    from tfx.proto.orchestration import pipeline_pb2
 
 
 def store(root: Path) -> Metadata:
@@ -18,22 +21,34 @@ def store(root: Path) -> Metadata:
     return metadata.Metadata(metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")))
 
 
-def abandon_unfinished(root: Path, pipeline: str) -> int:
+def store_of(pipeline: pipeline_pb2.Pipeline, root: Path) -> Metadata:
+    """The metadata store that a compiled pipeline names, else that of ROOT."""
+    from tfx.orchestration import metadata
+    from tfx.orchestration.local import runner_utils
+
+    config = runner_utils.extract_local_deployment_config(pipeline).metadata_connection_config
+    kind = config.WhichOneof("connection_config")
+    return metadata.Metadata(getattr(config, kind)) if kind else store(root)
+
+
+def abandon_unfinished(pipeline: pipeline_pb2.Pipeline, root: Path) -> int:
     """Marks executions that a killed run left running as cancelled, and removes what they had half written.
 
-    To be called while the pipeline's lock is held: then every running execution is a dead one.
+    To be called while the pipeline's lock is held: then every running execution of a run in ROOT is a dead one. Others
+    are let be: a store may be shared with other ROOTs and other runners, whose executions may well be alive.
 
     Args:
+        pipeline: compiled, with its runtime parameters put in.
         root: ROOT.
-        pipeline: name.
 
     Returns:
         How many there were.
     """
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-    with store(root) as handle:
-        context = handle.store.get_context_by_type_and_name("pipeline", pipeline)
+    name = pipeline.pipeline_info.id
+    with store_of(pipeline, root) as handle:
+        context = handle.store.get_context_by_type_and_name("pipeline", name)
         if context is None:
             return 0
         running = [
@@ -41,15 +56,26 @@ def abandon_unfinished(root: Path, pipeline: str) -> int:
             for execution in handle.store.get_executions_by_context(context.id)
             if execution.last_known_state in (mlmd.Execution.NEW, mlmd.Execution.RUNNING)
         ]
-        for execution in running:
+        contexts = {e.id: {c.type: c.name for c in handle.store.get_contexts_by_execution(e.id)} for e in running}
+        dead = [e for e in running if (root / "runs" / contexts[e.id]["pipeline_run"] / runs.FILE).is_file()]
+        for execution in dead:
             execution.last_known_state = mlmd.Execution.CANCELED
-        if running:
-            handle.store.put_executions(running)
-    for execution in running:
-        # TFX's layout: artifacts/PIPELINE/NODE/KEY/EXECUTION
-        for folder in (root / "artifacts" / pipeline).glob(f"*/*/{execution.id}"):
-            shutil.rmtree(folder, ignore_errors=True)
-    return len(running)
+        if dead:
+            handle.store.put_executions(dead)
+    for execution in dead:
+        remove_outputs(pipeline, contexts[execution.id]["node"].removeprefix(f"{name}."), execution.id)
+    return len(dead)
+
+
+def remove_outputs(pipeline: pipeline_pb2.Pipeline, node_id: str, execution_id: int) -> None:
+    """Removes what an execution that did not end well wrote, its temporary files too."""
+    from tfx.dsl.io import fileio
+
+    # TFX's layout: ROOT/NODE/KEY/EXECUTION, and .system beside the keys
+    folder = os.path.join(pipeline.runtime_spec.pipeline_root.field_value.string_value, node_id)
+    for parts in (("*",), (".system", "executor_execution")):
+        for found in fileio.glob(os.path.join(folder, *parts, str(execution_id))):
+            fileio.rmtree(found)
 
 
 def latest_artifact(root: Path, pipeline: str, type_name: str, node: str) -> Path | None:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipelines import locks
+from pipelines import cache_key, lineage, locks
 from serving.errors import BenisonError, DataError, NodeFailed
 
 if TYPE_CHECKING:
@@ -72,17 +72,20 @@ def run(
         The result; a failure is a result too, with its traceback on stderr.
     """
     from tfx.orchestration.portable import launcher
+    from tfx.proto.orchestration import executable_spec_pb2
+
+    from pipelines.beam_runner import InMemoryByDefault
 
     pipeline = load_ir(ir, run_id, params or {})
     node = _find(pipeline, node_id)
-    executor, driver, connection = _deployment(pipeline, node_id, root)
-    if executor is not None:
-        from pipelines import cache_key
-
-        node.parameters.parameters[FINGERPRINT].field_value.string_value = cache_key.of_node(node, executor, driver)
+    executor, driver = _deployment(pipeline, node_id)
+    connection = lineage.store_of(pipeline, root)
     if not cache:
         node.execution_options.caching_options.enable_cache = False
     try:
+        if executor is not None:
+            key = cache_key.of_node(node, executor, driver)
+            node.parameters.parameters[FINGERPRINT].field_value.string_value = key
         with locks.node(root):
             launcher.Launcher(
                 pipeline_node=node,
@@ -91,11 +94,12 @@ def run(
                 pipeline_runtime_spec=pipeline.runtime_spec,
                 executor_spec=executor,
                 custom_driver_spec=driver,
+                custom_executor_operators={executable_spec_pb2.BeamExecutableSpec: InMemoryByDefault},
             ).launch()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a node's code that calls sys.exit() has not done its work
         traceback.print_exc()
-        _close_failed(connection, node)
-        return Result("invalid" if isinstance(error, DataError) else "failed", reason=_reason(error))
+        _close_failed(connection, pipeline, node)
+        return _broken(error)
     return _read_result(connection, node)
 
 
@@ -103,8 +107,9 @@ def load_ir(path: Path, run_id: str, params: Mapping[str, str]) -> pipeline_pb2.
     """Reads a compiled pipeline and puts the run's id and parameters into it."""
     from google.protobuf import json_format
     from tfx.orchestration.portable import runtime_parameter_utils
-    from tfx.proto.orchestration import pipeline_pb2
+    from tfx.proto.orchestration import local_deployment_config_pb2, pipeline_pb2
 
+    assert local_deployment_config_pb2  # the parser must know the messages in the deployment config
     pipeline = json_format.Parse(path.read_text(), pipeline_pb2.Pipeline())
     runtime_parameter_utils.substitute_runtime_parameter(pipeline, {**params, "pipeline-run-id": run_id})
     return pipeline
@@ -121,26 +126,13 @@ def _find(pipeline: pipeline_pb2.Pipeline, node_id: str) -> pipeline_pb2.Pipelin
     return nodes[node_id]
 
 
-def _deployment(pipeline: pipeline_pb2.Pipeline, node_id: str, root: Path) -> tuple[Any, Any, Metadata]:
-    """The node's executor and driver, and the metadata store: the pipeline's own, else SQLite in ROOT."""
-    from tfx.orchestration import metadata
+def _deployment(pipeline: pipeline_pb2.Pipeline, node_id: str) -> tuple[Any, Any]:
+    """The node's executor and driver; None where it has none."""
     from tfx.orchestration.local import runner_utils
-    from tfx.proto.orchestration import executable_spec_pb2
 
     deployment = runner_utils.extract_local_deployment_config(pipeline)
     executor = runner_utils.extract_executor_spec(deployment, node_id)
-    if isinstance(executor, executable_spec_pb2.BeamExecutableSpec):
-        arguments = executor.beam_pipeline_args
-        # Beam's default runner tries to download a binary at run time; this one is in the package.
-        if not any(a.startswith("--runner") for a in arguments):
-            arguments.append("--runner=FnApiRunner")
-    kind = deployment.metadata_connection_config.WhichOneof("connection_config")
-    config = (
-        getattr(deployment.metadata_connection_config, kind)
-        if kind
-        else metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
-    )
-    return executor, runner_utils.extract_custom_driver_spec(deployment, node_id), metadata.Metadata(config)
+    return executor, runner_utils.extract_custom_driver_spec(deployment, node_id)
 
 
 def _read_result(connection: Metadata, node: pipeline_pb2.PipelineNode) -> Result:
@@ -150,8 +142,10 @@ def _read_result(connection: Metadata, node: pipeline_pb2.PipelineNode) -> Resul
 
     with connection as handle:
         execution = _execution(handle, node)
-        if execution is None:
+        if execution is None and node.inputs.conditionals:
             return Result("skipped", reason="its condition does not hold")
+        if execution is None:
+            return Result("failed", reason="its inputs do not resolve: there is nothing for it to run on")
         artifacts = execution_lib.get_output_artifacts(handle, execution.id)
     outputs = {key: [_describe(a) for a in values] for key, values in artifacts.items()}
     if execution.last_known_state not in (mlmd.Execution.COMPLETE, mlmd.Execution.CACHED):
@@ -174,8 +168,8 @@ def _execution(handle: Any, node: pipeline_pb2.PipelineNode) -> Any:
     return max(found, key=lambda e: e.id) if found else None
 
 
-def _close_failed(connection: Metadata, node: pipeline_pb2.PipelineNode) -> None:
-    """Marks an execution as failed that the launcher left as running, which it does when a driver raises."""
+def _close_failed(connection: Metadata, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode) -> None:
+    """Marks an execution as failed that the launcher left as running, as when a driver raises or a node exits."""
     from tfx.orchestration.portable import execution_publish_utils
     from tfx.orchestration.portable.mlmd import context_lib, execution_lib
 
@@ -184,6 +178,7 @@ def _close_failed(connection: Metadata, node: pipeline_pb2.PipelineNode) -> None
         if execution is not None and execution_lib.is_execution_active(execution):
             contexts = context_lib.prepare_contexts(handle, node.contexts)
             execution_publish_utils.publish_failed_execution(handle, contexts, execution.id)
+            lineage.remove_outputs(pipeline, node.node_info.id, execution.id)
 
 
 def _unresolved(execution: Any) -> str:
@@ -205,11 +200,17 @@ def _describe(artifact: Any) -> dict[str, Any]:
     return {"uri": artifact.uri, "type": artifact.type_name, "properties": properties}
 
 
-def _reason(error: Exception) -> str:
+def _broken(error: BaseException) -> Result:
+    return Result("invalid" if isinstance(error, DataError) else "failed", reason=_reason(error))
+
+
+def _reason(error: BaseException) -> str:
     if isinstance(error, BenisonError):
         return str(error)
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
+    reason = f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
+    # TFX says «Could not import nodes.f_Executor», and the cause says why not.
+    return f"{reason} ({_reason(error.__cause__)})" if error.__cause__ else reason
 
 
 def main() -> None:
@@ -222,13 +223,19 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("BENISON_ROOT", ".benison")))
     parser.add_argument("--no-cache", action="store_true")
     args = parser.parse_args()
-    params = dict(p.split("=", 1) for p in args.param)
+    if any("=" not in given for given in args.param):
+        parser.error("--param: expected k=v")
+    params = dict(given.split("=", 1) for given in args.param)
+    # What a node or its C++ prints, now or at exit, must not come between the result and the end of stdout.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     try:
         result = run(args.ir, args.node, args.run_id, root=args.root.absolute(), params=params, cache=not args.no_cache)
-    except BenisonError as error:
-        result = Result("failed", reason=str(error))
-    sys.stdout.flush()
-    print(json.dumps(asdict(result)))
+    except Exception as error:
+        if not isinstance(error, BenisonError):
+            traceback.print_exc()
+        result = _broken(error)
+    print(json.dumps(asdict(result)), file=answers, flush=True)
     sys.exit(result.exit_code)
 
 

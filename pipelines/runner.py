@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import runs
+from pipelines import main_module, runs
 from pipelines.compiled import Compiled, Node, compile_to
 from pipelines.workers import Worker, WorkerDied, first_ready
 from serving.errors import DataError, NodeFailed
@@ -44,10 +44,14 @@ class LocalRunner:
         Raises:
             NodeFailed: a node failed; names it, its reason and its log.
             DataError: the data were found invalid.
-            UsageError: another run of this pipeline is under way.
+            UsageError: another run of this pipeline is under way, or a component of it is one that worker processes
+                cannot import.
         """
-        with runs.begin(self._root, pipeline.pipeline_info.pipeline_name) as run:
-            self._execute(run, compile_to(pipeline, run.folder / _IR), _Pool())
+        main_module.forbid_in_worker()
+        with runs.begin(self._root, pipeline.pipeline_info.pipeline_name) as run, _Pool() as pool:
+            compiled = compile_to(pipeline, run.folder / _IR)
+            main_module.make_importable(compiled.ir)
+            self._execute(run, compiled, pool)
         for node in run.broken:
             kind = DataError if node.state == "invalid" else NodeFailed
             raise kind(f"{node.id}: {node.reason} (log: {node.log})")
@@ -67,42 +71,37 @@ class LocalRunner:
             NodeFailed: the pipeline could not be built.
             UsageError: another run of this pipeline is under way.
         """
-        with runs.begin(self._root, config.name) as run:
+        with runs.begin(self._root, config.name) as run, _Pool() as pool:
             self._observe(run)
-            pool = _Pool()
-            try:
-                compiled = Compiled.from_json(
-                    pool.ask(
-                        operation="compile",
-                        config=config.model_dump(mode="json"),
-                        only_ingest=only_ingest,
-                        ir=str(run.folder / _IR),
-                        root=str(self._root),
-                        log=str(run.folder / "compile.log"),
-                    )
+            compiled = Compiled.from_json(
+                pool.ask(
+                    operation="compile",
+                    config=config.model_dump(mode="json"),
+                    only_ingest=only_ingest,
+                    ir=str(run.folder / _IR),
+                    root=str(self._root),
+                    log=str(run.folder / "compile.log"),
                 )
-            except BaseException:
-                pool.end()
-                raise
+            )
             self._execute(run, compiled, pool)
         return run
 
     def _execute(self, run: runs.Run, compiled: Compiled, pool: _Pool) -> None:
         """Starts nodes as what they wait for ends; after a failure lets running ones end and starts no more."""
         run.plan(compiled)
+        self._observe(run)
+        about = {"ir": str(compiled.ir), "run_id": run.id, "root": str(self._root)}
+        pool.ask(operation="tidy", log=str(run.folder / "tidy.log"), **about)
         by_id = {node.id: node for node in run.nodes}
-        try:
-            while True:
-                for node in [] if run.broken else compiled.nodes:
-                    self._start_or_skip(node, by_id, run, compiled, pool)
-                self._observe(run)
-                if not pool.busy:
-                    return
-                node_id, answer = pool.next_answer()
-                _settle(by_id[node_id], answer)
-                run.save()
-        finally:
-            pool.end()
+        while True:
+            for node in [] if run.broken else compiled.nodes:
+                self._start_or_skip(node, by_id, run, compiled, pool)
+            self._observe(run)
+            if not pool.busy:
+                return
+            node_id, answer = pool.next_answer()
+            _settle(by_id[node_id], answer)
+            run.save()
 
     def _start_or_skip(
         self, node: Node, by_id: dict[str, runs.NodeRun], run: runs.Run, compiled: Compiled, pool: _Pool
@@ -139,6 +138,14 @@ class _Pool:
     def has_room(self) -> bool:
         return len(self.busy) < self._size
 
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the processes, however the run ended."""
+        for worker in [*self._idle, *self.busy.values()]:
+            worker.end()
+
     def ask(self, **request: Any) -> dict[str, Any]:
         """One request to an idle worker, and its answer."""
         self._idle[0].send(**request)
@@ -146,8 +153,13 @@ class _Pool:
 
     def start(self, key: str, **request: Any) -> None:
         worker = self._idle.pop() if self._idle else Worker()
+        try:
+            worker.send(**request)
+        except WorkerDied:  # since its last node: that is no fault of this one
+            worker.end()
+            worker = Worker()
+            worker.send(**request)
         self.busy[key] = worker
-        worker.send(**request)
 
     def next_answer(self) -> tuple[str, dict[str, Any] | NodeFailed]:
         """Waits for any busy worker: the key of its request, and its answer or why there is none."""
@@ -163,11 +175,6 @@ class _Pool:
             answer = error
         self._idle.append(worker)
         return key, answer
-
-    def end(self) -> None:
-        for worker in [*self._idle, *self.busy.values()]:
-            worker.end()
-        self._idle, self.busy = [], {}
 
 
 def _settle(node: runs.NodeRun, answer: dict[str, Any] | NodeFailed) -> None:

@@ -80,13 +80,13 @@ class Run:
         """Takes up the nodes of a compiled pipeline."""
         self.nodes = [NodeRun(n.id, n.kind, str(self.folder / f"{n.id}.log")) for n in compiled.nodes]
 
-    def end(self, interrupted: bool = False) -> None:
-        """Settles the outcome and writes it down."""
+    def end(self, outcome: str | None = None) -> None:
+        """Settles the outcome, by the nodes' states where it is not given, and writes it down."""
         self.seconds = time.time() - self.started
         for node in self.nodes:
             if node.state in ("waiting", "running"):
                 node.state = "not_run"
-        self.outcome = "interrupted" if interrupted else self._outcome()
+        self.outcome = outcome or self._outcome()
         self.save()
 
     def save(self) -> None:
@@ -119,7 +119,7 @@ def begin(root: Path, pipeline: str) -> Iterator[Run]:
     """
     now = time.time()
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
-    run_id = f"{pipeline}-{stamp}-{int(now * 1000) % 1000:03d}"
+    run_id = f"{pipeline}-{stamp}-{int(now * 1_000_000) % 1_000_000:06d}"
     with locks.pipeline(root, pipeline, run_id):
         run = Run(run_id, pipeline, root / "runs" / run_id, now)
         run.folder.mkdir(parents=True)
@@ -127,10 +127,10 @@ def begin(root: Path, pipeline: str) -> Iterator[Run]:
         try:
             yield run
         except KeyboardInterrupt:
-            run.end(interrupted=True)
+            run.end("interrupted")
             raise
         except BaseException:
-            run.end()
+            run.end("failed")
             raise
         run.end()
 

@@ -23,6 +23,7 @@ from serving.errors import BenisonError
 def main() -> None:
     """Serves requests until stdin ends, which it does when the runner dies."""
     _die_with_parent()
+    _leave_current_folder()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     requests = os.fdopen(os.dup(0), "r")
     # A node that reads stdin must not swallow a request, and one that prints must not answer one.
@@ -47,17 +48,23 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _compile(request: dict[str, Any]) -> dict[str, Any]:
-    """Builds and compiles a pipeline from its config, and clears away what killed runs of it left behind."""
-    from pipelines import graph, lineage
+    """Builds and compiles a pipeline from its config."""
+    from pipelines import graph
     from pipelines.compiled import compile_to
     from pipelines.config import Pipeline
 
     root = Path(request["root"])
     config = Pipeline.model_validate(request["config"])
     build = graph.build_ingest if request["only_ingest"] else graph.build
-    compiled = compile_to(build(config, root), Path(request["ir"]))
-    lineage.abandon_unfinished(root, config.name)
-    return compiled.to_json()
+    return compile_to(build(config, root), Path(request["ir"])).to_json()
+
+
+def _tidy(request: dict[str, Any]) -> dict[str, Any]:
+    """Clears away what killed runs of a pipeline left behind."""
+    from pipelines import lineage, node
+
+    pipeline = node.load_ir(Path(request["ir"]), request["run_id"], {})
+    return {"abandoned": lineage.abandon_unfinished(pipeline, Path(request["root"]))}
 
 
 def _run(request: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +78,7 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     return asdict(result)
 
 
-_OPERATIONS = {"compile": _compile, "run": _run}
+_OPERATIONS = {"compile": _compile, "tidy": _tidy, "run": _run}
 
 
 def _forget_models() -> None:
@@ -104,6 +111,12 @@ def _logging_to(path: Path) -> Iterator[None]:
 def _send(stream: TextIO, message: dict[str, Any]) -> None:
     stream.write(json.dumps(message) + "\n")
     stream.flush()
+
+
+def _leave_current_folder() -> None:
+    """Python's -m put it first on the path; where the runner has it too, it came by PYTHONPATH as well."""
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path.pop(0)
 
 
 def _die_with_parent() -> None:

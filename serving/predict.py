@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,11 +81,11 @@ def read_rows(path: Path) -> list[Row]:
         raise DataError(f"{path}: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}") from None
     if path.suffix.lower() == ".json":
         return _json_rows(path, text)
-    lines = csv.DictReader(text.splitlines(), strict=True)
+    lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         rows: list[Row] = list(lines)
     except csv.Error as error:
-        raise DataError(f"{path}, line {lines.line_num}: {error}") from None
+        raise DataError(f"{path}, after line {lines.line_num}: {error}") from None
     for number, row in enumerate(rows, start=1):
         if None in row or None in row.values():
             raise DataError(f"{path}, row {number}: not as many cells as the header has")

@@ -23,11 +23,11 @@ def draw(problem: str, seed: int = 0, rows: int = ROWS, ties: bool = False):
         y = rng.normal(50, 5, (rows, 2))
         return y, y + rng.normal(0, 2, (rows, 2)), weights
     classes = 2 if problem == "binary" else 4
-    y = rng.integers(0, classes, rows)
-    scores = rng.random((rows, classes)) + 0.4 * np.eye(classes)[y]
+    ids = rng.integers(0, classes, rows)
+    scores = rng.random((rows, classes)) + 0.4 * np.eye(classes)[ids]
     if ties:
         scores = np.ceil(scores * 3)
-    return y, scores / scores.sum(axis=1, keepdims=True), weights
+    return ids, scores / scores.sum(axis=1, keepdims=True), weights
 
 
 def of_sklearn(name: str, y, prediction, weights):

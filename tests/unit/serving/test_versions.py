@@ -196,7 +196,8 @@ def test_a_publisher_killed_in_mid_copy_shows_nothing_and_is_cleaned_up_by_the_n
     publisher = start(STOPS_IN_MID_COPY, model, base)
     assert publisher.stdout.readline() == "holding\n"
     (incoming,) = hidden(base)
-    assert versions(base) == [] and served(base) is None
+    assert versions(base) == []
+    assert served(base) is None
 
     other = publish(model, base, {}, at(90))
     assert hidden(base) == [incoming], "a live publisher's copy is not touched"

@@ -1,0 +1,87 @@
+"""Components that a script defines itself, `@component` in `my_pipeline.py`, for the processes in which nodes run.
+
+There `__main__` is another module. As multiprocessing does it, the script is imported by its own name instead, with what
+stands under `if __name__ == "__main__":` left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipelines import modules
+from serving.errors import UsageError
+
+_MAIN = "__main__."
+_NODE_PROCESSES = ("pipelines.worker", "pipelines.node")
+
+
+def make_importable(ir: Path) -> None:
+    """Puts the script's name in place of `__main__` in a compiled pipeline.
+
+    Args:
+        ir: its file (JSON).
+
+    Raises:
+        UsageError: a component is defined in `__main__`, and that is no file that can be imported by its name.
+    """
+    pipeline = json.loads(ir.read_text())
+    specs = [spec for spec in _executables(pipeline) if spec["classPath"].startswith(_MAIN)]
+    for spec in specs:
+        spec["classPath"] = f"{_script_module(spec['classPath'])}.{spec['classPath'].removeprefix(_MAIN)}"
+    if specs:
+        ir.write_text(json.dumps(pipeline, indent=2))
+
+
+def forbid_in_worker() -> None:
+    """Keeps a script that runs its pipeline wherever it is imported from doing so in each of its nodes' processes.
+
+    Raises:
+        UsageError: this is such a process.
+    """
+    if _main_name() in _NODE_PROCESSES:
+        raise UsageError(
+            "a pipeline cannot be run from inside a node; where this is the import of the script that defines the node, "
+            'put the call of the runner under `if __name__ == "__main__":`'
+        )
+
+
+def _executables(value: Any) -> Iterator[dict[str, Any]]:
+    """All that names a class, at any depth."""
+    if isinstance(value, dict):
+        if isinstance(value.get("classPath"), str):
+            yield value
+        for inner in value.values():
+            yield from _executables(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _executables(inner)
+
+
+def _script_module(class_path: str) -> str:
+    """The name by which another process can import what is `__main__` here."""
+    component = class_path.removeprefix(_MAIN).removesuffix("_Executor")
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    if file is None:
+        raise UsageError(
+            f"component {component!r} is defined in a notebook or shell, where the processes that run nodes cannot import "
+            "it; write it into a module (a .py file) and import it from there"
+        )
+    name = _main_name() or Path(file).stem
+    found = modules.find(name)
+    if found is None or not os.path.samefile(found, file):
+        raise UsageError(
+            f"component {component!r} is defined in {file}, which cannot be imported as {name!r}"
+            f"{f' (that is {found})' if found else ''}; write it into a module of another name and import it from there"
+        )
+    return name
+
+
+def _main_name() -> str | None:
+    """What `python -m` was given; None for a script."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec else None
