@@ -9,17 +9,12 @@ to the order of the file, and reads in batches, so that its memory does not grow
 from __future__ import annotations
 
 import bisect
-import csv
-import glob
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from google.protobuf import any_pb2, struct_pb2
 from tfx import types
 from tfx.components.example_gen import component as base
@@ -30,24 +25,8 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
+from components.csv_table import CsvTable
 from serving.errors import DataError
-
-BATCH_ROWS = 8192
-_ARROW = {
-    "int": pa.large_list(pa.int64()),
-    "float": pa.large_list(pa.float32()),
-    "bytes": pa.large_list(pa.large_binary()),
-}
-_WIDENING = ("int", "float", "bytes")  # each holds all values of those before it
-
-
-@dataclass(frozen=True)
-class Row:
-    """One record of a CSV file, with where it stands."""
-
-    file: str
-    line: int
-    cells: list[str]
 
 
 class _Driver(base_driver.FileBasedDriver):
@@ -64,7 +43,7 @@ class _ContentProcessor(FileBasedInputProcessor):
         digest = hashlib.sha256()
         for split in self._splits:
             pattern = self.get_pattern_for_span_version(split.pattern, span, version)
-            for file in _files(self._input_base_uri, pattern):
+            for file in CsvTable.matching(f"{self._input_base_uri}/{pattern}").files:
                 content = hashlib.sha256()
                 with open(file, "rb") as stream:
                     while block := stream.read(1 << 20):
@@ -88,11 +67,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         input_config = _proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], example_gen_pb2.Input())
         output_config = _proto(exec_properties[standard_component_specs.OUTPUT_CONFIG_KEY], example_gen_pb2.Output())
         options = _options(exec_properties)
-        files = _files(exec_properties[standard_component_specs.INPUT_BASE_KEY], input_config.splits[0].pattern)
-        missing = frozenset(options["missing"])
-        header = _header(files)
-        kinds = _schema_kinds(options["schema"]) if options.get("schema") else {}
-        kinds = {**infer_kinds(files, header, missing, [c for c in header if c not in kinds]), **kinds}
+        table = CsvTable.matching(
+            f"{exec_properties[standard_component_specs.INPUT_BASE_KEY]}/{input_config.splits[0].pattern}",
+            missing=frozenset(options["missing"]),
+            delimiter=options["delimiter"],
+            encoding=options["encoding"],
+        )
+        kinds = _schema_kinds(options["schema"]) if options["schema"] else {}
+        kinds |= table.infer_kinds([name for name in table.header if name not in kinds])
 
         splits = [(split.name, split.hash_buckets) for split in output_config.split_config.splits]
         examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
@@ -104,14 +86,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             writers.append(tf.io.TFRecordWriter(f"{folder}/data_tfrecord-00000-of-00001.gz", "GZIP"))
         encoder = RecordBatchToExamplesEncoder()
         counts = [0] * len(splits)
-        for rows, batch in batches(read(files, header), header, kinds, missing):
+        for rows, batch in table.batches(kinds):
             for row, record in zip(rows, encoder.encode(batch), strict=True):
                 index = assign(row.cells, [buckets for _, buckets in splits])
                 counts[index] += 1
                 writers[index].write(record)
         for writer in writers:
             writer.close()
-        _check_counts(files, dict(zip((name for name, _ in splits), counts, strict=True)))
+        check_counts(table.files[0], dict(zip((name for name, _ in splits), counts, strict=True)))
         print("rows:", ", ".join(f"{name} {n}" for (name, _), n in zip(splits, counts, strict=True)))
 
 
@@ -123,16 +105,32 @@ class CsvExampleGen(base.FileBasedExampleGen):
         splits: name of each split and its number of hash buckets; the shares are buckets over their sum.
         missing: cells that mean "no value".
         schema: curated schema, whose types then hold; None infers them from the files.
+        delimiter: between cells.
+        encoding: of the files.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
     DRIVER_CLASS = _Driver
 
     def __init__(
-        self, pattern: str, splits: Mapping[str, int], missing: Sequence[str] = ("",), schema: str | None = None
+        self,
+        pattern: str,
+        splits: Mapping[str, int],
+        missing: Sequence[str] = ("",),
+        schema: str | None = None,
+        delimiter: str = ",",
+        encoding: str = "utf-8",
     ) -> None:
         options = struct_pb2.Struct()
-        options.update({"missing": list(missing), "schema": schema or "", "schema_hash": _hash_of(schema)})
+        options.update(
+            {
+                "missing": list(missing),
+                "schema": schema or "",
+                "schema_hash": hashlib.sha256(Path(schema).read_bytes()).hexdigest() if schema else "",
+                "delimiter": delimiter,
+                "encoding": encoding,
+            }
+        )
         packed = any_pb2.Any()
         packed.Pack(options)
         path = Path(pattern)
@@ -149,60 +147,6 @@ class CsvExampleGen(base.FileBasedExampleGen):
             ),
             custom_config=example_gen_pb2.CustomConfig(custom_config=packed),
         )
-
-
-def read(files: Sequence[str], header: Sequence[str]) -> Iterator[Row]:
-    """The records of all files in order.
-
-    Raises:
-        DataError: a record has more or fewer cells than the header, or a file is not UTF-8.
-    """
-    for file in files:
-        rows = _csv(file)
-        next(rows, None)
-        for row in rows:
-            if not row.cells:  # a blank line
-                continue
-            if len(row.cells) != len(header):
-                raise DataError(
-                    f"{file}, line {row.line}: {len(row.cells)} cells, expected {len(header)} as in the header"
-                )
-            yield row
-
-
-def infer_kinds(
-    files: Sequence[str], header: Sequence[str], missing: frozenset[str], columns: Sequence[str]
-) -> dict[str, str]:
-    """The narrowest of int, float and bytes that holds all values of each column; bytes where there is none."""
-    if not columns:
-        return {}
-    wanted = {name: header.index(name) for name in columns}
-    kinds: dict[str, str] = {}
-    for row in read(files, header):
-        for name, index in wanted.items():
-            cell = row.cells[index]
-            if kinds.get(name) != "bytes" and cell not in missing:
-                kinds[name] = max(kinds.get(name, "int"), _kind(cell), key=_WIDENING.index)
-    return {name: kinds.get(name, "bytes") for name in columns}
-
-
-def batches(
-    rows: Iterator[Row], header: Sequence[str], kinds: Mapping[str, str], missing: frozenset[str]
-) -> Iterator[tuple[list[Row], pa.RecordBatch]]:
-    """Up to BATCH_ROWS rows at a time, also as an Arrow batch: one list column per CSV column, missing being null.
-
-    Raises:
-        DataError: a cell does not have its column's type; names file, line and column.
-    """
-    while chunk := list(islice(rows, BATCH_ROWS)):
-        arrays = []
-        for index, name in enumerate(header):
-            values = [None if row.cells[index] in missing else row.cells[index] for row in chunk]
-            try:
-                arrays.append(_column(values, kinds[name]))
-            except ValueError:
-                raise _bad_cell(chunk, index, name, kinds[name], missing) from None
-        yield chunk, pa.RecordBatch.from_arrays(arrays, names=list(header))
 
 
 def assign(cells: Sequence[str], buckets: Sequence[int]) -> int:
@@ -223,83 +167,14 @@ def assign(cells: Sequence[str], buckets: Sequence[int]) -> int:
     return bisect.bisect(bounds, int(digest, 16) % bounds[-1])
 
 
-def _column(values: list[str | None], kind: str) -> pa.Array:
-    if kind == "bytes":
-        cells: list[Any] = [None if v is None else [v.encode()] for v in values]
-    else:
-        convert = int if kind == "int" else float
-        cells = [None if v is None else [convert(v)] for v in values]
-    return pa.array(cells, type=_ARROW[kind])
-
-
-def _bad_cell(chunk: list[Row], index: int, name: str, kind: str, missing: frozenset[str]) -> DataError:
-    word = {"int": "a whole number", "float": "a number"}[kind]
-    bad = next(
-        r
-        for r in chunk
-        if r.cells[index] not in missing and _WIDENING.index(_kind(r.cells[index])) > _WIDENING.index(kind)
-    )
-    return DataError(
-        f"{bad.file}, line {bad.line}, column {name!r}: got {bad.cells[index][:80]!r}, expected {word}; "
-        "if it means a missing value, add it to data.missing, else mend the file or the schema"
-    )
-
-
-def _kind(cell: str) -> str:
-    for kind, convert in (("int", int), ("float", float)):
-        try:
-            convert(cell)
-        except ValueError:
-            continue
-        # Python takes 1_000 for a number; no CSV means one by it.
-        return "bytes" if "_" in cell else kind
-    return "bytes"
-
-
-def _csv(file: str) -> Iterator[Row]:
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            line = 1
-            for cells in reader:
-                yield Row(file, line, cells)
-                line = reader.line_num + 1
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 (byte {error.object[error.start]:#04x}); convert it with iconv") from None
-    except csv.Error as error:
-        raise DataError(f"{file}, from line {line}: {error}") from None
-
-
-def _header(files: Sequence[str]) -> list[str]:
-    first: list[str] = []
-    for file in files:
-        row = next(_csv(file), None)
-        if row is None or not any(row.cells):
-            raise DataError(f"{file}: empty; expected a header line with the names of the columns")
-        if first and row.cells != first:
-            raise DataError(f"{file}: its header differs from that of {files[0]}")
-        first = row.cells
-    repeated = sorted({name for name in first if first.count(name) > 1})
-    if repeated or "" in first:
-        what = f"column {repeated[0]!r} stands twice" if repeated else f"column {first.index('') + 1} has no name"
-        raise DataError(f"{files[0]}, line 1: {what}; each column needs a name of its own")
-    return first
-
-
-def _check_counts(files: Sequence[str], counts: Mapping[str, int]) -> None:
+def check_counts(file: str, counts: Mapping[str, int]) -> None:
+    """Raises DataError where a split got no row."""
     empty = [name for name, count in counts.items() if not count]
     if empty:
         raise DataError(
-            f"{files[0]}: {sum(counts.values())} rows are too few: no row falls into {', '.join(empty)}; "
+            f"{file}: {sum(counts.values())} rows are too few: no row falls into {', '.join(empty)}; "
             "give more rows, or larger buckets under `splits`"
         )
-
-
-def _files(input_base: str, pattern: str) -> list[str]:
-    found = sorted(glob.glob(str(Path(input_base) / pattern)))
-    if not found:
-        raise DataError(f"{input_base}/{pattern}: no such file")
-    return found
 
 
 def _schema_kinds(path: str) -> dict[str, str]:
@@ -320,7 +195,3 @@ def _options(exec_properties: Mapping[str, Any]) -> dict[str, Any]:
 def _proto(text: str, message: Any) -> Any:
     proto_utils.json_to_proto(text, message)
     return message
-
-
-def _hash_of(path: str | None) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""

@@ -1,7 +1,8 @@
 """The Beam runner of nodes whose pipeline names none: the one in this process's memory.
 
-Beam's own default tries, on newer versions, to download a binary at run time. To name the runner among the arguments is
-no way out: TFX then packs its whole source for remote workers, at every node, and Beam 2.60 does not know its short name.
+Beam's own default tries, on newer versions, to download a binary at run time. To name the runner among the arguments
+is no way out: TFX then packs its whole source for remote workers, at every node, and Beam 2.60 does not know its short
+name.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ the YAML; nothing here looks at the disk, except where a method says so.
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +44,7 @@ from pipelines.code_reference import FUNCTION, TARGET, Code
 from pipelines.config_contradictions import contradictions
 
 PREPROCESSING = "preprocessing_fn"
+WRITE = "write"
 RESERVED_MEMBERS = ("ensemble", "served")  # they stand beside the members in every table of scores
 
 
@@ -64,6 +66,16 @@ def _member_name(name: str) -> str:
     return name
 
 
+def _known_encoding(name: str) -> str:
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        raise PydanticCustomError(
+            "refused", "no encoding of that name; expected one such as utf-8 or latin-1"
+        ) from None
+    return name
+
+
 def _one_type(choices: tuple[Any, ...]) -> tuple[Any, ...]:
     """Whole numbers beside fractions become fractions, because KerasTuner takes choices of one type only."""
     types = {type(choice) for choice in choices}
@@ -76,6 +88,8 @@ def _one_type(choices: tuple[Any, ...]) -> tuple[Any, ...]:
 
 Text = Annotated[str, Field(min_length=1), _expected("text (in quotes where YAML would read something else)")]
 Cell = Annotated[str, _expected("text (in quotes where YAML would read something else)")]
+Character = Annotated[str, Field(min_length=1, max_length=1), _expected("one character")]
+Encoding = Annotated[str, _expected("an encoding's name"), AfterValidator(_known_encoding)]
 Count = Annotated[int, Field(strict=True, ge=1), _expected("an integer >= 1")]
 Trials = Annotated[int, Field(strict=True, ge=2), _expected("an integer >= 2")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32), _expected("an integer from 0 to 4294967295")]
@@ -123,10 +137,19 @@ class Model(BaseModel):
 
 
 class Data(Model):
-    """Where the rows come from."""
+    """Where the rows come from: CSV files, or TFRecord files of tf.Example.
 
-    csv: Text = Field(description="a path, a pattern such as 'data/*.csv', or package:NAME/PATH")
-    missing: tuple[Cell, ...] = Field(default=("",), description="cells that mean 'no value'")
+    Where there is a `source`, patterns are relative to the folder that it wrote into.
+    """
+
+    source: Features | None = Field(
+        default=None, description="a function that writes the files into the folder it is given"
+    )
+    csv: Text | None = Field(default=None, description="a path, a pattern such as 'data/*.csv', or package:NAME/PATH")
+    tfrecord: Text | None = Field(default=None, description="a path or a pattern of files of tf.Example")
+    missing: tuple[Cell, ...] = Field(default=("",), description="cells of a CSV that mean 'no value'")
+    delimiter: Character = Field(default=",", description="between the cells of a CSV")
+    encoding: Encoding = Field(default="utf-8", description="of a CSV")
 
 
 class Splits(Model):
@@ -265,7 +288,7 @@ class Pipeline(Model):
     description: str = Field(default="", description="one line for `benison list`")
     problem: Literal["binary", "multiclass", "regression"] = Field(description="binary, multiclass or regression")
     label: Text = Field(description="the column to predict")
-    data: Data = Field(description="a mapping with the key csv")
+    data: Data = Field(description="a mapping with the key csv or tfrecord")
     splits: Splits = Splits(train=6, valid=1, blend=1, test=2)
     schema_path: Path = Field(
         default=None,
@@ -293,13 +316,13 @@ class Pipeline(Model):
         """
         return Code.of(self.features)
 
-    def csv_files(self) -> list[Path]:
-        """The CSV files, sorted; looks at the disk.
+    def files(self) -> list[Path]:
+        """The files of a pipeline without a `source`, sorted; looks at the disk.
 
         Raises:
             DataError: there are none.
         """
-        return csv_paths.find(self.data.csv)
+        return csv_paths.find(self.data.csv or self.data.tfrecord or "")
 
     @model_validator(mode="wrap")
     @classmethod
@@ -322,7 +345,13 @@ class Pipeline(Model):
     @field_validator("data")
     @classmethod
     def _data_beside_the_yaml(cls, data: Data, info: ValidationInfo) -> Data:
-        return data.model_copy(update={"csv": csv_paths.place(data.csv, _folder(info))})
+        if data.source is not None:
+            target, function = code_reference.split(data.source)
+            return data.model_copy(
+                update={"source": f"{code_reference.place(target, _folder(info))}:{function or WRITE}"}
+            )
+        given = {key: value for key in ("csv", "tfrecord") if (value := getattr(data, key)) is not None}
+        return data.model_copy(update={key: csv_paths.place(value, _folder(info)) for key, value in given.items()})
 
     @field_validator("schema_path", mode="before")
     @classmethod

@@ -35,6 +35,12 @@ def contradictions(given: Any) -> Iterator[InitErrorDetails]:
         if isinstance(metric, str) and (wrong := _misfit(metric, problem)):
             yield _refused(loc, wrong, metric)
 
+    data = at(given, "data")
+    if isinstance(data, Mapping):
+        files = [key for key in ("csv", "tfrecord") if data.get(key) is not None]
+        if len(files) != 1:
+            yield _refused(("data",), f"got {' and '.join(files) or 'neither'}, expected one of csv and tfrecord", data)
+
     label, slices = at(given, "label"), at(given, "slices")
     for i, column in enumerate(slices if isinstance(slices, (list, tuple)) else ()):
         if isinstance(column, str) and column == label:

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pipelines import code_reference, csv_paths
 from pipelines.close_names import did_you_mean
 from pipelines.code_reference import FUNCTION, TARGET
-from pipelines.config import PREPROCESSING, Pipeline
+from pipelines.config import PREPROCESSING, WRITE, Pipeline
 from pipelines.config_contradictions import at
 from pipelines.strict_yaml import Loc
 from serving.errors import DataError, UsageError
@@ -73,18 +73,22 @@ def of_code(raw: Mapping[str, Any], folder: Path) -> Iterator[Mistake]:
 
 def of_data(raw: Mapping[str, Any], folder: Path) -> Iterator[Mistake]:
     """Data that are not there."""
-    csv = at(raw, "data", "csv")
-    if isinstance(csv, str) and csv:
-        try:
-            csv_paths.find(csv_paths.place(csv, folder))
-        except DataError as error:
-            yield Mistake(("data", "csv"), str(error))
+    if at(raw, "data", "source") is not None:  # they are written when the pipeline runs
+        return
+    for key in ("csv", "tfrecord"):
+        files = at(raw, "data", key)
+        if isinstance(files, str) and files:
+            try:
+                csv_paths.find(csv_paths.place(files, folder))
+            except DataError as error:
+                yield Mistake(("data", key), str(error))
 
 
 def keys_at(loc: Loc) -> list[str]:
     """The keys that the models allow at a place; none where the user chooses the keys, or there are no keys."""
     model = _model_at(loc)
-    return [key for key in _fields(model) if key != "source"] if model else []
+    # The pipeline's own source is the YAML file, which no key names.
+    return [key for key in _fields(model) if model is not Pipeline or key != "source"] if model else []
 
 
 def unknown_key(loc: Loc) -> str:
@@ -105,6 +109,10 @@ class _Reference:
 
 def _references(raw: Mapping[str, Any]) -> Iterator[_Reference]:
     features, models, members = at(raw, "features"), at(raw, "models"), at(raw, *_MEMBERS)
+    source = at(raw, "data", "source")
+    if _has_form(f"{TARGET}(:{FUNCTION})?", source):
+        target, function = code_reference.split(source)
+        yield _Reference(("data", "source"), target, function or WRITE)
     if _has_form(f"{TARGET}(:{FUNCTION})?", features):
         target, function = code_reference.split(features)
         yield _Reference(("features",), target, function or PREPROCESSING)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.transform import LABEL
-from pipelines import csv_paths
+from pipelines import sources
 
 if TYPE_CHECKING:
     from tfx.dsl.components.base.base_node import BaseNode
@@ -42,7 +42,7 @@ def build(config: Pipeline, root: Path) -> TfxPipeline:
 
     serving = root / "serving" / config.name
 
-    ingest = ingest_nodes(config)
+    ingest = ingest_nodes(config, root)
     examples, statistics, schema = (node.outputs for node in ingest)
     validator = ExampleValidator(statistics=statistics["statistics"], schema=schema["schema"])
     # Everything below waits for the gate: TFX alone would go on with anomalous data.
@@ -122,23 +122,16 @@ def build(config: Pipeline, root: Path) -> TfxPipeline:
 
 def build_ingest(config: Pipeline, root: Path) -> TfxPipeline:
     """Only the nodes up to the schema, for `benison schema`; the schema is inferred even where a curated one exists."""
-    return _pipeline(config, root, ingest_nodes(config, infer=True))
+    return _pipeline(config, root, ingest_nodes(config, root, infer=True))
 
 
-def ingest_nodes(config: Pipeline, infer: bool = False) -> list[BaseNode]:
+def ingest_nodes(config: Pipeline, root: Path, infer: bool = False) -> list[BaseNode]:
     """ExampleGen, StatisticsGen and the schema: the curated one where there is one, else what SchemaGen infers."""
     from tfx.components import SchemaGen, StatisticsGen
     from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 
-    from components.example_gen import CsvExampleGen
-
     curated = config.schema_path if config.schema_path.is_file() and not infer else None
-    examples = CsvExampleGen(
-        pattern=csv_paths.pattern(config.data.csv),
-        splits=config.splits.model_dump(),
-        missing=config.data.missing,
-        schema=str(curated) if curated else None,
-    )
+    examples = _example_gen(config, root, curated)
     statistics = StatisticsGen(examples=examples.outputs["examples"])
     schema = (
         ImportSchemaGen(schema_file=str(curated))
@@ -146,6 +139,21 @@ def ingest_nodes(config: Pipeline, infer: bool = False) -> list[BaseNode]:
         else SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
     )
     return [examples, statistics, schema]
+
+
+def _example_gen(config: Pipeline, root: Path, curated: Path | None) -> BaseNode:
+    """Rows into the four splits, by a hash of each."""
+    from components.example_gen import CsvExampleGen
+
+    pattern = sources.files_pattern(config, root)
+    return CsvExampleGen(
+        pattern=pattern,
+        splits=config.splits.model_dump(),
+        missing=config.data.missing,
+        schema=str(curated) if curated else None,
+        delimiter=config.data.delimiter,
+        encoding=config.data.encoding,
+    )
 
 
 def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNode, schema: Any) -> list[BaseNode]:

@@ -1,7 +1,7 @@
 """Components that a script defines itself, `@component` in `my_pipeline.py`, for the processes in which nodes run.
 
-There `__main__` is another module. As multiprocessing does it, the script is imported by its own name instead, with what
-stands under `if __name__ == "__main__":` left out.
+There `__main__` is another module. As multiprocessing does it, the script is imported by its own name instead, and what
+stands under `if __name__ == "__main__":` is left out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def forbid_in_worker() -> None:
     """
     if _main_name() in _NODE_PROCESSES:
         raise UsageError(
-            "a pipeline cannot be run from inside a node; where this is the import of the script that defines the node, "
+            "a pipeline cannot be run from inside a node; where a node only imported the script that defines it, "
             'put the call of the runner under `if __name__ == "__main__":`'
         )
 
@@ -66,17 +66,17 @@ def _script_module(class_path: str) -> str:
     """The name by which another process can import what is `__main__` here."""
     component = class_path.removeprefix(_MAIN).removesuffix("_Executor")
     file = getattr(sys.modules["__main__"], "__file__", None)
-    if file is None:
+    if file is None or not Path(file).is_file():
         raise UsageError(
-            f"component {component!r} is defined in a notebook or shell, where the processes that run nodes cannot import "
-            "it; write it into a module (a .py file) and import it from there"
+            f"component {component!r} is defined in a notebook or shell, where the processes that run nodes cannot "
+            "import it; write it into a module (a .py file) and import it from there"
         )
     name = _main_name() or Path(file).stem
     found = modules.find(name)
     if found is None or not os.path.samefile(found, file):
         raise UsageError(
-            f"component {component!r} is defined in {file}, which cannot be imported as {name!r}"
-            f"{f' (that is {found})' if found else ''}; write it into a module of another name and import it from there"
+            f"component {component!r} is defined in {file}, which cannot be imported as {name!r}; "
+            "write it into a module (a .py file beside) and import it from there"
         )
     return name
 

@@ -182,13 +182,14 @@ def _close_failed(connection: Metadata, pipeline: pipeline_pb2.Pipeline, node: p
 
 
 def _unresolved(execution: Any) -> str:
-    """What the launcher wrote about inputs that do not resolve: the last line that says something."""
-    for name in ("__execution_result__", "execution_result"):
-        text = execution.custom_properties[name].string_value if name in execution.custom_properties else ""
-        if text:
-            lines = [line for line in text.replace("\\n", "\n").splitlines() if line.strip(' "}')]
-            return lines[-1].strip() if lines else text
-    return ""
+    """What the launcher wrote about inputs that do not resolve: the exception at the end of a traceback."""
+    properties = execution.custom_properties
+    text = properties["__execution_result__"].string_value if "__execution_result__" in properties else ""
+    lines = str(json.loads(text or "{}").get("resultMessage", "")).splitlines()
+    frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
+    last = next((line for line in lines[frames[-1] + 1 if frames else 0 :] if line[:1].strip()), "")
+    kind, colon, message = last.partition(": ")
+    return f"{kind.rpartition('.')[2]}{colon}{message}"
 
 
 def _describe(artifact: Any) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def test_csv_files_are_sorted(tmp_path):
     for name in ("b.csv", "a.csv", "c.txt"):
         (tmp_path / name).touch()
     read = pipeline(data={"csv": f"{tmp_path}/*.csv"})
-    assert read.csv_files() == [tmp_path / "a.csv", tmp_path / "b.csv"]
+    assert read.files() == [tmp_path / "a.csv", tmp_path / "b.csv"]
 
 
 def test_code_says_where_a_function_is_written(tmp_path):
@@ -144,3 +144,17 @@ def test_keys_that_contradict_each_other_are_refused(changes):
 
 def test_the_models_publish_a_json_schema():
     assert Pipeline.model_json_schema()["properties"]["label"]["description"] == "the column to predict"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"csv": "a.csv", "tfrecord": "a.tfrecord"}, "got csv and tfrecord, expected one of csv and tfrecord"),
+        ({"missing": [""]}, "got neither, expected one of csv and tfrecord"),
+        ({"csv": "a.csv", "encoding": "utf-9"}, "no encoding of that name"),
+        ({"csv": "a.csv", "delimiter": ";;"}, "one character"),
+    ],
+)
+def test_files_that_cannot_be_read_so_are_refused(data, message):
+    with pytest.raises(ValidationError, match=message):
+        pipeline(data=data)

@@ -69,7 +69,7 @@ def mistakes(text: str, **arguments) -> list[str]:
 def test_a_good_config_is_read(folder):
     read = load("flights", environ={})
     assert read.source == folder / "configs/flights.yaml"
-    assert read.csv_files() == [folder / "flights.csv"]
+    assert read.files() == [folder / "flights.csv"]
     assert read.ensemble.members["deep"].code.file == folder / "models.py"
     assert read.ensemble.members["deep"].code.function == "make_deep"
 
@@ -198,7 +198,7 @@ def test_a_mistake_is_one_line(folder, old, new, said):
 
 def test_an_unknown_key_is_told_with_the_close_and_the_allowed_ones(folder):
     assert mistakes(FLIGHTS.replace("  csv:", "  missing: [NA]\n  cvs: x\n  csv:")) == [
-        "configs/flights.yaml: data.cvs: unknown key; did you mean 'csv'? (allowed: csv, missing)"
+        "configs/flights.yaml: data.cvs: unknown key; did you mean 'csv'? (allowed: source, csv, tfrecord, missing, delimiter, encoding)"
     ]
 
 
