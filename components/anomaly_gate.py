@@ -1,31 +1,74 @@
-"""AnomalyGate: stops a run whose data ExampleValidator found wanting.
+"""AnomalyGate: stops a run whose data ExampleValidator or DriftValidator found wanting.
 
-TFX lets a run go on with anomalies: ExampleValidator writes them down and is green. What follows the gate runs only
-if no split has an anomaly.
+TFX lets a run go on with anomalies: ExampleValidator writes them down and is green. Here each anomaly has a severity;
+one that stops is an error that names column, share of rows, what was expected and seen, and rows to look at.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
-from tfx.types.component_spec import ChannelParameter, ComponentSpec
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from components import drift as drifts
+from components.csv_table import CsvTable
+from components.misfits import Misfits, find_misfits
 from serving.errors import DataError
+
+FILE = "verdict.json"
+# What TFDV calls an anomaly, by the beginning of its name; see tensorflow_metadata's anomalies.proto.
+_KINDS = {
+    "SCHEMA_NEW_COLUMN": "new_column",
+    "SCHEMA_MISSING_COLUMN": "missing_column",
+    "UNEXPECTED_DATA_TYPE": "type",
+    "FEATURE_TYPE_": "presence",
+    "ENUM_TYPE_": "domain",
+    "INT_TYPE_": "range",
+    "FLOAT_TYPE_": "range",
+    "BOOL_TYPE_": "range",
+    "STRING_TYPE_": "domain",
+}
+_DEFAULT = {"new_column": "warn"}
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """One thing that is wrong with the data.
+
+    Attributes:
+        column: '' for the data as a whole.
+        kind: new_column, missing_column, type, presence, domain, range, drift or other.
+        severity: stop, warn or ignore.
+        text: what was expected and what was seen.
+        rows: the misfitting rows; None where it is not a matter of single rows.
+    """
+
+    column: str
+    kind: str
+    severity: str
+    text: str
+    rows: Misfits | None = None
+
+    def __str__(self) -> str:
+        where = f"column {self.column!r}" if self.column else "data"
+        return f"{where} ({self.kind}): {self.text}" + (f"; {self.rows}" if self.rows and self.rows.count else "")
 
 
 class Verdict(types.Artifact):
-    """The gate's word on the data: `verdict.json` with the splits looked at."""
+    """The gate's word on the data: `verdict.json`, all anomalies with their severities."""
 
     TYPE_NAME = "DataVerdict"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Raises on the first look at any anomaly, naming all of them."""
+    """Raises where an anomaly stops, naming all of them; prints those that warn."""
 
     def Do(
         self,
@@ -33,41 +76,75 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        artifact = artifact_utils.get_single_instance(input_dict["anomalies"])
-        splits = artifact_utils.decode_split_names(artifact.split_names)
-        lines = [_line(*anomaly, split) for split in splits for anomaly in found(Path(artifact.uri), split)]
-        if lines:
+        severity = json.loads(exec_properties["severity"])
+        schema = Path(artifact_utils.get_single_uri(input_dict["schema"]), "schema.pbtxt")
+        anomalies = artifact_utils.get_single_instance(input_dict["anomalies"])
+        splits = artifact_utils.decode_split_names(anomalies.split_names)
+        seen = [a for split in splits for a in _of_schema(Path(anomalies.uri), split)]
+        if "drift" in input_dict:
+            seen += _of_drift(Path(artifact_utils.get_single_uri(input_dict["drift"])))
+        judged = [replace(a, severity=severity_of(a, severity)) for a in dict.fromkeys(seen)]
+        judged = _with_rows(judged, schema, json.loads(exec_properties["table"]))
+        verdict = Path(artifact_utils.get_single_uri(output_dict["verdict"]), FILE)
+        verdict.write_text(json.dumps([asdict(a) for a in judged], indent=2))
+        for anomaly in judged:
+            print(anomaly.severity.upper(), anomaly)
+        stopping = [str(a) for a in judged if a.severity == "stop"]
+        if stopping:
             raise DataError(
-                f"{len(lines)} anomalies against the schema: " + "; ".join(lines) + ". "
-                "Mend the data, or where the data are right and the schema is not, mend the schema"
+                "; ".join(stopping) + ". Mend the data; where the data are right, mend the schema, or the severity "
+                "under `validation`"
             )
-        verdict = Path(artifact_utils.get_single_uri(output_dict["verdict"])) / "verdict.json"
-        verdict.write_text(json.dumps({"anomalies": 0, "splits": splits}))
-        print(f"no anomalies in {', '.join(splits)}")
+        print(f"{len(judged)} anomalies, none that stops" if judged else "no anomalies")
 
 
 class _Spec(ComponentSpec):
-    PARAMETERS: dict[str, Any] = {}
-    INPUTS = {"anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies)}
+    PARAMETERS = {"severity": ExecutionParameter(type=str), "table": ExecutionParameter(type=str)}
+    INPUTS = {
+        "anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies),
+        "schema": ChannelParameter(type=standard_artifacts.Schema),
+        "drift": ChannelParameter(type=drifts.DriftReport, optional=True),
+    }
     OUTPUTS = {"verdict": ChannelParameter(type=Verdict)}
 
 
 class AnomalyGate(base_component.BaseComponent):
-    """Lets what depends on it run only where there is no anomaly.
+    """Lets what depends on it run only where no anomaly stops.
 
     Args:
         anomalies: ExampleValidator's output.
+        schema: the schema that they are against.
+        severity: `kinds` and `columns`, each from a name to stop, warn or ignore; a column's counts before a kind's.
+        table: how to read the CSV again for rows to show: `pattern` and the options of `CsvTable`; empty for data
+            that are no CSV.
+        drift: DriftValidator's output.
     """
 
     SPEC_CLASS = _Spec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, anomalies: types.BaseChannel) -> None:
-        super().__init__(_Spec(anomalies=anomalies, verdict=types.Channel(type=Verdict)))
+    def __init__(
+        self,
+        anomalies: types.BaseChannel,
+        schema: types.BaseChannel,
+        severity: Mapping[str, Mapping[Any, str]],
+        table: Mapping[str, Any],
+        drift: types.BaseChannel | None = None,
+    ) -> None:
+        super().__init__(
+            _Spec(
+                anomalies=anomalies,
+                schema=schema,
+                drift=drift,
+                severity=json.dumps(severity, sort_keys=True),
+                table=json.dumps(table, sort_keys=True),
+                verdict=types.Channel(type=Verdict),
+            )
+        )
 
 
-def found(anomalies: Path, split: str) -> list[tuple[str, str]]:
-    """What ExampleValidator found in a split: feature ('' for the whole data set) and description, sorted.
+def found(anomalies: Path, split: str) -> list[tuple[str, str, str]]:
+    """What ExampleValidator found in a split: feature ('' for the whole data set), kind and description, sorted.
 
     Args:
         anomalies: folder of its output.
@@ -77,10 +154,51 @@ def found(anomalies: Path, split: str) -> list[tuple[str, str]]:
 
     message = anomalies_pb2.Anomalies()
     message.ParseFromString((anomalies / f"Split-{split}" / "SchemaDiff.pb").read_bytes())
-    whole = [("", reason.description) for reason in message.dataset_anomaly_info.reason]
-    return whole + [(name, info.description) for name, info in sorted(message.anomaly_info.items())]
+    whole = [("", "other", reason.description) for reason in message.dataset_anomaly_info.reason]
+    single = [
+        (name, _kind(anomalies_pb2.AnomalyInfo.Type.Name(reason.type)), reason.description)
+        for name, info in sorted(message.anomaly_info.items())
+        for reason in info.reason
+    ]
+    return whole + single
 
 
-def _line(feature: str, description: str, split: str) -> str:
-    where = f"feature {feature!r}: " if feature else ""
-    return f"{where}{description.rstrip('. ')} [{split}]"
+def severity_of(anomaly: Anomaly, severity: Mapping[str, Mapping[str, str]]) -> str:
+    """A column's own severity, else its kind's, else stop; a new column, which no feature reads yet, only warns."""
+    kinds = {**_DEFAULT, **severity["kinds"]}
+    return severity["columns"].get(anomaly.column) or kinds.get(anomaly.kind, "stop")
+
+
+def _kind(tfdv_name: str) -> str:
+    return next((kind for start, kind in _KINDS.items() if tfdv_name.startswith(start)), "other")
+
+
+def _of_schema(folder: Path, split: str) -> Iterator[Anomaly]:
+    for column, kind, description in found(folder, split):
+        yield Anomaly(column, kind, "", description.rstrip(". ").replace("\n", " "))
+
+
+def _of_drift(folder: Path) -> Iterator[Anomaly]:
+    report = json.loads((folder / drifts.FILE).read_text())
+    for column, feature in report["features"].items():
+        if feature["distance"] > feature["threshold"]:
+            yield Anomaly(
+                column,
+                "drift",
+                "",
+                f"its distribution moved by {feature['distance']:.3f} (Jensen-Shannon divergence) from span "
+                f"{report['baseline']['span']}, allowed is {feature['threshold']:g}; was {feature['before']}, "
+                f"is {feature['now']}",
+            )
+
+
+def _with_rows(anomalies: list[Anomaly], schema: Path, table: Mapping[str, Any]) -> list[Anomaly]:
+    """Adds what misfits the schema row by row; of a column's drift, the rows outside what it was."""
+    columns = {
+        a.column for a in anomalies if a.severity != "ignore" and a.kind in ("type", "presence", "domain", "range")
+    }
+    if not table or not columns:
+        return anomalies
+    options = {**table, "missing": frozenset(table["missing"])}
+    misfits = find_misfits(CsvTable.matching(options.pop("pattern"), **options), schema, columns)
+    return [replace(a, rows=misfits.get(a.column)) if a.kind != "drift" else a for a in anomalies]

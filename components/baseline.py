@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,13 @@ class _Driver(Driver):
     """
 
     def more_properties(self, execution_info: ExecutionInfo) -> dict[str, str]:
-        served = versions.served(Path(execution_info.exec_properties["serving"]))
+        properties = execution_info.exec_properties
+        served = versions.served(Path(properties["serving"]))
         model = path_utils.serving_model_path(artifact_utils.get_single_uri(execution_info.input_dict["model"]))
         if served and served.manifest.get("candidate") == versions.checksum(Path(model)):
-            baseline = served.manifest.get("baseline") or _describe(None)
+            baseline = served.manifest.get("baseline") or describe(None, [])
         else:
-            baseline = _describe(served)
+            baseline = describe(served, json.loads(properties["window"]))
         return {"baseline": json.dumps(baseline, sort_keys=True)}
 
 
@@ -58,7 +59,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 class _Spec(ComponentSpec):
-    PARAMETERS = {"serving": ExecutionParameter(type=str)}
+    PARAMETERS = {"serving": ExecutionParameter(type=str), "window": ExecutionParameter(type=str)}
     INPUTS = {"model": ChannelParameter(type=standard_artifacts.Model)}
     OUTPUTS = {"baseline": ChannelParameter(type=Served)}
 
@@ -69,24 +70,48 @@ class Baseline(base_component.BaseComponent):
     Args:
         model: the candidate.
         serving: base folder of the pushed versions.
+        window: the spans that the candidate learnt from and is tested on, ascending.
     """
 
     SPEC_CLASS = _Spec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
     DRIVER_CLASS = _Driver
 
-    def __init__(self, model: types.BaseChannel, serving: str) -> None:
-        super().__init__(_Spec(model=model, serving=serving, baseline=types.Channel(type=Served)))
+    def __init__(self, model: types.BaseChannel, serving: str, window: Sequence[int] = ()) -> None:
+        super().__init__(
+            _Spec(model=model, serving=serving, window=json.dumps(list(window)), baseline=types.Channel(type=Served))
+        )
 
 
 def load(artifact: types.Artifact) -> dict[str, Any]:
-    """Reads `baseline.json`: {identity, version: int or None, path: str or None}."""
+    """Reads `baseline.json`; see `describe`."""
     return dict(json.loads(Path(artifact.uri, FILE).read_text()))
 
 
-def _describe(version: versions.Version | None) -> Mapping[str, Any]:
-    return {
+def describe(version: versions.Version | None, window: Sequence[int]) -> dict[str, Any]:
+    """What a candidate is compared with.
+
+    Args:
+        version: what is served.
+        window: the candidate's spans, ascending; its last one is the test.
+
+    Returns:
+        `identity` and `version` (None where nothing is served); `path` of its model, or None and `why_not`.
+    """
+    found: dict[str, Any] = {
         "identity": versions.identity(version),
         "version": version.number if version else None,
-        "path": str(version.path) if version else None,
+        "path": None,
     }
+    if version is None:
+        return {**found, "why_not": "nothing is served yet"}
+    if _saw_the_test(version.manifest.get("spans", []), window):
+        return {**found, "why_not": f"version {version.number} learnt from span {window[-1]}, which is the test here"}
+    return {**found, "path": str(version.path)}
+
+
+def _saw_the_test(theirs: Sequence[int], window: Sequence[int]) -> bool:
+    """Whether a version learnt from rows of the span that a window is tested on."""
+    if not window or list(theirs) == list(window):  # the same division into splits
+        return False
+    return window[-1] in (theirs[:-1] if len(theirs) > 1 else theirs)

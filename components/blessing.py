@@ -20,7 +20,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components import baseline as baselines
 from components import rules
-from components.metrics import METRICS
+from components.metrics import Costs, metrics_of
 from components.scorer import SERVED, ModelScores, Scores
 
 FILE = "blessing.json"
@@ -39,6 +39,7 @@ class Executor(base_executor.BaseExecutor):
         of_members = _on_test(Scores.load(Path(artifact_utils.get_single_uri(input_dict["member_scores"]))))
         of_ensemble = _on_test(Scores.load(Path(artifact_utils.get_single_uri(input_dict["ensemble_scores"]))))
         problem = exec_properties["problem"]
+        options = _judgement(exec_properties["judgement"])
         judged = rules.judge(
             problem=problem,
             metric=exec_properties["metric"],
@@ -47,14 +48,14 @@ class Executor(base_executor.BaseExecutor):
             reference=of_ensemble.reference,
             served=of_ensemble.outputs.get(SERVED),
             no_baseline=of_ensemble.absent.get(SERVED, rules.NOTHING_SERVED),
-            **_judgement(exec_properties["judgement"]),
+            **options,
         )
         outputs = {**of_members.outputs, **of_ensemble.outputs}
         record = {
             **judged.to_json(),
             "metric": exec_properties["metric"],
-            "metrics": _table(problem, _labels(of_ensemble), outputs),
-            "slices": _slices(problem, of_ensemble, outputs),
+            "metrics": _table(problem, options["costs"], _labels(of_ensemble), outputs),
+            "slices": _slices(problem, options["costs"], of_ensemble, outputs),
             "baseline": baselines.load(artifact_utils.get_single_instance(input_dict["baseline"])),
         }
         self._publish(artifact_utils.get_single_instance(output_dict["blessing"]), input_dict["model"], record)
@@ -104,6 +105,7 @@ class Blessing(base_component.BaseComponent):
         problem: binary, multiclass or regression.
         metric: the one that both comparisons use.
         thresholds: each {metric, min, max}.
+        costs: {false_negative, false_positive} of a binary problem; None where nobody said.
         confidence: of the intervals, between 0 and 1.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -121,12 +123,14 @@ class Blessing(base_component.BaseComponent):
         problem: str,
         metric: str,
         thresholds: Sequence[Mapping[str, Any]],
+        costs: Mapping[str, float] | None,
         confidence: float,
         resamples: int,
         seed: int,
     ) -> None:
         judgement = {
             "thresholds": list(thresholds),
+            "costs": costs,
             "confidence": confidence,
             "resamples": resamples,
             "seed": seed,
@@ -161,16 +165,18 @@ def _labels(scores: Scores) -> np.ndarray:
     return labels if scores.classes else labels.reshape(-1, 1)
 
 
-def _table(problem: str, labels: np.ndarray, outputs: Mapping[str, np.ndarray]) -> dict[str, dict[str, float | None]]:
+def _table(
+    problem: str, costs: Costs | None, labels: np.ndarray, outputs: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float | None]]:
     """Every metric that the problem has, by model; None where it is undefined on these rows."""
     table: dict[str, dict[str, float | None]] = {}
     for model, values in outputs.items():
-        figures = {m.name: m.compute(labels, values) for m in METRICS.values() if problem in m.problems}
+        figures = {name: metric.compute(labels, values) for name, metric in metrics_of(problem, costs).items()}
         table[model] = {name: float(v) if np.isfinite(v) else None for name, v in figures.items()}
     return table
 
 
-def _slices(problem: str, scores: Scores, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _slices(problem: str, costs: Costs | None, scores: Scores, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The same table by slice, such as `island=Dream`, with its number of rows."""
     labels = _labels(scores)
     cut: dict[str, Any] = {}
@@ -181,11 +187,15 @@ def _slices(problem: str, scores: Scores, outputs: Mapping[str, np.ndarray]) -> 
             inside = {model: output[here] for model, output in outputs.items()}
             cut[f"{column[6:]}={value or '(missing)'}"] = {
                 "rows": int(here.sum()),
-                "metrics": _table(problem, labels[here], inside),
+                "metrics": _table(problem, costs, labels[here], inside),
             }
     return cut
 
 
 def _judgement(text: str) -> dict[str, Any]:
     options = json.loads(text)
-    return {**options, "thresholds": [rules.Threshold(**threshold) for threshold in options["thresholds"]]}
+    return {
+        **options,
+        "thresholds": [rules.Threshold(**threshold) for threshold in options["thresholds"]],
+        "costs": Costs(**options["costs"]) if options["costs"] else None,
+    }

@@ -8,7 +8,6 @@ to the order of the file, and reads in batches, so that its memory does not grow
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -18,38 +17,15 @@ from typing import Any
 from google.protobuf import any_pb2, struct_pb2
 from tfx import types
 from tfx.components.example_gen import component as base
-from tfx.components.example_gen import driver as base_driver
-from tfx.components.example_gen.input_processor import FileBasedInputProcessor
 from tfx.dsl.components.base import base_beam_executor, executor_spec
-from tfx.proto import example_gen_pb2
+from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
+from components.content_driver import ContentDriver
 from components.csv_table import CsvTable
-from serving.errors import DataError
-
-
-class _Driver(base_driver.FileBasedDriver):
-    """Puts a hash of the files' content, instead of size and time, into the cache key."""
-
-    def get_input_processor(
-        self, splits: Any, range_config: Any = None, input_base_uri: str | None = None
-    ) -> FileBasedInputProcessor:
-        return _ContentProcessor(input_base_uri, splits, range_config)
-
-
-class _ContentProcessor(FileBasedInputProcessor):
-    def get_input_fingerprint(self, span: int, version: int | None) -> str:
-        digest = hashlib.sha256()
-        for split in self._splits:
-            pattern = self.get_pattern_for_span_version(split.pattern, span, version)
-            for file in CsvTable.matching(f"{self._input_base_uri}/{pattern}").files:
-                content = hashlib.sha256()
-                with open(file, "rb") as stream:
-                    while block := stream.read(1 << 20):
-                        content.update(block)
-                digest.update(f"{split.name}\0{Path(file).name}\0{content.hexdigest()}\0".encode())
-        return digest.hexdigest()
+from components.example_writer import ExampleWriter, one_file_a_split
+from components.splits import WHOLE, by_hash, check_counts, parts_by_time
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -61,7 +37,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        import tensorflow as tf
         from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
         input_config = _proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], example_gen_pb2.Input())
@@ -76,25 +51,21 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         kinds = _schema_kinds(options["schema"]) if options["schema"] else {}
         kinds |= table.infer_kinds([name for name in table.header if name not in kinds])
 
-        splits = [(split.name, split.hash_buckets) for split in output_config.split_config.splits]
+        splits = {split.name: split.hash_buckets for split in output_config.split_config.splits}
+        if options["time"]:
+            parts, part_of = parts_by_time(table, options["time"], splits)
+            # One split for all rows, so that statistics are of all rows; a SpanWindow makes splits of its files.
+            files = {part: (WHOLE, part) for part in parts}
+        else:
+            files, part_of = one_file_a_split(splits), lambda row: by_hash(row.cells, splits)
         examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
-        examples.split_names = artifact_utils.encode_split_names([name for name, _ in splits])
-        writers = []
-        for name, _ in splits:
-            folder = artifact_utils.get_split_uri([examples], name)
-            tf.io.gfile.makedirs(folder)
-            writers.append(tf.io.TFRecordWriter(f"{folder}/data_tfrecord-00000-of-00001.gz", "GZIP"))
         encoder = RecordBatchToExamplesEncoder()
-        counts = [0] * len(splits)
-        for rows, batch in table.batches(kinds):
-            for row, record in zip(rows, encoder.encode(batch), strict=True):
-                index = assign(row.cells, [buckets for _, buckets in splits])
-                counts[index] += 1
-                writers[index].write(record)
-        for writer in writers:
-            writer.close()
-        check_counts(table.files[0], dict(zip((name for name, _ in splits), counts, strict=True)))
-        print("rows:", ", ".join(f"{name} {n}" for (name, _), n in zip(splits, counts, strict=True)))
+        with ExampleWriter(examples, files) as writer:
+            for rows, batch in table.batches(kinds):
+                for row, record in zip(rows, encoder.encode(batch), strict=True):
+                    writer.write(part_of(row), record)
+        if not options["time"]:  # else it is the window's splits that matter
+            check_counts(table.files[0], writer.counts)
 
 
 class CsvExampleGen(base.FileBasedExampleGen):
@@ -107,10 +78,13 @@ class CsvExampleGen(base.FileBasedExampleGen):
         schema: curated schema, whose types then hold; None infers them from the files.
         delimiter: between cells.
         encoding: of the files.
+        time: column by which the last rows become `test`; the artifact then has one split, `rows`, whose files a
+            SpanWindow makes the four splits of. None puts the rows into the four splits by hash.
+        span: which span to read; `pattern` then holds {SPAN}.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
-    DRIVER_CLASS = _Driver
+    DRIVER_CLASS = ContentDriver
 
     def __init__(
         self,
@@ -120,6 +94,8 @@ class CsvExampleGen(base.FileBasedExampleGen):
         schema: str | None = None,
         delimiter: str = ",",
         encoding: str = "utf-8",
+        time: str | None = None,
+        span: int | None = None,
     ) -> None:
         options = struct_pb2.Struct()
         options.update(
@@ -129,14 +105,23 @@ class CsvExampleGen(base.FileBasedExampleGen):
                 "schema_hash": hashlib.sha256(Path(schema).read_bytes()).hexdigest() if schema else "",
                 "delimiter": delimiter,
                 "encoding": encoding,
+                "time": time or "",
             }
         )
         packed = any_pb2.Any()
         packed.Pack(options)
-        path = Path(pattern)
+        base_folder, _, files = pattern.rpartition("/{SPAN}/")
+        folder, files = (
+            (base_folder, "{SPAN}/" + files) if base_folder else (str(Path(pattern).parent), Path(pattern).name)
+        )
         super().__init__(
-            input_base=str(path.parent),
-            input_config=example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name="rows", pattern=path.name)]),
+            input_base=folder,
+            input_config=example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name=WHOLE, pattern=files)]),
+            range_config=None
+            if span is None
+            else range_config_pb2.RangeConfig(
+                static_range=range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
+            ),
             output_config=example_gen_pb2.Output(
                 split_config=example_gen_pb2.SplitConfig(
                     splits=[
@@ -146,34 +131,6 @@ class CsvExampleGen(base.FileBasedExampleGen):
                 )
             ),
             custom_config=example_gen_pb2.CustomConfig(custom_config=packed),
-        )
-
-
-def assign(cells: Sequence[str], buckets: Sequence[int]) -> int:
-    """The split of a row: SHA-256 modulo the sum of all buckets.
-
-    As TFX's own ExampleGen does it, but over the text of the cells: a serialised tf.Example may differ between the
-    two tracks of TFX, and then the splits would.
-
-    Args:
-        cells: the row.
-        buckets: number of hash buckets of each split.
-
-    Returns:
-        Index of the split.
-    """
-    bounds = [sum(buckets[: i + 1]) for i in range(len(buckets))]
-    digest = hashlib.sha256("\x1f".join(cells).encode()).hexdigest()
-    return bisect.bisect(bounds, int(digest, 16) % bounds[-1])
-
-
-def check_counts(file: str, counts: Mapping[str, int]) -> None:
-    """Raises DataError where a split got no row."""
-    empty = [name for name, count in counts.items() if not count]
-    if empty:
-        raise DataError(
-            f"{file}: {sum(counts.values())} rows are too few: no row falls into {', '.join(empty)}; "
-            "give more rows, or larger buckets under `splits`"
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from components import user_code
+from components.imbalance import Balance, Method
 from components.transform import CLASSES, LABEL
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Recipe:
         batch_size: rows.
         patience: epochs without a better loss on `valid` after which training ends.
         seed: of weights, dropout and the order of rows.
+        imbalance: none, class_weight or undersample, see `components.imbalance`.
         hyperparameters: fixed values by name.
         tuner: search space and how to search it; None where nothing is tuned.
     """
@@ -38,16 +40,26 @@ class Recipe:
     batch_size: int
     patience: int
     seed: int
+    imbalance: Method = "none"
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     tuner: Mapping[str, Any] | None = None
 
 
-def build(recipe: Recipe, hp: Any, transform: tft.TFTransformOutput) -> keras.Model:
+def build(
+    recipe: Recipe, hp: Any, transform: tft.TFTransformOutput, target: tuple[float, float] | None = None
+) -> keras.Model:
     """The compiled model of a member.
 
     The user's function gets `inputs` (symbolic tensors by name of the transformed feature) and `hp`. It returns either
     the last hidden tensor [batch, n], to which the output layer is added here, or a whole keras.Model whose output
     is [batch, classes] probabilities or a [batch, 1] prediction; a compiled one keeps its own optimizer and loss.
+
+    Args:
+        recipe: how the member is made.
+        hp: KerasTuner's hyperparameters.
+        transform: gives the features and the classes.
+        target: mean and deviation of a regression's label over `train`, see `target_scale`. The output layer added here
+            then learns in units of the deviation, else a label in the thousands would take thousands of epochs.
 
     Raises:
         ValueError: a transformed feature is sparse, or the function returned neither.
@@ -62,7 +74,10 @@ def build(recipe: Recipe, hp: Any, transform: tft.TFTransformOutput) -> keras.Mo
     if isinstance(made, keras.Model):
         model = made
     elif isinstance(made, keras.KerasTensor):
-        model = keras.Model(inputs, _output_layer(recipe, transform)(made))
+        output = _output_layer(recipe, transform)(made)
+        if recipe.problem == "regression" and target is not None:
+            output = keras.layers.Rescaling(scale=target[1], offset=target[0])(output)
+        model = keras.Model(inputs, output)
     else:
         raise ValueError(f"{recipe.function} returned {type(made).__name__}, expected a Keras tensor or model")
     if not model.compiled:
@@ -72,9 +87,9 @@ def build(recipe: Recipe, hp: Any, transform: tft.TFTransformOutput) -> keras.Mo
 
 
 def dataset(
-    files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe, *, shuffle: bool
+    files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe, balance: Balance, *, learn: bool
 ) -> tf.data.Dataset:
-    """Batches of (features, label) of transformed examples.
+    """Batches of transformed examples: (features, label), with a weight where `balance` gives one.
 
     Rows without a label, or with a class that training has not seen, are left out.
 
@@ -82,8 +97,30 @@ def dataset(
         files: glob patterns of gzipped TFRecord files.
         transform: gives the feature spec.
         recipe: gives batch size and seed.
-        shuffle: new order in each epoch; the same orders for the same seed.
+        balance: what is done about rare classes.
+        learn: a new order, and new draws, in each epoch; the same ones for the same seed.
     """
+    rows = _rows(files, transform).cache()
+    if learn:
+        rows = balance.learnt(rows.shuffle(_SHUFFLE_ROWS, seed=recipe.seed), recipe.seed)
+    else:
+        rows = balance.judged(rows)
+    return rows.batch(recipe.batch_size).prefetch(2)
+
+
+def balance(train_files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe) -> Balance:
+    """What the recipe does about rare classes, by how often each stands in `train`."""
+    import numpy as np
+
+    if recipe.imbalance == "none":
+        return Balance("none")
+    labels = [label.numpy() for _, label in _rows(train_files, transform).batch(_SHUFFLE_ROWS)]
+    counts = np.bincount(np.concatenate(labels), minlength=len(classes(transform)))
+    return Balance(recipe.imbalance, tuple(counts.tolist()))
+
+
+def _rows(files: Sequence[str], transform: tft.TFTransformOutput) -> tf.data.Dataset:
+    """Single rows (features, label), those with a label that training knows."""
     import tensorflow as tf
 
     spec = transform.transformed_feature_spec()
@@ -96,10 +133,20 @@ def dataset(
         return columns, tf.boolean_mask(label, known)
 
     found = sorted(file for pattern in files for file in tf.io.gfile.glob(pattern))
-    rows = tf.data.TFRecordDataset(found, compression_type="GZIP").batch(1024).map(parse).unbatch().cache()
-    if shuffle:
-        rows = rows.shuffle(_SHUFFLE_ROWS, seed=recipe.seed)
-    return rows.batch(recipe.batch_size).prefetch(2)
+    return tf.data.TFRecordDataset(found, compression_type="GZIP").batch(1024).map(parse).unbatch()
+
+
+def target_scale(
+    train_files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe
+) -> tuple[float, float] | None:
+    """Mean and standard deviation of a regression's label in `train`, the latter 1 where all labels are equal."""
+    import numpy as np
+
+    if recipe.problem != "regression":
+        return None
+    labels = [label.numpy() for _, label in _rows(train_files, transform).batch(_SHUFFLE_ROWS)]
+    joined = np.concatenate(labels).astype(np.float64)
+    return float(joined.mean()), float(joined.std()) or 1.0
 
 
 def feature_spec(transform: tft.TFTransformOutput) -> dict[str, tf.io.FixedLenFeature]:

@@ -1,20 +1,16 @@
-"""Metrics on numpy arrays with row weights, and the paired percentile bootstrap over them.
+"""Metrics on numpy arrays with row weights.
 
 Every metric is written once, for many weightings of the same rows: what does not depend on the weights (a sort, an
-error per row) is done once, the rest is vectorised over the weightings. A bootstrap resample is nothing but a weighting
-by how often each row was drawn, so 1000 resamples of 100,000 rows take seconds.
-
-Source: B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, Chapman & Hall 1993, chapter 13 (percentile
-interval). Paired: all models are scored on the same resamples, so the noise that they share cancels in the difference.
+error per row) is done once, the rest is vectorised over the weightings. A bootstrap resample (`components.bootstrap`)
+is such a weighting.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +21,27 @@ Floats = NDArray[np.float64]
 # From weights float64 [resamples, rows] to the metric's values float64 [resamples].
 Weighted = Callable[[Floats], Floats]
 
+BINARY = frozenset({"binary"})
 CLASSIFICATION = frozenset({"binary", "multiclass"})
 REGRESSION = frozenset({"regression"})
 PROBLEMS = CLASSIFICATION | REGRESSION
 
 # As in Keras, so that a log loss here is the one in TFMA's tables.
 _CLIP = 1e-7
-# Weights held at a time (rows x resamples): 1 MB, so that a block and what is made of it stay in a processor's cache.
-_BLOCK = 1 << 17
+_CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a mistake costs, in any unit; class 1 is the positive one. Right answers cost nothing."""
+
+    false_negative: float
+    false_positive: float
+
+    @property
+    def threshold(self) -> float:
+        """The probability of class 1 from which on it is cheaper to act on it (Elkan 2001, equation 2)."""
+        return self.false_positive / (self.false_negative + self.false_positive)
 
 
 @dataclass(frozen=True)
@@ -121,18 +130,80 @@ def _log_loss(y: NDArray, probabilities: NDArray) -> Weighted:
     return _mean(-np.log(of_label.clip(_CLIP, 1 - _CLIP)))
 
 
+def _cost(costs: Costs) -> Callable[[NDArray, NDArray], Weighted]:
+    """The mean cost per row of acting where that is cheaper, by the model's own probabilities.
+
+    Source: C. Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001. A model whose probabilities are wrong acts
+    at the wrong places, so the metric asks for calibration too.
+    """
+
+    def prepare(y: NDArray, probabilities: NDArray) -> Weighted:
+        acts = probabilities[:, 1] >= costs.threshold
+        return _mean(np.where(acts, (y == 0) * costs.false_positive, (y == 1) * costs.false_negative))
+
+    return prepare
+
+
+def _calibration_error(y: NDArray, probabilities: NDArray) -> Weighted:
+    """Expected calibration error: how far frequencies are from probabilities, over 15 bins of equal width.
+
+    Binary: of the probability of class 1. Otherwise: of the likeliest class's.
+
+    Source: C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
+    """
+    if probabilities.shape[1] == 2:
+        claimed, true = probabilities[:, 1], y == 1
+    else:
+        claimed, true = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
+    bins = np.clip(np.ceil(claimed * _CALIBRATION_BINS).astype(int) - 1, 0, _CALIBRATION_BINS - 1)
+    gaps = np.zeros((len(y), _CALIBRATION_BINS))
+    gaps[np.arange(len(y)), bins] = true - claimed.astype(np.float64)
+    return lambda weights: np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
+
+
 def _auc(y: NDArray, probabilities: NDArray) -> Weighted:
     """Binary: AUC of class 1. Otherwise the unweighted mean over the classes present, each against the rest."""
-    if probabilities.shape[1] == 2:
-        return _binary_auc(y == 1, probabilities[:, 1])
-    per_class = [_binary_auc(y == k, probabilities[:, k]) for k in np.unique(y)]
+    return _of_classes(_binary_auc, y, probabilities)
+
+
+def _pr_auc(y: NDArray, probabilities: NDArray) -> Weighted:
+    """Binary: average precision of class 1. Otherwise the unweighted mean over the classes present."""
+    return _of_classes(_average_precision, y, probabilities)
+
+
+def _of_classes(of_class: Callable[[NDArray[np.bool_], NDArray], Weighted], y: NDArray, scores: NDArray) -> Weighted:
+    if scores.shape[1] == 2:
+        return of_class(y == 1, scores[:, 1])
+    per_class = [of_class(y == k, scores[:, k]) for k in np.unique(y)]
 
     def macro(weights: Floats) -> Floats:
-        values = np.array([auc(weights) for auc in per_class]).reshape(len(per_class), len(weights))
+        values = np.array([metric(weights) for metric in per_class]).reshape(len(per_class), len(weights))
         present = ~np.isnan(values)
         return np.where(present, values, 0).sum(axis=0) / present.sum(axis=0)
 
     return macro
+
+
+def _average_precision(positive: NDArray[np.bool_], score: NDArray) -> Weighted:
+    """Area under the precision-recall curve by steps: the mean, over positives, of the precision from their score up.
+
+    Source: as scikit-learn's `average_precision_score`. Tied scores share the precision of their group.
+    """
+    order = np.argsort(-score, kind="stable")
+    in_order = -score[order]
+    winners = np.flatnonzero(positive[order])
+    last = np.searchsorted(in_order, in_order[winners], side="right") - 1
+    last_winner = np.searchsorted(winners, last, side="right") - 1
+
+    def average_precision(weights: Floats) -> Floats:
+        ordered = weights[:, order]
+        of_positives = ordered[:, winners]
+        found = np.cumsum(of_positives, axis=1)[:, last_winner]
+        # A positive that was not drawn counts nothing, even where there is nothing above it (0 / 0).
+        precision = np.where(of_positives > 0, found / np.cumsum(ordered, axis=1)[:, last], 0)
+        return np.einsum("br,br->b", of_positives, precision) / of_positives.sum(axis=1)
+
+    return average_precision
 
 
 def _binary_auc(positive: NDArray[np.bool_], score: NDArray) -> Weighted:
@@ -191,13 +262,18 @@ def _r2(y: NDArray, prediction: NDArray) -> Weighted:
     return r2
 
 
+COST = "cost"
+# `cost` stands here with equal costs; `metrics_of` has it with those of a pipeline.
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         metric.name: metric
         for metric in (
             Metric("accuracy", True, CLASSIFICATION, _accuracy),
             Metric("auc", True, CLASSIFICATION, _auc),
+            Metric("pr_auc", True, CLASSIFICATION, _pr_auc),
             Metric("log_loss", False, CLASSIFICATION, _log_loss),
+            Metric("calibration_error", False, CLASSIFICATION, _calibration_error),
+            Metric(COST, False, BINARY, _cost(Costs(1, 1))),
             Metric("rmse", False, REGRESSION, _rmse),
             Metric("mae", False, REGRESSION, _mae),
             Metric("r2", True, REGRESSION, _r2),
@@ -218,18 +294,32 @@ def default_metric(problem: str) -> str:
     return _DEFAULTS[problem]
 
 
-def metric_for(name: str, problem: str) -> Metric:
+def metrics_of(problem: str, costs: Costs | None = None) -> dict[str, Metric]:
+    """All metrics that are defined for a problem, by name; `cost` only where it is known what mistakes cost.
+
+    Raises:
+        UsageError: No such kind of problem.
+    """
+    _known_problem(problem)
+    fitting = {name: metric for name, metric in METRICS.items() if problem in metric.problems and name != COST}
+    if costs is not None and problem in METRICS[COST].problems:
+        fitting[COST] = replace(METRICS[COST], prepare=_cost(costs))
+    return fitting
+
+
+def metric_for(name: str, problem: str, costs: Costs | None = None) -> Metric:
     """The metric of that name, if it is defined for the problem.
 
     Raises:
         UsageError: No such metric, or one for another kind of problem; names the ones that fit.
     """
-    _known_problem(problem)
-    fitting = sorted(metric.name for metric in METRICS.values() if problem in metric.problems)
+    fitting = metrics_of(problem, costs)
     if name in fitting:
-        return METRICS[name]
+        return fitting[name]
+    if name == COST and problem in METRICS[COST].problems:
+        raise UsageError("the metric 'cost' needs to know what mistakes cost; give `cost` in the config")
     what = f"metric '{name}' is not defined for a {problem} problem" if name in METRICS else f"no metric '{name}'"
-    raise UsageError(f"{what}; {_closest(name, fitting)}")
+    raise UsageError(f"{what}; {_closest(name, sorted(fitting))}")
 
 
 def _known_problem(problem: str) -> None:
@@ -240,100 +330,3 @@ def _known_problem(problem: str) -> None:
 def _closest(name: str, allowed: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, allowed, n=1)
     return f"allowed: {', '.join(allowed)}" + (f"; did you mean '{close[0]}'?" if close else "")
-
-
-class Interval(NamedTuple):
-    """A confidence interval, both ends included; NaN where it is undefined."""
-
-    low: float
-    high: float
-
-
-def bootstrap(
-    metric: Metric, y: NDArray, predictions: Sequence[NDArray], resamples: int = 1000, seed: int = 0
-) -> Floats:
-    """The metric of every model on every bootstrap resample of the rows.
-
-    Paired: all models see the same resamples (Efron and Tibshirani 1993). Memory stays flat: a block
-    of weights at a time, a few MB or one resample, whatever the number of resamples.
-
-    Args:
-        metric: One of `METRICS`.
-        y: Labels, see `Metric.compute`.
-        predictions: One array per model, all for the rows of `y`.
-        resamples: How many.
-        seed: Equal seeds and rows draw equal resamples.
-
-    Returns:
-        float64 [models, resamples]; NaN where the resample leaves the metric undefined.
-
-    Raises:
-        DataError: See `Metric.compute`.
-    """
-    models = [metric.weighted(y, prediction) for prediction in predictions]
-    scores = np.full((len(models), resamples), np.nan)
-    done = 0
-    for counts in _counts(len(y), resamples, seed):
-        for row, model in zip(scores, models, strict=True):
-            row[done : done + len(counts)] = model(counts)
-        done += len(counts)
-    return scores
-
-
-def _counts(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each row is drawn: float64 [resamples of the block, rows], multinomial, block by block."""
-    if rows == 0:
-        return
-    rng = np.random.default_rng(seed)
-    at_once = max(1, _BLOCK // rows)
-    for start in range(0, resamples, at_once):
-        block = min(at_once, resamples - start)
-        drawn = rng.integers(0, rows, size=(block, rows))
-        # Each resample counts in a stretch of its own, so that one bincount does the whole block.
-        drawn += np.arange(block)[:, None] * rows
-        yield np.bincount(drawn.ravel(), minlength=block * rows).reshape(block, rows).astype(np.float64)
-
-
-def difference(
-    metric: Metric,
-    y: NDArray,
-    prediction: NDArray,
-    other: NDArray,
-    confidence: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> tuple[float, Interval]:
-    """By how much `prediction` is better than `other`, with its paired percentile bootstrap interval.
-
-    Resamples in which the metric is undefined (none of a rare class drawn) are left out of the percentiles.
-
-    Args:
-        metric: One of `METRICS`.
-        y: Labels, see `Metric.compute`.
-        prediction: Predictions of the model in question.
-        other: Predictions of the one it is compared to, for the same rows.
-        confidence: Of the interval, between 0 and 1.
-        resamples: How many; 1000 put the ends of a 95 % interval within a few per cent of its width.
-        seed: Of the resamples.
-
-    Returns:
-        The estimate on all rows and the interval, both positive where `prediction` is the better one whichever way the
-        metric points; NaN where the metric is undefined.
-
-    Raises:
-        DataError: See `Metric.compute`.
-    """
-    sign = 1.0 if metric.greater_is_better else -1.0
-    estimate = sign * (metric.compute(y, prediction) - metric.compute(y, other))
-    first, second = bootstrap(metric, y, (prediction, other), resamples, seed)
-    gains = sign * (first - second)
-    return estimate, percentile_interval(gains, confidence)
-
-
-def percentile_interval(values: NDArray, confidence: float) -> Interval:
-    """The middle `confidence` (between 0 and 1) of bootstrapped values [resamples], NaNs left out."""
-    defined = values[~np.isnan(values)]
-    if not len(defined):
-        return Interval(float("nan"), float("nan"))
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))

@@ -1,7 +1,7 @@
 """The rules of the blessing, as pure logic over predictions: what passes, what does not, and why.
 
 A candidate is blessed if every rule passes. Comparisons are decided by the paired bootstrap interval of the difference
-(see `components.metrics`), never by the bare difference, so that chance neither blesses nor refuses.
+(see `components.bootstrap`), never by the bare difference, so that chance neither blesses nor refuses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from components.metrics import Interval, Metric, difference, metric_for
+from components.bootstrap import Interval, difference
+from components.metrics import Costs, Metric, metric_for
 from serving.errors import DataError, UsageError
 
 NOTHING_SERVED = "nothing is served yet"
@@ -109,6 +110,7 @@ def judge(
     served: NDArray | None = None,
     no_baseline: str = NOTHING_SERVED,
     thresholds: Sequence[Limits] = (),
+    costs: Costs | None = None,
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
@@ -125,6 +127,7 @@ def judge(
         served: The served version's predictions on the same rows; None where there is no baseline.
         no_baseline: Why there is none, as a clause such as "nothing is served yet".
         thresholds: Bounds to keep, beside the comparisons.
+        costs: What mistakes cost; the metric `cost` needs them.
         confidence: Of the intervals, between 0 and 1.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
@@ -137,8 +140,8 @@ def judge(
         UsageError: A metric that the problem does not have, or a threshold without bounds.
         DataError: Arrays whose shapes do not fit each other.
     """
-    judged_by = metric_for(metric, problem)
-    limits = [(metric_for(limit.metric, problem), limit) for limit in thresholds]
+    judged_by = metric_for(metric, problem, costs)
+    limits = [(metric_for(limit.metric, problem, costs), limit) for limit in thresholds]
     rules = _Comparison(judged_by, labels, ensemble, confidence, resamples, seed)
     undecidable = _undecidable(problem, labels)
     verdicts = [

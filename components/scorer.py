@@ -103,7 +103,7 @@ class Executor(base_executor.BaseExecutor):
         if "baseline" in input_dict:
             served = baselines.load(artifact_utils.get_single_instance(input_dict["baseline"]))
             if served["path"] is None:
-                absent[SERVED] = "nothing is served yet"
+                absent[SERVED] = served["why_not"]
             elif not Path(served["path"]).is_dir():
                 absent[SERVED] = f"version {served['version']} is gone from {served['path']}"
             else:

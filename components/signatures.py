@@ -9,6 +9,8 @@
 | `label`              | `examples`                                                   | the label alone, for TFMA      |
 | `members`            | as `raw`; only the ensemble has it                           | one output per member, by name |
 
+A raw feature whose name TensorFlow does not take has another one in `raw` and `members`: `serving.signature_names`.
+
 The prediction is `probabilities` float32 [batch, classes] with `classes` string [batch, classes], or
 `prediction` float32 [batch, outputs].
 
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.member import classes, feature_spec
 from components.transform import LABEL
+from serving.signature_names import argument_names
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -56,6 +59,7 @@ def export(
     names = classes(transform)
     everything = transform.raw_feature_spec()
     raw_spec = {name: spec for name, spec in everything.items() if name != label}
+    arguments = argument_names(raw_spec)
 
     def answer(transformed: Tensors) -> Tensors:
         values = predict(transformed)
@@ -64,7 +68,7 @@ def export(
         return {"probabilities": values, "classes": tf.tile(tf.constant([names]), [tf.shape(values)[0], 1])}
 
     def from_raw(inputs: Tensors) -> Tensors:
-        return _columns(layer({name: _present(inputs[name], spec) for name, spec in raw_spec.items()}))
+        return _columns(layer({name: _present(inputs[arguments[name]], spec) for name, spec in raw_spec.items()}))
 
     def serving_default(examples: tf.Tensor) -> Tensors:
         return answer(_columns(layer(tf.io.parse_example(examples, raw_spec))))
@@ -77,7 +81,9 @@ def export(
         return {LABEL: transform_features(examples)[LABEL]}
 
     one_string = [tf.TensorSpec([None], tf.string, name="examples")]
-    raw = [{name: tf.TensorSpec([None], spec.dtype, name=name) for name, spec in raw_spec.items()}]
+    raw = [
+        {arguments[name]: tf.TensorSpec([None], spec.dtype, name=arguments[name]) for name, spec in raw_spec.items()}
+    ]
     wide = [
         {
             name: tf.TensorSpec([None, *(spec.shape or [1])], spec.dtype, name=name)

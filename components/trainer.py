@@ -24,18 +24,24 @@ def run_fn(fn_args: Any) -> None:
     print("hyperparameters:", hp.values)
 
     keras.utils.set_random_seed(recipe.seed)
-    model = member.build(recipe, hp, transform)
+    target = member.target_scale(fn_args.train_files, transform, recipe)
+    model = member.build(recipe, hp, transform, target)
+    balance = member.balance(fn_args.train_files, transform, recipe)
     stop = keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True)
     history = model.fit(
-        member.dataset(fn_args.train_files, transform, recipe, shuffle=True),
-        validation_data=member.dataset(fn_args.eval_files, transform, recipe, shuffle=False),
+        member.dataset(fn_args.train_files, transform, recipe, balance, learn=True),
+        validation_data=member.dataset(fn_args.eval_files, transform, recipe, balance, learn=False),
         epochs=recipe.epochs,
         callbacks=[stop, keras.callbacks.TensorBoard(fn_args.model_run_dir)],
         verbose=2,
     )
     print(f"{len(history.epoch)} epochs; best loss on valid {min(history.history['val_loss']):.4f}")
     signatures.export(
-        fn_args.serving_model_dir, transform, fn_args.custom_config["label"], predict=model, tracked=[model]
+        fn_args.serving_model_dir,
+        transform,
+        fn_args.custom_config["label"],
+        predict=lambda transformed: balance.corrected(model(transformed)),
+        tracked=[model],
     )
 
 

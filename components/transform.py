@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from components import user_code
@@ -15,7 +16,8 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
 
     Args:
         inputs: raw features by name, as TFT gives them: Tensor [batch, 1], or SparseTensor where values may be missing.
-        custom_config: `features` (reference to the user's function), `label`, `problem`.
+        custom_config: `features` (reference to the user's function), `label`, `problem`, `columns` (what each column
+            is, for a function with a parameter of that name).
 
     Returns:
         The user's features, and `label_xf` [batch]: int64 class id in order of frequency, -1 where missing or not
@@ -25,7 +27,9 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         ValueError: the user's function gave nothing, or a feature named `label_xf`.
     """
     label, problem = custom_config["label"], custom_config["problem"]
-    features = user_code.load(custom_config["features"])({k: v for k, v in inputs.items() if k != label})
+    function = user_code.load(custom_config["features"])
+    more = {"columns": custom_config["columns"]} if "columns" in inspect.signature(function).parameters else {}
+    features = function({name: values for name, values in inputs.items() if name != label}, **more)
     if not features or LABEL in features:
         raise ValueError(f"{custom_config['features']}: expected features by name, none of them {LABEL!r}")
     return {**features, LABEL: _target(inputs[label]) if problem == "regression" else _class_id(inputs[label])}

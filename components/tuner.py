@@ -26,19 +26,22 @@ def tuner_fn(fn_args: Any) -> Any:
     recipe = member.Recipe(**fn_args.custom_config["recipe"])
     search = recipe.tuner or {}
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
+    balance = member.balance(fn_args.train_files, transform, recipe)
     hp = fixed(recipe)
     for name, values in search["space"].items():
         _declare(hp, name, values)
 
+    target = member.target_scale(fn_args.train_files, transform, recipe)
+
     def build(hp: Any) -> keras.Model:
         keras.utils.set_random_seed(recipe.seed)
-        return member.build(recipe, hp, transform)
+        return member.build(recipe, hp, transform, target)
 
     return TunerFnResult(
         tuner=_tuner(search, build, hp, recipe.seed, fn_args.working_dir),
         fit_kwargs={
-            "x": member.dataset(fn_args.train_files, transform, recipe, shuffle=True),
-            "validation_data": member.dataset(fn_args.eval_files, transform, recipe, shuffle=False),
+            "x": member.dataset(fn_args.train_files, transform, recipe, balance, learn=True),
+            "validation_data": member.dataset(fn_args.eval_files, transform, recipe, balance, learn=False),
             "epochs": search["epochs"],
             "callbacks": [keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True)],
             "verbose": 2,

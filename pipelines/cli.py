@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from pipelines import init_commands
+
 if TYPE_CHECKING:
     from pipelines.config import Pipeline
 
@@ -32,6 +34,9 @@ Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="key=value", help="Overrides a key of the YAML; repeatable.")
 ]
 DEFAULT_ROOT = Path(".benison")
+
+app.command()(init_commands.init)
+app.command()(init_commands.eject)
 
 
 @app.command("list")
@@ -58,6 +63,9 @@ def run(
     set_: Sets = None,
     root: Root = DEFAULT_ROOT,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every node anew.")] = False,
+    span: Annotated[
+        str | None, typer.Option("--span", help="Of data with spans: 3, or 1-3; default: the newest.")
+    ] = None,
 ) -> None:
     """Runs a pipeline: data in, a blessed ensemble pushed or the rule that refused it."""
     from rich.console import Console
@@ -70,7 +78,7 @@ def run(
     root = root.absolute()
     console = Console()
     with Progress(console, runs.usual_seconds(root, config.name)) as progress:
-        done = LocalRunner(root, cache=not no_cache, observer=progress).run_config(config)
+        done = LocalRunner(root, cache=not no_cache, observer=progress).run_config(config, span=span)
     report.show(done, console, root)
     raise typer.Exit(report.EXIT_CODES[done.outcome])
 
@@ -118,6 +126,34 @@ def schema(
         print(text, end="")
 
 
+span_app = typer.Typer(name="span", help="Data that come span by span.", no_args_is_help=True)
+app.add_typer(span_app)
+
+
+@span_app.command("add")
+def span_add(
+    name: Name,
+    files: Annotated[list[Path], typer.Argument(help="CSV files of the new span.")],
+    number: Annotated[int | None, typer.Option("--number", help="Its number; default: the next one.")] = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Lands a new span, whole or not at all."""
+    from pipelines import spans
+
+    landed = spans.land(_with_spans(name), root.absolute(), files, number)
+    print(f"span {landed.number} of {name}: {landed.rows} rows, sha256 {landed.sha256[:12]}")
+
+
+@span_app.command("list")
+def span_list(name: Name, root: Root = DEFAULT_ROOT) -> None:
+    """The landed spans: rows, hash, anomalies, drift, and the versions trained on them."""
+    from rich.console import Console
+
+    from pipelines import span_report
+
+    Console().print(span_report.table(_with_spans(name), root.absolute()))
+
+
 @app.command()
 def predict(
     name: Name,
@@ -136,12 +172,13 @@ def predict(
     given = [file for file in (csv, json) if file is not None]
     if len(given) != 1:
         raise UsageError("predict: expected one of --csv FILE and --json FILE")
-    rows = prediction.read_rows(given[0])
     name = _pipeline_name(name)
     base = root.absolute() / "serving" / name
     served = versions.served(base)
     if served is None:
         raise VersionError(f"{base}: nothing is served yet; `benison run {name}` pushes a version")
+    form = {key: served.manifest[key] for key in ("delimiter", "encoding") if key in served.manifest}
+    rows = prediction.read_rows(given[0], **form)
     from pipelines import report
     from pipelines.quiet import quieten
 
@@ -175,6 +212,15 @@ def _load(name: str, sets: list[str] | None) -> Pipeline:
         if "=" not in given:
             raise UsageError(f"--set {given}: expected key=value, such as --set ensemble.members.deep.epochs=5")
     return load(name, dict(given.split("=", 1) for given in sets or []))
+
+
+def _with_spans(name: str) -> Pipeline:
+    from serving.errors import UsageError
+
+    config = _load(name, None)
+    if config.spans is None:
+        raise UsageError(f"{name}: no `spans:` in its YAML; it takes its data whole")
+    return config
 
 
 def _pipeline_name(name: str) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pipelines import main_module
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline as TfxPipeline
@@ -12,31 +16,56 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Node:
-    """A node's id, what has to run before it, and the kind of component that it is."""
+    """A node as a scheduler sees it.
+
+    Attributes:
+        id: unique among all nodes of a run.
+        upstream: ids of what has to run before it.
+        kind: of component.
+        name: its id in its pipeline.
+        ir: the file of its pipeline.
+    """
 
     id: str
     upstream: tuple[str, ...]
     kind: str
+    name: str
+    ir: Path
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A pipeline's name, its IR's file, and its nodes in topological order."""
+    """A pipeline's name, its IR's file, the nodes to run in topological order, and its spans where it has any."""
 
     name: str
     ir: Path
     nodes: tuple[Node, ...]
+    window: tuple[int, ...] = ()
+
+    def after(self, earlier: Mapping[str, Compiled]) -> Compiled:
+        """This pipeline behind others, which run first.
+
+        Args:
+            earlier: by the mark that sets their nodes' ids apart, as in `StatisticsGen[3]`.
+        """
+        nodes = [
+            replace(n, id=f"{n.id}[{mark}]", upstream=tuple(f"{u}[{mark}]" for u in n.upstream))
+            for mark, compiled in earlier.items()
+            for n in compiled.nodes
+        ]
+        behind = tuple(n.id for n in nodes)
+        own = [n if n.upstream else replace(n, upstream=behind) for n in self.nodes]
+        return replace(self, nodes=(*nodes, *own))
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
-        nodes = [{"id": n.id, "upstream": list(n.upstream), "kind": n.kind} for n in self.nodes]
-        return {"name": self.name, "ir": str(self.ir), "nodes": nodes}
+        return dict(json.loads(json.dumps(asdict(self), default=str)))
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Compiled:
+    def from_json(cls, data: Mapping[str, Any]) -> Compiled:
         """What `to_json` gave."""
-        nodes = tuple(Node(n["id"], tuple(n["upstream"]), n["kind"]) for n in data["nodes"])
-        return cls(data["name"], Path(data["ir"]), nodes)
+        nodes = tuple(Node(**{**n, "upstream": tuple(n["upstream"]), "ir": Path(n["ir"])}) for n in data["nodes"])
+        return cls(data["name"], Path(data["ir"]), nodes, tuple(data["window"]))
 
 
 def compile_to(pipeline: TfxPipeline, ir: Path) -> Compiled:
@@ -48,6 +77,9 @@ def compile_to(pipeline: TfxPipeline, ir: Path) -> Compiled:
 
     Returns:
         The compiled pipeline.
+
+    Raises:
+        UsageError: a component of it is one that other processes cannot import.
     """
     from google.protobuf import json_format
     from tfx.dsl.compiler import compiler
@@ -55,8 +87,15 @@ def compile_to(pipeline: TfxPipeline, ir: Path) -> Compiled:
     proto = compiler.Compiler().compile(pipeline)
     ir.parent.mkdir(parents=True, exist_ok=True)
     ir.write_text(json_format.MessageToJson(proto))
+    main_module.make_importable(ir)
     nodes = tuple(
-        Node(n.node_info.id, tuple(n.upstream_nodes), n.node_info.type.name.rpartition(".")[2])
+        Node(
+            id=n.node_info.id,
+            upstream=tuple(n.upstream_nodes),
+            kind=n.node_info.type.name.rpartition(".")[2],
+            name=n.node_info.id,
+            ir=ir,
+        )
         for n in (entry.pipeline_node for entry in proto.nodes)
     )
     return Compiled(proto.pipeline_info.id, ir, nodes)

@@ -3,6 +3,7 @@
     Pipeline
     ├── Data            where the rows come from
     ├── Splits          how they are divided
+    ├── Cost            what a mistake costs
     ├── Ensemble
     │   └── Member      one model, by name
     │       └── Tuner   its search space: choices and `Range`s
@@ -41,6 +42,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from components.metrics import METRICS, default_metric
 from pipelines import code_reference, csv_paths
 from pipelines.code_reference import FUNCTION, TARGET, Code
+from pipelines.columns import Column, with_generic_code
 from pipelines.config_contradictions import contradictions
 
 PREPROCESSING = "preprocessing_fn"
@@ -99,6 +101,7 @@ Confidence = Annotated[
 _Int = Annotated[int, Field(strict=True)]
 _Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 _Bool = Annotated[bool, Field(strict=True)]
+Amount = Annotated[_Int | _Float, Field(gt=0), _expected("a number > 0")]
 Number = Annotated[_Int | _Float, _expected("a number")]
 Scalar = Annotated[_Bool | _Int | _Float | str, _expected("a number, text or true/false")]
 Target = Annotated[
@@ -150,6 +153,9 @@ class Data(Model):
     missing: tuple[Cell, ...] = Field(default=("",), description="cells of a CSV that mean 'no value'")
     delimiter: Character = Field(default=",", description="between the cells of a CSV")
     encoding: Encoding = Field(default="utf-8", description="of a CSV")
+    time: Text | None = Field(
+        default=None, description="the column that orders the rows; `test` is then the latest part"
+    )
 
 
 class Splits(Model):
@@ -220,6 +226,9 @@ class Member(Model):
     epochs: Count = Field(default=50, description="at the most")
     batch_size: Count = Field(default=32, description="rows")
     patience: Count = Field(default=8, description="epochs without a better loss on `valid` before training ends")
+    imbalance: Literal["none", "class_weight", "undersample"] = Field(
+        default="none", description="how rare classes are learnt; the probabilities stay those of the data"
+    )
     hyperparameters: Mapping[ParameterName, Scalar] = Field(default={}, description="fixed values")
     tuner: Tuner | None = None
 
@@ -272,12 +281,50 @@ class Rule(Model):
         return self
 
 
+class Cost(Model):
+    """What a mistake costs in a binary problem, in any unit; the class seen less often is the positive one."""
+
+    false_negative: Amount = Field(description="the cost of missing a positive one, a number > 0")
+    false_positive: Amount = Field(description="the cost of a false alarm, a number > 0")
+
+
 class Blessing(Model):
     """What an ensemble must show before it is pushed, beyond beating a guess and being no worse than what is served."""
 
     confidence: Confidence = Field(default=0.95, description="of the bootstrap intervals")
     resamples: Count = Field(default=1000, description="of the bootstrap")
     rules: tuple[Rule, ...] = ()
+
+
+Severity = Annotated[Literal["stop", "warn", "ignore"], _expected("stop, warn or ignore")]
+AnomalyKind = Annotated[
+    Literal["new_column", "missing_column", "type", "presence", "domain", "range", "drift", "other"],
+    _expected("new_column, missing_column, type, presence, domain, range, drift or other"),
+]
+Distance = Annotated[_Int | _Float, Field(gt=0, le=1), _expected("a number above 0, at the most 1")]
+
+
+class Drift(Model):
+    """How far a span's distributions may be from those of the span that the served version knows."""
+
+    default: Distance = Field(default=0.1, description="the largest Jensen-Shannon divergence of a column")
+    columns: Mapping[Text, Distance] = Field(default={}, description="the same for single columns")
+
+
+class Validation(Model):
+    """What becomes of anomalies in the data."""
+
+    severity: Mapping[AnomalyKind, Severity] = Field(
+        default={}, description="by kind; default: a new column warns, all else stops"
+    )
+    columns: Mapping[Text, Severity] = Field(default={}, description="by column, whatever the kind")
+    drift: Drift = Drift()
+
+
+class Spans(Model):
+    """The data come span by span, such as month by month."""
+
+    window: Count | None = Field(default=None, description="how many spans a run takes, the newest last; default: all")
 
 
 class Pipeline(Model):
@@ -296,13 +343,19 @@ class Pipeline(Model):
         validate_default=True,
         description="the curated schema, which need not exist yet; default: schemas/NAME.pbtxt",
     )
+    columns: Mapping[Text, Column] = Field(
+        default={}, description="what each column is, where Benison's own features are made of them"
+    )
     features: Features = Field(description="the module or Python file that holds preprocessing_fn")
     models: Target = Field(description="the module or Python file that holds the members' functions")
     metric: Text = Field(
         default=None, validate_default=True, description="what counts; default: auc, accuracy or rmse, by problem"
     )
+    cost: Cost | None = Field(default=None, description="what mistakes cost; gives a binary problem the metric cost")
     slices: tuple[Text, ...] = Field(default=(), description="columns whose values get metrics of their own")
     ensemble: Ensemble = Field(description="a mapping with the key members")
+    validation: Validation = Validation()
+    spans: Spans | None = Field(default=None, description="present where the data come span by span")
     blessing: Blessing = Blessing()
     seed: Seed = 7
     beam: tuple[Text, ...] = Field(default=(), description="arguments of the Beam pipelines")
@@ -328,6 +381,7 @@ class Pipeline(Model):
     @classmethod
     def _with_contradictions(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         """Adds what several keys do wrong together, even where single ones are wrong as well: all mistakes at once."""
+        given = with_generic_code(given)
         found = list(contradictions(given))
         try:
             pipeline = handler(given)

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from components.metrics import METRICS, PROBLEMS
+from components.metrics import COST, METRICS, PROBLEMS
 from pipelines.close_names import did_you_mean
 
 
@@ -34,11 +34,18 @@ def contradictions(given: Any) -> Iterator[InitErrorDetails]:
     for loc, metric in metrics:
         if isinstance(metric, str) and (wrong := _misfit(metric, problem)):
             yield _refused(loc, wrong, metric)
+        elif metric == COST and at(given, COST) is None:
+            yield _refused(loc, "needs the top-level key cost, such as {false_negative: 10, false_positive: 1}", metric)
+    if at(given, COST) is not None and problem in PROBLEMS - {"binary"}:
+        yield _refused((COST,), f"got costs for a {problem} problem, expected them for a binary one", at(given, COST))
 
     data = at(given, "data")
     if isinstance(data, Mapping):
         files = [key for key in ("csv", "tfrecord") if data.get(key) is not None]
-        if len(files) != 1:
+        spans = at(given, "spans") is not None
+        if spans and not data.get("time"):
+            yield _refused(("data",), "a pipeline with spans needs data.time, the column that orders its rows", data)
+        if len(files) != 1 and not (spans and not files):
             yield _refused(("data",), f"got {' and '.join(files) or 'neither'}, expected one of csv and tfrecord", data)
 
     label, slices = at(given, "label"), at(given, "slices")
@@ -46,9 +53,19 @@ def contradictions(given: Any) -> Iterator[InitErrorDetails]:
         if isinstance(column, str) and column == label:
             yield _refused(("slices", i), f"got {column!r}, which is the label; expected a feature", column)
 
+    columns = at(given, "columns")
+    if isinstance(columns, Mapping) and isinstance(label, str) and label in columns:
+        yield _refused(("columns", label), "this is the label; leave it out here", columns[label])
+    if isinstance(columns, Mapping) and columns and all("ignore" in (kind, at(kind, "kind")) for kind in columns.values()):
+        yield _refused(("columns",), "expected at least one column that is not ignored", columns)
+
     members = at(given, "ensemble", "members")
     for name in members if isinstance(members, Mapping) else ():
         fixed, space = at(members, name, "hyperparameters"), at(members, name, "tuner", "space")
+        imbalance = at(members, name, "imbalance")
+        if problem == "regression" and imbalance not in (None, "none"):
+            loc = ("ensemble", "members", name, "imbalance")
+            yield _refused(loc, f"got {imbalance!r}, but a regression problem has no classes", imbalance)
         both = sorted(set(fixed) & set(space)) if isinstance(fixed, Mapping) and isinstance(space, Mapping) else []
         for key in both:
             loc = ("ensemble", "members", name, "tuner", "space", key)

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pipelines import code_reference, csv_paths
 from pipelines.close_names import did_you_mean
 from pipelines.code_reference import FUNCTION, TARGET
+from pipelines.columns import with_generic_code
 from pipelines.config import PREPROCESSING, WRITE, Pipeline
 from pipelines.config_contradictions import at
 from pipelines.strict_yaml import Loc
@@ -73,7 +74,8 @@ def of_code(raw: Mapping[str, Any], folder: Path) -> Iterator[Mistake]:
 
 def of_data(raw: Mapping[str, Any], folder: Path) -> Iterator[Mistake]:
     """Data that are not there."""
-    if at(raw, "data", "source") is not None:  # they are written when the pipeline runs
+    # Written when the pipeline runs, or landed span by span.
+    if at(raw, "data", "source") is not None or at(raw, "spans") is not None:
         return
     for key in ("csv", "tfrecord"):
         files = at(raw, "data", key)
@@ -82,6 +84,29 @@ def of_data(raw: Mapping[str, Any], folder: Path) -> Iterator[Mistake]:
                 csv_paths.find(csv_paths.place(files, folder))
             except DataError as error:
                 yield Mistake(("data", key), str(error))
+            else:
+                if key == "csv" and isinstance(at(raw, "columns"), Mapping):
+                    yield from _of_columns(raw, csv_paths.place(files, folder))
+
+
+def _of_columns(raw: Mapping[str, Any], csv: str) -> Iterator[Mistake]:
+    """Columns, and a label, that the first of the files does not have."""
+    from components.csv_table import CsvTable
+
+    file = csv_paths.find(csv)[0]
+    options = {key: at(raw, "data", key) for key in ("delimiter", "encoding")}
+    try:
+        table = CsvTable((str(file),), **{key: value for key, value in options.items() if value is not None})
+        header, where = table.header, code_reference.shown(file)
+    except DataError as error:
+        yield Mistake(("data", "csv"), str(error))
+        return
+    except (TypeError, LookupError):  # a wrong delimiter or encoding is told as such
+        return
+    wanted = [(("label",), at(raw, "label")), *((("columns", name), name) for name in at(raw, "columns"))]
+    for loc, name in wanted:
+        if isinstance(name, str) and name not in header:
+            yield Mistake(loc, f"no column {name!r} in {where}{did_you_mean(name, header)}")
 
 
 def keys_at(loc: Loc) -> list[str]:
@@ -108,6 +133,7 @@ class _Reference:
 
 
 def _references(raw: Mapping[str, Any]) -> Iterator[_Reference]:
+    raw = with_generic_code(raw)
     features, models, members = at(raw, "features"), at(raw, "models"), at(raw, *_MEMBERS)
     source = at(raw, "data", "source")
     if _has_form(f"{TARGET}(:{FUNCTION})?", source):

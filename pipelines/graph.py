@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.transform import LABEL
-from pipelines import sources
+from pipelines import ingest
 
 if TYPE_CHECKING:
     from tfx.dsl.components.base.base_node import BaseNode
@@ -19,21 +20,21 @@ if TYPE_CHECKING:
 TRAINING, JUDGING = ("train", "valid"), "test"
 
 
-def build(config: Pipeline, root: Path) -> TfxPipeline:
+def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeline:
     """The whole chain, from CSV to a pushed ensemble.
 
     Args:
         config: the pipeline's config.
         root: where artifacts and pushed versions go.
+        window: the spans to learn from, ascending, for a pipeline with spans; see `ingest.build`.
 
     Returns:
         A pipeline without a metadata connection: the runner gives each node its own.
     """
-    from tfx.components import Evaluator, ExampleValidator, Transform
+    from tfx.components import Evaluator, Transform
     from tfx.dsl.experimental.conditionals.conditional import Cond
     from tfx.proto import pusher_pb2, transform_pb2
 
-    from components.anomaly_gate import AnomalyGate
     from components.baseline import Baseline
     from components.blessing import ENSEMBLE, Blessing
     from components.ensemble_builder import EnsembleBuilder
@@ -42,46 +43,40 @@ def build(config: Pipeline, root: Path) -> TfxPipeline:
 
     serving = root / "serving" / config.name
 
-    ingest = ingest_nodes(config, root)
-    examples, statistics, schema = (node.outputs for node in ingest)
-    validator = ExampleValidator(statistics=statistics["statistics"], schema=schema["schema"])
-    # Everything below waits for the gate: TFX alone would go on with anomalous data.
-    gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
-
+    data = ingest.build(config, root, window)
     transform = Transform(
-        examples=examples["examples"],
-        schema=schema["schema"],
+        examples=data.examples,
+        schema=data.schema,
         preprocessing_fn="components.transform.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=TRAINING),
         custom_config={
             "features": config.features,
+            "columns": {name: column.model_dump(exclude_none=True) for name, column in config.columns.items()},
             "label": config.label,
             "problem": config.problem,
             "code": [_location(config.features_code)],
         },
     )
-    transform.add_upstream_node(gate)
+    transform.add_upstream_node(data.gate)  # TFX alone would go on with anomalous data
     graph = transform.outputs["transform_graph"]
 
-    nodes: list[BaseNode] = [*ingest, validator, gate, transform]
+    nodes: list[BaseNode] = [*data.nodes, transform]
     members = {}
     for name, member in config.ensemble.members.items():
-        made = _member_nodes(name, member, config, transform, schema["schema"])
+        made = _member_nodes(name, member, config, transform, data.schema)
         nodes += made
         members[name] = made[-1].outputs["model"]
 
     # Apart from the ensemble's, because a combiner is fitted to the members' scores.
-    scorer = partial(
-        Scorer, examples=examples["examples"], transform_graph=graph, label=config.label, slices=config.slices
-    )
+    scorer = partial(Scorer, examples=data.examples, transform_graph=graph, label=config.label, slices=config.slices)
     member_scores = scorer(members).with_id("MemberScores")
     ensemble = EnsembleBuilder(members, graph, config.label, config.problem, config.ensemble.combiner)
     model = ensemble.outputs["model"]
-    baseline = Baseline(model, str(serving))
+    baseline = Baseline(model, str(serving), window)
     ensemble_scores = scorer({ENSEMBLE: model}, baseline=baseline.outputs["baseline"]).with_id("EnsembleScores")
     evaluators = [
         Evaluator(
-            examples=examples["examples"],
+            examples=data.examples,
             model=candidate,
             eval_config=_eval_config(config),
             example_splits=[JUDGING],
@@ -96,6 +91,7 @@ def build(config: Pipeline, root: Path) -> TfxPipeline:
         problem=config.problem,
         metric=config.metric,
         thresholds=[rule.model_dump() for rule in config.blessing.rules],
+        costs=config.cost.model_dump() if config.cost else None,
         confidence=config.blessing.confidence,
         resamples=config.blessing.resamples,
         seed=config.seed,
@@ -114,46 +110,25 @@ def build(config: Pipeline, root: Path) -> TfxPipeline:
                 "label": config.label,
                 "problem": config.problem,
                 "missing": list(config.data.missing),
+                "delimiter": config.data.delimiter,
+                "encoding": config.data.encoding,
+                "spans": list(window),
             },
         )
     nodes += [member_scores, ensemble, baseline, ensemble_scores, *evaluators, blessing, pusher]
     return _pipeline(config, root, nodes)
 
 
-def build_ingest(config: Pipeline, root: Path) -> TfxPipeline:
-    """Only the nodes up to the schema, for `benison schema`; the schema is inferred even where a curated one exists."""
-    return _pipeline(config, root, ingest_nodes(config, root, infer=True))
+def build_ingest(config: Pipeline, root: Path, window: Sequence[int] = (), infer: bool = False) -> TfxPipeline:
+    """Only the nodes up to the gate: for a span before the newest, and for `benison schema`.
 
-
-def ingest_nodes(config: Pipeline, root: Path, infer: bool = False) -> list[BaseNode]:
-    """ExampleGen, StatisticsGen and the schema: the curated one where there is one, else what SchemaGen infers."""
-    from tfx.components import SchemaGen, StatisticsGen
-    from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
-
-    curated = config.schema_path if config.schema_path.is_file() and not infer else None
-    examples = _example_gen(config, root, curated)
-    statistics = StatisticsGen(examples=examples.outputs["examples"])
-    schema = (
-        ImportSchemaGen(schema_file=str(curated))
-        if curated
-        else SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
-    )
-    return [examples, statistics, schema]
-
-
-def _example_gen(config: Pipeline, root: Path, curated: Path | None) -> BaseNode:
-    """Rows into the four splits, by a hash of each."""
-    from components.example_gen import CsvExampleGen
-
-    pattern = sources.files_pattern(config, root)
-    return CsvExampleGen(
-        pattern=pattern,
-        splits=config.splits.model_dump(),
-        missing=config.data.missing,
-        schema=str(curated) if curated else None,
-        delimiter=config.data.delimiter,
-        encoding=config.data.encoding,
-    )
+    Args:
+        config: the pipeline's config.
+        root: ROOT.
+        window: the span, where there are spans.
+        infer: infer the schema even where there is a curated one.
+    """
+    return _pipeline(config, root, list(ingest.build(config, root, window, infer=infer, to_gate=True).nodes))
 
 
 def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNode, schema: Any) -> list[BaseNode]:
@@ -168,6 +143,7 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
         "batch_size": member.batch_size,
         "patience": member.patience,
         "seed": config.seed,
+        "imbalance": member.imbalance,
         "hyperparameters": dict(member.hyperparameters),
         "tuner": member.tuner.model_dump(mode="json", exclude_none=True) if member.tuner else None,
     }

@@ -57,7 +57,7 @@ def abandon_unfinished(pipeline: pipeline_pb2.Pipeline, root: Path) -> int:
             if execution.last_known_state in (mlmd.Execution.NEW, mlmd.Execution.RUNNING)
         ]
         contexts = {e.id: {c.type: c.name for c in handle.store.get_contexts_by_execution(e.id)} for e in running}
-        dead = [e for e in running if (root / "runs" / contexts[e.id]["pipeline_run"] / runs.FILE).is_file()]
+        dead = [e for e in running if runs.is_of(contexts[e.id]["pipeline_run"], root)]
         for execution in dead:
             execution.last_known_state = mlmd.Execution.CANCELED
         if dead:
@@ -76,20 +76,3 @@ def remove_outputs(pipeline: pipeline_pb2.Pipeline, node_id: str, execution_id: 
     for parts in (("*",), (".system", "executor_execution")):
         for found in fileio.glob(os.path.join(folder, *parts, str(execution_id))):
             fileio.rmtree(found)
-
-
-def latest_artifact(root: Path, pipeline: str, type_name: str, node: str) -> Path | None:
-    """The newest finished artifact of a type that a node of a pipeline wrote; None where there is none."""
-    from ml_metadata.proto import metadata_store_pb2 as mlmd
-
-    with store(root) as handle:
-        context = handle.store.get_context_by_type_and_name("node", f"{pipeline}.{node}")
-        if context is None:
-            return None
-        live = [
-            artifact
-            for artifact in handle.store.get_artifacts_by_context(context.id)
-            if artifact.type == type_name and artifact.state == mlmd.Artifact.LIVE
-        ]
-    newest = max(live, key=lambda artifact: artifact.id, default=None)
-    return Path(newest.uri) if newest else None

@@ -67,14 +67,18 @@ class NotebookContext:
     """
 
     def __init__(self, pipeline: TfxPipeline, root: str | Path = ".benison", *, cache: bool = True) -> None:
+        from pipelines import lineage
         from pipelines.compiled import compile_to
+        from pipelines.node import load_ir
 
         self._root = Path(root).absolute()
         self._cache = cache
-        self._stack = ExitStack()
-        self._run = self._stack.enter_context(runs.begin(self._root, pipeline.pipeline_info.pipeline_name))
-        self._compiled = compile_to(pipeline, self._run.folder / "pipeline.json")
-        self._run.plan(self._compiled)
+        with ExitStack() as stack:
+            self._run = stack.enter_context(runs.begin(self._root, pipeline.pipeline_info.pipeline_name))
+            self._compiled = compile_to(pipeline, self._run.folder / "pipeline.json")
+            lineage.abandon_unfinished(load_ir(self._compiled.ir, self._run.id, {}), self._root)
+            self._run.plan(self._compiled)
+            self._stack = stack.pop_all()  # held until `close`, unless something failed here
         self._nodes = {node.id: node for node in self._run.nodes}
 
     @property

@@ -15,7 +15,7 @@ from rich.table import Table
 from pipelines.workers import last_lines
 
 if TYPE_CHECKING:
-    from pipelines.runs import Run
+    from pipelines.runs import NodeRun, Run
     from serving.predict import Prediction
 
 EXIT_CODES: Mapping[str, int] = {
@@ -32,7 +32,7 @@ EXIT_CODES: Mapping[str, int] = {
 def show(run: Run, console: Console, root: Path) -> None:
     """Prints the end of a run."""
     for node in run.broken:
-        _failure(node.id, node.reason, Path(node.log), console)
+        _failure(node, console)
     blessing = read_blessing(run)
     if blessing:
         _metrics(blessing, console)
@@ -65,11 +65,13 @@ def _answer(output: Mapping[str, float]) -> str:
     return f"{escape(name)} {probability:.3f}"
 
 
-def _failure(node: str, reason: str, log: Path, console: Console) -> None:
-    console.print(f"\n[bold red]{escape(node)} failed:[/] {escape(reason)}", soft_wrap=True)
-    for line in last_lines(log):
+def _failure(node: NodeRun, console: Console) -> None:
+    what = "found the data invalid" if node.state == "invalid" else "failed"
+    console.print(f"\n[bold red]{escape(node.id)} {what}:[/] {escape(node.reason)}", soft_wrap=True, highlight=False)
+    # Of invalid data the reason says it all; where Python ended is of interest to nobody.
+    for line in last_lines(Path(node.log)) if node.state != "invalid" else ():
         console.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"  whole log: {log}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"  whole log: {node.log}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _metrics(blessing: Mapping[str, Any], console: Console) -> None:

@@ -49,26 +49,25 @@ class LocalRunner:
         """
         main_module.forbid_in_worker()
         with runs.begin(self._root, pipeline.pipeline_info.pipeline_name) as run, _Pool() as pool:
-            compiled = compile_to(pipeline, run.folder / _IR)
-            main_module.make_importable(compiled.ir)
-            self._execute(run, compiled, pool)
+            self._execute(run, compile_to(pipeline, run.folder / _IR), pool)
         for node in run.broken:
             kind = DataError if node.state == "invalid" else NodeFailed
             raise kind(f"{node.id}: {node.reason} (log: {node.log})")
         return run
 
-    def run_config(self, config: Pipeline, *, only_ingest: bool = False) -> runs.Run:
+    def run_config(self, config: Pipeline, *, span: str | None = None, only_ingest: bool = False) -> runs.Run:
         """Builds and runs a pipeline from its config, without TFX in this process.
 
         Args:
             config: the pipeline's config.
-            only_ingest: stop at the schema.
+            span: `3` or `1-3`, for a pipeline with spans; None takes the newest window.
+            only_ingest: infer the schema and stop at the gate.
 
         Returns:
             The run; a node that failed is in it, and is no exception.
 
         Raises:
-            NodeFailed: the pipeline could not be built.
+            NodeFailed: the pipeline could not be built, or ML Metadata not be reached.
             UsageError: another run of this pipeline is under way.
         """
         with runs.begin(self._root, config.name) as run, _Pool() as pool:
@@ -77,6 +76,7 @@ class LocalRunner:
                 pool.ask(
                     operation="compile",
                     config=config.model_dump(mode="json"),
+                    span=span,
                     only_ingest=only_ingest,
                     ir=str(run.folder / _IR),
                     root=str(self._root),
@@ -117,9 +117,10 @@ class LocalRunner:
             pool.start(
                 node.id,
                 operation="run",
-                ir=str(compiled.ir),
-                node=node.id,
-                run_id=run.id,
+                ir=str(node.ir),
+                node=node.name,
+                # Pipelines that run before this one have runs of their own in ML Metadata.
+                run_id=run.id if node.ir == compiled.ir else runs.part(run.id, node.ir.stem),
                 root=str(self._root),
                 cache=self._cache,
                 log=this.log,
@@ -152,14 +153,13 @@ class _Pool:
         return self._idle[0].receive()
 
     def start(self, key: str, **request: Any) -> None:
-        worker = self._idle.pop() if self._idle else Worker()
+        self.busy[key] = self._idle.pop() if self._idle else Worker()
         try:
-            worker.send(**request)
+            self.busy[key].send(**request)
         except WorkerDied:  # since its last node: that is no fault of this one
-            worker.end()
-            worker = Worker()
-            worker.send(**request)
-        self.busy[key] = worker
+            self.busy[key].end()
+            self.busy[key] = Worker()
+            self.busy[key].send(**request)
 
     def next_answer(self) -> tuple[str, dict[str, Any] | NodeFailed]:
         """Waits for any busy worker: the key of its request, and its answer or why there is none."""

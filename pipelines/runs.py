@@ -57,6 +57,7 @@ class Run:
         outcome: running, pushed, already_served, not_blessed, failed, invalid, interrupted, or complete where a
             pipeline pushes nothing.
         nodes: in topological order.
+        window: the spans that it takes; empty for a pipeline without.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Run:
     seconds: float | None = None
     outcome: str = "running"
     nodes: list[NodeRun] = field(default_factory=list)
+    window: list[int] = field(default_factory=list)
 
     @property
     def broken(self) -> list[NodeRun]:
@@ -77,7 +79,8 @@ class Run:
         return [o for n in self.nodes for values in n.outputs.values() for o in values if o["type"] == type_name]
 
     def plan(self, compiled: Compiled) -> None:
-        """Takes up the nodes of a compiled pipeline."""
+        """Takes up the nodes and the window of a compiled pipeline."""
+        self.window = list(compiled.window)
         self.nodes = [NodeRun(n.id, n.kind, str(self.folder / f"{n.id}.log")) for n in compiled.nodes]
 
     def end(self, outcome: str | None = None) -> None:
@@ -133,6 +136,16 @@ def begin(root: Path, pipeline: str) -> Iterator[Run]:
             run.end("failed")
             raise
         run.end()
+
+
+def part(run_id: str, name: str) -> str:
+    """The id in ML Metadata of a part of a run, a pipeline that runs before its own."""
+    return f"{run_id}+{name}"
+
+
+def is_of(run_id: str, root: Path) -> bool:
+    """Whether a run in ML Metadata is one of ROOT's, or a part of one."""
+    return (root / "runs" / run_id.partition("+")[0] / FILE).is_file()
 
 
 def history(root: Path) -> list[Run]:

@@ -12,12 +12,12 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from pipelines.quiet import quieten
-from serving.errors import BenisonError
+from serving.errors import BenisonError, UsageError
 
 
 def main() -> None:
@@ -48,15 +48,26 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _compile(request: dict[str, Any]) -> dict[str, Any]:
-    """Builds and compiles a pipeline from its config."""
-    from pipelines import graph
+    """Builds and compiles a pipeline from its config; the spans before its newest are ingested first."""
+    from pipelines import graph, spans
     from pipelines.compiled import compile_to
     from pipelines.config import Pipeline
 
-    root = Path(request["root"])
+    root, ir = Path(request["root"]), Path(request["ir"])
     config = Pipeline.model_validate(request["config"])
-    build = graph.build_ingest if request["only_ingest"] else graph.build
-    return compile_to(build(config, root), Path(request["ir"])).to_json()
+    window: tuple[int, ...] = ()
+    if config.spans is not None:
+        spans.land_from_source(config, root)
+        window = spans.window(config, root, request["span"])
+    elif request["span"] is not None:
+        raise UsageError(f"--span {request['span']}: {config.name} has no `spans:` in its YAML")
+    if request["only_ingest"]:
+        return compile_to(graph.build_ingest(config, root, window[-1:], infer=True), ir).to_json()
+    earlier = {
+        str(span): compile_to(graph.build_ingest(config, root, [span]), ir.with_name(f"span-{span}.json"))
+        for span in window[:-1]
+    }
+    return replace(compile_to(graph.build(config, root, window), ir).after(earlier), window=window).to_json()
 
 
 def _tidy(request: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from pipelines import modules
 from serving import errors
 
 _PATIENCE = 3.0  # seconds between TERM and KILL
+# As `python -m pipelines.worker`, but without the current folder, whose own `pipelines` would be taken for Benison's.
+# Where that folder is to be imported from, `_import_path` has it.
+_START = "import runpy, sys; del sys.path[0]; runpy.run_module('pipelines.worker', run_name='__main__', alter_sys=True)"
 
 
 class WorkerDied(errors.NodeFailed):
@@ -29,7 +32,7 @@ class Worker:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": _import_path()}
         # A session of its own: Ctrl-C reaches the runner alone, which then ends the whole group, Beam's children too.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.worker"],
+            [sys.executable, "-c", _START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

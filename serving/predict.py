@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import DataError, VersionError
+from serving.signature_names import argument_names
 from serving.versions import Version
 
 Row = Mapping[str, Any]
@@ -51,6 +52,7 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False) -> 
             raise VersionError(f"{version.path}: no signature {wanted!r}; it has {', '.join(sorted(signatures))}")
     missing = frozenset(version.manifest.get("missing", [""]))
     specs = signatures["raw"].structured_input_signature[1]
+    rows = [{argument: row[name] for name, argument in argument_names(row).items()} for row in rows]
     inputs = {name: tf.constant(_column(name, spec.dtype, rows, missing), spec.dtype) for name, spec in specs.items()}
     answer = {name: value.numpy() for name, value in signatures["raw"](**inputs).items()}
     names = [name.decode() for name in answer["classes"][0]] if "classes" in answer else ["prediction"]
@@ -69,19 +71,28 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False) -> 
     ]
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path, delimiter: str = ",", encoding: str = "utf-8") -> list[Row]:
     """Rows of a CSV file with a header, or of a JSON file: a list of objects, or {"instances": […]} as TF Serving's.
+
+    Args:
+        path: a file; one that ends in .json is JSON, and UTF-8.
+        delimiter: between the cells of a CSV.
+        encoding: of a CSV; a UTF-8 byte order mark is passed over.
 
     Raises:
         DataError: the file is missing or is neither.
     """
+    is_json = path.suffix.lower() == ".json"
+    encoding = "utf-8" if is_json else encoding
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}") from None
-    if path.suffix.lower() == ".json":
+        text = path.read_text(encoding="utf-8-sig" if encoding == "utf-8" else encoding)
+    except (OSError, UnicodeError) as error:
+        raise DataError(
+            f"{path}: {error.strerror if isinstance(error, OSError) else f'not {encoding.upper()}'}"
+        ) from None
+    if is_json:
         return _json_rows(path, text)
-    lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         rows: list[Row] = list(lines)
     except csv.Error as error:

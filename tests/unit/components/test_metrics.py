@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from components import metrics
-from components.metrics import METRICS, bootstrap, default_metric, difference, metric_for, percentile_interval
+from components.bootstrap import bootstrap, difference, percentile_interval
+from components.metrics import METRICS, Costs, default_metric, metric_for, metrics_of
 from serving.errors import DataError, UsageError
 
 ROWS = 300
@@ -40,12 +40,39 @@ def of_sklearn(name: str, y, prediction, weights):
         return np.mean(
             [sklearn_metrics.roc_auc_score(y == k, prediction[:, k], sample_weight=weights) for k in np.unique(y)]
         )
+    if name == "pr_auc" and prediction.shape[1] == 2:
+        return sklearn_metrics.average_precision_score(y, prediction[:, 1], sample_weight=weights)
+    if name == "pr_auc":
+        return np.mean(
+            [
+                sklearn_metrics.average_precision_score(y == k, prediction[:, k], sample_weight=weights)
+                for k in np.unique(y)
+            ]
+        )
+    if name == "calibration_error":
+        return calibration_error(y, prediction, np.ones(len(y)) if weights is None else weights)
+    if name == "cost":  # at equal costs, acting from 0.5 on: the error rate
+        return sklearn_metrics.zero_one_loss(y, prediction[:, 1] >= 0.5, sample_weight=weights)
     if name == "log_loss":
         return sklearn_metrics.log_loss(y, prediction, sample_weight=weights, labels=range(prediction.shape[1]))
     if name == "rmse":
         return math.sqrt(sklearn_metrics.mean_squared_error(y, prediction, sample_weight=weights))
     of_name = {"mae": sklearn_metrics.mean_absolute_error, "r2": sklearn_metrics.r2_score}
     return of_name[name](y, prediction, sample_weight=weights)
+
+
+def calibration_error(y, prediction, weights):
+    """Guo et al. 2017, equation 3, bin by bin; scikit-learn has none."""
+    binary = prediction.shape[1] == 2
+    claimed = prediction[:, 1] if binary else prediction.max(axis=1)
+    true = y == (1 if binary else prediction.argmax(axis=1))
+    total = 0.0
+    for number in range(15):
+        here = (claimed > number / 15) & (claimed <= (number + 1) / 15)
+        if weights[here].sum():
+            gap = np.average(true[here], weights=weights[here]) - np.average(claimed[here], weights=weights[here])
+            total += weights[here].sum() * abs(gap)
+    return total / weights.sum()
 
 
 CASES = [(metric.name, problem) for metric in METRICS.values() for problem in sorted(metric.problems)]
@@ -90,6 +117,55 @@ def test_auc_of_perfect_reversed_and_constant_scores(scores, expected):
     assert METRICS["auc"].compute(np.array([0, 0, 1, 1]), np.stack([-column, column], axis=1)) == expected
 
 
+@pytest.mark.parametrize(
+    ("scores", "expected"), [([0, 0, 1, 1], 1), ([3, 2, 1, 0], (1 / 3 + 2 / 4) / 2), ([3, 3, 3, 3], 0.5)]
+)
+def test_pr_auc_of_perfect_reversed_and_constant_scores(scores, expected):
+    column = np.array(scores, float)
+    prediction = np.stack([-column, column], axis=1)
+    assert METRICS["pr_auc"].compute(np.array([0, 0, 1, 1]), prediction) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("problem", ["binary", "multiclass"])
+def test_frequencies_that_are_as_claimed_have_no_calibration_error(problem):
+    classes = 2 if problem == "binary" else 5
+    claimed = np.tile([0.6, *[0.4 / (classes - 1)] * (classes - 1)], (10, 1))[:, ::-1]
+    y = np.array([classes - 1] * 6 + [0] * 4)
+    assert METRICS["calibration_error"].compute(y, claimed) == pytest.approx(0)
+    assert METRICS["calibration_error"].compute(y[:5], claimed[:5]) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("costs", "probability", "of_negative", "of_positive"),
+    [
+        (Costs(false_negative=9, false_positive=1), 0.11, 1, 0),
+        (Costs(false_negative=9, false_positive=1), 0.09, 0, 9),
+        (Costs(false_negative=1, false_positive=3), 0.74, 0, 1),
+        (Costs(false_negative=1, false_positive=3), 0.76, 3, 0),
+    ],
+)
+def test_cost_acts_where_that_is_cheaper(costs, probability, of_negative, of_positive):
+    cost = metric_for("cost", "binary", costs)
+    prediction = np.array([[1 - probability, probability]])
+    assert cost.compute(np.array([0]), prediction) == of_negative
+    assert cost.compute(np.array([1]), prediction) == of_positive
+
+
+def test_right_probabilities_cost_least():
+    rng = np.random.default_rng(0)
+    true = rng.random(20_000) ** 2
+    y = (rng.random(20_000) < true).astype(int)
+    cost = metric_for("cost", "binary", Costs(10, 1))
+    right, too_low = (cost.compute(y, np.stack([1 - p, p], axis=1)) for p in (true, true**2))
+    assert right < too_low
+
+
+def test_cost_is_a_metric_only_where_costs_are_known():
+    assert "cost" not in metrics_of("binary")
+    assert "cost" in metrics_of("binary", Costs(1, 2))
+    assert "cost" not in metrics_of("multiclass", Costs(1, 2))
+
+
 def test_log_loss_of_a_certain_mistake_is_clipped():
     assert METRICS["log_loss"].compute(np.array([0]), np.array([[0.0, 1.0]])) == pytest.approx(-math.log(1e-7))
 
@@ -99,12 +175,16 @@ def test_log_loss_of_a_certain_mistake_is_clipped():
     [
         ("auc", np.zeros(3, int), np.full((3, 2), 0.5)),
         ("auc", np.full(3, 2), np.full((3, 4), 0.25)),
+        ("pr_auc", np.zeros(3, int), np.full((3, 2), 0.5)),
         ("r2", np.full((3, 1), 0.1), np.ones((3, 1))),
         ("r2", np.array([[5.0]]), np.array([[5.0]])),
         ("accuracy", np.array([0, 1]), np.array([[0.5, 0.5], [np.nan, np.nan]])),
         ("rmse", np.array([[1.0], [2.0]]), np.array([[1.0], [np.inf]])),
         ("mae", np.array([[1.0], [np.nan]]), np.array([[1.0], [2.0]])),
-        *((name, np.zeros(0, int), np.zeros((0, 2))) for name in ("accuracy", "auc", "log_loss")),
+        *(
+            (name, np.zeros(0, int), np.zeros((0, 2)))
+            for name in ("accuracy", "auc", "pr_auc", "log_loss", "calibration_error", "cost")
+        ),
         *((name, np.zeros((0, 1)), np.zeros((0, 1))) for name in ("rmse", "mae", "r2")),
     ],
 )
@@ -151,8 +231,18 @@ def test_every_problem_has_a_default_metric_that_is_defined_for_it(problem, name
 @pytest.mark.parametrize(
     ("name", "problem", "message"),
     [
-        ("acuracy", "binary", "no metric 'acuracy'; allowed: accuracy, auc, log_loss; did you mean 'accuracy'"),
-        ("rmse", "binary", "'rmse' is not defined for a binary problem; allowed: accuracy, auc, log_loss"),
+        (
+            "acuracy",
+            "binary",
+            "no metric 'acuracy'; allowed: accuracy, auc, calibration_error, log_loss, pr_auc; did you mean 'accuracy'",
+        ),
+        (
+            "rmse",
+            "binary",
+            "'rmse' is not defined for a binary problem; allowed: accuracy, auc, calibration_error, log_loss, pr_auc",
+        ),
+        ("cost", "binary", "'cost' needs to know what mistakes cost; give `cost` in the config"),
+        ("cost", "multiclass", "'cost' is not defined for a multiclass problem"),
         ("auc", "regresion", "no kind of problem 'regresion'; .*did you mean 'regression'"),
     ],
 )
@@ -182,7 +272,7 @@ def test_bootstrap_gives_every_model_the_same_resamples():
 def test_bootstrap_does_not_depend_on_the_size_of_its_blocks(monkeypatch):
     y, prediction, _ = draw("multiclass")
     whole = bootstrap(METRICS["auc"], y, [prediction], resamples=50, seed=1)
-    monkeypatch.setattr(metrics, "_BLOCK", 7 * ROWS)
+    monkeypatch.setattr("components.bootstrap._BLOCK", 7 * ROWS)
     np.testing.assert_array_equal(whole, bootstrap(METRICS["auc"], y, [prediction], resamples=50, seed=1))
 
 
@@ -215,7 +305,8 @@ def test_the_interval_of_a_mean_is_the_one_of_theory():
     assert interval == pytest.approx((0.5 - half_width, 0.5 + half_width), abs=0.1 * half_width)
 
 
-@pytest.mark.parametrize(("name", "problem"), CASES)
+# Calibration alone does not tell a good model from a bad one.
+@pytest.mark.parametrize(("name", "problem"), [case for case in CASES if case[0] != "calibration_error"])
 def test_the_better_model_has_the_positive_difference_whichever_way_the_metric_points(name, problem):
     y, prediction, _ = draw(problem)
     worse = prediction[::-1]

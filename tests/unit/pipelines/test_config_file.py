@@ -147,13 +147,13 @@ def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
         (
             "label: late",
             "label: late\nmetric: acuracy",
-            "metric: got 'acuracy', expected one of accuracy, auc, log_loss for a binary problem; "
+            "metric: got 'acuracy', expected one of accuracy, auc, pr_auc, log_loss, calibration_error, cost for a binary problem; "
             "did you mean 'accuracy'?",
         ),
         (
             "metric: auc, min: 0.7",
             "metric: rmse, max: 3",
-            "blessing.rules.0.metric: got 'rmse', expected one of accuracy, auc, log_loss for a binary problem",
+            "blessing.rules.0.metric: got 'rmse', expected one of accuracy, auc, pr_auc, log_loss, calibration_error, cost for a binary problem",
         ),
         ("min: 0.7", "max: 0.7", "blessing.rules.0: got max, expected min: more is better in this metric"),
         (", min: 0.7", "", "blessing.rules.0: expected either min or max"),
@@ -198,7 +198,7 @@ def test_a_mistake_is_one_line(folder, old, new, said):
 
 def test_an_unknown_key_is_told_with_the_close_and_the_allowed_ones(folder):
     assert mistakes(FLIGHTS.replace("  csv:", "  missing: [NA]\n  cvs: x\n  csv:")) == [
-        "configs/flights.yaml: data.cvs: unknown key; did you mean 'csv'? (allowed: source, csv, tfrecord, missing, delimiter, encoding)"
+        "configs/flights.yaml: data.cvs: unknown key; did you mean 'csv'? (allowed: source, csv, tfrecord, missing, delimiter, encoding, time)"
     ]
 
 

@@ -10,7 +10,16 @@ from pipelines import runs
 from pipelines.compiled import Compiled, Node
 from serving.errors import UsageError
 
-COMPILED = Compiled("p", Path("ir"), (Node("A", (), "Gen"), Node("Blessing", ("A",), "B"), Node("Pusher", ("A",), "P")))
+IR = Path("ir")
+COMPILED = Compiled(
+    "p",
+    IR,
+    (
+        Node("A", (), "Gen", "A", IR),
+        Node("Blessing", ("A",), "B", "Blessing", IR),
+        Node("Pusher", ("A",), "P", "Pusher", IR),
+    ),
+)
 
 
 def _pushed(**properties: object) -> dict:

@@ -1,0 +1,88 @@
+"""`columns:` of a config: what each column is, for a pipeline that leaves its features to Benison."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+GENERIC = {"features": "pipelines.generic.features", "models": "pipelines.generic.models"}
+KINDS = ("number", "category", "hashed", "date", "text", "ignore")
+SIZES = {"category": 50, "hashed": 64, "text": 500}  # of the kinds that have a choice
+DATE_LETTERS = "YymbBdHIMSp"  # of strptime, as far as pipelines.generic.features reads them
+
+
+def _date_format(form: str) -> str:
+    letters = re.findall("%(.?)", form)
+    unknown = sorted({f"%{letter}" for letter in letters if letter not in DATE_LETTERS or not letter})
+    if unknown or not {"Y", "y"} & set(letters):
+        raise PydanticCustomError(
+            "refused",
+            "got {form}, expected a year and what else there is out of {letters}",
+            {"form": repr(form), "letters": " ".join(f"%{letter}" for letter in DATE_LETTERS)},
+        )
+    return form
+
+
+class Column(BaseModel):
+    """What a column is. In the YAML a kind alone will do: `age: number`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["number", "category", "hashed", "date", "text", "ignore"] = Field(
+        description="one of number, category, hashed, date, text, ignore"
+    )
+    format: Annotated[str, AfterValidator(_date_format)] | None = Field(
+        default=None, description="of a date, as for strptime, such as '%d/%m/%Y'; default: ISO 8601"
+    )
+    size: Annotated[int, Field(strict=True, ge=1)] | None = Field(
+        default=None,
+        description="how many of the most frequent values (category) or words and pairs (text) count, or hash buckets",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_alone(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return {"kind": given}
+        if not isinstance(given, (Mapping, Column)):
+            raise PydanticCustomError("expected", f"a kind: one of {', '.join(KINDS)}")
+        return given
+
+    @model_validator(mode="after")
+    def _options_of_the_kind(self) -> Column:
+        if self.format is not None and self.kind != "date":
+            raise PydanticCustomError("refused", f"only a date has a format, not a {self.kind}")
+        if self.size is not None and self.kind not in SIZES:
+            raise PydanticCustomError("refused", f"only {', '.join(SIZES)} have a size, not a {self.kind}")
+        return self
+
+
+def with_generic_code(given: Any) -> Any:
+    """An unchecked config in which Benison's own features and members stand, where columns but no code are given."""
+    if not isinstance(given, Mapping) or not given.get("columns"):
+        return given
+    return {**given, **{key: module for key, module in GENERIC.items() if given.get(key) is None}}
+
+
+def feature_names(columns: Iterable[str]) -> dict[str, str]:
+    """Names that TensorFlow, Keras and file systems all take: a-z, 0-9 and '_', each once.
+
+    Returns:
+        The feature's name by the column's.
+    """
+    taken = {"numbers", "label_xf", "classes"}
+    names = {}
+    for column in columns:
+        plain = re.sub(r"\W+", "_", column.lower(), flags=re.ASCII).strip("_")
+        plain = plain if plain and plain[0].isalpha() else f"column_{plain}".rstrip("_")
+        name, count = plain, 1
+        while name in taken:
+            count += 1
+            name = f"{plain}_{count}"
+        taken.add(name)
+        names[column] = name
+    return names

@@ -1,0 +1,39 @@
+"""`benison init` and `benison eject`: into a pipeline without Python, and out of it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def init(
+    name: Annotated[str, typer.Argument(help="The new pipeline's name.")],
+    csv: Annotated[Path, typer.Option("--csv", help="CSV file with a header.")],
+    label: Annotated[str, typer.Option("--label", help="The column to predict.")],
+    problem: Annotated[
+        Literal["binary", "multiclass", "regression"] | None, typer.Option("--problem", help="Default: guessed.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over the files of an earlier one.")] = False,
+) -> None:
+    """Writes a pipeline for a CSV file into the current folder, and says what it guessed."""
+    from pipelines.init import make
+
+    for line in make(name, csv, label, problem, force).lines():
+        print(line)
+    print(f"next: benison run {name}.yaml")
+
+
+def eject(
+    name: Annotated[str, typer.Argument(help="A pipeline's name, or the path of its YAML file.")],
+    to: Annotated[
+        Path | None, typer.Option("--to", help="The folder to write into. Default: one of the pipeline's name.")
+    ] = None,
+) -> None:
+    """Writes the generic features and members of a pipeline out as Python to go on from."""
+    from pipelines.eject import eject as write
+
+    for file in write(name, to):
+        print(f"wrote {file}")
+    print(f"next: benison validate {name}")

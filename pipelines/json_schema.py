@@ -1,0 +1,42 @@
+"""The JSON schema of a pipeline's YAML, for editors: `python -m pipelines.json_schema` writes it anew.
+
+It says which keys there are and of which form; what depends on files or on several keys, only `benison validate` says.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import Pipeline
+
+FILE = Path(__file__).parent.parent / "configs" / "benison.schema.json"
+
+
+def text() -> str:
+    """The schema, as it stands in `FILE`."""
+    return json.dumps(_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _schema() -> dict[str, Any]:
+    made = Pipeline.model_json_schema(by_alias=True)
+    properties = {key: value for key, value in made["properties"].items() if key != "source"}
+    # A member with nothing after it is one, and so is a kind alone.
+    definitions = made["$defs"]
+    definitions["Member"]["type"] = ["object", "null"]
+    column = definitions["Column"]
+    definitions["Column"] = {"anyOf": [{"enum": column["properties"]["kind"]["enum"]}, column]}
+    generic = {"required": ["columns"]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A Benison pipeline",
+        **{key: value for key, value in made.items() if key not in ("title", "description", "properties", "required")},
+        "properties": properties,
+        "required": [key for key in made["required"] if key not in ("source", "features", "models")],
+        "anyOf": [generic, {"required": ["features", "models"]}],
+    }
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(), encoding="utf-8")

@@ -1,0 +1,252 @@
+"""`benison-model-server`: tensorflow_model_server's command line, in Python."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from serving.errors import BenisonError, UsageError
+from serving.server import batching, flags, settings, text_protos
+from serving.server.batching import BatchLimits
+from serving.server.flags import Flags
+from serving.server.settings import Settings
+
+_log = logging.getLogger("benison-model-server")
+
+
+def main() -> None:
+    """The command."""
+    sys.exit(serve(sys.argv[1:]))
+
+
+def serve(argv: Sequence[str]) -> int:
+    """Serves until SIGTERM or SIGINT.
+
+    Args:
+        argv: tensorflow_model_server's flags.
+
+    Returns:
+        The exit code: 0 after a signal, 2 for a wrong command line, 1 where a model cannot be served at the start.
+    """
+    if {"--help", "-h"} & set(argv):
+        print(flags.usage())
+        return 0
+    try:
+        parsed, problems = flags.parse(argv)
+        if parsed.version:
+            _print_versions()
+            return 0
+        own = settings.read(os.environ)
+        _quieten()
+        limits, more = _limits(parsed, own)
+        for problem in [*problems, *more]:
+            _log.warning("%s", problem)
+        return _run(_serve(parsed, own, limits))
+    except BenisonError as error:
+        print(f"benison-model-server: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(work: Coroutine[Any, Any, int]) -> int:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    loop = uvloop.new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        return int(loop.run_until_complete(work))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _serve(parsed: Flags, own: Settings, limits: BatchLimits) -> int:
+    from serving.server import engine, grpc_api, model_config
+    from serving.server.http import HttpServer, Limits
+    from serving.server.lifecycle import Models
+    from serving.server.rest import Rest
+    from serving.server.service import Service
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    config = (
+        model_config.read(parsed.model_config_file)
+        if parsed.model_config_file
+        else model_config.single(parsed.model_name, parsed.model_base_path)
+    )
+    models = Models(
+        partial(engine.load, options=_load_options(parsed)),
+        limits,
+        load_threads=parsed.num_load_threads,
+        max_retries=parsed.max_num_load_retries,
+        retry_seconds=parsed.load_retry_interval_micros / 1e6,
+        allow_new_labels=parsed.allow_version_labels_for_unavailable_models,
+    )
+    service = Service(
+        models,
+        check_methods=parsed.enable_signature_method_name_check,
+        as_tensor_content=parsed.enable_serialization_as_tensor_content,
+        admin_token=own.admin_token,
+        open_reload=own.loopback_only,
+    )
+    rest = Rest(service, parsed.rest_api_timeout_in_ms, parsed.rest_api_enable_cors_support, _metrics_path(parsed))
+    http = HttpServer(rest.answer, Limits(own.max_body_bytes, own.max_connections, own.slow_client_seconds))
+    grpc_server = grpc_api.build(
+        service,
+        health=parsed.enable_grpc_healthcheck_service,
+        channel_arguments=parsed.grpc_channel_arguments,
+        max_message_bytes=own.max_body_bytes,
+    )
+    polls = [asyncio.create_task(_poll_folders(models, parsed.file_system_poll_wait_seconds))]
+    try:
+        # As with TF Serving the ports open once every model of the first config serves.
+        if not await _unless(stop, models.reload(config)):
+            return 0
+        if parsed.model_config_file and parsed.model_config_file_poll_wait_seconds > 0:
+            polls.append(asyncio.create_task(_poll_config(models, parsed)))
+        await _listen_grpc(grpc_server, parsed, own)
+        if parsed.rest_api_port:
+            await _listen_http(http, parsed.rest_api_port, own)
+        await stop.wait()
+        _log.info("stopping: finishing the requests that were accepted")
+        await asyncio.gather(http.drain(own.drain_seconds), grpc_server.stop(own.drain_seconds))
+        return 0
+    finally:
+        for task in polls:
+            task.cancel()
+        await grpc_server.stop(0)
+        await models.close()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Does the work; False if it was stopped before it was done."""
+    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        return False
+    stopped.cancel()
+    await task
+    return True
+
+
+async def _poll_folders(models: Any, seconds: float) -> None:
+    while seconds > 0:
+        await asyncio.sleep(seconds)
+        try:
+            await models.poll()
+        except Exception:
+            _log.exception("looking for versions failed; it is tried again")
+
+
+async def _poll_config(models: Any, parsed: Flags) -> None:
+    """Reads the config file again and again, and applies it where it differs from what is served: the file wins."""
+    from serving.server import model_config
+
+    while True:
+        await asyncio.sleep(parsed.model_config_file_poll_wait_seconds)
+        try:
+            config = await asyncio.to_thread(model_config.read, parsed.model_config_file)
+            if config != models.config:
+                await models.reload(config)
+        except BenisonError as error:
+            _log.error("%s: not applied: %s", parsed.model_config_file, error)
+
+
+async def _listen_grpc(server: Any, parsed: Flags, own: Settings) -> None:
+    from serving.server import grpc_api
+
+    tls = grpc_api.credentials(parsed.ssl_config_file) if parsed.ssl_config_file else None
+    places = [f"{_bracketed(address)}:{parsed.port}" for address in own.bind] if parsed.port else []
+    if parsed.grpc_socket_path:
+        places.append(f"unix:{parsed.grpc_socket_path}")
+    for place in places:
+        try:
+            bound = server.add_secure_port(place, tls) if tls else server.add_insecure_port(place)
+        except RuntimeError:
+            bound = 0
+        if bound or place.startswith("unix:"):
+            _log.info("Running gRPC ModelServer at %s ...", place)
+        elif own.bind_given or place != f"[::1]:{parsed.port}":
+            raise UsageError(
+                f"--port={parsed.port}: cannot listen on {place}: taken, or not an address of this machine"
+            )
+    await server.start()
+
+
+async def _listen_http(http: Any, port: int, own: Settings) -> None:
+    for address in own.bind:
+        try:
+            await http.listen(address.strip("[]"), port)
+        except OSError as error:
+            if own.bind_given or address != "::1":
+                raise UsageError(f"--rest_api_port={port}: cannot listen on {address}: {error.strerror}") from None
+        else:
+            _log.info("Exporting HTTP/REST API at:%s:%d ...", _bracketed(address), port)
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address and not address.startswith("[") else address
+
+
+def _limits(parsed: Flags, own: Settings) -> tuple[BatchLimits, list[str]]:
+    if parsed.enable_batching:
+        return batching.read_parameters(parsed.batching_parameters_file, own.max_queue)
+    return BatchLimits(max_queue=own.max_queue), []
+
+
+def _load_options(parsed: Flags) -> Any:
+    from serving.server.engine import LoadOptions
+
+    both = parsed.tensorflow_session_parallelism
+    return LoadOptions(
+        tags=tuple(parsed.saved_model_tags.split(",")),
+        prefer_tflite=parsed.prefer_tflite_model,
+        warm_up=parsed.enable_model_warmup,
+        warm_up_iterations=max(parsed.num_request_iterations_for_warmup, 1),
+        # One thread each: a batch keeps a core busy, and more threads only wait for each other.
+        intra_op_threads=parsed.tensorflow_intra_op_parallelism or both or 1,
+        inter_op_threads=parsed.tensorflow_inter_op_parallelism or both or 1,
+        gpu_memory_fraction=parsed.per_process_gpu_memory_fraction,
+        session_config_file=parsed.tensorflow_session_config_file,
+    )
+
+
+def _metrics_path(parsed: Flags) -> str:
+    from serving.server import metrics
+
+    if not parsed.monitoring_config_file:
+        return ""
+    proto = text_protos.read(parsed.monitoring_config_file, text_protos.message_class("MonitoringConfig")())
+    return (proto.prometheus_config.path or metrics.PATH) if proto.prometheus_config.enable else ""
+
+
+def _quieten() -> None:
+    """What TensorFlow says about itself would hide what the server has to say."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def _print_versions() -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for title, package in (("TensorFlow ModelServer: Benison", "benison"), ("TensorFlow Library:", "tensorflow")):
+        try:
+            print(title, version(package))
+        except PackageNotFoundError:
+            print(title, "unknown")

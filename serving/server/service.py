@@ -1,0 +1,155 @@
+"""What REST and gRPC share: one request through a version, its deadline and its count; and who may reload."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from serving.server.engine import Tensors
+from serving.server.inference import Call
+from serving.server.lifecycle import Models, State, Version
+from serving.server.metrics import Metrics
+from serving.server.status import Code, RequestError, from_exception
+
+_log = logging.getLogger(__name__)
+_LARGE = 256 << 10  # bytes; converting more than that would hold up the other requests
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Service:
+    """The models with what both protocols need to answer for them.
+
+    Attributes:
+        models: what is loaded.
+        metrics: what is counted.
+        check_methods: --enable_signature_method_name_check.
+        as_tensor_content: --enable_serialization_as_tensor_content.
+        admin_token: who reloads the config must show it.
+        open_reload: without a token, whether anybody may: the server is bound to loopback only.
+    """
+
+    models: Models
+    metrics: Metrics = field(default_factory=Metrics)
+    check_methods: bool = False
+    as_tensor_content: bool = False
+    admin_token: str = ""
+    open_reload: bool = True
+
+    async def run(self, version: Version, call: Call, seconds: float | None) -> Tensors:
+        """The outputs of a call.
+
+        Args:
+            version: leased by the caller.
+            call: made for this version.
+            seconds: time that is left; None for any.
+
+        Raises:
+            RequestError: it failed, the queue is full, or the time is over.
+        """
+        if version.runner is None:
+            raise RequestError(Code.UNAVAILABLE, f"model {version.model} version {version.number} is not loaded")
+        if seconds is None:
+            return await version.runner.submit(call)
+        if seconds <= 0:
+            raise RequestError(Code.DEADLINE_EXCEEDED, "Timed out before it began")
+        future = version.runner.submit(call, time.monotonic() + seconds)
+        timer = asyncio.get_running_loop().call_later(seconds, _expire, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    @contextmanager
+    def counted(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
+        """Counts one request by how it ends, and makes every error a RequestError."""
+        begun = time.monotonic()
+        code = Code.OK
+        try:
+            yield
+        except asyncio.CancelledError:
+            code = Code.CANCELLED
+            raise
+        except Exception as error:
+            failed = from_exception(error)
+            code = failed.code
+            if code is Code.INTERNAL and failed is not error:
+                _log.error("%s of model %s failed", api, model, exc_info=error)
+            raise failed from error
+        finally:
+            known = model if model in self.models.versions else ""
+            self.metrics.count(known, code.name)
+            if code is Code.OK:
+                self.metrics.latency(known, api, entrypoint, time.monotonic() - begun)
+
+    def check_reload(self, authorization: str) -> None:
+        """Refuses a reload by a stranger.
+
+        Args:
+            authorization: the request's header of that name: `Bearer TOKEN`.
+
+        Raises:
+            RequestError: PERMISSION_DENIED.
+        """
+        if not self.admin_token and self.open_reload:
+            return
+        expected = f"Bearer {self.admin_token}".encode()
+        if not self.admin_token or not hmac.compare_digest(authorization.encode(), expected):
+            raise RequestError(
+                Code.PERMISSION_DENIED,
+                "HandleReloadConfigRequest wants 'authorization: Bearer TOKEN' with the server's BENISON_ADMIN_TOKEN",
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """What /benison/status says: per version what TF Serving's own status has no field for."""
+        return {
+            "models": {
+                name: {
+                    "base_path": self.models.config.models[name].base_path
+                    if name in self.models.config.models
+                    else None,
+                    "labels": self.models.labels.get(name, {}),
+                    "versions": {str(v.number): _version(v) for v in versions.values()},
+                }
+                for name, versions in self.models.versions.items()
+            }
+        }
+
+
+async def aside(size: int, function: Callable[..., _T], *arguments: Any) -> _T:
+    """Calls a function: at once if it has little to do, else in a thread.
+
+    Args:
+        size: of what it converts (bytes).
+        function: a pure one.
+        arguments: its own.
+    """
+    return function(*arguments) if size < _LARGE else await asyncio.to_thread(function, *arguments)
+
+
+def _expire(future: asyncio.Future[Any]) -> None:
+    if not future.done():
+        future.set_exception(RequestError(Code.DEADLINE_EXCEEDED, "Timed out"))
+
+
+def _version(version: Version) -> dict[str, Any]:
+    described: dict[str, Any] = {"state": version.state.name, "since": version.since, "path": version.path}
+    if version.error:
+        described |= {"error": version.error.message, "tries": version.tries}
+    if version.state is State.AVAILABLE and version.engine and version.runner:
+        described |= {
+            "engine": version.engine.kind,
+            "signatures": list(version.engine.signatures),
+            "waiting": version.runner.waiting,
+            "requests": version.runner.counts.requests,
+            "runs": version.runner.counts.runs,
+            "shared_runs": version.runner.counts.shared,
+            "not_batched": version.runner.apart,
+        }
+    return described

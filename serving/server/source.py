@@ -1,0 +1,51 @@
+"""Which versions of a model are there: TF Serving's rules for folders and policies."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+from serving.server.model_config import All, Latest, Model, Policy
+
+_LARGEST = 2**63 - 1  # int64
+_log = logging.getLogger(__name__)
+
+
+def aspired(model: Model) -> dict[int, str]:
+    """The versions that a model's policy wants, as its folder is now.
+
+    A link that leads out of the base path is not followed: whoever may write there must not make the server read
+    elsewhere.
+
+    Returns:
+        Path by version; empty where there is none.
+
+    Raises:
+        OSError: the base path cannot be listed.
+    """
+    base = os.path.realpath(model.base_path)
+    found: dict[int, str] = {}
+    for version, name in versions(os.listdir(base)).items():
+        path = os.path.join(base, name)
+        if not os.path.realpath(path).startswith(base + os.sep):
+            _log.warning("%s: leads out of %s; not served", path, base)
+        elif os.path.isdir(path):
+            found[version] = path
+    return {version: found[version] for version in choose(found, model.policy)}
+
+
+def versions(names: Iterable[str]) -> dict[int, str]:
+    """Name of the folder by version; of two spellings of a number (`1`, `01`) the last in order counts."""
+    numbered = {int(name): name for name in sorted(names) if re.fullmatch("[0-9]{1,30}", name, re.ASCII)}
+    return {version: name for version, name in numbered.items() if version <= _LARGEST}
+
+
+def choose(found: Mapping[int, str], policy: Policy) -> list[int]:
+    """Of the versions found those that a policy wants, ascending."""
+    if isinstance(policy, All):
+        return sorted(found)
+    if isinstance(policy, Latest):
+        return sorted(found)[-policy.count :]
+    return sorted(policy.versions & found.keys())

@@ -1,0 +1,85 @@
+"""Ingests months of flights, one of them in several corrupted forms, and prints what each node said, as JSON.
+
+A program of its own, so that TFX's warnings stay out of the test process: `python ingesting.py ROOT`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pipelines import graph, node, sources, spans
+from pipelines.compiled import compile_to
+from pipelines.config import Pipeline
+from pipelines.config_file import load
+from pipelines.quiet import quieten
+from serving import versions
+
+Row = dict[str, str]
+KEPT = 4  # of so many rows one, to be quick
+JANUARY, FEBRUARY = 1, 2
+
+
+def half(row: Row) -> bool:
+    return int(row["minute"]) < 30
+
+
+CORRUPTIONS: dict[str, Callable[[Row], Row]] = {
+    "untouched": lambda row: row,
+    # As a currency would: the values of one source are in another unit by a factor.
+    "currency": lambda row: {**row, "distance": f"{int(row['distance']) * 110}"} if row["origin"] == "JFK" else row,
+    "nulls": lambda row: {**row, "dest_lat": "NA"} if half(row) else row,
+    "category": lambda row: {**row, "carrier": "ZZ"} if half(row) and row["origin"] == "LGA" else row,
+    "unit": lambda row: {**row, "sched_minutes": f"{int(row['sched_minutes']) * 60}"},
+    "type": lambda row: {**row, "hour": f"{row['hour']} o'clock"},
+}
+
+
+def main(root: Path) -> None:
+    quieten()
+    config = load("flights", {"data.csv": "'{SPAN}.csv'", "data.time": "time_hour", "spans": "{window: 2}"})
+    months = Path(sources.files_pattern(config, root)).parent
+    land(config, root, months / "1.csv", JANUARY, CORRUPTIONS["untouched"])
+    said = {"january": ingest(config, root, JANUARY)}
+    serve(config, root, [JANUARY])
+    for number, (name, corrupt) in enumerate(CORRUPTIONS.items(), start=FEBRUARY):
+        land(config, root, months / "2.csv", number, corrupt)
+        said[name] = ingest(config, root, number)
+    print(json.dumps(said))
+
+
+def land(config: Pipeline, root: Path, month: Path, number: int, corrupt: Callable[[Row], Row]) -> None:
+    changed = root / f"{number}-{month.name}"
+    with month.open(newline="") as source, changed.open("w", newline="") as target:
+        reader = csv.DictReader(source)
+        writer = csv.DictWriter(target, reader.fieldnames or [])
+        writer.writeheader()
+        writer.writerows(corrupt(row) for i, row in enumerate(reader) if i % KEPT == 0)
+    spans.land(config, root, [changed], number)
+
+
+def ingest(config: Pipeline, root: Path, span: int) -> dict[str, dict[str, str]]:
+    compiled = compile_to(graph.build_ingest(config, root, [span]), root / f"{span}.json")
+    said = {}
+    for entry in compiled.nodes:
+        result = node.run(compiled.ir, entry.name, f"run-{span}", root=root)
+        said[entry.name] = {"state": result.state, "reason": result.reason}
+        if result.state in ("failed", "invalid"):
+            break
+    return said
+
+
+def serve(config: Pipeline, root: Path, trained_on: list[int]) -> None:
+    """A version whose model knows nothing; what counts here is what its manifest says."""
+    import tensorflow as tf
+
+    model = root / "model"
+    tf.saved_model.save(tf.Module(), str(model))
+    versions.publish(model, root / "serving" / config.name, {"spans": trained_on})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).absolute())

@@ -1,0 +1,159 @@
+"""The generic features, computed by TensorFlow Transform itself, and the same after `benison eject`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components import user_code
+
+# Beam, TFT and what they import warn of one another.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+COLUMNS = {
+    "size (cm)": {"kind": "number"},
+    "weight": {"kind": "number"},
+    "colour": {"kind": "category", "size": 3},
+    "owner": {"kind": "hashed", "size": 8},
+    "born": {"kind": "date"},
+    "seen": {"kind": "date", "format": "%d/%m/%Y %I:%M %p"},
+    "note": {"kind": "text", "size": 12},
+    "id": {"kind": "ignore"},
+}
+TRAIN = [
+    {"size (cm)": 1.0, "weight": 10.0, "colour": "red", "owner": "ann", "born": "2024-02-29", "seen": "01/03/2024 01:30 PM", "note": "Good dog, very good", "id": "a"},
+    {"size (cm)": 2.0, "colour": "red", "owner": "bob", "born": "2024-03-02T18:00:00Z", "seen": "02/03/2024 12:00 AM", "note": "bad dog", "id": "b"},
+    {"size (cm)": 3.0, "weight": 30.0, "colour": "blue", "owner": "ann", "born": "rubbish", "seen": "03/03/2024 12:00 PM", "note": "GOOD dog", "id": "c"},
+    {"size (cm)": 2.0, "weight": 20.0, "colour": "green", "owner": "cid", "born": "2024-01-01", "seen": "04/03/2024 06:00 AM", "id": "d"},
+]  # fmt: skip
+LATER = [
+    {},
+    {"size (cm)": 1e9, "weight": 20.0, "colour": "mauve", "owner": "ann", "born": "2024-02-29", "note": "unheard of"},
+]
+
+
+def transformed(function: Callable[[Mapping[str, Any]], Any], folder: Path) -> tuple[list[dict[str, np.ndarray]], ...]:
+    """The features of TRAIN, by its own statistics, and of LATER, by the same."""
+    import tensorflow as tf
+    import tensorflow_transform.beam as tft_beam
+    from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
+
+    numbers = [name for name, column in COLUMNS.items() if column["kind"] == "number"]
+    spec = {name: tf.io.VarLenFeature(tf.float32 if name in numbers else tf.string) for name in COLUMNS}
+    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
+
+    def complete(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return [{name: [row[name]] if name in row else [] for name in COLUMNS} for row in rows]
+
+    with tft_beam.Context(temp_dir=str(folder)):
+        (train, _), graph = (complete(TRAIN), metadata) | tft_beam.AnalyzeAndTransformDataset(function)
+        later, _ = ((complete(LATER), metadata), graph) | tft_beam.TransformDataset()
+    return list(train), list(later)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, np.ndarray]], ...]:
+    from pipelines.generic.features import preprocessing_fn
+
+    return transformed(lambda inputs: preprocessing_fn(inputs, COLUMNS), tmp_path_factory.mktemp("generic"))
+
+
+def test_each_feature_is_dense_and_as_wide_as_it_says(features):
+    assert {name: values.shape for name, values in features[0][0].items()} == {
+        "numbers": (4,),
+        "colour": (4,),
+        "owner": (9,),
+        "born": (14,),
+        "seen": (14,),
+        "note": (12,),
+    }
+    assert all(np.isfinite(v).all() for rows in features for row in rows for v in row.values())
+
+
+def test_numbers_are_z_scores_with_a_mark_where_missing(features):
+    train, later = features
+    expected = np.array([[-1, -1, 0, 0], [0, 0, 0, 1], [1, 1, 0, 0], [0, 0, 0, 0]]) * [2**0.5, 1.5**0.5, 1, 1]
+    np.testing.assert_allclose([row["numbers"] for row in train], expected, atol=1e-6)
+    np.testing.assert_allclose(later[1]["numbers"], [10, 0, 0, 0], atol=1e-6)  # no further than ten deviations
+
+
+def test_what_training_never_saw_missing_stays_silent(features):
+    _, (nothing, _) = features
+    assert nothing["numbers"].tolist() == [0, 0, 0, 1]  # weights were missing in training, sizes never
+    assert not nothing["colour"].any()
+    assert not nothing["owner"].any()
+    assert nothing["born"].tolist() == [0] * 13 + [1]
+    assert not nothing["seen"].any()
+    assert not nothing["note"].any()
+
+
+def test_categories_are_one_hot_and_new_values_all_zero(features):
+    train, later = features
+    assert [row["colour"].sum() for row in (*train, *later)] == [1, 1, 1, 1, 0, 0]
+    assert train[0]["colour"].tolist() == [1, 0, 0, 0]  # the most frequent one comes first
+    assert (train[0]["owner"] == train[2]["owner"]).all()
+    assert (train[0]["owner"] == later[1]["owner"]).all()
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "day", "hour"),
+    [
+        (0, "born", date(2024, 2, 29), 0),
+        (1, "born", date(2024, 3, 2), 18),
+        (3, "born", date(2024, 1, 1), 0),
+        (0, "seen", date(2024, 3, 1), 13.5),
+        (1, "seen", date(2024, 3, 2), 0),
+        (2, "seen", date(2024, 3, 3), 12),
+        (3, "seen", date(2024, 3, 4), 6),
+    ],
+)
+def test_dates_become_season_hour_and_weekday(features, row, name, day, hour):
+    found = features[0][row][name]
+    season = 2 * math.pi * (day.month - 1 + (day.day - 1) / 31) / 12
+    daytime = 2 * math.pi * hour / 24
+    circles = [math.sin(season), math.cos(season), math.sin(daytime), math.cos(daytime)]
+    np.testing.assert_allclose(found[2:6], circles, atol=1e-6)
+    assert found[6:13].tolist() == [float(i == day.weekday()) for i in range(7)]
+    assert found[13] == 0
+
+
+def test_days_are_counted_as_the_calendar_does(features):
+    days = np.array([row["seen"][0] for row in features[0]])
+    np.testing.assert_allclose(days, np.array([-1.5, -0.5, 0.5, 1.5]) / 1.25**0.5, atol=1e-5)
+
+
+def test_text_is_tf_idf_of_words_and_pairs(features):
+    train, later = features
+    np.testing.assert_allclose([np.linalg.norm(row["note"]) for row in train], [1, 1, 1, 0], atol=1e-6)
+    alike, apart = train[0]["note"] @ train[2]["note"], train[1]["note"] @ train[2]["note"]
+    assert alike > apart > 0
+    assert not later[1]["note"].any()
+
+
+def test_ejected_features_are_the_same(features, tmp_path):
+    from pipelines.config import Pipeline
+    from pipelines.eject import features_text
+
+    config = Pipeline.model_validate(
+        {
+            "source": tmp_path / "pets.yaml",
+            "name": "pets",
+            "problem": "binary",
+            "label": "y",
+            "data": {"csv": "pets.csv"},
+            "columns": COLUMNS,
+            "ensemble": {"members": {"linear": None}},
+        }
+    )
+    (tmp_path / "features.py").write_text(features_text(config))
+    ejected = transformed(user_code.load(f"{tmp_path}/features.py:preprocessing_fn"), tmp_path / "work")
+    for rows, others in zip(features, ejected, strict=True):
+        for row, other in zip(rows, others, strict=True):
+            assert row.keys() == other.keys()
+            assert all((row[name] == other[name]).all() for name in row)
