@@ -23,6 +23,7 @@ from components.misfits import Misfits, find_misfits
 from serving.errors import DataError
 
 FILE = "verdict.json"
+WARNINGS = "warnings"  # artifact property: JSON list of what the end of a run shall say
 # What TFDV calls an anomaly, by the beginning of its name; see tensorflow_metadata's anomalies.proto.
 _KINDS = {
     "SCHEMA_NEW_COLUMN": "new_column",
@@ -85,8 +86,9 @@ class Executor(base_executor.BaseExecutor):
             seen += _of_drift(Path(artifact_utils.get_single_uri(input_dict["drift"])))
         judged = [replace(a, severity=severity_of(a, severity)) for a in dict.fromkeys(seen)]
         judged = _with_rows(judged, schema, json.loads(exec_properties["table"]))
-        verdict = Path(artifact_utils.get_single_uri(output_dict["verdict"]), FILE)
-        verdict.write_text(json.dumps([asdict(a) for a in judged], indent=2))
+        verdict = artifact_utils.get_single_instance(output_dict["verdict"])
+        Path(verdict.uri, FILE).write_text(json.dumps([asdict(a) for a in judged], indent=2))
+        verdict.set_string_custom_property(WARNINGS, json.dumps([str(a) for a in judged if a.severity == "warn"]))
         for anomaly in judged:
             print(anomaly.severity.upper(), anomaly)
         stopping = [str(a) for a in judged if a.severity == "stop"]

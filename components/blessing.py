@@ -182,7 +182,7 @@ def _slices(problem: str, costs: Costs | None, scores: Scores, outputs: Mapping[
     cut: dict[str, Any] = {}
     for column in (c for c in scores.rows.columns if c.startswith("slice:")):
         values = scores.rows[column].to_numpy()
-        for value in sorted(set(values)):
+        for value in sorted(set(values), key=_in_order):
             here = values == value
             inside = {model: output[here] for model, output in outputs.items()}
             cut[f"{column[6:]}={value or '(missing)'}"] = {
@@ -199,3 +199,11 @@ def _judgement(text: str) -> dict[str, Any]:
         "thresholds": [rules.Threshold(**threshold) for threshold in options["thresholds"]],
         "costs": Costs(**options["costs"]) if options["costs"] else None,
     }
+
+
+def _in_order(value: str) -> tuple[float, str]:
+    """Sorts numbers as numbers: hour 5 before hour 10."""
+    try:
+        return float(value), value
+    except ValueError:
+        return float("inf"), value

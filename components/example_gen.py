@@ -8,6 +8,7 @@ to the order of the file, and reads in batches, so that its memory does not grow
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from components.content_driver import ContentDriver
 from components.csv_table import CsvTable
 from components.example_writer import ExampleWriter, one_file_a_split
 from components.splits import WHOLE, by_hash, check_counts, parts_by_time
+from serving.errors import DataError
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -48,6 +50,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             delimiter=options["delimiter"],
             encoding=options["encoding"],
         )
+        check_columns(table, options["needed"])
         kinds = _schema_kinds(options["schema"]) if options["schema"] else {}
         kinds |= table.infer_kinds([name for name in table.header if name not in kinds])
 
@@ -81,6 +84,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
         time: column by which the last rows become `test`; the artifact then has one split, `rows`, whose files a
             SpanWindow makes the four splits of. None puts the rows into the four splits by hash.
         span: which span to read; `pattern` then holds {SPAN}.
+        needed: columns that the pipeline cannot do without.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
@@ -96,6 +100,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
         encoding: str = "utf-8",
         time: str | None = None,
         span: int | None = None,
+        needed: Sequence[str] = (),
     ) -> None:
         options = struct_pb2.Struct()
         options.update(
@@ -106,6 +111,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
                 "delimiter": delimiter,
                 "encoding": encoding,
                 "time": time or "",
+                "needed": list(needed),
             }
         )
         packed = any_pb2.Any()
@@ -132,6 +138,15 @@ class CsvExampleGen(base.FileBasedExampleGen):
             ),
             custom_config=example_gen_pb2.CustomConfig(custom_config=packed),
         )
+
+
+def check_columns(table: CsvTable, needed: Sequence[str]) -> None:
+    """Raises DataError where a column is not there; names close ones."""
+    for name in needed:
+        if name not in table.header:
+            close = difflib.get_close_matches(name, table.header, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise DataError(f"{table.files[0]}: no column {name!r}{hint} (it has {', '.join(table.header)})")
 
 
 def _schema_kinds(path: str) -> dict[str, str]:

@@ -241,6 +241,10 @@ def main() -> NoReturn:
     except BenisonError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a read-only root
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted; what had finished is kept: the same command goes on from there", file=sys.stderr)
         # Not sys.exit: an import that a signal broke off in the middle must not hold up the end.

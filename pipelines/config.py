@@ -298,8 +298,8 @@ class Blessing(Model):
 
 Severity = Annotated[Literal["stop", "warn", "ignore"], _expected("stop, warn or ignore")]
 AnomalyKind = Annotated[
-    Literal["new_column", "missing_column", "type", "presence", "domain", "range", "drift", "other"],
-    _expected("new_column, missing_column, type, presence, domain, range, drift or other"),
+    Literal["new_column", "missing_column", "type", "presence", "domain", "range", "drift", "leak", "other"],
+    _expected("new_column, missing_column, type, presence, domain, range, drift, leak or other"),
 ]
 Distance = Annotated[_Int | _Float, Field(gt=0, le=1), _expected("a number above 0, at the most 1")]
 
@@ -315,7 +315,7 @@ class Validation(Model):
     """What becomes of anomalies in the data."""
 
     severity: Mapping[AnomalyKind, Severity] = Field(
-        default={}, description="by kind; default: a new column warns, all else stops"
+        default={}, description="by kind; default: a new column and a leak warn, all else stops"
     )
     columns: Mapping[Text, Severity] = Field(default={}, description="by column, whatever the kind")
     drift: Drift = Drift()

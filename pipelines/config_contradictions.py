@@ -56,7 +56,8 @@ def contradictions(given: Any) -> Iterator[InitErrorDetails]:
     columns = at(given, "columns")
     if isinstance(columns, Mapping) and isinstance(label, str) and label in columns:
         yield _refused(("columns", label), "this is the label; leave it out here", columns[label])
-    if isinstance(columns, Mapping) and columns and all("ignore" in (kind, at(kind, "kind")) for kind in columns.values()):
+    kinds = columns.values() if isinstance(columns, Mapping) else ()
+    if kinds and all("ignore" in (kind, at(kind, "kind")) for kind in kinds):
         yield _refused(("columns",), "expected at least one column that is not ignored", columns)
 
     members = at(given, "ensemble", "members")

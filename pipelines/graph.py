@@ -38,12 +38,18 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
     from components.baseline import Baseline
     from components.blessing import ENSEMBLE, Blessing
     from components.ensemble_builder import EnsembleBuilder
+    from components.label_check import LabelCheck
     from components.pusher import Pusher
     from components.scorer import Scorer
 
     serving = root / "serving" / config.name
 
     data = ingest.build(config, root, window)
+    label_check = LabelCheck(
+        data.examples, data.schema, config.label, config.problem, config.validation.severity.get("leak", "warn")
+    )
+    label_check.add_upstream_node(data.gate)
+
     transform = Transform(
         examples=data.examples,
         schema=data.schema,
@@ -57,10 +63,11 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
             "code": [_location(config.features_code)],
         },
     )
-    transform.add_upstream_node(data.gate)  # TFX alone would go on with anomalous data
+    for check in (data.gate, label_check):  # TFX alone would go on with bad data
+        transform.add_upstream_node(check)
     graph = transform.outputs["transform_graph"]
 
-    nodes: list[BaseNode] = [*data.nodes, transform]
+    nodes: list[BaseNode] = [*data.nodes, label_check, transform]
     members = {}
     for name, member in config.ensemble.members.items():
         made = _member_nodes(name, member, config, transform, data.schema)

@@ -136,7 +136,8 @@ def encoding_of(file: Path) -> str:
             if b"\0" in start:  # half the bytes of English text in UTF-16 are
                 return "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
             stream.seek(0)
-            utf8, high = codecs.getincrementaldecoder("utf-8")(), set()
+            utf8 = codecs.getincrementaldecoder("utf-8")()
+            high: set[int] = set()
             try:
                 while block := stream.read(1 << 20):
                     utf8.decode(block)
@@ -154,8 +155,11 @@ def encoding_of(file: Path) -> str:
 
 def delimiter_of(file: Path, encoding: str) -> str:
     """The delimiter that cuts the first records into the most cells, as many in each; a comma where none does."""
-    with open(file, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as stream:
-        text = "".join(islice(stream, 200))
+    try:
+        with open(file, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as stream:
+            text = "".join(islice(stream, 200))
+    except UnicodeError:
+        raise DataError(f"{file}: holds NUL bytes and is not UTF-16 either; expected a text file") from None
     widths = {}
     for delimiter in DELIMITERS:
         try:

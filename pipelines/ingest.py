@@ -113,6 +113,7 @@ def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int 
         encoding=config.data.encoding,
         time=config.data.time,
         span=span,
+        needed=[config.label, *config.slices],
     )
 
 

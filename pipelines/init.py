@@ -191,7 +191,7 @@ def schema_text(guess: Guess) -> str:
     Numbers are FLOAT even where all are whole, because a served model then knows a missing one (NaN) from any other.
     """
     parts = [
-        "# What a row must look like, by `benison init`. A row outside is an anomaly, and the gate stops the run: a type",
+        "# What a row must look like, by `benison init`. A row outside is an anomaly: the run stops. That is a type",
         "# that changed, a column that vanished, a value that no category has. Ranges are yours to add:",
         "#   float_domain { min: 0.0 max: 150.0 }",
     ]

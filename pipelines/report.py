@@ -27,18 +27,27 @@ EXIT_CODES: Mapping[str, int] = {
     "not_blessed": 3,
     "interrupted": 130,
 }
+_WARNING = ("DataVerdict", "LabelReport")
 
 
 def show(run: Run, console: Console, root: Path) -> None:
     """Prints the end of a run."""
     for node in run.broken:
         _failure(node, console)
+    for warning in warnings(run):
+        console.print(f"\n[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
     blessing = read_blessing(run)
     if blessing:
         _metrics(blessing, console)
         _slices(blessing, console)
         _verdicts(blessing, console)
     _outcome(run, console, root)
+
+
+def warnings(run: Run) -> list[str]:
+    """What the nodes that look at the data warn of."""
+    said = [json.loads(o["properties"].get("warnings", "[]")) for t in _WARNING for o in run.outputs(t)]
+    return list(dict.fromkeys(line for lines in said for line in lines))
 
 
 def read_blessing(run: Run) -> dict[str, Any] | None:

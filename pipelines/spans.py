@@ -109,7 +109,8 @@ def land_from_source(config: Pipeline, root: Path) -> None:
     before, _, after = offered.partition("{SPAN}")
     number = re.compile(re.escape(before) + r"0*(\d+)" + re.escape(after))
     there = {span.number for span in landed(root, config.name)}
-    for file in sorted(Path(before).parent.glob(f"{Path(before).name}*{after}")):
+    inside, prefix = os.path.split(before)
+    for file in sorted(Path(inside).glob(f"{prefix}*{after}")):
         match = number.fullmatch(str(file))
         if match and int(match[1]) not in there:
             land(config, root, [file], int(match[1]))

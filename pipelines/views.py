@@ -85,6 +85,14 @@ def anomalies(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["split", "feature", "anomaly"])
 
 
+def label(folder: Path) -> pd.DataFrame:
+    """One row per column: how well it alone tells the label, the best first."""
+    import pandas as pd
+
+    told = json.loads((folder / "label.json").read_text())["columns"]
+    return pd.DataFrame({"column": list(told), "tells": list(told.values())}).sort_values("tells", ascending=False)
+
+
 def evaluation(folder: Path) -> pd.DataFrame:
     """One row per slice: TFMA's metrics on `test`."""
     import pandas as pd
@@ -148,6 +156,7 @@ _VIEWS: Mapping[str, Callable[[Path], Any]] = {
     "ExampleStatistics": statistics,
     "Schema": schema,
     "ExampleAnomalies": anomalies,
+    "LabelReport": label,
     "ModelEvaluation": evaluation,
     "ModelBlessing": blessing,
     "Model": ensemble,

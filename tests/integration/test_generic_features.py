@@ -16,7 +16,7 @@ from components import user_code
 # Beam, TFT and what they import warn of one another.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-COLUMNS = {
+COLUMNS: dict[str, dict[str, Any]] = {
     "size (cm)": {"kind": "number"},
     "weight": {"kind": "number"},
     "colour": {"kind": "category", "size": 3},
@@ -38,7 +38,7 @@ LATER = [
 ]
 
 
-def transformed(function: Callable[[Mapping[str, Any]], Any], folder: Path) -> tuple[list[dict[str, np.ndarray]], ...]:
+def transformed(function: Callable[[dict[str, Any]], Any], folder: Path) -> tuple[list[dict[str, np.ndarray]], ...]:
     """The features of TRAIN, by its own statistics, and of LATER, by the same."""
     import tensorflow as tf
     import tensorflow_transform.beam as tft_beam

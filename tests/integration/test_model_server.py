@@ -38,6 +38,8 @@ from tensorflow_serving.apis import (
 
 from serving.client import GrpcClient, RestClient, ServerError
 
+np_any: Any = np  # numpy's stubs take a scalar's class for no maker of arrays
+
 v1 = tf.compat.v1
 
 
@@ -494,14 +496,14 @@ def test_the_output_filter_chooses(stub: Any) -> None:
 
 
 def huge() -> Any:
-    request = predict_request({"x": np.float32([1])})
+    request = predict_request({"x": np_any.float32([1])})
     del request.inputs["x"].tensor_shape.dim[:]
     request.inputs["x"].tensor_shape.dim.add(size=2**40)
     return request
 
 
 def filtered(*names: str) -> Any:
-    request = predict_request({"x": np.float32([1])})
+    request = predict_request({"x": np_any.float32([1])})
     request.output_filter.extend(names)
     return request
 
@@ -510,11 +512,11 @@ def filtered(*names: str) -> Any:
     ("make", "code", "message"),
     [
         (lambda: predict_pb2.PredictRequest(), "INVALID_ARGUMENT", "Missing ModelSpec"),
-        (lambda: predict_request({"x": np.float32([1])}, model="none"), "NOT_FOUND", "Servable not found"),
-        (lambda: predict_request({"x": np.float32([1])}, "no"), "FAILED_PRECONDITION", 'Serving signature key "no" not found.'),
+        (lambda: predict_request({"x": np_any.float32([1])}, model="none"), "NOT_FOUND", "Servable not found"),
+        (lambda: predict_request({"x": np_any.float32([1])}, "no"), "FAILED_PRECONDITION", 'Serving signature key "no" not found.'),
         (lambda: predict_request({}), "INVALID_ARGUMENT", "Missing but required: {x}"),
-        (lambda: predict_request({"x": np.float32([1]), "z": [1]}), "INVALID_ARGUMENT", "Sent extra: {z}"),
-        (lambda: predict_request({"x": np.float64([1])}), "INVALID_ARGUMENT", "to be float32 but float64"),
+        (lambda: predict_request({"x": np_any.float32([1]), "z": [1]}), "INVALID_ARGUMENT", "Sent extra: {z}"),
+        (lambda: predict_request({"x": np_any.float64([1])}), "INVALID_ARGUMENT", "to be float32 but float64"),
         (huge, "INVALID_ARGUMENT", "far more than"),
         (lambda: filtered("no"), "INVALID_ARGUMENT", "output tensor alias not found in signature: no"),
         (lambda: filtered("y", "y"), "INVALID_ARGUMENT", "duplicate output tensor alias: y"),
@@ -578,7 +580,7 @@ def test_metadata_status_and_health_by_grpc(shop: Server, stub: Any) -> None:
 def test_the_unix_socket_answers(shop: Server) -> None:
     with grpc.insecure_channel(f"unix:{shop.log.parent / 'socket'}") as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        assert stub.Predict(predict_request({"x": np.float32([1])}), timeout=30).outputs["y"].float_val[0] == 2.5
+        assert stub.Predict(predict_request({"x": np_any.float32([1])}), timeout=30).outputs["y"].float_val[0] == 2.5
 
 
 # --- ovmsclient, Intel's client of TF Serving's API ---------------------------------------------------------------------
@@ -594,7 +596,7 @@ def test_ovmsclient_speaks_with_it(shop: Server, protocol: str) -> None:
     client = make(f"127.0.0.1:{port}")
     assert client.get_model_status("m", 1)[1]["state"] == "AVAILABLE"
     assert "x" in str(client.get_model_metadata("m", 1))
-    assert client.predict({"x": np.float32([1.0, 2.0])}, "m", 1).tolist() == [1.5, 2.0]
+    assert client.predict({"x": np_any.float32([1.0, 2.0])}, "m", 1).tolist() == [1.5, 2.0]
 
 
 # --- Benison's own client ---------------------------------------------------------------------------------------------
@@ -612,7 +614,7 @@ def test_our_client_speaks_both(shop: Server) -> None:
                 await rest.predict("none", instances=[1.0])
             assert await rest.predict("m", inputs=[1.0], version=2) == [2.5]
         async with GrpcClient(f"127.0.0.1:{shop.port}") as client:
-            assert (await client.predict("m", {"x": np.float32([1])}))["y"].tolist() == [2.5]
+            assert (await client.predict("m", {"x": np_any.float32([1])}))["y"].tolist() == [2.5]
             assert [status.state for status in await client.status("m", 1)] == ["AVAILABLE"]
             assert "types" in await client.metadata("m")
             with pytest.raises(ServerError, match="NOT_FOUND"):
@@ -808,13 +810,16 @@ def test_a_full_queue_answers_503_and_sigterm_finishes_what_was_accepted(tmp_pat
 def calibrated(server: Server) -> int:
     """So many loops that a `slow` request takes about half a second on this machine."""
     loops = 1000
-    while True:
+
+    def seconds() -> float:
         begun = time.monotonic()
         assert server.post("m:predict", {"signature_name": "slow", "inputs": [loops]})[0] == 200
-        taken = time.monotonic() - begun
-        if taken > 0.2:
-            return int(loops / taken / 2)
-        loops *= 4
+        return time.monotonic() - begun
+
+    # The fastest of some: whatever else runs on the machine only makes it look slower than it is.
+    while (taken := min(seconds() for _ in range(3))) < 0.1:
+        loops *= 2
+    return int(loops / taken / 2)
 
 
 def openssl(*arguments: object) -> None:
@@ -867,7 +872,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory, made: dict[int, Path]) -> I
 
 
 def test_a_deadline_is_kept(strict: Server) -> None:
-    ask = {"signature_name": "slow", "inputs": [4 * calibrated(strict)]}
+    ask = {"signature_name": "slow", "inputs": [6 * calibrated(strict)]}
     assert strict.post("m:predict", ask) == (504, {"error": "Timed out"})
     wait_until(lambda: strict.post("m:predict", {"instances": [0.0]})[0] == 200)
 
@@ -887,10 +892,12 @@ def test_mutual_tls_admits_only_who_shows_a_certificate(strict: Server) -> None:
         with grpc.secure_channel(f"127.0.0.1:{strict.port}", credentials) as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             if welcome:
-                assert stub.Predict(predict_request({"x": np.float32([1])}), timeout=30).outputs["y"].float_val == [1.5]
+                assert stub.Predict(predict_request({"x": np_any.float32([1])}), timeout=30).outputs["y"].float_val == [
+                    1.5
+                ]
             else:
                 with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
-                    stub.Predict(predict_request({"x": np.float32([1])}), timeout=30)
+                    stub.Predict(predict_request({"x": np_any.float32([1])}), timeout=30)
 
 
 def test_browsers_of_other_origins_may_ask_where_cors_is_on(strict: Server) -> None:
@@ -921,7 +928,7 @@ def test_warm_up_runs_before_a_version_serves_and_a_wrong_one_fails_it(tmp_path:
         extra = tmp_path / "m" / str(version) / "assets.extra"
         extra.mkdir()
         record = prediction_log_pb2.PredictionLog()
-        record.predict_log.request.CopyFrom(predict_request({"x": np.float32([1])}, signature))
+        record.predict_log.request.CopyFrom(predict_request({"x": np_any.float32([1])}, signature))
         with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
             writer.write(record.SerializeToString())
     write_tflite(tmp_path / "lite" / "1")

@@ -182,6 +182,13 @@ def test_what_cannot_be_learnt_from_is_told_in_one_line(tmp_path, columns, label
     assert "\n" not in str(raised.value)
 
 
+def test_what_is_no_text_is_told(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_bytes(b"a,y\n\0\xd8\0\xd8\xff")
+    with pytest.raises(DataError, match="NUL"):
+        look(file, "y")
+
+
 def test_a_missing_file_is_told(tmp_path):
     with pytest.raises(DataError, match=r"none\.csv: No such file"):
         look(tmp_path / "none.csv", "y")

@@ -90,3 +90,14 @@ def test_a_window_that_cannot_be_is_refused(config, month, tmp_path: Path, asked
 def test_without_spans_the_next_command_is_named(config, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="benison span add p FILE"):
         spans.window(config, tmp_path, None)
+
+
+def test_spans_that_a_pattern_offers_land_once_under_their_numbers(config, month, tmp_path: Path) -> None:
+    offered = tmp_path / "offered"
+    offered.mkdir()
+    for name in ("01.csv", "2.csv", "10.csv", "notes.csv"):
+        (offered / name).write_text(month.read_text())
+    with_pattern = config.model_copy(update={"data": config.data.model_copy(update={"csv": f"{offered}/{{SPAN}}.csv"})})
+    for _ in range(2):
+        spans.land_from_source(with_pattern, tmp_path)
+        assert [span.number for span in spans.landed(tmp_path, "p")] == [1, 2, 10]

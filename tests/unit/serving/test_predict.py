@@ -84,3 +84,9 @@ def test_a_bad_row_is_named(row: dict, message: str) -> None:
 
 def test_answers_carry_the_names_of_their_classes() -> None:
     assert predict._named(["a", "b"], np.array([0.25, 0.75])) == {"a": 0.25, "b": 0.75}
+
+
+def test_a_csv_is_read_in_the_form_that_the_pipeline_read(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_bytes("Ort;n\nZürich;1,5\n".encode("latin-1"))
+    assert predict.read_rows(file, delimiter=";", encoding="latin-1") == [{"Ort": "Zürich", "n": "1,5"}]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from serving.server.batching import BatchLimits, Runner
 from serving.server.engine import Signature, TensorSpec
 from serving.server.inference import Call
 from serving.server.status import Code, RequestError
+
+np_any: Any = np  # numpy's stubs take a scalar's class for no maker of arrays
 
 FREE, FIXED = TensorSpec("float32", (-1,)), TensorSpec("float32", (3,))
 DOUBLE = Signature("double", "", {"x": FREE}, {"y": FREE})
@@ -24,7 +28,7 @@ class Engine:
     parallel = True
 
     def __init__(self, function=lambda x: 2 * x) -> None:
-        self.signatures = {"double": DOUBLE}
+        self.signatures: Mapping[str, Signature] = {"double": DOUBLE}
         self.sizes: list[int] = []
         self.gate = threading.Event()
         self.entered = threading.Event()
@@ -44,7 +48,7 @@ class Engine:
 
 
 def call(*rows: float, signature: Signature = DOUBLE) -> Call:
-    return Call(signature, {"x": np.float32(rows)}, ("y",))
+    return Call(signature, {"x": np_any.float32(rows)}, ("y",))
 
 
 def answers(engine: Engine, calls: list[Call], limits: BatchLimits = BatchLimits()) -> list:  # noqa: B008
@@ -56,7 +60,7 @@ def answers(engine: Engine, calls: list[Call], limits: BatchLimits = BatchLimits
         await asyncio.to_thread(engine.entered.wait, 10)
         futures += [runner.submit(one) for one in calls[1:]]
         engine.gate.set()
-        got = await asyncio.gather(*futures, return_exceptions=True)
+        got: list[Any] = await asyncio.gather(*futures, return_exceptions=True)
         await asyncio.to_thread(runner.close)
         assert engine.closed
         return [str(a) if isinstance(a, Exception) else a["y"].tolist() for a in got]

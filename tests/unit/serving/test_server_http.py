@@ -15,20 +15,22 @@ from serving.server.status import Code, RequestError, from_exception, http_statu
 LIMITS = Limits(max_body_bytes=100, max_connections=1, slow_seconds=5.0)
 
 
-class Transport:
+class Transport(asyncio.Transport):
     """What a connection writes, and whether it is closed."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.written = b""
         self.closed = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
 
     def close(self) -> None:
         self.closed = True
 
-    abort = close
+    def abort(self) -> None:
+        self.closed = True
 
     def is_closing(self) -> bool:
         return self.closed
