@@ -1,7 +1,7 @@
 # Two commands to begin with: `make demo` and `make test`. Both make .venv first; `make help` lists the rest.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test test-system test-all soak check format system-deps clean
+.PHONY: help setup demo demo-flights test test-system test-all soak check format system-deps clean
 
 ROOT := .benison
 BIN := .venv/bin
@@ -27,7 +27,11 @@ setup: ## make .venv from uv.lock (PYTHON=… chooses the interpreter)
 
 demo: setup ## the main job: penguins from CSV to a pushed ensemble, then five predictions
 	$(BIN)/benison run penguins --root $(ROOT)
-	$(BIN)/benison predict penguins --root $(ROOT) --csv configs/examples/penguins.csv
+	$(BIN)/benison predict penguins --root $(ROOT) --csv configs/examples/penguins.csv --members
+
+demo-flights: setup ## the same on three months of flights (about 4 minutes)
+	$(BIN)/benison run flights --span 1-3 --root $(ROOT)
+	$(BIN)/benison span list flights --root $(ROOT)
 
 test: setup ## unit and integration tests: Python packages are all they need
 	$(PYTEST)

@@ -1,10 +1,10 @@
 """How good the flights ensemble is on its `test` rows, beside scikit-learn's models fitted to the same rows.
 
-    benison run flights && python benchmarks/flights_quality.py [--root DIR] [--run RUN]
+    benison run flights --span 1-3 && python -m benchmarks.flights_quality [--root DIR] [--run RUN]
 
 Reads the latest run's scores and the rows that it learnt from, fits the baselines to the raw columns of `train` and
-`valid`, and prints two tables in Markdown: every metric of every model, and by how much the ensemble is better than each
-other model, with the paired 95 % bootstrap interval.
+`valid`, and prints two tables in Markdown: every metric of every model, and by how much the ensemble is better than
+each other model, with the paired 95 % bootstrap interval.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def _outputs(root: Path, run_id: str | None) -> dict[str, list[dict[str, Any]]]:
     runs = [run for run in history(root) if run.pipeline == "flights" and run_id in (None, run.id)]
     done = [run for run in runs if any(node.id == "EnsembleScores" and node.outputs for node in run.nodes)]
     if not done:
-        raise SystemExit(f"{root}: no run {run_id or 'of flights'} with scores; first: benison run flights --root {root}")
+        raise SystemExit(
+            f"{root}: no run {run_id or 'of flights'} with scores; first: benison run flights --root {root}"
+        )
     print(f"run {done[-1].id}")
     return {f"{node.id}.{key}": list(values) for node in done[-1].nodes for key, values in node.outputs.items()}
 

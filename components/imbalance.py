@@ -6,11 +6,11 @@
 | `undersample`  | of a frequent class only as many rows as of the rarest are seen, others in each epoch   |
 | `none`         | rows are as they are                                                                    |
 
-Either way a member comes to know p'(k | x) ∝ p(k | x) / π_k, where π_k is the class's frequency in `train`. What it exports
-is multiplied by π_k again and normalised, so that rows which get 0.3 are of that class in 3 of 10 cases.
+Either way a member comes to know p'(k | x) ∝ p(k | x) / π_k, where π_k is the class's frequency in `train`. What it
+exports is multiplied by π_k again and normalised, so that rows which get 0.3 are of that class in 3 of 10 cases.
 
-Sources: C. Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001, theorem 2 (change of base rate); G. King and L.
-Zeng, Logistic Regression in Rare Events Data, Political Analysis 9, 2001 (prior correction); A. Dal Pozzolo et al.,
+Sources: C. Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001, theorem 2 (change of base rate); G. King and
+L. Zeng, Logistic Regression in Rare Events Data, Political Analysis 9, 2001 (prior correction); A. Dal Pozzolo et al.,
 Calibrating Probability with Undersampling for Unbalanced Classification, IEEE SSCI 2015.
 """
 
@@ -58,7 +58,7 @@ class Balance:
         return self._undersampled(rows, seed) if self.method == "undersample" else rows
 
     def judged(self, rows: tf.data.Dataset) -> tf.data.Dataset:
-        """Rows of `valid`: weighted for both methods, so that the loss there is the one that is learnt by, without a draw."""
+        """Rows of `valid`: weighted for both methods; the loss there is the one that is learnt by, without a draw."""
         return rows if self.method == "none" else self._weighted(rows)
 
     def corrected(self, probabilities: Any) -> Any:

@@ -101,10 +101,9 @@ def dataset(
         learn: a new order, and new draws, in each epoch; the same ones for the same seed.
     """
     rows = _rows(files, transform).cache()
-    if learn:
-        rows = balance.learnt(rows.shuffle(_SHUFFLE_ROWS, seed=recipe.seed), recipe.seed)
-    else:
-        rows = balance.judged(rows)
+    if not learn:
+        return balance.judged(rows).batch(recipe.batch_size).prefetch(2)
+    rows = balance.learnt(rows.shuffle(_SHUFFLE_ROWS, seed=recipe.seed), recipe.seed)
     return rows.batch(recipe.batch_size).prefetch(2)
 
 

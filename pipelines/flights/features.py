@@ -20,7 +20,7 @@ CROSS_BUCKETS = 512
 UNREPORTED = {"wind_gust": 0.0, "precip": 0.0, "visib": 10.0}
 
 # Left out: air pressure, `month`, `day` and `tailnum`, which tell one week from another rather than one flight from
-# another. With them, a model learns by heart how late the flights of a training week were, and does worse on later ones.
+# another: with them, a model can learn by heart how late the flights of a training week were.
 
 
 def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +38,9 @@ def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
     import tensorflow_transform as tft
 
     # One analyzer for all of them; it passes over NaN.
-    scores = tft.scale_to_z_score(tf.concat([_number(name, inputs[name]) for name in NUMBERS], axis=1), elementwise=True)
+    scores = tft.scale_to_z_score(
+        tf.concat([_number(name, inputs[name]) for name in NUMBERS], axis=1), elementwise=True
+    )
     texts = {name: _text(inputs[name]) for name in CATEGORIES}
     categories = [
         tft.compute_and_apply_vocabulary(texts[name], top_k=values, num_oov_buckets=1, vocab_filename=name)

@@ -29,7 +29,8 @@ def wide_and_deep(inputs: dict[str, Any], hp: Any) -> Any:
 def forest(inputs: dict[str, Any], hp: Any) -> Any:
     """Soft oblivious trees: in one, all nodes of a depth ask the same question (Popov et al. 2019, section 3.1).
 
-    A leaf's place [batch, trees x leaves] is the share of a row that gets there; its value is the output layer's weight.
+    A leaf's place [batch, trees x leaves] is the share of a row that gets there; its value is a weight of the output
+    layer.
     """
     trees, depth = hp.get("trees"), hp.get("depth")
     rows = layers.Concatenate()([inputs["numbers"], _one_hot(inputs)])

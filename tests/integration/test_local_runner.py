@@ -383,8 +383,9 @@ class FragileWorker:
     def receive(self) -> dict[str, Any]:
         if self.requests[-1]["operation"] == "run":
             return {"state": "complete", "outputs": {}, "reason": ""}
-        nodes = (Node("A", (), "A"), Node("B", ("A",), "B"))
-        return Compiled("fragile", Path("pipeline.json"), nodes).to_json()
+        ir = Path("pipeline.json")
+        nodes = (Node("A", (), "A", "A", ir), Node("B", ("A",), "B", "B", ir))
+        return Compiled("fragile", ir, nodes).to_json()
 
     def end(self) -> None:
         pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -24,7 +26,7 @@ def counts(y) -> tuple[int, ...]:
     return tuple(np.bincount(y).tolist())
 
 
-def learnt(method: str, classes: int = 2):
+def learnt(method: Any, classes: int = 2):
     """What a logistic regression answers that was fitted to what the method lets it see, and the balance."""
     import tensorflow as tf
 
