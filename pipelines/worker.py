@@ -23,7 +23,6 @@ from serving.errors import BenisonError, UsageError
 def main() -> None:
     """Serves requests until stdin ends, which it does when the runner dies."""
     _die_with_parent()
-    _leave_current_folder()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     requests = os.fdopen(os.dup(0), "r")
     # A node that reads stdin must not swallow a request, and one that prints must not answer one.
@@ -122,12 +121,6 @@ def _logging_to(path: Path) -> Iterator[None]:
 def _send(stream: TextIO, message: dict[str, Any]) -> None:
     stream.write(json.dumps(message) + "\n")
     stream.flush()
-
-
-def _leave_current_folder() -> None:
-    """Python's -m put it first on the path; where the runner has it too, it came by PYTHONPATH as well."""
-    if not getattr(sys.flags, "safe_path", False):
-        sys.path.pop(0)
 
 
 def _die_with_parent() -> None:

@@ -18,7 +18,11 @@ from serving import errors
 _PATIENCE = 3.0  # seconds between TERM and KILL
 # As `python -m pipelines.worker`, but without the current folder, whose own `pipelines` would be taken for Benison's.
 # Where that folder is to be imported from, `_import_path` has it.
-_START = "import runpy, sys; del sys.path[0]; runpy.run_module('pipelines.worker', run_name='__main__', alter_sys=True)"
+_START = """
+import runpy, sys
+sys.path[:] = filter(None, sys.path)
+runpy.run_module("pipelines.worker", run_name="__main__", alter_sys=True)
+"""
 
 
 class WorkerDied(errors.NodeFailed):

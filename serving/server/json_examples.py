@@ -62,4 +62,6 @@ def _add_to_feature(name: str, element: Any, feature: Any) -> None:
         element = decoded(element)
     elif isinstance(element, str):
         element = element.encode("utf-8", "surrogatepass")
+    elif isinstance(element, bool):  # protobuf 6 takes no True for a 1
+        element = int(element)
     getattr(feature, kind).value.append(element)
