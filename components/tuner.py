@@ -8,6 +8,8 @@ from typing import Any
 from components import member
 from components.trainer import fixed
 
+_NO_LIMIT = 1_000_000
+
 
 def tuner_fn(fn_args: Any) -> Any:
     """The search for one member; TFX's contract for Tuner(tuner_fn=…).
@@ -63,7 +65,9 @@ def _tuner(search: Mapping[str, Any], build: Any, hp: Any, seed: int, folder: st
     }
     algorithm, trials = search["algorithm"], search["trials"]
     if algorithm == "hyperband":
-        return keras_tuner.Hyperband(max_epochs=search["epochs"], seed=seed, **common)
+        tuner = keras_tuner.Hyperband(max_epochs=search["epochs"], seed=seed, **common)
+        tuner.oracle.max_trials = _NO_LIMIT  # TFX asks for the best of that many, and Hyperband leaves it empty
+        return tuner
     if algorithm == "grid":
         return keras_tuner.GridSearch(max_trials=trials, seed=seed, **common)
     if algorithm == "bayesian":
