@@ -53,7 +53,10 @@ def validate(name: Name, set_: Sets = None) -> None:
     """Checks a config and the functions that it names, and runs nothing."""
     config = _load(name, set_)
     members = ", ".join(config.ensemble.members)
-    data = f"data written by {config.data.source}" if config.data.source else f"{len(config.files())} data file(s)"
+    if config.data.source:
+        data = f"data written by {config.data.source}"
+    else:
+        data = "data span by span" if config.spans else f"{len(config.files())} data file(s)"
     print(f"{name}: valid; {config.problem} on {config.label!r}, members {members}, {data}")
 
 
