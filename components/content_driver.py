@@ -10,7 +10,7 @@ from typing import Any
 from tfx.components.example_gen import driver as base_driver
 from tfx.components.example_gen.input_processor import FileBasedInputProcessor
 
-from components.csv_table import CsvTable
+from components.csv_table import matching_files
 
 
 class ContentDriver(base_driver.FileBasedDriver):
@@ -27,7 +27,7 @@ class _ContentProcessor(FileBasedInputProcessor):
         digest = hashlib.sha256()
         for split in self._splits:
             pattern = self.get_pattern_for_span_version(split.pattern, span, version)
-            for file in CsvTable.matching(f"{self._input_base_uri}/{pattern}").files:
+            for file in matching_files(f"{self._input_base_uri}/{pattern}"):
                 digest.update(f"{split.name}\0{Path(file).name}\0{_content(Path(file))}\0".encode())
         return digest.hexdigest()
 

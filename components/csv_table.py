@@ -58,10 +58,7 @@ class CsvTable:
         Raises:
             DataError: there are none.
         """
-        files = tuple(sorted(glob.glob(pattern)))
-        if not files:
-            raise DataError(f"{pattern}: no such file")
-        return cls(files, **options)
+        return cls(matching_files(pattern), **options)
 
     @cached_property
     def header(self) -> list[str]:
@@ -168,6 +165,18 @@ def _text(lines: Iterable[str]) -> Iterator[str]:
         if "\0" in line:
             raise csv.Error("a NUL byte; the file is no text, or has another encoding (data.encoding, such as utf-16)")
         yield line
+
+
+def matching_files(pattern: str) -> tuple[str, ...]:
+    """The files that match a glob pattern, sorted.
+
+    Raises:
+        DataError: there are none.
+    """
+    files = tuple(sorted(glob.glob(pattern)))
+    if not files:
+        raise DataError(f"{pattern}: no such file")
+    return files
 
 
 def kind_of(cell: str) -> str:

@@ -18,7 +18,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
 from components.content_driver import ContentDriver
-from components.csv_table import CsvTable
+from components.csv_table import matching_files
 from components.example_writer import ExampleWriter, one_file_a_split
 from components.splits import WHOLE, by_hash, check_counts
 from serving.errors import DataError
@@ -37,7 +37,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         proto_utils.json_to_proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], inputs)
         proto_utils.json_to_proto(exec_properties[standard_component_specs.OUTPUT_CONFIG_KEY], outputs)
         folder = exec_properties[standard_component_specs.INPUT_BASE_KEY]
-        files = CsvTable.matching(f"{folder}/{inputs.splits[0].pattern}").files
+        files = matching_files(f"{folder}/{inputs.splits[0].pattern}")
         splits = {split.name: split.hash_buckets for split in outputs.split_config.splits}
         examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
         with ExampleWriter(examples, one_file_a_split(splits)) as writer:
