@@ -8,7 +8,7 @@ from serving.errors import UsageError
 from serving.server import batching, model_config, source, text_protos
 from serving.server.batching import BatchLimits
 from serving.server.model_config import All, Config, Latest, Model, Specific
-from serving.server.status import RequestError
+from serving.server.status import Code, RequestError
 
 
 def read(tmp_path, text: str):
@@ -143,6 +143,35 @@ def test_only_folders_within_the_base_path_are_served(tmp_path):
     (base / "4").symlink_to(outside)
     (base / "5").symlink_to(tmp_path / "nowhere")
     assert list(source.aspired(Model("m", str(base), All()))) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("link", "to", "welcome"),
+    [
+        ("saved_model.pb", "../..shared/weights", True),
+        ("variables", "../..shared", True),
+        ("saved_model.pb", "../../outside/secret", False),
+        ("variables", "../../outside", False),
+        ("variables", "/etc", False),
+        ("saved_model.pb", "../../m-other/file", False),  # begins like the base path
+        ("variables", "../..shared/loop", True),
+        ("variables", "../..more", False),
+    ],
+)
+def test_a_file_of_a_version_may_not_lie_outside_the_base_path(tmp_path, link, to, welcome):
+    base = tmp_path / "m"
+    for folder in (base / "1", base / "..shared", tmp_path / "outside", tmp_path / "m-other"):
+        folder.mkdir(parents=True)
+    (base / "..shared" / "loop").symlink_to(base / "..shared")
+    (base / "..more").mkdir()
+    (base / "..more" / "out").symlink_to(tmp_path / "outside")
+    (base / "1" / link).symlink_to(to)
+    if welcome:
+        source.check_inside(str(base / "1"))
+    else:
+        with pytest.raises(RequestError, match="leads out of") as error:
+            source.check_inside(str(base / "1"))
+        assert error.value.code is Code.PERMISSION_DENIED
 
 
 def test_a_base_path_that_is_a_link_itself_is_followed(tmp_path):

@@ -46,6 +46,12 @@ async def echo(request: Request) -> Response:
     return Response(200, f"{request.method} {request.path} ".encode() + request.body, "text/plain")
 
 
+async def until_quiet() -> None:
+    """Lets everything that can go on do so."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
 def talk(*chunks: bytes) -> Transport:
     """Sends the chunks to a fresh connection; returns what it wrote until it had nothing more to do."""
 
@@ -54,8 +60,7 @@ def talk(*chunks: bytes) -> Transport:
         connection.connection_made(transport)
         for chunk in chunks:
             connection.data_received(chunk)
-        for _ in range(50):
-            await asyncio.sleep(0)
+        await until_quiet()
         return transport
 
     return asyncio.run(run())
@@ -147,6 +152,38 @@ def test_one_connection_too_many_is_closed():
         return first.closed, second.closed
 
     assert asyncio.run(run()) == (False, True)
+
+
+def test_bodies_that_are_too_large_together_are_refused():
+    mb, small = b"x" * 1_000_000, b"x" * 60_000
+
+    async def run() -> None:
+        limits = Limits(max_body_bytes=2_000_000, max_connections=9, slow_seconds=5.0, max_held_bytes=1_500_000)
+        server = HttpServer(echo, limits)
+        connections = [Connection(server) for _ in range(4)]
+        transports = [Transport() for _ in range(4)]
+        for connection, transport in zip(connections, transports, strict=True):
+            connection.connection_made(transport)
+        connections[0].data_received(post(mb)[:-1])
+        connections[1].data_received(post(mb))
+        connections[2].data_received(post(small))
+        connections[3].data_received(post(gzip.compress(mb), "Content-Encoding: gzip"))
+        await until_quiet()
+        assert [transport.written[9:12] for transport in transports] == [b"", b"503", b"200", b"503"]
+        assert b"Retry-After: 1" in transports[1].written
+        assert transports[1].closed
+        connections[1].connection_lost(None)
+        connections[0].data_received(b"x")
+        await until_quiet()
+        assert transports[0].written.startswith(b"HTTP/1.1 200 ")
+        connections[2].data_received(post(mb))
+        await until_quiet()
+        assert transports[2].written.count(b"HTTP/1.1 200 ") == 2
+        for connection in (connections[0], connections[2], connections[3]):
+            connection.connection_lost(None)
+        assert server.held == 0
+
+    asyncio.run(run())
 
 
 def test_slow_senders_and_readers_are_dropped():

@@ -89,6 +89,7 @@ def test_columns_may_have_different_lengths_and_further_names():
         ("", {"x": "int32"}, "JSON Parse error: The document is empty"),
         ("{", {"x": "int32"}, "JSON Parse error: "),
         ('{"a": "\\ud800"', {"x": "int32"}, "JSON Parse error: "),
+        ('{"inputs": ["\\ud800"]}', {"x": "string"}, "JSON Parse error: The surrogate pair in string is invalid."),
         ("[" * 5000, {"x": "int32"}, "JSON Parse error: "),
         ("[]", {"x": "int32"}, "JSON Value: [] Is not object"),
         ("{}", {"x": "int32"}, "Missing 'inputs' or 'instances' key"),
@@ -119,7 +120,7 @@ def test_columns_may_have_different_lengths_and_further_names():
         ('{"instances": [1]}', {"a": "int32", "b": "int32"}, "instances is a plain list, but expecting list of objects"),
         ('{"inputs": [1]}', {"a": "int32", "b": "int32"}, "inputs is a plain value/list, but expecting an object"),
         ('{"inputs": {"a": 1}}', {"a": "int32", "b": "int32"}, "Missing named input: b in 'inputs' object."),
-        ('{"inputs": ' + "[" * 200 + "]" * 200 + "}", {"x": "int32"}, "Lists are nested deeper than 64 levels"),
+        ('{"inputs": ' + "[" * 200 + "]" * 200 + "}", {"x": "int32"}, "Lists are nested deeper than 31 levels"),
     ],
 )  # fmt: skip
 def test_what_breaks_a_rule_is_named(body, dtypes, message):
