@@ -16,7 +16,18 @@ def benison(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     return subprocess.run([BENISON, *words], cwd=cwd, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["validate", "penguins"], ["runs"], ["doctor"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["list"],
+        ["validate", "penguins"],
+        ["runs"],
+        ["doctor"],
+        ["serve", "never-pushed"],
+        ["deploy", "--help"],
+    ],
+)
 def test_what_runs_nothing_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
     script = (
         "import sys; from pipelines import cli\n"
@@ -61,3 +72,9 @@ def test_predicting_before_anything_is_served_says_what_to_do(tmp_path: Path) ->
 
 def test_a_folder_without_runs_says_so(tmp_path: Path) -> None:
     assert "no runs in" in benison("runs", cwd=tmp_path).stdout
+
+
+def test_the_help_lists_the_commands_in_groups(tmp_path: Path) -> None:
+    done = benison("--help", cwd=tmp_path)
+    groups = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("╭─")]
+    assert groups == ["Options", "Begin", "Run", "Data", "Predict", "This"]

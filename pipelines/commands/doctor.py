@@ -1,0 +1,23 @@
+"""`benison doctor`: what this machine can run."""
+
+from __future__ import annotations
+
+import typer
+
+from pipelines.commands.arguments import DEFAULT_ROOT, Root
+
+
+def doctor(root: Root = DEFAULT_ROOT) -> None:
+    """What this machine can run, and what not and why."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipelines import doctor as examination
+
+    report = examination.examine(root.absolute())
+    table = Table("", "check", "found", "what to do", box=None, header_style="bold", pad_edge=False)
+    marks = {True: "[green]ok[/]", False: "[bold red]no[/]", None: ""}
+    for check in report.checks:
+        table.add_row(marks[check.ok], check.name, check.value, check.advice)
+    Console().print(table)
+    raise typer.Exit(1 if report.failed else 0)

@@ -1,0 +1,42 @@
+"""`benison predict`: answers from what was pushed, in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, served_name
+
+
+def predict(
+    name: Name,
+    csv: Annotated[Path | None, typer.Option("--csv", help="CSV file with a header.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="JSON file: a list of objects.")] = None,
+    members: Annotated[bool, typer.Option("--members", help="Also what each member says.")] = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Answers from the pushed version, in this process."""
+    from rich.console import Console
+
+    from serving import predict as prediction
+    from serving import versions
+    from serving.errors import UsageError, VersionError
+
+    given = [file for file in (csv, json) if file is not None]
+    if len(given) != 1:
+        raise UsageError("predict: expected one of --csv FILE and --json FILE")
+    name = served_name(name)
+    base = root.absolute() / "serving" / name
+    served = versions.served(base)
+    if served is None:
+        raise VersionError(f"{base}: nothing is served yet; `benison run {name}` pushes a version")
+    form = {key: served.manifest[key] for key in ("delimiter", "encoding") if key in served.manifest}
+    rows = prediction.read_rows(given[0], **form)
+    from pipelines import report
+    from pipelines.quiet import quieten
+
+    quieten()
+    print(f"{name} version {served.number}, {served.path}")
+    report.show_predictions(prediction.predict(served, rows, members=members), Console())

@@ -1,0 +1,76 @@
+"""`benison list`, `validate`, `run` and `runs`: pipelines, and what became of them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets, load
+
+
+def list_() -> None:
+    """The pipelines that can be run by name."""
+    from pipelines.config_file import available
+
+    for entry in available():
+        print(f"{entry.name:20} {entry.description}  ({entry.path})")
+
+
+def validate(name: Name, set_: Sets = None) -> None:
+    """Checks a config and the functions that it names, and runs nothing."""
+    config = load(name, set_)
+    members = ", ".join(config.ensemble.members)
+    if config.data.source:
+        data = f"data written by {config.data.source}"
+    else:
+        data = "data span by span" if config.spans else f"{len(config.files())} data file(s)"
+    print(f"{name}: valid; {config.problem} on {config.label!r}, members {members}, {data}")
+
+
+def run(
+    name: Name,
+    set_: Sets = None,
+    root: Root = DEFAULT_ROOT,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every node anew.")] = False,
+    span: Annotated[
+        str | None, typer.Option("--span", help="Of data with spans: 3, or 1-3; default: the newest `window`.")
+    ] = None,
+) -> None:
+    """Runs a pipeline: data in, a blessed ensemble pushed or the rule that refused it."""
+    from rich.console import Console
+
+    config = load(name, set_)
+    from pipelines import report, runs
+    from pipelines.progress import Progress
+    from pipelines.runner import LocalRunner
+
+    root = root.absolute()
+    console = Console()
+    with Progress(console, runs.usual_seconds(root, config.name)) as progress:
+        done = LocalRunner(root, cache=not no_cache, observer=progress).run_config(config, span=span)
+    report.show(done, console, root)
+    raise typer.Exit(report.EXIT_CODES[done.outcome])
+
+
+def runs_(root: Root = DEFAULT_ROOT) -> None:
+    """Earlier runs, newest last."""
+    import time
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipelines import runs
+
+    found = runs.history(root.absolute())
+    if not found:
+        print(f"no runs in {root}")
+        return
+    table = Table(
+        "run", "pipeline", "started", "seconds", "outcome", "why", box=None, header_style="bold", pad_edge=False
+    )
+    for one in found:
+        why = next((f"{n.id}: {n.reason}" for n in one.nodes if n.state in ("failed", "invalid", "not_blessed")), "")
+        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.started))
+        table.add_row(one.id, one.pipeline, started, f"{one.seconds or 0:.0f}", one.outcome, why)
+    Console().print(table)

@@ -1,0 +1,20 @@
+"""Checks of config values whose messages say what would be right, in place of pydantic's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
+
+
+def expected(what: str) -> WrapValidator:
+    """Whatever is wrong with the value, the user is told the same: what would be right."""
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise PydanticCustomError("expected", what) from None
+
+    return WrapValidator(check)

@@ -1,0 +1,232 @@
+"""TensorFlow Serving on Kubernetes: one document a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from serving.deploy.settings import Autoscale
+from serving.deploy.tf_serving import (
+    COMMAND,
+    CONFIG_FOLDER,
+    GRPC_PORT,
+    METRICS_PATH,
+    MODELS_FOLDER,
+    REST_PORT,
+    Deployment,
+    config_files,
+    flags,
+    read_at_start,
+)
+from serving.errors import UsageError
+
+_USER = 65534  # nobody: the server needs no rights
+_GRACE_SECONDS = 30
+_DRAIN_SECONDS = 5  # until no proxy sends requests to a pod that is about to end
+
+
+def documents(deployment: Deployment) -> dict[str, dict[str, Any]]:
+    """What is to be applied, by file name.
+
+    Raises:
+        UsageError: neither a volume nor an object store holds the versions.
+    """
+    settings = deployment.settings.kubernetes
+    if not (deployment.settings.object_store or settings.claim or settings.storage):
+        raise UsageError(
+            f"{deployment.name}: a cluster does not see {deployment.model.base_path}; expected one of "
+            "serving.kubernetes.claim (an existing PersistentVolumeClaim), serving.kubernetes.storage (the size of a "
+            "new one) and serving.base_path (s3://… or gs://…), in the YAML or by --set"
+        )
+    files = config_files(deployment)
+    found: dict[str, dict[str, Any]] = {
+        "configmap.yaml": _document(deployment, "v1", "ConfigMap", data=files),
+        "deployment.yaml": _document(deployment, "apps/v1", "Deployment", spec=_deployment_spec(deployment, files)),
+        "service.yaml": _document(deployment, "v1", "Service", spec=_service_spec(deployment)),
+    }
+    if settings.storage:
+        found["pvc.yaml"] = _document(deployment, "v1", "PersistentVolumeClaim", spec=_claim_spec(deployment))
+    if settings.autoscale:
+        spec = _autoscaler_spec(deployment, settings.autoscale)
+        found["hpa.yaml"] = _document(deployment, "autoscaling/v2", "HorizontalPodAutoscaler", spec=spec)
+    if settings.min_available:
+        spec = {"minAvailable": settings.min_available, "selector": {"matchLabels": _selector(deployment)}}
+        found["pdb.yaml"] = _document(deployment, "policy/v1", "PodDisruptionBudget", spec=spec)
+    return found
+
+
+def resource_name(name: str) -> str:
+    """A pipeline's name as Kubernetes takes names: no `_`, 63 characters at the most."""
+    plain = re.sub("[^a-z0-9-]", "-", name).strip("-")
+    # Names that were cut short must not fall together.
+    short = plain if len(plain) <= 50 else f"{plain[:41].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{short}-serving"
+
+
+def _document(deployment: Deployment, version: str, kind: str, **content: Any) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": resource_name(deployment.name), "labels": _labels(deployment)}
+    if deployment.settings.kubernetes.namespace:
+        metadata["namespace"] = deployment.settings.kubernetes.namespace
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **content}
+
+
+def _selector(deployment: Deployment) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/name": "tensorflow-serving",
+        "app.kubernetes.io/instance": resource_name(deployment.name),
+    }
+
+
+def _labels(deployment: Deployment) -> dict[str, str]:
+    return {**_selector(deployment), "app.kubernetes.io/managed-by": "benison"}
+
+
+def _deployment_spec(deployment: Deployment, files: Mapping[str, str]) -> dict[str, Any]:
+    settings = deployment.settings.kubernetes
+    # With an autoscaler the number is its own: a file that names one would undo it at each apply.
+    replicas = {} if settings.autoscale else {"replicas": settings.replicas}
+    return {
+        **replicas,
+        "selector": {"matchLabels": _selector(deployment)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": {
+            "metadata": {"labels": _labels(deployment), "annotations": _annotations(deployment, files)},
+            "spec": _pod_spec(deployment),
+        },
+    }
+
+
+def _annotations(deployment: Deployment, files: Mapping[str, str]) -> dict[str, str]:
+    content = json.dumps(read_at_start(files), sort_keys=True)
+    # A change of these files needs new pods; models.config is polled.
+    annotations = {"benison/read-at-start": hashlib.sha256(content.encode()).hexdigest()[:16]}
+    if deployment.settings.monitoring:
+        annotations |= {
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": str(REST_PORT),
+            "prometheus.io/path": METRICS_PATH,
+        }
+    return annotations
+
+
+def _pod_spec(deployment: Deployment) -> dict[str, Any]:
+    settings = deployment.settings.kubernetes
+    spec: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,  # no variables named after every Service of the namespace
+        "terminationGracePeriodSeconds": _GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(deployment)],
+        "volumes": _volumes(deployment),
+    }
+    if settings.service_account:
+        spec["serviceAccountName"] = settings.service_account
+    return spec
+
+
+def _container(deployment: Deployment) -> dict[str, Any]:
+    settings = deployment.settings
+    container: dict[str, Any] = {
+        "name": "tensorflow-serving",
+        "image": settings.image,
+        "command": [COMMAND],
+        "args": flags(settings),
+        "ports": [{"name": "grpc", "containerPort": GRPC_PORT}, {"name": "rest", "containerPort": REST_PORT}],
+        **_probes(deployment),
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(_DRAIN_SECONDS)]}}},
+        "resources": _resources(deployment),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": _mounts(deployment),
+    }
+    if settings.environment:
+        # $(NAME) is where Kubernetes puts other variables in.
+        container["env"] = [
+            {"name": name, "value": text.replace("$(", "$$(")} for name, text in sorted(settings.environment.items())
+        ]
+    if settings.kubernetes.secret:
+        container["envFrom"] = [{"secretRef": {"name": settings.kubernetes.secret}}]
+    return container
+
+
+def _probes(deployment: Deployment) -> dict[str, Any]:
+    """Ready is what REST says of the model. Alive is less: a server that is only busy must not be ended for it."""
+    status = {"httpGet": {"path": deployment.status_path, "port": "rest"}}
+    alive = {"grpc": {"port": GRPC_PORT}} if deployment.settings.grpc_health else {"tcpSocket": {"port": "grpc"}}
+    return {
+        "startupProbe": {**status, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 120},
+        "readinessProbe": {**status, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
+        "livenessProbe": {**alive, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
+    }
+
+
+def _resources(deployment: Deployment) -> dict[str, Any]:
+    wanted = deployment.settings.resources
+    limits = {"memory": wanted.memory} | ({"cpu": f"{wanted.cpu_limit:g}"} if wanted.cpu_limit else {})
+    return {"requests": {"cpu": f"{wanted.cpu:g}", "memory": wanted.memory}, "limits": limits}
+
+
+def _volumes(deployment: Deployment) -> list[dict[str, Any]]:
+    volumes: list[dict[str, Any]] = [
+        {"name": "tmp", "emptyDir": {}},
+        # Whole, without subPath: only so does a change of the ConfigMap reach a running pod.
+        {"name": "config", "configMap": {"name": resource_name(deployment.name)}},
+    ]
+    if not deployment.settings.object_store:
+        claim = deployment.settings.kubernetes.claim or resource_name(deployment.name)
+        volumes.append({"name": "models", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
+    return volumes
+
+
+def _mounts(deployment: Deployment) -> list[dict[str, Any]]:
+    mounts: list[dict[str, Any]] = [
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
+    ]
+    if not deployment.settings.object_store:
+        mounts.append({"name": "models", "mountPath": MODELS_FOLDER, "readOnly": True})
+    return mounts
+
+
+def _service_spec(deployment: Deployment) -> dict[str, Any]:
+    settings = deployment.settings
+    return {
+        "type": settings.kubernetes.service_type,
+        "selector": _selector(deployment),
+        "ports": [
+            {"name": "grpc", "port": settings.grpc_port, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c"},
+            {"name": "rest", "port": settings.rest_port, "targetPort": "rest", "appProtocol": "http"},
+        ],
+    }
+
+
+def _claim_spec(deployment: Deployment) -> dict[str, Any]:
+    settings = deployment.settings.kubernetes
+    spec: dict[str, Any] = {
+        "accessModes": [settings.access_mode],
+        "resources": {"requests": {"storage": settings.storage}},
+    }
+    if settings.storage_class:
+        spec["storageClassName"] = settings.storage_class
+    return spec
+
+
+def _autoscaler_spec(deployment: Deployment, autoscale: Autoscale) -> dict[str, Any]:
+    target = {"type": "Utilization", "averageUtilization": autoscale.cpu_percent}
+    return {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": resource_name(deployment.name)},
+        "minReplicas": autoscale.min,
+        "maxReplicas": autoscale.max,
+        "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
+    }

@@ -1,0 +1,52 @@
+"""Checks documents against the schemas of Compose and Kubernetes that come with the package (see schemas/README.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from serving.errors import UsageError
+
+_FOLDER = Path(__file__).parent / "schemas"
+
+
+def check_compose(file: str, document: Mapping[str, Any]) -> None:
+    """Checks a Compose file.
+
+    Raises:
+        UsageError: it is none; names the place.
+    """
+    _check(file, document, _schema("compose.json"))
+
+
+def check_kubernetes(file: str, document: Mapping[str, Any]) -> None:
+    """Checks a Kubernetes document of one of the kinds that are written here.
+
+    Raises:
+        UsageError: it is none of them, or does not fit its kind; names the place.
+    """
+    schema = _schema("kubernetes-1.30.json")
+    kind = document.get("kind")
+    if kind not in schema["kinds"]:
+        raise UsageError(f"{file}: got the kind {kind!r}, expected one of {', '.join(sorted(schema['kinds']))}")
+    required = ["apiVersion", "kind", "metadata"]  # which the schemas themselves leave to the server
+    definition = {"$ref": f"#/$defs/{schema['kinds'][kind]}"}
+    _check(file, document, {"allOf": [definition, {"required": required}], "$defs": schema["$defs"]})
+
+
+@cache
+def _schema(name: str) -> dict[str, Any]:
+    return dict(json.loads((_FOLDER / name).read_text(encoding="utf-8")))
+
+
+def _check(file: str, document: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+    from jsonschema import Draft7Validator
+    from jsonschema.exceptions import best_match
+
+    error = best_match(Draft7Validator(schema).iter_errors(document))
+    if error is not None:
+        place = ".".join(str(part) for part in error.absolute_path) or "the document"
+        raise UsageError(f"{file}: {place}: {error.message}")

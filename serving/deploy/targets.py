@@ -1,0 +1,44 @@
+"""Where a model can be deployed to, and the files that this takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from serving.deploy import compose, folder, kubernetes, schema_check
+from serving.deploy.tf_serving import Deployment, config_files
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place to deploy to.
+
+    Attributes:
+        files: text by file name, checked, without headings.
+        next: what to type then; {folder} is where the files are.
+    """
+
+    files: Callable[[Deployment], Mapping[str, str]]
+    next: str
+
+
+def _compose_files(deployment: Deployment) -> dict[str, str]:
+    document = compose.document(deployment)
+    schema_check.check_compose("compose.yaml", document)
+    configs = {f"config/{name}": text for name, text in config_files(deployment).items()}
+    return {"compose.yaml": folder.yaml_text(document), **configs}
+
+
+def _kubernetes_files(deployment: Deployment) -> dict[str, str]:
+    documents = kubernetes.documents(deployment)
+    for file, document in documents.items():
+        schema_check.check_kubernetes(file, document)
+    return {file: folder.yaml_text(document) for file, document in documents.items()}
+
+
+TARGETS: Mapping[str, Target] = {
+    "compose": Target(_compose_files, "docker compose -f {folder}/compose.yaml up --wait"),
+    "k8s": Target(_kubernetes_files, "kubectl apply -f {folder}"),
+}
+# Written for some settings only; one that is left from earlier settings would still be applied.
+SOMETIMES = frozenset(["config/batching.config", "config/monitoring.config", "pvc.yaml", "hpa.yaml", "pdb.yaml"])

@@ -1,0 +1,120 @@
+"""What TensorFlow Serving is told, wherever it runs: its command line and its config files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from serving import models_config
+from serving.deploy.settings import Batching, Serving
+from serving.server import text_protos
+from serving.server.model_config import Model
+
+# Named rather than left to the image's entry point, a shell script that passes no signal on to the server.
+COMMAND = "/usr/bin/tensorflow_model_server"
+GRPC_PORT, REST_PORT = 8500, 8501  # in the container
+CONFIG_FOLDER, MODELS_FOLDER = "/config", "/models"  # in the container
+METRICS_PATH = "/monitoring/prometheus/metrics"
+_MODELS, _BATCHING, _MONITORING = models_config.FILE, "batching.config", "monitoring.config"
+_NEWER_HAVE_NO_S3 = (
+    "base_path {path}: the images of TF Serving from 2.7 on cannot read s3:// by themselves; give an image that can, "
+    "or copy the versions to a volume (docs/deploy.md says how)"
+)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One model to be served.
+
+    Attributes:
+        model: as models.config has it on this machine; its base path is where its versions are.
+        settings: `serving:` of its config.
+    """
+
+    model: Model
+    settings: Serving
+
+    @property
+    def name(self) -> str:
+        """The model's name, as in requests."""
+        return self.model.name
+
+    @property
+    def base_path(self) -> str:
+        """Where the server finds the versions."""
+        if self.settings.object_store:
+            return f"{str(self.settings.base_path).rstrip('/')}/{self.name}"
+        return f"{MODELS_FOLDER}/{self.name}"
+
+    @property
+    def status_path(self) -> str:
+        """What answers 200 once the model serves: the REST port opens no sooner."""
+        return f"/v1/models/{self.name}"
+
+    def warnings(self) -> list[str]:
+        """What will not work as it may seem to."""
+        path = self.settings.base_path or ""
+        return [_NEWER_HAVE_NO_S3.format(path=path)] if path.startswith("s3://") else []
+
+
+def flags(settings: Serving) -> list[str]:
+    """The server's command line, without the command."""
+    polls = settings.folder_poll_seconds or (60 if settings.object_store else 1)
+    given = {
+        "port": GRPC_PORT,
+        "rest_api_port": REST_PORT,
+        "model_config_file": f"{CONFIG_FOLDER}/{_MODELS}",
+        "model_config_file_poll_wait_seconds": settings.config_poll_seconds,
+        # Else it refuses to start with a config that labels a version, because none is loaded yet.
+        "allow_version_labels_for_unavailable_models": "true",
+        "file_system_poll_wait_seconds": polls,
+    }
+    if settings.batching:
+        given |= {"enable_batching": "true", "batching_parameters_file": f"{CONFIG_FOLDER}/{_BATCHING}"}
+    if settings.monitoring:
+        given |= {"monitoring_config_file": f"{CONFIG_FOLDER}/{_MONITORING}"}
+    if settings.grpc_health:
+        given |= {"enable_grpc_healthcheck_service": "true"}
+    return [f"--{name}={value}" for name, value in given.items()]
+
+
+def config_files(deployment: Deployment) -> dict[str, str]:
+    """Text protos by file name; they lie in CONFIG_FOLDER."""
+    settings = deployment.settings
+    files = {_MODELS: models_config.text([replace(deployment.model, base_path=deployment.base_path)])}
+    if settings.batching:
+        files[_BATCHING] = _batching(settings.batching, max(1, math.ceil(settings.resources.cpu)))
+    if settings.monitoring:
+        files[_MONITORING] = _monitoring()
+    return files
+
+
+def read_at_start(files: Mapping[str, str]) -> dict[str, str]:
+    """Those of the config files whose change needs a new start: models.config is polled."""
+    return {name: content for name, content in files.items() if name != _MODELS}
+
+
+def _batching(batching: Batching, cores: int) -> str:
+    proto = text_protos.message_class("BatchingParameters")()
+    proto.max_batch_size.value = batching.max_batch_size
+    proto.max_execution_batch_size.value = batching.max_execution_batch_size
+    proto.enable_large_batch_splitting.value = True
+    proto.batch_timeout_micros.value = batching.batch_timeout_micros
+    proto.max_enqueued_batches.value = batching.max_enqueued_batches
+    proto.num_batch_threads.value = batching.num_batch_threads or cores
+    return _text(proto)
+
+
+def _monitoring() -> str:
+    proto = text_protos.message_class("MonitoringConfig")()
+    proto.prometheus_config.enable = True
+    proto.prometheus_config.path = METRICS_PATH
+    return _text(proto)
+
+
+def _text(proto: Any) -> str:
+    from google.protobuf import text_format
+
+    return str(text_format.MessageToString(proto))

@@ -1,0 +1,146 @@
+"""What `benison deploy` writes starts a server: ours, by the flags and files as they are, at the places that are mounted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+from tests.integration.conftest import BENISON
+from tests.integration.model_server import predict_request, programs, publish, running, wait_until
+
+np_any: Any = np
+
+NAME = "penguins"
+
+
+def deploy(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [str(BENISON), "deploy", NAME, "--root", str(folder / "root"), "-o", str(folder / "out"), *words]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BENISON_")}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+
+
+Started = tuple[list[str], dict[str, Path]]
+
+
+def compose(folder: Path) -> Started:
+    """The command line, and what lies where in the container."""
+    done = deploy(folder, "--target", "compose")
+    assert done.returncode == 0, done.stderr
+    service = yaml.safe_load((folder / "out" / "compose.yaml").read_text())["services"][f"{NAME}-serving"]
+    mounted = {volume["target"]: (folder / "out" / volume["source"]).resolve() for volume in service["volumes"]}
+    return service["command"], mounted
+
+
+def kubernetes(folder: Path) -> Started:
+    """The same of a pod; the ConfigMap as the kubelet writes it, and the claim as ROOT/serving."""
+    done = deploy(folder, "--target", "k8s", "--set", "serving.kubernetes.storage=1Gi")
+    assert done.returncode == 0, done.stderr
+    configs = folder / "configmap"
+    configs.mkdir()
+    for name, text in yaml.safe_load((folder / "out" / "configmap.yaml").read_text())["data"].items():
+        (configs / name).write_text(text)
+    pod = yaml.safe_load((folder / "out" / "deployment.yaml").read_text())["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    places = {"config": configs, "models": folder / "root" / "serving", "tmp": folder}
+    return container["args"], {mount["mountPath"]: places[mount["name"]] for mount in container["volumeMounts"]}
+
+
+def mapped(text: str, mounted: dict[str, Path]) -> str:
+    """The text with the container's places replaced by this machine's."""
+    for inside, outside in mounted.items():
+        text = text.replace(f"{inside}/", f"{outside}/").replace(f'{inside}"', f'{outside}"')
+    return text
+
+
+@pytest.mark.parametrize("program", programs())
+@pytest.mark.parametrize("written", [compose, kubernetes])
+def test_the_flags_start_a_server_that_answers_by_rest_and_grpc(
+    tmp_path: Path, made: dict[int, Path], written: Callable[[Path], Started], program: str
+) -> None:
+    publish(made[1], tmp_path / "root" / "serving" / NAME, 1)
+    flags, mounted = written(tmp_path)
+    assert {"--port=8500", "--rest_api_port=8501"} <= set(flags)
+    assert "--allow_version_labels_for_unavailable_models=true" in flags
+    here = tmp_path / "config-here"
+    shutil.copytree(mounted["/config"], here)
+    config = (here / "models.config").read_text()
+    (here / "models.config").write_text(mapped(config, mounted))
+    places = {**mounted, "/config": here}
+    # Any free ports in place of the container's own; all else as written.
+    rest = [mapped(flag, places) for flag in flags if not flag.startswith(("--port=", "--rest_api_port="))]
+    with running(tmp_path, *rest, program=programs()[program]) as server:
+        assert server.post(f"{NAME}:predict", {"instances": [2.0]}) == (200, {"predictions": [2.0]})
+        with server.channel() as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            answer = stub.Predict(predict_request({"x": np_any.float32([2])}, model=NAME), timeout=30)
+        assert answer.outputs["y"].float_val == [2.0]
+        assert server.ask("GET", f"/v1/models/{NAME}")[0] == 200  # what the probes ask
+        assert "not honoured" not in server.log.read_text().replace("enable_large_batch_splitting is not honoured", "")
+
+
+def test_the_health_check_of_compose_says_when_the_model_serves(tmp_path: Path, made: dict[int, Path]) -> None:
+    publish(made[1], tmp_path / "root" / "serving" / NAME, 1)
+    assert deploy(tmp_path, "--target", "compose").returncode == 0
+    service = yaml.safe_load((tmp_path / "out" / "compose.yaml").read_text())["services"][f"{NAME}-serving"]
+
+    def healthy(port: int) -> bool:
+        ask = service["healthcheck"]["test"][-1].replace("8501", str(port))
+        return subprocess.run(["bash", "-c", ask], capture_output=True, timeout=30).returncode == 0
+
+    base = tmp_path / "root" / "serving" / NAME
+    with running(tmp_path, f"--model_name={NAME}", f"--model_base_path={base}") as server:
+        assert healthy(server.rest)
+        shutil.rmtree(base)
+        base.mkdir()
+        publish(made[2], base, 2)
+        wait_until(lambda: "END" in server.states(NAME).values())
+        assert healthy(server.rest)
+    assert not healthy(server.rest)
+
+
+def test_promoted_versions_and_their_labels_are_deployed(tmp_path: Path, made: dict[int, Path]) -> None:
+    serving = tmp_path / "root" / "serving"
+    for version in (1, 2):
+        publish(made[version], serving / NAME, version)
+    chosen = "model_version_policy { specific { versions: 1 } } version_labels { key: 'stable' value: 1 }"
+    (serving / "models.config").write_text(
+        f"model_config_list {{ config {{ name: '{NAME}' base_path: '{serving / NAME}' model_platform: 'tensorflow' {chosen} }} }}"
+    )
+    _, mounted = compose(tmp_path)
+    written = (mounted["/config"] / "models.config").read_text()
+    assert "versions: 1" in written
+    assert "versions: 2" not in written
+    assert 'key: "stable"' in written
+    assert f'base_path: "/models/{NAME}"' in written
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--target", "compose"], 1, "nothing is pushed yet; `benison run penguins` pushes a version"),
+        (
+            ["--target", "k8s", "--base-path", "models"],
+            2,
+            "got 'models', expected an absolute path or an object store's",
+        ),
+        (["--target", "k8s", "--base-path", "gs://b/models"], 0, "next: kubectl apply -f"),
+        (["--target", "k8s", "--base-path", "s3://b/models"], 0, "cannot read s3:// by themselves"),
+        (["--target", "swarm", "--base-path", "gs://b"], 2, "swarm"),
+        (["--target", "k8s", "--set", "serving.kubernetes.replica=2"], 2, "did you mean 'replicas'?"),
+    ],
+)
+def test_what_is_wrong_is_one_message(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+    done = deploy(tmp_path, *words)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "out").exists() == (code == 0)

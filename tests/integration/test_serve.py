@@ -1,0 +1,132 @@
+"""`benison serve`, by its command line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving import versions
+from tests.integration.conftest import BENISON, Project
+from tests.integration.model_server import config, entry, free_port, publish, wait_until
+
+
+@dataclass
+class Served:
+    """A server that `benison serve` started."""
+
+    process: subprocess.Popen[str]
+    log: Path
+    rest: int
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def asked_by_its_line(self, name: str) -> Any:
+        """The answer to the request of the curl line for a model."""
+        line = next(line for line in self.said().splitlines() if line.startswith("curl ") and f"models/{name}" in line)
+        _, url, *data = shlex.split(line)
+        body = data[1].encode() if data else None
+        with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=30) as response:
+            return json.loads(response.read())
+
+
+@contextlib.contextmanager
+def serving(root: Path, *names: str) -> Iterator[Served]:
+    port, rest = free_port(), free_port()
+    log = root.parent / f"serve-{port}.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [BENISON, "serve", *names, "--root", root, "--port", str(port), "--rest-port", str(rest), "--poll", "1"],
+            cwd=root.parent, stdout=output, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+    try:
+        wait_until(lambda: process.poll() is not None or "Ctrl-C ends it" in log.read_text(), 120)
+        assert process.poll() is None, log.read_text()
+        yield Served(process, log, rest)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_curl_line_works_and_ctrl_c_ends_it(pushed: Project) -> None:
+    with serving(pushed.root, "birds") as server:
+        served = versions.served(pushed.base)
+        assert served is not None
+        assert f"serves birds, version {served.number}" in server.said()
+        (answer,) = server.asked_by_its_line("birds")["predictions"]
+        assert sorted(answer["classes"]) == ["Adelie", "Chinstrap", "Gentoo"]
+        assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-5)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(60) == 0
+        assert "Traceback" not in server.said()
+
+
+def test_several_models_are_served_at_once_and_models_config_is_polled(tmp_path: Path, made: dict[int, Path]) -> None:
+    root = tmp_path / "root"
+    for name in ("one", "two"):
+        for version in (1, 2):
+            publish(made[version], root / "serving" / name, version)
+    with serving(root, "one", "two") as server:
+        assert re.findall("serves (.*)", server.said()) == ["one, version 2", "two, version 2"]
+        assert "serving_default" in str(server.asked_by_its_line("two"))  # no signature `raw`: what it takes
+        file = root / "serving" / "models.config"
+        file.write_text(
+            file.read_text().replace("latest {\n        num_versions: 1", "specific {\n        versions: 1")
+        )
+
+        def served(name: str) -> Any:
+            url = f"http://localhost:{server.rest}/v1/models/{name}:predict"
+            with urllib.request.urlopen(url, data=b'{"instances": [2]}', timeout=30) as response:
+                return json.loads(response.read())
+
+        wait_until(lambda: served("one") == served("two") == {"predictions": [2.0]})
+
+
+@pytest.mark.parametrize("option", ["--port", "--rest-port"])
+def test_a_taken_port_is_told_before_anything_is_loaded(tmp_path: Path, made: dict[int, Path], option: str) -> None:
+    publish(made[1], tmp_path / "serving" / "one", 1)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ports = {"--port": free_port(), "--rest-port": free_port(), option: port}
+        words = [str(word) for pair in ports.items() for word in pair]
+        done = subprocess.run(
+            [BENISON, "serve", "one", "--root", tmp_path, *words], capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode == 2
+    assert f"{option} {port}: cannot be opened on 127.0.0.1: Address already in use; choose another one" in done.stderr
+
+
+def test_what_was_never_pushed_is_told_with_what_was(tmp_path: Path, made: dict[int, Path]) -> None:
+    publish(made[1], tmp_path / "serving" / "penguins", 1)
+    done = subprocess.run(
+        [BENISON, "serve", "pengiuns", "--root", tmp_path], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "nothing is pushed yet; `benison run pengiuns` pushes a version; did you mean 'penguins'?" in done.stderr
+    assert not (tmp_path / "serving" / "models.config").exists()
+
+
+def test_a_model_that_would_keep_the_others_waiting_is_told(tmp_path: Path, made: dict[int, Path]) -> None:
+    base = tmp_path / "serving"
+    publish(made[1], base / "one", 1)
+    (base / "models.config").write_text(config([entry("gone", base / "gone")]))
+    ports = ["--port", str(free_port()), "--rest-port", str(free_port())]
+    done = subprocess.run(
+        [BENISON, "serve", "one", "--root", tmp_path, *ports], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert f"models.config names gone, but {base / 'gone'} holds no version that it wants" in done.stderr
