@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
@@ -19,9 +18,11 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components import baseline as baselines
-from components import rules
-from components.metrics import Costs, metrics_of
+from components import rules, score_tables
+from components.metrics import Costs, metric_for
+from components.score_tables import Resampling
 from components.scorer import SERVED, ModelScores, Scores
+from serving.ensemble import Ensemble
 
 FILE = "blessing.json"
 ENSEMBLE = "ensemble"
@@ -36,26 +37,37 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        of_members = _on_test(Scores.load(Path(artifact_utils.get_single_uri(input_dict["member_scores"]))))
-        of_ensemble = _on_test(Scores.load(Path(artifact_utils.get_single_uri(input_dict["ensemble_scores"]))))
+        of_members = Scores.load(Path(artifact_utils.get_single_uri(input_dict["member_scores"])), "test")
+        of_ensemble = Scores.load(Path(artifact_utils.get_single_uri(input_dict["ensemble_scores"])), "test")
         problem = exec_properties["problem"]
         options = _judgement(exec_properties["judgement"])
+        outputs = {**of_members.outputs, **of_ensemble.outputs}
+        labels = score_tables.labels_of(of_ensemble)
         judged = rules.judge(
             problem=problem,
             metric=exec_properties["metric"],
-            labels=_labels(of_ensemble),
+            labels=labels,
             ensemble=of_ensemble.outputs[ENSEMBLE],
             reference=of_ensemble.reference,
+            members=of_members.outputs,
             served=of_ensemble.outputs.get(SERVED),
             no_baseline=of_ensemble.absent.get(SERVED, rules.NOTHING_SERVED),
+            slices=score_tables.slices_of(of_ensemble),
             **options,
         )
-        outputs = {**of_members.outputs, **of_ensemble.outputs}
+        costs = options["costs"]
+        metric = metric_for(exec_properties["metric"], problem, costs)
+        resampling = Resampling(options["confidence"], options["resamples"], options["seed"])
+        spec = Ensemble.load(Path(artifact_utils.get_single_uri(input_dict["model"])))
         record = {
             **judged.to_json(),
             "metric": exec_properties["metric"],
-            "metrics": _table(problem, options["costs"], _labels(of_ensemble), outputs),
-            "slices": _slices(problem, options["costs"], of_ensemble, outputs),
+            "metrics": score_tables.metrics(problem, costs, labels, outputs),
+            "gains": score_tables.gains(metric, labels, outputs, ENSEMBLE, resampling),
+            "without": score_tables.without_each(
+                spec, problem, metric, costs, labels, of_members.outputs, outputs[ENSEMBLE], resampling
+            ),
+            "slices": score_tables.by_slice(problem, metric, costs, of_ensemble, outputs, ENSEMBLE, resampling),
             "baseline": baselines.load(artifact_utils.get_single_instance(input_dict["baseline"])),
         }
         self._publish(artifact_utils.get_single_instance(output_dict["blessing"]), input_dict["model"], record)
@@ -104,7 +116,7 @@ class Blessing(base_component.BaseComponent):
         baseline: Baseline's output.
         problem: binary, multiclass or regression.
         metric: the one that both comparisons use.
-        thresholds: each {metric, min, max}.
+        asked: rules beside the two that always hold, each as `components.rules.Rule`.
         costs: {false_negative, false_positive} of a binary problem; None where nobody said.
         confidence: of the intervals, between 0 and 1.
         resamples: of the bootstrap.
@@ -122,14 +134,14 @@ class Blessing(base_component.BaseComponent):
         baseline: types.BaseChannel,
         problem: str,
         metric: str,
-        thresholds: Sequence[Mapping[str, Any]],
+        asked: Sequence[Mapping[str, Any]],
         costs: Mapping[str, float] | None,
         confidence: float,
         resamples: int,
         seed: int,
     ) -> None:
         judgement = {
-            "thresholds": list(thresholds),
+            "rules": list(asked),
             "costs": costs,
             "confidence": confidence,
             "resamples": resamples,
@@ -149,61 +161,10 @@ class Blessing(base_component.BaseComponent):
         )
 
 
-def _on_test(scores: Scores) -> Scores:
-    here = (scores.rows["split"] == "test").to_numpy()
-    return Scores(
-        rows=scores.rows[here],
-        outputs={name: values[here] for name, values in scores.outputs.items()},
-        classes=scores.classes,
-        reference=scores.reference,
-        absent=scores.absent,
-    )
-
-
-def _labels(scores: Scores) -> np.ndarray:
-    labels = scores.rows["label"].to_numpy()
-    return labels if scores.classes else labels.reshape(-1, 1)
-
-
-def _table(
-    problem: str, costs: Costs | None, labels: np.ndarray, outputs: Mapping[str, np.ndarray]
-) -> dict[str, dict[str, float | None]]:
-    """Every metric that the problem has, by model; None where it is undefined on these rows."""
-    table: dict[str, dict[str, float | None]] = {}
-    for model, values in outputs.items():
-        figures = {name: metric.compute(labels, values) for name, metric in metrics_of(problem, costs).items()}
-        table[model] = {name: float(v) if np.isfinite(v) else None for name, v in figures.items()}
-    return table
-
-
-def _slices(problem: str, costs: Costs | None, scores: Scores, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The same table by slice, such as `island=Dream`, with its number of rows."""
-    labels = _labels(scores)
-    cut: dict[str, Any] = {}
-    for column in (c for c in scores.rows.columns if c.startswith("slice:")):
-        values = scores.rows[column].to_numpy()
-        for value in sorted(set(values), key=_in_order):
-            here = values == value
-            inside = {model: output[here] for model, output in outputs.items()}
-            cut[f"{column[6:]}={value or '(missing)'}"] = {
-                "rows": int(here.sum()),
-                "metrics": _table(problem, costs, labels[here], inside),
-            }
-    return cut
-
-
 def _judgement(text: str) -> dict[str, Any]:
     options = json.loads(text)
     return {
         **options,
-        "thresholds": [rules.Threshold(**threshold) for threshold in options["thresholds"]],
+        "rules": [rules.Rule(**{**rule, "slices": tuple(rule.get("slices", ()))}) for rule in options["rules"]],
         "costs": Costs(**options["costs"]) if options["costs"] else None,
     }
-
-
-def _in_order(value: str) -> tuple[float, str]:
-    """Sorts numbers as numbers: hour 5 before hour 10."""
-    try:
-        return float(value), value
-    except ValueError:
-        return float("inf"), value

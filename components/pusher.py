@@ -69,7 +69,13 @@ class Executor(base_executor.Executor):
         version = versions.publish(
             model,
             base_folder,
-            {**facts, "members": ensemble.members, "combiner": ensemble.combiner, **blessing},
+            {
+                **facts,
+                "members": ensemble.members,
+                "combiner": ensemble.combiner.kind,
+                "weights": getattr(ensemble.combiner, "weights", {}),
+                **blessing,
+            },
         )
         self._MarkPushed(pushed, pushed_destination=str(version.path), pushed_version=str(version.number))
         print(f"pushed version {version.number} to {version.path}")

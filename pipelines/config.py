@@ -7,8 +7,9 @@
     ├── Ensemble
     │   └── Member      one model, by name
     │       └── Tuner   its search space: choices and `Range`s
-    └── Blessing
-        └── Rule        a threshold on a metric
+    ├── Blessing
+    │   └── Rule        a threshold on a metric
+    └── Serving         see serving.deploy.settings
 
 Every path and reference in a `Pipeline` is absolute, so it means the same in another folder or process, and
 `Pipeline.model_validate(pipeline.model_dump(mode="json"))` gives the same pipeline back. `pipelines.config_file` reads
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,7 +35,6 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
-    WrapValidator,
     field_validator,
     model_validator,
 )
@@ -41,25 +42,17 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from components.metrics import METRICS, default_metric
 from pipelines import code_reference, csv_paths
+from pipelines.close_names import did_you_mean
 from pipelines.code_reference import FUNCTION, TARGET, Code
 from pipelines.columns import Column, with_generic_code
 from pipelines.config_contradictions import contradictions
+from serving.config_values import expected as _expected
+from serving.deploy.settings import Serving
 
+COMBINERS = ("mean", "weighted_mean", "median", "majority_vote", "soft_vote", "stacking")
 PREPROCESSING = "preprocessing_fn"
 WRITE = "write"
 RESERVED_MEMBERS = ("ensemble", "served")  # they stand beside the members in every table of scores
-
-
-def _expected(what: str) -> WrapValidator:
-    """Whatever is wrong with the value, the user is told the same: what would be right."""
-
-    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return handler(value)
-        except ValidationError:
-            raise PydanticCustomError("expected", what) from None
-
-    return WrapValidator(check)
 
 
 def _member_name(name: str) -> str:
@@ -76,6 +69,13 @@ def _known_encoding(name: str) -> str:
             "refused", "no encoding of that name; expected one such as utf-8 or latin-1"
         ) from None
     return name
+
+
+def _known_combiner(name: str) -> str:
+    if name in COMBINERS or re.fullmatch(rf".+\.py:{FUNCTION}", name):
+        return name
+    expected = f"{', '.join(COMBINERS)} or a function of your own, file.py:function"
+    raise PydanticCustomError("refused", f"got {name!r}, expected one of {expected}{did_you_mean(name, COMBINERS)}")
 
 
 def _one_type(choices: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -128,6 +128,8 @@ MemberName = Annotated[
     _expected("a member's name of a-z, 0-9 and '_' that begins with a letter"),
     AfterValidator(_member_name),
 ]
+Combiner = Annotated[Text, AfterValidator(_known_combiner)]
+Weight = Annotated[_Int | _Float, Field(ge=0), _expected("a number >= 0")]
 ParameterName = Annotated[
     str, Field(pattern=f"^{FUNCTION}$"), _expected("a hyperparameter's name of letters, digits and '_'")
 ]
@@ -153,6 +155,7 @@ class Data(Model):
     missing: tuple[Cell, ...] = Field(default=("",), description="cells of a CSV that mean 'no value'")
     delimiter: Character = Field(default=",", description="between the cells of a CSV")
     encoding: Encoding = Field(default="utf-8", description="of a CSV")
+    decimal: Literal[".", ","] = Field(default=".", description="what stands before a number's fraction in a CSV")
     time: Text | None = Field(
         default=None, description="the column that orders the rows; `test` is then the latest part"
     )
@@ -258,26 +261,52 @@ class Member(Model):
 class Ensemble(Model):
     """The members, and how their outputs become one."""
 
-    combiner: Literal["mean"] = "mean"
+    combiner: Combiner = Field(
+        default="mean",
+        description=f"{', '.join(COMBINERS)}; or a function of your own, file.py:function",
+    )
+    weights: Mapping[MemberName, Weight] = Field(
+        default={}, description="fixed weights by member; default: fitted by weighted_mean, equal in a vote"
+    )
+    calibration: Literal["none", "temperature", "bias_corrected_temperature"] = Field(
+        default="none", description="of the combined probabilities, fitted on blend"
+    )
+    drop: Annotated[bool, Field(strict=True), _expected("true or false")] = Field(
+        default=True, description="leave out members that do not help, where weights are fitted"
+    )
+    quorum: Count = Field(default=1, description="how many members must answer, where they are served apart")
     members: Mapping[MemberName, Member] = Field(min_length=1, description="the members, by name")
 
 
+Other = Annotated[Literal["best_member", "served"], _expected("best_member or served")]
+
+
 class Rule(Model):
-    """A threshold that the ensemble must keep to be blessed."""
+    """What the ensemble must keep to be blessed: a bound on a metric, or a comparison by it."""
 
     metric: Text = Field(description="the metric's name")
     min: Number | None = None
     max: Number | None = None
+    better_than: Other | None = Field(default=None, description="best_member or served: better by `by`, for sure")
+    not_worse_than: Other | None = Field(default=None, description="the same: not worse by more than `by`, for sure")
+    by: Annotated[_Int | _Float, Field(ge=0), _expected("a number >= 0")] = Field(
+        default=0, description="a margin in the metric's unit"
+    )
+    slices: tuple[Text, ...] = Field(default=(), description="columns; the rule must hold for each of their values")
+    rows: Count = Field(default=50, description="values with fewer rows are not judged")
 
     @model_validator(mode="after")
-    def _one_bound(self) -> Rule:
-        if (self.min is None) == (self.max is None):
-            raise PydanticCustomError("refused", "expected either min or max")
+    def _one_demand(self) -> Rule:
+        demands = [d for d in (self.min, self.max, self.better_than, self.not_worse_than) if d is not None]
+        if len(demands) != 1:
+            raise PydanticCustomError("refused", "expected one of min, max, better_than and not_worse_than")
         metric = METRICS.get(self.metric)
-        if metric and metric.greater_is_better and self.min is None:
+        if metric and metric.greater_is_better and self.max is not None:
             raise PydanticCustomError("refused", "got max, expected min: more is better in this metric")
-        if metric and not metric.greater_is_better and self.max is None:
+        if metric and not metric.greater_is_better and self.min is not None:
             raise PydanticCustomError("refused", "got min, expected max: less is better in this metric")
+        if self.by and not (self.better_than or self.not_worse_than):
+            raise PydanticCustomError("refused", "by is a margin of better_than and not_worse_than; a bound has none")
         return self
 
 
@@ -357,6 +386,7 @@ class Pipeline(Model):
     validation: Validation = Validation()
     spans: Spans | None = Field(default=None, description="present where the data come span by span")
     blessing: Blessing = Blessing()
+    serving: Serving = Serving()
     seed: Seed = 7
     beam: tuple[Text, ...] = Field(default=(), description="arguments of the Beam pipelines")
 
@@ -441,7 +471,8 @@ class Pipeline(Model):
             name: member.model_copy(update={"function": _complete(member.function or name, info)})
             for name, member in ensemble.members.items()
         }
-        return ensemble.model_copy(update={"members": members})
+        combiner = ensemble.combiner if ensemble.combiner in COMBINERS else _complete(ensemble.combiner, info)
+        return ensemble.model_copy(update={"members": members, "combiner": combiner})
 
 
 def _complete(function: str, info: ValidationInfo) -> str:

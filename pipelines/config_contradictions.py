@@ -13,6 +13,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from components.metrics import COST, METRICS, PROBLEMS
 from pipelines.close_names import did_you_mean
+from serving.ensemble.combiners import CLASSIFIERS_ONLY
+
+WEIGHTED = ("weighted_mean", "majority_vote", "soft_vote")
 
 
 def at(given: Any, *keys: str) -> Any:
@@ -49,6 +52,13 @@ def contradictions(given: Any) -> Iterator[InitErrorDetails]:
             yield _refused(("data",), f"got {' and '.join(files) or 'neither'}, expected one of csv and tfrecord", data)
 
     label, slices = at(given, "label"), at(given, "slices")
+    for i, rule in enumerate(rules if isinstance(rules, (list, tuple)) else ()):
+        for column in at(rule, "slices") or ():
+            if column not in (slices or ()):
+                message = (
+                    f"got {column!r}, which is not in the top-level key slices{did_you_mean(str(column), slices or ())}"
+                )
+                yield _refused(("blessing", "rules", i, "slices"), message, column)
     for i, column in enumerate(slices if isinstance(slices, (list, tuple)) else ()):
         if isinstance(column, str) and column == label:
             yield _refused(("slices", i), f"got {column!r}, which is the label; expected a feature", column)
@@ -61,6 +71,7 @@ def contradictions(given: Any) -> Iterator[InitErrorDetails]:
         yield _refused(("columns",), "expected at least one column that is not ignored", columns)
 
     members = at(given, "ensemble", "members")
+    yield from _combination(at(given, "ensemble"), problem)
     for name in members if isinstance(members, Mapping) else ():
         fixed, space = at(members, name, "hyperparameters"), at(members, name, "tuner", "space")
         imbalance = at(members, name, "imbalance")
@@ -72,6 +83,31 @@ def contradictions(given: Any) -> Iterator[InitErrorDetails]:
             loc = ("ensemble", "members", name, "tuner", "space", key)
             other = f"ensemble.members.{name}.hyperparameters.{key}"
             yield _refused(loc, f"the value is fixed by {other} as well; keep one of the two", space[key])
+
+
+def _combination(ensemble: Any, problem: Any) -> Iterator[InitErrorDetails]:
+    """What is wrong between the combiner, its settings and the problem."""
+    combiner, calibration, weights = (at(ensemble, key) for key in ("combiner", "calibration", "weights"))
+    members, quorum = at(ensemble, "members"), at(ensemble, "quorum")
+    if problem == "regression" and combiner in CLASSIFIERS_ONLY:
+        message = f"got {combiner}, but a regression problem has no classes to vote for"
+        yield _refused(("ensemble", "combiner"), message, combiner)
+    if problem == "regression" and calibration not in (None, "none"):
+        message = f"got {calibration!r}, but a regression problem has no probabilities"
+        yield _refused(("ensemble", "calibration"), message, calibration)
+    if weights and combiner not in WEIGHTED:
+        message = f"only {', '.join(WEIGHTED)} take weights, and the combiner is {combiner or 'mean'}"
+        yield _refused(("ensemble", "weights"), message, weights)
+    if isinstance(weights, Mapping) and isinstance(members, Mapping):
+        for name in sorted(str(name) for name in weights if name not in members):
+            yield _refused(
+                ("ensemble", "weights", name), f"no such member{did_you_mean(name, map(str, members))}", name
+            )
+        if weights and not any(at(weights, name) for name in members):
+            yield _refused(("ensemble", "weights"), "expected a weight above 0 for at least one member", weights)
+    if isinstance(members, Mapping) and isinstance(quorum, int) and quorum > len(members):
+        message = f"got {quorum}, expected at most {len(members)}, the number of members"
+        yield _refused(("ensemble", "quorum"), message, quorum)
 
 
 def _misfit(metric: str, problem: Any) -> str | None:

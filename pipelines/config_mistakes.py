@@ -146,6 +146,10 @@ def _references(raw: Mapping[str, Any]) -> Iterator[_Reference]:
         yield _Reference(("models",), models, "")
     else:
         models = ""
+    combiner = at(raw, "ensemble", "combiner")
+    if _has_form(f".+\\.py:{FUNCTION}", combiner):
+        target, _, function = combiner.rpartition(":")
+        yield _Reference(("ensemble", "combiner"), target, function)
     for name, member in members.items() if isinstance(members, Mapping) else ():
         loc, given = (*_MEMBERS, name), at(member, "function")
         if _has_form(f"({TARGET}:)?{FUNCTION}", given or name):

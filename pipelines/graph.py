@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tfx.dsl.components.base.base_node import BaseNode
     from tfx.orchestration.pipeline import Pipeline as TfxPipeline
 
+    from components.ensemble_builder import Settings
     from pipelines.code_reference import Code
     from pipelines.config import Member, Pipeline
 
@@ -41,6 +42,7 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
     from components.label_check import LabelCheck
     from components.pusher import Pusher
     from components.scorer import Scorer
+    from components.serving_validator import Budget, ServingValidator
 
     serving = root / "serving" / config.name
 
@@ -74,18 +76,21 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
         nodes += made
         members[name] = made[-1].outputs["model"]
 
-    # Apart from the ensemble's, because a combiner is fitted to the members' scores.
+    # Apart from the ensemble's, because the combiner is fitted to the members' scores.
     scorer = partial(Scorer, examples=data.examples, transform_graph=graph, label=config.label, slices=config.slices)
     member_scores = scorer(members).with_id("MemberScores")
-    ensemble = EnsembleBuilder(members, graph, config.label, config.problem, config.ensemble.combiner)
+    ensemble = EnsembleBuilder(
+        members, member_scores.outputs["scores"], graph, config.label, config.problem, _settings(config)
+    )
     model = ensemble.outputs["model"]
     baseline = Baseline(model, str(serving), window)
     ensemble_scores = scorer({ENSEMBLE: model}, baseline=baseline.outputs["baseline"]).with_id("EnsembleScores")
+    # TFMA's time grows with rows x slices. The members' figures by slice stand in the blessing, made from their scores.
     evaluators = [
         Evaluator(
             examples=data.examples,
             model=candidate,
-            eval_config=_eval_config(config),
+            eval_config=_eval_config(config, config.slices if name == ENSEMBLE else ()),
             example_splits=[JUDGING],
         ).with_id(f"Evaluator.{name}")
         for name, candidate in {**members, ENSEMBLE: model}.items()
@@ -97,7 +102,7 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
         baseline=baseline.outputs["baseline"],
         problem=config.problem,
         metric=config.metric,
-        thresholds=[rule.model_dump() for rule in config.blessing.rules],
+        asked=[rule.model_dump(exclude_none=True) for rule in config.blessing.rules],
         costs=config.cost.model_dump() if config.cost else None,
         confidence=config.blessing.confidence,
         resamples=config.blessing.resamples,
@@ -106,9 +111,15 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
     for evaluator in evaluators:  # a broken evaluation must not be followed by a push
         blessing.add_upstream_node(evaluator)
     with Cond(blessing.outputs["blessing"].future()[0].custom_property("blessed") == 1):
+        validator = ServingValidator(
+            model, members, data.examples, graph, config.label, Budget(**config.serving.budget.model_dump())
+        )
+    # Not inside the other Cond: of a node in two, TFX's compiler keeps both, and a skipped one has no blessing to read.
+    with Cond(validator.outputs["blessing"].future()[0].custom_property("blessed") == 1):
         pusher = Pusher(
             model=model,
             model_blessing=blessing.outputs["blessing"],
+            infra_blessing=validator.outputs["blessing"],
             push_destination=pusher_pb2.PushDestination(
                 filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(serving))
             ),
@@ -119,10 +130,11 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
                 "missing": list(config.data.missing),
                 "delimiter": config.data.delimiter,
                 "encoding": config.data.encoding,
+                "decimal": config.data.decimal,
                 "spans": list(window),
             },
         )
-    nodes += [member_scores, ensemble, baseline, ensemble_scores, *evaluators, blessing, pusher]
+    nodes += [member_scores, ensemble, baseline, ensemble_scores, *evaluators, blessing, validator, pusher]
     return _pipeline(config, root, nodes)
 
 
@@ -171,8 +183,23 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
     return [tuner, trainer]
 
 
-def _eval_config(config: Pipeline) -> Any:
-    """What TFMA computes on `test`, whole and by slice."""
+def _settings(config: Pipeline) -> Settings:
+    """How the members are to be combined, as EnsembleBuilder takes it."""
+    from components.ensemble_builder import Settings
+
+    ensemble = config.ensemble
+    return Settings(
+        combiner=ensemble.combiner,
+        weights=dict(ensemble.weights),
+        calibration=ensemble.calibration,
+        drop=ensemble.drop,
+        quorum=ensemble.quorum,
+        seed=config.seed,
+    )
+
+
+def _eval_config(config: Pipeline, slices: Sequence[str]) -> Any:
+    """What TFMA computes on `test`, whole and by each of the slices."""
     import tensorflow_model_analysis as tfma
 
     output = "prediction" if config.problem == "regression" else "probabilities"
@@ -196,7 +223,7 @@ def _eval_config(config: Pipeline) -> Any:
             tfma.MetricsSpec(metrics=[tfma.MetricConfig(class_name="ExampleCount")]),
             tfma.MetricsSpec(metrics=[tfma.MetricConfig(class_name=name) for name in classes], binarize=binarize),
         ],
-        slicing_specs=[tfma.SlicingSpec(), *(tfma.SlicingSpec(feature_keys=[name]) for name in config.slices)],
+        slicing_specs=[tfma.SlicingSpec(), *(tfma.SlicingSpec(feature_keys=[name]) for name in slices)],
     )
 
 

@@ -86,7 +86,7 @@ def run(
         if executor is not None:
             key = cache_key.of_node(node, executor, driver)
             node.parameters.parameters[FINGERPRINT].field_value.string_value = key
-        with locks.node(root):
+        with locks.node(root, exclusive="runs_alone" in node.parameters.parameters):
             launcher.Launcher(
                 pipeline_node=node,
                 mlmd_connection=connection,
@@ -151,13 +151,16 @@ def _read_result(connection: Metadata, node: pipeline_pb2.PipelineNode) -> Resul
     if execution.last_known_state not in (mlmd.Execution.COMPLETE, mlmd.Execution.CACHED):
         return Result("failed", outputs, _unresolved(execution) or "it has no execution that ended well")
     for described in (d for values in outputs.values() for d in values):
-        if described["type"] == "ModelBlessing" and described["properties"].get("blessed") == 0:
+        if described["type"] in _BLESSINGS and described["properties"].get("blessed") == 0:
             return Result(
                 "not_blessed", outputs, str(described["properties"].get("reason", "the model is not blessed"))
             )
     cached = execution.last_known_state == mlmd.Execution.CACHED
     # TFX publishes a Resolver and an Importer as if cached; neither computes anything.
     return Result("cached" if cached and node.HasField("execution_options") else "complete", outputs)
+
+
+_BLESSINGS = ("ModelBlessing", "InfraBlessing")
 
 
 def _execution(handle: Any, node: pipeline_pb2.PipelineNode) -> Any:

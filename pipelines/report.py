@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ EXIT_CODES: Mapping[str, int] = {
     "not_blessed": 3,
     "interrupted": 130,
 }
-_WARNING = ("DataVerdict", "LabelReport")
+_WARNING = ("Examples", "DataVerdict", "LabelReport")
 
 
 def show(run: Run, console: Console, root: Path) -> None:
@@ -40,7 +40,10 @@ def show(run: Run, console: Console, root: Path) -> None:
     if blessing:
         _metrics(blessing, console)
         _slices(blessing, console)
-        _verdicts(blessing, console)
+        _verdicts(blessing["verdicts"], console)
+    served = _read(run, "InfraBlessing", "serving.json")
+    if served:
+        _verdicts(served["verdicts"], console)
     _outcome(run, console, root)
 
 
@@ -52,8 +55,12 @@ def warnings(run: Run) -> list[str]:
 
 def read_blessing(run: Run) -> dict[str, Any] | None:
     """`blessing.json` of a run; None where it did not get that far."""
-    # TFX's Evaluators have an output of that type too, and leave it empty.
-    files = [Path(output["uri"]) / "blessing.json" for output in run.outputs("ModelBlessing")]
+    return _read(run, "ModelBlessing", "blessing.json")
+
+
+def _read(run: Run, kind: str, name: str) -> dict[str, Any] | None:
+    # TFX's Evaluators have an output of the type ModelBlessing too, and leave it empty.
+    files = [Path(output["uri"]) / name for output in run.outputs(kind)]
     return next((json.loads(file.read_text()) for file in files if file.is_file()), None)
 
 
@@ -112,9 +119,9 @@ def names_of_models(metrics: Mapping[str, Any]) -> list[str]:
     return [name for name in metrics if name not in last] + last
 
 
-def _verdicts(blessing: Mapping[str, Any], console: Console) -> None:
+def _verdicts(verdicts: Sequence[Mapping[str, Any]], console: Console) -> None:
     console.print()
-    for verdict in blessing["verdicts"]:
+    for verdict in verdicts:
         mark = "[green]passed[/] " if verdict["passed"] else "[bold red]REFUSED[/]"
         console.print(f"{mark} {escape(verdict['rule'])}: {escape(verdict['reason'])}", soft_wrap=True, highlight=False)
 

@@ -130,7 +130,7 @@ def ensemble(folder: Path) -> pd.DataFrame | None:
     if not (folder / SPEC_FILE).is_file():
         return None
     spec = Ensemble.load(folder)
-    return pd.DataFrame({"member": spec.members, "combiner": spec.combiner, "output": spec.output})
+    return pd.DataFrame({"member": spec.members, "combiner": spec.combiner.kind, "output": spec.output})
 
 
 def scores(folder: Path) -> pd.DataFrame:

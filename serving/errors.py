@@ -4,7 +4,8 @@
     ├── UsageError          wrong command line or config            exit 2
     ├── DataError           the data are invalid: retrying is vain  exit 1
     ├── NodeFailed          a node of a pipeline failed             exit 1
-    └── VersionError        a served version is missing or broken   exit 1
+    ├── VersionError        a served version is missing or broken   exit 1
+    └── EnsembleError       a spec is wrong, or cannot answer       exit 1
 
 It lives in `serving` because that is the package every other one may import.
 """
@@ -34,3 +35,7 @@ class NodeFailed(BenisonError):
 
 class VersionError(BenisonError):
     """A pushed version is missing, half-written or of another kind than asked for."""
+
+
+class EnsembleError(BenisonError):
+    """An ensemble's spec is wrong, or too few of its members answered."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from components.rules import Blessing, Threshold, Verdict, judge
+from components.rules import Rule, judge
+from components.verdicts import Blessing, Verdict
 from serving.errors import DataError, UsageError
 
 ROWS = 70
@@ -146,21 +146,16 @@ def test_the_same_model_as_served_has_a_gain_of_zero_not_of_minus_zero():
 @pytest.mark.parametrize(
     ("threshold", "rule", "passes", "reason"),
     [
-        (Threshold("accuracy", min=0.85), "accuracy >= 0.85", True, "accuracy 0.943 is not below 0.85"),
-        (Threshold("accuracy", min=0.95), "accuracy >= 0.95", False, "accuracy 0.943 is below 0.95, the least allowed"),
-        (Threshold("log_loss", max=0.1), "log_loss <= 0.1", False, "log_loss 0.29 is above 0.1, the most allowed"),
-        (Threshold("auc", 0.5, 1), "0.5 <= auc <= 1", True, "auc 0.957 lies from 0.5 to 1"),
-        (Threshold("accuracy", min=0.94286), "accuracy >= 0.94286", False, "accuracy 0.942857 is below 0.94286, "),
-        (
-            SimpleNamespace(metric="accuracy", min=None, max=0.9),
-            "accuracy <= 0.9",
-            False,
-            "accuracy 0.943 is above 0.9,",
-        ),
+        (Rule("accuracy", min=0.85), "accuracy >= 0.85", True, "accuracy 0.943 is not below 0.85"),
+        (Rule("accuracy", min=0.95), "accuracy >= 0.95", False, "accuracy 0.943 is below 0.95, the least allowed"),
+        (Rule("log_loss", max=0.1), "log_loss <= 0.1", False, "log_loss 0.29 is above 0.1, the most allowed"),
+        (Rule("auc", 0.5, 1), "0.5 <= auc <= 1", True, "auc 0.957 lies from 0.5 to 1"),
+        (Rule("accuracy", min=0.94286), "accuracy >= 0.94286", False, "accuracy 0.942857 is below 0.94286, "),
+        (Rule("accuracy", max=0.9), "accuracy <= 0.9", False, "accuracy 0.943 is above 0.9,"),
     ],
 )
 def test_a_threshold_is_a_rule_of_its_own(threshold, rule, passes, reason):
-    blessing = judged(thresholds=[threshold])
+    blessing = judged(rules=[threshold])
     found = verdict(blessing, rule)
     assert found.passed is passes
     assert blessing.blessed is passes
@@ -169,7 +164,7 @@ def test_a_threshold_is_a_rule_of_its_own(threshold, rule, passes, reason):
 
 
 def test_a_threshold_met_exactly_is_kept():
-    assert judged(ensemble=right_in(1), thresholds=[Threshold("accuracy", min=1), Threshold("accuracy", max=1)]).blessed
+    assert judged(ensemble=right_in(1), rules=[Rule("accuracy", min=1), Rule("accuracy", max=1)]).blessed
 
 
 @pytest.mark.parametrize(
@@ -192,7 +187,7 @@ def test_a_split_that_cannot_decide_refuses_with_a_reason(problem, labels, reaso
         ensemble=ensemble,
         reference=MEAN if regression else FREQUENCIES,
         served=ensemble if with_baseline else None,
-        thresholds=[Threshold("mae", max=1) if regression else Threshold("accuracy", min=0.5)],
+        rules=[Rule("mae", max=1) if regression else Rule("accuracy", min=0.5)],
     )
     assert not blessing.blessed
     assert {verdict.reason for verdict in blessing.verdicts if not verdict.passed} == {reason}
@@ -202,14 +197,14 @@ def test_a_split_that_cannot_decide_refuses_with_a_reason(problem, labels, reaso
 def test_a_prediction_that_is_nan_refuses_every_rule_that_needs_it():
     broken = right_in(0.95)
     broken[3] = np.nan
-    blessing = judged(ensemble=broken, served=right_in(0.95), thresholds=[Threshold("accuracy", min=0.1)])
+    blessing = judged(ensemble=broken, served=right_in(0.95), rules=[Rule("accuracy", min=0.1)])
     assert [verdict.passed for verdict in blessing.verdicts] == [False, False, False]
     assert [verdict.value for verdict in blessing.verdicts] == [None, None, None]
     assert all("accuracy is undefined on the split test" in verdict.reason for verdict in blessing.verdicts)
 
 
 def test_a_blessing_survives_strict_json():
-    blessing = judged(served=right_in(0.9), thresholds=[Threshold("accuracy", min=0.99)])
+    blessing = judged(served=right_in(0.9), rules=[Rule("accuracy", min=0.99)])
     text = json.dumps(blessing.to_json(), allow_nan=False)
     assert Blessing.from_json(json.loads(text)) == blessing
 
@@ -231,8 +226,12 @@ def test_what_is_not_a_blessing_is_refused(data):
     ("changes", "message"),
     [
         ({"metric": "rmse"}, "'rmse' is not defined for a multiclass problem"),
-        ({"thresholds": [Threshold("acuracy", min=1)]}, "did you mean 'accuracy'"),
-        ({"thresholds": [Threshold("accuracy")]}, "threshold on accuracy has no bound; give it `min`, `max` or both"),
+        ({"rules": [Rule("acuracy", min=1)]}, "did you mean 'accuracy'"),
+        ({"rules": [Rule("accuracy")]}, "the rule on accuracy has no bound; give it `min`, `max`, `better_than`"),
+        (
+            {"rules": [Rule("accuracy", min=0, slices=("a",))]},
+            "needs the slices of a; `slices` of the config has: none",
+        ),
     ],
 )
 def test_a_rule_that_cannot_be_applied_is_wrong_usage(changes, message):
@@ -243,3 +242,79 @@ def test_a_rule_that_cannot_be_applied_is_wrong_usage(changes, message):
 def test_a_reference_of_other_classes_is_named():
     with pytest.raises(DataError, match=r"the reference has shape \(2,\), but the candidate predicts \(3,\) a row"):
         judged(reference=np.array([0.5, 0.5]))
+
+
+MANY = np.arange(3000) % 3
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "passes", "reason"),
+    [
+        (
+            Rule("accuracy", better_than="best_member"),
+            "accuracy better than best_member",
+            True,
+            "accuracy 0.95 against good's 0.9: the gain is 0.05 (95 % interval ",
+        ),
+        (
+            Rule("accuracy", better_than="best_member", by=0.1),
+            "accuracy better than best_member by 0.1",
+            False,
+            "accuracy 0.95 against good's 0.9: ",
+        ),
+        (Rule("log_loss", not_worse_than="best_member"), "log_loss not worse than best_member", True, "log_loss "),
+        (Rule("accuracy", better_than="served"), "accuracy better than served", True, "nothing is served yet"),
+    ],
+)
+def test_the_ensemble_is_held_against_its_best_member(rule, name, passes, reason):
+    members = {"poor": right_in(0.5, MANY), "good": right_in(0.9, MANY)}
+    blessing = judged(labels=MANY, ensemble=right_in(0.95, MANY), members=members, rules=[rule])
+    found = verdict(blessing, name)
+    assert found.passed is passes
+    assert found.reason.startswith(reason)
+
+
+def test_a_margin_forgives_a_small_loss_and_no_large_one():
+    members = {"good": right_in(0.95, MANY)}
+    for share, passes in ((0.92, True), (0.80, False)):
+        rule = Rule("accuracy", not_worse_than="best_member", by=0.04)
+        blessing = judged(labels=MANY, ensemble=right_in(share, MANY), members=members, rules=[rule])
+        assert verdict(blessing, "accuracy not worse than best_member by 0.04").passed is passes
+
+
+def in_slices(*shares: float) -> dict:
+    """A candidate with another accuracy in each thousand rows, and slices `where` of them."""
+    labels = np.tile(MANY[:1000], len(shares))
+    return {
+        "labels": labels,
+        "ensemble": np.concatenate([right_in(share, MANY[:1000]) for share in shares]),
+        "slices": {"where": np.repeat([f"s{i}" for i in range(len(shares))], 1000)},
+    }
+
+
+def test_no_slice_may_be_worse_than_the_bound():
+    rule = Rule("accuracy", min=0.8, slices=("where",))
+    assert judged(**in_slices(0.9, 0.85), rules=[rule]).blessed
+    found = verdict(judged(**in_slices(0.9, 0.7, 0.75), rules=[rule]), "accuracy >= 0.8 by where")
+    assert not found.passed
+    assert found.value == pytest.approx(0.7)
+    assert found.reason.startswith("2 of 3 slices fail; the worst is where=s1 (1000 rows): accuracy 0.7 is below 0.8")
+
+
+def test_no_slice_may_be_worse_than_what_is_served():
+    served = np.concatenate([right_in(0.8, MANY[:1000]), right_in(0.95, MANY[:1000])])
+    rule = Rule("accuracy", not_worse_than="served", slices=("where",))
+    found = verdict(
+        judged(**in_slices(0.95, 0.85), served=served, rules=[rule]), "accuracy not worse than served by where"
+    )
+    assert not found.passed
+    assert "the worst is where=s1" in found.reason
+    assert "97.5 % interval" in found.reason  # two slices keep 95 % together
+
+
+def test_small_slices_and_those_of_one_class_are_left_out_and_counted():
+    given = in_slices(0.9, 0.1)
+    given["slices"] = {"where": np.array(["a"] * 1960 + ["b"] * 40)}
+    found = verdict(judged(**given, rules=[Rule("accuracy", min=0.4, slices=("where",))]), "accuracy >= 0.4 by where")
+    assert found.passed
+    assert found.reason.endswith("; 1 of fewer rows than 50, or of one class, were not judged")

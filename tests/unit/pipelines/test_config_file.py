@@ -135,8 +135,33 @@ def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
         ),
         (
             "  members:\n",
-            "  combiner: median\n  members:\n",
-            "ensemble.combiner: got 'median', expected mean; did you mean 'mean'?",
+            "  combiner: medain\n  members:\n",
+            "ensemble.combiner: got 'medain', expected one of mean, weighted_mean, median, majority_vote, soft_vote, stacking or a function of your own, file.py:function; did you mean 'median'?",
+        ),
+        (
+            "  members:\n",
+            "  combiner: ../features.py:vote\n  members:\n",
+            "ensemble.combiner: no function 'vote' in features.py",
+        ),
+        (
+            "  members:\n",
+            "  combiner: median\n  weights: {deep: 1}\n  members:\n",
+            "ensemble.weights: only weighted_mean, majority_vote, soft_vote take weights, and the combiner is median",
+        ),
+        (
+            "  members:\n",
+            "  combiner: soft_vote\n  weights: {dep: 1, deep: 1}\n  members:\n",
+            "ensemble.weights.dep: no such member; did you mean 'deep'?",
+        ),
+        (
+            "  members:\n",
+            "  combiner: weighted_mean\n  weights: {deep: 0}\n  members:\n",
+            "ensemble.weights: expected a weight above 0 for at least one member",
+        ),
+        (
+            "  members:\n",
+            "  quorum: 9\n  members:\n",
+            "ensemble.quorum: got 9, expected at most 2, the number of members",
         ),
         ("label: late\n", "", "label: missing; expected the column to predict"),
         (
@@ -156,7 +181,7 @@ def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
             "blessing.rules.0.metric: got 'rmse', expected one of accuracy, auc, pr_auc, log_loss, calibration_error, cost for a binary problem",
         ),
         ("min: 0.7", "max: 0.7", "blessing.rules.0: got max, expected min: more is better in this metric"),
-        (", min: 0.7", "", "blessing.rules.0: expected either min or max"),
+        (", min: 0.7", "", "blessing.rules.0: expected one of min, max, better_than and not_worse_than"),
         ("label: late", "label: late\nslices: [late]", "slices.0: got 'late', which is the label; expected a feature"),
         ("label: late", "label: late\nslices: airline", "slices: got 'airline', expected a list"),
         (
@@ -198,7 +223,7 @@ def test_a_mistake_is_one_line(folder, old, new, said):
 
 def test_an_unknown_key_is_told_with_the_close_and_the_allowed_ones(folder):
     assert mistakes(FLIGHTS.replace("  csv:", "  missing: [NA]\n  cvs: x\n  csv:")) == [
-        "configs/flights.yaml: data.cvs: unknown key; did you mean 'csv'? (allowed: source, csv, tfrecord, missing, delimiter, encoding, time)"
+        "configs/flights.yaml: data.cvs: unknown key; did you mean 'csv'? (allowed: source, csv, tfrecord, missing, delimiter, encoding, decimal, time)"
     ]
 
 
@@ -372,11 +397,15 @@ def test_the_environment_finds_keys_in_any_case(folder):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("ensemble.foo", "1", "--set ensemble.foo: unknown key (allowed: combiner, members)"),
+        (
+            "ensemble.foo",
+            "1",
+            "--set ensemble.foo: unknown key (allowed: combiner, weights, calibration, drop, quorum, members)",
+        ),
         (
             "ensemble.member",
             "1",
-            "--set ensemble.member: unknown key; did you mean 'members'? (allowed: combiner, members)",
+            "--set ensemble.member: unknown key; did you mean 'members'? (allowed: combiner, weights, calibration, drop, quorum, members)",
         ),
         ("seed", "x", "--set seed: got 'x', expected an integer from 0 to 4294967295"),
         ("seed", "", "--set seed: got nothing, expected an integer from 0 to 4294967295"),
@@ -413,7 +442,7 @@ def test_a_mistake_in_a_flag_names_the_flag(folder, key, value, said):
 
 def test_a_mistake_in_the_environment_names_the_variable(folder):
     assert mistakes(FLIGHTS, environ={"BENISON__ENSEMBLE__FOO": "1"}) == [
-        "BENISON__ENSEMBLE__FOO: ensemble.foo: unknown key (allowed: combiner, members)"
+        "BENISON__ENSEMBLE__FOO: ensemble.foo: unknown key (allowed: combiner, weights, calibration, drop, quorum, members)"
     ]
 
 

@@ -1,0 +1,54 @@
+"""Rows at the edges of what a model may be asked: missing, out of vocabulary, NaN, extreme, empty and odd text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+_TEXTS = (
+    "",
+    "\N{SNOWMAN} never seen in training",
+    " ",
+    "NaN",
+    "x" * 1000,
+    "\N{HEBREW LETTER ALEF}\N{ARABIC LETTER BEH}é",
+)
+_FLOATS = (np.nan, 0.0, -0.0, 1e30, -1e30, 1e-30)
+_INTEGERS = (-1, 0, 2**31 - 1, -(2**31), 1, 2)
+
+
+def boundary_rows(columns: Mapping[str, Any], usual: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rows in which one column at a time, and then all of them, hold an edge value.
+
+    Args:
+        columns: NumPy dtype by argument of the signature `raw`: object (text as bytes), floating or integer.
+        usual: one row [1] of real values by argument, which the other columns hold.
+
+    Returns:
+        By argument, values [rows].
+    """
+    edges = {name: _edges(dtype) for name, dtype in columns.items()}
+    rows: list[dict[str, Any]] = []
+    plain = {name: usual[name][0] for name in columns}
+    for name, values in edges.items():
+        rows += [{**plain, name: value} for value in values]
+    for index in range(len(_TEXTS)):
+        rows.append({name: values[index] for name, values in edges.items()})
+    return {name: _array([row[name] for row in rows], columns[name]) for name in columns}
+
+
+def _edges(dtype: Any) -> tuple[Any, ...]:
+    kind = np.dtype(dtype).kind
+    if kind == "O":
+        return tuple(text.encode() for text in _TEXTS)
+    return _FLOATS if kind == "f" else _INTEGERS
+
+
+def _array(values: list[Any], dtype: Any) -> np.ndarray:
+    if np.dtype(dtype).kind == "O":
+        array = np.empty(len(values), object)
+        array[:] = values
+        return array
+    return np.array(values, dtype)

@@ -1,0 +1,68 @@
+"""Parity: the same rows through every path must give the same answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class PathParity:
+    """One path against the reference.
+
+    Attributes:
+        path: its name.
+        rows: how many were compared.
+        difference: the largest, in units of the scale (the larger of 1 and the reference's largest absolute value);
+            infinity where shapes differ, or one is NaN and the other is not.
+        row: where it is; None where there are no rows.
+    """
+
+    path: str
+    rows: int
+    difference: float
+    row: int | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the difference is within the tolerance."""
+        return self.difference <= TOLERANCE
+
+    def sentence(self, reference: str) -> str:
+        """What was found, in words."""
+        if self.agrees:
+            return f"{self.path} agrees with {reference} on {self.rows} rows (largest difference {self.difference:.1g})"
+        return (
+            f"{self.path} differs from {reference} by {self.difference:.3g} in row {self.row} of {self.rows} "
+            f"({TOLERANCE:g} of the scale is allowed)"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data; infinity becomes None."""
+        return asdict(self) | {"difference": self.difference if np.isfinite(self.difference) else None}
+
+
+def compare(reference: NDArray, paths: Mapping[str, NDArray]) -> list[PathParity]:
+    """Holds each path's answers [rows, n] against the reference's."""
+    return [_compare(name, np.asarray(reference, np.float64), answers) for name, answers in paths.items()]
+
+
+def _compare(path: str, reference: NDArray, answers: NDArray) -> PathParity:
+    answers = np.asarray(answers, np.float64)
+    if answers.shape != reference.shape:
+        return PathParity(path, len(reference), float("inf"), 0 if len(reference) else None)
+    if not reference.size:
+        return PathParity(path, 0, 0.0, None)
+    finite = np.isfinite(reference)
+    scale = max(1.0, float(np.abs(reference[finite]).max(initial=0)))
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(answers - reference) / scale
+    same = (answers == reference) | (np.isnan(answers) & np.isnan(reference))
+    apart = np.where(same, 0.0, np.where(np.isnan(apart), np.inf, apart)).max(axis=1)
+    return PathParity(path, len(reference), float(apart.max()), int(apart.argmax()))

@@ -1,0 +1,36 @@
+"""Rows as the signature `raw` takes them, from serialised examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.transform import dense
+from serving.signature_names import argument_names
+
+
+def raw_rows(records: NDArray, spec: Mapping[str, Any], label: str) -> dict[str, NDArray]:
+    """The columns of examples.
+
+    Args:
+        records: serialised tf.Examples [rows].
+        spec: the raw features' parsing spec, the label's included.
+        label: its name; what is served does not have it.
+
+    Returns:
+        By argument of `raw`: values [rows]; a missing one is '', NaN or -1.
+    """
+    import tensorflow as tf
+
+    wanted = {name: feature for name, feature in spec.items() if name != label}
+    parsed = tf.io.parse_example(tf.constant(records, tf.string), wanted)
+    arguments = argument_names(wanted)
+    return {arguments[name]: _column(values) for name, values in parsed.items()}
+
+
+def _column(values: Any) -> NDArray:
+    default: Any = "" if values.dtype.name == "string" else float("nan") if values.dtype.is_floating else -1
+    return np.asarray(dense(values, default=default)[:, 0])

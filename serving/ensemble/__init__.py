@@ -1,0 +1,31 @@
+"""The ensemble: one small spec, and the maths of its combiners. Pure: no TFX, and TensorFlow only to combine."""
+
+from serving.ensemble.combiners import (
+    Combiner,
+    Custom,
+    MajorityVote,
+    Mean,
+    Median,
+    SoftVote,
+    Stack,
+    Stacking,
+    TemperatureScaling,
+    WeightedMean,
+)
+from serving.ensemble.spec import IDENTITY, SPEC_FILE, Ensemble
+
+__all__ = [
+    "IDENTITY",
+    "SPEC_FILE",
+    "Combiner",
+    "Custom",
+    "Ensemble",
+    "MajorityVote",
+    "Mean",
+    "Median",
+    "SoftVote",
+    "Stack",
+    "Stacking",
+    "TemperatureScaling",
+    "WeightedMean",
+]

@@ -1,0 +1,276 @@
+"""How members' outputs become one: each combiner once, as TensorFlow maths that every path uses.
+
+| kind            | answers                                             | problems       | parameters                   |
+|-----------------|-----------------------------------------------------|----------------|------------------------------|
+| `mean`          | arithmetic mean                                     | all            |                              |
+| `weighted_mean` | linear pool                                         | all            | `weights`                    |
+| `median`        | median, of probabilities brought back to a sum of 1 | all            |                              |
+| `majority_vote` | share of the votes per class                        | classification | `weights`, equal where empty |
+| `soft_vote`     | mean of probabilities                               | classification | `weights`, equal where empty |
+| `stacking`      | regularised model over the members' outputs         | all            | `coefficients`, `intercept`  |
+| `custom`        | what the user's function makes of them              | all            | `function`, `source`         |
+
+All take one float32 tensor [batch, n] per member that answered, by name, and give one [batch, n]: n classes, or n
+outputs of a regression. Where a member did not answer, those with weights share its weight in proportion, and stacking
+has parameters of its own that were fitted without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from serving.errors import EnsembleError
+
+Output = Literal["probabilities", "prediction"]
+Tensors = Mapping[str, Any]
+Weight = Annotated[FiniteFloat, Field(ge=0)]
+
+SMALLEST_PROBABILITY = 1e-7  # as in the metrics: a member that says 0 must not decide alone
+
+
+class _Part(BaseModel):
+    """A part of the spec: it cannot be changed, and a key that nobody reads is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Mean(_Part):
+    """The arithmetic mean.
+
+    Source: the sum rule of J. Kittler et al., On Combining Classifiers, IEEE PAMI 20(3), 1998.
+    """
+
+    kind: Literal["mean"] = "mean"
+
+    def combine(self, outputs: Tensors, output: Output) -> Any:
+        """The mean over members: float32 [batch, n]."""
+        import tensorflow as tf
+
+        return tf.reduce_mean(_stacked(outputs), axis=0)
+
+
+class WeightedMean(_Part):
+    """The linear opinion pool: a mean with weights that are not negative.
+
+    Source: M. Stone, The Opinion Pool, Annals of Mathematical Statistics 32(4), 1961.
+
+    Attributes:
+        weights: by member; their sum does not matter.
+    """
+
+    kind: Literal["weighted_mean"] = "weighted_mean"
+    weights: Mapping[str, Weight] = Field(min_length=1)
+
+    def combine(self, outputs: Tensors, output: Output) -> Any:
+        """The weighted mean over members: float32 [batch, n]."""
+        return _weighted(outputs, self.weights)
+
+
+class Median(_Part):
+    """The median, which one member that is far off does not move; of an even number, the mean of the middle two.
+
+    Medians of probabilities need not sum to 1, so they are divided by their sum; where all are 0 the mean is answered.
+
+    Source: the median rule of Kittler et al., 1998.
+    """
+
+    kind: Literal["median"] = "median"
+
+    def combine(self, outputs: Tensors, output: Output) -> Any:
+        """The median over members: float32 [batch, n]."""
+        import tensorflow as tf
+
+        stacked = _stacked(outputs)
+        ordered, middle = tf.sort(stacked, axis=0), len(outputs) // 2
+        median = ordered[middle] if len(outputs) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+        if output == "prediction":
+            return median
+        total = tf.reduce_sum(median, axis=1, keepdims=True)
+        return tf.where(total > 0, tf.math.divide_no_nan(median, total), tf.reduce_mean(stacked, axis=0))
+
+
+class MajorityVote(_Part):
+    """The hard vote: each member votes for its likeliest class, the answer is each class's share of the votes.
+
+    A tie, within a member or between classes, goes to the class that comes first in the order of the classes, for
+    whoever takes the largest share (NumPy's and TensorFlow's argmax, scikit-learn's VotingClassifier).
+
+    Source: the majority vote rule of Kittler et al., 1998.
+
+    Attributes:
+        weights: by member; empty: each vote counts 1.
+    """
+
+    kind: Literal["majority_vote"] = "majority_vote"
+    weights: Mapping[str, Weight] = {}
+
+    def combine(self, outputs: Tensors, output: Output) -> Any:
+        """Shares of the votes: float32 [batch, classes]."""
+        import tensorflow as tf
+
+        votes = {name: tf.one_hot(tf.argmax(values, axis=1), tf.shape(values)[1]) for name, values in outputs.items()}
+        return _weighted(votes, self.weights)
+
+
+class SoftVote(_Part):
+    """The soft vote: the class with the largest mean probability wins; the answer is that mean.
+
+    Source: as scikit-learn's VotingClassifier with `voting='soft'`.
+
+    Attributes:
+        weights: by member; empty: all count the same.
+    """
+
+    kind: Literal["soft_vote"] = "soft_vote"
+    weights: Mapping[str, Weight] = {}
+
+    def combine(self, outputs: Tensors, output: Output) -> Any:
+        """Mean probabilities: float32 [batch, classes]."""
+        return _weighted(outputs, self.weights)
+
+
+class Stack(_Part):
+    """A fitted model over the outputs of some members.
+
+    Attributes:
+        coefficients: by member, one for each class or output, or one for all of them.
+        intercept: one for each class or output, or one for all of them.
+    """
+
+    coefficients: Mapping[str, tuple[FiniteFloat, ...]] = Field(min_length=1)
+    intercept: tuple[FiniteFloat, ...] = Field(min_length=1)
+
+
+class Stacking(Stack):
+    """Stacked generalisation: a small regularised model over the members' outputs.
+
+    Classification: softmax(intercept + sum of coefficient x log probability), a logarithmic opinion pool. Regression:
+    intercept + sum of coefficient x prediction.
+
+    Sources: D. Wolpert, Stacked Generalization, Neural Networks 5(2), 1992; the pool: C. Genest and J. Zidek, Combining
+    Probability Distributions, Statistical Science 1(1), 1986.
+
+    Attributes:
+        fallbacks: what was fitted without one member, by the member that is missing.
+    """
+
+    kind: Literal["stacking"] = "stacking"
+    fallbacks: Mapping[str, Stack] = {}
+
+    def combine(self, outputs: Tensors, output: Output) -> Any:
+        """The stack's answer: float32 [batch, n].
+
+        Raises:
+            EnsembleError: more members are missing than there are fallbacks for.
+        """
+        import tensorflow as tf
+
+        stack = self._for(outputs)
+        terms = [
+            tf.constant(coefficients, tf.float32)
+            * (_log(outputs[name]) if output == "probabilities" else outputs[name])
+            for name, coefficients in stack.coefficients.items()
+        ]
+        score = tf.add_n(terms) + tf.constant(stack.intercept, tf.float32)
+        return tf.nn.softmax(score, axis=1) if output == "probabilities" else score
+
+    def _for(self, outputs: Tensors) -> Stack:
+        missing = [name for name in self.coefficients if name not in outputs]
+        if not missing:
+            return self
+        if len(missing) == 1 and missing[0] in self.fallbacks:
+            return self.fallbacks[missing[0]]
+        known = ", ".join(self.fallbacks) or "no member"
+        raise EnsembleError(
+            f"stacking has no parameters for an answer without {', '.join(missing)}; it can do without one of: {known}"
+        )
+
+
+class Custom(_Part):
+    """A user's own combiner, as source text, so that a version holds all that it needs.
+
+    Attributes:
+        function: the function's name. It is called with the members' outputs (a dict of float32 [batch, n] by name) and
+            returns one float32 [batch, n], by TensorFlow operations.
+        source: the Python file that it is written in; it may import installed packages only.
+    """
+
+    kind: Literal["custom"] = "custom"
+    function: str
+    source: str
+
+    def combine(self, outputs: Tensors, output: Output) -> Any:
+        """What the function answers: float32 [batch, n].
+
+        Raises:
+            EnsembleError: the source does not run, or does not hold the function.
+        """
+        import tensorflow as tf
+
+        return tf.cast(self._loaded()(dict(outputs)), tf.float32)
+
+    def _loaded(self) -> Callable[[dict[str, Any]], Any]:
+        namespace: dict[str, Any] = {"__name__": f"combiner_{self.function}"}
+        try:
+            exec(compile(self.source, f"<combiner {self.function}>", "exec"), namespace)
+        except Exception as error:
+            raise EnsembleError(f"the combiner {self.function}: its source does not run: {error!r}") from error
+        function = namespace.get(self.function)
+        if not callable(function):
+            raise EnsembleError(f"the combiner {self.function}: its source holds no function of that name")
+        return function
+
+
+Combiner = Annotated[
+    Mean | WeightedMean | Median | MajorityVote | SoftVote | Stacking | Custom, Field(discriminator="kind")
+]
+CLASSIFIERS_ONLY = ("majority_vote", "soft_vote")
+
+
+class TemperatureScaling(_Part):
+    """Calibrated probabilities: softmax(log probability / temperature + bias).
+
+    Sources: C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017 (no bias); A. Alexandari et al., Maximum
+    Likelihood with Bias-Corrected Calibration, ICML 2020 (with bias).
+
+    Attributes:
+        temperature: above 1 where the probabilities were too sure.
+        bias: one for each class; empty: none.
+    """
+
+    temperature: Annotated[FiniteFloat, Field(gt=0)]
+    bias: tuple[FiniteFloat, ...] = ()
+
+    def apply(self, probabilities: Any) -> Any:
+        """The calibrated probabilities: float32 [batch, classes]."""
+        import tensorflow as tf
+
+        score = _log(probabilities) / self.temperature
+        return tf.nn.softmax(score + tf.constant(self.bias, tf.float32) if self.bias else score, axis=1)
+
+
+def _stacked(outputs: Tensors) -> Any:
+    """All outputs: float32 [members, batch, n]."""
+    import tensorflow as tf
+
+    return tf.stack(list(outputs.values()))
+
+
+def _weighted(outputs: Tensors, weights: Mapping[str, float]) -> Any:
+    """The weighted mean [batch, n]; plain where there are no weights, or none of those with a weight answered."""
+    import tensorflow as tf
+
+    here = [weights.get(name, 0.0) for name in outputs]
+    total = sum(here)
+    if not total:
+        return tf.reduce_mean(_stacked(outputs), axis=0)
+    return tf.tensordot(tf.constant([weight / total for weight in here], tf.float32), _stacked(outputs), axes=1)
+
+
+def _log(probabilities: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.math.log(tf.clip_by_value(probabilities, SMALLEST_PROBABILITY, 1.0))
