@@ -10,7 +10,7 @@ NUMBERS = (
     "hour", "weekday", "distance", "sched_minutes", "origin_hour_flights", "plane_year", "seats", "tail_flights_30d",
     "tail_late_share_30d", "route_late_share_30d", "flight_late_share_30d",
     "carrier_late_share_7d", "hour_late_share_7d", "origin_late_share_1d",
-    "temp", "dewp", "humid", "wind_speed", "wind_gust", "precip", "visib",
+    "humid", "wind_speed", "wind_gust", "precip", "visib",
 )  # fmt: skip
 # Number of values each has; one more place stands for those that training has not seen.
 CATEGORIES = {"carrier": 16, "origin": 3, "dest": 105, "hour": 20}
@@ -19,8 +19,11 @@ CROSS_BUCKETS = 512
 # What no report of it means: neither gusts nor rain, and good sight.
 UNREPORTED = {"wind_gust": 0.0, "precip": 0.0, "visib": 10.0}
 
-# Left out: air pressure, `month`, `day` and `tailnum`, which tell one week from another rather than one flight from
-# another: with them, a model can learn by heart how late the flights of a training week were.
+# Left out: temperature, dew point, air pressure, `month`, `day` and `tailnum`, which tell one week from another rather
+# than one flight from another: with them, a model can learn by heart how late the flights of a training week were.
+# `valid` and `blend` cannot show that, as their rows are of the same weeks; a later month does. Without temperature
+# and dew point the ensemble's log loss on February, March, April, August and October, each after one or two months of
+# training, fell from 0.508 to 0.506 in the mean, and its cost from 0.778 to 0.762.
 
 
 def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from pipelines.flights import source
 from pipelines.flights.features import CATEGORIES, CROSSES, NUMBERS
 from pipelines.flights.source import COLUMNS, HISTORIES, KNOWN_TOO_LATE, with_histories
 
+EXAMPLES = Path(__file__).parents[3] / "configs/examples/flights.csv"
 HISTORY_COLUMNS = ["tail_flights_30d", *(history.column for history in HISTORIES)]
 
 
@@ -85,6 +88,13 @@ def test_no_column_is_known_too_late():
     assert not set(COLUMNS) & set(KNOWN_TOO_LATE)
     read = {*NUMBERS, *CATEGORIES, *(name for cross in CROSSES for name in cross)}
     assert read <= set(COLUMNS) - {"late"}
+
+
+def test_the_example_rows_have_every_column_but_the_label():
+    header, *rows = list(csv.reader(EXAMPLES.read_text().splitlines()))
+    assert header == [name for name in COLUMNS if name != "late"]
+    assert len(rows) == 5
+    assert any("NA" in row for row in rows), "one with missing values"
 
 
 def test_late_is_15_minutes_or_more(flights):
