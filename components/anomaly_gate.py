@@ -7,7 +7,7 @@ one that stops is an error that names column, share of rows, what was expected a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components import drift as drifts
 from components.csv_table import CsvTable
+from components.drift_rows import Shifted, find_shifted
 from components.misfits import Misfits, find_misfits
 from serving.errors import DataError
 
@@ -30,12 +31,14 @@ _KINDS = {
     "SCHEMA_MISSING_COLUMN": "missing_column",
     "UNEXPECTED_DATA_TYPE": "type",
     "FEATURE_TYPE_": "presence",
+    "INVALID_FEATURE_SHAPE": "presence",
     "ENUM_TYPE_": "domain",
     "INT_TYPE_": "range",
     "FLOAT_TYPE_": "range",
     "BOOL_TYPE_": "range",
     "STRING_TYPE_": "domain",
 }
+_LONG = 300  # characters
 _DEFAULT = {"new_column": "warn"}
 
 
@@ -48,14 +51,14 @@ class Anomaly:
         kind: new_column, missing_column, type, presence, domain, range, drift or other.
         severity: stop, warn or ignore.
         text: what was expected and what was seen.
-        rows: the misfitting rows; None where it is not a matter of single rows.
+        rows: those that misfit, or that moved; None where it is not a matter of single rows.
     """
 
     column: str
     kind: str
     severity: str
     text: str
-    rows: Misfits | None = None
+    rows: Misfits | Shifted | None = None
 
     def __str__(self) -> str:
         where = f"column {self.column!r}" if self.column else "data"
@@ -82,10 +85,12 @@ class Executor(base_executor.BaseExecutor):
         anomalies = artifact_utils.get_single_instance(input_dict["anomalies"])
         splits = artifact_utils.decode_split_names(anomalies.split_names)
         seen = [a for split in splits for a in _of_schema(Path(anomalies.uri), split)]
+        drift = None
         if "drift" in input_dict:
-            seen += _of_drift(Path(artifact_utils.get_single_uri(input_dict["drift"])))
-        judged = [replace(a, severity=severity_of(a, severity)) for a in dict.fromkeys(seen)]
-        judged = _with_rows(judged, schema, json.loads(exec_properties["table"]))
+            drift = json.loads(Path(artifact_utils.get_single_uri(input_dict["drift"]), drifts.FILE).read_text())
+            seen += _of_drift(drift)
+        judged = [replace(a, severity=severity_of(a, severity)) for a in _one_each(seen)]
+        judged = _with_rows(judged, schema, drift, json.loads(exec_properties["table"]))
         verdict = artifact_utils.get_single_instance(output_dict["verdict"])
         Path(verdict.uri, FILE).write_text(json.dumps([asdict(a) for a in judged], indent=2))
         verdict.set_string_custom_property(WARNINGS, json.dumps([str(a) for a in judged if a.severity == "warn"]))
@@ -157,10 +162,12 @@ def found(anomalies: Path, split: str) -> list[tuple[str, str, str]]:
     message = anomalies_pb2.Anomalies()
     message.ParseFromString((anomalies / f"Split-{split}" / "SchemaDiff.pb").read_bytes())
     whole = [("", "other", reason.description) for reason in message.dataset_anomaly_info.reason]
+    shape = anomalies_pb2.AnomalyInfo.INVALID_FEATURE_SHAPE
     single = [
         (name, _kind(anomalies_pb2.AnomalyInfo.Type.Name(reason.type)), reason.description)
         for name, info in sorted(message.anomaly_info.items())
-        for reason in info.reason
+        # The same as a value that is not there, in harder words.
+        for reason in sorted(info.reason, key=lambda reason: reason.type == shape)
     ]
     return whole + single
 
@@ -177,11 +184,15 @@ def _kind(tfdv_name: str) -> str:
 
 def _of_schema(folder: Path, split: str) -> Iterator[Anomaly]:
     for column, kind, description in found(folder, split):
-        yield Anomaly(column, kind, "", description.rstrip(". ").replace("\n", " "))
+        yield Anomaly(column, kind, "", _shortened(description.rstrip(". ").replace("\n", " ")))
 
 
-def _of_drift(folder: Path) -> Iterator[Anomaly]:
-    report = json.loads((folder / drifts.FILE).read_text())
+def _shortened(text: str) -> str:
+    """TFDV lists every new value of a column; a hundred thousand of them are no message."""
+    return text if len(text) <= _LONG else f"{text[:_LONG].rpartition(',')[0]}, …"
+
+
+def _of_drift(report: Mapping[str, Any]) -> Iterator[Anomaly]:
     for column, feature in report["features"].items():
         if feature["distance"] > feature["threshold"]:
             yield Anomaly(
@@ -194,13 +205,28 @@ def _of_drift(folder: Path) -> Iterator[Anomaly]:
             )
 
 
-def _with_rows(anomalies: list[Anomaly], schema: Path, table: Mapping[str, Any]) -> list[Anomaly]:
-    """Adds what misfits the schema row by row; of a column's drift, the rows outside what it was."""
-    columns = {
-        a.column for a in anomalies if a.severity != "ignore" and a.kind in ("type", "presence", "domain", "range")
-    }
-    if not table or not columns:
+def _one_each(anomalies: Iterable[Anomaly]) -> list[Anomaly]:
+    """The first of each kind in each column: the others say the same of another split, in other figures."""
+    first: dict[tuple[str, str, str], Anomaly] = {}
+    for anomaly in anomalies:
+        first.setdefault((anomaly.column, anomaly.kind, anomaly.text if anomaly.kind == "other" else ""), anomaly)
+    return list(first.values())
+
+
+def _with_rows(
+    anomalies: list[Anomaly], schema: Path, drift: Mapping[str, Any] | None, table: Mapping[str, Any]
+) -> list[Anomaly]:
+    """Adds the rows that misfit the schema; for a drift, those that it is made of."""
+    shown = [anomaly for anomaly in anomalies if anomaly.severity != "ignore"]
+    misfit = {a.column for a in shown if a.kind in ("type", "presence", "domain", "range")}
+    moved = {a.column for a in shown if a.kind == "drift"}
+    if not table or not misfit | moved:
         return anomalies
     options = {**table, "missing": frozenset(table["missing"])}
-    misfits = find_misfits(CsvTable.matching(options.pop("pattern"), **options), schema, columns)
-    return [replace(a, rows=misfits.get(a.column)) if a.kind != "drift" else a for a in anomalies]
+    rows = CsvTable.matching(options.pop("pattern"), **options)
+    misfits = find_misfits(rows, schema, misfit) if misfit else {}
+    shifted: Mapping[str, Shifted] = {}
+    if drift and moved:
+        before = {column: drift["features"][column]["shares"] for column in moved}
+        shifted = find_shifted(rows, before, drift["baseline"]["span"])
+    return [replace(a, rows=(shifted if a.kind == "drift" else misfits).get(a.column)) for a in anomalies]

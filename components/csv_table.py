@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import glob
 import math
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +25,7 @@ _ARROW = {
     "bytes": pa.large_list(pa.large_binary()),
 }
 _EXPECTED = {"int": "a whole number", "float": "a finite number"}
+_STRAYS = 0.1  # the share of texts up to which a column of text was probably meant to be one of numbers
 _FLOAT32_MAX = 3.4028234663852886e38
 
 
@@ -44,12 +47,14 @@ class CsvTable:
         missing: cells that mean "no value".
         delimiter: between cells.
         encoding: of the bytes; a UTF-8 byte order mark is passed over.
+        decimal: what stands before a number's fraction: a point or a comma.
     """
 
     files: tuple[str, ...]
     missing: frozenset[str] = frozenset({""})
     delimiter: str = ","
     encoding: str = "utf-8"
+    decimal: str = "."
 
     @classmethod
     def matching(cls, pattern: str, **options: Any) -> CsvTable:
@@ -98,16 +103,24 @@ class CsvTable:
                     )
                 yield row
 
-    def infer_kinds(self, columns: Sequence[str]) -> dict[str, str]:
-        """The narrowest of `KINDS` that holds all values of each column; bytes where there is none."""
+    def infer_kinds(self, columns: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+        """The narrowest of `KINDS` that holds all values of each column; bytes where there is none.
+
+        NaN and infinity count as numbers here, so that a column of numbers with one of them is refused at that cell
+        when it is read, and does not become text.
+
+        Returns:
+            The kinds, and what to say of columns of text that hold almost only numbers.
+        """
         wanted = {name: self.header.index(name) for name in columns}
-        kinds: dict[str, str] = {}
+        seen = {name: _Seen() for name in columns}
         for row in self.rows() if wanted else ():
             for name, index in wanted.items():
                 cell = row.cells[index]
-                if kinds.get(name) != "bytes" and cell not in self.missing:
-                    kinds[name] = max(kinds.get(name, "int"), kind_of(cell), key=KINDS.index)
-        return {name: kinds.get(name, "bytes") for name in columns}
+                if cell not in self.missing:
+                    seen[name].add(row, cell, self.decimal)
+        remarks = [remark for name, column in seen.items() if (remark := column.remark(name))]
+        return {n: c.kind if c.numbers or c.texts else "bytes" for n, c in seen.items()}, remarks
 
     def batches(self, kinds: Mapping[str, str]) -> Iterator[tuple[list[Row], pa.RecordBatch]]:
         """Up to BATCH_ROWS rows at a time, also as an Arrow batch: one list column per CSV column, missing being null.
@@ -131,7 +144,7 @@ class CsvTable:
                 values.append(None)
                 continue
             try:
-                values.append([_convert(cell, kind)])
+                values.append([_convert(cell, kind, self.decimal)])
             except ValueError:
                 raise DataError(
                     f"{row.file}, line {row.line}, column {name!r}: got {cell[:80]!r}, expected {_EXPECTED[kind]}; "
@@ -179,22 +192,33 @@ def matching_files(pattern: str) -> tuple[str, ...]:
     return files
 
 
-def kind_of(cell: str) -> str:
+def kind_of(cell: str, decimal: str = ".") -> str:
     """The narrowest of `KINDS` that a cell can be read as."""
     for kind in ("int", "float"):
         try:
-            _convert(cell, kind)
+            _convert(cell, kind, decimal)
         except ValueError:
             continue
         return kind
     return "bytes"
 
 
-def _convert(cell: str, kind: str) -> bytes | int | float:
+def plain(cell: str, decimal: str) -> str:
+    """A number as Python writes it.
+
+    Raises:
+        ValueError: it has Python's form, but not the file's.
+    """
+    # Python takes 1_000 for a number, no CSV means one by it; where commas are decimal, 1.234 may be a thousand.
+    if "_" in cell or (decimal != "." and "." in cell):
+        raise ValueError(cell)
+    return cell.replace(decimal, ".")
+
+
+def _convert(cell: str, kind: str, decimal: str) -> bytes | int | float:
     if kind == "bytes":
         return cell.encode()
-    if "_" in cell:  # Python takes 1_000 for a number; no CSV means one by it
-        raise ValueError(cell)
+    cell = plain(cell, decimal)
     if kind == "int":
         whole = int(cell)
         if not -(2**63) <= whole < 2**63:
@@ -204,3 +228,51 @@ def _convert(cell: str, kind: str) -> bytes | int | float:
     if not math.isfinite(number) or abs(number) > _FLOAT32_MAX:
         raise ValueError(cell)
     return number
+
+
+def _written_kind(cell: str, decimal: str) -> str:
+    """The kind that a cell is meant to have: float also where the number is none that can be kept, as NaN or 1e999."""
+    kind = kind_of(cell, decimal)
+    if kind == "bytes":
+        with contextlib.suppress(ValueError):
+            float(plain(cell, decimal))
+            return "float"
+    return kind
+
+
+@dataclass
+class _Seen:
+    """What the cells of a column have been so far.
+
+    Attributes:
+        kind: the narrowest of `KINDS` that holds all of them.
+        numbers: how many.
+        texts: how many; neither is counted on once the column is text beyond doubt.
+        stray: the first text, with file and line.
+    """
+
+    kind: str = "int"
+    numbers: int = 0
+    texts: int = 0
+    stray: str = ""
+
+    def add(self, row: Row, cell: str, decimal: str) -> None:
+        if self.texts > 100 + self.numbers:
+            return
+        kind = _written_kind(cell, decimal)
+        self.kind = max(self.kind, kind, key=KINDS.index)
+        if kind != "bytes":
+            self.numbers += 1
+            return
+        self.texts += 1
+        self.stray = self.stray or f"{Path(row.file).name} line {row.line} {cell[:40]!r}"
+
+    def remark(self, name: str) -> str:
+        """Empty where there is nothing to wonder about."""
+        cells = self.numbers + self.texts
+        if not 0 < self.texts <= _STRAYS * cells:
+            return ""
+        return (
+            f"column {name!r} is taken for text, though {self.numbers} of its {cells} cells are numbers; not so "
+            f"{self.stray}: if it means a missing value, add it to data.missing, else mend the file"
+        )

@@ -17,6 +17,7 @@ from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from components.drift_rows import shares_of
 from components.driver import Driver
 from components.splits import WHOLE
 from serving import versions
@@ -74,15 +75,21 @@ class Executor(base_executor.BaseExecutor):
         else:
             print(f"not compared: {baseline['why_not']}")
         thresholds = json.loads(exec_properties["thresholds"])
+        earlier = shares(Path(baseline["uri"])) if "uri" in baseline else {}
         for name, feature in found["features"].items():
             feature["threshold"] = thresholds["columns"].get(name, thresholds["default"])
+            if feature["distance"] > feature["threshold"]:
+                feature["shares"] = earlier[name]
             mark = "DRIFT" if feature["distance"] > feature["threshold"] else "     "
             print(f"{mark} {name}: {feature['distance']:.4f} (allowed {feature['threshold']})")
         Path(artifact_utils.get_single_uri(output_dict["drift"]), FILE).write_text(json.dumps(found, indent=2))
 
 
 class DriftReport(types.Artifact):
-    """`drift.json`: what was compared with, and each feature's distance and threshold."""
+    """`drift.json`: what was compared with, and each feature's distance and threshold.
+
+    A feature beyond its threshold also has `shares`, see `drift_rows.shares_of`.
+    """
 
     TYPE_NAME = "DriftReport"
 
@@ -145,7 +152,7 @@ def measure(before: Path, now: Path) -> dict[str, dict[str, Any]]:
     import tensorflow_data_validation as tfdv
     from tensorflow_metadata.proto.v0 import schema_pb2
 
-    earlier, later = (tfdv.load_stats_binary(str(f / f"Split-{WHOLE}" / "FeatureStats.pb")) for f in (before, now))
+    earlier, later = _load(before), _load(now)
     schema = tfdv.infer_schema(later, infer_feature_shape=False)
     for feature in schema.feature:
         feature.drift_comparator.jensen_shannon_divergence.threshold = 1.0  # to measure, not to judge
@@ -160,6 +167,22 @@ def measure(before: Path, now: Path) -> dict[str, dict[str, Any]]:
         if values and name in words[0]:
             moved[name] = {"distance": min(max(values), 1.0), "before": words[0][name], "now": words[1][name]}
     return moved
+
+
+def shares(statistics: Path) -> dict[str, dict[str, Any]]:
+    """How each feature of a span is distributed; see `drift_rows.shares_of`.
+
+    Args:
+        statistics: folder of the span's statistics.
+    """
+    dataset = _load(statistics).datasets[0]
+    return {f.path.step[0]: shares_of(f, dataset.num_examples) for f in dataset.features}
+
+
+def _load(statistics: Path) -> Any:
+    import tensorflow_data_validation as tfdv
+
+    return tfdv.load_stats_binary(str(statistics / f"Split-{WHOLE}" / "FeatureStats.pb"))
 
 
 def _word(feature: Any) -> str:

@@ -23,6 +23,7 @@ from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
+from components.anomaly_gate import WARNINGS
 from components.content_driver import ContentDriver
 from components.csv_table import CsvTable
 from components.example_writer import ExampleWriter, one_file_a_split
@@ -49,10 +50,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             missing=frozenset(options["missing"]),
             delimiter=options["delimiter"],
             encoding=options["encoding"],
+            decimal=options["decimal"],
         )
         check_columns(table, options["needed"])
         kinds = _schema_kinds(options["schema"]) if options["schema"] else {}
-        kinds |= table.infer_kinds([name for name in table.header if name not in kinds])
+        inferred, remarks = table.infer_kinds([name for name in table.header if name not in kinds])
+        kinds |= inferred
 
         splits = {split.name: split.hash_buckets for split in output_config.split_config.splits}
         if options["time"]:
@@ -62,6 +65,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         else:
             files, part_of = one_file_a_split(splits), lambda row: by_hash(row.cells, splits)
         examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
+        examples.set_string_custom_property(WARNINGS, json.dumps(remarks))
         encoder = RecordBatchToExamplesEncoder()
         with ExampleWriter(examples, files) as writer:
             for rows, batch in table.batches(kinds):
@@ -81,6 +85,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
         schema: curated schema, whose types then hold; None infers them from the files.
         delimiter: between cells.
         encoding: of the files.
+        decimal: what stands before a number's fraction.
         time: column by which the last rows become `test`; the artifact then has one split, `rows`, whose files a
             SpanWindow makes the four splits of. None puts the rows into the four splits by hash.
         span: which span to read; `pattern` then holds {SPAN}.
@@ -98,6 +103,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
         schema: str | None = None,
         delimiter: str = ",",
         encoding: str = "utf-8",
+        decimal: str = ".",
         time: str | None = None,
         span: int | None = None,
         needed: Sequence[str] = (),
@@ -110,6 +116,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
                 "schema_hash": hashlib.sha256(Path(schema).read_bytes()).hexdigest() if schema else "",
                 "delimiter": delimiter,
                 "encoding": encoding,
+                "decimal": decimal,
                 "time": time or "",
                 "needed": list(needed),
             }

@@ -27,6 +27,7 @@ from serving.errors import DataError
 FILE = "label.json"
 SUSPICIOUS = 0.995  # AUC, or R² for regression
 ROWS, BINS = 20_000, 64
+FEW, CLASSES = 20, 100  # classes that any label may have; that are told apart, the others being one
 
 
 class LabelReport(types.Artifact):
@@ -123,7 +124,7 @@ def is_known(label: NDArray) -> NDArray[np.bool_]:
 
 
 def check_classes(name: str, label: NDArray, regression: bool) -> None:
-    """Raises DataError where there is nothing to learn: no label, or all of one class or number."""
+    """Raises DataError where there is nothing to learn: no label, all of one class or number, or hardly two alike."""
     values = np.unique(label)
     if not len(values):
         raise DataError(f"label {name!r}: no row of train has one")
@@ -131,6 +132,11 @@ def check_classes(name: str, label: NDArray, regression: bool) -> None:
         what = "number" if regression else "class"
         raise DataError(
             f"label {name!r}: all {len(label)} rows of train have the same {what}, {values[0]!s}; expected two or more"
+        )
+    if not regression and len(values) > max(FEW, len(label) / 2):
+        raise DataError(
+            f"label {name!r}: {len(values)} classes in {len(label)} rows of train, such as {values[0]!s}; expected "
+            "classes that come back. Is it an id, or a number (problem: regression)?"
         )
 
 
@@ -161,10 +167,10 @@ def how_well(values: NDArray, label: NDArray, regression: bool) -> float:
         truth, prediction = _by_group(groups, label[:, None], learnt & known, ~learnt & known)
         value = METRICS["r2"].compute(truth, prediction) if len(truth) > 1 else float("nan")
         return float(np.clip(np.nan_to_num(value), 0, 1))
-    classes, ids = np.unique(label, return_inverse=True)
-    if len(classes) < 2:
+    ids = _class_ids(label)
+    if not ids.any():
         return 0.5
-    truth, prediction = _by_group(groups, np.eye(len(classes))[ids], learnt, ~learnt)
+    truth, prediction = _by_group(groups, np.eye(ids.max() + 1)[ids], learnt, ~learnt)
     value = METRICS["auc"].compute(truth.argmax(axis=1), prediction)
     return float(np.nan_to_num(value, nan=0.5))
 
@@ -179,13 +185,21 @@ def sentences(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _class_ids(label: NDArray) -> NDArray[np.int64]:
+    """Ids by frequency; all beyond `CLASSES` are one class."""
+    _, ids, counts = np.unique(label, return_inverse=True, return_counts=True)
+    places = np.empty_like(counts)
+    places[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return np.minimum(places[ids], CLASSES)
+
+
 def _groups(values: NDArray) -> NDArray[np.int64]:
     """A number for each value; of many different numbers, for each quantile."""
     if values.dtype.kind == "f":
         finite = values[np.isfinite(values)]
         if len(np.unique(finite)) > BINS:
             edges = np.unique(np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1]))
-            return np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), -1)
+            return np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), BINS)
         values = np.where(np.isfinite(values), values, np.finfo(np.float64).max)
     return np.unique(values, return_inverse=True)[1]
 
@@ -193,10 +207,12 @@ def _groups(values: NDArray) -> NDArray[np.int64]:
 def _by_group(groups: NDArray[np.int64], target: NDArray, learnt: NDArray, judged: NDArray) -> tuple[NDArray, NDArray]:
     """The target of the judged rows, and the learnt rows' mean of their group; a new group gets the mean of all."""
     prediction = np.tile(target[learnt].mean(axis=0) if learnt.any() else 0.0, (int(judged.sum()), 1))
-    for group in np.unique(groups[judged]):
-        of_group = learnt & (groups == group)
-        if of_group.any():
-            prediction[groups[judged] == group] = target[of_group].mean(axis=0)
+    size = int(groups.max(initial=0)) + 1
+    counts = np.bincount(groups[learnt], minlength=size)
+    sums = np.stack([np.bincount(groups[learnt], column, size) for column in target[learnt].T], axis=1)
+    seen = counts[groups[judged]] > 0
+    known = groups[judged][seen]
+    prediction[seen] = sums[known] / counts[known, None]
     return target[judged], prediction
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from components.transform import CLASSES, LABEL
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
     import tensorflow as tf
     import tensorflow_transform as tft
 
@@ -100,7 +101,7 @@ def dataset(
         balance: what is done about rare classes.
         learn: a new order, and new draws, in each epoch; the same ones for the same seed.
     """
-    rows = _rows(files, transform).cache()
+    rows = _rows(files, transform)
     if not learn:
         return balance.judged(rows).batch(recipe.batch_size).prefetch(2)
     rows = balance.learnt(rows.shuffle(_SHUFFLE_ROWS, seed=recipe.seed), recipe.seed)
@@ -113,8 +114,9 @@ def balance(train_files: Sequence[str], transform: tft.TFTransformOutput, recipe
 
     if recipe.imbalance == "none":
         return Balance("none")
-    labels = [label.numpy() for _, label in _rows(train_files, transform).batch(_SHUFFLE_ROWS)]
-    counts = np.bincount(np.concatenate(labels), minlength=len(classes(transform)))
+    counts = np.zeros(len(classes(transform)), np.int64)
+    for labels in _labels(train_files, transform):
+        counts += np.bincount(labels, minlength=len(counts))
     return Balance(recipe.imbalance, tuple(counts.tolist()))
 
 
@@ -143,9 +145,18 @@ def target_scale(
 
     if recipe.problem != "regression":
         return None
-    labels = [label.numpy() for _, label in _rows(train_files, transform).batch(_SHUFFLE_ROWS)]
-    joined = np.concatenate(labels).astype(np.float64)
-    return float(joined.mean()), float(joined.std()) or 1.0
+    rows, total, squares = 0, 0.0, 0.0
+    for labels in _labels(train_files, transform):
+        rows, total = rows + len(labels), total + float(labels.sum(dtype=np.float64))
+    mean = total / rows
+    for labels in _labels(train_files, transform):  # a second time: the mean is taken off before squaring, not after
+        squares += float(((labels.astype(np.float64) - mean) ** 2).sum())
+    return mean, float(np.sqrt(squares / rows)) or 1.0
+
+
+def _labels(files: Sequence[str], transform: tft.TFTransformOutput) -> Iterator[np.ndarray]:
+    """The known labels, a batch at a time, so that memory does not grow with the rows."""
+    return (label.numpy() for _, label in _rows(files, transform).batch(_SHUFFLE_ROWS))
 
 
 def feature_spec(transform: tft.TFTransformOutput) -> dict[str, tf.io.FixedLenFeature]:

@@ -156,9 +156,13 @@ def _calibration_error(y: NDArray, probabilities: NDArray) -> Weighted:
     else:
         claimed, true = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
     bins = np.clip(np.ceil(claimed * _CALIBRATION_BINS).astype(int) - 1, 0, _CALIBRATION_BINS - 1)
-    gaps = np.zeros((len(y), _CALIBRATION_BINS))
-    gaps[np.arange(len(y)), bins] = true - claimed.astype(np.float64)
-    return lambda weights: np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
+    gaps = true - claimed.astype(np.float64)
+
+    def calibration_error(weights: Floats) -> Floats:
+        of_bins = [np.bincount(bins, of_rows * gaps, _CALIBRATION_BINS) for of_rows in weights]
+        return np.abs(of_bins).sum(axis=1) / weights.sum(axis=1)
+
+    return calibration_error
 
 
 def _auc(y: NDArray, probabilities: NDArray) -> Weighted:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.csv_table import KINDS, CsvTable, Row, kind_of
+from components.csv_table import KINDS, CsvTable, Row, kind_of, plain
 
 SHOWN = 3
 
@@ -29,8 +29,9 @@ class Misfits:
     examples: tuple[str, ...]
 
     def __str__(self) -> str:
-        share = f"{self.count} of {self.rows} rows ({self.count / max(self.rows, 1):.2%})"
-        return f"{share} do not fit, expected {self.expected}; such as {', '.join(self.examples)}"
+        return (
+            f"{share(self.count, self.rows)} do not fit, expected {self.expected}; such as {', '.join(self.examples)}"
+        )
 
 
 def find_misfits(table: CsvTable, schema: Path, columns: Collection[str]) -> dict[str, Misfits]:
@@ -44,7 +45,7 @@ def find_misfits(table: CsvTable, schema: Path, columns: Collection[str]) -> dic
     Returns:
         The misfits by column.
     """
-    fits = {name: fit for name, fit in _fits(schema).items() if name in columns and name in table.header}
+    fits = {name: fit for name, fit in _fits(schema, table.decimal).items() if name in columns and name in table.header}
     places = {name: table.header.index(name) for name in fits}
     counts = dict.fromkeys(fits, 0)
     examples: dict[str, list[str]] = {name: [] for name in fits}
@@ -56,20 +57,30 @@ def find_misfits(table: CsvTable, schema: Path, columns: Collection[str]) -> dic
             if not check("" if cell in table.missing else cell):
                 counts[name] += 1
                 if len(examples[name]) < SHOWN:
-                    examples[name].append(_example(row, cell))
+                    examples[name].append(example(row, cell))
     return {name: Misfits(counts[name], rows, expected, tuple(examples[name])) for name, (expected, _) in fits.items()}
 
 
-def _fits(schema: Path) -> dict[str, tuple[str, Callable[[str], bool]]]:
+def share(count: int, rows: int) -> str:
+    """So many rows of all, in words."""
+    return f"{count} of {rows} rows ({count / max(rows, 1):.2%})"
+
+
+def example(row: Row, cell: str) -> str:
+    """A cell to look at, with its place."""
+    return f"{Path(row.file).name} line {row.line} {cell[:40]!r}"
+
+
+def _fits(schema: Path, decimal: str) -> dict[str, tuple[str, Callable[[str], bool]]]:
     """By feature, what fits in words, and the check of a cell ('' being a missing one)."""
     import tensorflow_data_validation as tfdv
 
     loaded = tfdv.load_schema_text(str(schema))
     domains = {domain.name: frozenset(domain.value) for domain in loaded.string_domain}
-    return {feature.name: _fit(feature, domains) for feature in loaded.feature}
+    return {feature.name: _fit(feature, domains, decimal) for feature in loaded.feature}
 
 
-def _fit(feature: Any, domains: dict[str, frozenset[str]]) -> tuple[str, Callable[[str], bool]]:
+def _fit(feature: Any, domains: dict[str, frozenset[str]], decimal: str) -> tuple[str, Callable[[str], bool]]:
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     kind = {schema_pb2.INT: "int", schema_pb2.FLOAT: "float"}.get(feature.type, "bytes")
@@ -86,14 +97,10 @@ def _fit(feature: Any, domains: dict[str, frozenset[str]]) -> tuple[str, Callabl
     def check(cell: str) -> bool:
         if not cell:
             return not required
-        if KINDS.index(kind_of(cell)) > KINDS.index(kind):
+        if KINDS.index(kind_of(cell, decimal)) > KINDS.index(kind):
             return False
         if low is not None and high is not None:
-            return bool(low <= float(cell) <= high)
+            return bool(low <= float(plain(cell, decimal)) <= high)
         return not domain or cell in domain
 
     return words, check
-
-
-def _example(row: Row, cell: str) -> str:
-    return f"{Path(row.file).name} line {row.line} {cell[:40]!r}"

@@ -20,6 +20,7 @@ from tfx.utils import path_utils
 
 from components import baseline as baselines
 from components.member import classes as class_names
+from components.score_writer import FILE, MODEL, SLICE, ScoreWriter
 from components.transform import dense
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("blend", "test")
 SERVED = "served"
+FACTS = "scores.json"
 BATCH_ROWS = 1024
 
 
@@ -41,7 +43,8 @@ class Scores:
     """Outputs of models on the same rows.
 
     Attributes:
-        rows: columns `split`, `row` (index in its split), `label` (class id, or the target), and `slice:NAME`.
+        rows: columns `split`, `row` (index in its split), `label` (class id, or the target), and `slice:NAME`; those
+            of text are categorical.
         outputs: float32 [rows, classes] probabilities or [rows, outputs] predictions, by model.
         classes: names by class id; empty for regression.
         reference: what knows only the labels of `train` predicts: class frequencies [classes], or the mean [outputs].
@@ -54,30 +57,41 @@ class Scores:
     reference: np.ndarray
     absent: Mapping[str, str]
 
-    def save(self, folder: Path) -> None:
-        """Writes both files into a folder."""
-        table = self.rows.copy()
-        for name, values in self.outputs.items():
-            table[f"model:{name}"] = list(values)
-        table.to_parquet(folder / "scores.parquet", index=False)
-        facts = {"classes": self.classes, "reference": self.reference.tolist(), "absent": dict(self.absent)}
-        (folder / "scores.json").write_text(json.dumps(facts, indent=2))
-
     @classmethod
-    def load(cls, folder: Path) -> Scores:
-        """Reads both files from a folder."""
-        import pandas as pd
+    def load(cls, folder: Path, split: str | None = None) -> Scores:
+        """Reads both files from a folder.
 
-        table = pd.read_parquet(folder / "scores.parquet")
-        facts = json.loads((folder / "scores.json").read_text())
-        models = [column for column in table.columns if column.startswith("model:")]
+        Args:
+            folder: the artifact's.
+            split: `blend` or `test`, whose rows alone are then held in memory; None reads both.
+        """
+        import pyarrow.parquet as pq
+
+        facts = json.loads((folder / FACTS).read_text())
+        columns = pq.read_schema(folder / FILE).names
+        of_models = [c for c in columns if c.startswith(MODEL) and c.removeprefix(MODEL) not in facts["absent"]]
+        of_rows = [c for c in columns if not c.startswith(MODEL)]
+        table = pq.read_table(
+            folder / FILE,
+            columns=of_rows + of_models,
+            # Text as numbers of values: what a slice costs in memory is then some bytes a row.
+            read_dictionary=[c for c in of_rows if c == "split" or c.startswith(SLICE)],
+            filters=None if split is None else [("split", "=", split)],
+        )
+        reference = np.asarray(facts["reference"])
         return cls(
-            rows=table.drop(columns=models),
-            outputs={column[6:]: np.stack(table[column].tolist()) for column in models},
+            rows=table.select(of_rows).to_pandas(),
+            outputs={c.removeprefix(MODEL): _matrix(table[c], len(reference)) for c in of_models},
             classes=tuple(facts["classes"]),
-            reference=np.asarray(facts["reference"]),
+            reference=reference,
             absent=facts["absent"],
         )
+
+
+def _matrix(column: Any, width: int) -> np.ndarray:
+    """Float32 [rows, width] from a column of lists."""
+    chunks = [chunk.flatten().to_numpy().reshape(-1, width) for chunk in column.chunks]
+    return np.concatenate([np.zeros((0, width), np.float32), *chunks])
 
 
 class Executor(base_executor.BaseExecutor):
@@ -110,9 +124,13 @@ class Executor(base_executor.BaseExecutor):
                 paths[SERVED] = served["path"]
         spec = transform.raw_feature_spec()
         reader = _Reader(input_dict["examples"], spec, label, tuple(class_names(transform)))
-        scores = _score(reader, paths, absent, slices)
-        scores.save(Path(artifact_utils.get_single_uri(output_dict["scores"])))
-        print(f"scored {', '.join(scores.outputs)} on {len(scores.rows)} rows of {', '.join(SPLITS)}")
+        folder = Path(artifact_utils.get_single_uri(output_dict["scores"]))
+        with ScoreWriter(folder, list(paths), slices, bool(reader.classes)) as writer:
+            absent |= _score(reader, paths, slices, writer)
+        facts = {"classes": reader.classes, "reference": _reference(reader).tolist(), "absent": absent}
+        (folder / FACTS).write_text(json.dumps(facts, indent=2))
+        scored = ", ".join(name for name in paths if name not in absent)
+        print(f"scored {scored} on {writer.rows} rows of {', '.join(SPLITS)}")
 
 
 class Scorer(base_component.BaseComponent):
@@ -202,36 +220,27 @@ class _Reader:
         return np.array([ids.get(text, -1) for text in _text(label)], dtype=np.int64)
 
 
-def _score(reader: _Reader, paths: Mapping[str, str], absent: dict[str, str], slices: Sequence[str]) -> Scores:
-    import pandas as pd
+def _score(reader: _Reader, paths: Mapping[str, str], slices: Sequence[str], writer: ScoreWriter) -> dict[str, str]:
+    """Writes all models' outputs; why what is served has none, by its name."""
     import tensorflow as tf
 
     signatures = {name: tf.saved_model.load(path).signatures["serving_default"] for name, path in paths.items()}
-    parts: list[pd.DataFrame] = []
-    outputs: dict[str, list[np.ndarray]] = {name: [] for name in paths}
+    absent: dict[str, str] = {}
     for split in SPLITS:
-        start = 0
         for records, labels, columns in reader.batches(split, slices):
-            index = np.arange(start, start + len(labels))
-            start += len(labels)
-            by_slice = {f"slice:{name}": values for name, values in columns.items()}
-            parts.append(pd.DataFrame({"split": split, "row": index, "label": labels, **by_slice}))
-            for name in list(outputs):
+            outputs: dict[str, np.ndarray | None] = dict.fromkeys(paths)
+            for name in paths:
+                if name in absent:
+                    continue
                 try:
-                    outputs[name].append(_predict(signatures[name], records, reader.classes))
+                    outputs[name] = _predict(signatures[name], records, reader.classes)
                 except (ValueError, tf.errors.OpError) as error:
                     if name != SERVED:
                         raise
                     # The served version may come from another schema; then there is nothing to compare with.
                     absent[SERVED] = f"the served version cannot read these rows: {str(error).splitlines()[0]}"
-                    del outputs[name]
-    return Scores(
-        rows=pd.concat(parts, ignore_index=True),
-        outputs={name: np.concatenate(values) for name, values in outputs.items()},
-        classes=reader.classes,
-        reference=_reference(reader),
-        absent=absent,
-    )
+            writer.write(split, labels, columns, outputs)
+    return absent
 
 
 def _predict(signature: Any, records: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
@@ -253,10 +262,12 @@ def _predict(signature: Any, records: np.ndarray, classes: tuple[str, ...]) -> n
 
 
 def _reference(reader: _Reader) -> np.ndarray:
-    labels = np.concatenate([labels for _, labels, _ in reader.batches("train", [])])
-    if not reader.classes:
-        return np.array([labels.mean()])
-    return np.bincount(labels, minlength=len(reader.classes)) / len(labels)
+    """Class frequencies [classes], or the mean [1], of the labels of `train`."""
+    rows, total = 0, np.zeros(len(reader.classes) or 1)
+    for _, labels, _ in reader.batches("train", []):
+        rows += len(labels)
+        total += np.bincount(labels, minlength=len(total)) if reader.classes else labels.sum(dtype=np.float64)
+    return total / rows
 
 
 def _text(value: Any) -> np.ndarray:

@@ -14,6 +14,8 @@ A raw feature whose name TensorFlow does not take has another one in `raw` and `
 The prediction is `probabilities` float32 [batch, classes] with `classes` string [batch, classes], or
 `prediction` float32 [batch, outputs].
 
+The schema of the raw features lies in `assets.extra/`, where TensorFlow keeps what is no part of the graph.
+
 It is written by Keras's ExportArchive: of the ways tried it is the one whose models TFMA, TensorFlow's v1 loader (and
 so TF Serving) and BulkInferrer all restore.
 """
@@ -21,11 +23,13 @@ so TF Serving) and BulkInferrer all restore.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.member import classes, feature_spec
 from components.transform import LABEL
 from serving.signature_names import argument_names
+from serving.versions import SCHEMA
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -101,6 +105,19 @@ def export(
     if members is not None:
         archive.add_endpoint("members", lambda inputs: dict(members(from_raw(inputs))), raw)
     archive.write_out(folder, verbose=False)
+    _write_schema(Path(folder, SCHEMA), transform.raw_metadata.schema, label)
+
+
+def _write_schema(file: Path, schema: Any, label: str) -> None:
+    """The schema of the raw features, beside the SavedModel: whoever serves it need not guess what it may be asked."""
+    from google.protobuf import text_format
+
+    kept = type(schema)()
+    kept.CopyFrom(schema)
+    del kept.feature[:]
+    kept.feature.extend(feature for feature in schema.feature if feature.name != label)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text_format.MessageToString(kept, as_utf8=True), encoding="utf-8")
 
 
 def _columns(features: Mapping[str, Any]) -> Tensors:

@@ -20,6 +20,7 @@ ALONE = {
     "test": tuple(f"tail-{split}" for split in LEARNT),
 }
 _SAMPLE = 20_000
+_MANY = 300  # that many different rows hardly leave a split empty
 
 
 def assign(cells: Sequence[str], buckets: Sequence[int]) -> int:
@@ -107,7 +108,8 @@ def check_counts(where: str, counts: Mapping[str, int]) -> None:
     """Raises DataError where a split got no row."""
     empty = [name for name, count in counts.items() if not count]
     if empty:
+        rows = sum(counts.values())
+        few = f"{rows} rows are too few" if rows < _MANY else f"{rows} rows, most of them equal, stay together"
         raise DataError(
-            f"{where}: {sum(counts.values())} rows are too few: no row falls into {', '.join(empty)}; "
-            "give more rows, or larger buckets under `splits`"
+            f"{where}: {few}: no row falls into {', '.join(empty)}; give more rows, or larger buckets under `splits`"
         )

@@ -7,8 +7,6 @@ Distinct Elements in a Data Stream, RANDOM 2002, algorithm 1.
 
 from __future__ import annotations
 
-import codecs
-import csv
 import hashlib
 import heapq
 import re
@@ -16,14 +14,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from components.csv_table import BATCH_ROWS, CsvTable, kind_of
+from components.csv_table import BATCH_ROWS, CsvTable, kind_of, plain
 from pipelines.close_names import did_you_mean
+from pipelines.csv_form import decimal_of, delimiter_of, encoding_of
 from serving.errors import DataError, UsageError
 
-DELIMITERS = (",", ";", "\t", "|")
 # Cells that hardly mean anything but "no value", and those that mean it only among numbers or dates.
 SURE_MARKS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "?", "-", "--"})
 MARKS_AMONG_NUMBERS = frozenset({".", "none", "nil", "missing", "unknown", "inf", "-inf"})
@@ -35,7 +34,7 @@ CLASSES = 20  # distinct numbers that a label may have and still mean classes
 _KEPT = 1024  # hashes and values kept of a column
 _SAMPLE = 1000  # distinct values that are looked at as dates and as text
 _ID_NAME = re.compile(r"(?:^|[\W_])(?:id|uuid|guid|key|index|idx|row|rowid|serial|nr)$|[a-z]I[dD]$", re.IGNORECASE)
-_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+_OTHER_NUMBER = re.compile(r"[-+]?(?:\d+[.,]\d+|\d{1,3}(?:[.,]\d{3})+(?:[.,]\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,7 @@ class Guess:
         label: the column to predict; its kind is `category` or `number`.
         problem: binary, multiclass or regression.
         remarks: what else the user should know.
+        decimal: what stands before a number's fraction.
     """
 
     csv: Path
@@ -86,6 +86,7 @@ class Guess:
     label: Column
     problem: str
     remarks: tuple[str, ...] = ()
+    decimal: str = "."
 
 
 def look(file: Path, label: str, problem: str | None = None) -> Guess:
@@ -102,13 +103,14 @@ def look(file: Path, label: str, problem: str | None = None) -> Guess:
     """
     encoding = encoding_of(file)
     delimiter = delimiter_of(file, encoding)
-    table = CsvTable((str(file),), missing=frozenset(), delimiter=delimiter, encoding=encoding)
+    decimal = decimal_of(file, encoding, delimiter)
+    table = CsvTable((str(file),), missing=frozenset(), delimiter=delimiter, encoding=encoding, decimal=decimal)
     if label not in table.header:
         names = ", ".join(map(repr, table.header[:20])) + (", ..." if len(table.header) > 20 else "")
         raise UsageError(
             f"--label {label}: no such column in {file}{did_you_mean(label, table.header)} (it has {names})"
         )
-    tallies = {name: Tally() for name in table.header}
+    tallies = {name: Tally(decimal) for name in table.header}
     rows = _read(table, tallies)
     if rows == 0:
         raise DataError(f"{file}: no rows after the header; expected some to learn from")
@@ -119,61 +121,7 @@ def look(file: Path, label: str, problem: str | None = None) -> Guess:
         reasons = "; ".join(f"{column.name}: {column.why}" for column in columns) or "there is only the label"
         raise DataError(f"{file}: no column to learn from ({reasons})")
     missing = ("", *sorted(marks - {""}))
-    return Guess(file, encoding, delimiter, missing, rows, columns, target, problem, remark)
-
-
-def encoding_of(file: Path) -> str:
-    """The encoding of a text file: by its byte order mark, else UTF-8 if all of it is that, else Western European.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    try:
-        with open(file, "rb") as stream:
-            start = stream.read(4096)
-            if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                return "utf-16"
-            if b"\0" in start:  # half the bytes of English text in UTF-16 are
-                return "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
-            stream.seek(0)
-            utf8 = codecs.getincrementaldecoder("utf-8")()
-            high: set[int] = set()
-            try:
-                while block := stream.read(1 << 20):
-                    utf8.decode(block)
-                utf8.decode(b"", final=True)
-                return "utf-8"
-            except UnicodeDecodeError:
-                stream.seek(0)
-                while block := stream.read(1 << 20):
-                    high.update(byte for byte in set(block) if 0x80 <= byte < 0xA0)
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}") from None
-    # Windows-1252 fills most of the places that Latin-1 keeps for control characters.
-    return "cp1252" if high and not high & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "latin-1"
-
-
-def delimiter_of(file: Path, encoding: str) -> str:
-    """The delimiter that cuts the first records into the most cells, as many in each; a comma where none does."""
-    try:
-        with open(file, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as stream:
-            text = "".join(islice(stream, 200))
-    except UnicodeError:
-        raise DataError(f"{file}: holds NUL bytes and is not UTF-16 either; expected a text file") from None
-    widths = {}
-    for delimiter in DELIMITERS:
-        try:
-            found = {len(cells) for cells in csv.reader(text.splitlines(keepends=True), delimiter=delimiter) if cells}
-        except csv.Error:
-            continue
-        if len(found) == 1:
-            widths[delimiter] = found.pop()
-    if widths and max(widths.values()) > 1:
-        return max(widths, key=lambda delimiter: widths[delimiter])
-    try:  # a ragged file: the reader will say where, once the delimiter is right
-        return csv.Sniffer().sniff(text, delimiters="".join(DELIMITERS)).delimiter
-    except csv.Error:
-        return ","
+    return Guess(file, encoding, delimiter, missing, rows, columns, target, problem, remark, decimal)
 
 
 @dataclass
@@ -181,6 +129,7 @@ class Tally:
     """What is kept of a column while its rows go by.
 
     Attributes:
+        decimal: what stands before a number's fraction.
         marks: how often each cell stands there that might mean "no value".
         kinds: how often each of `csv_table.KINDS` stands there.
         others: the distinct texts among numbers, as long as they are few.
@@ -189,6 +138,7 @@ class Tally:
         counting: whether the whole numbers go up by one from row to row.
     """
 
+    decimal: str = "."
     marks: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
@@ -206,7 +156,7 @@ class Tally:
             if cell.strip().lower() in SURE_MARKS:
                 self.marks[cell] += count
                 continue
-            kind = kind_of(cell)
+            kind = kind_of(cell, self.decimal)
             self.kinds[kind] += count
             if kind == "bytes":
                 _keep(self.others, cell, count)
@@ -278,17 +228,18 @@ def _strays(tally: Tally) -> set[str]:
 def _label(
     file: Path, name: str, tally: Tally, marks: frozenset[str], rows: int, problem: str | None
 ) -> tuple[Column, str, tuple[str, ...]]:
-    values = sorted(set(tally.values) - marks, key=_natural)
+    values = sorted(set(tally.values) - marks, key=partial(_natural, decimal=tally.decimal))
     distinct, missing = tally.distinct(marks), _missing(tally, marks, rows)
     numeric = bool(values) and _numeric(tally, marks)
     if distinct < 2:
         raise DataError(f"{file}: the label {name!r} has {distinct or 'no'} value; expected at least two to tell apart")
     if problem is None:
-        problem, why = _problem(file, name, values, distinct, numeric, rows)
+        whole = numeric and all(float(plain(value, tally.decimal)).is_integer() for value in values)
+        problem, why = _problem(file, name, values, distinct, numeric, whole, rows)
     else:
         why = "as --problem says"
     if problem == "regression" and not numeric:
-        other = next(value for value in values if kind_of(value) == "bytes")
+        other = next(value for value in values if kind_of(value, tally.decimal) == "bytes")
         raise DataError(f"{file}: the label {name!r} holds {other!r}; expected numbers, for a regression")
     if problem == "binary" and distinct != 2:
         raise UsageError(f"--problem binary: the label {name!r} has {distinct} values, expected two")
@@ -299,9 +250,10 @@ def _label(
     return Column(name, kind, why, missing, () if kind == "number" else tuple(values)), problem, remarks
 
 
-def _problem(file: Path, name: str, values: list[str], distinct: int, numeric: bool, rows: int) -> tuple[str, str]:
+def _problem(
+    file: Path, name: str, values: list[str], distinct: int, numeric: bool, whole: bool, rows: int
+) -> tuple[str, str]:
     shown = ", ".join(values[:5]) + (", ..." if len(values) > 5 else "")
-    whole = numeric and all(float(value).is_integer() for value in values)
     if distinct == 2:
         return "binary", f"two values: {shown}"
     if not numeric:
@@ -343,8 +295,10 @@ def _column(name: str, tally: Tally, marks: frozenset[str], rows: int) -> Column
     if words and sum(words) >= 4 * len(words) and distinct > min(FEW, 0.5 * present):
         mean = sum(words) / len(words)
         return Column(name, "text", f"{mean:.0f} words on average", missing, size=100 if rows < 1000 else 500)
-    if all(_DECIMAL_COMMA.fullmatch(value) for value in tally.sample):
-        return Column(name, "ignore", "numbers with decimal commas, which are not read: write 3.14", missing)
+    texts = [value for value in tally.sample if kind_of(value, tally.decimal) == "bytes"]
+    if texts and all(_OTHER_NUMBER.fullmatch(value) for value in texts):
+        why = f"numbers such as {texts[0]}, which are not read: write 3{tally.decimal}14"
+        return Column(name, "ignore", why, missing)
     if unique:
         return Column(name, "ignore", "an id: as many values as rows", missing)
     return _strings(name, f"{distinct} different texts", distinct, rows, missing, values)
@@ -405,6 +359,6 @@ def _is_date(value: str, form: str) -> bool:
     return True
 
 
-def _natural(value: str) -> tuple[int, float, str]:
+def _natural(value: str, decimal: str) -> tuple[int, float, str]:
     """Numbers in their order, before texts in theirs."""
-    return (0, float(value), value) if kind_of(value) != "bytes" else (1, 0.0, value)
+    return (0, float(plain(value, decimal)), value) if kind_of(value, decimal) != "bytes" else (1, 0.0, value)

@@ -111,6 +111,7 @@ def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int 
         schema=curated,
         delimiter=config.data.delimiter,
         encoding=config.data.encoding,
+        decimal=config.data.decimal,
         time=config.data.time,
         span=span,
         needed=[config.label, *config.slices],
@@ -140,4 +141,5 @@ def _table(config: Pipeline, pattern: str, span: int | None) -> dict[str, Any]:
         "missing": list(config.data.missing),
         "delimiter": config.data.delimiter,
         "encoding": config.data.encoding,
+        "decimal": config.data.decimal,
     }

@@ -42,6 +42,8 @@ class Made:
         guess, label = self.guess, self.guess.label
         marks = ", ".join(map(repr, guess.missing))
         yield f"{guess.csv}: {guess.rows} rows, encoding {guess.encoding}, delimiter {guess.delimiter!r}"
+        if guess.decimal == ",":
+            yield "numbers have a decimal comma"
         yield f"cells that mean 'no value': {marks}"
         yield f"label {label.name!r}: {guess.problem}, {label.why}"
         width = max(len(column.name) for column in guess.columns)
@@ -115,6 +117,7 @@ def yaml_text(name: str, guess: Guess, splits: Splits, editor: Path) -> str:
     )
     bound = {"auc": "min: 0.75", "accuracy": "min: 0.8", "rmse": "max: 10"}[metric]
     columns = "\n".join(_column_lines(guess.columns))
+    decimal = f"\n  decimal: {_flow(guess.decimal)}" if guess.decimal != "." else ""
     return f"""\
 # yaml-language-server: $schema={editor}
 # Written by `benison init`: what it guessed of {guess.csv.name}. All of it is yours to change.
@@ -128,7 +131,7 @@ data:
   csv: {_scalar(_relative(guess.csv))}
   missing: {_flow(list(guess.missing))}  # cells that mean "no value"
   delimiter: {_flow(guess.delimiter)}
-  encoding: {guess.encoding}
+  encoding: {guess.encoding}{decimal}
 
 # Hash buckets: a row's share of a split is its buckets out of the sum. `train` is learnt from, `valid` stops the
 # training, `blend` weighs the members, `test` judges them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -16,6 +17,7 @@ from pipelines.compiled import Compiled
 
 FILE = "run.json"
 BROKEN = frozenset({"failed", "invalid"})
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 ENDED = frozenset({"complete", "cached", "not_blessed"})
 
 
@@ -119,7 +121,19 @@ def begin(root: Path, pipeline: str) -> Iterator[Run]:
 
     Raises:
         UsageError: a run of this pipeline is under way.
+        OSError: ROOT cannot be written to; names it.
     """
+    try:
+        with _begun(root, pipeline) as run:
+            yield run
+    except OSError as error:
+        if error.errno not in _DISK or error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, str(root)) from error  # a full disk names no file
+
+
+@contextmanager
+def _begun(root: Path, pipeline: str) -> Iterator[Run]:
     now = time.time()
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
     run_id = f"{pipeline}-{stamp}-{int(now * 1_000_000) % 1_000_000:06d}"

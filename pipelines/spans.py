@@ -150,4 +150,5 @@ def window(config: Pipeline, root: Path, asked: str | None) -> tuple[int, ...]:
 
 def table(config: Pipeline, files: Sequence[Path]) -> CsvTable:
     """Files as a table, read as the config says."""
-    return CsvTable(tuple(map(str, files)), frozenset(config.data.missing), config.data.delimiter, config.data.encoding)
+    data = config.data
+    return CsvTable(tuple(map(str, files)), frozenset(data.missing), data.delimiter, data.encoding, data.decimal)

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,14 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False) -> 
     for wanted in ["raw", "members"] if members else ["raw"]:
         if wanted not in signatures:
             raise VersionError(f"{version.path}: no signature {wanted!r}; it has {', '.join(sorted(signatures))}")
-    missing = frozenset(version.manifest.get("missing", [""]))
-    specs = signatures["raw"].structured_input_signature[1]
+    missing, decimal = frozenset(version.manifest.get("missing", [""])), version.manifest.get("decimal", ".")
+    # Sorted, because the newer TensorFlow has them in another order each time: of two faults it is always the same one
+    # that is named.
+    specs = dict(sorted(signatures["raw"].structured_input_signature[1].items()))
     rows = [{argument: row[name] for name, argument in argument_names(row).items()} for row in rows]
-    inputs = {name: tf.constant(_column(name, spec.dtype, rows, missing), spec.dtype) for name, spec in specs.items()}
+    inputs = {
+        name: tf.constant(_column(name, spec.dtype, rows, missing, decimal), spec.dtype) for name, spec in specs.items()
+    }
     answer = {name: value.numpy() for name, value in signatures["raw"](**inputs).items()}
     names = [name.decode() for name in answer["classes"][0]] if "classes" in answer else ["prediction"]
     output = answer["probabilities"] if "classes" in answer else answer["prediction"]
@@ -116,14 +121,14 @@ def _json_rows(path: Path, text: str) -> list[Row]:
     return rows
 
 
-def _column(name: str, dtype: Any, rows: Sequence[Row], missing: frozenset[str]) -> list[Any]:
+def _column(name: str, dtype: Any, rows: Sequence[Row], missing: frozenset[str], decimal: str = ".") -> list[Any]:
     """A raw feature of all rows, a missing value as the `raw` signature wants it: '', NaN or -1."""
     absent: Any
     convert: Callable[[Any], Any]
     if dtype.name == "string":
         absent, convert, kind = "", str, "text"
     elif dtype.is_floating:
-        absent, convert, kind = float("nan"), float, "a number"
+        absent, convert, kind = float("nan"), partial(_number, decimal=decimal), "a number"
     else:
         absent, convert, kind = -1, int, "a whole number"
     values = []
@@ -136,6 +141,15 @@ def _column(name: str, dtype: Any, rows: Sequence[Row], missing: frozenset[str])
         except ValueError:
             raise DataError(f"row {number}, column {name!r}: got {str(value)[:80]!r}, expected {kind}") from None
     return values
+
+
+def _number(value: Any, decimal: str) -> float:
+    """A number, or the text of one as the pipeline's CSV has it."""
+    if not isinstance(value, str) or decimal == ".":
+        return float(value)
+    if "." in value:  # where commas are decimal, 1.234 may be a thousand
+        raise ValueError(value)
+    return float(value.replace(decimal, "."))
 
 
 def _named(names: Sequence[str], values: Any) -> dict[str, float]:

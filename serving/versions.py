@@ -24,6 +24,7 @@ from serving.errors import VersionError
 
 MANIFEST = "manifest.json"
 SAVED_MODEL = "saved_model.pb"
+SCHEMA = "assets.extra/schema.pbtxt"  # what the raw features may be, without the label
 
 _INCOMING = re.compile(r"\.incoming-(?P<pid>[0-9]+)-[0-9a-f]+")
 _LARGEST = 2**63 - 1  # TF Serving reads version numbers as int64 and ignores folders beyond

@@ -7,4 +7,6 @@ flags, settings ─► main ─► lifecycle ◄─ source, model_config      (w
                     ▼          ▲
          http ─► rest ─► inference ─► batching                     (one request)
                  grpc ─────┘
+         rest ─► site ─► pages ─► openapi ─► forms ─► facts        (for people)
+         main ─► observed ◄─ logs, tracing                         (who looks at requests)
 """

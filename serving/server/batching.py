@@ -12,21 +12,26 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from serving.errors import UsageError
 from serving.server import text_protos
+from serving.server.admission import Admission
 from serving.server.engine import Engine, Tensors
 from serving.server.inference import Call
+from serving.server.jobs import FutureJob, Job, settle
+from serving.server.parity import same
 from serving.server.status import Code, RequestError, from_exception, invalid
+from serving.server.work import CallWork, NotOneRowEach, Work
 
 if TYPE_CHECKING:
-    import numpy as np
+    from serving.server.fast_path import Path
 
 _PROOFS = 8  # shared runs of a signature whose answers are compared with those of each request alone
 _log = logging.getLogger(__name__)
+_Queues = OrderedDict[Any, deque[Job]]
 
 
 @dataclass(frozen=True)
@@ -92,16 +97,6 @@ def read_parameters(path: str, max_queue: int) -> tuple[BatchLimits, list[str]]:
 
 
 @dataclass
-class _Job:
-    call: Call
-    rows: int
-    key: Any
-    deadline: float
-    future: asyncio.Future[Tensors]
-    arrived: float = field(default_factory=time.monotonic)
-
-
-@dataclass
 class Counts:
     """What a version has done: requests answered or failed, runs, and those of them that several requests shared."""
 
@@ -111,19 +106,45 @@ class Counts:
 
 
 class Runner:
-    """The queue and the threads of one loaded version. `submit` belongs to the event loop, `_work` to the threads."""
+    """The queues of one loaded version.
 
-    def __init__(self, engine: Engine, limits: BatchLimits, loop: asyncio.AbstractEventLoop, name: str) -> None:
+    Short runs are made on the event loop, where they need no thread, no future and no task of their own: what has
+    arrived by the time that the loop has read all its sockets shares the next run. The others are made by threads.
+    `submit`, `enqueue` and `_flush` belong to the loop, `_work` to the threads.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        limits: BatchLimits,
+        loop: asyncio.AbstractEventLoop,
+        name: str,
+        paths: Mapping[str, Path] | None = None,
+    ) -> None:
+        """Begins with empty queues.
+
+        Args:
+            engine: the version.
+            limits: of a run and of the queues.
+            loop: where requests come from.
+            name: of the version, for messages.
+            paths: which way each signature goes; one that is not in it goes to the threads.
+        """
         self.counts = Counts()
         self._engine = engine
         self._limits = limits
         self._loop = loop
         self._name = name
-        self._queues: OrderedDict[Any, deque[_Job]] = OrderedDict()
+        self._paces = {signature: path.pace for signature, path in (paths or {}).items()}
+        self._queues: _Queues = OrderedDict()
+        self._short: _Queues = OrderedDict()  # for the loop
+        self._flushing = False
         self._waiting = 0
+        self._admission = Admission(limits.max_queue)
         self._closed = False
         self._changed = threading.Condition()
-        self._proofs: dict[str, int] = {}  # shared runs that agreed, by signature; -1: they did not
+        # Shared runs that agreed, by signature; -1: they did not. What may run on the loop was proven at its load.
+        self._proofs = {signature: _PROOFS for signature, pace in self._paces.items() if pace.inline}
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}#{number}", daemon=True)
             for number in range(limits.threads if engine.parallel else 1)
@@ -141,6 +162,11 @@ class Runner:
         """Signatures whose requests are no longer put together, because their answers then differed."""
         return sorted(name for name, agreed in self._proofs.items() if agreed < 0)
 
+    def runs_inline(self, work: Work) -> bool:
+        """Whether a request would run on the loop now."""
+        pace = self._paces.get(work.signature)
+        return pace is not None and pace.inline and 0 < work.rows <= self._limits.max_rows
+
     def submit(self, call: Call, deadline: float = float("inf")) -> asyncio.Future[Tensors]:
         """Queues a run.
 
@@ -154,21 +180,33 @@ class Runner:
         Raises:
             RequestError: the queue is full, or the request is larger than a batch may be.
         """
-        rows = _rows(call)
+        job = FutureJob(CallWork(self._engine, call), deadline, self._loop.create_future())
+        self.enqueue(job)
+        return job.future
+
+    def enqueue(self, job: Job) -> None:
+        """Queues a job; it is settled later, never before this returns.
+
+        Raises:
+            RequestError: the queue is full, or the request is larger than a batch may be.
+        """
+        rows = job.work.rows
         if self._limits.refuse_larger and rows > self._limits.max_rows:
             raise invalid(f"Task size {rows} is larger than maximum input batch size {self._limits.max_rows}")
-        key = _key(call) if 0 < rows <= self._limits.max_rows else object()
-        future: asyncio.Future[Tensors] = self._loop.create_future()
-        job = _Job(call, rows, key, deadline, future)
+        key = job.work.key if 0 < rows <= self._limits.max_rows else object()
+        inline = self.runs_inline(job.work)
         with self._changed:
-            if self._waiting >= self._limits.max_queue:
+            if self._admission.refuses(self._waiting, job.arrived):
                 raise RequestError(
                     Code.UNAVAILABLE, f"The queue of {self._name} is full: {self._waiting} requests wait; try later"
                 )
-            self._queues.setdefault(key, deque()).append(job)
+            (self._short if inline else self._queues).setdefault(key, deque()).append(job)
             self._waiting += 1
-            self._changed.notify()
-        return future
+            if not inline:
+                self._changed.notify()
+        if inline and not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
 
     def close(self) -> None:
         """Finishes what waits, ends the threads and unloads the version. Blocks."""
@@ -179,62 +217,88 @@ class Runner:
             thread.join()
         self._engine.close()
 
+    def _flush(self) -> None:
+        """Makes one run on the loop; the next one after the loop has looked at its sockets again."""
+        with self._changed:
+            # Once closed, the threads finish what waits: the engine must outlive the last run.
+            jobs = self._take_from(self._short) if self._short and not self._closed else []
+            self._flushing = bool(self._short) and not self._closed
+        if self._flushing:
+            self._loop.call_soon(self._flush)
+        if live := [job for job in jobs if self._wanted(job, settle)]:
+            settle(live, self._timed_answers(live))
+
     def _work(self) -> None:
         while jobs := self._take():
-            live = [job for job in jobs if self._wanted(job)]
-            if live:
-                self._deliver([job.future for job in live], self._answers(live))
+            if live := [job for job in jobs if self._wanted(job, self._deliver)]:
+                self._deliver(live, self._timed_answers(live))
 
-    def _take(self) -> list[_Job]:
-        """The next jobs for one run; none when there will be no more. Kinds of requests take turns."""
+    def _take(self) -> list[Job]:
+        """The next jobs for one run in a thread; none when there will be no more."""
         with self._changed:
             while True:
                 while not self._queues and not self._closed:
                     self._changed.wait()
                 if not self._queues:
-                    return []
-                key, queue = next(iter(self._queues.items()))
+                    return self._take_from(self._short) if self._short else []
+                queue = next(iter(self._queues.values()))
                 patience = queue[0].arrived + self._limits.timeout - time.monotonic()
-                if patience <= 0 or self._closed or sum(job.rows for job in queue) >= self._limits.max_rows:
-                    break
+                if patience <= 0 or self._closed or sum(job.work.rows for job in queue) >= self._limits.max_rows:
+                    return self._take_from(self._queues)
                 self._changed.wait(patience)
-            jobs = [queue.popleft()]
-            rows = jobs[0].rows
-            together = self._proofs.get(jobs[0].call.signature.name, 0) >= 0
-            while together and queue and rows + queue[0].rows <= self._limits.max_rows:
-                jobs.append(queue.popleft())
-                rows += jobs[-1].rows
-            del self._queues[key]
-            if queue:
-                self._queues[key] = queue
-            self._waiting -= len(jobs)
-            return jobs
 
-    def _wanted(self, job: _Job) -> bool:
+    def _take_from(self, queues: _Queues) -> list[Job]:
+        """The next jobs for one run, with the lock held. Kinds of requests take turns."""
+        key, queue = queues.popitem(last=False)
+        jobs = [queue.popleft()]
+        rows = jobs[0].work.rows
+        together = self._proofs.get(jobs[0].work.signature, 0) >= 0
+        while together and queue and rows + queue[0].work.rows <= self._limits.max_rows:
+            jobs.append(queue.popleft())
+            rows += jobs[-1].work.rows
+        if queue:
+            queues[key] = queue
+        self._waiting -= len(jobs)
+        self._admission.took(len(jobs), self._waiting, time.monotonic())
+        return jobs
+
+    def _wanted(self, job: Job, deliver: Callable[[Sequence[Job], Sequence[Any]], None]) -> bool:
         """Whether anyone still waits for the answer; who waited too long is told so."""
-        if job.future.done():  # cancelled, or out of time
+        if job.is_over():
             return False
         if time.monotonic() > job.deadline:
-            self._deliver([job.future], [RequestError(Code.DEADLINE_EXCEEDED, "Timed out waiting in the queue")])
+            deliver([job], [RequestError(Code.DEADLINE_EXCEEDED, "Timed out waiting in the queue")])
             return False
         return True
 
-    def _answers(self, jobs: Sequence[_Job]) -> list[Tensors | RequestError]:
+    def _timed_answers(self, jobs: Sequence[Job]) -> list[Any]:
+        pace = self._paces.get(jobs[0].work.signature)
+        begun, worked = time.perf_counter(), time.thread_time()
+        answers = self._answers(jobs)
+        if pace:
+            pace.ran(time.perf_counter() - begun, time.thread_time() - worked)
+        return answers
+
+    def _answers(self, jobs: Sequence[Job]) -> list[Any]:
+        """Each job's answer, or the RequestError by which it failed."""
         self.counts.requests += len(jobs)
         if len(jobs) == 1 and not self._limits.allowed_rows:
             return [self._alone(jobs[0])]
+        name = jobs[0].work.signature
+        works = [job.work for job in jobs]
         try:
             self.counts.runs += 1
-            together = self._together(jobs)
-        except Exception:
+            together = works[0].run(works, self._filling(sum(work.rows for work in works)))
+        except Exception as error:
+            if isinstance(error, NotOneRowEach):
+                self._proofs[name] = -1
             # One bad row fails the whole run; alone, only who sent it fails.
             return [self._alone(job) for job in jobs]
         if len(jobs) == 1:
-            return [together[0]]
+            return together
         self.counts.shared += 1
-        name = jobs[0].call.signature.name
         if self._proofs.get(name, 0) >= _PROOFS:
-            return list(together)
+            return together
         alone = [self._alone(job) for job in jobs]
         agree = all(_close(a, b) for a, b in zip(together, alone, strict=True))
         self._proofs[name] = self._proofs.get(name, 0) + 1 if agree else -1
@@ -244,38 +308,12 @@ class Runner:
             )
         return alone
 
-    def _alone(self, job: _Job) -> Tensors | RequestError:
+    def _alone(self, job: Job) -> Any:
         self.counts.runs += 1
         try:
-            return self._engine.run(job.call.signature, job.call.inputs, job.call.outputs)
+            return job.work.run([job.work], 0)[0]
         except Exception as error:
             return from_exception(error)
-
-    def _together(self, jobs: Sequence[_Job]) -> list[Tensors]:
-        """One run for several jobs of the same key.
-
-        Raises:
-            Exception: TensorFlow's, or a ValueError where the outputs have not one row per row of input.
-        """
-        import numpy as np
-
-        call = jobs[0].call
-        total = sum(job.rows for job in jobs)
-        filling = self._filling(total)
-        inputs = {
-            name: np.concatenate([job.call.inputs[name] for job in jobs] + [call.inputs[name][:1]] * filling)
-            for name in call.signature.inputs
-        }
-        outputs = self._engine.run(call.signature, inputs, call.outputs)
-        wrong = [name for name, values in outputs.items() if values.ndim == 0 or values.shape[0] != total + filling]
-        if wrong:
-            self._proofs[call.signature.name] = -1
-            raise ValueError(f"{', '.join(wrong)}: not one row per row of input")
-        ends = np.cumsum([job.rows for job in jobs]).tolist()
-        return [
-            {name: values[end - job.rows : end] for name, values in outputs.items()}
-            for job, end in zip(jobs, ends, strict=True)
-        ]
 
     def _filling(self, rows: int) -> int:
         """Rows to add, so that a run has an allowed size."""
@@ -283,50 +321,15 @@ class Runner:
         position = bisect.bisect_left(allowed, rows)
         return allowed[position] - rows if position < len(allowed) else 0
 
-    def _deliver(self, futures: Sequence[asyncio.Future[Tensors]], answers: Sequence[Tensors | RequestError]) -> None:
+    def _deliver(self, jobs: Sequence[Job], answers: Sequence[Any]) -> None:
         try:
-            self._loop.call_soon_threadsafe(_settle, futures, answers)
+            self._loop.call_soon_threadsafe(settle, jobs, answers)
         except RuntimeError:  # the loop is closed: nobody waits any more
             _log.debug("%s: %d answers for nobody", self._name, len(answers))
 
 
-def _settle(futures: Sequence[asyncio.Future[Tensors]], answers: Sequence[Tensors | RequestError]) -> None:
-    for future, answer in zip(futures, answers, strict=True):
-        if future.done():
-            continue
-        if isinstance(answer, RequestError):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
-
-
-def _rows(call: Call) -> int:
-    """Rows of a request that may share a run; 0 if it may not."""
-    if not call.signature.batched:
-        return 0
-    sizes = {values.shape[0] if values.ndim else 0 for values in call.inputs.values()}
-    return sizes.pop() if len(sizes) == 1 else 0
-
-
-def _key(call: Call) -> Any:
-    """Equal for requests that may share a run: the same question about rows of the same shape."""
-    shapes = tuple(call.inputs[name].shape[1:] for name in call.signature.inputs)
-    return call.signature.name, call.outputs, shapes
-
-
 def _close(together: Tensors, alone: Tensors | RequestError) -> bool:
-    return not isinstance(alone, RequestError) and all(_same(together[name], alone[name]) for name in together)
-
-
-def _same(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
-    """Equal but for the last bits: a matrix product of more rows may add in another order."""
-    import numpy as np
-
-    if a.shape != b.shape:
-        return False
-    if a.dtype.kind in "fc":
-        return bool(np.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True))
-    return bool(np.array_equal(a, b))
+    return not isinstance(alone, RequestError) and all(same(together[name], alone[name]) for name in together)
 
 
 def _is_true(proto: Any, name: str) -> bool:

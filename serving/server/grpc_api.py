@@ -13,6 +13,7 @@ import grpc
 
 from serving.errors import UsageError
 from serving.server import inference, model_config, tensors, text_protos
+from serving.server.http import LAST_CALL_SECONDS
 from serving.server.inference import CLASSIFY, Call
 from serving.server.lifecycle import State, Version
 from serving.server.service import Service, aside
@@ -30,29 +31,49 @@ Method = Callable[[Any, Any], Awaitable[Any]]
 _log = logging.getLogger(__name__)
 
 
-def build(service: Service, *, health: bool, channel_arguments: str, max_message_bytes: int) -> Any:
+def build(
+    service: Service,
+    stopping: asyncio.Event,
+    *,
+    health: bool,
+    channel_arguments: str,
+    max_message_bytes: int,
+    interceptors: Sequence[Any] = (),
+) -> Any:
     """A grpc.aio server with all services, which listens nowhere yet.
 
     Args:
         service: the models.
+        stopping: new calls are refused once it is set; see `drain`.
         health: --enable_grpc_healthcheck_service.
         channel_arguments: key=value, with commas between.
         max_message_bytes: a request may have.
+        interceptors: what each call passes through.
 
     Raises:
         UsageError: the channel arguments are not of that form.
     """
-    options = [
-        ("grpc.so_reuseport", 0),  # a taken port is an error, not a port shared with a stranger
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", -1),
-        *_arguments(channel_arguments),
-    ]
-    server = grpc.aio.server(options=options)
-    server.add_generic_rpc_handlers((_prediction_handler(service), _model_handler(service)))
+    options = {
+        "grpc.so_reuseport": 0,  # a taken port is an error, not a port shared with a stranger
+        "grpc.max_receive_message_length": max_message_bytes,
+        "grpc.max_send_message_length": -1,
+        **dict(_arguments(channel_arguments)),  # of two for one name gRPC takes the first
+    }
+    server = grpc.aio.server(interceptors=interceptors, options=list(options.items()))
+    server.add_generic_rpc_handlers((_prediction_handler(service, stopping), _model_handler(service, stopping)))
     if health:
-        server.add_generic_rpc_handlers((_health_handler(),))
+        server.add_generic_rpc_handlers((_health_handler(stopping),))
     return server
+
+
+async def drain(server: Any, seconds: float) -> None:
+    """Ends a server whose `stopping` is set: what it accepted is finished, within that time.
+
+    gRPC cancels the calls that have arrived but were not handed over yet when it stops. So it does not stop before
+    those had the time to be refused, and their callers to stop asking.
+    """
+    await asyncio.sleep(min(seconds, LAST_CALL_SECONDS))
+    await server.stop(seconds)
 
 
 def credentials(path: str) -> Any:
@@ -250,7 +271,7 @@ def _arguments(text: str) -> Sequence[tuple[str, Any]]:
     return [(key, int(value) if value.lstrip("-").isdigit() else value) for key, _, value in pairs]
 
 
-def _prediction_handler(service: Service) -> Any:
+def _prediction_handler(service: Service, stopping: asyncio.Event) -> Any:
     from tensorflow_serving.apis import (
         classification_pb2,
         get_model_metadata_pb2,
@@ -269,10 +290,11 @@ def _prediction_handler(service: Service) -> Any:
             methods.MultiInference: inference_pb2.MultiInferenceRequest,
             methods.GetModelMetadata: get_model_metadata_pb2.GetModelMetadataRequest,
         },
+        stopping,
     )
 
 
-def _model_handler(service: Service) -> Any:
+def _model_handler(service: Service, stopping: asyncio.Event) -> Any:
     from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
 
     methods = ModelService(service)
@@ -282,17 +304,18 @@ def _model_handler(service: Service) -> Any:
             methods.GetModelStatus: get_model_status_pb2.GetModelStatusRequest,
             methods.HandleReloadConfigRequest: model_management_pb2.ReloadConfigRequest,
         },
+        stopping,
     )
 
 
-def _handler(name: str, methods: Mapping[Method, Any]) -> Any:
+def _handler(name: str, methods: Mapping[Method, Any], stopping: asyncio.Event) -> Any:
     """A service's methods with the classes of their requests, as grpc wants them.
 
     The generated functions do the same, but log a traceback for each message that is none, and answer UNKNOWN.
     """
     handlers = {
         method.__name__: grpc.unary_unary_rpc_method_handler(
-            partial(_call, method), partial(_parse, request_class), _serialize
+            partial(_call, method, stopping), partial(_parse, request_class), _serialize
         )
         for method, request_class in methods.items()
     }
@@ -308,7 +331,9 @@ def _parse(request_class: Any, data: bytes) -> Any:
         return None
 
 
-async def _call(method: Method, request: Any, context: Any) -> Any:
+async def _call(method: Method, stopping: asyncio.Event, request: Any, context: Any) -> Any:
+    if stopping.is_set():
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
     if request is None:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is not one of this method's")
     return await method(request, context)
@@ -318,14 +343,14 @@ def _serialize(response: Any) -> bytes:
     return bytes(response.SerializeToString())
 
 
-def _health_handler() -> Any:
+def _health_handler(stopping: asyncio.Event) -> Any:
     """grpc.health.v1.Health.Check: one text in, one number out, so that no further package is needed."""
     request_class = text_protos.message_class("HealthCheckRequest")
 
     async def check(request: Any, context: Any) -> bytes:
-        if request.service not in _HEALTHY:
+        if request is None or request.service not in _HEALTHY:
             await context.abort(_GRPC[int(Code.NOT_FOUND)], "unknown service")
-        return b"\x08\x01"  # HealthCheckResponse, status: SERVING
+        return b"\x08\x02" if stopping.is_set() else b"\x08\x01"  # HealthCheckResponse: NOT_SERVING, SERVING
 
-    method = grpc.unary_unary_rpc_method_handler(check, request_deserializer=request_class.FromString)
+    method = grpc.unary_unary_rpc_method_handler(check, request_deserializer=partial(_parse, request_class))
     return grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": method})

@@ -7,11 +7,14 @@ import contextlib
 import http
 import logging
 import socket
+import struct
 import time
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 import httptools
 
@@ -20,12 +23,16 @@ from serving.server import json_answers
 _MOST_HEADER_BYTES = 64 << 10
 _MOST_PIPELINED = 16
 _IDLE_SECONDS = 300.0
+LAST_CALL_SECONDS = 1.0  # in which what is on its way still arrives when the server is told to stop
 _SLOWEST_BYTES_PER_SECOND = 64 << 10  # a large body may take its time, as long as it comes
+_SMALL_BODY = 64 << 10  # bytes; who sends so little is served, however much others have sent
+_NO_ROOM = "The bodies of all requests together are too large; try later"
+_RETRY = (("Retry-After", "1"),)
+_NO_LINGER = struct.pack("ii", 1, 0)
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A request that has arrived whole.
 
     Attributes:
@@ -41,8 +48,7 @@ class Request:
     body: bytes
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """An answer."""
 
     status: int
@@ -54,6 +60,17 @@ class Response:
 Handler = Callable[[Request], Awaitable[Response]]
 
 
+class Cancellable(Protocol):
+    """What works on an answer, a task or something cheaper."""
+
+    def cancel(self) -> Any:
+        """The client has gone."""
+
+
+# Takes a request and promises to call back with the response, later; or returns None, and the handler gets the request.
+Begin = Callable[[Request, Callable[[Response], None]], "Cancellable | None"]
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a client may do; see Settings."""
@@ -61,15 +78,25 @@ class Limits:
     max_body_bytes: int
     max_connections: int
     slow_seconds: float
+    max_held_bytes: int = 1 << 30
 
 
 class HttpServer:
     """Listening sockets and their connections."""
 
-    def __init__(self, handler: Handler, limits: Limits) -> None:
+    def __init__(self, handler: Handler, limits: Limits, begin: Begin | None = None) -> None:
+        """Listens nowhere yet.
+
+        Args:
+            handler: answers what `begin` does not take.
+            limits: for every client.
+            begin: asked first; it must not block.
+        """
         self.handler = handler
+        self.begin = begin
         self.limits = limits
         self.connections: set[Connection] = set()
+        self.held = 0  # bytes of bodies that have not been answered
         self.draining = False
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
@@ -87,14 +114,20 @@ class HttpServer:
         self._sweeper = self._sweeper or asyncio.create_task(self._sweep())
 
     async def drain(self, seconds: float) -> None:
-        """Accepts nothing more, answers what has arrived within that time, and closes every connection."""
+        """Accepts no connections any more, answers what arrives within that time, and closes every connection.
+
+        A connection ends with its next answer. One that is idle has a moment more for a request that is on its way:
+        closed at once, it would lose that.
+        """
         self.draining = True
         for server in self._servers:
             server.close()
-        for connection in list(self.connections):
-            connection.close_if_idle()
-        until = time.monotonic() + seconds
-        while self.connections and time.monotonic() < until:
+        now = time.monotonic()
+        until, last_call = now + seconds, now + min(seconds, LAST_CALL_SECONDS)
+        while self.connections and (now := time.monotonic()) < until:
+            if now >= last_call:
+                for connection in list(self.connections):
+                    connection.close_if_idle()
             await asyncio.sleep(0.02)
         for connection in list(self.connections):
             connection.abort()
@@ -118,7 +151,10 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
         self._pending: deque[tuple[Request | Response, bool]] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._work: Cancellable | None = None  # on the answer to the request in turn
+        self._keep = False  # the connection after the request in turn
+        self._no_body = False
+        self._held = 0  # this connection's part of what the server holds
         self._receiving_since = 0.0  # 0: not within a request
         self._unread_since = 0.0  # 0: the client takes what is written
         self._idle_since = time.monotonic()
@@ -136,10 +172,11 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone: no more work for it."""
         self._server.connections.discard(self)
+        self._let_go()
         self._closing = True
         self._pending.clear()
-        if self._task:
-            self._task.cancel()
+        if self._work:
+            self._work.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Part of a request, or several."""
@@ -158,8 +195,8 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """A client that has said all may still wait for answers."""
-        return self._task is not None
+        """A client that hangs up wants no answer; one that closes its own half only cannot be told from it."""
+        return False
 
     def pause_writing(self) -> None:
         """The client does not take its answers."""
@@ -195,6 +232,9 @@ class Connection(asyncio.Protocol):
         self._size += len(body)
         if self._size > self._server.limits.max_body_bytes:
             self._too_large()
+        if not self._has_room(len(body), self._size):
+            self._refuse(503, _NO_ROOM, _RETRY)
+            raise ValueError("no room")
         self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -209,20 +249,22 @@ class Connection(asyncio.Protocol):
         """Ends the connection if its client takes too long."""
         patience = self._server.limits.slow_seconds
         arriving = patience + self._size / _SLOWEST_BYTES_PER_SECOND
-        if self._receiving_since and now - self._receiving_since > arriving and not self._task:
+        if self._receiving_since and now - self._receiving_since > arriving and not self._work:
             self._refuse(408, "The request took too long to arrive")
         elif self._unread_since and now - self._unread_since > patience:
             self.abort()
-        elif not self._receiving_since and not self._task and now - self._idle_since > _IDLE_SECONDS:
+        elif not self._receiving_since and not self._work and now - self._idle_since > _IDLE_SECONDS:
             self.close_if_idle()
 
     def close_if_idle(self) -> None:
         """Closes the connection unless a request is being received or answered."""
-        if not self._task and not self._pending and not self._receiving_since:
+        if not self._work and not self._pending and not self._receiving_since:
             self._transport.close()
 
     def abort(self) -> None:
-        """Closes the connection at once."""
+        """Closes the connection at once; the kernel, too, forgets what the client has not taken."""
+        if (connected := self._transport.get_extra_info("socket")) is not None:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
 
     def _reset(self) -> None:
@@ -242,73 +284,105 @@ class Connection(asyncio.Protocol):
         self._refuse(413, f"The body is longer than {self._server.limits.max_body_bytes} bytes")
         raise ValueError("body too long")
 
-    def _refuse(self, status: int, message: str) -> None:
+    def _has_room(self, more: int, size: int) -> bool:
+        """Holds so many bytes more; False if all bodies together are then too much, and this one of `size` is large."""
+        self._held += more
+        self._server.held += more
+        return size <= _SMALL_BODY or self._server.held <= self._server.limits.max_held_bytes
+
+    def _let_go(self) -> None:
+        self._server.held -= self._held
+        self._held = 0
+
+    def _refuse(self, status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
         """Queues an error as the connection's last answer."""
         if not self._closing:
             self._closing = True
             self._receiving_since = 0.0
-            self._pending.append((Response(status, json_answers.error(message)), False))
+            self._pending.append((Response(status, json_answers.error(message), headers=headers), False))
             self._next()
 
     def _request(self) -> Request | Response:
         try:
-            path = httptools.parse_url(self._url).path or b"/"
+            path = _path(self._url)
             body = b"".join(self._body)
             if self._headers.get(b"content-encoding", b"").lower() == b"gzip":
                 body = _unpack(body, self._server.limits.max_body_bytes)
+                if not self._has_room(len(body), len(body)):
+                    return Response(503, json_answers.error(_NO_ROOM), headers=_RETRY)
         except (httptools.HttpParserInvalidURLError, zlib.error):
             return Response(400, json_answers.error("Malformed request: not a path, or not gzip"))
         except OverflowError:
             return Response(413, json_answers.error("The body is too long once it is unpacked"))
-        return Request(
-            self._parser.get_method().decode("ascii", "replace"), path.decode("latin-1"), self._headers, body
-        )
+        return Request(self._parser.get_method().decode("ascii", "replace"), path, self._headers, body)
 
     def _next(self) -> None:
         """Answers the next request, once the one before is answered and the client takes its answers."""
-        if self._task is None and self._pending and not self._unread_since and not self._transport.is_closing():
-            request, keep = self._pending.popleft()
-            self._task = asyncio.get_running_loop().create_task(self._answer(request, keep))
+        if self._work or not self._pending or self._unread_since or self._transport.is_closing():
+            return
+        request, self._keep = self._pending.popleft()
+        self._no_body = isinstance(request, Request) and request.method == "HEAD"
+        if self._server.begin and isinstance(request, Request):
+            self._work = self._server.begin(request, self._reply)
+        if not self._work:
+            self._work = asyncio.get_running_loop().create_task(self._answer(request))
 
-    async def _answer(self, request: Request | Response, keep: bool) -> None:
+    async def _answer(self, request: Request | Response) -> None:
         try:
             response = request if isinstance(request, Response) else await self._server.handler(request)
         except asyncio.CancelledError:
-            self._task = None
+            self._work = None
             raise
         except Exception:
             _log.exception("an error of the server's own")
             response = Response(500, json_answers.error("Internal error"))
-        self._task = None
-        keep = keep and not self._server.draining
+        self._reply(response)
+
+    def _reply(self, response: Response) -> None:
+        """Sends the answer to the request in turn, and goes on with the next."""
+        self._work = None
+        keep = self._keep and not self._server.draining
         if self._transport.is_closing():
             return
-        head = isinstance(request, Request) and request.method == "HEAD"
-        self._transport.write(_head(response, keep) + (b"" if head else response.body))
+        head = _head(response.status, response.content_type, response.headers, keep)
+        self._transport.write(b"%b%d\r\n\r\n%b" % (head, len(response.body), b"" if self._no_body else response.body))
         if not keep:
             self._transport.close()
             return
         self._idle_since = time.monotonic()
-        if len(self._pending) <= _MOST_PIPELINED // 2:
+        if not self._pending and not self._receiving_since:
+            self._let_go()
+        if len(self._pending) == _MOST_PIPELINED // 2:
             with contextlib.suppress(RuntimeError):  # was not paused
                 self._transport.resume_reading()
         self._next()
 
 
-def _head(response: Response, keep: bool) -> bytes:
+@lru_cache(maxsize=256)
+def _path(url: bytes) -> str:
+    """The path of a request line's target.
+
+    Raises:
+        httptools.HttpParserInvalidURLError: it is none.
+    """
+    return (httptools.parse_url(url).path or b"/").decode("latin-1")
+
+
+@lru_cache(maxsize=256)
+def _head(status: int, content_type: str, headers: tuple[tuple[str, str], ...], keep: bool) -> bytes:
+    """Everything up to the length of the body."""
     try:
-        reason = http.HTTPStatus(response.status).phrase
+        reason = http.HTTPStatus(status).phrase
     except ValueError:
         reason = "Client Closed Request"  # 499, which is nginx's and TF Serving's own
     lines = [
-        f"HTTP/1.1 {response.status} {reason}",
-        f"Content-Type: {response.content_type}",
-        f"Content-Length: {len(response.body)}",
-        *(f"{name}: {value}" for name, value in response.headers),
+        f"HTTP/1.1 {status} {reason}",
+        f"Content-Type: {content_type}",
+        *(f"{name}: {value}" for name, value in headers),
+        *([] if keep else ["Connection: close"]),
+        "Content-Length: ",
     ]
-    if not keep:
-        lines.append("Connection: close")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    return "\r\n".join(lines).encode("latin-1")
 
 
 def _unpack(body: bytes, most: int) -> bytes:

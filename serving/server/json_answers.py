@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -44,6 +44,42 @@ def predictions(outputs: Tensors, specs: Mapping[str, TensorSpec], row_form: boo
         return _dump({"outputs": columns}, finite)
     rows = zip(*columns.values(), strict=True)
     return _dump({"predictions": [dict(zip(columns, row, strict=True)) for row in rows]}, finite)
+
+
+def prediction_bodies(outputs: Tensors, specs: Mapping[str, TensorSpec], sizes: Sequence[int]) -> list[bytes]:
+    """The answers, in row form, to several predict requests that shared a run: as `predictions` of each one's rows.
+
+    Numbers are written once for the whole run and then cut, which costs a tenth of writing each answer.
+
+    Args:
+        outputs: of the run; every one has the rows of all requests.
+        specs: the signature's outputs, by name.
+        sizes: rows of each request, in the order of the rows.
+
+    Raises:
+        RequestError: an output has a type that JSON lacks.
+    """
+    import numpy as np
+
+    if not all(np.isfinite(values).all() for values in outputs.values() if values.dtype.kind == "f"):
+        return [predictions(part, specs, True) for part in split(outputs, sizes)]
+    columns = [_fragments(name, values, specs[name]) for name, values in outputs.items()]
+    rows = columns[0] if len(columns) == 1 else _objects(list(outputs), columns)
+    bodies, begin = [], 0
+    for size in sizes:
+        listed = rows[begin] if size == 1 else b",".join(rows[begin : begin + size])
+        bodies.append(b'{"predictions":[' + listed + b"]}")
+        begin += size
+    return bodies
+
+
+def split(outputs: Tensors, sizes: Sequence[int]) -> list[dict[str, np.ndarray[Any, Any]]]:
+    """The outputs of a shared run, request by request."""
+    parts, begin = [], 0
+    for size in sizes:
+        parts.append({name: values[begin : begin + size] for name, values in outputs.items()})
+        begin += size
+    return parts
 
 
 def classifications(result: Any) -> bytes:
@@ -98,6 +134,34 @@ def _column(name: str, values: np.ndarray[Any, Any], spec: TensorSpec) -> Any:
         return _map_leaves(values.tolist(), lambda leaf: {"b64": base64.b64encode(leaf).decode()})
     # JSON is UTF-8; TF Serving would write the bytes as they are, which no parser takes.
     return _map_leaves(values.tolist(), lambda leaf: leaf.decode("utf-8", "replace"))
+
+
+def _fragments(name: str, values: np.ndarray[Any, Any], spec: TensorSpec) -> list[bytes]:
+    """A finite output's rows as JSON, one by one."""
+    if spec.dtype == "string" and values.ndim < 3:
+        return _repeated(name, values, spec)
+    column = _column(name, values, spec)
+    if not values[:1].size or values.ndim > 2:
+        return [_dump(row, finite=True) for row in column]
+    text = _dump(column, finite=True)
+    if values.ndim == 1:
+        return text[1:-1].split(b",")
+    return [b"[%b]" % row for row in text[2:-2].split(b"],[")]
+
+
+def _repeated(name: str, values: np.ndarray[Any, Any], spec: TensorSpec) -> list[bytes]:
+    """Rows of text as JSON; most models give few different ones, such as the names of the classes."""
+    rows = values.tolist() if values.ndim == 1 else list(map(tuple, values.tolist()))
+    known: dict[Any, bytes] = {}
+    for position, row in enumerate(rows):
+        if row not in known:
+            known[row] = _dump(_column(name, values[position : position + 1], spec)[0], finite=True)
+    return [known[row] for row in rows]
+
+
+def _objects(names: Sequence[str], columns: Sequence[Sequence[bytes]]) -> list[bytes]:
+    form = b"{" + b",".join(orjson.dumps(name).replace(b"%", b"%%") + b":%b" for name in names) + b"}"
+    return [form % row for row in zip(*columns, strict=True)]
 
 
 def _dump(document: Any, finite: bool) -> bytes:

@@ -13,7 +13,7 @@ from serving.server.status import Code, RequestError, invalid
 if TYPE_CHECKING:
     import numpy as np
 
-_MOST_LEVELS = 64  # numpy's limit is 32 or 64 dimensions
+_MOST_LEVELS = 31  # numpy holds 32 dimensions, of which the rows may be one more
 _RANGES = {
     **dict.fromkeys(["int32"], (-(2**31), 2**31 - 1)),
     "int16": (-(2**15), 2**15 - 1),

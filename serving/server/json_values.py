@@ -84,7 +84,12 @@ def _parse_leniently(body: bytes) -> Any:
     try:
         text = body.decode("utf-8-sig")
         text = _INF.sub(lambda match: "Infinity" if match[0] == "Inf" else match[0], text).lstrip()
-        return json.JSONDecoder().raw_decode(text)[0]
+        document = json.JSONDecoder().raw_decode(text)[0]
+        if "\\ud" in text.lower():
+            json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair cannot be
+        return document
+    except UnicodeEncodeError:
+        raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from None
     except UnicodeDecodeError as error:
         raise invalid(f"JSON Parse error: Invalid encoding in string. at offset: {error.start}") from None
     except json.JSONDecodeError as error:

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from serving.server import source
+from serving.server import fast_path, source
 from serving.server.batching import BatchLimits, Runner
 from serving.server.engine import Engine
+from serving.server.fast_path import Path
 from serving.server.model_config import Config, check_labels
 from serving.server.status import Code, RequestError, from_exception, invalid
 
@@ -47,6 +48,7 @@ class Version:
         tries: how often it was tried to load it.
         engine: what is loaded; None unless AVAILABLE or UNLOADING.
         runner: its queue.
+        paths: the way of each signature's requests.
         since: Unix time of the last change of state (seconds).
     """
 
@@ -59,6 +61,7 @@ class Version:
     tries: int = 0
     engine: Engine | None = None
     runner: Runner | None = None
+    paths: Mapping[str, Path] = field(default_factory=dict)
     since: float = field(default_factory=time.time)
     leases: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -68,7 +71,12 @@ class Version:
         """Changes the state."""
         self.state, self.since = state, time.time()
         _log.info(
-            "model %s version %d: %s%s", self.model, self.number, state.name, f": {self.error}" if self.error else ""
+            "model %s version %d: %s%s",
+            self.model,
+            self.number,
+            state.name,
+            f": {self.error}" if self.error else "",
+            extra={"event": "version", "model": self.model, "version": self.number, "state": state.name},
         )
 
 
@@ -102,6 +110,7 @@ class Models:
         max_retries: int = 5,
         retry_seconds: float = 60.0,
         allow_new_labels: bool = False,
+        fast_paths: bool = True,
     ) -> None:
         """Nothing is loaded before `reload`.
 
@@ -112,6 +121,7 @@ class Models:
             max_retries: tries after the first.
             retry_seconds: between two of them.
             allow_new_labels: a new label may be for a version that does not serve yet.
+            fast_paths: whether requests may go a faster way than the plain one.
         """
         self.config = Config({})
         self.labels: dict[str, dict[str, int]] = {}
@@ -121,6 +131,7 @@ class Models:
         self._max_retries = max_retries
         self._retry_seconds = retry_seconds
         self._allow_new_labels = allow_new_labels
+        self._fast_paths = fast_paths
         self._loaders = ThreadPoolExecutor(max(load_threads, 1), thread_name_prefix="load")
         self._unloaders = ThreadPoolExecutor(4, thread_name_prefix="unload")
         self._tasks: dict[str, asyncio.Task[None]] = {}  # the work on each model's versions, one after the other
@@ -135,14 +146,27 @@ class Models:
         Raises:
             RequestError: no such label, or nothing that serves.
         """
-        version = self._find(model, number, label)
-        version.leases += 1
+        version = self.take(model, number, label)
         try:
             yield version
         finally:
-            version.leases -= 1
-            if not version.leases:
-                version.idle.set()
+            self.give_back(version)
+
+    def take(self, model: str, number: int | None = None, label: str | None = None) -> Version:
+        """A version that is not unloaded until it is given back.
+
+        Raises:
+            RequestError: no such label, or nothing that serves.
+        """
+        version = self._find(model, number, label)
+        version.leases += 1
+        return version
+
+    def give_back(self, version: Version) -> None:
+        """Ends the use of a version that was taken."""
+        version.leases -= 1
+        if not version.leases:
+            version.idle.set()
 
     def status(self, model: str, number: int | None = None) -> list[Version]:
         """A model's versions, the highest first, with those that have ended; or the one asked for.
@@ -266,7 +290,7 @@ class Models:
         while True:
             version.tries += 1
             try:
-                engine = await loop.run_in_executor(self._loaders, self._load, version.path)
+                engine, paths = await loop.run_in_executor(self._loaders, self._load_and_plan, version.path)
             except Exception as error:
                 version.error = from_exception(error)
                 _log.warning(
@@ -279,9 +303,14 @@ class Models:
                 version.enter(State.END)
                 return
         version.error = None
-        version.engine = engine
-        version.runner = Runner(engine, self._limits, loop, f"model {version.model} version {version.number}")
+        version.engine, version.paths = engine, paths
+        version.runner = Runner(engine, self._limits, loop, f"model {version.model} version {version.number}", paths)
         version.enter(State.AVAILABLE)
+
+    def _load_and_plan(self, folder: str) -> tuple[Engine, Mapping[str, Path]]:
+        source.check_inside(folder)
+        engine = self._load(folder)
+        return engine, fast_path.plan(engine, folder, self._limits) if self._fast_paths else {}
 
     async def _given_up(self, version: Version) -> bool:
         """Waits for the time of the next try; True as soon as nobody wants the version any more."""
@@ -305,6 +334,7 @@ class Models:
         if version.runner:
             await asyncio.get_running_loop().run_in_executor(self._unloaders, version.runner.close)
         version.runner = version.engine = None
+        version.paths = {}  # they hold on to the engine
         version.enter(State.END)
         await self._notify()
 

@@ -8,17 +8,18 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from serving.errors import BenisonError, UsageError
-from serving.server import batching, flags, settings, text_protos
+from serving.server import batching, flags, logs, settings, text_protos, tracing
 from serving.server.batching import BatchLimits
 from serving.server.flags import Flags
 from serving.server.settings import Settings
 
+_SWITCH_SECONDS = 0.0005
 _log = logging.getLogger("benison-model-server")
 
 
@@ -27,11 +28,12 @@ def main() -> None:
     sys.exit(serve(sys.argv[1:]))
 
 
-def serve(argv: Sequence[str]) -> int:
+def serve(argv: Sequence[str], when_ready: Callable[[], None] | None = None) -> int:
     """Serves until SIGTERM or SIGINT.
 
     Args:
         argv: tensorflow_model_server's flags.
+        when_ready: called once, when the ports are open.
 
     Returns:
         The exit code: 0 after a signal, 2 for a wrong command line, 1 where a model cannot be served at the start.
@@ -46,10 +48,11 @@ def serve(argv: Sequence[str]) -> int:
             return 0
         own = settings.read(os.environ)
         _quieten()
+        logs.configure(own.log)
         limits, more = _limits(parsed, own)
         for problem in [*problems, *more]:
             _log.warning("%s", problem)
-        return _run(_serve(parsed, own, limits))
+        return _run(_serve(parsed, own, limits, when_ready))
     except BenisonError as error:
         print(f"benison-model-server: {error}", file=sys.stderr)
         return error.exit_code
@@ -69,13 +72,18 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
         loop.close()
 
 
-async def _serve(parsed: Flags, own: Settings, limits: BatchLimits) -> int:
-    from serving.server import engine, grpc_api, model_config
+async def _serve(
+    parsed: Flags, own: Settings, limits: BatchLimits, when_ready: Callable[[], None] | None = None
+) -> int:
+    from serving.server import engine, grpc_api, model_config, observed
     from serving.server.http import HttpServer, Limits
     from serving.server.lifecycle import Models
-    from serving.server.rest import Rest
+    from serving.server.quick import QuickPredict
+    from serving.server.rest import Rest, cors_headers
     from serving.server.service import Service
 
+    # A thread that loads a version would else keep the loop waiting for 5 ms whenever it is its turn.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -92,8 +100,13 @@ async def _serve(parsed: Flags, own: Settings, limits: BatchLimits) -> int:
         max_retries=parsed.max_num_load_retries,
         retry_seconds=parsed.load_retry_interval_micros / 1e6,
         allow_new_labels=parsed.allow_version_labels_for_unavailable_models,
+        fast_paths=own.fast_paths,
     )
-    service = Service(
+    trace = tracing.configure(os.environ)
+    observers: list[observed.Observer] = [trace] if trace else []
+    if own.access_log:
+        observers.append(logs.AccessLog(own.access_log))  # after the trace, whose id it writes
+    service = (observed.ObservedService if observers else Service)(
         models,
         check_methods=parsed.enable_signature_method_name_check,
         as_tensor_content=parsed.enable_serialization_as_tensor_content,
@@ -101,12 +114,20 @@ async def _serve(parsed: Flags, own: Settings, limits: BatchLimits) -> int:
         open_reload=own.loopback_only,
     )
     rest = Rest(service, parsed.rest_api_timeout_in_ms, parsed.rest_api_enable_cors_support, _metrics_path(parsed))
-    http = HttpServer(rest.answer, Limits(own.max_body_bytes, own.max_connections, own.slow_client_seconds))
+    headers = cors_headers(parsed.rest_api_enable_cors_support)
+    quick = QuickPredict(service, parsed.rest_api_timeout_in_ms, headers)
+    http = HttpServer(
+        rest.answer,
+        Limits(own.max_body_bytes, own.max_connections, own.slow_client_seconds, own.max_held_bytes),
+        begin=observed.begin(quick.begin, rest.answer, observers) if observers else quick.begin,
+    )
     grpc_server = grpc_api.build(
         service,
+        stop,
         health=parsed.enable_grpc_healthcheck_service,
         channel_arguments=parsed.grpc_channel_arguments,
         max_message_bytes=own.max_body_bytes,
+        interceptors=[observed.GrpcInterceptor(observers)] if observers else [],
     )
     polls = [asyncio.create_task(_poll_folders(models, parsed.file_system_poll_wait_seconds))]
     try:
@@ -118,15 +139,19 @@ async def _serve(parsed: Flags, own: Settings, limits: BatchLimits) -> int:
         await _listen_grpc(grpc_server, parsed, own)
         if parsed.rest_api_port:
             await _listen_http(http, parsed.rest_api_port, own)
+        if when_ready:
+            when_ready()
         await stop.wait()
-        _log.info("stopping: finishing the requests that were accepted")
-        await asyncio.gather(http.drain(own.drain_seconds), grpc_server.stop(own.drain_seconds))
+        _log.info("stopping: finishing the requests that were accepted", extra={"event": "stopping"})
+        await asyncio.gather(http.drain(own.drain_seconds), grpc_api.drain(grpc_server, own.drain_seconds))
         return 0
     finally:
         for task in polls:
             task.cancel()
         await grpc_server.stop(0)
         await models.close()
+        if trace:
+            await asyncio.to_thread(trace.close)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
@@ -179,7 +204,7 @@ async def _listen_grpc(server: Any, parsed: Flags, own: Settings) -> None:
         except RuntimeError:
             bound = 0
         if bound or place.startswith("unix:"):
-            _log.info("Running gRPC ModelServer at %s ...", place)
+            _log.info("Running gRPC ModelServer at %s ...", place, extra={"event": "listening", "address": place})
         elif own.bind_given or place != f"[::1]:{parsed.port}":
             raise UsageError(
                 f"--port={parsed.port}: cannot listen on {place}: taken, or not an address of this machine"
@@ -195,7 +220,8 @@ async def _listen_http(http: Any, port: int, own: Settings) -> None:
             if own.bind_given or address != "::1":
                 raise UsageError(f"--rest_api_port={port}: cannot listen on {address}: {error.strerror}") from None
         else:
-            _log.info("Exporting HTTP/REST API at:%s:%d ...", _bracketed(address), port)
+            place = f"{_bracketed(address)}:{port}"
+            _log.info("Exporting HTTP/REST API at:%s ...", place, extra={"event": "listening", "address": place})
 
 
 def _bracketed(address: str) -> str:
@@ -238,7 +264,6 @@ def _quieten() -> None:
     """What TensorFlow says about itself would hide what the server has to say."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=FutureWarning)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from urllib.parse import unquote
 
 import orjson
 
-from serving.server import inference, json_answers, json_examples, json_tensors, json_values
-from serving.server.engine import Signature, signature
+from serving.server import column_names, inference, json_answers, json_examples, json_tensors, json_values, site
+from serving.server.engine import Signature, Tensors, signature
 from serving.server.http import Request, Response
 from serving.server.inference import Call
 from serving.server.lifecycle import Version
@@ -27,6 +28,11 @@ _CORS = (
     ("Access-Control-Allow-Methods", "POST, GET"),
     ("Access-Control-Allow-Headers", "Content-Type"),
 )
+
+
+def cors_headers(cors: bool) -> tuple[tuple[str, str], ...]:
+    """The headers of every answer where browsers of other origins may ask."""
+    return _CORS if cors else ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,17 @@ def target(method: str, path: str) -> Target:
     )
 
 
+def error_response(error: RequestError, headers: tuple[tuple[str, str], ...]) -> Response:
+    """The response to a request that failed.
+
+    Args:
+        error: why.
+        headers: of every answer.
+    """
+    retry = (("Retry-After", "1"),) if error.code is Code.UNAVAILABLE else ()
+    return Response(http_status(error.code), json_answers.error(error.message), headers=(*headers, *retry))
+
+
 class Rest:
     """Answers HTTP requests; `answer` is the handler of an HttpServer."""
 
@@ -82,24 +99,24 @@ class Rest:
         """
         self._service = service
         self._seconds = timeout_ms / 1000 if timeout_ms > 0 else None
-        self._cors = _CORS if cors else ()
+        self._cors = cors_headers(cors)
         self._metrics_path = metrics_path
+        self._site = site.Site(service)
 
     async def answer(self, request: Request) -> Response:
         """The response to a request; never raises for what a client did."""
         if self._metrics_path and request.path == self._metrics_path:
             return Response(200, self._metrics().encode(), "text/plain")
-        if request.path.startswith("/benison/"):
-            return self._own(request)
         if not request.path.lower().startswith("/v1/"):
+            if site.owns(request.path):
+                return await self._site.answer(request)
             return Response(404, json_answers.error(f"Not Found: {request.path}"))
         if request.method == "OPTIONS":
             return self._preflight(request)
         try:
             return Response(200, await self._dispatch(request), headers=self._cors)
         except RequestError as error:
-            retry = (("Retry-After", "1"),) if error.code is Code.UNAVAILABLE else ()
-            return Response(http_status(error.code), json_answers.error(error.message), headers=(*self._cors, *retry))
+            return error_response(error, self._cors)
 
     async def _dispatch(self, request: Request) -> bytes:
         try:
@@ -122,7 +139,7 @@ class Rest:
         name = json_values.signature_name(document)
         with self._service.models.lease(place.model, place.version, place.label) as version:
             asked = _asked(version, name)
-            inputs, row_form = await aside(len(body), json_tensors.inputs, document, asked.inputs)
+            inputs, row_form = await _inputs(len(body), document, asked, version.path)
             call = Call(asked, inputs, tuple(asked.outputs))
             outputs = await self._service.run(version, call, self._left(until))
         size = sum(values.nbytes for values in outputs.values())
@@ -159,11 +176,6 @@ class Rest:
         spec = {"name": version.model, "signature_name": "", "version": str(version.number)}
         return orjson.dumps({"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}})
 
-    def _own(self, request: Request) -> Response:
-        if request.method == "GET" and request.path == "/benison/status":
-            return Response(200, orjson.dumps(self._service.describe()))
-        return Response(404, json_answers.error(f"Not Found: {request.method} {request.path}"))
-
     def _preflight(self, request: Request) -> Response:
         if re.match(rb"https?://", request.headers.get(b"origin", b"")):
             return Response(200, b"", headers=self._cors)
@@ -183,6 +195,20 @@ class Rest:
 
     def _left(self, until: float | None) -> float | None:
         return None if until is None else until - time.monotonic()
+
+
+async def _inputs(size: int, document: dict[str, Any], asked: Signature, path: str) -> tuple[Tensors, bool]:
+    """The tensors of a predict request, and whether its answer is to be in row form.
+
+    Names of columns that the signature has under another name are tried second, so that nobody else pays for them.
+    """
+    try:
+        return await aside(size, json_tensors.inputs, document, asked.inputs)
+    except RequestError:
+        renamed = await asyncio.to_thread(column_names.in_signature, document, path)
+        if renamed is None:
+            raise
+    return await aside(size, json_tensors.inputs, renamed, asked.inputs)
 
 
 def _asked(version: Version, name: str) -> Signature:

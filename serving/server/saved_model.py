@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from serving.server.status import Code, RequestError, invalid
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from serving.server.packing import Group
 
 _MOST_CALLABLES = 256  # of one version: clients choose the outputs, so they must not choose the memory
 
@@ -37,6 +39,8 @@ class SessionEngine:
             )
         self._callables: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._lock = threading.Lock()
+        # One thread is enough: then let it be the one that waits for the answer, which saves waking another.
+        self._in_callers_thread = options.inter_op_threads == 1 and not options.session_config_file
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_config(options))
         try:
             with self._session.graph.as_default():
@@ -61,6 +65,31 @@ class SessionEngine:
         arrays = [value if isinstance(value, np.ndarray) else _scalar(value) for value in values]
         return dict(zip(outputs, arrays, strict=True))
 
+    def unbounded(self, signature: Signature) -> str:
+        """See fast_path.Packs."""
+        from serving.server import operations
+
+        tensors = [spec.tensor for spec in signature.outputs.values()]
+        return operations.unbounded(self._session.graph, tensors)
+
+    def pack(
+        self, signature: Signature, groups: Sequence[Group]
+    ) -> Callable[[Sequence[np.ndarray[Any, Any]]], dict[str, np.ndarray[Any, Any]]]:
+        """See fast_path.Packs: rows of one tensor take the places of the signature's inputs, in the same graph."""
+        import tensorflow as tf
+
+        outputs = tuple(signature.outputs)
+        options = self._callable_options(signature, outputs)
+        del options.feed[:]
+        with self._session.graph.as_default():
+            for group in groups:
+                together = tf.compat.v1.placeholder(group.dtype, [len(group.names), None])
+                options.feed.append(together.name)
+                for name, row in zip(group.names, tf.unstack(together), strict=True):
+                    options.tensor_connection.add(from_tensor=row.name, to_tensor=signature.inputs[name].tensor)
+        call = self._session._make_callable_from_options(options)
+        return lambda arrays: dict(zip(outputs, call(*arrays), strict=True))
+
     def close(self) -> None:
         """See Engine."""
         import gc
@@ -82,6 +111,10 @@ class SessionEngine:
         return call
 
     def _make_callable(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
+        # The public make_callable ends in Session.run, whose bookkeeping costs more than a small model.
+        return self._session._make_callable_from_options(self._callable_options(signature, outputs))
+
+    def _callable_options(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
         from tensorflow.core.protobuf import config_pb2
 
         specs = [*signature.inputs.items(), *((name, signature.outputs[name]) for name in outputs)]
@@ -94,8 +127,9 @@ class SessionEngine:
             feed=[spec.tensor for spec in signature.inputs.values()],
             fetch=[signature.outputs[name].tensor for name in outputs],
         )
-        # The public make_callable ends in Session.run, whose bookkeeping costs more than a small model.
-        return self._session._make_callable_from_options(options)
+        if self._in_callers_thread:
+            options.run_options.inter_op_thread_pool = -1
+        return options
 
 
 def _scalar(value: Any) -> np.ndarray[Any, Any]:

@@ -151,5 +151,6 @@ def _version(version: Version) -> dict[str, Any]:
             "runs": version.runner.counts.runs,
             "shared_runs": version.runner.counts.shared,
             "not_batched": version.runner.apart,
+            "paths": {name: path.describe() for name, path in version.paths.items()},
         }
     return described

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from serving.server.model_config import All, Latest, Model, Policy
+from serving.server.status import Code, RequestError
 
 _LARGEST = 2**63 - 1  # int64
 _log = logging.getLogger(__name__)
@@ -34,6 +35,28 @@ def aspired(model: Model) -> dict[int, str]:
         elif os.path.isdir(path):
             found[version] = path
     return {version: found[version] for version in choose(found, model.policy)}
+
+
+def check_inside(path: str) -> None:
+    """Makes sure that a version has no file, linked from wherever within it, that lies outside the model's base path.
+
+    Args:
+        path: of the version's folder, as `aspired` returns it.
+
+    Raises:
+        RequestError: PERMISSION_DENIED, naming the link.
+        OSError: a folder cannot be listed.
+    """
+    base = os.path.dirname(path)
+    waiting, seen = [path], set()
+    while waiting:
+        place = waiting.pop()
+        real = os.path.realpath(place)
+        if not real.startswith(base + os.sep):
+            raise RequestError(Code.PERMISSION_DENIED, f"{place}: leads out of {base}, to {real}; not served")
+        if os.path.isdir(real) and real not in seen:
+            seen.add(real)
+            waiting += [entry.path for entry in os.scandir(real) if entry.is_dir() or entry.is_symlink()]
 
 
 def versions(names: Iterable[str]) -> dict[int, str]:

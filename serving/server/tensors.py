@@ -10,7 +10,7 @@ from serving.server.status import Code, RequestError, invalid
 if TYPE_CHECKING:
     import numpy as np
 
-_MOST_IMPLIED = 1 << 24  # elements that a proto may imply without sending them
+_MOST_IMPLIED = 1 << 16  # elements that a proto may imply without sending them
 
 # TensorProto's repeated field by dtype; those by which a value is not written as itself come after.
 _FIELDS = {

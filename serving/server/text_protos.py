@@ -12,7 +12,8 @@ from typing import Any
 
 from serving.errors import UsageError
 
-_SCALARS = {"string": 9, "bool": 8, "int64": 3}  # FieldDescriptorProto's numbers
+_SCALARS = {"string": 9, "bool": 8, "int64": 3, "float": 2}  # FieldDescriptorProto's numbers
+_ENUMS = {"FeatureType": {"TYPE_UNKNOWN": 0, "BYTES": 1, "INT": 2, "FLOAT": 3, "STRUCT": 4}}
 _WRAPPERS = {"Int64Value": "int64", "BoolValue": "bool", "StringValue": "string"}
 # message: {field: (number, type)}; "repeated" in front where it is.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
@@ -36,6 +37,21 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "max_execution_batch_size": (9, "Int64Value"),
     },
     "HealthCheckRequest": {"service": (1, "string")},
+    # TensorFlow Metadata's Schema, as far as the server's pages show it.
+    "Schema": {"feature": (1, "repeated Feature"), "string_domain": (4, "repeated StringDomain")},
+    "Feature": {
+        "name": (1, "string"),
+        "type": (6, "FeatureType"),
+        "domain": (7, "string"),
+        "int_domain": (9, "IntDomain"),
+        "float_domain": (10, "FloatDomain"),
+        "string_domain": (11, "StringDomain"),
+        "shape": (23, "FixedShape"),
+    },
+    "FixedShape": {},
+    "IntDomain": {"min": (3, "int64"), "max": (4, "int64")},
+    "FloatDomain": {"min": (3, "float"), "max": (4, "float")},
+    "StringDomain": {"name": (1, "string"), "value": (2, "repeated string")},
 } | {name: {"value": (1, kind)} for name, kind in _WRAPPERS.items()}
 
 
@@ -44,7 +60,12 @@ def message_class(name: str) -> Any:
     """The class of one of the messages above."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-    file = descriptor_pb2.FileDescriptorProto(name="benison_text_protos.proto", package="benison", syntax="proto3")
+    # Not proto3, which cannot tell a limit of 0 from none.
+    file = descriptor_pb2.FileDescriptorProto(name="benison_text_protos.proto", package="benison", syntax="proto2")
+    for enum, values in _ENUMS.items():
+        listed = file.enum_type.add(name=enum)
+        for value, number in values.items():
+            listed.value.add(name=value, number=number)
     for message, members in _MESSAGES.items():
         described = file.message_type.add(name=message)
         for member, (number, kind) in members.items():
@@ -53,7 +74,7 @@ def message_class(name: str) -> Any:
             if plain in _SCALARS:
                 entry.type = _SCALARS[plain]
             else:
-                entry.type, entry.type_name = 11, f".benison.{plain}"
+                entry.type, entry.type_name = 14 if plain in _ENUMS else 11, f".benison.{plain}"
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     descriptor = pool.FindMessageTypeByName(f"benison.{name}")
@@ -62,8 +83,13 @@ def message_class(name: str) -> Any:
     return message_factory.MessageFactory(pool).GetPrototype(descriptor)  # protobuf 3, with TFX on Python 3.10
 
 
-def read(path: str, message: Any) -> Any:
+def read(path: str, message: Any, *, unknown_fields: bool = False) -> Any:
     """Fills a message from a text proto file.
+
+    Args:
+        path: of the file.
+        message: an empty one.
+        unknown_fields: pass over fields that the message lacks.
 
     Raises:
         UsageError: the file cannot be read or is not such a message; names the line.
@@ -75,6 +101,6 @@ def read(path: str, message: Any) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}") from None
     try:
-        return text_format.Parse(text, message)
+        return text_format.Parse(text, message, allow_unknown_field=unknown_fields)
     except text_format.ParseError as error:
         raise UsageError(f"{path}: not a text proto {message.DESCRIPTOR.name}: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,17 @@ def replay(path: str, engine: Engine, iterations: int) -> None:
         RequestError: the file is broken or too long, or a request is not for this model.
         tf.errors.OpError: a request fails.
     """
+    for call in calls(path, engine):
+        for _ in range(max(iterations, 1)):
+            engine.run(call.signature, call.inputs, call.outputs)
+
+
+def calls(path: str, engine: Engine) -> Iterator[inference.Call]:
+    """The runs that the version's warm-up file asks for; none where there is no file.
+
+    Raises:
+        RequestError: the file is broken or too long, or a request is not for this model.
+    """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
     from tensorflow_serving.apis import prediction_log_pb2
@@ -34,9 +46,7 @@ def replay(path: str, engine: Engine, iterations: int) -> None:
             log = prediction_log_pb2.PredictionLog.FromString(record)
         except DecodeError:
             raise invalid(f"Failed to parse warmup record {number} from {file}") from None
-        for _ in range(max(iterations, 1)):
-            for call in _calls(engine, log):
-                engine.run(call.signature, call.inputs, call.outputs)
+        yield from _calls(engine, log)
 
 
 def _calls(engine: Engine, log: Any) -> list[inference.Call]:

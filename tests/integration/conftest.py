@@ -107,3 +107,12 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     done = project.run()
     assert done.returncode == 0, done.stdout + done.stderr
     return project
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Models for the model server by offset; a version's offset is its number."""
+    from tests.integration.model_server import write_model
+
+    folder = tmp_path_factory.mktemp("made")
+    return {offset: write_model(folder / str(offset), offset) for offset in (1, 2, 3)}

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import re
+import shutil
+import signal
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +19,9 @@ import pytest
 
 from tests.integration.conftest import Project, make
 
+pytestmark = pytest.mark.timeout(1500)  # all cases run in the time of the first test
+
+FULL = "No space left on device|disk is full"  # the system's words and SQLite's
 HEADER = "species,island,bill_length_mm,bill_depth_mm,flipper_length_mm,body_mass_g,sex,year"
 
 
@@ -43,6 +52,36 @@ def yaml(old: str, new: str) -> Callable[[Project], object]:
     return spoil
 
 
+def rows(change: Callable[[list[list[str]]], list[list[str]]]) -> Callable[[Project], object]:
+    def changed(text: str) -> str:
+        header, *lines = text.splitlines()
+        return "\n".join([header, *map(",".join, change([line.split(",") for line in lines]))]) + "\n"
+
+    return csv(changed)
+
+
+def before_a_schema(spoil: Callable[[Project], object]) -> Callable[[Project], None]:
+    """The same on the first run, whose schema is inferred."""
+
+    def spoiled(project: Project) -> None:
+        shutil.rmtree(project.folder / "schemas")
+        spoil(project)
+
+    return spoiled
+
+
+def one_class(text: str) -> str:
+    return text.replace("Chinstrap", "Adelie").replace("Gentoo", "Adelie")
+
+
+def labels_missing(lines: list[list[str]]) -> list[list[str]]:
+    return [["NA", *cells] if i in (4, 8) else [label, *cells] for i, (label, *cells) in enumerate(lines)]
+
+
+def a_class_a_row(lines: list[list[str]]) -> list[list[str]]:
+    return [[f"s{i}", *cells] for i, (_, *cells) in enumerate(lines)]
+
+
 def corrupt_tfrecord(project: Project) -> None:
     (project.folder / "birds.tfrecord").write_bytes(random.Random(0).randbytes(3000))
     yaml("csv: penguins.csv, ", "tfrecord: birds.tfrecord, ")(project)
@@ -66,14 +105,42 @@ CASES = {
     "empty column name": Case(csv(lambda text: text.replace("sex", "", 1)), 1, "column 7 has no name"),
     "wrong label": Case(yaml("label: species", "label: specie"), 1, "no column 'specie'; did you mean 'species'?"),
     "label of one class": Case(
-        csv(lambda text: text.replace("Chinstrap", "Adelie").replace("Gentoo", "Adelie")),
+        csv(one_class),
         1,
         "rows of train have the same class, Adelie",
+    ),
+    "label with nulls": Case(
+        rows(labels_missing),
+        1,
+        "2 of 344 rows (0.58%) do not fit, expected one of Adelie, Chinstrap, Gentoo; "
+        "such as penguins.csv line 6 'NA', penguins.csv line 10 'NA'",
+    ),
+    "label all null": Case(
+        before_a_schema(rows(lambda lines: [["NA", *cells] for _, *cells in lines])), 1, "no row of train has one"
+    ),
+    "a class a row": Case(before_a_schema(rows(a_class_a_row)), 1, "expected classes that come back. Is it an id"),
+    "all-constant features": Case(
+        rows(lambda lines: [[label, *lines[0][1:]] for label, *_ in lines]),
+        1,
+        "344 rows, most of them equal, stay together: no row falls into",
     ),
     "text for numbers": Case(
         csv(lambda text: text.replace(",3750,", ",heavy,", 1)),
         1,
         "line 2, column 'body_mass_g': got 'heavy', expected a whole number",
+    ),
+    "text for numbers before a schema": Case(
+        # Goes on with a warning; what ends it here is the label.
+        before_a_schema(csv(lambda text: one_class(text).replace(",3750,", ",heavy,", 1))),
+        1,
+        "column 'body_mass_g' is taken for text, though 341 of its 342 cells are numbers; not so "
+        "penguins.csv line 2 'heavy': if it means a missing value, add it to data.missing, else mend the file",
+    ),
+    "NaN": Case(csv(lambda text: text.replace(",39.1,", ",NaN,", 1)), 1, "got 'NaN', expected a finite number"),
+    "NaN before a schema": Case(
+        before_a_schema(csv(lambda text: text.replace(",39.1,", ",NaN,", 1))),
+        1,
+        "line 2, column 'bill_length_mm': got 'NaN', expected a finite number; if it means a missing value, add it",
     ),
     "infinity": Case(csv(lambda text: text.replace(",39.1,", ",inf,", 1)), 1, "got 'inf', expected a finite number"),
     "new category": Case(csv(lambda text: text.replace("Torgersen", "جزيرة 🐧")), 1, "جزيرة 🐧"),
@@ -88,8 +155,12 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Project, subprocess.CompletedProcess[str]]]:
-    """All cases, two at a time, each on a copy of a project with a curated schema and a served version."""
+def answers(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Project, subprocess.CompletedProcess[str]]]:
+    """The cases asked for, two at a time, each on a copy of a project with a curated schema and a served version."""
+    items = [item for item in request.session.items if isinstance(item, pytest.Function) and item.path == request.path]
+    names = [str(item.callspec.params["name"]) for item in items if "answers" in item.fixturenames]
     sound = make(tmp_path_factory.mktemp("bad") / "sound")
     accepted = sound.benison("schema", "birds.yaml", "--accept")
     assert accepted.returncode == 0, accepted.stderr
@@ -103,7 +174,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Project
         return project, project.run(*CASES[name].options)
 
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(CASES, pool.map(answer, CASES), strict=True))
+        return dict(zip(names, pool.map(answer, names), strict=True))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -116,11 +187,102 @@ def test_bad_input_is_refused_in_one_message_and_nothing_is_pushed(answers, name
     assert [path.name for path in project.base.iterdir()] == ["1000"]
 
 
-def test_two_runs_of_one_pipeline_in_one_root_meet(tmp_path: Path) -> None:
-    from pipelines import locks
+def test_a_byte_order_mark_changes_nothing(pushed: Project, tmp_path: Path) -> None:
+    project = pushed.copy(tmp_path / "marked")
+    project.csv.write_bytes(b"\xef\xbb\xbf" + project.csv.read_bytes())
+    done = project.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    states = project.states()
+    assert states.pop("CsvExampleGen") == "complete"
+    assert {states[node] for node in states if node.startswith(("Transform", "Trainer", "Tuner"))} == {"cached"}
 
+
+def test_whole_numbers_that_become_text_in_a_new_span_stop_it(tmp_path: Path) -> None:
+    project = make(tmp_path / "birds")
+    yaml("csv: penguins.csv, ", "time: year, ")(project)
+    yaml("slices:", "spans: {window: 1}\nslices:")(project)
+    assert project.benison("span", "add", "birds.yaml", "penguins.csv").returncode == 0
+    assert project.benison("schema", "birds.yaml", "--accept").returncode == 0
+    csv(lambda text: text.replace(",3750,", ",3750 g,", 1))(project)
+    assert project.benison("span", "add", "birds.yaml", "penguins.csv").returncode == 0
+    done = project.run("--span", "2")
+    assert done.returncode == 1
+    assert "penguins.csv, line 2, column 'body_mass_g': got '3750 g', expected a whole number" in done.stdout
+    assert not project.base.exists()
+
+
+def test_the_second_run_of_a_pipeline_in_a_root_is_refused_and_names_the_first(tmp_path: Path) -> None:
     project = make(tmp_path / "own")
-    with locks.pipeline(project.root, "birds", "birds-the-first"):
+    first = subprocess.Popen(
+        project.command("run", "birds.yaml"),
+        cwd=project.folder,
+        env={k: v for k, v in os.environ.items() if not k.startswith("BENISON_")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not list(project.root.glob("runs/*/run.json")):
+            assert first.poll() is None
+            time.sleep(0.05)
         refused = project.run()
+    finally:
+        first.send_signal(signal.SIGINT)
+        assert first.wait(60) == 130
+    (run,) = project.root.glob("runs/birds-*")
     assert refused.returncode == 2
-    assert "run birds-the-first of pipeline birds is under way" in refused.stderr
+    assert f"run {run.name} of pipeline birds is under way; wait for it or give another --root" in refused.stderr
+
+
+def test_two_pipelines_share_a_root_at_once(tmp_path: Path) -> None:
+    project = make(tmp_path / "own")
+    text = (project.folder / "birds.yaml").read_text()
+    (project.folder / "others.yaml").write_text(text.replace("name: birds", "name: others"))
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda name: project.benison("schema", name), ["birds.yaml", "others.yaml"]))
+    assert [d.returncode for d in done] == [0, 0], [d.stderr for d in done]
+    assert done[0].stdout == done[1].stdout
+    outcomes = {json.loads(file.read_text())["pipeline"] for file in project.root.glob("runs/*/run.json")}
+    assert outcomes == {"birds", "others"}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Project]]:
+    """Makes a project whose ROOT is a file system of its own, with a served version in it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount")
+    mounted = []
+
+    def mount(options: str) -> Project:
+        project = make(tmp_path / "own")
+        project.root.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", project.root], check=True)
+        mounted.append(project.root)
+        served = project.base / "1000"
+        served.mkdir(parents=True)
+        (served / "saved_model.pb").touch()
+        subprocess.run(["mount", "-o", f"remount,{options}", project.root], check=True)
+        return project
+
+    yield mount
+    for root in mounted:
+        subprocess.run(["umount", root], check=True)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("ro", "Read-only file system"),
+        ("size=8k", r"\.benison: No space left on device"),  # not even a run's folder
+        ("size=300k", FULL),  # not all of ML Metadata
+        ("size=700k", FULL),  # a node in the middle
+    ],
+)
+def test_a_disk_that_takes_no_more_ends_the_run_and_not_what_is_served(small_disk, options: str, message: str) -> None:
+    project = small_disk(options)
+    done = project.run()
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert re.search(message, said)
+    assert "Traceback" not in said
+    assert project.versions() == ["1000"]

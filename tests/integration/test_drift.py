@@ -37,8 +37,10 @@ def test_an_untouched_month_passes(said: dict[str, Said]) -> None:
         ("currency", "distance", "drift", "from span 1"),
         ("currency", "distance", "range", "do not fit, expected"),
         ("nulls", "dest_lat", "presence", "do not fit, expected"),
+        ("currency", "distance", "drift", "lie above 4983 (in span 1: 0.00%); such as 3-2.csv line"),
         ("category", "carrier", "domain", "'ZZ'"),
         ("unit", "sched_minutes", "drift", "Jensen-Shannon divergence"),
+        ("unit", "sched_minutes", "drift", "5903 of 5903 rows (100.00%) lie above 690 (in span 1: 0.00%)"),
     ],
 )
 def test_a_corrupted_month_stops_at_the_gate(said: dict[str, Said], corruption, column, kind, telling) -> None:

@@ -60,6 +60,11 @@ def test_a_warning_names_column_and_figure_and_asks_the_question() -> None:
     [
         (np.array([]), False, "no row of train has one"),
         (np.array(["a", "a"]), False, "all 2 rows of train have the same class, a"),
+        (
+            np.arange(100).astype(str),
+            False,
+            "100 classes in 100 rows of train, such as 0; expected classes that come back",
+        ),
         (np.array([1.5, 1.5]), True, "all 2 rows of train have the same number, 1.5"),
     ],
 )
@@ -73,3 +78,9 @@ def test_rows_without_a_label_are_counted() -> None:
     assert list(label_check.is_known(np.array([1.0, np.nan]))) == [True, False]
     (said,) = label_check.unlabelled({"label": "late", "rows": 200, "unlabelled": 5})
     assert said == "label 'late': missing in 5 of 200 rows of train (2.5%), which are left out"
+
+
+def test_many_classes_are_told_apart_by_the_most_frequent_ones() -> None:
+    label = RNG.integers(0, 2000, 10_000).astype(str)
+    assert label_check.how_well(label, label, regression=False) == pytest.approx(1, abs=0.01)
+    assert label_check.how_well(RNG.permutation(label), label, regression=False) == pytest.approx(0.5, abs=0.05)

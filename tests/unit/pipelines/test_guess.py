@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.guess import Guess, Tally, delimiter_of, encoding_of, look
+from pipelines.csv_form import delimiter_of, encoding_of
+from pipelines.guess import Guess, Tally, look
 from serving.errors import DataError, UsageError
 
 ROWS = 40
@@ -41,9 +42,28 @@ def test_the_delimiter_cuts_all_rows_alike(tmp_path, delimiter):
     assert delimiter_of(file, "utf-8") == delimiter
 
 
-def test_decimal_commas_do_not_pass_for_delimiters(tmp_path):
+@pytest.mark.parametrize(
+    ("cells", "decimal", "kind"),
+    [
+        (["1,5", "-2,25", "3", ""], ",", "number"),
+        (["1.5", "2.25", "3", ""], ".", "number"),
+        (["1,234", "12,345", "3,000", ""], ".", "ignore"),  # thousands, as likely as not
+        (["1.234,5", "12,34", "3,00", ""], ",", "ignore"),
+    ],
+)
+def test_decimal_commas_are_seen_where_they_cannot_be_thousands(tmp_path, cells, decimal, kind):
+    found = look(written(tmp_path, {"price": cells * 10, "x": CYCLE[::-1], "y": CYCLE}, delimiter=";"), "y")
+    assert (found.delimiter, found.decimal, found.columns[0].kind) == (";", decimal, kind)
+
+
+def test_numbers_of_the_rarer_form_are_left_out_with_the_reason(tmp_path):
     kind, why = column(tmp_path, "price", [f"{i},50" for i in range(ROWS)], delimiter=";")
-    assert (kind, "decimal commas" in why) == ("ignore", True)
+    assert (kind, why) == ("ignore", "numbers such as 0,50, which are not read: write 3.14")
+
+
+def test_a_label_with_decimal_commas_is_a_number(tmp_path):
+    file = written(tmp_path, {"x": CYCLE, "y": [f"{i},5" for i in range(ROWS)]}, delimiter=";")
+    assert look(file, "y").problem == "regression"
 
 
 @pytest.mark.parametrize(

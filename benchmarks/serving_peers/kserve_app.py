@@ -1,0 +1,25 @@
+"""KServe's model server, which batches nothing by itself: `python kserve_app.py --http_port=PORT`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kserve
+import members
+
+
+class Ensemble(kserve.Model):
+    """The v1 protocol."""
+
+    def __init__(self) -> None:
+        super().__init__("m")
+        self.model = members.load()
+        self.ready = True
+
+    def predict(self, payload: dict[str, Any], headers: Any = None, response_headers: Any = None) -> dict[str, Any]:
+        """All instances of a request, or of a batch of Go's batcher, together."""
+        return {"predictions": self.model(payload["instances"])}
+
+
+if __name__ == "__main__":
+    kserve.ModelServer(enable_grpc=False, enable_docs_url=False, access_log_format=None).start([Ensemble()])

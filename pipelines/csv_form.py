@@ -1,0 +1,87 @@
+"""The form of a CSV file that nobody described: encoding, delimiter and decimal sign."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from itertools import islice
+from pathlib import Path
+
+from serving.errors import DataError
+
+DELIMITERS = (",", ";", "\t", "|")
+_COMMA, _POINT = re.compile(r"[-+]?\d+,\d+"), re.compile(r"[-+]?\d+\.\d+")
+_THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}")
+
+
+def encoding_of(file: Path) -> str:
+    """The encoding of a text file: by its byte order mark, else UTF-8 if all of it is that, else Western European.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with open(file, "rb") as stream:
+            start = stream.read(4096)
+            if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                return "utf-16"
+            if b"\0" in start:  # half the bytes of English text in UTF-16 are
+                return "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
+            stream.seek(0)
+            utf8 = codecs.getincrementaldecoder("utf-8")()
+            high: set[int] = set()
+            try:
+                while block := stream.read(1 << 20):
+                    utf8.decode(block)
+                utf8.decode(b"", final=True)
+                return "utf-8"
+            except UnicodeDecodeError:
+                stream.seek(0)
+                while block := stream.read(1 << 20):
+                    high.update(byte for byte in set(block) if 0x80 <= byte < 0xA0)
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from None
+    # Windows-1252 fills most of the places that Latin-1 keeps for control characters.
+    return "cp1252" if high and not high & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "latin-1"
+
+
+def delimiter_of(file: Path, encoding: str) -> str:
+    """The delimiter that cuts the first records into the most cells, as many in each; a comma where none does."""
+    text = _start(file, encoding)
+    widths = {}
+    for delimiter in DELIMITERS:
+        try:
+            found = {len(cells) for cells in csv.reader(text.splitlines(keepends=True), delimiter=delimiter) if cells}
+        except csv.Error:
+            continue
+        if len(found) == 1:
+            widths[delimiter] = found.pop()
+    if widths and max(widths.values()) > 1:
+        return max(widths, key=lambda delimiter: widths[delimiter])
+    try:  # a ragged file: the reader will say where, once the delimiter is right
+        return csv.Sniffer().sniff(text, delimiters="".join(DELIMITERS)).delimiter
+    except csv.Error:
+        return ","
+
+
+def decimal_of(file: Path, encoding: str, delimiter: str) -> str:
+    """A comma where more of the first cells are numbers with one than with a point; 1,234 alone may be a thousand."""
+    commas, points, sure = 0, 0, False
+    try:
+        for cells in csv.reader(_start(file, encoding).splitlines(keepends=True), delimiter=delimiter):
+            commas += sum(1 for cell in cells if _COMMA.fullmatch(cell))
+            points += sum(1 for cell in cells if _POINT.fullmatch(cell))
+            sure = sure or any(_COMMA.fullmatch(cell) and not _THOUSANDS.fullmatch(cell) for cell in cells)
+    except csv.Error:  # the reader will say where
+        return "."
+    return "," if sure and commas > points else "."
+
+
+def _start(file: Path, encoding: str) -> str:
+    """The first lines."""
+    try:
+        with open(file, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as stream:
+            return "".join(islice(stream, 200))
+    except UnicodeError:
+        raise DataError(f"{file}: holds NUL bytes and is not UTF-16 either; expected a text file") from None

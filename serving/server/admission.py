@@ -1,0 +1,65 @@
+"""Which requests a version takes on: those that wait too long for it are better told so at once.
+
+A queue that is only bounded by its length is full all the time once there is more load than the version can take, and
+then everybody waits as long as the last in it. So a queue that has not been empty for a while is kept short. (The idea
+is CoDel's: Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012; here who comes is refused, none is
+dropped who waits.)
+"""
+
+from __future__ import annotations
+
+_PATIENCE = 0.25  # seconds; a burst that is worked off by then is none of our business
+_ALWAYS = 64  # requests may wait, whatever they cost
+_SHORT_WAIT = 0.1  # seconds; a wait that is no reason to refuse anybody
+_WEIGHT = 0.2  # of the newest run in the averages
+
+
+class Admission:
+    """What one queue may hold, by what was lately taken out of it.
+
+    Times are on one clock that does not go back (seconds). Nothing here locks: who has the queue's lock calls it.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Nothing waits yet.
+
+        Args:
+            most: requests that wait; never more than that.
+        """
+        self._most = most
+        self._standing_since = float("inf")  # the first run that left something behind, if all have since
+        self._taken_at = 0.0
+        self._taken = 0.0
+        self._left = 0
+        self._per_run = 0.0
+        self._pace = 0.0  # requests per second
+
+    def took(self, count: int, left: int, now: float) -> None:
+        """A run takes its requests out of the queue.
+
+        Args:
+            count: of them.
+            left: those that go on waiting.
+            now: the time.
+        """
+        if self._left and now > self._taken_at:  # else there was a time with nothing to do in between
+            self._pace = _average(self._pace, self._taken / (now - self._taken_at))
+        self._per_run = _average(self._per_run, count)
+        self._taken, self._taken_at, self._left = float(count), now, left
+        self._standing_since = min(self._standing_since, now) if left else float("inf")
+
+    def refuses(self, waiting: int, now: float) -> bool:
+        """Whether one more is too many.
+
+        Args:
+            waiting: those that wait already.
+            now: the time.
+        """
+        if waiting >= self._most:
+            return True
+        longest = max(_ALWAYS, 2 * self._per_run, self._pace * _SHORT_WAIT)
+        return waiting >= longest and now - self._standing_since > _PATIENCE
+
+
+def _average(before: float, new: float) -> float:
+    return before + _WEIGHT * (new - before) if before else new

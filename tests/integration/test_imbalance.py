@@ -1,0 +1,86 @@
+"""Rare classes: members that learn from balanced ones answer with the probabilities of the data, all the way to the push."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.integration.conftest import Project
+
+ROWS = 6000
+RARE = 0.08
+YAML = """
+name: frauds
+problem: binary
+label: fraud
+data: {csv: rows.csv}
+splits: {train: 5, valid: 1, blend: 1, test: 3}
+columns: {amount: number, hour: number}
+cost: {false_negative: 20, false_positive: 1}
+metric: auc
+ensemble:
+  members:
+    plain: {function: linear, epochs: 20, patience: 4, batch_size: 64, hyperparameters: {learning_rate: 0.02}}
+    weighted: {function: linear, imbalance: class_weight, epochs: 20, patience: 4, batch_size: 64, hyperparameters: {learning_rate: 0.02}}
+    sampled: {function: linear, imbalance: undersample, epochs: 40, patience: 8, batch_size: 64, hyperparameters: {learning_rate: 0.02}}
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One row in twelve is of the rare class, and no feature tells it for sure; a logistic regression fits it exactly."""
+    made = Project(tmp_path_factory.mktemp("frauds"))
+    rng = np.random.default_rng(0)
+    rare = rng.random(ROWS) < RARE
+    with (made.folder / "rows.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["amount", "hour", "fraud"])
+        for fraud in rare:
+            table.writerow(
+                [f"{rng.normal(1.2 * fraud, 1):.4f}", f"{rng.normal(-0.8 * fraud, 1):.4f}", "y" if fraud else "n"]
+            )
+    (made.folder / "frauds.yaml").write_text(YAML)
+    done = made.benison("run", "frauds.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made
+
+
+def scores(project: Project) -> dict[str, dict[str, float]]:
+    """Metrics on `test`, by model."""
+    run = json.loads(max(project.root.glob("runs/*/run.json")).read_text())
+    outputs = [output for node in run["nodes"] for values in node["outputs"].values() for output in values]
+    files = [Path(o["uri"], "blessing.json") for o in outputs if o["type"] == "ModelBlessing"]
+    (blessing,) = [json.loads(file.read_text()) for file in files if file.is_file()]
+    found: dict[str, Any] = blessing["metrics"]
+    return found
+
+
+@pytest.mark.parametrize("member", ["weighted", "sampled"])
+def test_a_balanced_member_is_as_calibrated_as_a_plain_one(project: Project, member: str) -> None:
+    metrics = scores(project)
+    plain, balanced = metrics["plain"], metrics[member]
+    # Uncorrected, the log loss of such a member is about 0.5 and its calibration error about 0.3.
+    assert balanced["log_loss"] == pytest.approx(plain["log_loss"], abs=0.02)
+    assert balanced["calibration_error"] < 0.05
+    assert balanced["auc"] == pytest.approx(plain["auc"], abs=0.02)
+
+
+def test_mistakes_cost_less_than_never_to_act(project: Project) -> None:
+    metrics = scores(project)
+    assert all(metrics[model]["cost"] < 20 * RARE for model in ("plain", "weighted", "sampled", "ensemble"))
+
+
+def test_a_pushed_member_answers_with_the_frequency_in_the_data(project: Project) -> None:
+    done = project.benison("predict", "frauds.yaml", "--csv", "rows.csv", "--members")
+    assert done.returncode == 0, done.stderr
+    # `NAME 0.xxx` is the likelier class of each model: hardly one row is predicted to be of the rare class.
+    answers = [line.split() for line in done.stdout.splitlines() if line[:1].isdigit()]
+    assert len(answers) == ROWS
+    for column in (2, 4, 6, 8):
+        probabilities = [float(a[column]) if a[column - 1] == "y" else 1 - float(a[column]) for a in answers]
+        assert np.mean(probabilities) == pytest.approx(RARE, abs=0.02)

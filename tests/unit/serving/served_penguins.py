@@ -1,0 +1,68 @@
+"""A model as the server's pages and documents see it, without TensorFlow: signatures, and the facts of a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from serving.server import facts
+from serving.server.engine import Signature, TensorSpec
+from serving.server.openapi import Served
+
+SCHEMA = """
+feature { name: "island" type: BYTES domain: "islands" shape { dim { size: 1 } } }
+feature { name: "bill length (mm)" type: FLOAT float_domain { min: 0 max: 80.5 } value_count { min: 1 max: 1 } }
+feature { name: "mass" type: INT int_domain { min: 1500 max: 9001 } value_count { min: 1 max: 1 } }
+feature { name: "note" type: BYTES }
+string_domain { name: "islands" value: "Biscoe" value: "<Dream>" }
+"""
+MANIFEST = {
+    "label": "species",
+    "members": ["linear", "deep"],
+    "combiner": {"kind": "weighted_mean", "weights": {"linear": 1.0, "deep": 3.0}},
+}
+RAW = {
+    "bill_length__mm_": TensorSpec("float32", (-1,)),
+    "island": TensorSpec("string", (-1,)),
+    "mass": TensorSpec("int64", (-1,)),
+    "note": TensorSpec("string", (-1,)),
+}
+
+
+def signature(
+    name: str, inputs: dict[str, TensorSpec], outputs: dict[str, TensorSpec], method: str = "predict"
+) -> Signature:
+    return Signature(name, f"tensorflow/serving/{method}", inputs, outputs)
+
+
+SIGNATURES = {
+    s.name: s
+    for s in (
+        signature("members", RAW, {name: TensorSpec("float32", (-1, 2)) for name in ("linear", "deep")}),
+        signature(
+            "raw", RAW, {"classes": TensorSpec("string", (-1, 2)), "probabilities": TensorSpec("float32", (-1, 2))}
+        ),
+        signature(
+            "serving_default", {"examples": TensorSpec("string", (-1,))}, {"probabilities": TensorSpec("float32", (-1, 2))}
+        ),
+        signature("image", {"pixels": TensorSpec("uint8", (-1, 2, 3))}, {"y": TensorSpec("float32", (-1,))}),
+        signature("total", {"x": TensorSpec("float32", (-1,))}, {"total": TensorSpec("float32", ())}),
+        signature(
+            "label it", {"inputs": TensorSpec("string", (-1,))}, {"scores": TensorSpec("float32", (-1, 2))}, "classify"
+        ),
+        signature("flag", {"on": TensorSpec("bool", (-1,))}, {"off": TensorSpec("bool", (-1,))}),
+        signature("__saved_model_init_op", {}, {"__saved_model_init_op": TensorSpec("invalid", None)}),
+    )
+}  # fmt: skip
+
+
+def write_folder(folder: Path) -> Path:
+    """What a pushed version has beside its SavedModel."""
+    (folder / "assets.extra").mkdir(parents=True)
+    (folder / "assets.extra" / "schema.pbtxt").write_text(SCHEMA)
+    (folder / "manifest.json").write_text(json.dumps(MANIFEST))
+    return folder
+
+
+def served(folder: Path, name: str = "penguins", labels: tuple[str, ...] = ("stable",)) -> Served:
+    return Served(name, 7, labels, SIGNATURES, facts.read(str(write_folder(folder))))
