@@ -115,7 +115,8 @@ def _figures(a: Mapping[str, float], b: Mapping[str, float]) -> list[str]:
     """Means, largest differences between seeds, and the largest difference between tracks at one seed."""
     means = [sum(values.values()) / len(values) for values in (a, b)]
     spreads = [max(values.values()) - min(values.values()) for values in (a, b)]
-    return [f"{figure:.4f}" for figure in (*means, *spreads, max(abs(a[seed] - b[seed]) for seed in a))]
+    apart = max(abs(a[seed] - b[seed]) for seed in a)
+    return [*(f"{figure:.4f}" for figure in (*means, *spreads)), f"{apart:.0e}" if apart else "0"]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ml_metadata.proto import metadata_store_pb2 as mlmd
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.orchestration.portable.data_types import ExecutionInfo
@@ -50,7 +51,8 @@ class _Driver(Driver):
         with self._metadata_handle as handle:
             context = handle.store.get_context_by_type_and_name("node", node)
             found = handle.store.get_artifacts_by_context(context.id) if context else []
-        of_span = [a for a in found if a.type == "ExampleStatistics" and a.properties["span"].int_value == span]
+        there = [a for a in found if a.type == "ExampleStatistics" and a.state == mlmd.Artifact.LIVE]
+        of_span = [a for a in there if a.properties["span"].int_value == span]
         newest = max(of_span, key=lambda a: a.id, default=None)
         return newest.uri if newest else None
 

@@ -19,7 +19,7 @@ class PathParity:
     Attributes:
         path: its name.
         rows: how many were compared.
-        difference: the largest, in units of the scale (the larger of 1 and the reference's largest absolute value);
+        difference: the largest, in units of the scale (the largest of 1, the row's values and the median value);
             infinity where shapes differ, or one is NaN and the other is not.
         row: where it is; None where there are no rows.
     """
@@ -59,8 +59,10 @@ def _compare(path: str, reference: NDArray, answers: NDArray) -> PathParity:
         return PathParity(path, len(reference), float("inf"), 0 if len(reference) else None)
     if not reference.size:
         return PathParity(path, 0, 0.0, None)
-    finite = np.isfinite(reference)
-    scale = max(1.0, float(np.abs(reference[finite]).max(initial=0)))
+    sizes = np.where(np.isfinite(reference), np.abs(reference), 0.0)
+    # Of the row, because one answer of 1e30 would hide all that is wrong with the others; and of the usual row, because
+    # next to 0 nothing has more digits than that.
+    scale = np.maximum(max(1.0, float(np.median(sizes))), sizes.max(axis=1, keepdims=True))
     with np.errstate(invalid="ignore"):
         apart = np.abs(answers - reference) / scale
     same = (answers == reference) | (np.isnan(answers) & np.isnan(reference))

@@ -1,8 +1,8 @@
-"""Rows as the signature `raw` takes them, from serialised examples."""
+"""Rows as a model's signatures take them: serialised examples, and what `raw` has in their place."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,15 @@ from numpy.typing import NDArray
 
 from components.transform import dense
 from serving.signature_names import argument_names
+
+
+def first_records(folders: Sequence[str], most: int) -> NDArray:
+    """The first serialised tf.Examples [rows] of gzipped TFRecord files, in the order of the files' names."""
+    import tensorflow as tf
+
+    files = sorted(file for folder in folders for file in tf.io.gfile.glob(f"{folder}/*"))
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP").take(most)
+    return np.array([record.numpy() for record in records], object)
 
 
 def raw_rows(records: NDArray, spec: Mapping[str, Any], label: str) -> dict[str, NDArray]:

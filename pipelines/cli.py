@@ -12,9 +12,10 @@ from typing import NoReturn
 
 import typer
 
-from pipelines.commands import begin, data, deploy, doctor, predict, run, serve
+from pipelines.commands import begin, data, deploy, doctor, ensemble, predict, promotion, prune, run, serve, versions
 
 BEGIN, RUN, DATA, SERVE, MACHINE = "Begin", "Run", "Data", "Predict and serve", "This machine"
+VERSIONS = "Versions"
 
 app = typer.Typer(
     name="benison",
@@ -40,6 +41,18 @@ app.add_typer(span, rich_help_panel=DATA)
 app.command(rich_help_panel=SERVE)(predict.predict)
 app.command(rich_help_panel=SERVE)(serve.serve)
 app.command(rich_help_panel=SERVE)(deploy.deploy)
+ensembles = typer.Typer(name="ensemble", help="Ensembles in Seldon's form.", no_args_is_help=True)
+ensembles.command("import")(ensemble.import_)
+ensembles.command()(ensemble.predict)
+ensembles.command()(ensemble.fuse)
+app.add_typer(ensembles, rich_help_panel=SERVE)
+
+app.command("versions", rich_help_panel=VERSIONS)(versions.versions_)
+app.command(rich_help_panel=VERSIONS)(versions.diff)
+app.command(rich_help_panel=VERSIONS)(versions.verify)
+app.command(rich_help_panel=VERSIONS)(promotion.promote)
+app.command(rich_help_panel=VERSIONS)(promotion.rollback)
+app.command(rich_help_panel=VERSIONS)(prune.prune)
 
 app.command(rich_help_panel=MACHINE)(doctor.doctor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline as TfxPipeline
 
     from components.ensemble_builder import Settings
+    from components.pusher import Settings as PushSettings
     from pipelines.code_reference import Code
     from pipelines.config import Member, Pipeline
 
@@ -34,7 +36,7 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
     """
     from tfx.components import Evaluator, Transform
     from tfx.dsl.experimental.conditionals.conditional import Cond
-    from tfx.proto import pusher_pb2, transform_pb2
+    from tfx.proto import transform_pb2
 
     from components.baseline import Baseline
     from components.blessing import ENSEMBLE, Blessing
@@ -42,7 +44,8 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
     from components.label_check import LabelCheck
     from components.pusher import Pusher
     from components.scorer import Scorer
-    from components.serving_validator import Budget, ServingValidator
+    from components.serving_trial import Budget
+    from components.serving_validator import ServingValidator
 
     serving = root / "serving" / config.name
 
@@ -118,21 +121,13 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
     with Cond(validator.outputs["blessing"].future()[0].custom_property("blessed") == 1):
         pusher = Pusher(
             model=model,
+            members=members,
             model_blessing=blessing.outputs["blessing"],
             infra_blessing=validator.outputs["blessing"],
-            push_destination=pusher_pb2.PushDestination(
-                filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(serving))
-            ),
-            custom_config={
-                "name": config.name,
-                "label": config.label,
-                "problem": config.problem,
-                "missing": list(config.data.missing),
-                "delimiter": config.data.delimiter,
-                "encoding": config.data.encoding,
-                "decimal": config.data.decimal,
-                "spans": list(window),
-            },
+            examples=data.examples,
+            transform_graph=graph,
+            settings=_push_settings(config, serving, window),
+            code=_user_code(config),
         )
     nodes += [member_scores, ensemble, baseline, ensemble_scores, *evaluators, blessing, validator, pusher]
     return _pipeline(config, root, nodes)
@@ -198,9 +193,40 @@ def _settings(config: Pipeline) -> Settings:
     )
 
 
+def _push_settings(config: Pipeline, serving: Path, window: Sequence[int]) -> PushSettings:
+    """How a blessed ensemble is pushed, as Pusher takes it."""
+    from components.pusher import Settings
+
+    return Settings(
+        serving=str(serving),
+        facts={
+            "name": config.name,
+            "label": config.label,
+            "problem": config.problem,
+            "missing": list(config.data.missing),
+            "delimiter": config.data.delimiter,
+            "encoding": config.data.encoding,
+            "decimal": config.data.decimal,
+            "spans": list(window),
+        },
+        config=hashlib.sha256(config.model_dump_json(exclude={"source"}).encode()).hexdigest(),
+        fan_out=config.serving.fan_out,
+        promote=config.serving.promote,
+        servers=list(config.serving.servers),
+    )
+
+
+def _user_code(config: Pipeline) -> list[str]:
+    """All functions of the user's that an ensemble is made by."""
+    own = [config.ensemble.combiner] if ":" in config.ensemble.combiner else []
+    members = (_location(member.code) for member in config.ensemble.members.values())
+    return [_location(config.features_code), *members, *own]
+
+
 def _eval_config(config: Pipeline, slices: Sequence[str]) -> Any:
     """What TFMA computes on `test`, whole and by each of the slices."""
-    import tensorflow_model_analysis as tfma
+    # The newer TFMA has not all of these at its top level.
+    from tensorflow_model_analysis.proto import config_pb2
 
     output = "prediction" if config.problem == "regression" else "probabilities"
     classes = {
@@ -209,10 +235,10 @@ def _eval_config(config: Pipeline, slices: Sequence[str]) -> Any:
         "multiclass": ["SparseCategoricalAccuracy", "SparseCategoricalCrossentropy"],
     }[config.problem]
     # Two probabilities a row: binary metrics are those of the second class.
-    binarize = tfma.BinarizationOptions(class_ids={"values": [1]}) if config.problem == "binary" else None
-    return tfma.EvalConfig(
+    binarize = config_pb2.BinarizationOptions(class_ids={"values": [1]}) if config.problem == "binary" else None
+    return config_pb2.EvalConfig(
         model_specs=[
-            tfma.ModelSpec(
+            config_pb2.ModelSpec(
                 signature_name="serving_default",
                 prediction_key=output,
                 label_key=LABEL,
@@ -220,10 +246,12 @@ def _eval_config(config: Pipeline, slices: Sequence[str]) -> Any:
             )
         ],
         metrics_specs=[
-            tfma.MetricsSpec(metrics=[tfma.MetricConfig(class_name="ExampleCount")]),
-            tfma.MetricsSpec(metrics=[tfma.MetricConfig(class_name=name) for name in classes], binarize=binarize),
+            config_pb2.MetricsSpec(metrics=[config_pb2.MetricConfig(class_name="ExampleCount")]),
+            config_pb2.MetricsSpec(
+                metrics=[config_pb2.MetricConfig(class_name=name) for name in classes], binarize=binarize
+            ),
         ],
-        slicing_specs=[tfma.SlicingSpec(), *(tfma.SlicingSpec(feature_keys=[name]) for name in slices)],
+        slicing_specs=[config_pb2.SlicingSpec(), *(config_pb2.SlicingSpec(feature_keys=[name]) for name in slices)],
     )
 
 

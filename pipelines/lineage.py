@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,22 @@ def abandon_unfinished(pipeline: pipeline_pb2.Pipeline, root: Path) -> int:
     for execution in dead:
         remove_outputs(pipeline, contexts[execution.id]["node"].removeprefix(f"{name}."), execution.id)
     return len(dead)
+
+
+def mark_deleted(root: Path, uris: Iterable[str]) -> None:
+    """Notes down that artifacts are gone, so that no node takes them from the cache.
+
+    Args:
+        root: ROOT.
+        uris: of the artifacts.
+    """
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+    with store(root) as handle:
+        artifacts = [artifact for uri in uris for artifact in handle.store.get_artifacts_by_uri(uri)]
+        for artifact in artifacts:
+            artifact.state = mlmd.Artifact.DELETED
+        handle.store.put_artifacts(artifacts)
 
 
 def remove_outputs(pipeline: pipeline_pb2.Pipeline, node_id: str, execution_id: int) -> None:

@@ -131,12 +131,7 @@ def _outcome(run: Run, console: Console, root: Path) -> None:
     option = "" if root == Path(".benison").absolute() else f" --root {shlex.quote(str(root))}"
     console.print()
     if run.outcome in ("pushed", "already_served"):
-        what = "blessed and pushed as" if run.outcome == "pushed" else "blessed, and served already as"
-        console.print(f"[bold green]{what} version {pushed['pushed_version']}[/]", highlight=False)
-        console.print(f"  {pushed['pushed_destination']}", markup=False, highlight=False, soft_wrap=True)
-        console.print(
-            f"next: benison predict {run.pipeline}{option} --csv FILE --members", highlight=False, soft_wrap=True
-        )
+        _pushed(run, pushed, option, console)
     elif run.outcome == "not_blessed":
         console.print("[bold yellow]not blessed: nothing was pushed, what is served stays[/]", highlight=False)
     elif run.outcome == "complete":
@@ -147,6 +142,22 @@ def _outcome(run: Run, console: Console, root: Path) -> None:
             console.print("what had finished is kept: the same command goes on from there")
     took = f"{run.seconds:.0f} s" if run.seconds is not None else ""
     console.print(f"{took}, {run.folder / 'run.json'}", style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def _pushed(run: Run, pushed: Mapping[str, Any], option: str, console: Console) -> None:
+    what = "blessed and pushed as" if pushed.get("pushed") else "blessed, and pushed before as"
+    if run.outcome == "already_served":
+        what = "blessed, and served already as"
+    console.print(f"[bold green]{what} version {pushed['pushed_version']}[/]", highlight=False)
+    console.print(f"  {pushed['pushed_destination']}", markup=False, highlight=False, soft_wrap=True)
+    if "not_promoted" in pushed:
+        reason = f"[bold yellow]pushed, not promoted:[/] {escape(pushed['not_promoted'])}"
+        console.print(reason, highlight=False, soft_wrap=True)
+        promote = f"benison promote {run.pipeline} {pushed['pushed_version']}{option}"
+        hint = f"what is served stays; to serve this one: {promote}"
+    else:
+        hint = f"next: benison predict {run.pipeline}{option} --csv FILE --members"
+    console.print(hint, highlight=False, soft_wrap=True)
 
 
 def _figure(value: float | None) -> str:

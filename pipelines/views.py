@@ -121,16 +121,22 @@ def blessing(folder: Path) -> pd.DataFrame | None:
     return pd.DataFrame(verdicts)[["rule", "passed", "value", "bound", "reason"]]
 
 
-def ensemble(folder: Path) -> pd.DataFrame | None:
-    """The members and how they are combined; None for a single model."""
+def served(folder: Path) -> pd.DataFrame:
+    """One row per rule of the ServingValidator, with its verdict and reason."""
     import pandas as pd
 
-    from serving.ensemble import SPEC_FILE, Ensemble
+    return pd.DataFrame(json.loads((folder / "serving.json").read_text())["verdicts"])
 
-    if not (folder / SPEC_FILE).is_file():
+
+def ensemble(folder: Path) -> pd.DataFrame | None:
+    """The members, how they are combined, and what each of them brings; None for a single model."""
+    import pandas as pd
+
+    report = folder / "ensemble_report.json"
+    if not report.is_file():
         return None
-    spec = Ensemble.load(folder)
-    return pd.DataFrame({"member": spec.members, "combiner": spec.combiner.kind, "output": spec.output})
+    facts = json.loads(report.read_text())
+    return pd.DataFrame(facts["contributions"]).assign(combiner=facts["combiner"])
 
 
 def scores(folder: Path) -> pd.DataFrame:
@@ -159,6 +165,7 @@ _VIEWS: Mapping[str, Callable[[Path], Any]] = {
     "LabelReport": label,
     "ModelEvaluation": evaluation,
     "ModelBlessing": blessing,
+    "InfraBlessing": served,
     "Model": ensemble,
     "ModelScores": scores,
     "TunerResults": tuner_results,

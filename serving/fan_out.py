@@ -13,15 +13,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from serving.client import GrpcClient, ServerError
-from serving.ensemble import SPEC_FILE, Ensemble
+from serving.ensemble import Ensemble
 from serving.errors import EnsembleError, VersionError
-from serving.versions import Version
+from serving.versions import EXTRA, Version
 
 if TYPE_CHECKING:
     import numpy as np
     from typing_extensions import Self
 
-SPEC_PLACE = f"assets.extra/{SPEC_FILE}"
 DEADLINE_S = 1.0
 
 
@@ -34,12 +33,14 @@ class Endpoint:
         model: its name there.
         version: its number; None for the highest that is loaded.
         signature: which one is asked.
+        output: its name of the prediction; empty: the ensemble's.
     """
 
     target: str
     model: str
     version: int | None = None
     signature: str = "raw"
+    output: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,14 @@ class FanOut:
 
         Raises:
             EnsembleError: fewer members than the quorum answered, or the combiner cannot do without one; it says why
-                each of them did not.
+                each of them did not. Or the answers are of different shapes.
             ServerError: the transformer did not answer.
         """
         if self._transformer is not None:
             inputs = await self._ask(self._transformer, inputs)
         wanted = self._ensemble.output
-        asked = [self._ask(endpoint, inputs, [wanted]) for endpoint in self._members.values()]
+        names = {name: endpoint.output or wanted for name, endpoint in self._members.items()}
+        asked = [self._ask(endpoint, inputs, [names[name]]) for name, endpoint in self._members.items()]
         answered = await asyncio.gather(*asked, return_exceptions=True)
         outputs: dict[str, Any] = {}
         failures: dict[str, str] = {}
@@ -121,13 +123,15 @@ class FanOut:
             elif isinstance(said, BaseException):
                 raise said
             else:
-                outputs[name] = said[wanted]
+                values = said[names[name]]
+                outputs[name] = values if values.ndim > 1 else values.reshape(-1, 1)
+        _check_same_shape(outputs)
         try:
-            values = self._ensemble.combine(outputs).numpy()
+            combined = self._ensemble.combine(outputs).numpy()
         except EnsembleError as error:
             why = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
             raise EnsembleError(f"{error}: {why}" if why else str(error)) from None
-        return Answer(values, tuple(outputs), failures, outputs)
+        return Answer(combined, tuple(outputs), failures, outputs)
 
     async def close(self) -> None:
         """Closes the channels."""
@@ -139,6 +143,12 @@ class FanOut:
         return await self._clients[endpoint.target].predict(
             endpoint.model, inputs, signature=endpoint.signature, version=endpoint.version, outputs=outputs
         )
+
+
+def _check_same_shape(outputs: Mapping[str, Any]) -> None:
+    if len({values.shape for values in outputs.values()}) > 1:
+        shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in outputs.items())
+        raise EnsembleError(f"the members' answers are of different shapes, so nothing can be combined: {shapes}")
 
 
 def of_version(version: Version, targets: Mapping[str, str] | str, *, deadline_s: float = DEADLINE_S) -> FanOut:
@@ -161,4 +171,4 @@ def of_version(version: Version, targets: Mapping[str, str] | str, *, deadline_s
         name: Endpoint(targets if isinstance(targets, str) else targets[name], pin["model"], pin["version"])
         for name, pin in pins.items()
     }
-    return FanOut(Ensemble.load(version.path / "assets.extra"), members, deadline_s=deadline_s)
+    return FanOut(Ensemble.load(version.path / EXTRA), members, deadline_s=deadline_s)

@@ -20,14 +20,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from serving import models_config
 from serving.errors import VersionError
+from serving.models_config import LARGEST_VERSION, Config, Model
 
 MANIFEST = "manifest.json"
 SAVED_MODEL = "saved_model.pb"
-SCHEMA = "assets.extra/schema.pbtxt"  # what the raw features may be, without the label
+STABLE = "stable"  # the label of what is served
+EXTRA = "assets.extra"  # where TensorFlow keeps what is no part of the graph
+SCHEMA = f"{EXTRA}/schema.pbtxt"  # what the raw features may be, without the label
 
 _INCOMING = re.compile(r"\.incoming-(?P<pid>[0-9]+)-[0-9a-f]+")
-_LARGEST = 2**63 - 1  # TF Serving reads version numbers as int64 and ignores folders beyond
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,13 @@ class Version:
 
 
 def publish(
-    model_dir: Path, base: Path, manifest: Mapping[str, Any], clock: Callable[[], float] = time.time
+    model_dir: Path,
+    base: Path,
+    manifest: Mapping[str, Any],
+    clock: Callable[[], float] = time.time,
+    *,
+    beside: Mapping[str, Path] | None = None,
+    at_least: int = 0,
 ) -> Version:
     """Copies a SavedModel into the base and makes it visible as its highest version, all at once.
 
@@ -57,29 +66,35 @@ def publish(
         model_dir: The SavedModel.
         base: ROOT/serving/NAME; made if missing.
         manifest: What is to be known about the version, as JSON values; NaN and infinity become null. Added to it are
-            `version`, `created` (UTC, ISO), `files` (relative path to `sha256` and `bytes`) and, unless given,
-            `candidate` (see `checksum`).
+            `version`, `created` (UTC, ISO), `files` (relative path to `sha256` and `bytes`), `bytes` of all of them
+            and, unless given, `candidate` (see `checksum`), which `beside` does not change.
         clock: Unix time (seconds). The version number is its whole second, or one above the highest version there is.
+        beside: files that go with the model, by their place in the version (relative, with /).
+        at_least: no lower version number than this.
 
     Returns:
         The version, now visible.
 
     Raises:
-        VersionError: `model_dir` is not a SavedModel, or the manifest is not JSON. Nothing was written.
+        VersionError: `model_dir` is not a SavedModel, the manifest is not JSON, or a file of `beside` would take the
+            place of one of the model's own. Nothing became visible.
         OSError: The disk's own trouble. Nothing became visible.
     """
     if not (model_dir / SAVED_MODEL).is_file():
         raise VersionError(f"{model_dir}: no {SAVED_MODEL} in it, so it is not a SavedModel; nothing was pushed")
     manifest = _strict_json(manifest)
     base.mkdir(parents=True, exist_ok=True)
-    _clean_leftovers(base)
-    incoming = base / f".incoming-{os.getpid()}-{uuid.uuid4().hex}"
+    _sync(base.parent)
+    clean_leftovers(base)
+    incoming = _aside(base)
     try:
         shutil.copytree(model_dir, incoming, copy_function=shutil.copyfile)
-        files = _files(incoming)
-        manifest = {"candidate": _digest(files), **manifest, "files": files}
+        candidate = _files(incoming)
+        files = dict(sorted({**candidate, **_add(incoming, beside or {})}.items()))
+        size = sum(file["bytes"] for file in files.values())
+        manifest = {"candidate": _digest(candidate), **manifest, "files": files, "bytes": size}
         _sync_tree(incoming)
-        version = _make_visible(incoming, base, manifest, clock())
+        version = _make_visible(incoming, base, manifest, clock(), at_least)
     except BaseException:  # an interrupt, too, must not leave a model's worth of disk behind
         shutil.rmtree(incoming, ignore_errors=True)
         raise
@@ -94,9 +109,63 @@ def versions(base: Path) -> list[Version]:
 
 
 def served(base: Path) -> Version | None:
-    """What is served: the highest complete version; None where there is none."""
-    found = versions(base)
-    return found[-1] if found else None
+    """What is served: the version with the label `stable` in models.config, or else the highest that it wants.
+
+    Args:
+        base: ROOT/serving/NAME.
+
+    Returns:
+        The version; None where there is none, or models.config wants none.
+
+    Raises:
+        VersionError: the labelled version is not there.
+        UsageError: models.config is none.
+    """
+    config = models_config.read(base.parent)
+    model = config.models.get(base.name)
+    if model is None or STABLE not in model.labels:
+        return chosen(base, config)
+    number = model.labels[STABLE]
+    version = find(base, number)
+    if version is None:
+        raise VersionError(
+            f"{base.parent / models_config.FILE}: version {number} of {base.name} is {STABLE}, but not in {base}; "
+            f"`benison promote {base.name} VERSION` makes another one {STABLE}"
+        )
+    return version
+
+
+def chosen(base: Path, config: Config) -> Version | None:
+    """The highest complete version that a config wants, whatever its labels; None where there is none."""
+    model = config.models.get(base.name, Model(base.name, str(base)))
+    found = {version.number: version for version in versions(base)}
+    numbers = models_config.choose(found, model.policy)
+    return found[numbers[-1]] if numbers else None
+
+
+def find(base: Path, number: int) -> Version | None:
+    """A complete version by its number; None where there is none."""
+    return next((version for version in versions(base) if version.number == number), None)
+
+
+def next_number(base: Path, at_least: int) -> int:
+    """The first number from `at_least` on that is above all versions there are, complete or not."""
+    return max([at_least, *(taken + 1 for taken, _ in _numbered(base))])
+
+
+def remove(version: Version) -> None:
+    """Takes a version off the disk; nobody sees half of it."""
+    aside = _aside(version.path.parent)
+    os.rename(version.path, aside)
+    shutil.rmtree(aside)
+
+
+def clean_leftovers(base: Path) -> None:
+    """Removes what a publisher left behind that was killed before it could do so itself."""
+    for path in base.iterdir():
+        leftover = _INCOMING.fullmatch(path.name)
+        if leftover and not _alive(int(leftover["pid"])):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def identity(version: Version | None) -> str:
@@ -109,9 +178,19 @@ def identity(version: Version | None) -> str:
 def checksum(model_dir: Path) -> str:
     """The SHA-256 (hex) of a SavedModel's content: relative names and bytes, whatever the times and the place.
 
-    A version's own manifest does not count, so a pushed model has the checksum of the candidate that it was.
+    A version's own manifest does not count, so a pushed model has the checksum of the candidate that it was; where
+    files were pushed beside it, `candidate` in its manifest is that checksum.
     """
     return _digest(_files(model_dir))
+
+
+def file_checksum(path: Path) -> str:
+    """The SHA-256 (hex) of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def verify(version: Version) -> list[str]:
@@ -127,12 +206,25 @@ def verify(version: Version) -> list[str]:
     return [f"{version.path / name}: {problem}" for name, problem in sorted(problems.items())]
 
 
-def _make_visible(incoming: Path, base: Path, manifest: Mapping[str, Any], now: float) -> Version:
+def _add(incoming: Path, beside: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """Copies what goes with the model, and describes it as `_files` does."""
+    added = {}
+    for name, source in beside.items():
+        target = incoming / name
+        if target.exists() or name == MANIFEST:
+            raise VersionError(f"{name}: the model has a file of that name already; nothing was pushed")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        added[name] = _described(target)
+    return added
+
+
+def _make_visible(incoming: Path, base: Path, manifest: Mapping[str, Any], now: float, at_least: int) -> Version:
     """Renames the finished folder to the next free version number, and tries the next one if another was faster."""
     created = datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="seconds")
-    number = int(now)
+    number = max(int(now), at_least)
     while True:
-        number = max([number, *(taken + 1 for taken, _ in _numbered(base))])
+        number = next_number(base, number)
         manifest = {**manifest, "version": number, "created": created}
         _write_synced(incoming / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False) + "\n")
         _sync(incoming)
@@ -161,7 +253,7 @@ def _numbered(base: Path) -> Iterable[tuple[int, Path]]:
     if not base.is_dir():
         return []
     named = [path for path in base.iterdir() if re.fullmatch("[0-9]+", path.name)]
-    return [(int(path.name), path) for path in named if int(path.name) <= _LARGEST]
+    return [(int(path.name), path) for path in named if int(path.name) <= LARGEST_VERSION]
 
 
 def _read(number: int, path: Path) -> Version | None:
@@ -182,15 +274,11 @@ def _files(model_dir: Path) -> dict[str, dict[str, Any]]:
     # Links are followed, because the copy of a model holds what they point to.
     paths = (Path(folder, name) for folder, _, names in os.walk(model_dir, followlinks=True) for name in names)
     named = sorted((path.relative_to(model_dir).as_posix(), path) for path in paths)
-    return {name: {"sha256": _sha256(path), "bytes": path.stat().st_size} for name, path in named if name != MANIFEST}
+    return {name: _described(path) for name, path in named if name != MANIFEST}
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _described(path: Path) -> dict[str, Any]:
+    return {"sha256": file_checksum(path), "bytes": path.stat().st_size}
 
 
 def _digest(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -198,12 +286,9 @@ def _digest(files: Mapping[str, Mapping[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _clean_leftovers(base: Path) -> None:
-    """Removes what a publisher left behind that was killed before it could do so itself."""
-    for path in base.iterdir():
-        leftover = _INCOMING.fullmatch(path.name)
-        if leftover and not _alive(int(leftover["pid"])):
-            shutil.rmtree(path, ignore_errors=True)
+def _aside(base: Path) -> Path:
+    """A name that nobody takes for a version, and that tells whose it is."""
+    return base / f".incoming-{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def _alive(pid: int) -> bool:

@@ -22,4 +22,4 @@ class Ensemble(kserve.Model):
 
 
 if __name__ == "__main__":
-    kserve.ModelServer(enable_grpc=False, enable_docs_url=False, access_log_format=None).start([Ensemble()])
+    kserve.ModelServer(enable_grpc=False, enable_docs_url=False).start([Ensemble()])

@@ -16,7 +16,7 @@ class Api(litserve.LitAPI):
         """Loads the model in the worker."""
         self.model = members.load()
 
-    def decode_request(self, request: dict[str, Any]) -> list[dict[str, Any]]:
+    def decode_request(self, request):  # LitServe takes an annotation for the body's schema
         """A request's rows."""
         return request["instances"]
 

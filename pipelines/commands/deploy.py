@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets, load
+from pipelines.commands.versions import served_version
 
 if TYPE_CHECKING:
     from serving.deploy.settings import Serving
-    from serving.server.model_config import Model
+    from serving.models_config import Model
 
 
 def deploy(
     name: Name,
-    target: Annotated[Literal["compose", "k8s"], typer.Option("--target", help="Docker Compose, or Kubernetes.")],
+    target: Annotated[
+        Literal["compose", "k8s", "seldon"],
+        typer.Option("--target", help="Docker Compose, Kubernetes, or Seldon Core."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")],
     image: Annotated[str | None, typer.Option("--image", help="TensorFlow Serving's, by tag or digest.")] = None,
     base_path: Annotated[
@@ -40,7 +44,7 @@ def deploy(
     folder.write(output, {file: head + text for file, text in files.items()}, SOMETIMES)
     for file in files:
         print(f"wrote {output / file}")
-    for warning in deployment.warnings():
+    for warning in TARGETS[target].warnings(deployment):
         print(f"warning: {warning}")
     print(f"next: {TARGETS[target].next.format(folder=output)}")
 
@@ -51,13 +55,12 @@ def _model(name: str, settings: Serving, root: Path) -> Model:
     Raises:
         VersionError: its versions are to be taken from this machine, and there are none.
     """
-    from serving import models_config, versions
-    from serving.errors import VersionError
-    from serving.server.model_config import Model
+    from serving import models_config
+    from serving.models_config import Model
 
     folder = root / "serving"
     base = Path(settings.base_path or folder) / name
-    if not settings.object_store and versions.served(base) is None:
-        raise VersionError(f"{base}: nothing is pushed yet; `benison run {name}` pushes a version")
+    if not settings.object_store:
+        served_version(base)
     named = models_config.read(folder).models.get(name, Model(name, ""))
     return replace(named, base_path=str(base))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, served_name
+from pipelines.commands.versions import served_version
 
 
 def predict(
@@ -21,17 +22,14 @@ def predict(
     from rich.console import Console
 
     from serving import predict as prediction
-    from serving import versions
-    from serving.errors import UsageError, VersionError
+    from serving.errors import UsageError
 
     given = [file for file in (csv, json) if file is not None]
     if len(given) != 1:
         raise UsageError("predict: expected one of --csv FILE and --json FILE")
     name = served_name(name)
     base = root.absolute() / "serving" / name
-    served = versions.served(base)
-    if served is None:
-        raise VersionError(f"{base}: nothing is served yet; `benison run {name}` pushes a version")
+    served = served_version(base)
     form = {key: served.manifest[key] for key in ("delimiter", "encoding") if key in served.manifest}
     rows = prediction.read_rows(given[0], **form)
     from pipelines import report

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.commands.arguments import DEFAULT_ROOT, Root, served_name
+from pipelines.commands.versions import served_version
 
 if TYPE_CHECKING:
-    from serving.server.model_config import Model
+    from serving.models_config import Model
     from serving.versions import Version
 
 _LOOPBACK = "127.0.0.1"
@@ -42,7 +43,7 @@ def serve(
         raise UsageError(f"--port {port}: the same as --rest-port; gRPC and REST need one each")
     names = list(dict.fromkeys(served_name(name) for name in names))
     folder = root.absolute() / "serving"
-    versions = {name: _pushed(folder, name) for name in names}
+    versions = {name: served_version(folder / name) for name in names}
     for option, number in (("--port", port), ("--rest-port", rest_port)):
         _refuse_taken(option, number)
     _refuse_waiting(models_config.name_all(folder, names).models.values())
@@ -63,19 +64,6 @@ def serve(
     print(f"starting; models and versions by {folder / models_config.FILE}", flush=True)
     code = main.serve(argv, when_ready=lambda: _tell(folder, versions, port, rest_port))
     raise typer.Exit(code)
-
-
-def _pushed(folder: Path, name: str) -> Version:
-    from pipelines.close_names import did_you_mean
-    from serving import versions
-    from serving.errors import VersionError
-
-    found = versions.served(folder / name)
-    if found is None:
-        others = [base.name for base in sorted(folder.glob("*")) if base.is_dir() and versions.served(base)]
-        hint = did_you_mean(name, others)
-        raise VersionError(f"{folder / name}: nothing is pushed yet; `benison run {name}` pushes a version{hint}")
-    return found
 
 
 def _refuse_taken(option: str, port: int) -> None:

@@ -34,13 +34,8 @@ def documents(deployment: Deployment) -> dict[str, dict[str, Any]]:
     Raises:
         UsageError: neither a volume nor an object store holds the versions.
     """
+    check_place(deployment)
     settings = deployment.settings.kubernetes
-    if not (deployment.settings.object_store or settings.claim or settings.storage):
-        raise UsageError(
-            f"{deployment.name}: a cluster does not see {deployment.model.base_path}; expected one of "
-            "serving.kubernetes.claim (an existing PersistentVolumeClaim), serving.kubernetes.storage (the size of a "
-            "new one) and serving.base_path (s3://… or gs://…), in the YAML or by --set"
-        )
     files = config_files(deployment)
     found: dict[str, dict[str, Any]] = {
         "configmap.yaml": _document(deployment, "v1", "ConfigMap", data=files),
@@ -56,6 +51,21 @@ def documents(deployment: Deployment) -> dict[str, dict[str, Any]]:
         spec = {"minAvailable": settings.min_available, "selector": {"matchLabels": _selector(deployment)}}
         found["pdb.yaml"] = _document(deployment, "policy/v1", "PodDisruptionBudget", spec=spec)
     return found
+
+
+def check_place(deployment: Deployment) -> None:
+    """Sees to it that a cluster can have the versions.
+
+    Raises:
+        UsageError: neither a volume nor an object store holds them.
+    """
+    settings = deployment.settings.kubernetes
+    if not (deployment.settings.object_store or settings.claim or settings.storage):
+        raise UsageError(
+            f"{deployment.name}: a cluster does not see {deployment.model.base_path}; expected one of "
+            "serving.kubernetes.claim (an existing PersistentVolumeClaim), serving.kubernetes.storage (the size of a "
+            "new one) and serving.base_path (s3://… or gs://…), in the YAML or by --set"
+        )
 
 
 def resource_name(name: str) -> str:
@@ -142,7 +152,7 @@ def _container(deployment: Deployment) -> dict[str, Any]:
         "ports": [{"name": "grpc", "containerPort": GRPC_PORT}, {"name": "rest", "containerPort": REST_PORT}],
         **_probes(deployment),
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(_DRAIN_SECONDS)]}}},
-        "resources": _resources(deployment),
+        "resources": resources(deployment),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -151,10 +161,7 @@ def _container(deployment: Deployment) -> dict[str, Any]:
         "volumeMounts": _mounts(deployment),
     }
     if settings.environment:
-        # $(NAME) is where Kubernetes puts other variables in.
-        container["env"] = [
-            {"name": name, "value": text.replace("$(", "$$(")} for name, text in sorted(settings.environment.items())
-        ]
+        container["env"] = environment(deployment)
     if settings.kubernetes.secret:
         container["envFrom"] = [{"secretRef": {"name": settings.kubernetes.secret}}]
     return container
@@ -171,7 +178,17 @@ def _probes(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def _resources(deployment: Deployment) -> dict[str, Any]:
+def environment(deployment: Deployment) -> list[dict[str, Any]]:
+    """The container's variables."""
+    # $(NAME) is where Kubernetes puts other variables in.
+    return [
+        {"name": name, "value": text.replace("$(", "$$(")}
+        for name, text in sorted(deployment.settings.environment.items())
+    ]
+
+
+def resources(deployment: Deployment) -> dict[str, Any]:
+    """What the container may use."""
     wanted = deployment.settings.resources
     limits = {"memory": wanted.memory} | ({"cpu": f"{wanted.cpu_limit:g}"} if wanted.cpu_limit else {})
     return {"requests": {"cpu": f"{wanted.cpu:g}", "memory": wanted.memory}, "limits": limits}

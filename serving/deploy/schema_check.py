@@ -1,4 +1,4 @@
-"""Checks documents against the schemas of Compose and Kubernetes that come with the package (see schemas/README.md)."""
+"""Checks documents against the schemas that come with the package: Compose, Kubernetes, Seldon (schemas/README.md)."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ def check_kubernetes(file: str, document: Mapping[str, Any]) -> None:
     required = ["apiVersion", "kind", "metadata"]  # which the schemas themselves leave to the server
     definition = {"$ref": f"#/$defs/{schema['kinds'][kind]}"}
     _check(file, document, {"allOf": [definition, {"required": required}], "$defs": schema["$defs"]})
+
+
+def check_seldon(file: str, document: Mapping[str, Any]) -> None:
+    """Checks a SeldonDeployment; the pods in it as Kubernetes' own.
+
+    Raises:
+        UsageError: it is none; names the place.
+    """
+    schema = _schema("seldon-v1.json")
+    definitions = {**_schema("kubernetes-1.30.json")["$defs"], **schema["$defs"]}
+    _check(file, document, {**schema, "$defs": definitions})
 
 
 @cache

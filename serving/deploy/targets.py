@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from serving.deploy import compose, folder, kubernetes, schema_check
+from serving.deploy import compose, folder, kubernetes, schema_check, seldon
 from serving.deploy.tf_serving import Deployment, config_files
 
 
@@ -16,10 +16,12 @@ class Target:
     Attributes:
         files: text by file name, checked, without headings.
         next: what to type then; {folder} is where the files are.
+        warnings: what will not work as it may seem to.
     """
 
     files: Callable[[Deployment], Mapping[str, str]]
     next: str
+    warnings: Callable[[Deployment], Sequence[str]] = Deployment.warnings
 
 
 def _compose_files(deployment: Deployment) -> dict[str, str]:
@@ -36,9 +38,18 @@ def _kubernetes_files(deployment: Deployment) -> dict[str, str]:
     return {file: folder.yaml_text(document) for file, document in documents.items()}
 
 
+def _seldon_files(deployment: Deployment) -> dict[str, str]:
+    documents = seldon.documents(deployment)
+    for file, document in documents.items():
+        check = schema_check.check_seldon if file == seldon.FILE else schema_check.check_kubernetes
+        check(file, document)
+    return {file: folder.yaml_text(document) for file, document in documents.items()}
+
+
 TARGETS: Mapping[str, Target] = {
     "compose": Target(_compose_files, "docker compose -f {folder}/compose.yaml up --wait"),
     "k8s": Target(_kubernetes_files, "kubectl apply -f {folder}"),
+    "seldon": Target(_seldon_files, "kubectl apply -f {folder}", seldon.warnings),
 }
 # Written for some settings only; one that is left from earlier settings would still be applied.
 SOMETIMES = frozenset(["config/batching.config", "config/monitoring.config", "pvc.yaml", "hpa.yaml", "pdb.yaml"])

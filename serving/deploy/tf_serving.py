@@ -9,8 +9,8 @@ from typing import Any
 
 from serving import models_config
 from serving.deploy.settings import Batching, Serving
+from serving.models_config import Model
 from serving.server import text_protos
-from serving.server.model_config import Model
 
 # Named rather than left to the image's entry point, a shell script that passes no signal on to the server.
 COMMAND = "/usr/bin/tensorflow_model_server"

@@ -1,14 +1,14 @@
 """How members' outputs become one: each combiner once, as TensorFlow maths that every path uses.
 
-| kind            | answers                                             | problems       | parameters                   |
-|-----------------|-----------------------------------------------------|----------------|------------------------------|
-| `mean`          | arithmetic mean                                     | all            |                              |
-| `weighted_mean` | linear pool                                         | all            | `weights`                    |
-| `median`        | median, of probabilities brought back to a sum of 1 | all            |                              |
-| `majority_vote` | share of the votes per class                        | classification | `weights`, equal where empty |
-| `soft_vote`     | mean of probabilities                               | classification | `weights`, equal where empty |
-| `stacking`      | regularised model over the members' outputs         | all            | `coefficients`, `intercept`  |
-| `custom`        | what the user's function makes of them              | all            | `function`, `source`         |
+| kind            | answers                                       | problems       | parameters                  |
+|-----------------|-----------------------------------------------|----------------|-----------------------------|
+| `mean`          | arithmetic mean                               | all            |                             |
+| `weighted_mean` | linear pool                                   | all            | `weights`                   |
+| `median`        | median, of probabilities scaled to a sum of 1 | all            |                             |
+| `majority_vote` | share of the votes per class                  | classification | `weights`, else equal       |
+| `soft_vote`     | mean of probabilities                         | classification | `weights`, else equal       |
+| `stacking`      | regularised model over the members' outputs   | all            | `coefficients`, `intercept` |
+| `custom`        | what the user's function makes of them        | all            | `function`, `source`        |
 
 All take one float32 tensor [batch, n] per member that answered, by name, and give one [batch, n]: n classes, or n
 outputs of a regression. Where a member did not answer, those with weights share its weight in proportion, and stacking

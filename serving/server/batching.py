@@ -196,10 +196,7 @@ class Runner:
         key = job.work.key if 0 < rows <= self._limits.max_rows else object()
         inline = self.runs_inline(job.work)
         with self._changed:
-            if self._admission.refuses(self._waiting, job.arrived):
-                raise RequestError(
-                    Code.UNAVAILABLE, f"The queue of {self._name} is full: {self._waiting} requests wait; try later"
-                )
+            self._check_room(job.arrived)
             (self._short if inline else self._queues).setdefault(key, deque()).append(job)
             self._waiting += 1
             if not inline:
@@ -207,6 +204,15 @@ class Runner:
         if inline and not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
+
+    def check_room(self) -> None:
+        """Before a request is read, as it may not be worth that.
+
+        Raises:
+            RequestError: the queue is full.
+        """
+        with self._changed:
+            self._check_room(time.monotonic())
 
     def close(self) -> None:
         """Finishes what waits, ends the threads and unloads the version. Blocks."""
@@ -216,6 +222,12 @@ class Runner:
         for thread in self._threads:
             thread.join()
         self._engine.close()
+
+    def _check_room(self, now: float) -> None:
+        if self._admission.refuses(self._waiting, now):
+            raise RequestError(
+                Code.UNAVAILABLE, f"The queue of {self._name} is full: {self._waiting} requests wait; try later"
+            )
 
     def _flush(self) -> None:
         """Makes one run on the loop; the next one after the loop has looked at its sockets again."""

@@ -15,9 +15,9 @@ from typing import Any
 from serving.errors import BenisonError
 from serving.server import text_protos, warmup
 from serving.signature_names import argument_names
-from serving.versions import MANIFEST, SCHEMA
+from serving.versions import EXTRA, MANIFEST, SCHEMA
 
-_SPEC = "ensemble.json"
+_SPEC = f"{EXTRA}/ensemble.json"
 _EQUAL = frozenset(["mean", "soft_vote", "majority_vote"])  # combiners that weigh all members the same unless told
 _DTYPES = {1: "string", 2: "int64", 3: "float32"}  # by FeatureType
 _MOST_RECORDS = 50  # of the warm-up file: an example is among the first, or nowhere

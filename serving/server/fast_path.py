@@ -149,7 +149,8 @@ def _packed(
     """The packed signature, or why there is none."""
     if why := packing.refusal(signature):
         return None, why
-    assert isinstance(engine, Packs)
+    if not isinstance(engine, Packs):
+        return None, f"the {engine.kind} engine cannot"
     groups = packing.groups(signature)
     packed = PackedSignature(signature, groups, engine.pack(signature, groups))
 

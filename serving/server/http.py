@@ -341,7 +341,8 @@ class Connection(asyncio.Protocol):
     def _reply(self, response: Response) -> None:
         """Sends the answer to the request in turn, and goes on with the next."""
         self._work = None
-        keep = self._keep and not self._server.draining
+        last = self._closing and not self._pending
+        keep = self._keep and not self._server.draining and not last
         if self._transport.is_closing():
             return
         head = _head(response.status, response.content_type, response.headers, keep)

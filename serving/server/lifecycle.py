@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from serving.models_config import Config
 from serving.server import fast_path, source
 from serving.server.batching import BatchLimits, Runner
 from serving.server.engine import Engine
 from serving.server.fast_path import Path
-from serving.server.model_config import Config, check_labels
+from serving.server.model_config import check_labels
 from serving.server.status import Code, RequestError, from_exception, invalid
 
 _log = logging.getLogger(__name__)

@@ -179,14 +179,16 @@ async def _poll_folders(models: Any, seconds: float) -> None:
 
 async def _poll_config(models: Any, parsed: Flags) -> None:
     """Reads the config file again and again, and applies it where it differs from what is served: the file wins."""
+    from serving import models_config
     from serving.server import model_config
 
     while True:
         await asyncio.sleep(parsed.model_config_file_poll_wait_seconds)
         try:
             config = await asyncio.to_thread(model_config.read, parsed.model_config_file)
-            if config != models.config:
-                await models.reload(config)
+            # The file may have gone further than one reload can follow.
+            for step in models_config.steps(models.config, config):
+                await models.reload(step)
         except BenisonError as error:
             _log.error("%s: not applied: %s", parsed.model_config_file, error)
 

@@ -1,62 +1,14 @@
-"""Which models are served: ModelServerConfig, from a file, from flags or by the reload RPC, as frozen data."""
+"""The server's config, from a file, from flags or by the reload RPC, with the errors that its clients are told."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
-from serving.server import text_protos
+from serving import models_config, proto_text
+from serving.errors import UsageError
+from serving.models_config import Config, Model
 from serving.server.status import Code, RequestError, invalid
-
-PLATFORM = "tensorflow"
-
-
-@dataclass(frozen=True)
-class Latest:
-    """The highest versions there are; at least one."""
-
-    count: int = 1
-
-
-@dataclass(frozen=True)
-class All:
-    """Every version there is."""
-
-
-@dataclass(frozen=True)
-class Specific:
-    """These versions, where they exist."""
-
-    versions: frozenset[int]
-
-
-Policy = Latest | All | Specific
-
-
-@dataclass(frozen=True)
-class Model:
-    """One model of the config.
-
-    Attributes:
-        name: as in requests.
-        base_path: absolute; holds a folder per version.
-        policy: which of its versions are to be served.
-        labels: version by label.
-    """
-
-    name: str
-    base_path: str
-    policy: Policy = Latest()
-    labels: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Config:
-    """All models, by name."""
-
-    models: Mapping[str, Model]
 
 
 def single(name: str, base_path: str) -> Config:
@@ -66,7 +18,10 @@ def single(name: str, base_path: str) -> Config:
         RequestError: the path is relative.
     """
     model = Model(name, base_path)
-    _check_path(model)
+    try:
+        models_config.check_path(model)
+    except UsageError as error:
+        raise invalid(str(error)) from None
     return Config({name: model})
 
 
@@ -79,7 +34,7 @@ def read(path: str) -> Config:
     """
     from tensorflow_serving.config import model_server_config_pb2
 
-    return from_proto(text_protos.read(path, model_server_config_pb2.ModelServerConfig()))
+    return from_proto(proto_text.read(path, model_server_config_pb2.ModelServerConfig()))
 
 
 def from_proto(proto: Any) -> Config:
@@ -89,20 +44,12 @@ def from_proto(proto: Any) -> Config:
         proto: tensorflow.serving.ModelServerConfig.
 
     Raises:
-        RequestError: a custom config, a model listed twice, without or with another platform, a relative base path.
+        RequestError: INVALID_ARGUMENT, see `models_config.from_proto`.
     """
-    kind = proto.WhichOneof("config")
-    if kind == "custom_model_config":
-        raise invalid("ModelServer does not support custom model config; expected model_config_list")
-    models: dict[str, Model] = {}
-    for entry in proto.model_config_list.config:
-        if entry.name in models:
-            raise invalid(f"Illegal to list model {entry.name} multiple times in config list")
-        model = Model(entry.name, entry.base_path, _policy(entry.model_version_policy), dict(entry.version_labels))
-        _check_path(model)
-        _check_platform(entry)
-        models[entry.name] = model
-    return Config(models)
+    try:
+        return models_config.from_proto(proto)
+    except UsageError as error:
+        raise invalid(str(error)) from None
 
 
 def check_labels(
@@ -133,31 +80,3 @@ def check_labels(
                     "which is not currently available for inference",
                 )
     return {model.name: dict(model.labels) for model in new.models.values() if model.labels}
-
-
-def _policy(proto: Any) -> Policy:
-    choice = proto.WhichOneof("policy_choice")
-    if choice == "all":
-        return All()
-    if choice == "specific":
-        return Specific(frozenset(proto.specific.versions))
-    return Latest(max(proto.latest.num_versions, 1))
-
-
-def _check_path(model: Model) -> None:
-    if not PurePosixPath(model.base_path).is_absolute():
-        raise invalid(
-            f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
-            + ("" if "://" not in model.base_path else "; this server reads local folders only")
-        )
-
-
-def _check_platform(entry: Any) -> None:
-    platform = entry.model_platform or (PLATFORM if entry.model_type == 1 else "")
-    if not platform:
-        raise invalid(
-            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
-            f"ModelServerConfig::model_platform, model name is {entry.name}"
-        )
-    if platform != PLATFORM:
-        raise invalid(f"Model {entry.name} requests unsupported platform {platform}")

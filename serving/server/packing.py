@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -114,13 +114,6 @@ def arrays(packed: Sequence[Group], parts: Sequence[Parts]) -> list[np.ndarray[A
         with np.errstate(over="ignore"):  # beyond a float32 is infinite, as in C++
             result.append(rows.T.astype(group.dtype, order="C"))
     return result
-
-
-def from_tensors(packed: Sequence[Group], inputs: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-    """Tensors by name as one array [inputs, rows] per group."""
-    import numpy as np
-
-    return [np.stack([inputs[name] for name in group.names]) for group in packed]
 
 
 def _writers(packed: Sequence[Group]) -> list[Callable[[Sequence[Any]], Any]]:

@@ -40,8 +40,8 @@ class QuickPredict:
         self.headers = headers
         self._seconds = timeout_ms / 1000 if timeout_ms > 0 else float("inf")
 
-    def begin(self, request: Request, reply: Reply) -> Job | None:
-        """Takes a request, if it is one that can be answered here.
+    def begin(self, request: Request, reply: Reply) -> Job | asyncio.Handle | None:
+        """Takes a request, if it is one that can be answered here; or that is refused before it is read.
 
         Args:
             request: any.
@@ -50,15 +50,32 @@ class QuickPredict:
         Returns:
             What waits, to be cancelled if the client goes; None: the request was not taken.
         """
-        if request.method != "POST" or len(request.body) > _LARGEST:
+        if request.method != "POST":
             return None
         try:
             place = target("POST", request.path)
             if place.verb != "predict":
                 return None
+            if full := self._full(place):
+                self.service.metrics.count(place.model, full.code.name)
+                return asyncio.get_running_loop().call_soon(reply, error_response(full, self.headers))
+            if len(request.body) > _LARGEST:
+                return None
             return self._begin(place, json_values.parse(request.body), reply)
         except RequestError:  # the plain path says it
             return None
+
+    def _full(self, place: Target) -> RequestError | None:
+        """Why a request is refused, whatever it says: too many others wait."""
+        version = self.service.models.take(place.model, place.version, place.label)
+        try:
+            if version.runner:
+                version.runner.check_room()
+        except RequestError as error:
+            return error
+        finally:
+            self.service.models.give_back(version)
+        return None
 
     def _begin(self, place: Target, document: dict[str, Any], reply: Reply) -> Job | None:
         version = self.service.models.take(place.model, place.version, place.label)

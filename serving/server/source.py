@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from serving.server.model_config import All, Latest, Model, Policy
+from serving.models_config import LARGEST_VERSION, Model, choose
 from serving.server.status import Code, RequestError
 
-_LARGEST = 2**63 - 1  # int64
 _log = logging.getLogger(__name__)
 
 
@@ -62,13 +61,4 @@ def check_inside(path: str) -> None:
 def versions(names: Iterable[str]) -> dict[int, str]:
     """Name of the folder by version; of two spellings of a number (`1`, `01`) the last in order counts."""
     numbered = {int(name): name for name in sorted(names) if re.fullmatch("[0-9]{1,30}", name, re.ASCII)}
-    return {version: name for version, name in numbered.items() if version <= _LARGEST}
-
-
-def choose(found: Mapping[int, str], policy: Policy) -> list[int]:
-    """Of the versions found those that a policy wants, ascending."""
-    if isinstance(policy, All):
-        return sorted(found)
-    if isinstance(policy, Latest):
-        return sorted(found)[-policy.count :]
-    return sorted(policy.versions & found.keys())
+    return {version: name for version, name in numbered.items() if version <= LARGEST_VERSION}

@@ -7,10 +7,9 @@ clash with them.
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from serving.errors import UsageError
+from serving.proto_text import read as read
 
 _SCALARS = {"string": 9, "bool": 8, "int64": 3, "float": 2}  # FieldDescriptorProto's numbers
 _ENUMS = {"FeatureType": {"TYPE_UNKNOWN": 0, "BYTES": 1, "INT": 2, "FLOAT": 3, "STRUCT": 4}}
@@ -81,26 +80,3 @@ def message_class(name: str) -> Any:
     if hasattr(message_factory, "GetMessageClass"):
         return message_factory.GetMessageClass(descriptor)
     return message_factory.MessageFactory(pool).GetPrototype(descriptor)  # protobuf 3, with TFX on Python 3.10
-
-
-def read(path: str, message: Any, *, unknown_fields: bool = False) -> Any:
-    """Fills a message from a text proto file.
-
-    Args:
-        path: of the file.
-        message: an empty one.
-        unknown_fields: pass over fields that the message lacks.
-
-    Raises:
-        UsageError: the file cannot be read or is not such a message; names the line.
-    """
-    from google.protobuf import text_format
-
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}") from None
-    try:
-        return text_format.Parse(text, message, allow_unknown_field=unknown_fields)
-    except text_format.ParseError as error:
-        raise UsageError(f"{path}: not a text proto {message.DESCRIPTOR.name}: {error}") from None

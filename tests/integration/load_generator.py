@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import uvloop
+
 _MOST_ANSWERS = 100  # different ones that are kept
 
 
@@ -244,4 +246,4 @@ if __name__ == "__main__":
     planned = Plan(**json.loads(sys.argv[1]))
     if planned.core >= 0:
         os.sched_setaffinity(0, {planned.core})
-    print(json.dumps(asyncio.run(generate(planned)).report()))
+    print(json.dumps(uvloop.run(generate(planned)).report()))

@@ -102,14 +102,15 @@ def write_model(folder: Path, offset: float) -> Path:
     return folder
 
 
-def write_layers(folder: Path, count: int, width: int) -> Path:
+def write_layers(folder: Path, count: int, width: int, repeats: int = 1) -> Path:
     """A SavedModel whose run costs by the row, and whose load costs by the layer: y = x / 2 + 1 after that work."""
     with tf.Graph().as_default(), v1.Session() as session:
         x = v1.placeholder(tf.float32, [None], "x")
         hidden = x[:, None] * tf.ones([1, width])
         for layer in range(count):
             weights = v1.get_variable(f"weights{layer}", [width, width], initializer=v1.zeros_initializer())
-            hidden = tf.tanh(hidden @ weights)
+            for _ in range(repeats):
+                hidden = tf.tanh(hidden @ weights)
         y = x * 0.5 + 1.0 + tf.reduce_sum(hidden, 1)
         session.run(v1.global_variables_initializer())
         builder = v1.saved_model.Builder(str(folder))

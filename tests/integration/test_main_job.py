@@ -26,6 +26,7 @@ AFTER_DEEP = {
     "Evaluator.deep",
     "Evaluator.ensemble",
     "Blessing",
+    "ServingValidator",
 }
 
 
@@ -154,6 +155,7 @@ def test_shuffled_labels_of_the_same_size_and_time_run_all_anew_and_are_not_bles
     assert "REFUSED better_than_majority" in done.stdout
     states = kept.states()
     assert states.pop("Blessing") == "not_blessed"
+    assert states.pop("ServingValidator") == "skipped"
     assert states.pop("Pusher") == "skipped"
     assert {id for id, state in states.items() if state != "complete"} <= {"SchemaGen", "AnomalyGate"}
     assert kept.versions() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -27,13 +28,13 @@ from tests.integration.model_server import (
 )
 
 soak = pytest.mark.soak
-SERVER, GENERATOR = 0, 1  # cores
+SERVER, *_, GENERATOR = sorted(os.sched_getaffinity(0)) * 2  # cores; the same one where there is only one
 
 
 @pytest.fixture(scope="module")
 def layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of about a millisecond a row, so that the model is what there is not enough of, not Python."""
-    return write_layers(tmp_path_factory.mktemp("layers") / "made", 16, 1024)
+    """A model of some milliseconds a row, so that the model is what there is not enough of, not Python."""
+    return write_layers(tmp_path_factory.mktemp("layers") / "made", 16, 1024, repeats=4)
 
 
 def told(reports: Sequence[dict[str, Any]]) -> set[str]:

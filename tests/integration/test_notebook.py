@@ -30,6 +30,8 @@ def test_the_notebook_runs_and_shows_data_metrics_ensemble_and_blessing(tmp_path
         "sparse_categorical_accuracy",
         "island=Torgersen",
         "combiner",
+        "weight",
+        "parity of fan-out",
         "better_than_majority",
         "Prediction(",
     ):

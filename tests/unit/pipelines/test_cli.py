@@ -67,7 +67,7 @@ def test_predicting_before_anything_is_served_says_what_to_do(tmp_path: Path) ->
     (tmp_path / "rows.csv").write_text("a\n1\n")
     done = benison("predict", "penguins", "--csv", "rows.csv", cwd=tmp_path)
     assert done.returncode == 1
-    assert "nothing is served yet; `benison run penguins` pushes a version" in done.stderr
+    assert "nothing is pushed yet; `benison run penguins` pushes a version" in done.stderr
 
 
 def test_a_folder_without_runs_says_so(tmp_path: Path) -> None:
@@ -77,4 +77,4 @@ def test_a_folder_without_runs_says_so(tmp_path: Path) -> None:
 def test_the_help_lists_the_commands_in_groups(tmp_path: Path) -> None:
     done = benison("--help", cwd=tmp_path)
     groups = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("╭─")]
-    assert groups == ["Options", "Begin", "Run", "Data", "Predict", "This"]
+    assert groups == ["Options", "Begin", "Run", "Data", "Predict", "Versions", "This"]

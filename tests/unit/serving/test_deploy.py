@@ -14,8 +14,8 @@ from serving.deploy.settings import Serving
 from serving.deploy.targets import SOMETIMES, TARGETS
 from serving.deploy.tf_serving import Deployment
 from serving.errors import UsageError
+from serving.models_config import Latest, Model, Specific
 from serving.server import batching, flags, model_config, text_protos
-from serving.server.model_config import Latest, Model, Specific
 
 CLAIM: dict[str, Any] = {"kubernetes": {"claim": "models"}}
 STORE: dict[str, Any] = {"base_path": "gs://bucket/models/"}

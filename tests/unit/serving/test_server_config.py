@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from serving import models_config
 from serving.errors import UsageError
+from serving.models_config import All, Config, Latest, Model, Specific
 from serving.server import batching, model_config, source, text_protos
 from serving.server.batching import BatchLimits
-from serving.server.model_config import All, Config, Latest, Model, Specific
 from serving.server.status import Code, RequestError
 
 
@@ -117,7 +118,7 @@ def test_a_label_is_for_a_loaded_version(before, wanted, allow_new, given):
     ],
 )
 def test_a_policy_chooses_among_the_versions(policy, chosen):
-    assert source.choose(dict.fromkeys([3, 10, 1, 2], ""), policy) == chosen
+    assert models_config.choose(dict.fromkeys([3, 10, 1, 2], ""), policy) == chosen
 
 
 @pytest.mark.parametrize(

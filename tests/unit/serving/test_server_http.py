@@ -130,7 +130,15 @@ def test_an_error_of_our_own_tells_nothing():
     assert b"GET /a" in transport.written
 
 
-@pytest.mark.parametrize("request_", [get("/a", "Connection: close"), get("/a", version="1.0")])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        get("/a", "Connection: close"),
+        get("/a", version="1.0"),
+        get("/a", "Connection: upgrade", "Upgrade: h2c"),
+        get("/a").replace(b"GET", b"CONNECT"),
+    ],
+)
 def test_the_connection_ends_where_the_client_wants_it(request_):
     transport = talk(request_ + get("/b"))
     assert b"Connection: close" in transport.written

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from serving.models_config import All, Config, Latest, Model, Specific
 from serving.server import lifecycle
 from serving.server.batching import BatchLimits
 from serving.server.lifecycle import Models, State, Version, next_action
-from serving.server.model_config import All, Config, Latest, Model, Specific
 from serving.server.status import Code, RequestError
 
 AVAILABLE, START, LOADING, END = State.AVAILABLE, State.START, State.LOADING, State.END

@@ -16,7 +16,7 @@ import pytest
 
 from serving import versions as module
 from serving.errors import VersionError
-from serving.versions import Version, checksum, identity, publish, served, verify, versions
+from serving.versions import Version, checksum, identity, publish, remove, served, verify, versions
 
 REPOSITORY = Path(module.__file__).parents[1]
 
@@ -116,6 +116,38 @@ def test_a_published_version_holds_the_model_and_its_manifest(model, base):
     assert (version.path / "assets").is_dir()
     assert hidden(base) == []
     assert verify(version) == []
+
+
+def test_what_goes_with_the_model_is_part_of_the_version_but_not_of_the_candidate(model, base, tmp_path):
+    (tmp_path / "spec").write_bytes(b"{}")
+    version = publish(model, base, {}, at(9), beside={"assets.extra/ensemble.json": tmp_path / "spec"})
+    assert (version.path / "assets.extra" / "ensemble.json").read_bytes() == b"{}"
+    assert version.manifest["files"]["assets.extra/ensemble.json"]["bytes"] == 2
+    assert version.manifest["bytes"] == sum(file["bytes"] for file in version.manifest["files"].values()) == 15
+    assert version.manifest["candidate"] == checksum(model)
+    assert verify(version) == []
+    (version.path / "assets.extra" / "ensemble.json").write_bytes(b"[]")
+    assert verify(version) == [f"{version.path}/assets.extra/ensemble.json: changed since the push"]
+
+
+@pytest.mark.parametrize("name", ["saved_model.pb", "manifest.json", "assets"])
+def test_what_goes_with_the_model_takes_the_place_of_nothing(model, base, tmp_path, name):
+    (tmp_path / "spec").write_bytes(b"{}")
+    with pytest.raises(VersionError, match=f"{name}: the model has a file of that name already; nothing was pushed"):
+        publish(model, base, {}, beside={name: tmp_path / "spec"})
+    assert list(base.iterdir()) == []
+
+
+@pytest.mark.parametrize(("at_least", "number"), [(50, 100), (100, 100), (300, 300)])
+def test_the_number_is_no_lower_than_asked(model, base, at_least, number):
+    assert publish(model, base, {}, at(100), at_least=at_least).number == number
+
+
+def test_a_removed_version_is_gone_whole(model, base):
+    first, second = publish(model, base, {}, at(1)), publish(model, base, {}, at(2))
+    remove(second)
+    assert versions(base) == [first]
+    assert [path.name for path in base.iterdir()] == ["1"]
 
 
 def test_a_given_candidate_is_kept(model, base):

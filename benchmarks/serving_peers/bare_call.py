@@ -1,0 +1,37 @@
+"""The time of one TensorFlow call for one row, with nothing around it: `python bare_call.py FOLDER`; prints JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+CALLS = 5000
+
+
+def main(folder: Path) -> None:
+    """Calls the ensemble's signature with the same row, again and again."""
+    import numpy as np
+
+    from serving.server.engine import LoadOptions
+    from serving.server.saved_model import SessionEngine
+
+    engine = SessionEngine(str(folder / "ensemble" / "1"), LoadOptions())
+    signature = engine.signatures["serving_default"]
+    inputs = {
+        name: np.array([b"word1"], object) if spec.dtype == "string" else np.ones(1, spec.dtype)
+        for name, spec in signature.inputs.items()
+    }
+    outputs = tuple(signature.outputs)
+    times = []
+    for _ in range(CALLS):
+        begun = time.perf_counter()
+        engine.run(signature, inputs, outputs)
+        times.append(time.perf_counter() - begun)
+    times.sort()
+    print(json.dumps({"p50": times[CALLS // 2] * 1e3, "p99": times[CALLS * 99 // 100] * 1e3}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

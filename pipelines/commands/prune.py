@@ -1,0 +1,49 @@
+"""`benison prune`: what nobody needs any longer goes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root
+from pipelines.commands.versions import pushed_base
+
+
+def prune(
+    name: Name,
+    keep: Annotated[
+        int | None,
+        typer.Option("--keep", min=1, help="How many of the newest versions stay; default: serving.keep of the YAML."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Removes old versions, and artifacts that neither a version that stays nor the last run needs."""
+    from pipelines import pruning
+    from pipelines.sizes import readable
+
+    base = pushed_base(name, root)
+    root = root.absolute()
+    count = keep if keep is not None else _keep(name)
+    found = pruning.waste(root, base.name, count) if dry_run else pruning.remove(root, base.name, count)
+    for version in found.versions:
+        print(f"version {version.number} of {version.path.parent.name}  {readable(found.sizes[version.path])}")
+    for path in found.artifacts:
+        print(f"artifact {path.relative_to(root / 'artifacts')}  {readable(found.sizes[path])}")
+    done = "would be freed" if dry_run else "freed"
+    freed = readable(sum(found.sizes.values()))
+    print(f"versions: {len(found.versions)}, artifacts: {len(found.artifacts)}; {freed} {done}")
+
+
+def _keep(name: str) -> int:
+    from pipelines import config_file
+    from pipelines.commands.arguments import load
+    from serving.deploy.settings import Serving
+    from serving.errors import UsageError
+
+    try:
+        config_file.find(name)
+    except UsageError:
+        return Serving().keep
+    return load(name, None, check_data=False).serving.keep

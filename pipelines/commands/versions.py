@@ -1,0 +1,109 @@
+"""`benison versions`, `verify` and `diff`: the pushed versions, looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, served_name
+
+if TYPE_CHECKING:
+    from serving.versions import Version
+
+Number = Annotated[int, typer.Argument(metavar="VERSION", help="A version's number; `benison versions` lists them.")]
+
+
+def versions_(
+    name: Name,
+    root: Root = DEFAULT_ROOT,
+    history: Annotated[bool, typer.Option("--history", help="Who changed what is served, when and why.")] = False,
+) -> None:
+    """The pushed versions: labels, spans, metric, members and sizes."""
+    from rich.console import Console
+
+    from pipelines import version_report
+
+    base = pushed_base(name, root)
+    Console().print(version_report.changes(base) if history else version_report.table(base))
+
+
+def verify(
+    name: Name,
+    number: Annotated[
+        int | None, typer.Argument(metavar="[VERSION]", help="A version's number; default: what is served.")
+    ] = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Compares a version's files, and its members', with what was pushed."""
+    from serving import promotion
+
+    base = pushed_base(name, root)
+    version = promotion.checked(base, served_version(base).number if number is None else number)
+    if not version.manifest:
+        print(f"{base.name} {version.number}: no manifest, so there is nothing to verify it against")
+        return
+    print(f"{base.name} {version.number}: {len(version.manifest['files'])} files, all as they were pushed")
+
+
+def diff(
+    name: Name,
+    one: Annotated[int, typer.Argument(metavar="A", help="A version's number.")],
+    other: Annotated[int, typer.Argument(metavar="B", help="Another one's.")],
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Two versions side by side: members, weights, metrics, spans, and what they were made from."""
+    from rich.console import Console
+
+    from pipelines import version_report
+    from serving import promotion
+
+    base = pushed_base(name, root)
+    Console().print(version_report.difference(promotion.pushed(base, one), promotion.pushed(base, other)))
+
+
+def served_version(base: Path) -> Version:
+    """What is served of a model.
+
+    Args:
+        base: ROOT/serving/NAME.
+
+    Raises:
+        VersionError: nothing is; says what to do.
+    """
+    from serving import versions
+    from serving.errors import VersionError
+
+    served = versions.served(base)
+    if served is None:
+        newest = _pushed(base)[-1].number
+        raise VersionError(
+            f"{base}: version {newest} is pushed, but none is served; `benison promote {base.name} {newest}` serves it"
+        )
+    return served
+
+
+def pushed_base(name: str, root: Path) -> Path:
+    """ROOT/serving/NAME.
+
+    Raises:
+        VersionError: nothing is pushed under that name; names a close one.
+    """
+    base = root.absolute() / "serving" / served_name(name)
+    _pushed(base)
+    return base
+
+
+def _pushed(base: Path) -> list[Version]:
+    """The versions; one at the least."""
+    from pipelines.close_names import did_you_mean
+    from serving import versions
+    from serving.errors import VersionError
+
+    found = versions.versions(base)
+    if not found:
+        others = [other.name for other in base.parent.glob("*") if other.is_dir() and versions.versions(other)]
+        hint = did_you_mean(base.name, others)
+        raise VersionError(f"{base}: nothing is pushed yet; `benison run {base.name}` pushes a version{hint}")
+    return found

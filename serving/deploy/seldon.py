@@ -1,0 +1,100 @@
+"""A pushed model as a SeldonDeployment of Seldon Core v1: one node, Seldon's TensorFlow Serving.
+
+Seldon copies the folder of the versions into the pod when it starts, and serves the highest of them there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.deploy import kubernetes
+from serving.deploy.tf_serving import Deployment
+from serving.models_config import Latest
+
+FILE = "seldondeployment.yaml"
+API_VERSION = "machinelearning.seldon.io/v1"
+_PREDICTOR = "default"
+
+
+def documents(deployment: Deployment) -> dict[str, dict[str, Any]]:
+    """What is to be applied, by file name.
+
+    Raises:
+        UsageError: neither a volume nor an object store holds the versions.
+    """
+    kubernetes.check_place(deployment)
+    settings = deployment.settings.kubernetes
+    metadata: dict[str, Any] = {
+        "name": kubernetes.resource_name(deployment.name),
+        "labels": {"app.kubernetes.io/managed-by": "benison"},
+    }
+    if settings.namespace:
+        metadata["namespace"] = settings.namespace
+    spec = {"protocol": "tensorflow", "predictors": [_predictor(deployment)]}
+    found = {FILE: {"apiVersion": API_VERSION, "kind": "SeldonDeployment", "metadata": metadata, "spec": spec}}
+    if settings.storage:
+        found["pvc.yaml"] = kubernetes.documents(deployment)["pvc.yaml"]
+    return found
+
+
+def warnings(deployment: Deployment) -> list[str]:
+    """Where Seldon serves another version than models.config says."""
+    if isinstance(deployment.model.policy, Latest):
+        return []
+    return [
+        f"models.config says which versions of {deployment.name} are served, and Seldon serves the highest in the "
+        "folder; where that is another one, give a base path that does not hold it"
+    ]
+
+
+def unit_name(name: str) -> str:
+    """A pipeline's name as a node has it, which is the model's name in requests."""
+    return kubernetes.resource_name(name).removesuffix("-serving")
+
+
+def _predictor(deployment: Deployment) -> dict[str, Any]:
+    settings = deployment.settings.kubernetes
+    graph: dict[str, Any] = {
+        "name": unit_name(deployment.name),
+        "implementation": "TENSORFLOW_SERVER",
+        "modelUri": _model_uri(deployment),
+        "children": [],
+    }
+    if settings.secret:
+        graph["envSecretRefName"] = settings.secret
+    if settings.service_account:
+        graph["serviceAccountName"] = settings.service_account
+    # With an autoscaler the number is its own: a file that names one would undo it at each apply.
+    replicas = {} if settings.autoscale else {"replicas": settings.replicas}
+    return {"name": _PREDICTOR, **replicas, "graph": graph, "componentSpecs": [_pod(deployment)]}
+
+
+def _model_uri(deployment: Deployment) -> str:
+    """The folder that holds the versions: TF Serving looks for numbers in it."""
+    if deployment.settings.object_store:
+        return deployment.base_path
+    claim = deployment.settings.kubernetes.claim or kubernetes.resource_name(deployment.name)
+    return f"pvc://{claim}/{deployment.name}"
+
+
+def _pod(deployment: Deployment) -> dict[str, Any]:
+    settings = deployment.settings
+    container: dict[str, Any] = {
+        "name": unit_name(deployment.name),
+        "image": settings.image,
+        "resources": kubernetes.resources(deployment),
+    }
+    if settings.environment:
+        container["env"] = kubernetes.environment(deployment)
+    pod: dict[str, Any] = {"spec": {"containers": [container]}}
+    if settings.kubernetes.autoscale:
+        scale = settings.kubernetes.autoscale
+        target = {"type": "Utilization", "averageUtilization": scale.cpu_percent}
+        pod["hpaSpec"] = {
+            "minReplicas": scale.min,
+            "maxReplicas": scale.max,
+            "metricsv2": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
+        }
+    if settings.kubernetes.min_available:
+        pod["pdbSpec"] = {"minAvailable": settings.kubernetes.min_available}
+    return pod

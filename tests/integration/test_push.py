@@ -1,0 +1,288 @@
+"""What a push leaves on the disk, and what is served after it: Pusher's executor with the artifacts of a real run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving import fan_out, models_config, promotion, version_sets, versions
+from serving.client import GrpcClient
+from serving.ensemble import Ensemble
+from serving.server import facts
+from serving.versions import Version
+from tests.integration.conftest import Project
+from tests.integration.model_server import running
+
+MARK = "BENISON_TEST_PUSHES"  # in the environment of a run that is to be killed with all that it started
+MEMBERS = ("linear", "quadratic", "deep")
+
+
+class Node:
+    """Pusher as a run calls it, with the artifacts of a run that has ended; it pushes to another place."""
+
+    def __init__(self, project: Project, serving: Path) -> None:
+        from components.pusher import Settings
+
+        run = project.last_run()
+        pipeline = json.loads(Path(run["folder"], "pipeline.json").read_text())
+        nodes = {node["pipelineNode"]["nodeInfo"]["id"]: node["pipelineNode"] for node in pipeline["nodes"]}
+        outputs = {node["id"]: node["outputs"] for node in run["nodes"]}
+        self.base = serving / "birds"
+        self._scratch = serving.with_name("pushed")
+        self._scratch.mkdir()
+        given = nodes["Pusher"]["parameters"]["parameters"]["custom_config"]["fieldValue"]["stringValue"]
+        self.settings = replace(Settings(**json.loads(given)["settings"]), serving=str(self.base))
+        channels = {
+            key: given["channels"][0] for key, given in nodes["Pusher"]["inputs"]["inputs"].items() if key[0] != "_"
+        }
+        self._inputs = {
+            key: [_artifact(outputs[channel["producerNodeQuery"]["id"]][channel["outputKey"]][0])]
+            for key, channel in channels.items()
+        }
+
+    def push(self, *, spans: tuple[int, ...] = (), **settings: Any) -> dict[str, Any]:
+        """Runs it; returns what it notes down of the push."""
+        from tfx.types import standard_artifacts
+
+        from components.pusher import Executor
+
+        pushed = standard_artifacts.PushedModel()
+        pushed.uri = str(self._scratch)
+        changed = replace(self.settings, **settings, facts={**self.settings.facts, "spans": spans})
+        custom_config = json.dumps({"settings": asdict(changed), "code": []})
+        Executor().Do(self._inputs, {"pushed_model": [pushed]}, {"custom_config": custom_config})
+        properties = pushed.mlmd_artifact.custom_properties
+        return {name: getattr(value, value.WhichOneof("value")) for name, value in properties.items()}
+
+    @property
+    def served(self) -> int | None:
+        version = versions.served(self.base)
+        return version.number if version else None
+
+
+def _artifact(output: Mapping[str, Any]) -> Any:
+    from tfx.types import artifact_utils, standard_artifacts
+
+    made = getattr(standard_artifacts, output["type"])()
+    made.uri = output["uri"]
+    for name, value in output["properties"].items():
+        (made.set_int_custom_property if isinstance(value, int) else made.set_string_custom_property)(name, value)
+    if output["type"] == "Examples":
+        splits = [folder.name.removeprefix("Split-") for folder in Path(made.uri).glob("Split-*")]
+        made.split_names = artifact_utils.encode_split_names(sorted(splits))
+    return made
+
+
+@pytest.fixture
+def node(pushed: Project, tmp_path: Path) -> Node:
+    return Node(pushed, tmp_path / "serving")
+
+
+@pytest.fixture(scope="module")
+def version(pushed: Project) -> Version:
+    """What the run pushed."""
+    found = versions.served(pushed.base)
+    assert found is not None
+    return found
+
+
+def test_a_version_holds_all_that_belongs_to_the_model(version: Version) -> None:
+    extra = {path.name for path in (version.path / "assets.extra").iterdir()}
+    assert extra == {
+        "ensemble.json", "ensemble_report.json", "parity_rows.npz", "schema.pbtxt", "tf_serving_warmup_requests"
+    }  # fmt: skip
+    assert versions.verify(version) == []
+    assert Ensemble.load(version.path / "assets.extra").members == tuple(version.manifest["members"])
+
+
+def test_the_manifest_says_what_the_model_is_made_of_and_who_let_it_pass(version: Version, pushed: Project) -> None:
+    manifest = version.manifest
+    assert (manifest["name"], manifest["label"], manifest["problem"]) == ("birds", "species", "multiclass")
+    assert manifest["combiner"] == "mean"
+    assert {"weights", "calibration", "contributions", "slices", "spans", "created", "bytes", "files"} <= set(manifest)
+    assert set(manifest["hashes"]) == {"schema", "transform", "code", "config"}
+    assert all(len(digest) == 64 for digest in manifest["hashes"].values())
+    assert manifest["metrics"].keys() == {"ensemble", *MEMBERS}
+    assert manifest["gains"].keys() == set(MEMBERS)
+    assert manifest["without"].keys() == set(manifest["members"])
+    assert all(verdict["passed"] for verdict in (*manifest["verdicts"], *manifest["serving"]["verdicts"]))
+    assert {path["path"] for path in manifest["serving"]["parity"]} >= {"fused gRPC", "fused REST", "fan-out"}
+    assert manifest["serving"]["measured"][0].keys() == manifest["serving"]["budget"].keys()
+    assert "fan_out" not in manifest
+
+
+def test_asked_again_the_parity_rows_give_what_they_gave(version: Version) -> None:
+    import tensorflow as tf
+
+    with np.load(version.path / "assets.extra" / "parity_rows.npz") as rows:
+        inputs = {name.removeprefix("input:"): tf.constant(rows[name]) for name in rows.files if name != "expected"}
+        answers = tf.saved_model.load(str(version.path)).signatures["raw"](**inputs)["probabilities"]
+        assert _agree(answers, rows["expected"])
+
+
+def _agree(answers: Any, expected: Any) -> bool:
+    # Where a row's numbers overflow, which of its outputs become NaN depends on the kernel that the process runs.
+    finite = np.isfinite(expected).all(axis=1)
+    assert finite.sum() > 64, "the real rows, and most of those at the edges"
+    return np.allclose(np.asarray(answers)[finite], expected[finite], atol=1e-5)
+
+
+def test_a_server_warms_up_with_real_rows_and_shows_the_first_one(version: Version, tmp_path: Path) -> None:
+    known = facts.read(str(version.path))
+    assert known.members == MEMBERS
+    assert sum(known.weights.values()) == pytest.approx(1)
+    row = known.examples["raw"]
+    assert row["island"] in ("Biscoe", "Dream", "Torgersen")
+    assert 25 < row["bill_length_mm"] < 65
+    assert known.examples.keys() == {"raw", "serving_default"}
+    base = f"--model_base_path={version.path.parent}"
+    with running(tmp_path, base, "--model_name=birds") as server:  # a request that fails would keep it from serving
+        assert server.post("birds:predict", {"signature_name": "raw", "instances": [row]})[0] == 200
+
+
+def test_a_push_is_served_at_once_and_not_done_again(node: Node) -> None:
+    first = node.push()
+    assert (first["pushed"], str(node.served)) == (1, first["pushed_version"])
+    assert models_config.read(node.base.parent).models["birds"].labels == {"stable": node.served}
+    again = node.push()
+    assert (again["pushed"], again["already_served"]) == (0, 1)
+    assert again["pushed_version"] == first["pushed_version"]
+    assert len(versions.versions(node.base)) == 1
+
+
+def test_with_fan_out_the_members_are_pushed_and_served_as_models_of_their_own(node: Node, tmp_path: Path) -> None:
+    fused = int(node.push()["pushed_version"])
+    number = int(node.push(fan_out=True)["pushed_version"])
+    assert number > fused, "the same model, but pushed in another way"
+    config = models_config.read(node.base.parent).models
+    assert config.keys() == {"birds", "birds-linear", "birds-quadratic", "birds-deep"}
+    assert {(name, model.labels["stable"]) for name, model in config.items()} == {(name, number) for name in config}
+    whole = versions.served(node.base)
+    assert whole is not None
+    for member in MEMBERS:
+        (alone,) = versions.versions(version_sets.member_base(node.base, member))
+        assert versions.verify(alone) == []
+        assert facts.read(str(alone.path)).examples.keys() == {"raw", "serving_default"}
+
+    with np.load(whole.path / "assets.extra" / "parity_rows.npz") as rows:
+        inputs = {name.removeprefix("input:"): rows[name] for name in rows.files if name != "expected"}
+        expected = rows["expected"]
+
+    async def both(target: str) -> tuple[Any, Any]:
+        async with GrpcClient(target) as client, fan_out.of_version(whole, target, deadline_s=30) as apart:
+            answered = await client.predict("birds", inputs, signature="raw")
+            return answered["probabilities"], (await apart.predict(inputs)).values
+
+    flags = (
+        f"--model_config_file={node.base.parent / models_config.FILE}",
+        "--allow_version_labels_for_unavailable_models=true",
+    )
+    with running(tmp_path, *flags) as server:
+        for answers in asyncio.run(both(f"127.0.0.1:{server.port}")):
+            assert _agree(answers, expected)
+
+
+def test_promoted_by_hand_where_the_yaml_says_so(node: Node) -> None:
+    said = node.push(promote="manual")
+    assert (said["pushed"], said["not_promoted"]) == (1, "`serving.promote` is manual")
+    assert node.served is None, "not even for being the highest number"
+    number = int(said["pushed_version"])
+    promotion.promote(node.base, number, who="ann", why="looks good")
+    assert node.push(promote="manual")["already_served"] == 1
+    assert node.served == number
+
+
+def test_a_run_on_older_spans_is_kept_but_not_served(node: Node) -> None:
+    newer = int(node.push(spans=(3, 4))["pushed_version"])
+    said = node.push(spans=(2, 3), fan_out=True)
+    assert said["pushed"] == 1
+    assert "its newest span is 3" in said["not_promoted"]
+    assert node.served == newer
+    assert len(versions.versions(node.base)) == 2
+
+
+def test_what_was_rolled_back_does_not_come_back_by_itself(node: Node) -> None:
+    old = int(node.push()["pushed_version"])
+    node.push(fan_out=True)
+    promotion.rollback(node.base, who="ann", why="worse")
+    said = node.push(fan_out=True)
+    assert (said["pushed"], said["not_promoted"]) == (
+        0, "it was served before, and somebody put another version in its place"
+    )  # fmt: skip
+    assert node.served == old
+
+
+def test_a_push_that_died_before_its_promotion_is_promoted_by_the_next(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(promotion, "promote", die)
+        with pytest.raises(KeyboardInterrupt):
+            node.push()
+    assert node.served is None
+    said = node.push()
+    assert (said["pushed"], "not_promoted" in said) == (0, False)
+    assert str(node.served) == said["pushed_version"]
+    assert len(versions.versions(node.base)) == 1
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "reached",
+    ["birds-linear/.incoming-*", "birds-linear/[0-9]*", "birds-deep/[0-9]*", "birds/.incoming-*", "birds-deep/*/m*"],
+)
+def test_after_a_run_that_is_killed_while_it_pushes_the_next_one_goes_on(
+    pushed: Project, tmp_path: Path, reached: str
+) -> None:
+    project = pushed.copy(tmp_path / "killed")
+    with (project.folder / "birds.yaml").open("a") as yaml:
+        yaml.write("serving: {fan_out: true}\n")
+    old = versions.served(project.base)
+    mark = uuid.uuid4().hex
+    run = subprocess.Popen(
+        project.command("run", "birds.yaml"), cwd=project.folder, env={**os.environ, MARK: mark},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not any(project.base.parent.glob(reached)):  # as fast as can be: it is there for milliseconds
+        assert run.poll() is None
+    _kill(mark)
+    run.wait()
+
+    left = versions.served(project.base)
+    assert left is not None
+    assert old is not None
+    assert left.number == old.number or left.manifest["fan_out"].keys() == set(MEMBERS)
+    done = project.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    new = versions.served(project.base)
+    assert new is not None
+    assert new.number > old.number
+    homes = [project.base, *(version_sets.member_base(project.base, member) for member in MEMBERS)]
+    assert [[v.number for v in versions.versions(home)] for home in homes] == [
+        [old.number, new.number], *([new.number] for _ in MEMBERS)
+    ]  # fmt: skip
+    assert [problem for home in homes for v in versions.versions(home) for problem in versions.verify(v)] == []
+    assert list(project.base.parent.glob("*/.incoming-*")) == []
+
+
+def _kill(mark: str) -> None:
+    """All at once, as when the machine loses its power: the run and every process that it started."""
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"{MARK}={mark}".encode() in environment.read_bytes():
+                os.kill(int(environment.parent.name), signal.SIGKILL)

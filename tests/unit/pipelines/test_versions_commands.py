@@ -1,0 +1,150 @@
+"""`benison versions`, `promote`, `rollback`, `verify`, `diff` and `prune`, by what they print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipelines import cli
+from serving import models_config, versions
+from serving.errors import BenisonError
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two versions of a model whose YAML is not here."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    model = tmp_path / "model"
+    model.mkdir()
+    for number in (1, 2):
+        (model / "saved_model.pb").write_bytes(b"graph" * number)
+        manifest = {
+            "spans": list(range(1, number + 2)),
+            "members": ["deep", "wide"][:number],
+            "weights": {"deep": 1 / number},
+            "combiner": "weighted_mean",
+            "metric": "auc",
+            "metrics": {"deep": {"auc": 0.7}, "ensemble": {"auc": 0.7 + number / 100, "pr_auc": None}},
+            "hashes": {"schema": "5c" * 32, "code": f"{number}a" * 32},
+        }
+        versions.publish(model, tmp_path / ".benison" / "serving" / "birds", manifest, lambda number=number: number)  # type: ignore[misc]
+    return tmp_path / ".benison"
+
+
+def benison(*words: str) -> str:
+    done = CliRunner().invoke(cli.app, words)
+    if isinstance(done.exception, BenisonError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def cells(output: str) -> list[Sequence[str]]:
+    return [line.split() for line in output.splitlines()]
+
+
+def test_versions_shows_a_row_for_each(root: Path) -> None:
+    benison("promote", "birds", "1")
+    head, *rows = cells(benison("versions", "birds"))
+    assert head == ["version", "label", "created", "spans", "metric", "members", "size"]
+    assert rows == [
+        ["1", "stable", "1970-01-01T00:00:01+00:00", "1-2", "auc", "0.7100", "deep", "5", "B"],
+        ["2", "1970-01-01T00:00:02+00:00", "1-3", "auc", "0.7200", "deep,", "wide", "10", "B"],
+    ]
+
+
+def test_what_is_served_without_a_label_is_shown_too(root: Path) -> None:
+    assert [row[:2] for row in cells(benison("versions", "birds"))[1:]] == [
+        ["1", "1970-01-01T00:00:01+00:00"],
+        ["2", "served"],
+    ]
+
+
+def test_promote_and_rollback_say_what_they_did(root: Path) -> None:
+    said = benison("promote", "birds", "1", "--why", "a trial")
+    assert "no YAML of birds is here, so no server is told" in said
+    assert "birds: version 1 is stable, in place of 2" in said
+    assert "servers that poll it follow" in said
+    assert "birds: version 1 is stable already" in benison("promote", "birds", "1")
+    assert "birds: version 2 is canary" in benison("promote", "birds", "2", "--label", "canary")
+    assert "birds: version 2 is no canary any longer" in benison("rollback", "birds", "--canary")
+    assert "birds: version 2 is stable, in place of 1" in benison("rollback", "birds", "--to", "2")
+    history = cells(benison("versions", "birds", "--history"))
+    assert [row[2:5] for row in history[1:]] == [
+        ["stable", "2", "1"],
+        ["canary", "-", "2"],
+        ["canary", "2", "-"],
+        ["stable", "1", "2"],
+    ]
+    assert history[1][5:] == ["a", "trial"]
+
+
+def test_republish_makes_the_old_version_the_highest(root: Path) -> None:
+    said = benison("rollback", "birds", "--republish")
+    base = root / "serving" / "birds"
+    highest = versions.versions(base)[-1]
+    assert f"version 1 of birds is version {highest.number}, too" in said
+    assert (highest.path / "saved_model.pb").read_bytes() == b"graph"
+    assert models_config.read(base.parent).models["birds"].labels == {"stable": highest.number}
+
+
+def test_verify_names_what_was_changed(root: Path) -> None:
+    assert "birds 2: 1 files, all as they were pushed" in benison("verify", "birds")
+    (root / "serving" / "birds" / "1" / "saved_model.pb").write_bytes(b"other")
+    assert "all as they were pushed" in benison("verify", "birds", "2")
+    with pytest.raises(BenisonError, match=r"saved_model.pb: changed since the push"):
+        benison("verify", "birds", "1")
+
+
+def test_what_is_pushed_and_not_promoted_is_no_answer(root: Path) -> None:
+    nothing = models_config.Model("birds", str(root / "serving" / "birds"), models_config.Specific(frozenset()))
+    (root / "serving" / "models.config").write_text(models_config.text([nothing]))
+    for words in (["verify", "birds"], ["serve", "birds"]):
+        with pytest.raises(BenisonError, match="version 2 is pushed, but none is served; `benison promote birds 2`"):
+            benison(*words)
+
+
+def test_diff_marks_what_differs(root: Path) -> None:
+    rows = {" ".join(row[:-2]).lstrip("* "): row for row in cells(benison("diff", "birds", "1", "2"))}
+    assert rows["spans"] == ["*", "spans", "1-2", "1-3"]
+    assert rows["combiner"] == ["combiner", "weighted_mean", "weighted_mean"]
+    assert rows["ensemble auc"] == ["*", "ensemble", "auc", "0.7100", "0.7200"]
+    assert rows["deep auc"] == ["deep", "auc", "0.7000", "0.7000"]
+    assert rows["schema"] == ["schema", "5c5c5c5c5c5c", "5c5c5c5c5c5c"]
+    assert rows["code"] == ["*", "code", "1a1a1a1a1a1a", "2a2a2a2a2a2a"]
+    assert rows["member deep weight 1.0000"] == ["*", "member", "deep", "weight", "1.0000", "weight", "0.5000"]
+    assert rows["member wide"] == ["*", "member", "wide", "-", "yes"]
+
+
+def test_prune_says_what_would_go(root: Path) -> None:
+    said = benison("prune", "birds", "--keep", "1", "--dry-run")
+    assert re.fullmatch(r"version 1 of birds  \d+ B\nversions: 1, artifacts: 0; \d+ B would be freed\n", said)
+    assert len(versions.versions(root / "serving" / "birds")) == 2
+
+
+def test_prune_removes_it(root: Path) -> None:
+    benison("promote", "birds", "1")
+    assert "versions: 0, artifacts: 0; 0 B freed" in benison("prune", "birds", "--keep", "1")
+    benison("promote", "birds", "2")
+    assert "versions: 1, artifacts: 0; " in benison("prune", "birds", "--keep", "1")
+    assert [version.number for version in versions.versions(root / "serving" / "birds")] == [2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["versions", "brids"], "nothing is pushed yet; `benison run brids` pushes a version; did you mean 'birds'?"),
+        (["promote", "birds", "7"], "no version 7; there are 1, 2"),
+        (["diff", "birds", "1", "7"], "no version 7; there are 1, 2"),
+        (["rollback", "birds", "--canary"], "there is no canary"),
+        (["rollback", "birds", "--canary", "--to", "1"], "--canary goes with neither --to nor --republish"),
+    ],
+)
+def test_mistakes_are_told(root: Path, words: list[str], message: str) -> None:
+    with pytest.raises(BenisonError, match=message):
+        benison(*words)
