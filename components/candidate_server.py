@@ -79,9 +79,7 @@ async def serve(models: Mapping[str, Path], timeout_s: float) -> AsyncIterator[C
         with log.open("wb") as output:
             command = [*_command(), f"--port={port}", f"--rest_api_port={rest_port}", f"--model_config_file={config}"]
             # In a folder of its own, so that no folder of the user's that is named `serving` is imported instead.
-            process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, cwd=folder
-            )
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
         try:
             async with GrpcClient(f"127.0.0.1:{port}") as grpc, RestClient(port=rest_port) as rest:
                 await _available(grpc, models, process, log, started + timeout_s)

@@ -35,8 +35,7 @@ FOLDS = 5
 # Pulls towards equal weights that are tried, strongest first: of two that are equally good the stronger one is taken.
 PENALTIES = (100.0, 10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 0.0)
 _TWO_SIDED_95 = 1.96
-_NEXT_TO_NONE = 0.1  # of an equal weight
-_LITTLE = 0.02  # of the loss
+_NEXT_TO_NONE, _SMALL = 0.1, 0.5  # of an equal weight
 _ROWS_TO_TELL = 50  # for each member; from fewer nothing can be said of what one brings, and all stay
 
 
@@ -222,10 +221,11 @@ def _contributions(
         gains = _solve(pool, labels, without, folds, [solution.penalty]).losses - solution.losses
         gain, error = _mean_and_error(gains)
         margin, weight = _TWO_SIDED_95 * error, float(weights[index])
+        # Of members that are alike none is missed alone, and yet all of them together are: a weight of some size stays.
         # With next to no weight a member goes even if it helps a little: it costs its memory and time at every answer.
-        little = weight * len(outputs) < _NEXT_TO_NONE * weights.sum()
-        no_help = gain <= margin and gain + margin < _LITTLE * solution.losses.mean()
-        kept = not enough_to_tell or not (little or no_help)
+        share = weight * len(outputs) / (weights.sum() or 1.0)
+        useless = share < _NEXT_TO_NONE or (share < _SMALL and gain <= margin)
+        kept = not enough_to_tell or not useless
         why = "" if kept else f"weight {weight:.3g}, and its gain out of fold is {gain:.2g} ± {margin:.1g}"
         found.append(Contribution(name, weight, gain, gain - margin, gain + margin, kept, why))
     return found

@@ -20,7 +20,7 @@ class PathParity:
         path: its name.
         rows: how many were compared.
         difference: the largest, in units of the scale (the largest of 1, the row's values and the median value);
-            infinity where shapes differ, or one is NaN and the other is not.
+            infinity where shapes differ, or one row is finite and the other is not.
         row: where it is; None where there are no rows.
     """
 
@@ -65,6 +65,8 @@ def _compare(path: str, reference: NDArray, answers: NDArray) -> PathParity:
     scale = np.maximum(max(1.0, float(np.median(sizes))), sizes.max(axis=1, keepdims=True))
     with np.errstate(invalid="ignore"):
         apart = np.abs(answers - reference) / scale
-    same = (answers == reference) | (np.isnan(answers) & np.isnan(reference))
-    apart = np.where(same, 0.0, np.where(np.isnan(apart), np.inf, apart)).max(axis=1)
+    apart = np.where(np.isnan(apart), np.inf, apart).max(axis=1)
+    # Where a row overflows, which of its values become NaN and which infinite is the processor's and the thread's choice.
+    overflown = ~np.isfinite(answers).all(axis=1) & ~np.isfinite(reference).all(axis=1)
+    apart = np.where(overflown | (answers == reference).all(axis=1), 0.0, apart)
     return PathParity(path, len(reference), float(apart.max()), int(apart.argmax()))

@@ -205,44 +205,43 @@ def _publish(
         scratch: a folder to write the warm-up requests to.
         code: hash of the code.
     """
-    built = Path(artifact_utils.get_single_uri(input_dict["model"]))
-    validated = Path(artifact_utils.get_single_uri(input_dict["infra_blessing"]))
-    ensemble = Ensemble.load(built)
+    built, validated, blessed, transform_graph = (
+        Path(artifact_utils.get_single_uri(input_dict[key]))
+        for key in ("model", "infra_blessing", "model_blessing", "transform_graph")
+    )
+    spec, report, rows = (
+        built / SPEC_FILE,
+        built / ensemble_builder.REPORT_FILE,
+        validated / serving_validator.ROWS_FILE,
+    )
     certificate = _read(validated / serving_validator.FILE)
-    warmup = scratch / warmup_requests.FILE
-    rows = _real_rows(validated / serving_validator.ROWS_FILE, certificate["rows"]["real"])
     records = first_records(artifact_utils.get_split_uris(input_dict["examples"], "test"), warmup_requests.MOST_ROWS)
-    warmup_requests.write(warmup, settings.facts["name"], rows, records)
+    warmup = scratch / warmup_requests.FILE
+    warmup_requests.write(warmup, settings.facts["name"], _real_rows(rows, certificate["rows"]["real"]), records)
 
-    model = _saved_model(input_dict, "model")
+    model, ensemble = _saved_model(input_dict, "model"), Ensemble.load(built)
     manifest = push_manifest.describe(
         settings.facts,
         ensemble,
-        _read(built / ensemble_builder.REPORT_FILE),
-        _read(Path(artifact_utils.get_single_uri(input_dict["model_blessing"]), blessing.FILE)),
+        _read(report),
+        _read(blessed / blessing.FILE),
         certificate,
-        push_manifest.hashes(
-            model, Path(artifact_utils.get_single_uri(input_dict["transform_graph"])), code, settings.config
-        ),
+        push_manifest.hashes(model, transform_graph, code, settings.config),
     )
-    beside = {
-        f"{versions.EXTRA}/{file.name}": file
-        for file in (
-            built / SPEC_FILE,
-            built / ensemble_builder.REPORT_FILE,
-            validated / serving_validator.ROWS_FILE,
-            warmup,
-        )
-    }
     members = {
         name: Candidate(
             _saved_model(input_dict, _input(name)),
             {**settings.facts, "name": f"{settings.facts['name']}-{name}"},
-            {f"{versions.EXTRA}/{warmup.name}": warmup},
+            _extra(warmup),
         )
         for name in (ensemble.members if settings.fan_out else ())
     }
-    return version_sets.publish(Candidate(model, manifest, beside), Path(settings.serving), members)
+    whole = Candidate(model, manifest, _extra(spec, report, rows, warmup))
+    return version_sets.publish(whole, Path(settings.serving), members)
+
+
+def _extra(*files: Path) -> dict[str, Path]:
+    return {f"{versions.EXTRA}/{file.name}": file for file in files}
 
 
 def _saved_model(input_dict: dict[str, list[types.Artifact]], key: str) -> Path:
@@ -256,4 +255,5 @@ def _read(file: Path) -> dict[str, Any]:
 def _real_rows(file: Path, count: int) -> dict[str, Any]:
     """The rows that ServingValidator took from `test`, by input of `raw`; behind them it has those at the edges."""
     with np.load(file) as arrays:
-        return {name[6:]: arrays[name][:count] for name in arrays.files if name.startswith("input:")}
+        inputs = [name for name in arrays.files if name.startswith("input:")]
+        return {name.removeprefix("input:"): arrays[name][:count] for name in inputs}

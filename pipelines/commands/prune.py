@@ -21,8 +21,10 @@ def prune(
 ) -> None:
     """Removes old versions, and artifacts that neither a version that stays nor the last run needs."""
     from pipelines import pruning
+    from pipelines.quiet import quieten
     from pipelines.sizes import readable
 
+    quieten()  # ML Metadata is told by TFX
     base = pushed_base(name, root)
     root = root.absolute()
     count = keep if keep is not None else _keep(name)

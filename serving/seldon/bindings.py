@@ -104,9 +104,9 @@ def _bound(node: Node, places: Mapping[str, str]) -> SavedModel | Server | None:
     place = places.get(node.name) or _local(node.model_uri)
     if not place:
         uri = f"; {node.model_uri} is not on this machine" if node.model_uri else ""
-        places = [f"--bind {node.name}=PLACE with {_EXPECTED}"] if node.kind != OUTPUT_TRANSFORMER else []
+        model = [f"--bind {node.name}=PLACE with {_EXPECTED}"] if node.kind != OUTPUT_TRANSFORMER else []
         identity = [f"--bind {node.name}={IDENTITY}"] if node.kind != MODEL else []
-        expected = ", or ".join([*places, *identity])
+        expected = ", or ".join([*model, *identity])
         raise UsageError(f"node {node.name} ({node.kind}) is bound to nothing{uri}; give {expected}")
     if place == IDENTITY:
         if node.kind == MODEL:

@@ -133,7 +133,8 @@ def test_a_bound_transformer_comes_before_the_models(tmp_path: Path, made: dict[
 
 
 def test_models_that_answer_different_shapes_are_told(tmp_path: Path) -> None:
-    two, three = (write(tmp_path / str(n), lambda x, n=n: {"y": tf.tile(x[:, None], [1, n])}) for n in (2, 3))
+    two = write(tmp_path / "two", lambda x: {"y": tf.tile(x[:, None], [1, 2])})
+    three = write(tmp_path / "three", lambda x: {"y": tf.tile(x[:, None], [1, 3])})
     imported(tmp_path, EXAMPLE, "preprocess=identity", f"model-a={two}", f"model-b={three}")
     done = benison(tmp_path, "predict", "out", "--json", "rows.json")
     assert done.returncode == 1

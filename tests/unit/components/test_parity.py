@@ -39,10 +39,12 @@ def test_one_enormous_answer_does_not_hide_the_others():
     assert not compare(answers, {"fused": answers + 1e-3})[0].agrees
 
 
-def test_nan_and_infinity_agree_with_themselves_only():
-    odd = np.array([[np.nan], [np.inf], [-np.inf], [1.0]])
+def test_a_row_that_overflows_agrees_with_one_that_overflows_too_and_with_no_other():
+    odd = np.array([[np.nan, 0.7], [np.inf, 1.0], [0.5, 0.5]])
     assert compare(odd, {"fused": odd})[0].agrees
-    assert not compare(odd, {"fused": -odd})[0].agrees
+    assert compare(odd, {"fused": np.where(np.isfinite(odd), odd, np.nan)})[0].agrees
+    assert not compare(odd, {"fused": np.where(np.isfinite(odd), odd, 0.0)})[0].agrees
+    assert not compare(odd, {"fused": np.where(odd == 0.5, np.nan, odd)})[0].agrees
 
 
 def test_the_sentence_names_path_row_and_difference():

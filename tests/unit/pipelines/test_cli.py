@@ -25,6 +25,7 @@ def benison(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess
         ["runs"],
         ["doctor"],
         ["serve", "never-pushed"],
+        ["versions", "never-pushed"],
         ["deploy", "--help"],
     ],
 )
