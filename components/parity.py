@@ -66,7 +66,7 @@ def _compare(path: str, reference: NDArray, answers: NDArray) -> PathParity:
     with np.errstate(invalid="ignore"):
         apart = np.abs(answers - reference) / scale
     apart = np.where(np.isnan(apart), np.inf, apart).max(axis=1)
-    # Where a row overflows, which of its values become NaN and which infinite is the processor's and the thread's choice.
+    # Which values of a row that overflows become NaN, and which infinite, depends on the processor and the thread.
     overflown = ~np.isfinite(answers).all(axis=1) & ~np.isfinite(reference).all(axis=1)
     apart = np.where(overflown | (answers == reference).all(axis=1), 0.0, apart)
     return PathParity(path, len(reference), float(apart.max()), int(apart.argmax()))
