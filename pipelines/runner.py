@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines import main_module, runs
 from pipelines.compiled import Compiled, Node, compile_to
-from pipelines.workers import Worker, WorkerDied, first_ready
+from pipelines.workers import Worker, WorkerDied, end, first_ready
 from serving.errors import DataError, NodeFailed
 
 if TYPE_CHECKING:
@@ -144,8 +144,7 @@ class _Pool:
 
     def __exit__(self, *_: object) -> None:
         """Ends the processes, however the run ended."""
-        for worker in [*self._idle, *self.busy.values()]:
-            worker.end()
+        end([*self._idle, *self.busy.values()])
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """One request to an idle worker, and its answer."""

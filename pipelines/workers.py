@@ -9,6 +9,8 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +82,20 @@ class Worker:
 
     def end(self) -> None:
         """Ends the process and all that it started: TERM, a short wait, KILL."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_PATIENCE)
+        end([self])
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to the process and all that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def wait(self, seconds: float) -> None:
+        """Waits until the process has ended, or the time is over."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(seconds, 0))
+
+    def close(self) -> None:
+        """Closes the pipes."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -111,6 +122,18 @@ def _import_path() -> str:
     given = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     folders = dict.fromkeys(os.path.abspath(entry) for entry in sys.path)  # an empty entry is the current folder
     return os.pathsep.join(f for f in folders if f in given or modules.first_party(Path(f)))
+
+
+def end(workers: Collection[Worker]) -> None:
+    """Ends workers and all that they started, in the time that one of them takes: TERM, a short wait, KILL."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for worker in workers:
+            worker.signal(number)
+        until = time.monotonic() + _PATIENCE
+        for worker in workers:
+            worker.wait(until - time.monotonic())
+    for worker in workers:
+        worker.close()
 
 
 def first_ready(workers: list[Worker]) -> Worker:
