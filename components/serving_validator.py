@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ class Executor(base_executor.BaseExecutor):
             TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"])).raw_feature_spec(),
             exec_properties["label"],
         )
-        record = asyncio.run(trial.run())
+        with ThreadPoolExecutor(1) as thread:  # a notebook has an event loop of its own in this one
+            record = thread.submit(asyncio.run, trial.run()).result()
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         Path(blessing.uri, FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         np.savez_compressed(Path(blessing.uri, ROWS_FILE), **trial.certificate_rows())
