@@ -78,6 +78,7 @@ async def serve(models: Mapping[str, Path], timeout_s: float) -> AsyncIterator[C
         started = time.monotonic()
         with log.open("wb") as output:
             command = [*_command(), f"--port={port}", f"--rest_api_port={rest_port}", f"--model_config_file={config}"]
+            command.append("--max_num_load_retries=0")  # by default five times, a minute apart
             # In a folder of its own, so that no folder of the user's that is named `serving` is imported instead.
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
         try:
