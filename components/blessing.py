@@ -22,6 +22,7 @@ from components import rules, score_tables
 from components.metrics import Costs, metric_for
 from components.score_tables import Resampling
 from components.scorer import SERVED, ModelScores, Scores
+from components.verdicts import line
 from serving.ensemble import Ensemble
 
 FILE = "blessing.json"
@@ -87,7 +88,7 @@ class Executor(base_executor.BaseExecutor):
         refused = [f"{v['rule']}: {v['reason']}" for v in record["verdicts"] if not v["passed"]]
         artifact.set_string_custom_property("reason", "; ".join(refused))
         for verdict in record["verdicts"]:
-            print("passed " if verdict["passed"] else "REFUSED", verdict["rule"], "-", verdict["reason"])
+            print(line(verdict))
         print("blessed" if blessed else "NOT BLESSED")
 
 

@@ -127,6 +127,8 @@ def fit(
         DataError: too few rows to fit to.
     """
     usable = {name: np.asarray(values, np.float64) for name, values in outputs.items()}
+    if problem == "regression":
+        labels = np.asarray(labels, np.float64)
     if isinstance(kind, Custom) or weights is not None or kind not in FITTED:
         combiner = _given(kind, weights)
         contributions = tuple(Contribution(name, weights.get(name, 0.0) if weights else None) for name in outputs)

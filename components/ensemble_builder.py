@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
@@ -21,6 +20,7 @@ from tfx.utils import path_utils
 
 from components import combiner_fit, signatures
 from components.combiner_fit import Contribution, Fit
+from components.score_tables import labels_of
 from components.scorer import ModelScores, Scores
 from serving.ensemble import Custom, Ensemble
 from serving.errors import UsageError
@@ -99,13 +99,12 @@ def build(settings: Settings, problem: str, scores: Scores, members: list[str]) 
         DataError: too few rows to fit to.
         UsageError: a user's combiner is not in its file.
     """
-    labels = scores.rows["label"].to_numpy()
     outputs = {name: scores.outputs[name] for name in members}
     own = ":" in settings.combiner
     fit = combiner_fit.fit(
         _custom(settings.combiner) if own else settings.combiner,
         problem,
-        labels if scores.classes else labels.reshape(-1, 1).astype(np.float64),
+        labels_of(scores),
         outputs,
         weights=settings.weights or None,
         drop=settings.drop,

@@ -22,6 +22,7 @@ from tfx.utils import path_utils
 
 from components.raw_rows import first_records
 from components.serving_trial import Budget, Trial
+from components.verdicts import line
 from serving.ensemble import Ensemble
 
 FILE = "serving.json"
@@ -66,7 +67,7 @@ class Executor(base_executor.BaseExecutor):
         blessing.set_int_custom_property("blessed", 0 if refused else 1)
         blessing.set_string_custom_property("reason", "; ".join(refused))
         for verdict in record["verdicts"]:
-            print("passed " if verdict["passed"] else "REFUSED", verdict["rule"], "-", verdict["reason"])
+            print(line(verdict))
 
 
 class ServingValidator(base_component.BaseComponent):

@@ -77,3 +77,8 @@ def finite(number: float | None) -> float | None:
 def finite_interval(interval: tuple[float, float] | None) -> tuple[float, float] | None:
     """The interval; None where an end is not finite."""
     return (interval[0], interval[1]) if interval is not None and all(map(math.isfinite, interval)) else None
+
+
+def line(verdict: Mapping[str, Any]) -> str:
+    """A verdict as a node's log has it: `passed` or `REFUSED`, the rule and the reason."""
+    return f"{'passed ' if verdict['passed'] else 'REFUSED'} {verdict['rule']} - {verdict['reason']}"
