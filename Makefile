@@ -29,7 +29,7 @@ demo: setup ## the main job: three months of flights to a pushed ensemble, then 
 	$(BIN)/benison run flights --span 3-5 --root $(ROOT)
 	$(BIN)/benison predict flights --root $(ROOT) --csv configs/examples/flights.csv --members
 
-demo-penguins: setup ## the same on 344 penguins (about a minute)
+demo-penguins: setup ## the same on 344 penguins (a minute and a half)
 	$(BIN)/benison run penguins --root $(ROOT)
 	$(BIN)/benison predict penguins --root $(ROOT) --csv configs/examples/penguins.csv --members
 
