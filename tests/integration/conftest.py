@@ -51,6 +51,9 @@ class Project:
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
         return self.benison("run", "birds.yaml", *options)
 
+    def first_run(self) -> dict[str, Any]:
+        return dict(json.loads(min(self.root.glob("runs/birds-*/run.json")).read_text()))
+
     def last_run(self) -> dict[str, Any]:
         newest = max(self.root.glob("runs/birds-*/run.json"), key=lambda file: file.stat().st_mtime)
         return dict(json.loads(newest.read_text()))

@@ -390,6 +390,15 @@ class FragileWorker:
     def end(self) -> None:
         pass
 
+    def signal(self, number: int) -> None:
+        pass
+
+    def wait(self, seconds: float) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
 
 @pytest.fixture
 def fragile(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
