@@ -17,6 +17,7 @@ another fresh process before it counts: of several tries the best is what the mo
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -69,26 +70,21 @@ class Trial:
         columns: Mapping[str, Any],
         label: str,
     ) -> None:
-        import tensorflow as tf
-
         self._spec = spec
         self._candidate = candidate
         self._members = members
         self._budget = budget
         self._records = records
         self._inputs = _rows(records, columns, label)
-        inputs = {name: tf.constant(values) for name, values in self._inputs.items()}
-        loaded = {name: tf.saved_model.load(str(path)) for name, path in members.items()}
-        self._reference = self._combined(loaded, "raw", inputs)
-        self._of_records = self._combined(loaded, "serving_default", {"examples": tf.constant(records, tf.string)})
 
     async def run(self) -> dict[str, Any]:
         """The certificate: verdicts, parity by path, and what was measured in each try."""
         verdicts: list[dict[str, Any]] = []
         measured: list[dict[str, float]] = []
         paths: list[parity.PathParity] = []
+        here = asyncio.create_task(asyncio.to_thread(self._answer_here))  # while the server starts
         try:
-            paths = await self._parity()
+            paths = await self._parity(here)
             for path in paths:
                 verdicts.append(_verdict(f"parity of {path.path}", path.agrees, path.sentence(REFERENCE)))
             while len(measured) < TRIES and (not measured or self._over(measured)):
@@ -98,6 +94,7 @@ class Trial:
             verdicts.append(_verdict("loads", False, str(error)))
         except (ServerError, EnsembleError) as error:
             verdicts.append(_verdict("answers", False, f"a row of `test`, or one at the edges, got no answer: {error}"))
+        await here
         return {
             "blessed": all(verdict["passed"] for verdict in verdicts),
             "verdicts": verdicts,
@@ -108,17 +105,27 @@ class Trial:
         }
 
     def certificate_rows(self) -> dict[str, NDArray]:
-        """The rows that were asked and what they must give, to be asked again by whoever serves the version."""
+        """The rows that `run` asked and what they must give, to be asked again by whoever serves the version."""
         texts = {
             name: values.astype(bytes) if values.dtype == object else values for name, values in self._inputs.items()
         }
         return {**{f"input:{name}": values for name, values in texts.items()}, "expected": self._reference}
 
+    def _answer_here(self) -> None:
+        """The training path's answers to all rows, and to the real ones as tf.Examples."""
+        import tensorflow as tf
+
+        inputs = {name: tf.constant(values) for name, values in self._inputs.items()}
+        loaded = {name: tf.saved_model.load(str(path)) for name, path in self._members.items()}
+        self._reference = self._combined(loaded, "raw", inputs)
+        examples = {"examples": tf.constant(self._records, tf.string)}
+        self._of_records = self._combined(loaded, "serving_default", examples)
+
     def _combined(self, loaded: Mapping[str, Any], signature: str, inputs: Mapping[str, Any]) -> NDArray:
         outputs = {name: model.signatures[signature](**inputs)[self._spec.output] for name, model in loaded.items()}
         return np.asarray(self._spec.combine(outputs))
 
-    async def _parity(self) -> list[parity.PathParity]:
+    async def _parity(self, here: asyncio.Task[None]) -> list[parity.PathParity]:
         models = {CANDIDATE: self._candidate, **{f"{CANDIDATE}-{name}": path for name, path in self._members.items()}}
         wanted = self._spec.output
         async with candidate_server.serve(models, self._patience()) as server:
@@ -132,6 +139,7 @@ class Trial:
             }
             async with FanOut(self._spec, endpoints, deadline_s=30.0) as fan_out:
                 fanned = await fan_out.predict(self._inputs)
+        await here
         answer = by_rest[wanted] if isinstance(by_rest, dict) else by_rest
         compared = parity.compare(
             self._reference,

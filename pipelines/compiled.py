@@ -57,6 +57,14 @@ class Compiled:
         own = [n if n.upstream else replace(n, upstream=behind) for n in self.nodes]
         return replace(self, nodes=(*nodes, *own))
 
+    def by_urgency(self) -> tuple[Node, ...]:
+        """The nodes, those first that the longest chain of others waits for; that order is topological, too."""
+        behind = dict.fromkeys((node.id for node in self.nodes), 0)
+        for node in reversed(self.nodes):
+            for upstream in node.upstream:
+                behind[upstream] = max(behind[upstream], behind[node.id] + 1)
+        return tuple(sorted(self.nodes, key=lambda node: -behind[node.id]))
+
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return dict(json.loads(json.dumps(asdict(self), default=str)))

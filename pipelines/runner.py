@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Observer = Callable[[runs.Run], None]
 _IR = "pipeline.json"
+_MOST_WORKERS, _WORKER_BYTES = 4, 2 << 30  # a worker with TensorFlow in it and a node at work
 
 
 class LocalRunner:
@@ -28,11 +30,20 @@ class LocalRunner:
         root: ROOT, for logs, locks and (where a pipeline names no metadata store of its own) ML Metadata.
         cache: False runs every node anew.
         observer: called with the run whenever a node changes its state.
+        workers: how many nodes run at a time; None takes what this machine has cores and memory for, four at most.
     """
 
-    def __init__(self, root: str | Path = ".benison", *, cache: bool = True, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        root: str | Path = ".benison",
+        *,
+        cache: bool = True,
+        observer: Observer | None = None,
+        workers: int | None = None,
+    ) -> None:
         self._root = Path(root).absolute()
         self._cache = cache
+        self._workers = workers or _workers_here()
         self._observe = observer or (lambda run: None)
 
     def run(self, pipeline: TfxPipeline) -> runs.Run:
@@ -48,7 +59,7 @@ class LocalRunner:
                 cannot import.
         """
         main_module.forbid_in_worker()
-        with runs.begin(self._root, pipeline.pipeline_info.pipeline_name) as run, _Pool() as pool:
+        with runs.begin(self._root, pipeline.pipeline_info.pipeline_name) as run, _Pool(self._workers) as pool:
             self._execute(run, compile_to(pipeline, run.folder / _IR), pool)
         for node in run.broken:
             kind = DataError if node.state == "invalid" else NodeFailed
@@ -70,7 +81,7 @@ class LocalRunner:
             NodeFailed: the pipeline could not be built, or ML Metadata not be reached.
             UsageError: another run of this pipeline is under way.
         """
-        with runs.begin(self._root, config.name) as run, _Pool() as pool:
+        with runs.begin(self._root, config.name) as run, _Pool(self._workers) as pool:
             self._observe(run)
             compiled = Compiled.from_json(
                 pool.ask(
@@ -93,8 +104,9 @@ class LocalRunner:
         about = {"ir": str(compiled.ir), "run_id": run.id, "root": str(self._root)}
         pool.ask(operation="tidy", log=str(run.folder / "tidy.log"), **about)
         by_id = {node.id: node for node in run.nodes}
+        order = compiled.by_urgency()
         while True:
-            for node in [] if run.broken else compiled.nodes:
+            for node in [] if run.broken else order:
                 self._start_or_skip(node, by_id, run, compiled, pool)
             self._observe(run)
             if not pool.busy:
@@ -102,6 +114,8 @@ class LocalRunner:
             node_id, answer = pool.next_answer()
             _settle(by_id[node_id], answer)
             run.save()
+            if by_id[node_id].state == "complete" and any(node.state == "waiting" for node in run.nodes):
+                pool.grow()  # it is not all cached: there is work to do
 
     def _start_or_skip(
         self, node: Node, by_id: dict[str, runs.NodeRun], run: runs.Run, compiled: Compiled, pool: _Pool
@@ -128,16 +142,20 @@ class LocalRunner:
 
 
 class _Pool:
-    """The worker processes. One for now: what it takes to let nodes overlap is a larger `size`."""
+    """The worker processes: one at first, which is all that a cached run or one that ends at once needs."""
 
-    def __init__(self, size: int = 1) -> None:
-        self._size = size
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._idle = [Worker()]  # at once, so that it imports while the caller goes on
         self.busy: dict[str, Worker] = {}
 
     @property
     def has_room(self) -> bool:
-        return len(self.busy) < self._size
+        return bool(self._idle)
+
+    def grow(self) -> None:
+        """Starts the other workers; until they have imported TensorFlow, the first is given work before them."""
+        self._idle[:0] = [Worker() for _ in range(self._most - len(self._idle) - len(self.busy))]
 
     def __enter__(self) -> _Pool:
         return self
@@ -152,7 +170,7 @@ class _Pool:
         return self._idle[0].receive()
 
     def start(self, key: str, **request: Any) -> None:
-        self.busy[key] = self._idle.pop() if self._idle else Worker()
+        self.busy[key] = self._idle.pop()
         try:
             self.busy[key].send(**request)
         except WorkerDied:  # since its last node: that is no fault of this one
@@ -169,11 +187,17 @@ class _Pool:
             answer: dict[str, Any] | NodeFailed = worker.receive()
         except WorkerDied as death:
             worker.end()
+            self._idle.insert(0, Worker())
             return key, death
         except NodeFailed as error:
             answer = error
         self._idle.append(worker)
         return key, answer
+
+
+def _workers_here() -> int:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)), memory // _WORKER_BYTES - 1))
 
 
 def _settle(node: runs.NodeRun, answer: dict[str, Any] | NodeFailed) -> None:

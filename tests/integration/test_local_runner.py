@@ -409,7 +409,7 @@ def fragile(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 
 
 def test_a_worker_that_dies_between_two_nodes_is_replaced(fragile: Pipeline, tmp_path: Path) -> None:
-    assert _states(LocalRunner(tmp_path).run_config(fragile)) == {"A": "complete", "B": "complete"}
+    assert _states(LocalRunner(tmp_path, workers=1).run_config(fragile)) == {"A": "complete", "B": "complete"}
     assert [request.get("node") for request in FragileWorker.made[1].requests] == ["B"]
 
 
@@ -419,7 +419,7 @@ def test_a_run_that_something_else_breaks_off_has_failed(fragile: Pipeline, tmp_
             raise RuntimeError("the terminal is gone")
 
     with pytest.raises(RuntimeError, match="the terminal is gone"):
-        LocalRunner(tmp_path, observer=observer).run_config(fragile)
+        LocalRunner(tmp_path, observer=observer, workers=1).run_config(fragile)
     last = _last(tmp_path)
     assert (last["outcome"], [node["state"] for node in last["nodes"]]) == ("failed", ["complete", "not_run"])
 
