@@ -6,6 +6,8 @@
 ROOT := .benison
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+# A process per core, four at most for the sake of memory; tests that share a costly fixture go to one of them.
+AT_A_TIME := -n auto --maxprocesses 4 --dist loadgroup
 
 # A pyenv shim named python3 fails where no version is selected: take the first python3 that starts.
 python3 = $(shell for p in python3 /usr/bin/python3 /usr/local/bin/python3; do \
@@ -34,7 +36,7 @@ demo-penguins: setup ## the same on 344 penguins (a minute and a half)
 	$(BIN)/benison predict penguins --root $(ROOT) --csv configs/examples/penguins.csv --members
 
 test: setup ## unit and integration tests: Python packages are all they need
-	$(PYTEST)
+	$(PYTEST) $(AT_A_TIME)
 
 test-system: setup ## only the tests that need system packages (make system-deps)
 	$(PYTEST) -m system
