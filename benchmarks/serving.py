@@ -34,6 +34,7 @@ from benchmarks import serving_setup
 from benchmarks.serving_setup import PEERS, PINS, Server
 
 CONNECTIONS = (1, 8, 64)
+VARIANTS = {"A": 4.0, "C": 2.5}  # and how many times the best peer's throughput is demanded
 _SERVER_CORE, _LOAD_CORE = 0, 1
 _UP_SECONDS = 180
 _TOLERANCE = 1e-4
@@ -89,24 +90,35 @@ def main() -> None:
     if given.prepare:
         print(json.dumps(failed, indent=2))
         return
-    peers = [server for variant in "AC" for server in serving_setup.servers(work, variant, names)]
+    print(_machine(given.repeats, given.seconds))
+    for variant in VARIANTS:
+        servers = [serving_setup.ours(work), serving_setup.raw_asgi(work)]
+        running = _one_variant([*servers, *serving_setup.servers(work, variant, names)], work, given, failed)
+        print(f"Variant {variant}:\n")
+        print(_table(running))
+        print(_bars(running, variant, _bare_call(work)), flush=True)
+    for name, why in failed.items():
+        print(f"- not measured: {name}: {why}")
+
+
+def _one_variant(
+    servers: Sequence[Server], work: Path, given: argparse.Namespace, failed: dict[str, str]
+) -> list[Running]:
+    """Starts the servers, measures them in turn and stops them: KServe's agent can run only once at a time."""
+    running: list[Running] = []
     with contextlib.ExitStack() as stack:
-        running = []
-        for server in (serving_setup.ours(work), serving_setup.raw_asgi(work), *peers):
+        for server in servers:
             try:
                 running.append(_start(stack, server, work))
             except RuntimeError as error:
+                if not server.variant:
+                    raise  # ours, or the empty handler: there is nothing to compare with
                 failed[f"{server.name} {server.variant}".strip()] = str(error)
         _check(running, failed)
         for _ in range(given.repeats):
             for one in running:
                 _measure(one, work, given.seconds)
-        bare = _bare_call(work)
-    print(_machine(given.repeats, given.seconds))
-    print(_table(running))
-    print(_bars(running, bare))
-    for name, why in failed.items():
-        print(f"- not measured: {name}: {why}")
+    return running
 
 
 def _start(stack: contextlib.ExitStack, server: Server, work: Path) -> Running:
@@ -161,12 +173,12 @@ def _check(running: list[Running], failed: dict[str, str]) -> None:
     """Leaves out who answers otherwise than the first."""
     with _awake(running[0]):
         expected = _answer(running[0])
-    for one in running[1:]:
+    for one in list(running[1:]):
         with _awake(one):
             got = _answer(one)
         if one.server.form != "constant" and any(abs(a - b) > _TOLERANCE for a, b in zip(got, expected, strict=True)):
-            failed[one.server.name] = f"answers {got}, expected {expected}"
-    running[:] = [one for one in running if one.server.name not in failed]
+            failed[f"{one.server.name} {one.server.variant}"] = f"answers {got}, expected {expected}"
+            running.remove(one)
 
 
 def _measure(one: Running, work: Path, seconds: int) -> None:
@@ -305,7 +317,6 @@ def _table(running: Sequence[Running]) -> str:
     first = running[0]
     header = [
         "server",
-        "variant",
         *(f"{count}: req/s, p50, p99 (ms)" for count in CONNECTIONS),
         "ours / it at 64",
         "MB",
@@ -314,7 +325,7 @@ def _table(running: Sequence[Running]) -> str:
     for one in running:
         cells = [_cell(one.loads[count]) for count in CONNECTIONS]
         ratio = "" if one is first else _ratio(first, one, 64)
-        rows.append([one.server.name, one.server.variant, *cells, ratio, f"{one.memory:.0f}"])
+        rows.append([one.server.name, *cells, ratio, f"{one.memory:.0f}"])
     return _markdown([header, ["---"] * len(header), *rows])
 
 
@@ -334,17 +345,13 @@ def _ratio(a: Running, b: Running, connections: int) -> str:
     return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
 
 
-def _bars(running: Sequence[Running], bare: dict[str, float]) -> str:
+def _bars(running: Sequence[Running], variant: str, bare: dict[str, float]) -> str:
     """What was demanded, and what came out."""
-    first, asgi = running[0], next(one for one in running if one.server.form == "constant")
+    first, asgi, *peers = running
     lines = []
-    for variant, bar in (("A", 4.0), ("C", 2.5)):
-        peers = [one for one in running if one.server.variant == variant]
-        if peers:
-            best = max(peers, key=lambda one: statistics.median(load.rate for load in one.loads[64]))
-            lines.append(
-                f"- variant {variant}, 64 connections: {_ratio(first, best, 64)} x {best.server.name}; bar {bar}"
-            )
+    if peers:
+        best = max(peers, key=lambda one: statistics.median(load.rate for load in one.loads[64]))
+        lines.append(f"- 64 connections: {_ratio(first, best, 64)} x {best.server.name}; bar {VARIANTS[variant]}")
     lines.append(f"- raw ASGI, 64 connections: {_ratio(first, asgi, 64)} of it; bar 0.80")
     ours = statistics.median(load.p99 for load in first.loads[1])
     empty = statistics.median(load.p99 for load in asgi.loads[1])
