@@ -192,6 +192,55 @@ def test_with_fan_out_the_members_are_pushed_and_served_as_models_of_their_own(n
             assert _agree(answers, expected)
 
 
+@pytest.mark.parametrize("killed", ["linear", *(pytest.param(name, marks=pytest.mark.soak) for name in MEMBERS[1:])])
+def test_a_killed_members_ensemble_is_worth_what_was_predicted(
+    node: Node, pushed: Project, tmp_path: Path, killed: str
+) -> None:
+    from tensorflow_transform import TFTransformOutput
+
+    from components import score_tables
+    from components.raw_rows import first_records, raw_rows
+    from components.scorer import Scores
+
+    number = int(node.push(fan_out=True)["pushed_version"])
+    whole = versions.served(node.base)
+    assert whole is not None
+    outputs = {
+        n["id"]: {key: made[0]["uri"] for key, made in n["outputs"].items()} for n in pushed.first_run()["nodes"]
+    }
+    columns = TFTransformOutput(outputs["Transform"]["transform_graph"]).raw_feature_spec()
+    records = first_records([f"{outputs['CsvExampleGen']['examples']}/Split-test"], 10_000)
+    labels = score_tables.labels_of(Scores.load(Path(outputs["MemberScores"]["scores"]), "test"))
+    assert len(records) == len(labels) > 50
+
+    async def ask(ports: Mapping[str, int]) -> fan_out.Answer:
+        endpoints = {
+            member: fan_out.Endpoint(f"127.0.0.1:{port}", f"birds-{member}", number) for member, port in ports.items()
+        }
+        ensemble = Ensemble.load(whole.path / "assets.extra")
+        async with fan_out.FanOut(ensemble, endpoints, deadline_s=30) as apart:
+            return await apart.predict(raw_rows(records, columns, "species"))
+
+    with contextlib.ExitStack() as stack:
+        servers = {}
+        for member in MEMBERS:
+            (tmp_path / member).mkdir()
+            base = f"--model_base_path={version_sets.member_base(node.base, member)}"
+            server = running(tmp_path / member, base, f"--model_name=birds-{member}")
+            servers[member] = stack.enter_context(server)
+        ports = {member: server.port for member, server in servers.items()}
+        before = asyncio.run(ask(ports))
+        servers[killed].process.kill()
+        servers[killed].process.wait()
+        after = asyncio.run(ask(ports))
+
+    assert (before.members, after.members) == (MEMBERS, tuple(name for name in MEMBERS if name != killed))
+    assert after.failures.keys() == {killed}
+    found = score_tables.metrics("multiclass", None, labels, {"whole": before.values, "degraded": after.values})
+    assert found["whole"] == pytest.approx(whole.manifest["metrics"]["ensemble"], abs=1e-5)
+    assert found["degraded"] == pytest.approx(whole.manifest["without"][killed]["metrics"], abs=1e-5)
+
+
 def test_promoted_by_hand_where_the_yaml_says_so(node: Node) -> None:
     said = node.push(promote="manual")
     assert (said["pushed"], said["not_promoted"]) == (1, "`serving.promote` is manual")
