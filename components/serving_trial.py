@@ -11,6 +11,9 @@ rows at the edges (`components.boundary_rows`) over REST and gRPC. These paths m
 | examples   | the candidate's `serving_default` on the tf.Examples of the real rows, over gRPC   |
 | fan-out    | the members' `raw` signatures over gRPC, combined by the spec as the client does   |
 
+Rows at the edges that the members themselves refuse with an error (an empty text is no picture) must get one from the
+candidate, too.
+
 Load time, peak memory and latency must stay within the budgets. A budget that is broken is measured again in
 another fresh process before it counts: of several tries the best is what the model can do, the rest is the machine.
 """
@@ -18,6 +21,8 @@ another fresh process before it counts: of several tries the best is what the mo
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -76,6 +81,7 @@ class Trial:
         self._budget = budget
         self._records = records
         self._inputs = _rows(records, columns, label)
+        self._refused: list[dict[str, NDArray]] = []
 
     async def run(self) -> dict[str, Any]:
         """The certificate: verdicts, parity by path, and what was measured in each try."""
@@ -84,9 +90,12 @@ class Trial:
         paths: list[parity.PathParity] = []
         here = asyncio.create_task(asyncio.to_thread(self._answer_here))  # while the server starts
         try:
-            paths = await self._parity(here)
+            paths, answered = await self._parity(here)
             for path in paths:
                 verdicts.append(_verdict(f"parity of {path.path}", path.agrees, path.sentence(REFERENCE)))
+            if self._refused:
+                said = f"{answered} of {len(self._refused)} rows at the edges that the members refuse get an answer"
+                verdicts.append(_verdict("refuses what its members refuse", answered == 0, said))
             while len(measured) < TRIES and (not measured or self._over(measured)):
                 measured.append(await self._measure())
             verdicts += self._budget_verdicts(measured)
@@ -101,7 +110,7 @@ class Trial:
             "parity": [path.to_json() for path in paths],
             "measured": measured,
             "budget": asdict(self._budget),
-            "rows": {"real": len(self._records), "all": len(self._reference)},
+            "rows": {"real": len(self._records), "all": len(self._reference), "refused": len(self._refused)},
         }
 
     def certificate_rows(self) -> dict[str, NDArray]:
@@ -115,20 +124,41 @@ class Trial:
         """The training path's answers to all rows, and to the real ones as tf.Examples."""
         import tensorflow as tf
 
-        inputs = {name: tf.constant(values) for name, values in self._inputs.items()}
         loaded = {name: tf.saved_model.load(str(path)) for name, path in self._members.items()}
-        self._reference = self._combined(loaded, "raw", inputs)
-        examples = {"examples": tf.constant(self._records, tf.string)}
-        self._of_records = self._combined(loaded, "serving_default", examples)
+        try:
+            self._reference = self._combined(loaded, "raw", self._inputs)
+        except tf.errors.InvalidArgumentError:
+            self._set_refused_aside(loaded)
+            self._reference = self._combined(loaded, "raw", self._inputs)
+        self._of_records = self._combined(loaded, "serving_default", {"examples": self._records})
 
-    def _combined(self, loaded: Mapping[str, Any], signature: str, inputs: Mapping[str, Any]) -> NDArray:
-        outputs = {name: model.signatures[signature](**inputs)[self._spec.output] for name, model in loaded.items()}
+    def _set_refused_aside(self, loaded: Mapping[str, Any]) -> None:
+        """Leaves those rows at the edges out of the inputs that a member answers with an error."""
+        import tensorflow as tf
+
+        kept = list(range(len(self._records)))
+        for row in range(len(self._records), len(next(iter(self._inputs.values())))):
+            one = {name: values[row : row + 1] for name, values in self._inputs.items()}
+            try:
+                self._combined(loaded, "raw", one)
+                kept.append(row)
+            except tf.errors.InvalidArgumentError:
+                self._refused.append(one)
+        self._inputs = {name: values[kept] for name, values in self._inputs.items()}
+
+    def _combined(self, loaded: Mapping[str, Any], signature: str, inputs: Mapping[str, NDArray]) -> NDArray:
+        import tensorflow as tf
+
+        given = {name: tf.constant(values) for name, values in inputs.items()}
+        outputs = {name: model.signatures[signature](**given)[self._spec.output] for name, model in loaded.items()}
         return np.asarray(self._spec.combine(outputs))
 
-    async def _parity(self, here: asyncio.Task[None]) -> list[parity.PathParity]:
+    async def _parity(self, here: asyncio.Task[None]) -> tuple[list[parity.PathParity], int]:
+        """Each path's parity, and how many of the refused rows got an answer all the same."""
         models = {CANDIDATE: self._candidate, **{f"{CANDIDATE}-{name}": path for name, path in self._members.items()}}
         wanted = self._spec.output
         async with candidate_server.serve(models, self._patience()) as server:
+            await here
             by_grpc = await server.grpc.predict(CANDIDATE, self._inputs, signature="raw", outputs=[wanted])
             columns = {name: _json(values) for name, values in self._inputs.items()}
             by_rest = await server.rest.predict(CANDIDATE, inputs=columns, signature="raw")
@@ -139,13 +169,17 @@ class Trial:
             }
             async with FanOut(self._spec, endpoints, deadline_s=30.0) as fan_out:
                 fanned = await fan_out.predict(self._inputs)
-        await here
+            answered = 0
+            for row in self._refused:
+                with contextlib.suppress(ServerError):
+                    await server.grpc.predict(CANDIDATE, row, signature="raw", outputs=[wanted])
+                    answered += 1
         answer = by_rest[wanted] if isinstance(by_rest, dict) else by_rest
         compared = parity.compare(
             self._reference,
             {"fused gRPC": by_grpc[wanted], "fused REST": np.array(answer, np.float64), "fan-out": fanned.values},
         )
-        return compared + parity.compare(self._of_records, {"examples": of_examples[wanted]})
+        return compared + parity.compare(self._of_records, {"examples": of_examples[wanted]}), answered
 
     async def _measure(self) -> dict[str, float]:
         """Load time, latency and peak memory of a server with the candidate alone."""
@@ -201,5 +235,12 @@ def _rows(records: NDArray, columns: Mapping[str, Any], label: str) -> dict[str,
 
 
 def _json(values: NDArray) -> list[Any]:
-    """As JSON has it: text as text, numbers as numbers (NaN as TF Serving takes it)."""
-    return [value.decode() if isinstance(value, bytes) else value.item() for value in values]
+    """As JSON has it: text as text, other bytes as base64, numbers as numbers (NaN as TF Serving takes it)."""
+    return [_text(value) if isinstance(value, bytes) else value.item() for value in values]
+
+
+def _text(value: bytes) -> str | dict[str, str]:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"b64": base64.b64encode(value).decode()}

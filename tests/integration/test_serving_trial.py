@@ -22,14 +22,19 @@ COLUMNS = {
 SPEC = Ensemble(members=("a", "b"), combiner=WeightedMean(weights={"a": 1, "b": 3}), output="prediction")
 
 
-def save(folder: Path, slope: Any, padding: int = 0, work: int = 0) -> Path:
-    """A SavedModel with prediction = slope x + length of s; padded by some floats, and busy for some multiplications."""
+def save(folder: Path, slope: Any, padding: int = 0, work: int = 0, longest: int = 10_000) -> Path:
+    """A SavedModel with prediction = slope x + length of s; padded by some floats, and busy for some multiplications.
+
+    A longer text than the longest is refused.
+    """
     module = tf.Module()
     if padding:
         module.padding = tf.Variable(tf.zeros([padding]))
     square = tf.constant(np.eye(200, dtype=np.float32))
 
     def predict(x: Any, s: Any) -> dict[str, Any]:
+        with tf.control_dependencies([tf.debugging.assert_less_equal(tf.strings.length(s), longest)]):
+            s = tf.identity(s)
         seen = tf.where(tf.math.is_finite(x), x, 0.0)
         busy = tf.while_loop(
             lambda i, _: i < work, lambda i, m: (i + 1, m @ square + 1e-9), [0, square + tf.reduce_sum(seen)]
@@ -116,6 +121,18 @@ def test_a_broken_budget_is_measured_again_and_refused_with_the_figure(
     assert ", the best of 3 tries; the budget is " in reason
     assert unit in reason
     assert len(record["measured"]) == 3
+
+
+def test_rows_at_the_edges_that_the_members_refuse_are_refused_by_the_candidate_too(tmp_path: Path) -> None:
+    members = {name: save(tmp_path / name, slope, longest=100) for name, slope in (("a", 1.0), ("b", 2.0))}
+    record = tried(save(tmp_path / "fused", 1.75, longest=100), members)
+    assert refusals(record) == {}
+    assert record["rows"]["refused"] == 2
+    assert record["verdicts"][4]["reason"] == "0 of 2 rows at the edges that the members refuse get an answer"
+    record = tried(save(tmp_path / "lax", 1.75), members)
+    assert refusals(record) == {
+        "refuses what its members refuse": "2 of 2 rows at the edges that the members refuse get an answer"
+    }
 
 
 def test_a_candidate_that_does_not_load_is_refused_and_says_why(members: dict[str, Path], tmp_path: Path) -> None:
