@@ -63,10 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
         @tf.function
         def looping(n: tf.Tensor) -> tf.Tensor:
-            i = tf.constant(0, tf.int64)
-            while i < tf.reduce_max(n):
-                i += 1
-            return n + i
+            return n + tf.while_loop(lambda i: i < tf.reduce_max(n), lambda i: i + 1, [tf.constant(0, tf.int64)])[0]
 
         signatures = {
             "raw": _signature(every, {"score": score, "class": tf.as_string(n)}),
