@@ -1,0 +1,46 @@
+"""Pictures: the shipped pipeline from a TFRecord to a server that is sent PNG files."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+from pathlib import Path
+
+import tensorflow as tf
+
+from tests.integration.conftest import BENISON
+from tests.integration.model_server import running
+
+FEW_EPOCHS = {"linear": 8, "dense": 8, "cnn": 4}
+
+
+def test_pictures_become_a_served_ensemble(tmp_path: Path) -> None:
+    sets = [f"--set=ensemble.members.{member}.epochs={epochs}" for member, epochs in FEW_EPOCHS.items()]
+    sets.append("--set=blessing.rules=[{metric: accuracy, min: 0.5}]")
+    done = subprocess.run(
+        [str(BENISON), "run", "digits", "--root", str(tmp_path / "root"), *sets],
+        cwd=tmp_path, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "12 rows at the edges that the members refuse" in done.stdout
+
+    base = tmp_path / "root" / "serving" / "digits"
+    with running(tmp_path, f"--model_base_path={base}", "--model_name=digits") as server:
+        rows, digits = _pictures(tmp_path / "root")
+        code, answer = server.post("digits:predict", {"signature_name": "raw", "instances": rows})
+        assert code == 200, answer
+        found = [max(range(10), key=row["probabilities"].__getitem__) for row in answer["predictions"]]
+        assert sum(a == b for a, b in zip(found, digits, strict=True)) > 0.5 * len(digits)
+        code, answer = server.post("digits:predict", {"signature_name": "raw", "instances": [{"image": "no picture"}]})
+        assert (code, list(answer)) == (400, ["error"])
+
+
+def _pictures(root: Path) -> tuple[list[dict[str, dict[str, str]]], list[int]]:
+    """Fifty of the data, as REST takes bytes, and what they show."""
+    (file,) = root.rglob("digits.tfrecord")
+    examples = [
+        tf.train.Example.FromString(r.numpy()).features.feature for r in tf.data.TFRecordDataset(str(file)).take(50)
+    ]
+    rows = [{"image": {"b64": base64.b64encode(e["image"].bytes_list.value[0]).decode()}} for e in examples]
+    return rows, [int(e["digit"].int64_list.value[0]) for e in examples]
