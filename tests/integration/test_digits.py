@@ -30,8 +30,8 @@ def test_pictures_become_a_served_ensemble(tmp_path: Path) -> None:
         rows, digits = _pictures(tmp_path / "root")
         code, answer = server.post("digits:predict", {"signature_name": "raw", "instances": rows})
         assert code == 200, answer
-        found = [max(range(10), key=row["probabilities"].__getitem__) for row in answer["predictions"]]
-        assert sum(a == b for a, b in zip(found, digits, strict=True)) > 0.5 * len(digits)
+        found = [max(zip(row["probabilities"], row["classes"], strict=True))[1] for row in answer["predictions"]]
+        assert sum(int(a) == b for a, b in zip(found, digits, strict=True)) > 0.5 * len(digits)
         code, answer = server.post("digits:predict", {"signature_name": "raw", "instances": [{"image": "no picture"}]})
         assert (code, list(answer)) == (400, ["error"])
 
