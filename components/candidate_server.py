@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components import processes
 from serving.client import GrpcClient, RestClient, ServerError
 from serving.errors import BenisonError
 
@@ -52,7 +53,7 @@ class CandidateServer:
 
     def peak_memory_mb(self) -> float:
         """The most memory that the process and its children had resident so far (MB, of 2^20 bytes)."""
-        return sum(_peak_kb(pid) for pid in _family(self.pid)) / 1024
+        return sum(_peak_kb(pid) for pid in processes.family(self.pid)) / 1024
 
 
 @contextlib.asynccontextmanager
@@ -147,20 +148,6 @@ def _link_or_copy(source: str, target: str) -> Any:
     except OSError:
         shutil.copyfile(source, target)
     return target
-
-
-def _family(pid: int) -> list[int]:
-    """The process and all that descend from it."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(entry.name))
-    found, left = [], [pid]
-    while left:
-        found.append(left.pop())
-        left += children.get(found[-1], [])
-    return found
 
 
 def _peak_kb(pid: int) -> int:

@@ -2,7 +2,8 @@
 
 Beside the SavedModel a version holds, in `assets.extra/`, the ensemble's spec and report, the rows that
 ServingValidator asked with what they must give, and warm-up requests. With fan-out, each member is pushed before it as
-a model of its own. What is pushed is served at once, unless the YAML or the spans say otherwise.
+a model of its own. Where there is a store, all of it is copied there next. What is pushed is served at once, unless the
+YAML or the spans say otherwise.
 
 TFX's component with another driver and executor: TFX's copies into the folder that the server watches, and never looks
 at what is served already.
@@ -29,7 +30,7 @@ from tfx.utils import path_utils
 from components import blessing, ensemble_builder, push_manifest, serving_validator, warmup_requests
 from components.driver import Driver
 from components.raw_rows import first_records
-from serving import history, promotion, version_sets, versions
+from serving import history, object_versions, promotion, version_sets, versions
 from serving.ensemble import SPEC_FILE, Ensemble
 from serving.version_sets import Candidate
 from serving.versions import Version
@@ -50,6 +51,8 @@ class Settings:
         fan_out: push each member as a model of its own, too.
         promote: `auto`: a blessed push is served at once; `manual`: whenever somebody promotes it.
         servers: host:port of gRPC of the servers that are told; others poll models.config.
+        settle_s: between the steps of a promotion where no server is told (seconds).
+        store: s3://… or gs://… that a version is copied to before it is served; None: it stays here.
     """
 
     serving: str
@@ -58,6 +61,8 @@ class Settings:
     fan_out: bool = False
     promote: str = "auto"
     servers: Sequence[str] = ()
+    settle_s: float = 0.0
+    store: str | None = None
 
 
 class _Driver(Driver):
@@ -93,6 +98,10 @@ class Executor(base_executor.Executor):
             print(f"  with {pin['model']}, version {pin['version']}")
         if before:
             self._MarkNotPushed(pushed)
+        if settings.store:
+            # Also where it was pushed before: that push may have died on its way there.
+            object_versions.publish(base, version.number, settings.store)
+            print(f"it is in {settings.store}")
         self._serve(pushed, settings, version)
 
     def _serve(self, pushed: types.Artifact, settings: Settings, version: Version) -> None:
@@ -107,7 +116,9 @@ class Executor(base_executor.Executor):
         if reason is None:
             run = self._context.pipeline_run_id if self._context else None
             who = f"run {run}" if run else "Pusher"
-            promotion.promote(base, version.number, servers=settings.servers, who=who, why="blessed push")
+            promotion.promote(
+                base, version.number, servers=settings.servers, who=who, why="blessed push", settle_s=settings.settle_s
+            )
             print("promoted: it is served now")
         else:
             pushed.set_string_custom_property(NOT_PROMOTED, reason)

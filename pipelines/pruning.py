@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipelines import lineage, locks, runs
 from pipelines.sizes import on_disk
-from serving import promotion, pruning, versions
+from serving import object_versions, promotion, pruning, versions
 from serving.versions import Version
 
 _ENDED_WELL = frozenset({"pushed", "already_served", "not_blessed", "complete"})
@@ -78,24 +78,30 @@ def unneeded(history: Iterable[runs.Run], kept: set[int]) -> list[Path]:
     return [Path(uri) for uri in known if uri not in needed]
 
 
-def remove(root: Path, name: str, keep: int) -> Waste:
+def remove(root: Path, name: str, keep: int, store: str | None = None) -> Waste:
     """Takes off the disk what `waste` finds, while no run of the pipeline and no promotion is under way.
+
+    Versions go from the object store before they go here: what is no longer here would not be looked for there.
 
     Args:
         root: ROOT.
         name: the pipeline's.
         keep: see `waste`.
+        store: that versions were copied to.
 
     Returns:
         What it was.
 
     Raises:
         UsageError: a run of this pipeline is under way, or models.config is none.
+        StoreError: a version cannot be removed there; what was removed before is gone.
         OSError: something cannot be removed; what was removed before is gone.
     """
     with _alone(root, name):
         found = waste(root, name, keep)
         for version in found.versions:
+            if store:
+                object_versions.remove(store, version.path.parent.name, version.number)
             versions.remove(version)
         if found.artifacts:
             # First, so that no run takes from the cache what is gone, wherever this breaks off.

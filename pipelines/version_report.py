@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,17 @@ def labels(base: Path) -> dict[int, list[str]]:
     return found
 
 
-def table(base: Path) -> Table:
-    """One row per version, oldest first."""
+def table(base: Path, stored: Collection[int] | None = None) -> Table:
+    """One row per version, oldest first.
+
+    Args:
+        base: ROOT/serving/NAME.
+        stored: the versions that are in the object store; None for no such column.
+    """
     given = labels(base)
     shown = Table("version", "label", "created", "spans", "metric", "members", "size", **_FORM)
+    if stored is not None:
+        shown.add_column("store")
     for version in versions.versions(base):
         manifest = version.manifest
         shown.add_row(
@@ -51,6 +58,7 @@ def table(base: Path) -> Table:
             _metric(manifest),
             escape(", ".join(manifest.get("members", []))),
             readable(size(version)),
+            *([] if stored is None else ["yes" if version.number in stored else "no"]),
         )
     return shown
 

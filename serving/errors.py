@@ -5,6 +5,7 @@
     ├── DataError           the data are invalid: retrying is vain  exit 1
     ├── NodeFailed          a node of a pipeline failed             exit 1
     ├── VersionError        a served version is missing or broken   exit 1
+    ├── StoreError          an object store cannot be used          exit 1
     └── EnsembleError       a spec is wrong, or cannot answer       exit 1
 
 It lives in `serving` because that is the package every other one may import.
@@ -35,6 +36,10 @@ class NodeFailed(BenisonError):
 
 class VersionError(BenisonError):
     """A pushed version is missing, half-written or of another kind than asked for."""
+
+
+class StoreError(BenisonError):
+    """An object store cannot be reached or refuses; the message names the key and what to do."""
 
 
 class EnsembleError(BenisonError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from serving import proto_text
+from serving import atomic_file, proto_text
 from serving.errors import UsageError
 
 FILE = "models.config"
@@ -206,7 +205,7 @@ def change(folder: Path, how: Callable[[Config], Config]) -> Config:
         config = read(folder)
         changed = how(config)
         if changed != config:
-            _write(folder / FILE, text(changed.models.values()))
+            atomic_file.write(folder / FILE, text(changed.models.values()))
         return changed
 
 
@@ -287,23 +286,3 @@ def _locked(folder: Path) -> Iterator[None]:
     with (folder / f".{FILE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _write(path: Path, content: str) -> None:
-    """A server that polls the file sees the old one or the new one."""
-    descriptor, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            os.fchmod(descriptor, 0o644)  # a server under another user reads it
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

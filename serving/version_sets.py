@@ -63,7 +63,7 @@ def publish(
             became visible.
     """
     homes = {member: member_base(base, member) for member in members or {}}
-    with _alone(base):
+    with alone(base):
         _refuse_others(base, None)
         for home in homes.values():
             _refuse_others(home, base.name)
@@ -113,6 +113,19 @@ def remove_orphans(base: Path) -> list[Version]:
     return orphans
 
 
+@contextmanager
+def alone(base: Path) -> Iterator[None]:
+    """One push at a time, for another's members look like orphans until its ensemble is visible.
+
+    Args:
+        base: ROOT/serving/NAME.
+    """
+    base.parent.mkdir(parents=True, exist_ok=True)
+    with (base.parent / f".{base.name}.push.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _neighbours(base: Path) -> list[Path]:
     if not base.parent.is_dir():
         return []
@@ -130,12 +143,3 @@ def _refuse_others(base: Path, owner: str | None) -> None:
                 f"{version.path}: this is {what}, and {base.name} was to be {wanted}; nothing was pushed: "
                 "rename the pipeline or the member, or set `serving.fan_out: false`"
             )
-
-
-@contextmanager
-def _alone(base: Path) -> Iterator[None]:
-    """One push at a time, for another's members look like orphans until its ensemble is visible."""
-    base.parent.mkdir(parents=True, exist_ok=True)
-    with (base.parent / f".{base.name}.push.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -14,7 +14,8 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,6 +31,8 @@ STABLE = "stable"  # the label of what is served
 EXTRA = "assets.extra"  # where TensorFlow keeps what is no part of the graph
 SCHEMA = f"{EXTRA}/schema.pbtxt"  # what the raw features may be, without the label
 
+# A folder with anything in it is never replaced by a rename: that is what keeps two publishers apart.
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 _INCOMING = re.compile(r"\.incoming-(?P<pid>[0-9]+)-[0-9a-f]+")
 
 
@@ -83,11 +86,7 @@ def publish(
     if not (model_dir / SAVED_MODEL).is_file():
         raise VersionError(f"{model_dir}: no {SAVED_MODEL} in it, so it is not a SavedModel; nothing was pushed")
     manifest = _strict_json(manifest)
-    base.mkdir(parents=True, exist_ok=True)
-    _sync(base.parent)
-    clean_leftovers(base)
-    incoming = _aside(base)
-    try:
+    with _incoming_folder(base) as incoming:
         shutil.copytree(model_dir, incoming, copy_function=shutil.copyfile)
         candidate = _files(incoming)
         files = dict(sorted({**candidate, **_add(incoming, beside or {})}.items()))
@@ -95,11 +94,44 @@ def publish(
         manifest = {"candidate": _digest(candidate), **manifest, "files": files, "bytes": size}
         _sync_tree(incoming)
         version = _make_visible(incoming, base, manifest, clock(), at_least)
-    except BaseException:  # an interrupt, too, must not leave a model's worth of disk behind
-        shutil.rmtree(incoming, ignore_errors=True)
-        raise
     _sync(base)
     return version
+
+
+def restore(base: Path, number: int, fill: Callable[[Path], object]) -> Version:
+    """Makes a version that was published before visible here, by its own number, all at once.
+
+    Args:
+        base: ROOT/serving/NAME; made if missing.
+        number: the version's.
+        fill: writes its files and its manifest into an empty folder.
+
+    Returns:
+        The version, now visible.
+
+    Raises:
+        VersionError: what was written is not as its manifest says, or another version has the number. Nothing became
+            visible.
+        OSError: The disk's own trouble. Nothing became visible.
+    """
+    with _incoming_folder(base) as incoming:
+        incoming.mkdir()
+        fill(incoming)
+        version = _read(number, incoming)
+        if version is None or version.manifest.get("version") != number:
+            raise VersionError(f"{base}: what was brought is not version {number}; nothing was changed")
+        if problems := verify(version):
+            raise VersionError("\n".join([f"{base}: version {number} is not as it was pushed:", *problems]))
+        _sync_tree(incoming)
+        _sync(incoming)
+        try:
+            os.rename(incoming, base / str(number))
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            raise VersionError(f"{base / str(number)}: another version has this number; nothing was changed") from None
+    _sync(base)
+    return Version(number, base / str(number), version.manifest)
 
 
 def versions(base: Path) -> list[Version]:
@@ -206,6 +238,20 @@ def verify(version: Version) -> list[str]:
     return [f"{version.path / name}: {problem}" for name, problem in sorted(problems.items())]
 
 
+@contextmanager
+def _incoming_folder(base: Path) -> Iterator[Path]:
+    """A folder that is still to be made, whose name nobody takes for a version; it is gone again where that fails."""
+    base.mkdir(parents=True, exist_ok=True)
+    _sync(base.parent)
+    clean_leftovers(base)
+    incoming = _aside(base)
+    try:
+        yield incoming
+    except BaseException:  # an interrupt, too, must not leave a model's worth of disk behind
+        shutil.rmtree(incoming, ignore_errors=True)
+        raise
+
+
 def _add(incoming: Path, beside: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     """Copies what goes with the model, and describes it as `_files` does."""
     added = {}
@@ -231,8 +277,7 @@ def _make_visible(incoming: Path, base: Path, manifest: Mapping[str, Any], now: 
         try:
             os.rename(incoming, base / str(number))
         except OSError as error:
-            # A folder with anything in it is never replaced by a rename: that is what keeps two publishers apart.
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            if error.errno not in _TAKEN:
                 raise
             number += 1
         else:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root
+from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, serving_settings
 from pipelines.commands.versions import Number, pushed_base
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from serving.deploy.settings import Serving
     from serving.history import Change
 
 Why = Annotated[str, typer.Option("--why", help="For the record.")]
@@ -26,9 +29,12 @@ Timeout = Annotated[
     float, typer.Option("--timeout", min=1, metavar="SECONDS", help="For the servers, at each of three steps.")
 ]
 Settle = Annotated[
-    float,
+    float | None,
     typer.Option(
-        "--settle", min=0, metavar="SECONDS", help="Between steps, for TF Servings that poll models.config untold."
+        "--settle",
+        min=0,
+        metavar="SECONDS",
+        help="Between steps, for TF Servings that poll models.config untold; default: serving.settle_s of the YAML.",
     ),
 ]
 _TIMEOUT_S = 120.0
@@ -41,16 +47,17 @@ def promote(
     why: Why = "",
     server: Servers = None,
     timeout: Timeout = _TIMEOUT_S,
-    settle: Settle = 0.0,
+    settle: Settle = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Has a version served: as NAME, or with --label canary as NAME-canary beside it."""
     from serving import promotion
 
-    base = pushed_base(name, root)
+    base, settings = pushed_base(name, root), _settings(name, server, settle)
+    _copy(base, number, settings)
     change = promotion.promote(
-        base, number, label=label, servers=_servers(name, server),
-        who=_user(), why=why, timeout_s=timeout, settle_s=settle,
+        base, number, label=label, servers=settings.servers,
+        who=_user(), why=why, timeout_s=timeout, settle_s=settings.settle_s,
     )  # fmt: skip
     _tell(base.name, change)
 
@@ -70,7 +77,7 @@ def rollback(
     why: Why = "",
     server: Servers = None,
     timeout: Timeout = _TIMEOUT_S,
-    settle: Settle = 0.0,
+    settle: Settle = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Has an earlier version served again."""
@@ -79,35 +86,42 @@ def rollback(
 
     if canary and (republish or to is not None):
         raise UsageError("rollback: --canary goes with neither --to nor --republish; it takes the canary away")
-    base, servers, who = pushed_base(name, root), _servers(name, server), _user()
+    base, settings = pushed_base(name, root), _settings(name, server, settle)
+    who, servers, settle_s = _user(), settings.servers, settings.settle_s
     if canary:
-        change = promotion.withdraw(base, servers=servers, who=who, why=why, timeout_s=timeout, settle_s=settle)
+        change = promotion.withdraw(base, servers=servers, who=who, why=why, timeout_s=timeout, settle_s=settle_s)
     else:
         number = to if to is not None else promotion.previous(base)
         if republish:
             again = promotion.republish(base, number, who=who, why=why)
             print(f"version {number} of {base.name} is version {again.number}, too: {again.path}")
             number = again.number
-        change = promotion.rollback(base, number, servers=servers, who=who, why=why, timeout_s=timeout, settle_s=settle)
+            _copy(base, number, settings)
+        change = promotion.rollback(
+            base, number, servers=servers, who=who, why=why, timeout_s=timeout, settle_s=settle_s
+        )
     _tell(base.name, change)
 
 
-def _servers(name: str, given: list[str] | None) -> tuple[str, ...]:
-    """Those that are named on the command line, or else in the pipeline's YAML, where that is found."""
-    from pipelines import config_file
-    from pipelines.commands.arguments import load
+def _settings(name: str, servers: list[str] | None, settle_s: float | None) -> Serving:
+    """`serving:` of the pipeline's YAML, where that is found; what is named on the command line comes before it."""
     from pipelines.quiet import quieten
-    from serving.errors import UsageError
+    from serving.deploy.settings import Serving
 
     quieten()  # the client of a server imports TensorFlow
-    if given:
-        return tuple(given)
-    try:
-        config_file.find(name)
-    except UsageError:
+    found = serving_settings(name)
+    if found is None and not servers:
         print(f"no YAML of {name} is here, so no server is told; name them by --server, or give the YAML's path")
-        return ()
-    return load(name, None, check_data=False).serving.servers
+    given = {"servers": tuple(servers) if servers else None, "settle_s": settle_s}
+    return (found or Serving()).model_copy(update={key: value for key, value in given.items() if value is not None})
+
+
+def _copy(base: Path, number: int, settings: Serving) -> None:
+    """Sees to it that servers that read the store find the version; a push may have died on its way there."""
+    from serving import object_versions
+
+    if settings.store:
+        object_versions.publish(base, number, settings.store)
 
 
 def _tell(name: str, change: Change) -> None:

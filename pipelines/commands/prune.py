@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root
+from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, serving_settings
 from pipelines.commands.versions import pushed_base
 
 
@@ -23,29 +23,20 @@ def prune(
     from pipelines import pruning
     from pipelines.quiet import quieten
     from pipelines.sizes import readable
+    from serving.deploy.settings import Serving
 
     quieten()  # ML Metadata is told by TFX
     base = pushed_base(name, root)
     root = root.absolute()
-    count = keep if keep is not None else _keep(name)
-    found = pruning.waste(root, base.name, count) if dry_run else pruning.remove(root, base.name, count)
+    settings = serving_settings(name) or Serving()
+    count = keep if keep is not None else settings.keep
+    found = pruning.waste(root, base.name, count) if dry_run else pruning.remove(root, base.name, count, settings.store)
     for version in found.versions:
         print(f"version {version.number} of {version.path.parent.name}  {readable(found.sizes[version.path])}")
     for path in found.artifacts:
         print(f"artifact {path.relative_to(root / 'artifacts')}  {readable(found.sizes[path])}")
     done = "would be freed" if dry_run else "freed"
     freed = readable(sum(found.sizes.values()))
+    if settings.store and found.versions:
+        print(f"these versions {'would go' if dry_run else 'are gone'} from {settings.store}, too")
     print(f"versions: {len(found.versions)}, artifacts: {len(found.artifacts)}; {freed} {done}")
-
-
-def _keep(name: str) -> int:
-    from pipelines import config_file
-    from pipelines.commands.arguments import load
-    from serving.deploy.settings import Serving
-    from serving.errors import UsageError
-
-    try:
-        config_file.find(name)
-    except UsageError:
-        return Serving().keep
-    return load(name, None, check_data=False).serving.keep

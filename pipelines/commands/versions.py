@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, served_name
+from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, served_name, serving_settings
 
 if TYPE_CHECKING:
     from serving.versions import Version
@@ -20,13 +20,58 @@ def versions_(
     root: Root = DEFAULT_ROOT,
     history: Annotated[bool, typer.Option("--history", help="Who changed what is served, when and why.")] = False,
 ) -> None:
-    """The pushed versions: labels, spans, metric, members and sizes."""
+    """The pushed versions: labels, spans, metric, members, sizes, and whether the object store has them."""
     from rich.console import Console
 
     from pipelines import version_report
 
     base = pushed_base(name, root)
-    Console().print(version_report.changes(base) if history else version_report.table(base))
+    if history:
+        Console().print(version_report.changes(base))
+        return
+    store = settings.store if (settings := serving_settings(name)) else None
+    if store is None:
+        Console().print(version_report.table(base))
+        return
+    from serving import object_versions, versions
+    from serving.errors import StoreError
+
+    try:
+        stored = [version.number for version in object_versions.versions(store, base.name)]
+    except StoreError:
+        Console().print(version_report.table(base))  # what is here is known all the same
+        raise
+    Console().print(version_report.table(base, stored))
+    elsewhere = sorted({*stored} - {version.number for version in versions.versions(base)})
+    if elsewhere:
+        print(f"only in {store}: {', '.join(map(str, elsewhere))}; `benison fetch {name} VERSION` brings one here")
+
+
+def fetch(
+    name: Name,
+    number: Annotated[
+        int | None, typer.Argument(metavar="[VERSION]", help="A version's number; default: the highest there.")
+    ] = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Brings a version here from the object store, `serving.store`; what is served stays so."""
+    from serving import object_versions, promotion
+    from serving.errors import UsageError, VersionError
+
+    settings, model = serving_settings(name), served_name(name)
+    if settings is None or settings.store is None:
+        why = f"no YAML of {name} is here" if settings is None else "its YAML names no store"
+        raise UsageError(f"{name}: {why}; expected one with `serving.store`, such as s3://BUCKET/models")
+    if number is None:
+        there = object_versions.versions(settings.store, model)
+        if not there:
+            raise VersionError(f"{settings.store}/{model}: no version is there; `benison run {name}` pushes one")
+        number = there[-1].number
+    base = root.absolute() / "serving" / model
+    promotion.pin(base)
+    version = object_versions.fetch(base, number, settings.store)
+    print(f"{model} {number}: {version.path}")
+    print(f"next: benison promote {name} {number} serves it")
 
 
 def verify(

@@ -1,7 +1,13 @@
-"""TensorFlow Serving under Docker Compose."""
+"""TensorFlow Serving under Docker Compose.
+
+Where the versions are in ROOT, the container has ROOT/serving under the same path and serves by ROOT's own
+models.config: so it follows `benison promote` and `rollback` as any server on this machine, and takes what the reload
+RPC brings.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from serving.deploy.tf_serving import (
@@ -12,16 +18,25 @@ from serving.deploy.tf_serving import (
     REST_PORT,
     Deployment,
     flags,
+    models_file,
+    read_at_start,
 )
 
 
+def config_files(deployment: Deployment) -> dict[str, str]:
+    """What lies in `config/` beside compose.yaml, by name."""
+    copied = {} if _shared(deployment) else models_file(deployment)
+    return {**copied, **read_at_start(deployment.settings)}
+
+
 def document(deployment: Deployment) -> dict[str, Any]:
-    """compose.yaml; the config files are expected in `config/` beside it."""
+    """compose.yaml."""
     settings = deployment.settings
+    words = flags(settings, _shared(deployment) or CONFIG_FOLDER)
     service: dict[str, Any] = {
         "image": settings.image,
         "entrypoint": [COMMAND],
-        "command": flags(settings),
+        "command": [_plain(word) for word in words],
         "init": True,  # the server handles no signals, and without this the kernel would keep SIGTERM from it
         "restart": "unless-stopped",
         "ports": [
@@ -37,8 +52,7 @@ def document(deployment: Deployment) -> dict[str, Any]:
         "deploy": {"resources": _resources(deployment)},
     }
     if settings.environment:
-        # A dollar sign is where Compose puts its own variables in.
-        service["environment"] = {name: text.replace("$", "$$") for name, text in settings.environment.items()}
+        service["environment"] = {name: _plain(text) for name, text in settings.environment.items()}
     if settings.compose.env_file:
         service["env_file"] = [settings.compose.env_file]
     return {"name": _project(deployment.name), "services": {_project(deployment.name): service}}
@@ -48,22 +62,35 @@ def _port(name: str, inside: int, outside: int, address: str) -> dict[str, Any]:
     return {"name": name, "target": inside, "published": str(outside), "host_ip": address, "protocol": "tcp"}
 
 
+def _shared(deployment: Deployment) -> str | None:
+    """ROOT/serving, where the versions are there; None where the YAML says that they are elsewhere."""
+    return None if deployment.settings.place else str(Path(deployment.model.base_path).parent)
+
+
 def _volumes(deployment: Deployment) -> list[dict[str, Any]]:
-    # The folder, not the file: a file that is replaced by a rename would stay the old one in the container.
-    volumes = [_bind("./config", CONFIG_FOLDER)]
+    # Folders, not files: a file that is replaced by a rename would stay the old one in the container.
+    volumes = [_bind("./config", CONFIG_FOLDER)] if config_files(deployment) else []
+    if shared := _shared(deployment):
+        return [*volumes, _bind(shared, shared)]
     if not deployment.settings.object_store:
-        volumes.append(_bind(deployment.model.base_path, f"{MODELS_FOLDER}/{deployment.name}"))
+        sources = dict.fromkeys(Path(model.base_path) for model in (deployment.model, *deployment.beside))
+        volumes += [_bind(str(source), f"{MODELS_FOLDER}/{source.name}") for source in sources]
     return volumes
 
 
 def _bind(source: str, target: str) -> dict[str, Any]:
     return {
         "type": "bind",
-        "source": source.replace("$", "$$"),
-        "target": target,
+        "source": _plain(source),
+        "target": _plain(target),
         "read_only": True,
         "bind": {"create_host_path": False},  # a wrong path is an error, not an empty folder
     }
+
+
+def _plain(text: str) -> str:
+    """A dollar sign is where Compose puts its own variables in."""
+    return text.replace("$", "$$")
 
 
 def _health(deployment: Deployment) -> dict[str, Any]:

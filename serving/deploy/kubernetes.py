@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from serving.deploy.settings import Autoscale
@@ -17,8 +16,8 @@ from serving.deploy.tf_serving import (
     MODELS_FOLDER,
     REST_PORT,
     Deployment,
-    config_files,
     flags,
+    models_file,
     read_at_start,
 )
 from serving.errors import UsageError
@@ -36,10 +35,10 @@ def documents(deployment: Deployment) -> dict[str, dict[str, Any]]:
     """
     check_place(deployment)
     settings = deployment.settings.kubernetes
-    files = config_files(deployment)
+    files = {**models_file(deployment), **read_at_start(deployment.settings)}
     found: dict[str, dict[str, Any]] = {
         "configmap.yaml": _document(deployment, "v1", "ConfigMap", data=files),
-        "deployment.yaml": _document(deployment, "apps/v1", "Deployment", spec=_deployment_spec(deployment, files)),
+        "deployment.yaml": _document(deployment, "apps/v1", "Deployment", spec=_deployment_spec(deployment)),
         "service.yaml": _document(deployment, "v1", "Service", spec=_service_spec(deployment)),
     }
     if settings.storage:
@@ -64,7 +63,7 @@ def check_place(deployment: Deployment) -> None:
         raise UsageError(
             f"{deployment.name}: a cluster does not see {deployment.model.base_path}; expected one of "
             "serving.kubernetes.claim (an existing PersistentVolumeClaim), serving.kubernetes.storage (the size of a "
-            "new one) and serving.base_path (s3://… or gs://…), in the YAML or by --set"
+            "new one), serving.store and serving.base_path (s3://… or gs://…), in the YAML or by --set"
         )
 
 
@@ -94,7 +93,7 @@ def _labels(deployment: Deployment) -> dict[str, str]:
     return {**_selector(deployment), "app.kubernetes.io/managed-by": "benison"}
 
 
-def _deployment_spec(deployment: Deployment, files: Mapping[str, str]) -> dict[str, Any]:
+def _deployment_spec(deployment: Deployment) -> dict[str, Any]:
     settings = deployment.settings.kubernetes
     # With an autoscaler the number is its own: a file that names one would undo it at each apply.
     replicas = {} if settings.autoscale else {"replicas": settings.replicas}
@@ -103,14 +102,14 @@ def _deployment_spec(deployment: Deployment, files: Mapping[str, str]) -> dict[s
         "selector": {"matchLabels": _selector(deployment)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": {
-            "metadata": {"labels": _labels(deployment), "annotations": _annotations(deployment, files)},
+            "metadata": {"labels": _labels(deployment), "annotations": _annotations(deployment)},
             "spec": _pod_spec(deployment),
         },
     }
 
 
-def _annotations(deployment: Deployment, files: Mapping[str, str]) -> dict[str, str]:
-    content = json.dumps(read_at_start(files), sort_keys=True)
+def _annotations(deployment: Deployment) -> dict[str, str]:
+    content = json.dumps(read_at_start(deployment.settings), sort_keys=True)
     # A change of these files needs new pods; models.config is polled.
     annotations = {"benison/read-at-start": hashlib.sha256(content.encode()).hexdigest()[:16]}
     if deployment.settings.monitoring:

@@ -36,9 +36,15 @@ BasePath = Annotated[
     Field(pattern=r"^(/|[a-z][a-z0-9+.-]*://[^/\s]).*$"),
     expected("an absolute path or an object store's address, such as s3://BUCKET/models or gs://BUCKET/models"),
 ]
+Store = Annotated[
+    str,
+    Field(pattern=r"^(s3|gs)://[^/\s]+(/[^\s]*)?$"),
+    expected("an object store's address, such as s3://BUCKET/models or gs://BUCKET/models"),
+]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535), expected("a port from 1 to 65535")]
 Count = Annotated[int, Field(strict=True, ge=1), expected("an integer >= 1")]
 Micros = Annotated[int, Field(strict=True, ge=0), expected("an integer >= 0 (microseconds)")]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), expected("a number of seconds >= 0")]
 Bool = Annotated[bool, Field(strict=True), expected("true or false")]
 Cores = Annotated[float, Field(gt=0, allow_inf_nan=False), expected("a number of cores > 0, such as 0.5")]
 Size = Annotated[str, Field(pattern="^[1-9][0-9]*(Mi|Gi)$"), expected("a size in Mi or Gi, such as 512Mi or 2Gi")]
@@ -170,12 +176,22 @@ class Serving(Part):
     servers: tuple[Text, ...] = Field(
         default=(), description="host:port of gRPC of servers that are told of a change; others poll models.config"
     )
+    settle_s: Seconds = Field(
+        default=0,
+        description="between the steps of a promotion where no server is named: longer than a TF Serving that polls "
+        "models.config takes to poll and load (seconds)",
+    )
+    store: Store | None = Field(
+        default=None,
+        description="s3://… or gs://… that each version is copied to, as NAME/VERSION, before it is served",
+    )
     keep: Count = Field(default=5, description="versions that `benison prune` leaves, those that are served besides")
 
     image: Image = Field(default=DEFAULT_IMAGE, description="TensorFlow Serving's image, by tag or digest")
     base_path: BasePath | None = Field(
         default=None,
-        description="where NAME/VERSION folders are: an absolute path, s3://… or gs://…; default: ROOT/serving",
+        description="where TF Serving finds NAME/VERSION folders: an absolute path, s3://… or gs://…; default: "
+        "the store, or else ROOT/serving",
     )
     grpc_port: Port = Field(default=8500, description="where clients find gRPC; in the container it is 8500")
     rest_port: Port = Field(default=8501, description="where clients find REST; in the container it is 8501")
@@ -194,9 +210,14 @@ class Serving(Part):
     kubernetes: Kubernetes = Kubernetes()
 
     @property
+    def place(self) -> str | None:
+        """Where TF Serving finds NAME/VERSION folders; None for ROOT/serving."""
+        return self.base_path or self.store
+
+    @property
     def object_store(self) -> bool:
-        """Whether the versions lie in an object store, so that no volume is needed."""
-        return self.base_path is not None and "://" in self.base_path
+        """Whether that is an object store, so that no volume is needed."""
+        return self.place is not None and "://" in self.place
 
     @model_validator(mode="after")
     def _two_ports(self) -> Serving:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from serving.deploy import compose, folder, kubernetes, schema_check, seldon
-from serving.deploy.tf_serving import Deployment, config_files
+from serving.deploy.tf_serving import Deployment
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Target:
 def _compose_files(deployment: Deployment) -> dict[str, str]:
     document = compose.document(deployment)
     schema_check.check_compose("compose.yaml", document)
-    configs = {f"config/{name}": text for name, text in config_files(deployment).items()}
+    configs = {f"config/{name}": text for name, text in compose.config_files(deployment).items()}
     return {"compose.yaml": folder.yaml_text(document), **configs}
 
 
@@ -52,4 +52,13 @@ TARGETS: Mapping[str, Target] = {
     "seldon": Target(_seldon_files, "kubectl apply -f {folder}", seldon.warnings),
 }
 # Written for some settings only; one that is left from earlier settings would still be applied.
-SOMETIMES = frozenset(["config/batching.config", "config/monitoring.config", "pvc.yaml", "hpa.yaml", "pdb.yaml"])
+SOMETIMES = frozenset(
+    [
+        "config/models.config",
+        "config/batching.config",
+        "config/monitoring.config",
+        "pvc.yaml",
+        "hpa.yaml",
+        "pdb.yaml",
+    ]
+)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from serving import models_config
@@ -17,24 +18,26 @@ COMMAND = "/usr/bin/tensorflow_model_server"
 GRPC_PORT, REST_PORT = 8500, 8501  # in the container
 CONFIG_FOLDER, MODELS_FOLDER = "/config", "/models"  # in the container
 METRICS_PATH = "/monitoring/prometheus/metrics"
-_MODELS, _BATCHING, _MONITORING = models_config.FILE, "batching.config", "monitoring.config"
+_BATCHING, _MONITORING = "batching.config", "monitoring.config"
 _NEWER_HAVE_NO_S3 = (
-    "base_path {path}: the images of TF Serving from 2.7 on cannot read s3:// by themselves; give an image that can, "
+    "{path}: the images of TF Serving from 2.7 on cannot read s3:// by themselves; give an image that can, "
     "or copy the versions to a volume (docs/deploy.md says how)"
 )
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """One model to be served.
+    """One model to be served, and what goes with it.
 
     Attributes:
         model: as models.config has it on this machine; its base path is where its versions are.
         settings: `serving:` of its config.
+        beside: its canary, and members that were pushed with it, in the same form.
     """
 
     model: Model
     settings: Serving
+    beside: Sequence[Model] = ()
 
     @property
     def name(self) -> str:
@@ -42,11 +45,17 @@ class Deployment:
         return self.model.name
 
     @property
+    def models(self) -> list[Model]:
+        """All that is served, with base paths as the server finds them."""
+        place = str(self.settings.place).rstrip("/") if self.settings.object_store else MODELS_FOLDER
+        return [
+            replace(model, base_path=f"{place}/{Path(model.base_path).name}") for model in (self.model, *self.beside)
+        ]
+
+    @property
     def base_path(self) -> str:
-        """Where the server finds the versions."""
-        if self.settings.object_store:
-            return f"{str(self.settings.base_path).rstrip('/')}/{self.name}"
-        return f"{MODELS_FOLDER}/{self.name}"
+        """Where the server finds the model's versions."""
+        return self.models[0].base_path
 
     @property
     def status_path(self) -> str:
@@ -55,17 +64,22 @@ class Deployment:
 
     def warnings(self) -> list[str]:
         """What will not work as it may seem to."""
-        path = self.settings.base_path or ""
+        path = self.settings.place or ""
         return [_NEWER_HAVE_NO_S3.format(path=path)] if path.startswith("s3://") else []
 
 
-def flags(settings: Serving) -> list[str]:
-    """The server's command line, without the command."""
+def flags(settings: Serving, folder: str = CONFIG_FOLDER) -> list[str]:
+    """The server's command line, without the command.
+
+    Args:
+        settings: `serving:` of the model's config.
+        folder: where it finds models.config.
+    """
     polls = settings.folder_poll_seconds or (60 if settings.object_store else 1)
     given = {
         "port": GRPC_PORT,
         "rest_api_port": REST_PORT,
-        "model_config_file": f"{CONFIG_FOLDER}/{_MODELS}",
+        "model_config_file": f"{folder}/{models_config.FILE}",
         "model_config_file_poll_wait_seconds": settings.config_poll_seconds,
         # Else it refuses to start with a config that labels a version, because none is loaded yet.
         "allow_version_labels_for_unavailable_models": "true",
@@ -80,20 +94,19 @@ def flags(settings: Serving) -> list[str]:
     return [f"--{name}={value}" for name, value in given.items()]
 
 
-def config_files(deployment: Deployment) -> dict[str, str]:
-    """Text protos by file name; they lie in CONFIG_FOLDER."""
-    settings = deployment.settings
-    files = {_MODELS: models_config.text([replace(deployment.model, base_path=deployment.base_path)])}
+def models_file(deployment: Deployment) -> dict[str, str]:
+    """models.config by its name, as it is now: a copy."""
+    return {models_config.FILE: models_config.text(deployment.models)}
+
+
+def read_at_start(settings: Serving) -> dict[str, str]:
+    """Text protos by file name, which lie in CONFIG_FOLDER, and whose change needs a new start."""
+    files = {}
     if settings.batching:
         files[_BATCHING] = _batching(settings.batching, max(1, math.ceil(settings.resources.cpu)))
     if settings.monitoring:
         files[_MONITORING] = _monitoring()
     return files
-
-
-def read_at_start(files: Mapping[str, str]) -> dict[str, str]:
-    """Those of the config files whose change needs a new start: models.config is polled."""
-    return {name: content for name, content in files.items() if name != _MODELS}
 
 
 def _batching(batching: Batching, cores: int) -> str:

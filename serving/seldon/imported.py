@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
+from serving import atomic_file
 from serving.ensemble import IDENTITY, Combiner, Ensemble
 from serving.ensemble.combiners import Output
 from serving.errors import EnsembleError, UsageError
@@ -51,17 +50,7 @@ class Imported(BaseModel):
         """Writes `imported.json` into a folder, which is made if missing; whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / FILE
-        descriptor, aside = tempfile.mkstemp(prefix=f".{FILE}.", dir=folder)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                os.fchmod(descriptor, 0o644)  # as any file; a temporary one is for its owner alone
-                file.write(self.model_dump_json(indent=2) + "\n")
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(aside, target)
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
+        atomic_file.write(target, self.model_dump_json(indent=2) + "\n")
         return target
 
     @classmethod

@@ -98,10 +98,10 @@ def test_no_run_may_be_under_way(root: Path) -> None:
 def test_what_goes_is_gone_and_no_node_takes_it_from_the_cache(root: Path) -> None:
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-    from pipelines import lineage
+    from pipelines import metadata_store
 
     uris = {number: str(root / f"artifacts/birds/Trainer/model/{number}0") for number in (1, 4)}
-    with lineage.store(root) as handle:
+    with metadata_store.of_root(root) as handle:
         (kind,) = [handle.store.put_artifact_type(mlmd.ArtifactType(name="Model"))]
         handle.store.put_artifacts(
             [mlmd.Artifact(type_id=kind, uri=uri, state=mlmd.Artifact.LIVE) for uri in uris.values()]
@@ -110,7 +110,7 @@ def test_what_goes_is_gone_and_no_node_takes_it_from_the_cache(root: Path) -> No
     assert pruning.waste(root, "birds", 1) == pruning.Waste((), (), {})
     assert {Path(uri).exists() for uri in uris.values()} == {False, True}
     assert len(found.versions) == 6
-    with lineage.store(root) as handle:
+    with metadata_store.of_root(root) as handle:
         states = {artifact.uri: artifact.state for artifact in handle.store.get_artifacts()}
     assert states == {uris[1]: mlmd.Artifact.DELETED, uris[4]: mlmd.Artifact.LIVE}
     assert (root / "artifacts/birds/Trainer/model/99").is_dir()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from serving import models_config
 from serving.deploy import compose, folder, kubernetes, schema_check, tf_serving
 from serving.deploy.settings import Serving
 from serving.deploy.targets import SOMETIMES, TARGETS
@@ -74,18 +75,38 @@ def test_what_is_off_has_no_flag(settings: dict[str, Any], off: tuple[str, ...])
 
 def test_models_config_keeps_versions_and_labels_and_has_the_path_in_the_container(tmp_path: Path) -> None:
     model = Model("birds", "/srv/serving/birds", Specific(frozenset([3, 4])), {"stable": 3, "canary": 4})
-    (tmp_path / "models.config").write_text(tf_serving.config_files(deployment(model))["models.config"])
+    (tmp_path / "models.config").write_text(tf_serving.models_file(deployment(model))["models.config"])
     read = model_config.read(str(tmp_path / "models.config"))
     assert read.models == {"birds": Model("birds", "/models/birds", model.policy, model.labels)}
 
 
-def test_in_an_object_store_the_base_path_is_the_address_of_the_model(tmp_path: Path) -> None:
-    assert 'base_path: "gs://bucket/models/birds"' in tf_serving.config_files(deployment(**STORE))["models.config"]
+CANARY = Model("birds-canary", "/srv/serving/birds", Specific(frozenset([4])), {"canary": 4})
+DEEP = Model("birds-deep", "/srv/serving/birds-deep", Specific(frozenset([3])), {"stable": 3})
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({}, "/models"),
+        (STORE, "gs://bucket/models"),
+        ({"store": "s3://bucket/models"}, "s3://bucket/models"),
+        ({"store": "s3://bucket/models", "base_path": "/mnt/bucket"}, "/models"),
+    ],
+)
+def test_the_canary_and_the_members_are_deployed_with_the_model(settings: dict[str, Any], place: str) -> None:
+    made = Deployment(Model("birds", "/srv/serving/birds"), Serving.model_validate(settings), [CANARY, DEEP])
+    assert {model.name: model.base_path for model in made.models} == {
+        "birds": f"{place}/birds",
+        "birds-canary": f"{place}/birds",
+        "birds-deep": f"{place}/birds-deep",
+    }
+    assert [model.labels for model in made.models[1:]] == [{"canary": 4}, {"stable": 3}]
+    assert models_config.text(made.models) == tf_serving.models_file(made)["models.config"]
 
 
 def test_the_batching_file_is_what_our_server_and_the_settings_agree_on(tmp_path: Path) -> None:
     wanted = {"max_execution_batch_size": 32, "batch_timeout_micros": 500, "max_batch_size": 256}
-    made = tf_serving.config_files(deployment(batching=wanted, resources={"cpu": 2.5}))
+    made = tf_serving.read_at_start(Serving.model_validate({"batching": wanted, "resources": {"cpu": 2.5}}))
     (tmp_path / "batching").write_text(made["batching.config"])
     proto = text_protos.read(str(tmp_path / "batching"), text_protos.message_class("BatchingParameters")())
     assert {name: getattr(proto, name).value for name in wanted} == wanted
@@ -100,10 +121,39 @@ def test_the_images_own_entry_point_is_not_used(target: str) -> None:
     assert command == ["/usr/bin/tensorflow_model_server"]
 
 
-def test_compose_sees_only_the_one_model_and_cannot_write_to_it() -> None:
-    binds = {volume["target"]: (volume["source"], volume["read_only"]) for volume in service()["volumes"]}
-    assert binds == {"/config": ("./config", True), "/models/birds": ("/srv/serving/birds", True)}
-    assert [volume["target"] for volume in service(**STORE)["volumes"]] == ["/config"]
+def binds(made: Deployment) -> dict[str, tuple[str, bool]]:
+    """Source and whether it is read-only, by the place in the container."""
+    (service,) = compose.document(made)["services"].values()
+    return {volume["target"]: (volume["source"], volume["read_only"]) for volume in service["volumes"]}
+
+
+def test_compose_serves_by_roots_own_models_config_under_the_same_path() -> None:
+    made = deployment(Model("birds", "/srv/$1/serving/birds"))
+    assert binds(made) == {"/config": ("./config", True), "/srv/$$1/serving": ("/srv/$$1/serving", True)}
+    (service,) = compose.document(made)["services"].values()
+    assert "--model_config_file=/srv/$$1/serving/models.config" in service["command"]
+    assert compose.config_files(made).keys() == {"batching.config", "monitoring.config"}
+
+
+def test_compose_has_no_config_folder_where_it_would_be_empty() -> None:
+    assert binds(deployment(batching=None, monitoring=False)) == {"/srv/serving": ("/srv/serving", True)}
+
+
+def test_compose_sees_only_the_models_elsewhere_that_it_serves_and_has_a_copy_of_models_config() -> None:
+    models = [Model(model.name, model.base_path.replace("/srv/serving", "/mnt")) for model in (CANARY, DEEP)]
+    made = Deployment(Model("birds", "/mnt/birds"), Serving(base_path="/mnt"), models)
+    assert binds(made) == {
+        "/config": ("./config", True),
+        "/models/birds": ("/mnt/birds", True),
+        "/models/birds-deep": ("/mnt/birds-deep", True),
+    }
+    assert "models.config" in compose.config_files(made)
+
+
+@pytest.mark.parametrize("settings", [STORE, {"store": "s3://bucket/models"}])
+def test_compose_needs_no_volume_for_an_object_store(settings: dict[str, Any]) -> None:
+    assert binds(deployment(**settings)) == {"/config": ("./config", True)}
+    assert "models.config" in compose.config_files(deployment(**settings))
 
 
 def test_compose_opens_the_ports_on_this_machine_only_unless_told() -> None:
@@ -224,9 +274,18 @@ def test_what_compose_does_not_know_is_told_with_its_place() -> None:
         schema_check.check_compose("compose.yaml", document)
 
 
-@pytest.mark.parametrize(("path", "warned"), [("s3://b/m", True), ("gs://b/m", False), (None, False)])
-def test_s3_comes_with_a_warning(path: str | None, warned: bool) -> None:
-    assert bool(deployment(base_path=path).warnings()) == warned
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        ({"base_path": "s3://b/m"}, True),
+        ({"store": "s3://b/m"}, True),
+        ({"store": "s3://b/m", "base_path": "/mnt/bucket"}, False),
+        ({"base_path": "gs://b/m"}, False),
+        ({}, False),
+    ],
+)
+def test_s3_comes_with_a_warning(settings: dict[str, Any], warned: bool) -> None:
+    assert [said.startswith("s3://b/m: ") for said in deployment(**settings).warnings()] == [True] * warned
 
 
 # --- the folder -------------------------------------------------------------------------------------------------------
@@ -269,6 +328,9 @@ def test_where_writing_fails_nothing_has_changed(tmp_path: Path) -> None:
     [
         ({"image": "tfs@sha256:12"}, "an image with a tag or digest"),
         ({"base_path": "models"}, "an absolute path or an object store's address"),
+        ({"store": "bucket/models"}, "an object store's address, such as s3://BUCKET/models"),
+        ({"store": "s3:///models"}, "an object store's address, such as s3://BUCKET/models"),
+        ({"settle_s": -1}, "a number of seconds >= 0"),
         ({"rest_port": 8500}, "got 8500 for both ports"),
         ({"resources": {"memory": "2GB"}}, "a size in Mi or Gi"),
         ({"environment": {"A B": "x"}}, "'A B' is no name of a variable"),
@@ -291,7 +353,7 @@ def test_settings_survive_being_written_and_read() -> None:
 
 def test_latest_stays_the_policy_of_a_model_that_nobody_promoted() -> None:
     assert Model("birds", "/x").policy == Latest(1)
-    assert "latest" in tf_serving.config_files(deployment())["models.config"]
+    assert "latest" in tf_serving.models_file(deployment())["models.config"]
 
 
 def test_bash_is_all_that_the_health_check_of_compose_needs(tmp_path: Path) -> None:

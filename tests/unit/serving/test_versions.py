@@ -16,7 +16,7 @@ import pytest
 
 from serving import versions as module
 from serving.errors import VersionError
-from serving.versions import Version, checksum, identity, publish, remove, served, verify, versions
+from serving.versions import Version, checksum, identity, publish, remove, restore, served, verify, versions
 
 REPOSITORY = Path(module.__file__).parents[1]
 
@@ -336,3 +336,33 @@ def test_verify_names_flipped_missing_and_extra_files(model, base):
         f"{version.path / 'saved_model.pb'}: missing",
         f"{data}: changed since the push",
     ]
+
+
+def test_a_restored_version_has_its_own_number(model, base, tmp_path):
+    version = publish(model, base, {}, at(7))
+    restored = restore(tmp_path / "other", 7, lambda folder: shutil.copytree(version.path, folder, dirs_exist_ok=True))
+    assert restored == Version(7, tmp_path / "other" / "7", version.manifest)
+    assert verify(restored) == []
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["7"]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(8, "what was brought is not version 8"), (7, "7: another version has this number")]
+)
+def test_a_restored_version_takes_no_other_ones_place(model, base, number, said):
+    version = publish(model, base, {}, at(7))
+    with pytest.raises(VersionError, match=said):
+        restore(base, number, lambda folder: shutil.copytree(version.path, folder, dirs_exist_ok=True))
+    assert [path.name for path in base.iterdir()] == ["7"]
+
+
+def test_a_version_that_is_not_wholly_brought_is_not_restored(model, base, tmp_path):
+    version = publish(model, tmp_path / "there", {}, at(7))
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(version.path, folder, dirs_exist_ok=True)
+        (folder / "variables" / "variables.index").unlink()
+
+    with pytest.raises(VersionError, match=r"7 is not as it was pushed:\n.*variables.index: missing"):
+        restore(base, 7, fill)
+    assert list(base.iterdir()) == []
