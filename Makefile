@@ -1,7 +1,7 @@
 # Two commands to begin with: `make demo` and `make test`. Both make .venv first; `make help` lists the rest.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo demo-penguins test test-system test-all track soak check format system-deps clean
+.PHONY: help setup airflow-setup airflow demo demo-penguins test test-system test-all track soak check format system-deps clean
 
 ROOT := .benison
 BIN := .venv/bin
@@ -14,18 +14,27 @@ python3 = $(shell for p in python3 /usr/bin/python3 /usr/local/bin/python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1 && echo "$$p" && break; done)
 # Only `make … PYTHON=…` counts; a PYTHON in the environment was hardly meant for us.
 chosen = $(if $(filter command line,$(origin PYTHON)),--python '$(PYTHON)')
-bootstrap = python3="$(python3)"; \
-	test -n "$$python3" || { echo "setup: no python3 that starts, 3.8 or newer (Debian, Ubuntu: apt install python3)" >&2; exit 1; }; \
-	"$$python3" .ci/bootstrap.py
+found = python3="$(python3)"; \
+	test -n "$$python3" || { echo "setup: no python3 that starts, 3.8 or newer (Debian, Ubuntu: apt install python3)" >&2; exit 1; }
+bootstrap = $(found); "$$python3" .ci/bootstrap.py
+
+# Airflow's environment is another one than TFX's.
+airflow_setup = $(found); "$$python3" .ci/airflow_setup.py
 
 # System packages that the tests marked `system` need.
-SYSTEM_PACKAGES := chromium curl golang-go
+SYSTEM_PACKAGES := chromium curl golang-go redis-server postgresql
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 setup: ## make .venv from uv.lock (PYTHON=… chooses the interpreter)
 	@$(bootstrap) setup $(chosen)
+
+airflow-setup: ## make .airflow-venv, Airflow's own environment, from dags/uv.lock (PYTHON=… chooses the interpreter)
+	@$(airflow_setup) $(chosen)
+
+airflow: setup airflow-setup ## start Airflow on this machine with every shipped pipeline; Ctrl-C ends it (docs/airflow.md)
+	@exec $(BIN)/python .ci/airflow_standalone.py --root $(ROOT)
 
 demo: setup ## the main job: three months of flights to a pushed ensemble, then five predictions (about 4 minutes)
 	$(BIN)/benison run flights --span 3-5 --root $(ROOT)
@@ -56,12 +65,13 @@ check: setup ## format, lint, types, imports between packages, lock
 	$(BIN)/mypy
 	PYTHONPATH=.ci $(BIN)/lint-imports --no-logo
 	@$(bootstrap) uv lock --check --quiet
+	@$(bootstrap) uv lock --check --quiet --project dags
 
 format: setup ## let ruff format and repair what it can
 	$(BIN)/ruff check --fix --exit-zero
 	$(BIN)/ruff format
 
-system-deps: ## name and install (apt) what the tests marked system need
+system-deps: airflow-setup ## name and install (apt) what the tests marked system need
 ifeq ($(strip $(SYSTEM_PACKAGES)),)
 	@echo "nothing needed yet"
 else
@@ -72,5 +82,5 @@ else
 endif
 
 clean: ## remove what was made here, .venv too (not ROOT=.benison: that holds your runs)
-	rm -rf .venv .uv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .airflow-venv .uv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,7 +12,20 @@ from typing import NoReturn
 
 import typer
 
-from pipelines.commands import begin, data, deploy, doctor, ensemble, predict, promotion, prune, run, serve, versions
+from pipelines.commands import (
+    begin,
+    compile,
+    data,
+    deploy,
+    doctor,
+    ensemble,
+    predict,
+    promotion,
+    prune,
+    run,
+    serve,
+    versions,
+)
 
 BEGIN, RUN, DATA, SERVE, MACHINE = "Begin", "Run", "Data", "Predict and serve", "This machine"
 VERSIONS = "Versions"
@@ -31,6 +44,7 @@ app.command("list", rich_help_panel=RUN)(run.list_)
 app.command(rich_help_panel=RUN)(run.validate)
 app.command(rich_help_panel=RUN)(run.run)
 app.command("runs", rich_help_panel=RUN)(run.runs_)
+app.command("compile", rich_help_panel=RUN)(compile.compile_)
 
 app.command(rich_help_panel=DATA)(data.schema)
 span = typer.Typer(name="span", help="Data that come span by span.", no_args_is_help=True)
@@ -50,6 +64,7 @@ app.add_typer(ensembles, rich_help_panel=SERVE)
 app.command("versions", rich_help_panel=VERSIONS)(versions.versions_)
 app.command(rich_help_panel=VERSIONS)(versions.diff)
 app.command(rich_help_panel=VERSIONS)(versions.verify)
+app.command(rich_help_panel=VERSIONS)(versions.fetch)
 app.command(rich_help_panel=VERSIONS)(promotion.promote)
 app.command(rich_help_panel=VERSIONS)(promotion.rollback)
 app.command(rich_help_panel=VERSIONS)(prune.prune)

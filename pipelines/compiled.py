@@ -12,6 +12,7 @@ from pipelines import main_module
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline as TfxPipeline
+    from tfx.proto.orchestration import pipeline_pb2
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,19 @@ def compile_to(pipeline: TfxPipeline, ir: Path) -> Compiled:
     ir.parent.mkdir(parents=True, exist_ok=True)
     ir.write_text(json_format.MessageToJson(proto))
     main_module.make_importable(ir)
+    return _of(proto, ir)
+
+
+def from_ir(ir: Path) -> Compiled:
+    """A compiled pipeline from its IR's file."""
+    from google.protobuf import json_format
+    from tfx.proto.orchestration import local_deployment_config_pb2, pipeline_pb2
+
+    assert local_deployment_config_pb2  # the parser must know the messages in the deployment config
+    return _of(json_format.Parse(ir.read_text(), pipeline_pb2.Pipeline()), ir)
+
+
+def _of(proto: pipeline_pb2.Pipeline, ir: Path) -> Compiled:
     nodes = tuple(
         Node(
             id=n.node_info.id,

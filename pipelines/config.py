@@ -9,7 +9,8 @@
     │       └── Tuner   its search space: choices and `Range`s
     ├── Blessing
     │   └── Rule        a threshold on a metric
-    └── Serving         see serving.deploy.settings
+    ├── Serving         see serving.deploy.settings
+    └── Airflow         see pipelines.config_airflow
 
 Every path and reference in a `Pipeline` is absolute, so it means the same in another folder or process, and
 `Pipeline.model_validate(pipeline.model_dump(mode="json"))` gives the same pipeline back. `pipelines.config_file` reads
@@ -18,17 +19,12 @@ the YAML; nothing here looks at the disk, except where a method says so.
 
 from __future__ import annotations
 
-import codecs
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -42,103 +38,44 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from components.metrics import METRICS, default_metric
 from pipelines import code_reference, csv_paths
-from pipelines.close_names import did_you_mean
-from pipelines.code_reference import FUNCTION, TARGET, Code
+from pipelines.code_reference import Code
 from pipelines.columns import Column, with_generic_code
+from pipelines.config_airflow import Airflow, Schedule
 from pipelines.config_contradictions import contradictions
-from serving.config_values import expected as _expected
+from pipelines.config_types import (
+    COMBINERS,
+    PREPROCESSING,
+    Amount,
+    AnomalyKind,
+    Bool,
+    Cell,
+    Character,
+    Choice,
+    Combiner,
+    Confidence,
+    Count,
+    Distance,
+    Encoding,
+    Features,
+    MemberFunction,
+    MemberName,
+    Model,
+    NotNegative,
+    Number,
+    Other,
+    ParameterName,
+    PipelineName,
+    Scalar,
+    Seed,
+    Severity,
+    Target,
+    Text,
+    Trials,
+)
+from pipelines.periods import FORMS, Every, is_date
 from serving.deploy.settings import Serving
 
-COMBINERS = ("mean", "weighted_mean", "median", "majority_vote", "soft_vote", "stacking")
-PREPROCESSING = "preprocessing_fn"
 WRITE = "write"
-RESERVED_MEMBERS = ("ensemble", "served")  # they stand beside the members in every table of scores
-
-
-def _member_name(name: str) -> str:
-    if name in RESERVED_MEMBERS:
-        raise PydanticCustomError("refused", "this name is reserved; choose another one")
-    return name
-
-
-def _known_encoding(name: str) -> str:
-    try:
-        codecs.lookup(name)
-    except LookupError:
-        raise PydanticCustomError(
-            "refused", "no encoding of that name; expected one such as utf-8 or latin-1"
-        ) from None
-    return name
-
-
-def _known_combiner(name: str) -> str:
-    if name in COMBINERS or re.fullmatch(rf".+\.py:{FUNCTION}", name):
-        return name
-    expected = f"{', '.join(COMBINERS)} or a function of your own, file.py:function"
-    raise PydanticCustomError("refused", f"got {name!r}, expected one of {expected}{did_you_mean(name, COMBINERS)}")
-
-
-def _one_type(choices: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Whole numbers beside fractions become fractions, because KerasTuner takes choices of one type only."""
-    types = {type(choice) for choice in choices}
-    if types == {int, float}:
-        return tuple(map(float, choices))
-    if len(types) > 1:
-        raise PydanticCustomError("refused", "expected choices of one type: all numbers, all text or all true/false")
-    return choices
-
-
-Text = Annotated[str, Field(min_length=1), _expected("text (in quotes where YAML would read something else)")]
-Cell = Annotated[str, _expected("text (in quotes where YAML would read something else)")]
-Character = Annotated[str, Field(min_length=1, max_length=1), _expected("one character")]
-Encoding = Annotated[str, _expected("an encoding's name"), AfterValidator(_known_encoding)]
-Count = Annotated[int, Field(strict=True, ge=1), _expected("an integer >= 1")]
-Trials = Annotated[int, Field(strict=True, ge=2), _expected("an integer >= 2")]
-Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32), _expected("an integer from 0 to 4294967295")]
-Confidence = Annotated[
-    float, Field(strict=True, gt=0, lt=1), _expected("a number between 0 and 1 (both excluded), such as 0.95")
-]
-_Int = Annotated[int, Field(strict=True)]
-_Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-_Bool = Annotated[bool, Field(strict=True)]
-Amount = Annotated[_Int | _Float, Field(gt=0), _expected("a number > 0")]
-Number = Annotated[_Int | _Float, _expected("a number")]
-Scalar = Annotated[_Bool | _Int | _Float | str, _expected("a number, text or true/false")]
-Target = Annotated[
-    str, Field(pattern=f"^{TARGET}$"), _expected("a module (my_package.models) or a Python file (models.py)")
-]
-Features = Annotated[
-    str,
-    Field(pattern=f"^{TARGET}(:{FUNCTION})?$"),
-    _expected(f"a module or a Python file, with ':function' where it is not {PREPROCESSING}"),
-]
-MemberFunction = Annotated[
-    str,
-    Field(pattern=f"^({TARGET}:)?{FUNCTION}$"),
-    _expected("a function's name in `models`, or 'file.py:function' or 'module:function'"),
-]
-PipelineName = Annotated[
-    str,
-    Field(pattern="^[a-z][a-z0-9_-]*$"),
-    _expected("a name of a-z, 0-9, '_' and '-' that begins with a letter"),
-]
-MemberName = Annotated[
-    str,
-    Field(pattern="^[a-z][a-z0-9_]*$"),
-    _expected("a member's name of a-z, 0-9 and '_' that begins with a letter"),
-    AfterValidator(_member_name),
-]
-Combiner = Annotated[Text, AfterValidator(_known_combiner)]
-Weight = Annotated[_Int | _Float, Field(ge=0), _expected("a number >= 0")]
-ParameterName = Annotated[
-    str, Field(pattern=f"^{FUNCTION}$"), _expected("a hyperparameter's name of letters, digits and '_'")
-]
-
-
-class Model(BaseModel):
-    """What all parts of a config share: they cannot be changed, and a key that nobody reads is a mistake."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
 
 class Data(Model):
@@ -202,7 +139,6 @@ def _kind_of_space(value: Any) -> str | None:
     return "<range>" if isinstance(value, (Mapping, Range)) else None
 
 
-Choice = Annotated[tuple[Scalar, ...], Field(min_length=1), AfterValidator(_one_type)]
 Values = Annotated[
     Annotated[Choice, Tag("<choice>")] | Annotated[Range, Tag("<range>")],
     Discriminator(
@@ -265,33 +201,26 @@ class Ensemble(Model):
         default="mean",
         description=f"{', '.join(COMBINERS)}; or a function of your own, file.py:function",
     )
-    weights: Mapping[MemberName, Weight] = Field(
+    weights: Mapping[MemberName, NotNegative] = Field(
         default={}, description="fixed weights by member; default: fitted by weighted_mean, equal in a vote"
     )
     calibration: Literal["none", "temperature", "bias_corrected_temperature"] = Field(
         default="none", description="of the combined probabilities, fitted on blend"
     )
-    drop: Annotated[bool, Field(strict=True), _expected("true or false")] = Field(
-        default=True, description="leave out members that do not help, where weights are fitted"
-    )
+    drop: Bool = Field(default=True, description="leave out members that do not help, where weights are fitted")
     quorum: Count = Field(default=1, description="how many members must answer, where they are served apart")
     members: Mapping[MemberName, Member] = Field(min_length=1, description="the members, by name")
-
-
-Other = Annotated[Literal["best_member", "served"], _expected("best_member or served")]
 
 
 class Rule(Model):
     """What the ensemble must keep to be blessed: a bound on a metric, or a comparison by it."""
 
     metric: Text = Field(description="the metric's name")
-    min: Number | None = None
-    max: Number | None = None
+    min: Number | None = Field(default=None, description="the least that will do")
+    max: Number | None = Field(default=None, description="the most that will do")
     better_than: Other | None = Field(default=None, description="best_member or served: better by `by`, for sure")
     not_worse_than: Other | None = Field(default=None, description="the same: not worse by more than `by`, for sure")
-    by: Annotated[_Int | _Float, Field(ge=0), _expected("a number >= 0")] = Field(
-        default=0, description="a margin in the metric's unit"
-    )
+    by: NotNegative = Field(default=0, description="a margin in the metric's unit")
     slices: tuple[Text, ...] = Field(default=(), description="columns; the rule must hold for each of their values")
     rows: Count = Field(default=50, description="values with fewer rows are not judged")
 
@@ -325,14 +254,6 @@ class Blessing(Model):
     rules: tuple[Rule, ...] = ()
 
 
-Severity = Annotated[Literal["stop", "warn", "ignore"], _expected("stop, warn or ignore")]
-AnomalyKind = Annotated[
-    Literal["new_column", "missing_column", "type", "presence", "domain", "range", "drift", "leak", "other"],
-    _expected("new_column, missing_column, type, presence, domain, range, drift, leak or other"),
-]
-Distance = Annotated[_Int | _Float, Field(gt=0, le=1), _expected("a number above 0, at the most 1")]
-
-
 class Drift(Model):
     """How far a span's distributions may be from those of the span that the served version knows."""
 
@@ -354,6 +275,19 @@ class Spans(Model):
     """The data come span by span, such as month by month."""
 
     window: Count | None = Field(default=None, description="how many spans a run takes, the newest last; default: all")
+    first: Text | None = Field(
+        default=None, description="the period of span 1, such as 2013-01 where `every` is month: dates then mean spans"
+    )
+    every: Every | None = Field(default=None, description="the period of each span: day, week, month or year")
+
+    @model_validator(mode="after")
+    def _dates_mean_spans(self) -> Spans:
+        if (self.first is None) != (self.every is None):
+            raise PydanticCustomError("refused", "first and every belong together: keep both or neither")
+        if self.first and self.every and not is_date(self.first, self.every):
+            form = FORMS[self.every]
+            raise PydanticCustomError("refused", f"got first {self.first!r}, expected a {self.every} such as {form!r}")
+        return self
 
 
 class Pipeline(Model):
@@ -387,8 +321,12 @@ class Pipeline(Model):
     spans: Spans | None = Field(default=None, description="present where the data come span by span")
     blessing: Blessing = Blessing()
     serving: Serving = Serving()
-    seed: Seed = 7
+    seed: Seed = Field(default=7, description="of all that is random; same data, code and seed give the same models")
     beam: tuple[Text, ...] = Field(default=(), description="arguments of the Beam pipelines")
+    schedule: Schedule | None = Field(
+        default=None, description="when Airflow runs it by itself: cron, or such as @monthly"
+    )
+    airflow: Airflow = Airflow()
 
     @property
     def features_code(self) -> Code:

@@ -51,6 +51,11 @@ def contradictions(given: Any) -> Iterator[InitErrorDetails]:
         if len(files) != 1 and not (spans and not files):
             yield _refused(("data",), f"got {' and '.join(files) or 'neither'}, expected one of csv and tfrecord", data)
 
+    schedule, spans_given = at(given, "schedule"), at(given, "spans")
+    if schedule is not None and isinstance(spans_given, Mapping) and not at(spans_given, "first"):
+        message = "a pipeline with spans needs spans.first and spans.every as well, by which a date means a span"
+        yield _refused(("schedule",), message, schedule)
+
     label, slices = at(given, "label"), at(given, "slices")
     for i, rule in enumerate(rules if isinstance(rules, (list, tuple)) else ()):
         for column in at(rule, "slices") or ():

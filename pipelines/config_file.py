@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from pipelines import config_mistakes, strict_yaml
 from pipelines.close_names import did_you_mean
 from pipelines.code_reference import shown
-from pipelines.config import Model, Pipeline
+from pipelines.config import Pipeline
 from pipelines.config_mistakes import Mistake
+from pipelines.config_types import Model
 from pipelines.strict_yaml import Document, Loc, NotYaml
 from serving.errors import UsageError
 
@@ -73,7 +74,7 @@ def load(
     applied: list[_Override] = []
     for override in (*_from_environment(environ, raw), *_from_flags(overrides)):
         try:
-            raw = _put(_with_default(raw, override.loc), override.loc, _value(override.text))
+            raw = put(_with_default(raw, override.loc), override.loc, _value(override.text))
         except ValueError as error:
             wrong.append(f"{_prefix(override, override.loc)}{error}")
         else:
@@ -215,7 +216,7 @@ def _with_default(raw: dict[str, Any], loc: Loc) -> dict[str, Any]:
     return {**raw, loc[0]: field.default.model_dump(mode="json")}
 
 
-def _put(node: Any, loc: Loc, value: Any) -> Any:
+def put(node: Any, loc: Loc, value: Any) -> Any:
     """A copy of `node` that holds `value` at `loc`; mappings on the way are made where there are none.
 
     Raises:
@@ -227,11 +228,11 @@ def _put(node: Any, loc: Loc, value: Any) -> Any:
     if isinstance(node, list):
         if not key.isdecimal() or int(key) >= len(node):
             raise ValueError(f"no entry {key!r} in a list of {len(node)} (they count from 0)")
-        return [*node[: int(key)], _put(node[int(key)], rest, value), *node[int(key) + 1 :]]
+        return [*node[: int(key)], put(node[int(key)], rest, value), *node[int(key) + 1 :]]
     if node is not None and not isinstance(node, dict):
         raise ValueError(f"no key {key!r} in {node!r}, which is no mapping")
     node = node or {}
-    return {**node, key: _put(node.get(key), rest, value)}
+    return {**node, key: put(node.get(key), rest, value)}
 
 
 def _lines(mistakes: list[Mistake], name: str, document: Document, applied: list[_Override]) -> list[str]:

@@ -15,8 +15,9 @@ from pipelines import code_reference, csv_paths
 from pipelines.close_names import did_you_mean
 from pipelines.code_reference import FUNCTION, TARGET
 from pipelines.columns import with_generic_code
-from pipelines.config import PREPROCESSING, WRITE, Pipeline
+from pipelines.config import WRITE, Pipeline
 from pipelines.config_contradictions import at
+from pipelines.config_types import PREPROCESSING
 from pipelines.strict_yaml import Loc
 from serving.errors import DataError, UsageError
 

@@ -196,7 +196,10 @@ def _settings(config: Pipeline) -> Settings:
 def _push_settings(config: Pipeline, serving: Path, window: Sequence[int]) -> PushSettings:
     """How a blessed ensemble is pushed, as Pusher takes it."""
     from components.pusher import Settings
+    from serving import object_store
 
+    if config.serving.store:
+        object_store.check_library(config.serving.store)
     return Settings(
         serving=str(serving),
         facts={
@@ -209,10 +212,12 @@ def _push_settings(config: Pipeline, serving: Path, window: Sequence[int]) -> Pu
             "decimal": config.data.decimal,
             "spans": list(window),
         },
-        config=hashlib.sha256(config.model_dump_json(exclude={"source"}).encode()).hexdigest(),
+        config=hashlib.sha256(config.model_dump_json(exclude={"source", "schedule", "airflow"}).encode()).hexdigest(),
         fan_out=config.serving.fan_out,
         promote=config.serving.promote,
         servers=list(config.serving.servers),
+        settle_s=config.serving.settle_s,
+        store=config.serving.store,
     )
 
 

@@ -85,7 +85,7 @@ def build(
     nodes.append(gate)
     examples = example_gen.outputs["examples"]
     if config.data.time is not None and not to_gate:
-        if len(window) > 1:
+        if window:  # a single span too: a pipeline's graph is the same for every window
             resolver = _resolver(example_gen.id, window)
             # A resolver looks at what there is when it runs: the newest span has to be there, and to be sound.
             resolver.add_upstream_node(gate)

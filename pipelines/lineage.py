@@ -7,29 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines import runs
+from pipelines import metadata_store, runs
 
 if TYPE_CHECKING:
-    from tfx.orchestration.metadata import Metadata
     from tfx.proto.orchestration import pipeline_pb2
-
-
-def store(root: Path) -> Metadata:
-    """The metadata store of a ROOT; its file and tables are made if need be."""
-    from tfx.orchestration import metadata
-
-    root.mkdir(parents=True, exist_ok=True)
-    return metadata.Metadata(metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")))
-
-
-def store_of(pipeline: pipeline_pb2.Pipeline, root: Path) -> Metadata:
-    """The metadata store that a compiled pipeline names, else that of ROOT."""
-    from tfx.orchestration import metadata
-    from tfx.orchestration.local import runner_utils
-
-    config = runner_utils.extract_local_deployment_config(pipeline).metadata_connection_config
-    kind = config.WhichOneof("connection_config")
-    return metadata.Metadata(getattr(config, kind)) if kind else store(root)
 
 
 def abandon_unfinished(pipeline: pipeline_pb2.Pipeline, root: Path) -> int:
@@ -48,7 +29,7 @@ def abandon_unfinished(pipeline: pipeline_pb2.Pipeline, root: Path) -> int:
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 
     name = pipeline.pipeline_info.id
-    with store_of(pipeline, root) as handle:
+    with metadata_store.of_pipeline(pipeline, root) as handle:
         context = handle.store.get_context_by_type_and_name("pipeline", name)
         if context is None:
             return 0
@@ -77,7 +58,7 @@ def mark_deleted(root: Path, uris: Iterable[str]) -> None:
     """
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-    with store(root) as handle:
+    with metadata_store.of_root(root) as handle:
         artifacts = [artifact for uri in uris for artifact in handle.store.get_artifacts_by_uri(uri)]
         for artifact in artifacts:
             artifact.state = mlmd.Artifact.DELETED

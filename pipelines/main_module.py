@@ -17,7 +17,7 @@ from pipelines import modules
 from serving.errors import UsageError
 
 _MAIN = "__main__."
-_NODE_PROCESSES = ("pipelines.worker", "pipelines.node")
+_NODE_PROCESSES = ("pipelines.worker", "pipelines.node", "pipelines.begin")
 
 
 def make_importable(ir: Path) -> None:

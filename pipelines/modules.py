@@ -17,6 +17,17 @@ def first_party(path: Path) -> bool:
     return not any(place.is_relative_to(library) for place in places for library in _libraries())
 
 
+def import_path() -> list[str]:
+    """What this process can import beyond the installed packages: its script's folder, PYTHONPATH, what code added.
+
+    Without it another process would not find the modules of a script that lies elsewhere. The installed ones stay out,
+    because a node may start a Python of another version.
+    """
+    given = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    folders = dict.fromkeys(os.path.abspath(entry) for entry in sys.path)  # an empty entry is the current folder
+    return [folder for folder in folders if folder in given or first_party(Path(folder))]
+
+
 def locate(importer: Path, level: int, module: str) -> list[Path]:
     """The files or namespace folders that an import in the file `importer` may mean; empty where it is not to be found.
 

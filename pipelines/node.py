@@ -1,8 +1,10 @@
 """One node of a compiled pipeline: the same call behind the CLI, Airflow and the notebook.
 
+    python -m pipelines.node --run RUN --node ID [--root DIR] [--no-cache] [--attempt N]
     python -m pipelines.node --ir FILE --node ID --run-id RUN [--param k=v] [--root DIR] [--no-cache]
 
-The last line on stdout is the result as JSON. Exit code 0; 1 failed; 4 invalid data.
+The first form is for a run that `python -m pipelines.begin` began. What they answer: see `pipelines.answer`. Asked
+again for a node that has ended well, they run it anew.
 """
 
 from __future__ import annotations
@@ -10,43 +12,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pipelines import cache_key, lineage, locks
-from serving.errors import BenisonError, DataError, NodeFailed
+from pipelines import attempts, cache_key, locks, metadata_store, reruns
+from pipelines.answer import answer
+from pipelines.node_result import Result, broken, reason_of
+from pipelines.termination import Ended
+from serving.errors import NodeFailed
 
 if TYPE_CHECKING:
     from tfx.orchestration.metadata import Metadata
     from tfx.proto.orchestration import pipeline_pb2
 
-State = Literal["complete", "cached", "skipped", "failed", "invalid", "not_blessed"]
-EXIT_CODES: Mapping[str, int] = {"failed": 1, "invalid": 4}
 FINGERPRINT = "benison_fingerprint"  # execution property that makes the cache key depend on content
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of a node.
-
-    Attributes:
-        state: `not_blessed` is a node that ran well and refused a model.
-        outputs: by key, each artifact's `uri`, `type` and `properties`.
-        reason: why it failed, was skipped or refused; else empty.
-    """
-
-    state: State
-    outputs: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
-    reason: str = ""
-
-    @property
-    def exit_code(self) -> int:
-        """Of the process that ran the node."""
-        return EXIT_CODES.get(self.state, 0)
 
 
 def run(
@@ -55,7 +36,7 @@ def run(
     run_id: str,
     *,
     root: Path,
-    params: Mapping[str, str] | None = None,
+    params: Mapping[str, Any] | None = None,
     cache: bool = True,
 ) -> Result:
     """Runs one node by TFX's launcher and reads from ML Metadata what became of it.
@@ -64,9 +45,10 @@ def run(
         ir: compiled pipeline (JSON).
         node_id: which node.
         run_id: the same for all nodes of a run.
-        root: ROOT; its `metadata.sqlite` is used where the pipeline names no metadata store.
+        root: ROOT; for the metadata store see `pipelines.metadata_store`.
         params: values of the pipeline's runtime parameters.
-        cache: whether an earlier execution with the same inputs, properties and code may stand in.
+        cache: whether an earlier execution with the same inputs, properties and code may stand in; for a node that
+            ended well in this very run none does.
 
     Returns:
         The result; a failure is a result too, with its traceback on stderr.
@@ -79,10 +61,11 @@ def run(
     pipeline = load_ir(ir, run_id, params or {})
     node = _find(pipeline, node_id)
     executor, driver = _deployment(pipeline, node_id)
-    connection = lineage.store_of(pipeline, root)
-    if not cache:
-        node.execution_options.caching_options.enable_cache = False
+    connection = metadata_store.of_pipeline(pipeline, root)
     try:
+        # What has ended well and is asked for again is to be done anew.
+        if reruns.prepare(connection, pipeline, node) or not cache:
+            node.execution_options.caching_options.enable_cache = False
         if executor is not None:
             key = cache_key.of_node(node, executor, driver)
             node.parameters.parameters[FINGERPRINT].field_value.string_value = key
@@ -97,13 +80,16 @@ def run(
                 custom_executor_operators={executable_spec_pb2.BeamExecutableSpec: InMemoryByDefault},
             ).launch()
     except (Exception, SystemExit) as error:  # a node's code that calls sys.exit() has not done its work
-        traceback.print_exc()
-        _close_failed(connection, pipeline, node)
-        return _broken(error)
+        if isinstance(error, Ended):
+            error.end_children()
+        else:
+            traceback.print_exc()
+        reruns.close_unfinished(connection, pipeline, node, reason_of(error))
+        return broken(error)
     return _read_result(connection, node)
 
 
-def load_ir(path: Path, run_id: str, params: Mapping[str, str]) -> pipeline_pb2.Pipeline:
+def load_ir(path: Path, run_id: str, params: Mapping[str, Any]) -> pipeline_pb2.Pipeline:
     """Reads a compiled pipeline and puts the run's id and parameters into it."""
     from google.protobuf import json_format
     from tfx.orchestration.portable import runtime_parameter_utils
@@ -171,19 +157,6 @@ def _execution(handle: Any, node: pipeline_pb2.PipelineNode) -> Any:
     return max(found, key=lambda e: e.id) if found else None
 
 
-def _close_failed(connection: Metadata, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode) -> None:
-    """Marks an execution as failed that the launcher left as running, as when a driver raises or a node exits."""
-    from tfx.orchestration.portable import execution_publish_utils
-    from tfx.orchestration.portable.mlmd import context_lib, execution_lib
-
-    with connection as handle:
-        execution = _execution(handle, node)
-        if execution is not None and execution_lib.is_execution_active(execution):
-            contexts = context_lib.prepare_contexts(handle, node.contexts)
-            execution_publish_utils.publish_failed_execution(handle, contexts, execution.id)
-            lineage.remove_outputs(pipeline, node.node_info.id, execution.id)
-
-
 def _unresolved(execution: Any) -> str:
     """What the launcher wrote about inputs that do not resolve: the exception at the end of a traceback."""
     properties = execution.custom_properties
@@ -204,43 +177,34 @@ def _describe(artifact: Any) -> dict[str, Any]:
     return {"uri": artifact.uri, "type": artifact.type_name, "properties": properties}
 
 
-def _broken(error: BaseException) -> Result:
-    return Result("invalid" if isinstance(error, DataError) else "failed", reason=_reason(error))
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, BenisonError):
-        return str(error)
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    reason = f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
-    # TFX says «Could not import nodes.f_Executor», and the cause says why not.
-    return f"{reason} ({_reason(error.__cause__)})" if error.__cause__ else reason
-
-
 def main() -> None:
     """The command line; see the module."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.node")
-    parser.add_argument("--ir", type=Path, required=True)
     parser.add_argument("--node", required=True)
-    parser.add_argument("--run-id", required=True)
-    parser.add_argument("--param", action="append", default=[], metavar="k=v")
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("BENISON_ROOT", ".benison")))
     parser.add_argument("--no-cache", action="store_true")
+    parser.add_argument("--run", metavar="RUN", help="a run that `python -m pipelines.begin` began")
+    parser.add_argument("--attempt", type=int, metavar="N", help="shown in the log")
+    parser.add_argument("--ir", type=Path, help="in place of --run, with --run-id: any compiled pipeline")
+    parser.add_argument("--run-id")
+    parser.add_argument("--param", action="append", default=[], metavar="k=v", help="with --ir")
     args = parser.parse_args()
+    if (args.run is None) == (args.ir is None or args.run_id is None):
+        parser.error("expected either --run, or --ir and --run-id")
     if any("=" not in given for given in args.param):
         parser.error("--param: expected k=v")
-    params = dict(given.split("=", 1) for given in args.param)
-    # What a node or its C++ prints, now or at exit, must not come between the result and the end of stdout.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    try:
-        result = run(args.ir, args.node, args.run_id, root=args.root.absolute(), params=params, cache=not args.no_cache)
-    except Exception as error:
-        if not isinstance(error, BenisonError):
-            traceback.print_exc()
-        result = _broken(error)
-    print(json.dumps(asdict(result)), file=answers, flush=True)
-    sys.exit(result.exit_code)
+    root, cache = args.root.absolute(), not args.no_cache
+
+    def work() -> tuple[Result, Mapping[str, Any]]:
+        if args.run is not None:
+            from pipelines import scheduled_node
+
+            return scheduled_node.run(root, args.run, args.node, cache=cache, attempt=args.attempt)
+        params = dict(given.split("=", 1) for given in args.param)
+        with attempts.only(root / "runs" / args.run_id, args.node):
+            return run(args.ir, args.node, args.run_id, root=root, params=params, cache=cache), {}
+
+    answer(work)
 
 
 if __name__ == "__main__":

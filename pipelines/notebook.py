@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines import runs, views
-from pipelines.node import Result
+from pipelines.node_result import Result
 from pipelines.quiet import quieten
 from serving.errors import NodeFailed, UsageError
 

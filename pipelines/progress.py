@@ -37,11 +37,18 @@ class Progress:
     Args:
         console: where to draw.
         usual: seconds that each node took before, for an estimate of the time left.
+        starting: what goes on before there are nodes.
     """
 
-    def __init__(self, console: Console, usual: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        usual: Mapping[str, float],
+        starting: str = "building the pipeline, importing TensorFlow …",
+    ) -> None:
         self._console = console
         self._usual = usual
+        self._starting = starting
         self._seen: dict[str, str] = {}
         self._run: Run | None = None
         self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=8, transient=True)
@@ -79,7 +86,7 @@ class Progress:
 
     def _draw(self) -> RenderableType:
         if self._run is None or not self._run.nodes:
-            return Group(Text.assemble(("starting: ", "dim"), "building the pipeline, importing TensorFlow …"))
+            return Group(Text.assemble(("starting: ", "dim"), self._starting))
         return Group(self._table(self._run), self._footer(self._run))
 
     def _table(self, run: Run) -> Table:

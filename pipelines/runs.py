@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ class Run:
         for node in self.nodes:
             if node.state in ("waiting", "running"):
                 node.state = "not_run"
-        self.outcome = outcome or self._outcome()
+        self.outcome = outcome or self.outcome_of_nodes()
         self.save()
 
     def save(self) -> None:
@@ -101,7 +101,8 @@ class Run:
         aside.write_text(json.dumps(data, indent=2) + "\n")
         os.replace(aside, self.folder / FILE)
 
-    def _outcome(self) -> str:
+    def outcome_of_nodes(self) -> str:
+        """The outcome that the nodes' states make."""
         states = {node.state for node in self.nodes}
         pushed = self.outputs("PushedModel")
         if not self.nodes or "failed" in states:
@@ -159,19 +160,27 @@ def part(run_id: str, name: str) -> str:
 
 def is_of(run_id: str, root: Path) -> bool:
     """Whether a run in ML Metadata is one of ROOT's, or a part of one."""
-    return (root / "runs" / run_id.partition("+")[0] / FILE).is_file()
+    names = filter(None, (run_id, run_id.rpartition("+")[0]))
+    return any((root / "runs" / name / FILE).is_file() for name in names)
+
+
+def read(file: Path) -> Run:
+    """The run that a `run.json` holds.
+
+    Raises:
+        OSError, ValueError, TypeError, KeyError: there is none, or it is not legible.
+    """
+    data = json.loads(file.read_text())
+    nodes = [NodeRun(**node) for node in data.pop("nodes")]
+    return Run(**{**data, "folder": Path(data["folder"]), "nodes": nodes})
 
 
 def history(root: Path) -> list[Run]:
     """All runs in ROOT, oldest first; a folder without a legible `run.json` is passed over."""
     found = []
     for file in root.glob(f"runs/*/{FILE}"):
-        try:
-            data = json.loads(file.read_text())
-            nodes = [NodeRun(**node) for node in data.pop("nodes")]
-            found.append(Run(**{**data, "folder": Path(data["folder"]), "nodes": nodes}))
-        except (ValueError, TypeError, KeyError):
-            continue
+        with suppress(ValueError, TypeError, KeyError):
+            found.append(read(file))
     return sorted(found, key=lambda run: run.started)
 
 

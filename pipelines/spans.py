@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.csv_table import CsvTable
-from pipelines import fingerprint, sources
+from pipelines import fingerprint, periods, sources
 from serving.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -122,10 +122,11 @@ def window(config: Pipeline, root: Path, asked: str | None) -> tuple[int, ...]:
     Args:
         config: its `spans.window` is the number of spans, where none are asked for.
         root: ROOT.
-        asked: `3` or `1-3`; None takes the newest window. One number is the newest span of a window.
+        asked: `3` or `1-3`; None takes the newest window. One number is the newest span of a window. Where
+            `spans.first` says which period is span 1, a date such as `2013-04` stands for a number.
 
     Raises:
-        UsageError: it is neither form, or a span has not landed.
+        UsageError: it is of no such form, or a span has not landed.
     """
     there = [span.number for span in landed(root, config.name)]
     if not there:
@@ -133,9 +134,11 @@ def window(config: Pipeline, root: Path, asked: str | None) -> tuple[int, ...]:
     size = config.spans.window if config.spans and config.spans.window else len(there)
     if asked is None:
         return tuple(there[-size:])
-    form = re.fullmatch(r"(\d+)(?:-(\d+))?", asked)
+    number = _by_date(config, asked)
+    form = re.fullmatch(r"(\d+)(?:-(\d+))?", asked if number is None else str(number))
     if form is None or (form[2] and int(form[2]) < int(form[1])):
-        raise UsageError(f"--span {asked}: expected a number such as 3, or a range such as 1-3")
+        dates = f", or a date in a {config.spans.every}" if config.spans and config.spans.every else ""
+        raise UsageError(f"--span {asked}: expected a number such as 3, or a range such as 1-3{dates}")
     if form[2] is None:
         last = int(form[1])
         wanted = tuple(number for number in there if number <= last)[-size:] if config.spans else (last,)
@@ -146,6 +149,16 @@ def window(config: Pipeline, root: Path, asked: str | None) -> tuple[int, ...]:
     if absent:
         raise UsageError(f"--span {asked}: span {absent[0]} has not landed; there are {', '.join(map(str, there))}")
     return wanted
+
+
+def _by_date(config: Pipeline, asked: str) -> int | None:
+    """The span that a date means; None where it is no date, or dates mean nothing."""
+    if config.spans is None or config.spans.first is None or config.spans.every is None:
+        return None
+    number = periods.number(asked, config.spans.first, config.spans.every)
+    if number is not None and number < 1:
+        raise UsageError(f"--span {asked}: is before {config.spans.first}, which is span 1")
+    return number
 
 
 def table(config: Pipeline, files: Sequence[Path]) -> CsvTable:

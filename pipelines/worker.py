@@ -12,12 +12,12 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
 from pipelines.quiet import quieten
-from serving.errors import BenisonError, UsageError
+from serving.errors import BenisonError
 
 
 def main() -> None:
@@ -48,33 +48,23 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def _compile(request: dict[str, Any]) -> dict[str, Any]:
     """Builds and compiles a pipeline from its config; the spans before its newest are ingested first."""
-    from pipelines import graph, spans
-    from pipelines.compiled import compile_to
+    from pipelines import compiling
     from pipelines.config import Pipeline
 
-    root, ir = Path(request["root"]), Path(request["ir"])
     config = Pipeline.model_validate(request["config"])
-    window: tuple[int, ...] = ()
-    if config.spans is not None:
-        spans.land_from_source(config, root)
-        window = spans.window(config, root, request["span"])
-    elif request["span"] is not None:
-        raise UsageError(f"--span {request['span']}: {config.name} has no `spans:` in its YAML")
+    ir, root, span = Path(request["ir"]), Path(request["root"]), request["span"]
     if request["only_ingest"]:
-        return compile_to(graph.build_ingest(config, root, window[-1:], infer=True), ir).to_json()
-    earlier = {
-        str(span): compile_to(graph.build_ingest(config, root, [span]), ir.with_name(f"span-{span}.json"))
-        for span in window[:-1]
-    }
-    return replace(compile_to(graph.build(config, root, window), ir).after(earlier), window=window).to_json()
+        return compiling.ingest_for_run(config, root, ir, span).to_json()
+    return compiling.for_run(config, root, ir, span).to_json()
 
 
 def _tidy(request: dict[str, Any]) -> dict[str, Any]:
     """Clears away what killed runs of a pipeline left behind."""
-    from pipelines import lineage, node
+    from pipelines import lineage, metadata_store, node
 
-    pipeline = node.load_ir(Path(request["ir"]), request["run_id"], {})
-    return {"abandoned": lineage.abandon_unfinished(pipeline, Path(request["root"]))}
+    pipeline, root = node.load_ir(Path(request["ir"]), request["run_id"], {}), Path(request["root"])
+    metadata_store.make_tables(metadata_store.of_pipeline(pipeline, root), root)
+    return {"abandoned": lineage.abandon_unfinished(pipeline, root)}
 
 
 def _run(request: dict[str, Any]) -> dict[str, Any]:

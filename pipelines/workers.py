@@ -19,7 +19,7 @@ from serving import errors
 
 _PATIENCE = 3.0  # seconds between TERM and KILL
 # As `python -m pipelines.worker`, but without the current folder, whose own `pipelines` would be taken for Benison's.
-# Where that folder is to be imported from, `_import_path` has it.
+# Where that folder is to be imported from, `modules.import_path` has it.
 _START = """
 import runpy, sys
 sys.path[:] = filter(None, sys.path)
@@ -35,7 +35,7 @@ class Worker:
     """One worker process and its pipe. It runs one request at a time; `fileno` becomes readable with the answer."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": _import_path()}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(modules.import_path())}
         # A session of its own: Ctrl-C reaches the runner alone, which then ends the whole group, Beam's children too.
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START],
@@ -111,17 +111,6 @@ class Worker:
         name = signal.Signals(-code).name
         hint = "; the kernel does this when memory runs out" if -code == signal.SIGKILL else ""
         return WorkerDied(f"the worker process was killed by {name}{hint}")
-
-
-def _import_path() -> str:
-    """What this process can import beyond the installed packages: its script's folder, PYTHONPATH, what code added.
-
-    Without it a worker would not find the modules of a script that lies elsewhere. The installed ones stay out, because
-    a node may start a Python of another version.
-    """
-    given = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    folders = dict.fromkeys(os.path.abspath(entry) for entry in sys.path)  # an empty entry is the current folder
-    return os.pathsep.join(f for f in folders if f in given or modules.first_party(Path(f)))
 
 
 def end(workers: Collection[Worker]) -> None:

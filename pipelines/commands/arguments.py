@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from pipelines.config import Pipeline
+    from serving.deploy.settings import Serving
 
 Name = Annotated[str, typer.Argument(help="A pipeline's name, or the path of its YAML file.")]
 Root = Annotated[
@@ -32,13 +33,22 @@ def load(name: str, sets: list[str] | None, check_data: bool = True) -> Pipeline
         UsageError: a `--set` without a value, or the config is not there or wrong.
     """
     from pipelines import config_file
+
+    return config_file.load(name, pairs(sets), check_data=check_data)
+
+
+def pairs(sets: list[str] | None) -> dict[str, str]:
+    """What `--set` was given, by key.
+
+    Raises:
+        UsageError: one has no value.
+    """
     from serving.errors import UsageError
 
     for given in sets or []:
         if "=" not in given:
             raise UsageError(f"--set {given}: expected key=value, such as --set ensemble.members.deep.epochs=5")
-    overrides = dict(given.split("=", 1) for given in sets or [])
-    return config_file.load(name, overrides, check_data=check_data)
+    return dict(given.split("=", 1) for given in sets or [])
 
 
 def served_name(name: str) -> str:
@@ -50,3 +60,19 @@ def served_name(name: str) -> str:
     if not name.endswith((".yaml", ".yml")):
         return name
     return load(name, None, check_data=False).name
+
+
+def serving_settings(name: str) -> Serving | None:
+    """`serving:` of a pipeline's YAML; None where no YAML of it is here, as on a machine that only serves.
+
+    Raises:
+        UsageError: the YAML is wrong.
+    """
+    from pipelines import config_file
+    from serving.errors import UsageError
+
+    try:
+        config_file.find(name)
+    except UsageError:
+        return None
+    return load(name, None, check_data=False).serving

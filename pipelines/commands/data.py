@@ -37,11 +37,14 @@ def span_add(
     number: Annotated[int | None, typer.Option("--number", help="Its number; default: the next one.")] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Lands a new span, whole or not at all."""
-    from pipelines import spans
+    """Lands a new span, whole or not at all; tells Airflow where BENISON_AIRFLOW_URL is set."""
+    from pipelines import span_event, spans
 
-    landed = spans.land(_with_spans(name), root.absolute(), files, number)
+    config = _with_spans(name)
+    landed = spans.land(config, root.absolute(), files, number)
     print(f"span {landed.number} of {name}: {landed.rows} rows, sha256 {landed.sha256[:12]}")
+    for line in span_event.tell(config.name, landed):
+        print(line)
 
 
 def span_list(name: Name, root: Root = DEFAULT_ROOT) -> None:

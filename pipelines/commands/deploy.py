@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets, load
+from pipelines.commands.serve import refuse_waiting
 from pipelines.commands.versions import served_version
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def deploy(
     flags = {"serving.image": image, "serving.base_path": base_path}
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     config = load(name, [*(set_ or []), *given], check_data=False)
-    deployment = Deployment(_model(config.name, config.serving, root.absolute()), config.serving)
+    model, *beside = _models(config.name, config.serving, root.absolute(), target)
+    deployment = Deployment(model, config.serving, beside)
     files = TARGETS[target].files(deployment)
     head = folder.heading(f"{config.name} --target {target}")
     folder.write(output, {file: head + text for file, text in files.items()}, SOMETIMES)
@@ -49,18 +51,23 @@ def deploy(
     print(f"next: {TARGETS[target].next.format(folder=output)}")
 
 
-def _model(name: str, settings: Serving, root: Path) -> Model:
-    """The model as ROOT's models.config has it, where its versions are.
+def _models(name: str, settings: Serving, root: Path, target: str) -> list[Model]:
+    """The model, then its canary and members, as ROOT's models.config has them, where their versions are.
 
     Raises:
         VersionError: its versions are to be taken from this machine, and there are none.
     """
-    from serving import models_config
+    from serving import arrangement, models_config
     from serving.models_config import Model
 
     folder = root / "serving"
-    base = Path(settings.base_path or folder) / name
+    place = folder if settings.object_store else Path(settings.place or folder)
     if not settings.object_store:
-        served_version(base)
-    named = models_config.read(folder).models.get(name, Model(name, ""))
-    return replace(named, base_path=str(base))
+        served_version(place / name)
+    if target == "compose" and settings.place is None:
+        # The container serves by this very file.
+        refuse_waiting(models_config.name_all(folder, [name]).models.values())
+    config = models_config.read(folder).models
+    beside = [model for other, model in config.items() if other != name and arrangement.is_of(folder / name, other)]
+    found = [config.get(name, Model(name, str(folder / name))), *beside]
+    return [replace(model, base_path=str(place / Path(model.base_path).name)) for model in found]

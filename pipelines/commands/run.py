@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets, load
+from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets, load, pairs, served_name
 
 
 def list_() -> None:
@@ -30,16 +32,30 @@ def validate(name: Name, set_: Sets = None) -> None:
 
 def run(
     name: Name,
-    set_: Sets = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            "--param",
+            metavar="key=value",
+            help="Overrides a key of the YAML, or a field of the form; repeatable.",
+        ),
+    ] = None,
     root: Root = DEFAULT_ROOT,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every node anew.")] = False,
     span: Annotated[
         str | None, typer.Option("--span", help="Of data with spans: 3, or 1-3; default: the newest `window`.")
     ] = None,
+    on: Annotated[
+        Literal["airflow"] | None,
+        typer.Option("--on", help="Where it runs: on the Airflow of BENISON_AIRFLOW_URL; default: here."),
+    ] = None,
 ) -> None:
     """Runs a pipeline: data in, a blessed ensemble pushed or the rule that refused it."""
     from rich.console import Console
 
+    if on == "airflow":
+        _on_airflow(name, set_, root.absolute(), no_cache, span)
     config = load(name, set_)
     from pipelines import report, runs
     from pipelines.progress import Progress
@@ -49,6 +65,24 @@ def run(
     console = Console()
     with Progress(console, runs.usual_seconds(root, config.name)) as progress:
         done = LocalRunner(root, cache=not no_cache, observer=progress).run_config(config, span=span)
+    report.show(done, console, root)
+    raise typer.Exit(report.EXIT_CODES[done.outcome])
+
+
+def _on_airflow(name: str, sets: list[str] | None, root: Path, no_cache: bool, span: str | None) -> NoReturn:
+    from rich.console import Console
+
+    from pipelines import airflow_api, on_airflow, report
+    from pipelines.progress import Progress
+
+    given = pairs(sets) | ({"cache": "false"} if no_cache else {}) | ({"span": span} if span else {})
+    console = Console()
+    try:
+        with Progress(console, {}, starting="waiting for Airflow …") as progress:
+            done = on_airflow.run(airflow_api.configured(), served_name(name), given, progress)
+    except KeyboardInterrupt:
+        print("no longer followed; what was triggered goes on in Airflow", file=sys.stderr)
+        raise typer.Exit(130) from None
     report.show(done, console, root)
     raise typer.Exit(report.EXIT_CODES[done.outcome])
 

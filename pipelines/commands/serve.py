@@ -46,7 +46,7 @@ def serve(
     versions = {name: served_version(folder / name) for name in names}
     for option, number in (("--port", port), ("--rest-port", rest_port)):
         _refuse_taken(option, number)
-    _refuse_waiting(models_config.name_all(folder, names).models.values())
+    refuse_waiting(models_config.name_all(folder, names).models.values())
 
     from pipelines.quiet import quieten
 
@@ -66,6 +66,23 @@ def serve(
     raise typer.Exit(code)
 
 
+def refuse_waiting(models: Iterable[Model]) -> None:
+    """Sees to it that each model has a version: one without would keep the ports closed for all of them.
+
+    Raises:
+        VersionError: one has none that models.config wants.
+    """
+    from serving import models_config
+    from serving.errors import VersionError
+
+    for model in models:
+        if not _numbers(model):
+            raise VersionError(
+                f"{models_config.FILE} names {model.name}, but {model.base_path} holds no version that it wants: "
+                "the server would wait for one before it serves any; push one, or take the model out of the file"
+            )
+
+
 def _refuse_taken(option: str, port: int) -> None:
     """Now rather than once all models are loaded; and gRPC would share the port with another gRPC server."""
     from serving.errors import UsageError
@@ -81,19 +98,6 @@ def _refuse_taken(option: str, port: int) -> None:
             raise UsageError(
                 f"{option} {port}: cannot be opened on {address}: {error.strerror}; choose another one"
             ) from None
-
-
-def _refuse_waiting(models: Iterable[Model]) -> None:
-    """A model without a version would keep the ports closed for all of them, until it has one."""
-    from serving import models_config
-    from serving.errors import VersionError
-
-    for model in models:
-        if not _numbers(model):
-            raise VersionError(
-                f"{models_config.FILE} names {model.name}, but {model.base_path} holds no version that it wants: "
-                "the server would wait for one before it serves any; push one, or take the model out of the file"
-            )
 
 
 def _tell(folder: Path, versions: dict[str, Version], port: int, rest_port: int) -> None:

@@ -7,11 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.airflow_here import Here, Hook
 
 CLONE = Path(__file__).parents[2]
 BENISON = Path(sys.executable).with_name("benison")
@@ -119,3 +124,59 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
     folder = tmp_path_factory.mktemp("made")
     return {offset: write_model(folder / str(offset), offset) for offset in (1, 2, 3)}
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server, moto's."""
+    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same with an empty bucket, `bucket`, and an environment that leads there and nowhere else."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    leads_there = {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",  # this machine has no role to ask for
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "no_proxy": "127.0.0.1",
+    }
+    for name, value in leads_there.items():
+        monkeypatch.setenv(name, value)
+    for method, path in (("POST", "/moto-api/reset"), ("PUT", "/bucket")):
+        urllib.request.urlopen(urllib.request.Request(s3_server + path, method=method)).close()
+    return s3_server
+
+
+@pytest.fixture(scope="session")
+def hook() -> Iterator[Hook]:
+    """A webhook that Airflow's notifier is told of."""
+    from tests.integration.airflow_here import Hook
+
+    hook = Hook()
+    yield hook
+    hook.server.shutdown()
+    hook.server.server_close()
+
+
+@pytest.fixture(scope="session")
+def here(tmp_path_factory: pytest.TempPathFactory, hook: Hook) -> Iterator[Here]:
+    """The one Airflow of the tests; at its end no process may be left."""
+    from tests.integration import airflow_here as airflow
+
+    folder = tmp_path_factory.mktemp("airflow")
+    airflow.write(folder / "manifests", *airflow.ACTS)
+    with airflow.running(folder, folder / "manifests", folder / "root", {"BENISON_NOTIFY": hook.url}) as here:
+        yield here
+    assert airflow.alive(airflow.processes(here)) == []

@@ -12,8 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from google.protobuf import text_format
 from tensorflow_serving.apis import prediction_service_pb2_grpc
+from tensorflow_serving.config import model_server_config_pb2
 
+from serving import promotion, version_sets
+from serving.version_sets import Candidate
 from tests.integration.conftest import BENISON
 from tests.integration.model_server import predict_request, programs, publish, running, wait_until
 
@@ -72,8 +76,8 @@ def test_the_flags_start_a_server_that_answers_by_rest_and_grpc(
     assert "--allow_version_labels_for_unavailable_models=true" in flags
     here = tmp_path / "config-here"
     shutil.copytree(mounted["/config"], here)
-    config = (here / "models.config").read_text()
-    (here / "models.config").write_text(mapped(config, mounted))
+    if (here / "models.config").exists():  # a copy, with the container's places
+        (here / "models.config").write_text(mapped((here / "models.config").read_text(), mounted))
     places = {**mounted, "/config": here}
     # Any free ports in place of the container's own; all else as written.
     rest = [mapped(flag, places) for flag in flags if not flag.startswith(("--port=", "--rest_api_port="))]
@@ -107,20 +111,56 @@ def test_the_health_check_of_compose_says_when_the_model_serves(tmp_path: Path, 
     assert not healthy(server.rest)
 
 
-def test_promoted_versions_and_their_labels_are_deployed(tmp_path: Path, made: dict[int, Path]) -> None:
-    serving = tmp_path / "root" / "serving"
-    for version in (1, 2):
-        publish(made[version], serving / NAME, version)
-    chosen = "model_version_policy { specific { versions: 1 } } version_labels { key: 'stable' value: 1 }"
-    (serving / "models.config").write_text(
-        f"model_config_list {{ config {{ name: '{NAME}' base_path: '{serving / NAME}' model_platform: 'tensorflow' {chosen} }} }}"
-    )
-    _, mounted = compose(tmp_path)
-    written = (mounted["/config"] / "models.config").read_text()
-    assert "versions: 1" in written
-    assert "versions: 2" not in written
-    assert 'key: "stable"' in written
-    assert f'base_path: "/models/{NAME}"' in written
+def test_what_compose_starts_follows_promotions_with_canary_and_members(tmp_path: Path, made: dict[int, Path]) -> None:
+    base = tmp_path / "root" / "serving" / NAME
+    for number in (1, 2):
+        deep = Candidate(made[number], {})
+        version_sets.publish(Candidate(made[number], {}), base, {"deep": deep}, lambda number=number: number)  # type: ignore[misc]
+    promotion.promote(base, 1, who="ann", why="the first")
+    flags, mounted = compose(tmp_path)
+    assert mounted[str(base.parent)] == base.parent, "under the same path, which the reload RPC names"
+    assert f"--model_config_file={base.parent}/models.config" in flags
+    rest = [mapped(flag, mounted) for flag in flags if not flag.startswith(("--port=", "--rest_api_port="))]
+
+    def answers(model: str) -> float:
+        return float(server.post(f"{model}:predict", {"instances": [2.0]})[1]["predictions"][0])
+
+    with running(tmp_path, *rest) as server:
+        assert (answers(NAME), answers(f"{NAME}-deep")) == (2, 2)
+        promotion.promote(base, 2, label="canary", servers=[f"127.0.0.1:{server.port}"], who="ann", why="a trial")
+        assert (answers(NAME), answers(f"{NAME}-canary")) == (2, 3)
+        promotion.promote(base, 2, servers=[f"127.0.0.1:{server.port}"], who="ann", why="it is better")
+        assert (answers(NAME), answers(f"{NAME}-deep")) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (["--set", "serving.store=s3://bucket/models"], "s3://bucket/models"),
+        (["--base-path", "gs://bucket/models"], "gs://bucket/models"),
+        (["--set", "serving.kubernetes.claim=models"], "/models"),
+    ],
+)
+def test_promoted_versions_and_their_labels_are_deployed(
+    tmp_path: Path, made: dict[int, Path], words: list[str], place: str
+) -> None:
+    base = tmp_path / "root" / "serving" / NAME
+    for number in (1, 2):
+        deep = Candidate(made[number], {})
+        version_sets.publish(Candidate(made[number], {}), base, {"deep": deep}, lambda number=number: number)  # type: ignore[misc]
+    promotion.promote(base, 1, who="ann", why="the first")
+    promotion.promote(base, 2, label="canary", who="ann", why="a trial")
+    assert deploy(tmp_path, "--target", "k8s", *words).returncode == 0
+    text = yaml.safe_load((tmp_path / "out" / "configmap.yaml").read_text())["data"]["models.config"]
+    written = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    assert {
+        model.name: (model.base_path, {*model.model_version_policy.specific.versions}, dict(model.version_labels))
+        for model in written.model_config_list.config
+    } == {
+        NAME: (f"{place}/{NAME}", {1}, {"stable": 1}),
+        f"{NAME}-canary": (f"{place}/{NAME}", {2}, {"canary": 2}),
+        f"{NAME}-deep": (f"{place}/{NAME}-deep", {1, 2}, {"stable": 1}),
+    }
 
 
 @pytest.mark.parametrize(

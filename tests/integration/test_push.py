@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import urllib.request
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -17,9 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving import fan_out, models_config, promotion, version_sets, versions
+from serving import fan_out, models_config, object_versions, promotion, version_sets, versions
 from serving.client import GrpcClient
 from serving.ensemble import Ensemble
+from serving.errors import StoreError
 from serving.server import facts
 from serving.versions import Version
 from tests.integration.conftest import Project
@@ -286,6 +288,35 @@ def test_a_push_that_died_before_its_promotion_is_promoted_by_the_next(
     assert (said["pushed"], "not_promoted" in said) == (0, False)
     assert str(node.served) == said["pushed_version"]
     assert len(versions.versions(node.base)) == 1
+
+
+def test_a_push_is_copied_to_the_store_before_it_is_served(
+    node: Node, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = "s3://bucket/models"
+
+    def unserved(*_: Any, **__: Any) -> None:
+        assert [stored.number for stored in object_versions.versions(store, "birds")]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(promotion, "promote", unserved)
+        with pytest.raises(KeyboardInterrupt):
+            node.push(store=store, fan_out=True)
+    for name in ("birds", *(f"birds-{member}" for member in MEMBERS)):
+        assert len(object_versions.versions(store, name)) == 1
+
+
+def test_a_push_that_the_store_refuses_is_not_served_and_the_next_one_goes_on_from_it(node: Node, s3: str) -> None:
+    old = int(node.push()["pushed_version"])
+    with pytest.raises(StoreError, match=r"s3://nest/models/birds-\w+: not found; make the bucket nest first"):
+        node.push(store="s3://nest/models", fan_out=True)
+    assert node.served == old
+    urllib.request.urlopen(urllib.request.Request(f"{s3}/nest", method="PUT")).close()
+    said = node.push(store="s3://nest/models", fan_out=True)
+    assert node.served == int(said["pushed_version"]) > old
+    assert [stored.number for stored in object_versions.versions("s3://nest/models", "birds")] == [node.served]
+    assert len(versions.versions(node.base)) == 2
 
 
 @pytest.mark.soak

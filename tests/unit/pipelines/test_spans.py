@@ -101,3 +101,30 @@ def test_spans_that_a_pattern_offers_land_once_under_their_numbers(config, month
     for _ in range(2):
         spans.land_from_source(with_pattern, tmp_path)
         assert [span.number for span in spans.landed(tmp_path, "p")] == [1, 2, 10]
+
+
+@pytest.fixture
+def monthly(config) -> Pipeline:
+    raw = config.model_dump(mode="json")
+    return Pipeline.model_validate({**raw, "spans": {"window": 2, "first": "2013-01", "every": "month"}})
+
+
+@pytest.mark.parametrize("asked", ["3", "2013-03", "2013-03-01", "2013-03-01T00:00:00+00:00"])
+def test_a_date_means_the_span_of_its_period(monthly, month, tmp_path: Path, asked: str) -> None:
+    for number in range(1, 5):
+        spans.land(monthly, tmp_path, [month], number)
+    assert spans.window(monthly, tmp_path, asked) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("2012-12", "--span 2012-12: is before 2013-01, which is span 1"),
+        ("2013-12", "span 12 has not landed; there are 1"),
+        ("spring", "a range such as 1-3, or a date in a month"),
+    ],
+)
+def test_a_date_without_a_span_is_refused(monthly, month, tmp_path: Path, asked: str, message: str) -> None:
+    spans.land(monthly, tmp_path, [month], 1)
+    with pytest.raises(UsageError, match=message):
+        spans.window(monthly, tmp_path, asked)

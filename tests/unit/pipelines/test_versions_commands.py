@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -148,3 +149,27 @@ def test_prune_removes_it(root: Path) -> None:
 def test_mistakes_are_told(root: Path, words: list[str], message: str) -> None:
     with pytest.raises(BenisonError, match=message):
         benison(*words)
+
+
+@pytest.mark.parametrize(("words", "seconds"), [([], 0.25), (["--settle", "0.5"], 0.5), (["--settle", "0"], None)])
+def test_each_step_stays_as_long_as_the_yaml_says_or_the_option(
+    root: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], seconds: float | None
+) -> None:
+    root.with_name("features.py").write_text("def preprocessing_fn(inputs): return inputs\n")
+    root.with_name("models.py").write_text("def deep(task): return None\n")
+    root.with_name("birds.yaml").write_text(
+        """
+name: birds
+problem: multiclass
+label: species
+data: {csv: birds.csv}
+features: features.py
+models: models.py
+ensemble: {members: {deep: {}}}
+serving: {settle_s: 0.25}
+"""
+    )
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    benison("promote", "birds.yaml", "1", *words)
+    assert {*slept} == (set() if seconds is None else {seconds})

@@ -1,0 +1,51 @@
+"""The last task of a scheduler's run, whatever became of the others: settles the outcome in `run.json`.
+
+    python -m pipelines.finish --run-id RUN [--root DIR]
+
+What it answers: see `pipelines.answer`; its state is that of the run, so that a scheduler shows a failed run as one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines import scheduled
+from pipelines.answer import answer
+from pipelines.node_result import Result, State
+
+_STATES: Mapping[str, State] = {"failed": "failed", "invalid": "invalid", "not_blessed": "not_blessed"}
+
+
+def finish(run_id: str, root: Path) -> tuple[Result, Mapping[str, Any]]:
+    """Settles a run.
+
+    Args:
+        run_id: of a run that was begun.
+        root: ROOT.
+
+    Returns:
+        The result; and `outcome`, see `pipelines.runs.Run`.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    run = scheduled.finish(root, run_id)
+    said = [f"{node.id}: {node.reason}" for node in run.nodes if node.state in _STATES]
+    return Result(_STATES.get(run.outcome, "complete"), reason="; ".join(said)), {"outcome": run.outcome}
+
+
+def main() -> None:
+    """The command line; see the module."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.finish")
+    parser.add_argument("--run-id", required=True)
+    parser.add_argument("--root", type=Path, default=Path(os.environ.get("BENISON_ROOT", ".benison")))
+    args = parser.parse_args()
+    answer(lambda: finish(args.run_id, args.root.absolute()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""A real Airflow for tests, from `.airflow-venv`, with pipelines that only act beside those that are compiled."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from pipelines.airflow_api import PASSWORD, URL, USER, Airflow, configured
+
+CLONE = Path(__file__).parents[2]
+AIRFLOW = CLONE / ".airflow-venv/bin/airflow"
+ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
+
+# Stands in for TFX's interpreter where the run is one of a pipeline named acts_…, whose nodes do what their names say;
+# everything else goes to the real one.
+ACTOR = f"""#!{sys.executable}
+import json, os, signal, subprocess, sys, time
+
+words = sys.argv[1:]
+after = dict(zip(words, words[1:]))
+run = after.get("--run", after.get("--run-id", ""))
+if not run.startswith("acts_"):
+    os.execv({sys.executable!r}, [{sys.executable!r}, *words])
+folder = os.path.join(after["--root"], "acts", run)
+os.makedirs(folder, exist_ok=True)
+step, node, attempt = words[1].rpartition(".")[2], after.get("--node", ""), after.get("--attempt", "")
+
+def note(name, text):
+    with open(os.path.join(folder, name + ".new"), "w") as file:
+        file.write(text)
+    os.rename(os.path.join(folder, name + ".new"), os.path.join(folder, name))
+
+def answer(state, reason="", code=0, **more):
+    print(json.dumps({{"state": state, "outputs": {{}}, "reason": reason, **more}}), flush=True)
+    sys.exit(code)
+
+note(step + node + attempt, json.dumps({{"argv": words, "environment": dict(os.environ)}}))
+print(f"this is {{step}} {{node}}, attempt {{attempt}}", file=sys.stderr, flush=True)
+if node == "Invalid":
+    answer("invalid", "column 'fare': 17 % of the rows are missing", 4)
+if node == "Refuses":
+    answer("not_blessed", "accuracy 0.31 is below 0.8", report={{"metrics": {{"ensemble": {{"accuracy": 0.31}}}}}})
+if node == "Pusher":
+    if os.path.exists(os.path.join(folder, "nodeRefuses1")):
+        answer("skipped", "its condition does not hold")
+    answer("complete", report={{"version": 7, "path": "/versions/7", "metrics": {{"accuracy": 0.9}}}})
+if node == "FailsOnce" and attempt == "1":
+    answer("failed", "the disk is full", 1)
+if node == "Sleeps" and attempt == "1":
+    sleeper = "import time; time.sleep(600)"
+    children = [
+        subprocess.Popen([sys.executable, "-c", sleeper]),
+        subprocess.Popen([sys.executable, "-c", sleeper], start_new_session=True, env={{}}),
+        subprocess.Popen(
+            [sys.executable, "-c", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + sleeper],
+            start_new_session=True,
+        ),
+    ]
+    note("processes", json.dumps([os.getpid(), *(child.pid for child in children)]))
+    time.sleep(600)
+answer("complete", window=[])
+"""
+
+
+def manifest(name: str, *nodes: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """A manifest of nodes that only act."""
+    return {
+        "manifest": 1,
+        "name": name,
+        "description": "acts",
+        "doc": f"# {name}\n\nIts nodes only act.",
+        "owners": ["birdwatchers"],
+        "tags": ["acts"],
+        "ir": "",
+        "config": None,
+        "nodes": [{"doc": "", "group": "train", "kind": "Acts", "upstream": [], **node} for node in nodes],
+        "parameters": [],
+        "schedule": None,
+        "spans": None,
+        "assets": {"model": f"benison://{name}/model", "spans": None},
+        "retries": 1,
+        "retry_delay_s": 1,
+        "timeout_s": None,
+        "pool": None,
+        "alone": [],
+        "notify": [],
+        **more,
+    }
+
+
+SEED: dict[str, Any] = {
+    **{"name": "seed", "type": "integer", "default": 7, "help": "Where chance begins", "enum": None, "minimum": 0},
+    **{"maximum": None, "pattern": None, "nullable": False},
+}
+SPAN: dict[str, Any] = {**SEED, "name": "span", "type": "string", "default": None, "minimum": None, "nullable": True}
+CHAIN: list[dict[str, Any]] = [{"id": "Acts"}, {"id": "After", "upstream": ["Acts"]}]
+ACTS = [
+    manifest("acts_well", *CHAIN, {"id": "Pusher", "kind": "Pusher", "upstream": ["After"]}, parameters=[SEED]),
+    manifest("acts_invalid", {"id": "Invalid"}, {"id": "After", "upstream": ["Invalid"]}),
+    manifest("acts_once", {"id": "FailsOnce"}, {"id": "After", "upstream": ["FailsOnce"]}),
+    manifest(
+        "acts_refused",
+        {"id": "Refuses", "kind": "Blessing"},
+        {"id": "Pusher", "kind": "Pusher", "upstream": ["Refuses"]},
+        {"id": "After", "upstream": ["Pusher"]},
+    ),
+    manifest("acts_sleeps", {"id": "Sleeps"}, {"id": "After", "upstream": ["Sleeps"]}, pool="no-such-pool"),
+    manifest("acts_late", {"id": "Sleeps"}, timeout_s=6, retries=0),
+    manifest(
+        "acts_spans",
+        *CHAIN,
+        parameters=[SPAN],
+        schedule="@monthly",
+        spans={"first": "2013-01", "every": "month", "first_number": 1},
+        assets={"model": "benison://acts_spans/model", "spans": "benison://acts_spans/spans"},
+    ),
+]
+
+
+class Hook:
+    """A webhook that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                hook.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/secret-path"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def about(self, dag: str, run: str) -> list[tuple[str, str]]:
+        """What it was told of a run: event and task."""
+        return [(one["event"], one["task"]) for one in self.told if (one["pipeline"], one["run"]) == (dag, run)]
+
+
+@dataclass(frozen=True)
+class Here:
+    """An Airflow that runs, and where its parts are."""
+
+    api: Airflow
+    root: Path
+    manifests: Path
+    password: str
+    process: subprocess.Popen[str]
+    settings: Mapping[str, str]
+
+    def airflow(self, *words: str) -> str:
+        """Runs Airflow's own command line beside it; what it prints."""
+        command = [str(AIRFLOW), *words]
+        done = subprocess.run(command, env={**os.environ, **self.settings}, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For a command that is to find it."""
+        return {URL: self.api.url, USER: "admin", PASSWORD: self.password}
+
+    def ended(self, dag: str, run: str, seconds: float = 120) -> dict[str, str]:
+        """Waits until a run has ended; its tasks' states."""
+        eventually(lambda: self.api.run(dag, run)["state"] in ("success", "failed"), seconds)
+        return {task: str(about["state"]) for task, about in self.api.tasks(dag, run).items()}
+
+    def act(self, dag: str) -> tuple[str, dict[str, str]]:
+        """Runs a pipeline that only acts, to its end."""
+        run = self.api.trigger(dag)
+        return run, self.ended(dag, run)
+
+    def acted(self, dag: str, run: str, note: str) -> Path:
+        """A note that the actor left; waits for it."""
+        named = re.sub(r"[^A-Za-z0-9_.-]", "-", run)
+        eventually(lambda: any(self.root.glob(f"acts/{dag}-{named}*/{note}")))
+        (found,) = self.root.glob(f"acts/{dag}-{named}*/{note}")
+        return found
+
+
+@contextlib.contextmanager
+def running(
+    folder: Path, manifests: Path, root: Path, environment: Mapping[str, str], dags: Path = CLONE / "dags"
+) -> Iterator[Here]:
+    """Starts an Airflow on free ports and ends it, with all that it started.
+
+    Args:
+        folder: for the actor and the log.
+        manifests: compiled pipelines, and those that act.
+        root: ROOT.
+        environment: more of Airflow's.
+        dags: the DAG files.
+    """
+    assert AIRFLOW.exists(), f"no {AIRFLOW}: make airflow-setup"
+    actor = folder / "actor"
+    actor.write_text(ACTOR)
+    actor.chmod(0o755)
+    command = [sys.executable, str(CLONE / ".ci/airflow_standalone.py"), "--root", str(root), "--port", "0"]
+    log = folder / "standalone.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [*command, "--manifests", str(manifests), "--dags", str(dags)],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "BENISON_PYTHON": str(actor), "SECRET_OF_AIRFLOWS": "hush", **environment},
+        )
+    try:
+        eventually(lambda: "Ctrl-C ends it" in log.read_text() or process.poll() is not None, 180)
+        said = log.read_text()
+        assert process.poll() is None, said
+        found = dict(re.findall(r"(BENISON_AIRFLOW_\w+)=(\S+)", said))
+        settings = _settings(int(found[URL].rpartition(":")[2]), dags, manifests, root) | dict(environment)
+        yield Here(configured(found), root, manifests, found[PASSWORD], process, settings)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+def _settings(port: int, dags: Path, manifests: Path, root: Path) -> dict[str, str]:
+    """Those that the launcher gave Airflow."""
+    spec = importlib.util.spec_from_file_location("airflow_standalone", CLONE / ".ci/airflow_standalone.py")
+    assert spec is not None
+    assert spec.loader is not None
+    launcher = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(launcher)
+    return dict(launcher.settings(root / "airflow", port, dags, manifests, root))
+
+
+def eventually(holds: Callable[[], object], seconds: float = 60) -> None:
+    """Waits until something holds."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, f"did not hold within {seconds} s"
+        time.sleep(0.2)
+
+
+def processes(here: Here) -> list[int]:
+    """Every process that an actor has noted down."""
+    return [process for file in here.root.glob("acts/*/processes") for process in json.loads(file.read_text())]
+
+
+def alive(processes: Sequence[int]) -> list[int]:
+    """Those that live; a zombie does not."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                found.append(process)
+    return found
+
+
+def write(folder: Path, *manifests: Mapping[str, Any]) -> None:
+    """Puts manifests into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in manifests:
+        (folder / f"{one['name']}.json").write_text(json.dumps(one))

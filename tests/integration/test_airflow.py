@@ -1,0 +1,158 @@
+"""A real Airflow: what becomes of a node becomes of its task, and nothing that a task started outlives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.errors import UsageError
+from tests.integration.airflow_here import ACTS, CLONE, Here, Hook, alive, eventually, running, write
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+
+
+def test_a_run_that_goes_well_is_green_and_says_what_was_pushed(here: Here) -> None:
+    run, states = here.act("acts_well")
+    assert states == dict.fromkeys(("Begin", "Acts", "After", "Pusher", "Finish"), "success")
+    (event,) = [one for one in here.api.events("benison://acts_well/model") if one["source_run_id"] == run]
+    assert event["source_task_id"] == "Pusher"
+    assert event["extra"] == {"version": 7, "path": "/versions/7", "metrics": {"accuracy": 0.9}}
+    assert "this is node Acts, attempt 1" in here.api.log("acts_well", run, "Acts")
+
+
+def test_a_step_sees_the_forms_values_and_no_setting_of_airflows(here: Here) -> None:
+    run = here.api.trigger("acts_well", conf={"seed": 11})
+    here.ended("acts_well", run)
+    begun = json.loads(here.acted("acts_well", run, "begin").read_text())
+    assert "--param=seed=11" in begun["argv"]
+    assert begun["argv"][begun["argv"].index("--manifest") + 1] == str(here.manifests / "acts_well.json")
+    seen = begun["environment"]
+    assert seen["BENISON_ROOT"] == str(here.root)
+    assert [name for name in seen if "AIRFLOW" in name or name in ("PYTHONPATH", "VIRTUAL_ENV")] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seed": -1}, "Invalid input for param seed: -1 is less than the minimum of 0"),
+        ({"seed": "many"}, "Invalid input for param seed: 'many' is not of type 'integer'"),
+    ],
+)
+def test_a_value_that_the_form_does_not_allow_starts_nothing(here: Here, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        here.api.trigger("acts_well", conf=given)
+
+
+def test_invalid_data_are_red_without_a_retry_and_nothing_downstream_runs(here: Here, hook: Hook) -> None:
+    run, states = here.act("acts_invalid")
+    assert states == {"Begin": "success", "Invalid": "failed", "After": "upstream_failed", "Finish": "success"}
+    assert here.api.run("acts_invalid", run)["state"] == "failed"
+    assert here.api.tasks("acts_invalid", run)["Invalid"]["try_number"] == 1
+    assert here.api.result("acts_invalid", run, "Invalid")["reason"] == "column 'fare': 17 % of the rows are missing"
+    assert "column 'fare': 17 % of the rows are missing" in here.api.log("acts_invalid", run, "Invalid")
+    eventually(lambda: hook.about("acts_invalid", run) == [("invalid", "Invalid")])
+
+
+def test_what_may_be_a_broken_machine_is_tried_again(here: Here, hook: Hook) -> None:
+    run, states = here.act("acts_once")
+    assert set(states.values()) == {"success"}
+    assert here.api.tasks("acts_once", run)["FailsOnce"]["try_number"] == 2
+    assert hook.about("acts_once", run) == []
+
+
+def test_a_refused_model_is_green_its_push_skipped_and_the_reason_told(here: Here, hook: Hook) -> None:
+    run, states = here.act("acts_refused")
+    assert states == {
+        **{"Begin": "success", "Refuses": "success", "Pusher": "skipped", "After": "skipped", "Finish": "success"}
+    }
+    assert here.api.run("acts_refused", run)["state"] == "success"
+    (event,) = here.api.events("benison://acts_refused/verdict")
+    assert event["extra"] | {"run": ""} == {
+        "blessed": False,
+        "reason": "accuracy 0.31 is below 0.8",
+        "run": "",
+        "metrics": {"ensemble": {"accuracy": 0.31}},
+    }
+    assert here.api.events("benison://acts_refused/model") == []
+    assert here.api.result("acts_refused", run, "Pusher")["reason"] == "its condition does not hold"
+    assert "not blessed: accuracy 0.31 is below 0.8" in here.api.log("acts_refused", run, "Refuses")
+    assert hook.about("acts_refused", run) == [("not_blessed", "Refuses")]
+
+
+def test_a_new_span_starts_the_pipeline(here: Here) -> None:
+    here.api.tell("benison://acts_spans/spans", {"span": 4})
+    eventually(lambda: [run["run_type"] for run in here.api.runs("acts_spans")] == ["asset_triggered"])
+    (run,) = here.api.runs("acts_spans")
+    assert set(here.ended("acts_spans", run["dag_run_id"]).values()) == {"success"}
+
+
+def test_a_backfill_by_airflows_own_command_runs_each_month_with_its_span(here: Here) -> None:
+    here.airflow("dags", "unpause", "acts_spans_by_date")
+    words = ("--dag-id", "acts_spans_by_date", "--from-date", "2013-03-01", "--to-date", "2013-05-01")
+    here.airflow("backfill", "create", *words)
+    months = ["2013-03-01", "2013-04-01", "2013-05-01"]
+    wanted = [f"by_date__{month}" for month in months]
+
+    def done() -> bool:
+        states = {run["dag_run_id"]: run["state"] for run in here.api.runs("acts_spans")}
+        return [states.get(run) for run in wanted] == ["success"] * 3
+
+    eventually(done, 300)
+    for run, month in zip(wanted, months, strict=True):
+        begun = json.loads(here.acted("acts_spans", run, "begin").read_text())
+        assert f'--param=span="{month}"' in begun["argv"]
+    backfilled = [run for run in here.api.runs("acts_spans_by_date") if run["run_type"] == "backfill"]
+    eventually(lambda: {run["state"] for run in backfilled} <= {"success", "running"})
+    assert len(backfilled) == 3
+
+
+def _sleeping(here: Here, dag: str) -> tuple[str, list[int]]:
+    """A run whose node sleeps with its children: in its group, in sessions of their own, one that ignores TERM."""
+    run = here.api.trigger(dag)
+    found = json.loads(here.acted(dag, run, "processes").read_text())
+    assert alive(found) == found
+    return run, found
+
+
+def test_a_task_that_takes_too_long_ends_with_all_that_it_started(here: Here, hook: Hook) -> None:
+    run, processes = _sleeping(here, "acts_late")
+    assert here.ended("acts_late", run) == {"Begin": "success", "Sleeps": "failed", "Finish": "success"}
+    assert alive(processes) == []
+    eventually(lambda: hook.about("acts_late", run) == [("failed", "Sleeps")])
+
+
+def test_a_running_task_that_is_cleared_ends_and_runs_again(here: Here) -> None:
+    run, processes = _sleeping(here, "acts_sleeps")  # in a pool that does not exist: it runs in the default one
+    here.api.clear("acts_sleeps", run, "Sleeps")
+    states = here.ended("acts_sleeps", run)
+    assert set(states.values()) == {"success"}
+    eventually(lambda: alive(processes) == [])
+    assert here.acted("acts_sleeps", run, "nodeSleeps2").exists()
+
+
+def test_a_task_killed_by_the_kernel_leaves_nothing_and_is_tried_again(here: Here) -> None:
+    run, processes = _sleeping(here, "acts_sleeps")
+    guard = _parent(processes[0])
+    os.kill(_parent(guard), signal.SIGKILL)  # Airflow's process for the task
+    eventually(lambda: alive([guard, *processes]) == [])
+    assert set(here.ended("acts_sleeps", run).values()) == {"success"}
+
+
+def _parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_plain_airflow_takes_the_files_and_the_manifests_alone(tmp_path: Path) -> None:
+    """What dags/ holds, copied into the DAG folder of another Airflow, with the manifests beside it."""
+    shutil.copytree(CLONE / "dags", tmp_path / "dags", ignore=shutil.ignore_patterns("manifests", "__pycache__"))
+    write(tmp_path / "dags/manifests", ACTS[0])
+    manifests = tmp_path / "dags/manifests"
+    with running(tmp_path, manifests, tmp_path / "root", {}, tmp_path / "dags") as second:
+        _, states = second.act("acts_well")
+        assert set(states.values()) == {"success"}

@@ -1,0 +1,164 @@
+"""Airflow on other engines, and without its scheduler for a while: the same runs end the same."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.airflow_here import (
+    ACTS,
+    AIRFLOW,
+    CLONE,
+    Here,
+    alive,
+    eventually,
+    manifest,
+    processes,
+    running,
+    write,
+)
+from tests.integration.model_server import free_port
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200)]
+
+WIDE = manifest("acts_wide", *({"id": f"Acts{number}"} for number in range(8)))
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Path:
+    write(tmp_path / "manifests", *ACTS, WIDE)
+    return tmp_path / "manifests"
+
+
+def _found(name: str) -> str:
+    """A program of the system."""
+    places = [os.environ.get("PATH", ""), "/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/sbin"]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    assert found, f"no {name}: make system-deps"
+    return found
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[str]:
+    """A PostgreSQL on loopback; its address for SQLAlchemy."""
+    data, port = tmp_path / "postgres", free_port()
+    data.mkdir()
+    as_user: list[str] = []
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        for folder in (data, *data.parents):
+            if folder.owner() == "root" and folder != Path("/") and not folder.stat().st_mode & 0o001:
+                folder.chmod(folder.stat().st_mode | 0o011)
+        shutil.chown(data, "postgres")
+        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    run = [*as_user, _found("initdb"), "-D", str(data), "-U", "me", "--auth=trust"]
+    subprocess.run(run, check=True, capture_output=True)
+    options = ["-k", str(data), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-p", str(port)]
+    with (tmp_path / "postgres.log").open("w") as log:
+        server = subprocess.Popen([*as_user, _found("postgres"), "-D", str(data), *options], stdout=log, stderr=log)
+    try:
+        address = ["-h", "127.0.0.1", "-p", str(port), "-U", "me"]
+        eventually(lambda: subprocess.run([_found("pg_isready"), *address], capture_output=True).returncode == 0)
+        subprocess.run([_found("createdb"), *address, "airflow"], check=True)
+        yield f"postgresql+psycopg2://me@127.0.0.1:{port}/airflow"
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(30)
+
+
+def _two_at_once(here: Here) -> None:
+    """Two pipelines, one of them eight nodes wide, at the same time."""
+    runs = {dag: here.api.trigger(dag) for dag in ("acts_wide", "acts_well")}
+    for dag, run in runs.items():
+        assert set(here.ended(dag, run, 300).values()) == {"success"}
+
+
+def test_on_postgresql_two_pipelines_run_at_once(tmp_path: Path, manifests: Path, postgres: str) -> None:
+    with running(tmp_path, manifests, tmp_path / "root", {"BENISON_AIRFLOW_DB": postgres}) as here:
+        _two_at_once(here)
+        assert not (here.root / "airflow/airflow.sqlite").exists()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[str]:
+    """A Redis on loopback; its address."""
+    port = free_port()
+    command = [_found("redis-server"), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(tmp_path)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    yield f"redis://127.0.0.1:{port}/0"
+    server.terminate()
+    server.wait(30)
+
+
+@contextlib.contextmanager
+def _worker(here: Here, name: str, folder: Path) -> Iterator[int]:
+    """A Celery worker, with all that it starts; its guard's process id."""
+    command = [sys.executable, "-I", str(CLONE / "dags/benison_guard.py"), "10", str(AIRFLOW), "celery", "worker"]
+    environment = {**os.environ, **here.settings}
+    with (folder / f"{name}.log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--celery-hostname", name, "--concurrency", "2", "--skip-serve-logs"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=environment,
+        )
+    try:
+        eventually(lambda: f"{name} ready" in (folder / f"{name}.log").read_text(), 120)
+        yield process.pid
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(60)
+
+
+def test_on_celery_two_workers_share_the_nodes(tmp_path: Path, manifests: Path, postgres: str, redis: str) -> None:
+    settings = {
+        "BENISON_AIRFLOW_DB": postgres,
+        "BENISON_PYTHON": str(tmp_path / "actor"),
+        "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+        "AIRFLOW__CELERY__BROKER_URL": redis,
+        "AIRFLOW__CELERY__RESULT_BACKEND": postgres.replace("postgresql+psycopg2", "db+postgresql+psycopg2"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgres,
+    }
+    with (
+        running(tmp_path, manifests, tmp_path / "root", settings) as here,
+        _worker(here, "first", tmp_path),
+        _worker(here, "second", tmp_path),
+    ):
+        _two_at_once(here)
+        logs = [(tmp_path / f"{name}.log").read_text() for name in ("first", "second")]
+        assert all("succeeded" in log for log in logs)
+
+
+def test_a_run_goes_on_after_the_scheduler_was_killed_in_the_middle(tmp_path: Path, manifests: Path) -> None:
+    root, quick = tmp_path / "root", {"AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15"}
+    with running(tmp_path, manifests, root, quick) as here:
+        run = here.api.trigger("acts_sleeps")
+        here.acted("acts_sleeps", run, "processes")
+        started = processes(here)
+        (scheduler,) = _processes_named(b"airflow\0scheduler", here.process.pid)
+        os.kill(scheduler, signal.SIGKILL)
+        assert here.process.wait(60) == 1
+        assert alive(started) == []
+    with running(tmp_path, manifests, root, quick) as here:
+        assert set(here.ended("acts_sleeps", run, 300).values()) == {"success"}
+
+
+def _processes_named(words: bytes, below: int) -> list[int]:
+    """The processes with these words in their command line whose guard is a child of `below`."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            guard = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            parent = int(Path(f"/proc/{guard}/stat").read_text().rpartition(")")[2].split()[1])
+            if parent == below and words in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found

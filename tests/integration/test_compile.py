@@ -1,0 +1,264 @@
+"""`benison compile`, and a run of what it wrote as a scheduler steps through it: retries, kills and clears included."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components import processes
+from tests.integration.conftest import Project, make
+from tests.integration.scheduler import Answered, Scheduler, ended, wait_until
+
+# Members that, where a file asks for it, wait for a child that does not end: what a test kills is at work for sure.
+_HOLD = """
+
+def _hold(name):
+    import subprocess
+    from pathlib import Path
+    asked = Path(__file__).with_name(f"hold-{name}")
+    if asked.exists():
+        asked.unlink()
+        child = subprocess.Popen(["sleep", "600"])
+        asked.with_name(f"held-{name}").write_text(f"{child.pid}\\n")
+        child.wait()
+
+
+def held_linear(inputs, hp):
+    _hold("linear")
+    return linear(inputs, hp)
+
+
+def held_deep(inputs, hp):
+    _hold("deep")
+    return deep(inputs, hp)
+"""
+_MEMBERS = """  members:
+    linear: {function: held_linear, epochs: 30, hyperparameters: {learning_rate: 0.03}}
+    deep: {function: held_deep, epochs: 12, hyperparameters: {dropout: 0.1, units: 16, learning_rate: 0.02}}
+"""
+
+
+@dataclass(frozen=True)
+class Story:
+    """A whole run with its accidents, and what each task answered."""
+
+    scheduler: Scheduler
+    project: Project
+    answers: dict[str, Answered]
+    killed: Answered
+    terminated: Answered
+    replaced: Answered
+    children: tuple[int, ...]
+    cleared: Answered
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    project = make(tmp_path_factory.mktemp("compiled") / "pipelines")
+    project.models.write_text(project.models.read_text() + _HOLD)
+    yaml = project.folder / "birds.yaml"
+    before, members, after = re.split(r"(  members:\n(?:    .*\n)+)", yaml.read_text())
+    assert "linear:" in members
+    yaml.write_text(f"{before}{_MEMBERS}{after}")
+    done = project.benison("compile", "birds.yaml", "-o", "airflow/manifests")
+    assert done.returncode == 0, done.stderr
+    scheduler = Scheduler(project.folder / "airflow/manifests/birds.json", project.root, "birds-manual__2026")
+
+    answers = {
+        "Begin": scheduler.begin(
+            "ensemble.members.linear.epochs=4",
+            "ensemble.members.linear.hyperparameters.learning_rate=0.02",
+            "blessing.confidence=0.9",
+            "blessing.rules.0.min=0.5",
+            "seed=11",
+            "serving.promote=manual",
+        )
+    }
+    accidents: dict[str, Answered] = {}
+    children = []
+    for node in scheduler.nodes:
+        name = node["id"]
+        if name == "Trainer.linear":
+            accidents["terminated"], child = _hit(scheduler, project, name, signal.SIGTERM)
+            accidents["replaced"], other = _replaced(scheduler, project, name, answers)
+            children += [child, other]
+            continue
+        if name == "Trainer.deep":
+            accidents["killed"], child = _hit(scheduler, project, name, signal.SIGKILL)
+            children.append(child)
+        answers[name] = scheduler.node(name)
+        if name == "StatisticsGen":  # a task that ended well is cleared
+            accidents["cleared"] = scheduler.node(name)
+    answers["Finish"] = scheduler.finish()
+    return Story(scheduler, project, answers, children=tuple(children), **accidents)
+
+
+def _hit(scheduler: Scheduler, project: Project, node: str, number: int) -> tuple[Answered, int]:
+    """Sends a signal to a node that is at work; also the id of the child that it had."""
+    process, child = _at_work(scheduler, project, node)
+    os.kill(process.pid, number)
+    if number == signal.SIGKILL:
+        # Its child has its pipes, and is an orphan until the next attempt.
+        code = process.wait(60)
+        process.stdout.close()
+        process.stderr.close()
+        return Answered(code, {}, ""), child
+    return ended(process), child
+
+
+def _replaced(scheduler: Scheduler, project: Project, node: str, answers: dict[str, Answered]) -> tuple[Answered, int]:
+    """Starts a second attempt beside one that is at work."""
+    process, child = _at_work(scheduler, project, node)
+    answers[node] = scheduler.node(node)
+    return ended(process), child
+
+
+def _at_work(scheduler: Scheduler, project: Project, node: str) -> tuple[subprocess.Popen[str], int]:
+    member = node.partition(".")[2]
+    held = project.folder / f"held-{member}"
+    held.unlink(missing_ok=True)
+    (project.folder / f"hold-{member}").touch()
+    process = scheduler.start(node)
+    wait_until(lambda: held.is_file() and held.read_text().endswith("\n"), process)
+    return process, int(held.read_text())
+
+
+@pytest.fixture(scope="module")
+def lineage(story: Story) -> Iterator[Any]:
+    from pipelines import metadata_store
+
+    with metadata_store.of_root(story.scheduler.root, {}) as handle:
+        yield handle.store
+
+
+def _executions(lineage: Any, node: str) -> list[Any]:
+    context = lineage.get_context_by_type_and_name("node", f"birds.{node}")
+    return sorted(lineage.get_executions_by_context(context.id), key=lambda execution: execution.id)
+
+
+def _states(lineage: Any, node: str) -> list[str]:
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+    return [mlmd.Execution.State.Name(execution.last_known_state) for execution in _executions(lineage, node)]
+
+
+def _inputs(lineage: Any, execution: int) -> list[str]:
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+    events = lineage.get_events_by_execution_ids([execution])
+    read = [event.artifact_id for event in events if event.type == mlmd.Event.INPUT]
+    return [artifact.uri for artifact in lineage.get_artifacts_by_id(read)]
+
+
+def test_every_node_of_the_manifest_ends_well(story: Story) -> None:
+    said = {
+        name: (answer.code, answer.answer.get("state"), answer.printed[-2000:])
+        for name, answer in story.answers.items()
+    }
+    wrong = {name: one for name, one in said.items() if one[:2] not in ((0, "complete"), (0, "cached"))}
+    assert not wrong
+    assert set(said) == {node["id"] for node in story.scheduler.nodes} | {"Begin", "Finish"}
+
+
+def test_run_json_is_that_of_a_local_run(story: Story) -> None:
+    run = story.scheduler.run_json()
+    assert run["outcome"] == "pushed"
+    assert [node["id"] for node in run["nodes"]] == [node["id"] for node in story.scheduler.nodes]
+    assert set(story.scheduler.states().values()) == {"complete"}
+    assert all(Path(node["log"]).is_file() and node["seconds"] > 0 for node in run["nodes"])
+    shown = story.project.benison("runs")
+    assert "birds-manual__2026" in shown.stdout
+    assert "pushed" in shown.stdout
+
+
+def test_what_a_node_prints_is_in_its_log_and_live_on_stderr(story: Story) -> None:
+    log = (story.scheduler.folder / "CsvExampleGen.log").read_text()
+    assert "rows: train" in log
+    assert "rows: train" in story.answers["CsvExampleGen"].printed
+
+
+def test_values_of_the_form_are_those_in_the_metadata(story: Story, lineage: Any) -> None:
+    trainer = _executions(lineage, "Trainer.linear")[-1].custom_properties
+    recipe = json.loads(trainer["custom_config"].string_value)["recipe"]
+    assert (recipe["epochs"], recipe["seed"]) == (4, 11)
+    assert recipe["hyperparameters"] == {"learning_rate": 0.02}
+    blessing = str(_executions(lineage, "Blessing")[-1])
+    assert "0.9" in blessing
+    assert "0.5" in blessing
+    pushed = story.answers["Pusher"].answer["report"]
+    assert pushed["not_promoted"] == "`serving.promote` is manual"
+    assert pushed["promoted"] is False
+
+
+def test_a_decision_and_a_push_are_reported(story: Story) -> None:
+    decided = story.answers["Blessing"].answer["report"]
+    assert decided["metrics"]["ensemble"]["accuracy"] > 0.8
+    assert all(verdict["passed"] for verdict in decided["verdicts"])
+    pushed = story.answers["Pusher"].answer["report"]
+    assert pushed["version"] == int(story.project.versions()[-1])
+    assert pushed["metrics"] == decided["metrics"]["ensemble"]
+    assert json.loads(Path(pushed["manifest"]).read_text())["version"] == pushed["version"]
+
+
+def test_a_node_that_is_told_to_end_fails_and_says_so(story: Story, lineage: Any) -> None:
+    assert story.terminated.code == 1
+    assert story.terminated.answer["state"] == "failed"
+    assert story.terminated.answer["reason"] == "ended by SIGTERM"
+
+
+def test_a_later_attempt_ends_a_live_earlier_one(story: Story) -> None:
+    assert story.replaced.code == 1
+    assert story.replaced.answer["reason"] == "ended by SIGTERM"
+
+
+def test_no_child_of_an_attempt_outlives_it_or_the_next_one(story: Story) -> None:
+    assert [pid for pid in story.children if processes.started(pid) is not None] == []
+
+
+def test_a_killed_attempt_is_closed_as_failed_by_the_next_one(story: Story, lineage: Any) -> None:
+    assert story.killed.code == -signal.SIGKILL
+    assert _states(lineage, "Trainer.deep") == ["FAILED", "COMPLETE"]
+    assert _states(lineage, "Trainer.linear") == ["FAILED", "FAILED", "COMPLETE"]
+
+
+@pytest.mark.parametrize("node", ["Trainer.linear", "Trainer.deep"])
+def test_attempts_that_failed_leave_no_half_artifact(story: Story, lineage: Any, node: str) -> None:
+    done = _executions(lineage, node)[-1].id
+    folder = story.scheduler.root / "artifacts/birds" / node
+    assert {path.name for path in folder.glob("[!.]*/*")} == {str(done)}
+    assert {path.name for path in folder.glob(".system/executor_execution/*")} <= {str(done)}
+
+
+def test_a_finished_node_that_is_cleared_runs_anew_into_other_folders(story: Story, lineage: Any) -> None:
+    first, second = (answer.answer for answer in (story.answers["StatisticsGen"], story.cleared))
+    assert second["state"] == "complete"
+    before, after = (Path(answer["outputs"]["statistics"][0]["uri"]) for answer in (first, second))
+    assert before != after
+    assert before.is_dir()
+    assert after.is_dir()
+    (validator,) = _executions(lineage, "ExampleValidator")
+    assert str(after) in _inputs(lineage, validator.id)
+    assert str(before) not in _inputs(lineage, validator.id)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("seed=-1", "seed: got -1, expected an integer >= 0 and <= 4294967295"),
+        ("ensemble.members.dep.epochs=1", "did you mean 'ensemble.members.deep.epochs'?"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_refused_without_a_retry(story: Story, value: str, message: str) -> None:
+    refused = Scheduler(story.scheduler.manifest, story.scheduler.root, "refused").begin(value)
+    assert refused.code == 2
+    assert message in refused.answer["reason"]
+    assert message in refused.printed

@@ -1,0 +1,101 @@
+"""Airflow's environment: which Python it gets, and what the launcher keeps and writes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import socket
+import stat
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def setup() -> ModuleType:
+    return _load("airflow_setup")
+
+
+@pytest.fixture(scope="module")
+def standalone() -> ModuleType:
+    return _load("airflow_standalone")
+
+
+def _load(name: str) -> ModuleType:
+    sys.path.insert(0, str(ROOT / ".ci"))
+    try:
+        spec = importlib.util.spec_from_file_location(name, ROOT / f".ci/{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(ROOT / ".ci"))
+    return module
+
+
+@pytest.mark.parametrize(
+    ("versions", "chosen"),
+    [
+        ([(3, 13, 1), (3, 12, 3), (3, 11, 2)], (3, 12, 3)),
+        ([(3, 13, 1), (3, 11, 2)], (3, 11, 2)),
+        ([(3, 10, 4)], (3, 10, 4)),
+        ([(3, 9, 4), (3, 14, 0)], None),
+        ([], None),
+    ],
+)
+def test_the_python_that_airflow_is_tested_on_first_is_taken(setup: ModuleType, versions, chosen) -> None:
+    found = [setup.Interpreter(f"/python{version}", version) for version in versions]
+    picked = setup.choose(found)
+    assert (picked.version if picked else None) == chosen
+
+
+@pytest.mark.parametrize(("lacks", "fits"), [("Python.h", True), ("module sqlite3", False), ("the GIL", False)])
+def test_nothing_is_built_so_headers_are_not_needed(setup: ModuleType, lacks: str, fits: bool) -> None:
+    assert setup.usable(setup.Interpreter("/python", (3, 12, 1), (lacks,))) is fits
+
+
+def test_the_lock_names_the_public_index_alone() -> None:
+    text = (ROOT / "dags/uv.lock").read_text()
+    assert set(re.findall(r'registry = "([^"]*)"', text)) == {"https://pypi.org/simple"}
+    assert set(re.findall(r'url = "https://([^/]*)', text)) == {"files.pythonhosted.org"}
+
+
+def test_keys_and_password_are_made_once_and_nobody_else_may_read_them(standalone: ModuleType, tmp_path: Path) -> None:
+    file = tmp_path / "secrets.json"
+    made = standalone.remembered(file)
+    assert standalone.remembered(file) == made
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert len(set(made.values())) == len(made) == 4
+    assert all(len(value) >= 12 for value in json.loads(file.read_text()).values())
+
+
+def test_settings_keep_airflow_on_loopback_and_the_users_own_win(
+    standalone: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__PARALLELISM", "1")
+    monkeypatch.setenv("BENISON_AIRFLOW_DB", "postgresql+psycopg2://me@127.0.0.1/airflow")
+    found = standalone.settings(tmp_path, 8080, tmp_path / "dags", tmp_path / "manifests", tmp_path / "root")
+    assert found["AIRFLOW__CORE__PARALLELISM"] == "1"
+    assert found["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "postgresql+psycopg2://me@127.0.0.1/airflow"
+    assert found["AIRFLOW__API__BASE_URL"] == "http://127.0.0.1:8080"
+    assert found["BENISON_MANIFESTS"] == str(tmp_path / "manifests")
+    assert "127.0.0.1" in standalone.COMPONENTS["api-server"]
+
+
+def test_a_port_that_is_taken_is_named_before_anything_starts(
+    standalone: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code = standalone.main(["--root", str(tmp_path), "--port", str(port), "--manifests", str(tmp_path)])
+    assert code == 1
+    assert f"airflow: port {port} is taken; give another one" in capsys.readouterr().err

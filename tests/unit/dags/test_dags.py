@@ -1,0 +1,159 @@
+"""Manifests become DAGs, with Airflow and the standard library alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.airflow_here import SEED, manifest, write
+from tests.unit.dags.in_airflow import InAirflow
+
+pytestmark = pytest.mark.system
+
+CHAIN: list[dict[str, Any]] = [
+    {"id": "Gen", "group": "ingest", "doc": "Reads"},
+    {"id": "Trainer.deep", "group": "train", "upstream": ["Gen"]},
+    {"id": "Pusher", "kind": "Pusher", "group": "deploy", "upstream": ["Trainer.deep"]},
+]
+LISTED = """
+import benison_dags
+from airflow.sdk import DAG
+dags = {name: found for name, found in vars(benison_dags).items() if isinstance(found, DAG) and name[0] != "_"}
+"""
+
+
+def test_a_manifest_becomes_a_dag_of_its_nodes_in_groups(in_airflow: InAirflow, tmp_path: Path) -> None:
+    write(
+        tmp_path / "manifests",
+        manifest("birds", *CHAIN, owners=["ann", "bob"], tags=["b", "a"], retries=3, parameters=[SEED]),
+    )
+    answer = in_airflow(
+        LISTED
+        + """
+dag = dags["birds"]
+result = {
+    "tasks": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
+    "groups": sorted(group for group in dag.task_group.get_task_group_dict() if group),
+    "owner": dag.get_task("Gen").owner, "tags": sorted(dag.tags), "retries": dag.get_task("Gen").retries,
+    "teardown": [task.task_id for task in dag.tasks if task.is_teardown], "runs": dag.max_active_runs,
+    "outlets": [asset.uri for asset in dag.get_task("Pusher").outlets], "doc": dag.doc_md, "form": dict(dag.params), "copies": [len(task.params) for task in dag.tasks],
+}
+""",
+        BENISON_MANIFESTS=str(tmp_path / "manifests"),
+    )
+    assert answer == {
+        "tasks": {
+            "Begin": ["Finish", "Gen"],
+            "Gen": ["Finish", "Trainer.deep"],
+            "Trainer.deep": ["Finish", "Pusher"],
+            "Pusher": ["Finish"],
+            "Finish": [],
+        },
+        "groups": ["deploy", "ingest", "train"],
+        "owner": "ann, bob",
+        "tags": ["a", "b"],
+        "retries": 3,
+        "teardown": ["Finish"],
+        "runs": 1,
+        "outlets": ["benison://birds/model"],
+        "doc": "# birds\n\nIts nodes only act.",
+        "form": {"seed": 7},
+        "copies": [0, 0, 0, 0, 0],  # a copy of the form in each task would make reading many DAGs four times as slow
+    }
+
+
+def test_a_pipeline_with_spans_and_a_schedule_gives_two_dags(in_airflow: InAirflow, tmp_path: Path) -> None:
+    spans = {"first": "2013-01", "every": "month", "first_number": 1}
+    assets = {"model": "benison://f/model", "spans": "benison://f/spans"}
+    write(tmp_path / "m", manifest("f", *CHAIN, spans=spans, schedule="@monthly", assets=assets))
+    answer = in_airflow(
+        LISTED
+        + """
+by_date = dags["f_by_date"]
+result = {
+    "names": sorted(dags), "asset": str(dags["f"].timetable.asset_condition.objects[0].uri),
+    "paused": [dags["f"].is_paused_upon_creation, by_date.is_paused_upon_creation],
+    "start": by_date.start_date.isoformat(), "catchup": by_date.catchup,
+    "conf": by_date.get_task("run").conf, "starts": by_date.get_task("run").trigger_dag_id,
+}
+""",
+        BENISON_MANIFESTS=str(tmp_path / "m"),
+    )
+    assert answer == {
+        "names": ["f", "f_by_date"],
+        "asset": "benison://f/spans",
+        "paused": [False, True],
+        "start": "2013-01-01T00:00:00+00:00",
+        "catchup": False,
+        "conf": {"span": "{{ data_interval_start | ds }}"},
+        "starts": "f",
+    }
+
+
+FIELDS: list[tuple[dict[str, Any], Any, Any]] = [
+    ({"type": "integer", "default": 7, "minimum": 0}, 0, -1),
+    ({"type": "number", "default": 0.5, "maximum": 1}, 1, 1.5),
+    ({"type": "string", "default": "auto", "enum": ["auto", "manual"]}, "manual", "never"),
+    ({"type": "string", "default": None, "nullable": True, "pattern": "^[0-9]+$"}, None, "x"),
+    ({"type": "string", "default": "a", "nullable": True, "enum": ["a"]}, None, "b"),
+    ({"type": "boolean", "default": True}, False, "no"),
+]
+
+
+def test_a_field_of_the_form_takes_what_fits_and_nothing_else(in_airflow: InAirflow) -> None:
+    empty: dict[str, Any] = dict.fromkeys(("enum", "minimum", "maximum", "pattern")) | {
+        "nullable": False,
+        "name": "x",
+        "help": "why",
+    }
+    code = f"""
+import json
+from benison_dags import param
+def fits(parameter, value):
+    try:
+        param(parameter).resolve(value)
+    except Exception as error:
+        return type(error).__name__
+    return "fits"
+fields = json.loads({json.dumps(json.dumps([[{**empty, **field}, good, bad] for field, good, bad in FIELDS]))})
+result = [[fits(field, field["default"]), fits(field, good), fits(field, bad)] for field, good, bad in fields]
+"""
+    assert in_airflow(code) == [["fits", "fits", "ParamValidationError"]] * len(FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "known", "used"),
+    [
+        ("gpu", "cpu, gpu", "gpu"),
+        ("gpu", "cpu", "default_pool"),
+        ("gpu", "", "default_pool"),
+        (None, "gpu", "default_pool"),
+    ],
+)
+def test_only_a_pool_that_is_known_to_exist_is_used(in_airflow: InAirflow, asked: str, known: str, used: str) -> None:
+    code = f"from benison_dags import usable_pool; result = usable_pool({asked!r})"
+    assert in_airflow(code, BENISON_POOLS=known) == used
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "no JSON .*; write it anew: benison compile old"),
+        ('{"manifest": 2}', "got a manifest of form 2, expected 1; write it anew"),
+        ("[]", "got a manifest of form None, expected 1"),
+    ],
+)
+def test_a_file_that_is_no_manifest_is_named(in_airflow: InAirflow, tmp_path: Path, text: str, message: str) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "old.json").write_text(text)
+    with pytest.raises(AssertionError, match=rf"old\.json: {message}"):
+        in_airflow("import benison_dags; result = 0", BENISON_MANIFESTS=str(folder))
+
+
+def test_two_hundred_pipelines_are_read_by_one_file(in_airflow: InAirflow, tmp_path: Path) -> None:
+    write(tmp_path / "m", *(manifest(f"p{number}", *CHAIN) for number in range(200)))
+    assert in_airflow(LISTED + "result = len(dags)", BENISON_MANIFESTS=str(tmp_path / "m")) == 200
