@@ -5,8 +5,8 @@
 
 Each repeat runs the DAG anew (`cache` off), then once more with everything cached. The critical path is the chain of
 tasks with the greatest sum of durations as Airflow has them; what the run took beyond it is scheduling. A cached node
-does nothing but start, find its result and say so: how long its task takes is what starting a node costs. Prints a table
-in Markdown.
+does nothing but start, find its result and say so: how long its task takes is what starting a node costs. Prints a
+table in Markdown.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def _time(text: Any) -> datetime:
 def _table(runs: Mapping[str, Sequence[Seen]]) -> str:
     lines = ["| run | wall (s) | critical path (s) | tasks on it | beyond it, per task (s) |", "|---|---|---|---|---|"]
     for name, seen in runs.items():
-        cells = [[one.wall for one in seen], [one.busy for one in seen], [len(one.path) for one in seen]]
-        lines.append(f"| {name} | {' | '.join(_range(cell) for cell in [*cells, [one.per_level for one in seen]])} |")
+        figures = [(one.wall, one.busy, float(len(one.path)), one.per_level) for one in seen]
+        lines.append(f"| {name} | {' | '.join(map(_range, zip(*figures, strict=True)))} |")
     return "\n".join(lines) + "\n"
 
 

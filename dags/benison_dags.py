@@ -178,7 +178,7 @@ def param(parameter: Mapping[str, Any]) -> Param:
         parameter["default"],
         type=[kind, "null"] if parameter["nullable"] else kind,
         description=parameter["help"],
-        title=parameter["name"],
+        title=parameter["name"].replace(".", " "),  # so that it can be broken into lines
         **schema,
     )
 
