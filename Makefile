@@ -6,8 +6,8 @@
 ROOT := .benison
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
-# A process per core, four at most for the sake of memory; tests that share a costly fixture go to one of them.
-AT_A_TIME := -n auto --maxprocesses 4 --dist loadgroup
+# A process per core, four at most for the sake of memory. A file's tests stay together, for they share costly fixtures.
+AT_A_TIME := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # A pyenv shim named python3 fails where no version is selected: take the first python3 that starts.
 python3 = $(shell for p in python3 /usr/bin/python3 /usr/local/bin/python3; do \

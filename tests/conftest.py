@@ -10,13 +10,6 @@ import pytest
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, those with a costly fixture in common stay together (make test)."""
-    for item in items:
-        shared = "pushed" if "pushed" in getattr(item, "fixturenames", ()) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(shared))
-
-
 def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     """Turn a skip into a failure: in CI a missing part is a fault of the machine, not a reason to look away."""
     if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
