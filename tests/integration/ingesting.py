@@ -40,7 +40,7 @@ CORRUPTIONS: dict[str, Callable[[Row], Row]] = {
 
 def main(root: Path) -> None:
     quieten()
-    config = load("flights", {"data.csv": "'{SPAN}.csv'", "data.time": "time_hour", "spans": "{window: 2}"})
+    config = load("flights", {"data.csv": "'{SPAN}.csv'", "data.time": "time_hour", "spans.window": "2"})
     months = Path(sources.files_pattern(config, root)).parent
     land(config, root, months / "1.csv", JANUARY, CORRUPTIONS["untouched"])
     said = {"january": ingest(config, root, JANUARY)}
