@@ -163,6 +163,7 @@ def by_date(manifest: Mapping[str, Any]) -> DAG:
             logical_date=None,
             reset_dag_run=True,
             wait_for_completion=True,
+            deferrable=True,  # dates that wait in the workers would keep the run that they wait for out of them
             poke_interval=5,
         )
     return dag
