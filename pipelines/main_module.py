@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pipelines import modules
+from pipelines.plain_data import mappings
 from serving.errors import UsageError
 
 _MAIN = "__main__."
@@ -30,7 +29,7 @@ def make_importable(ir: Path) -> None:
         UsageError: a component is defined in `__main__`, and that is no file that can be imported by its name.
     """
     pipeline = json.loads(ir.read_text())
-    specs = [spec for spec in _executables(pipeline) if spec["classPath"].startswith(_MAIN)]
+    specs = [spec for spec in mappings(pipeline) if str(spec.get("classPath", "")).startswith(_MAIN)]
     for spec in specs:
         spec["classPath"] = f"{_script_module(spec['classPath'])}.{spec['classPath'].removeprefix(_MAIN)}"
     if specs:
@@ -48,18 +47,6 @@ def forbid_in_worker() -> None:
             "a pipeline cannot be run from inside a node; where a node only imported the script that defines it, "
             'put the call of the runner under `if __name__ == "__main__":`'
         )
-
-
-def _executables(value: Any) -> Iterator[dict[str, Any]]:
-    """All that names a class, at any depth."""
-    if isinstance(value, dict):
-        if isinstance(value.get("classPath"), str):
-            yield value
-        for inner in value.values():
-            yield from _executables(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _executables(inner)
 
 
 def _script_module(class_path: str) -> str:

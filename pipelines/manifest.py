@@ -10,7 +10,6 @@ None of them holds a secret: the metadata store reaches a task by its environmen
 from __future__ import annotations
 
 import json
-import os
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,8 @@ from pipelines import manifest_texts, modules
 from pipelines.compiled import Compiled
 from pipelines.config_airflow import Airflow
 from pipelines.form import CACHE, Parameter, Type, parameters
+from pipelines.plain_data import mappings
+from serving import atomic_file
 from serving.errors import UsageError
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def _write_ir(compiled: Callable[[Path], Compiled], folder: Path, name: str) -> 
 def _without_store(ir: dict[str, Any]) -> dict[str, Any]:
     """The IR without its metadata connection, whose password would stand in it; SQLite's has none and stays."""
     connection = ir.get("deploymentConfig", {}).get("metadataConnectionConfig")
-    if connection and not any("sqlite" in part for part in _dicts(connection)):
+    if connection and not any("sqlite" in part for part in mappings(connection)):
         del ir["deploymentConfig"]["metadataConnectionConfig"]
     return ir
 
@@ -250,7 +251,7 @@ def _alone(ir: Mapping[str, Any]) -> Iterator[str]:
 def _runtime_parameters(ir: Mapping[str, Any]) -> Iterator[Parameter]:
     """One field per runtime parameter, in the order of the IR."""
     seen = set(_TFX_PARAMETERS)
-    for found in _dicts(ir):
+    for found in mappings(ir):
         given = found.get("runtimeParameter")
         if isinstance(given, Mapping) and given.get("name") not in seen:
             seen.add(given["name"])
@@ -258,16 +259,6 @@ def _runtime_parameters(ir: Mapping[str, Any]) -> Iterator[Parameter]:
             kind = _TYPES[given.get("type", "STRING")]
             value = int(default) if kind == "integer" and default is not None else default  # protobuf's JSON has text
             yield Parameter(given["name"], kind, value, "Runtime parameter of the pipeline", nullable=value is None)
-
-
-def _dicts(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        yield value
-        for inner in value.values():
-            yield from _dicts(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _dicts(inner)
 
 
 def _finish(manifest: Manifest, folder: Path) -> Manifest:
@@ -278,6 +269,4 @@ def _finish(manifest: Manifest, folder: Path) -> Manifest:
 
 def _write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, file)
+    atomic_file.write(file, text)

@@ -124,12 +124,8 @@ def restore(base: Path, number: int, fill: Callable[[Path], object]) -> Version:
             raise VersionError("\n".join([f"{base}: version {number} is not as it was pushed:", *problems]))
         _sync_tree(incoming)
         _sync(incoming)
-        try:
-            os.rename(incoming, base / str(number))
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                raise
-            raise VersionError(f"{base / str(number)}: another version has this number; nothing was changed") from None
+        if not _renamed(incoming, base / str(number)):
+            raise VersionError(f"{base / str(number)}: another version has this number; nothing was changed")
     _sync(base)
     return Version(number, base / str(number), version.manifest)
 
@@ -274,14 +270,20 @@ def _make_visible(incoming: Path, base: Path, manifest: Mapping[str, Any], now: 
         manifest = {**manifest, "version": number, "created": created}
         _write_synced(incoming / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False) + "\n")
         _sync(incoming)
-        try:
-            os.rename(incoming, base / str(number))
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                raise
-            number += 1
-        else:
+        if _renamed(incoming, base / str(number)):
             return Version(number, base / str(number), manifest)
+        number += 1
+
+
+def _renamed(incoming: Path, place: Path) -> bool:
+    """Makes a finished folder a version; False where its number is taken."""
+    try:
+        os.rename(incoming, place)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        return False
+    return True
 
 
 def _strict_json(manifest: Mapping[str, Any]) -> dict[str, Any]:
