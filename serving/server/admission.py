@@ -1,16 +1,18 @@
 """Which requests a version takes on: those that wait too long for it are better told so at once.
 
 A queue that is only bounded by its length is full all the time once there is more load than the version can take, and
-then everybody waits as long as the last in it. So a queue that has not been empty for a while is kept short. (The idea
-is CoDel's: Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012; here who comes is refused, none is
-dropped who waits.)
+then everybody waits as long as the last in it. So once requests have had to wait for a while, the queue is kept short.
+(The idea is CoDel's, which goes by the time in the queue, not by its length: Nichols and Jacobson, "Controlling Queue
+Delay", ACM Queue 10(5), 2012; here who comes is refused, none is dropped who waits.)
 """
 
 from __future__ import annotations
 
+_LONG = 0.05  # seconds; a queue whose first requests waited no longer is fine
 _PATIENCE = 0.25  # seconds; a burst that is worked off by then is none of our business
 _ALWAYS = 64  # requests may wait, whatever they cost
 _SHORT_WAIT = 0.1  # seconds; a wait that is no reason to refuse anybody
+_BURST_WAIT = 0.5  # seconds; no burst makes anybody wait longer
 _WEIGHT = 0.2  # of the newest run in the averages
 
 
@@ -27,26 +29,26 @@ class Admission:
             most: requests that wait; never more than that.
         """
         self._most = most
-        self._standing_since = float("inf")  # the first run that left something behind, if all have since
+        self._waiting_since = float("inf")  # the first run whose requests had waited long, if those of all since had
         self._taken_at = 0.0
         self._taken = 0.0
-        self._left = 0
         self._per_run = 0.0
-        self._pace = 0.0  # requests per second
+        self._pace = 0.0  # requests per second; 0: there never was enough to do to tell
 
-    def took(self, count: int, left: int, now: float) -> None:
+    def took(self, count: int, waited: float, now: float) -> None:
         """A run takes its requests out of the queue.
 
         Args:
             count: of them.
-            left: those that go on waiting.
+            waited: how long the first of them did (seconds), beside the time for which it was to wait for others.
             now: the time.
         """
-        if self._left and now > self._taken_at:  # else there was a time with nothing to do in between
+        long = waited > _LONG
+        if long and now > self._taken_at:  # else there may have been nothing to do for a part of that time
             self._pace = _average(self._pace, self._taken / (now - self._taken_at))
         self._per_run = _average(self._per_run, count)
-        self._taken, self._taken_at, self._left = float(count), now, left
-        self._standing_since = min(self._standing_since, now) if left else float("inf")
+        self._taken, self._taken_at = float(count), now
+        self._waiting_since = min(self._waiting_since, now) if long else float("inf")
 
     def refuses(self, waiting: int, now: float) -> bool:
         """Whether one more is too many.
@@ -57,8 +59,9 @@ class Admission:
         """
         if waiting >= self._most:
             return True
-        longest = max(_ALWAYS, 2 * self._per_run, self._pace * _SHORT_WAIT)
-        return waiting >= longest and now - self._standing_since > _PATIENCE
+        if now - self._waiting_since > _PATIENCE:
+            return waiting >= max(_ALWAYS, self._per_run, self._pace * _SHORT_WAIT)
+        return self._pace > 0 and waiting >= max(_ALWAYS, 2 * self._per_run, self._pace * _BURST_WAIT)
 
 
 def _average(before: float, new: float) -> float:

@@ -271,7 +271,8 @@ class Runner:
         if queue:
             queues[key] = queue
         self._waiting -= len(jobs)
-        self._admission.took(len(jobs), self._waiting, time.monotonic())
+        now = time.monotonic()
+        self._admission.took(len(jobs), now - jobs[0].arrived - self._limits.timeout, now)
         return jobs
 
     def _wanted(self, job: Job, deliver: Callable[[Sequence[Job], Sequence[Any]], None]) -> bool:
