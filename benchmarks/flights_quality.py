@@ -79,7 +79,7 @@ def main() -> None:
 
 def _outputs(root: Path, run_id: str | None) -> dict[str, list[dict[str, Any]]]:
     """The outputs of a run's nodes, by node and key."""
-    from pipelines.runs import history
+    from pipelines.records.runs import history
 
     runs = [run for run in history(root) if run.pipeline == "flights" and run_id in (None, run.id)]
     done = [run for run in runs if any(node.id == "EnsembleScores" and node.outputs for node in run.nodes)]

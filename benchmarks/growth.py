@@ -22,11 +22,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipelines import runs
-from pipelines.compiled import Compiled, Node
+from pipelines.compilation.compiled import Compiled, Node
 from pipelines.config import Pipeline
 from pipelines.config_file import load
-from pipelines.workers import Worker, last_lines
+from pipelines.records import runs
+from pipelines.running.workers import Worker, last_lines
 
 MEMBER = "linear"
 SEED = 7

@@ -194,7 +194,7 @@ class EnsembleBuilder(base_component.BaseComponent):
                 members=",".join(members),
                 label=label,
                 problem=problem,
-                # `code` makes a user's own function part of the cache key (pipelines.cache_key).
+                # `code` makes a user's own function part of the cache key (pipelines.code.cache_key).
                 custom_config=json.dumps(
                     {"settings": asdict(settings), "code": [settings.combiner] if ":" in settings.combiner else []},
                     sort_keys=True,

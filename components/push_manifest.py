@@ -47,7 +47,7 @@ def hashes(model: Path, transform_graph: Path, code: str | None, config: str) ->
     Args:
         model: the SavedModel, with the schema of its raw features.
         transform_graph: Transform's output.
-        code: of the user's functions and of Benison, see `pipelines.cache_key`; None where nobody took it.
+        code: of the user's functions and of Benison, see `pipelines.code.cache_key`; None where nobody took it.
         config: of the pipeline's settings.
     """
     return {

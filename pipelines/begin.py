@@ -3,7 +3,7 @@
     python -m pipelines.begin --manifest FILE --run-id RUN [--root DIR] [--param name=value …]
 
 It checks the form's values, lands and ingests the spans before the newest, and compiles the pipeline into
-ROOT/runs/RUN. It waits while another run of the pipeline is under way. What it answers: see `pipelines.answer`.
+ROOT/runs/RUN. It waits while another run of the pipeline is under way. What it answers: see `pipelines.running.answer`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines import attempts, form, live_log, locks, manifest, node, runs, scheduled
-from pipelines.answer import answer
-from pipelines.compiled import Compiled, from_ir
+from pipelines import manifest, node
+from pipelines.airflow import form
+from pipelines.compilation.compiled import Compiled, from_ir
 from pipelines.config import Pipeline
 from pipelines.manifest import Manifest
-from pipelines.node_result import Result, broken
 from pipelines.quiet import quieten
+from pipelines.records import attempts, locks, runs
+from pipelines.running import live_log, scheduled
+from pipelines.running.answer import answer
+from pipelines.running.node_result import Result, broken
 from serving.errors import DataError, NodeFailed, UsageError
 
 _POLL_S, _TELL_S = 2.0, 60.0
@@ -110,7 +113,7 @@ def _compile(
         shutil.copyfile(beside / about.ir, ir)
         compiled = from_ir(ir)
     else:
-        from pipelines import compiling
+        from pipelines.compilation import compiling
 
         compiled = compiling.for_run(config, root, ir, span)
     own, drawn = {one.id for one in compiled.nodes if one.ir == ir}, {one.id for one in about.nodes}
@@ -124,7 +127,7 @@ def _compile(
 
 def _ingest_earlier(compiled: Compiled, root: Path, run_id: str, settings: scheduled.Settings) -> None:
     """Clears away what killed runs left, then runs the nodes that stand before the pipeline's own."""
-    from pipelines import lineage, metadata_store
+    from pipelines.records import lineage, metadata_store
 
     pipeline = node.load_ir(compiled.ir, run_id, settings.params)
     metadata_store.make_tables(metadata_store.of_pipeline(pipeline, root), root)

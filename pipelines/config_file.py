@@ -15,13 +15,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipelines import config_mistakes, strict_yaml
 from pipelines.close_names import did_you_mean
-from pipelines.code_reference import shown
-from pipelines.config import Pipeline
-from pipelines.config_mistakes import Mistake
-from pipelines.config_types import Model
-from pipelines.strict_yaml import Document, Loc, NotYaml
+from pipelines.code.code_reference import shown
+from pipelines.config import Pipeline, strict_yaml
+from pipelines.config.mistakes import Mistake, keys_at, of_code, of_data, of_shape, unknown_key
+from pipelines.config.strict_yaml import Document, Loc, NotYaml
+from pipelines.config.types import Model
 from serving.errors import UsageError
 
 ENVIRONMENT_PREFIX = "BENISON__"
@@ -84,8 +83,8 @@ def load(
     checked = _validated(raw, path)
     mistakes = [Mistake(loc, message) for loc, message in document.faults]
     mistakes += [] if isinstance(checked, Pipeline) else checked
-    mistakes += config_mistakes.of_code(raw, path.parent)
-    mistakes += config_mistakes.of_data(raw, path.parent) if check_data else []
+    mistakes += of_code(raw, path.parent)
+    mistakes += of_data(raw, path.parent) if check_data else []
     if mistakes or wrong or not isinstance(checked, Pipeline):
         raise UsageError("\n".join([*_lines(mistakes, name, document, applied), *wrong]))
     return checked
@@ -156,18 +155,18 @@ def _read(path: Path, name: str) -> Document:
         raise UsageError(f"{name}: {error}") from error
     if not isinstance(document.value, dict):
         got = "the file is empty" if document.value is None else f"got a {type(document.value).__name__}"
-        keys = ", ".join(config_mistakes.keys_at(()))
+        keys = ", ".join(keys_at(()))
         raise UsageError(f"{name}: {got}, expected a mapping with keys out of {keys}")
     return document
 
 
 def _validated(raw: Mapping[str, Any], path: Path) -> Pipeline | list[Mistake]:
     # The models have a field `source`, but it is ours to fill.
-    own = [Mistake(("source",), config_mistakes.unknown_key(("source",)))] if "source" in raw else []
+    own = [Mistake(("source",), unknown_key(("source",)))] if "source" in raw else []
     try:
         pipeline = Pipeline.model_validate({**raw, "source": path})
     except ValidationError as error:
-        return own + config_mistakes.of_shape(error)
+        return own + of_shape(error)
     return own or pipeline
 
 
@@ -201,7 +200,7 @@ def _spelled(parts: list[str], raw: Any) -> Loc:
     """The key that is meant, in the case that the config or the models write it in."""
     loc: Loc = ()
     for part in parts:
-        known = [*(raw if isinstance(raw, Mapping) else ()), *config_mistakes.keys_at(loc)]
+        known = [*(raw if isinstance(raw, Mapping) else ()), *keys_at(loc)]
         key = next((key for key in known if key.lower() == part.lower()), part.lower())
         loc = (*loc, key)
         raw = raw.get(key) if isinstance(raw, Mapping) else None

@@ -2,7 +2,8 @@
 
     python -m pipelines.finish --run-id RUN [--root DIR]
 
-What it answers: see `pipelines.answer`; its state is that of the run, so that a scheduler shows a failed run as one.
+What it answers: see `pipelines.running.answer`; its state is that of the run, so that a scheduler shows a failed run
+as one.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines import scheduled
-from pipelines.answer import answer
-from pipelines.node_result import Result, State
+from pipelines.running import scheduled
+from pipelines.running.answer import answer
+from pipelines.running.node_result import Result, State
 
 _STATES: Mapping[str, State] = {"failed": "failed", "invalid": "invalid", "not_blessed": "not_blessed"}
 
@@ -28,7 +29,7 @@ def finish(run_id: str, root: Path) -> tuple[Result, Mapping[str, Any]]:
         root: ROOT.
 
     Returns:
-        The result; and `outcome`, see `pipelines.runs.Run`.
+        The result; and `outcome`, see `pipelines.records.runs.Run`.
 
     Raises:
         UsageError: there is no such run.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.transform import LABEL
-from pipelines import ingest
+from pipelines.data import ingest
 
 if TYPE_CHECKING:
     from tfx.dsl.components.base.base_node import BaseNode
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from components.ensemble_builder import Settings
     from components.pusher import Settings as PushSettings
-    from pipelines.code_reference import Code
+    from pipelines.code.code_reference import Code
     from pipelines.config import Member, Pipeline
 
 TRAINING, JUDGING = ("train", "valid"), "test"

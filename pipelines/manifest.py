@@ -17,11 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import manifest_texts, modules
-from pipelines.compiled import Compiled
-from pipelines.config_airflow import Airflow
-from pipelines.form import CACHE, Parameter, Type, parameters
-from pipelines.plain_data import mappings
+from pipelines.airflow import manifest_texts
+from pipelines.airflow.form import CACHE, Parameter, Type, parameters
+from pipelines.code import modules
+from pipelines.compilation.compiled import Compiled
+from pipelines.compilation.plain_data import mappings
+from pipelines.config.airflow import Airflow
 from serving import atomic_file
 from serving.errors import UsageError
 
@@ -111,7 +112,7 @@ def write(config: Pipeline, folder: Path, root: Path) -> Manifest:
         folder: where the files go; those of an earlier time are replaced, each whole.
         root: ROOT; the IR names it. A run takes the ROOT that it is given.
     """
-    from pipelines import compiling
+    from pipelines.compilation import compiling
 
     def compiled(ir: Path) -> Compiled:
         return compiling.for_all_runs(config, root, ir)
@@ -152,7 +153,7 @@ def write_any(
     Raises:
         UsageError: its name is none for a file, or a component of it cannot be imported by another process.
     """
-    from pipelines.compiled import compile_to
+    from pipelines.compilation.compiled import compile_to
 
     name = pipeline.pipeline_info.pipeline_name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):

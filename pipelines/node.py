@@ -3,8 +3,8 @@
     python -m pipelines.node --run RUN --node ID [--root DIR] [--no-cache] [--attempt N]
     python -m pipelines.node --ir FILE --node ID --run-id RUN [--param k=v] [--root DIR] [--no-cache]
 
-The first form is for a run that `python -m pipelines.begin` began. What they answer: see `pipelines.answer`. Asked
-again for a node that has ended well, they run it anew.
+The first form is for a run that `python -m pipelines.begin` began. What they answer: see `pipelines.running.answer`.
+Asked again for a node that has ended well, they run it anew.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import attempts, cache_key, locks, metadata_store, reruns
-from pipelines.answer import answer
-from pipelines.node_result import Result, broken, reason_of
-from pipelines.termination import Ended
+from pipelines.code import cache_key
+from pipelines.records import attempts, locks, metadata_store
+from pipelines.running import reruns
+from pipelines.running.answer import answer
+from pipelines.running.node_result import Result, broken, reason_of
+from pipelines.running.termination import Ended
 from serving.errors import NodeFailed
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def run(
         ir: compiled pipeline (JSON).
         node_id: which node.
         run_id: the same for all nodes of a run.
-        root: ROOT; for the metadata store see `pipelines.metadata_store`.
+        root: ROOT; for the metadata store see `pipelines.records.metadata_store`.
         params: values of the pipeline's runtime parameters.
         cache: whether an earlier execution with the same inputs, properties and code may stand in; for a node that
             ended well in this very run none does.
@@ -56,7 +58,7 @@ def run(
     from tfx.orchestration.portable import launcher
     from tfx.proto.orchestration import executable_spec_pb2
 
-    from pipelines.beam_runner import InMemoryByDefault
+    from pipelines.running.beam_runner import InMemoryByDefault
 
     pipeline = load_ir(ir, run_id, params or {})
     node = _find(pipeline, node_id)
@@ -197,7 +199,7 @@ def main() -> None:
 
     def work() -> tuple[Result, Mapping[str, Any]]:
         if args.run is not None:
-            from pipelines import scheduled_node
+            from pipelines.running import scheduled_node
 
             return scheduled_node.run(root, args.run, args.node, cache=cache, attempt=args.attempt)
         params = dict(given.split("=", 1) for given in args.param)

@@ -8,9 +8,10 @@ from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines import runs, views
-from pipelines.node_result import Result
 from pipelines.quiet import quieten
+from pipelines.records import runs
+from pipelines.reports import views
+from pipelines.running.node_result import Result
 from serving.errors import NodeFailed, UsageError
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ class NotebookContext:
     """
 
     def __init__(self, pipeline: TfxPipeline, root: str | Path = ".benison", *, cache: bool = True) -> None:
-        from pipelines import lineage
-        from pipelines.compiled import compile_to
+        from pipelines.compilation.compiled import compile_to
         from pipelines.node import load_ir
+        from pipelines.records import lineage
 
         self._root = Path(root).absolute()
         self._cache = cache

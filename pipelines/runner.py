@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import main_module, runs
-from pipelines.compiled import Compiled, Node, compile_to
-from pipelines.workers import Worker, WorkerDied, end, first_ready
+from pipelines.compilation import main_module
+from pipelines.compilation.compiled import Compiled, Node, compile_to
+from pipelines.records import runs
+from pipelines.running.workers import Worker, WorkerDied, end, first_ready
 from serving.errors import DataError, NodeFailed
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ def schema(
     accept: Annotated[bool, typer.Option("--accept", help="Write it beside the YAML, where runs import it.")] = False,
 ) -> None:
     """The schema that the data suggest; with --accept it becomes the curated one."""
-    from pipelines import curation
+    from pipelines.starting import curation
 
     config = load(name, set_)
     text = curation.inferred(config, root.absolute())
@@ -38,7 +38,8 @@ def span_add(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Lands a new span, whole or not at all; tells Airflow where BENISON_AIRFLOW_URL is set."""
-    from pipelines import span_event, spans
+    from pipelines.airflow import span_event
+    from pipelines.data import spans
 
     config = _with_spans(name)
     landed = spans.land(config, root.absolute(), files, number)
@@ -51,7 +52,7 @@ def span_list(name: Name, root: Root = DEFAULT_ROOT) -> None:
     """The landed spans: rows, hash, anomalies, drift, and the versions trained on them."""
     from rich.console import Console
 
-    from pipelines import span_report
+    from pipelines.reports import span_report
 
     Console().print(span_report.table(_with_spans(name), root.absolute()))
 

@@ -32,8 +32,8 @@ def predict(
     served = served_version(base)
     form = {key: served.manifest[key] for key in ("delimiter", "encoding") if key in served.manifest}
     rows = prediction.read_rows(given[0], **form)
-    from pipelines import report
     from pipelines.quiet import quieten
+    from pipelines.reports import report
 
     quieten()
     print(f"{name} version {served.number}, {served.path}")

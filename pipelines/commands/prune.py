@@ -20,9 +20,9 @@ def prune(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Removes old versions, and artifacts that neither a version that stays nor the last run needs."""
-    from pipelines import pruning
     from pipelines.quiet import quieten
-    from pipelines.sizes import readable
+    from pipelines.records import pruning
+    from pipelines.records.sizes import readable
     from serving.deploy.settings import Serving
 
     quieten()  # ML Metadata is told by TFX

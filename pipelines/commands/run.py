@@ -57,8 +57,9 @@ def run(
     if on == "airflow":
         _on_airflow(name, set_, root.absolute(), no_cache, span)
     config = load(name, set_)
-    from pipelines import report, runs
-    from pipelines.progress import Progress
+    from pipelines.records import runs
+    from pipelines.reports import report
+    from pipelines.reports.progress import Progress
     from pipelines.runner import LocalRunner
 
     root = root.absolute()
@@ -72,8 +73,10 @@ def run(
 def _on_airflow(name: str, sets: list[str] | None, root: Path, no_cache: bool, span: str | None) -> NoReturn:
     from rich.console import Console
 
-    from pipelines import airflow_api, on_airflow, report
-    from pipelines.progress import Progress
+    from pipelines import airflow_api
+    from pipelines.airflow import on_airflow
+    from pipelines.reports import report
+    from pipelines.reports.progress import Progress
 
     given = pairs(sets) | ({"cache": "false"} if no_cache else {}) | ({"span": span} if span else {})
     console = Console()
@@ -94,7 +97,7 @@ def runs_(root: Root = DEFAULT_ROOT) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from pipelines import runs
+    from pipelines.records import runs
 
     found = runs.history(root.absolute())
     if not found:

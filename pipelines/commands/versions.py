@@ -23,7 +23,7 @@ def versions_(
     """The pushed versions: labels, spans, metric, members, sizes, and whether the object store has them."""
     from rich.console import Console
 
-    from pipelines import version_report
+    from pipelines.reports import version_report
 
     base = pushed_base(name, root)
     if history:
@@ -101,7 +101,7 @@ def diff(
     """Two versions side by side: members, weights, metrics, spans, and what they were made from."""
     from rich.console import Console
 
-    from pipelines import version_report
+    from pipelines.reports import version_report
     from serving import promotion
 
     base = pushed_base(name, root)

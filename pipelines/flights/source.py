@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipelines.code_reference import package_folders
+from pipelines.code.code_reference import package_folders
 from serving.errors import UsageError
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.transform import dense
-from pipelines.columns import SIZES, feature_names
+from pipelines.generic.columns import SIZES, feature_names
 
 FURTHEST = 10.0  # standard deviations: one absurd value must not drown all others
 

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines import graph, node, sources, spans
-from pipelines.compiled import compile_to
+from pipelines import graph, node
+from pipelines.compilation.compiled import compile_to
 from pipelines.config import Pipeline
 from pipelines.config_file import load
+from pipelines.data import sources, spans
 from pipelines.quiet import quieten
 from serving import versions
 

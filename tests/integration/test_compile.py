@@ -134,7 +134,7 @@ def _at_work(scheduler: Scheduler, project: Project, node: str) -> tuple[subproc
 
 @pytest.fixture(scope="module")
 def lineage(story: Story) -> Iterator[Any]:
-    from pipelines import metadata_store
+    from pipelines.records import metadata_store
 
     with metadata_store.of_root(story.scheduler.root, {}) as handle:
         yield handle.store

@@ -138,7 +138,7 @@ def test_text_is_tf_idf_of_words_and_pairs(features):
 
 def test_ejected_features_are_the_same(features, tmp_path):
     from pipelines.config import Pipeline
-    from pipelines.eject import features_text
+    from pipelines.starting.eject import features_text
 
     config = Pipeline.model_validate(
         {

@@ -19,11 +19,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pipelines import lineage, node, runner, runs
-from pipelines.compiled import Compiled, Node, compile_to
+from pipelines import node, runner
+from pipelines.compilation.compiled import Compiled, Node, compile_to
 from pipelines.config import Pipeline
+from pipelines.records import lineage, runs
 from pipelines.runner import LocalRunner
-from pipelines.workers import WorkerDied
+from pipelines.running.workers import WorkerDied
 from serving.errors import DataError, NodeFailed, UsageError
 
 HANDWRITTEN = Path(__file__).parent / "handwritten"

@@ -37,8 +37,8 @@ def test_a_folder_named_pipelines_does_not_hide_benisons(tmp_path: Path) -> None
     folder = tmp_path / "pipelines"
     folder.mkdir()
     (folder / "__init__.py").touch()
-    (folder / "features.py").write_text("from pipelines.runs import Run\ndef f():\n    return Run.__module__\n")
-    assert user_code.load(f"{folder}/features.py:f")() == "pipelines.runs"
+    (folder / "features.py").write_text("from pipelines.records.runs import Run\ndef f():\n    return Run.__module__\n")
+    assert user_code.load(f"{folder}/features.py:f")() == "pipelines.records.runs"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""What a node's cache key holds beyond TFX's own: the code that it really uses, the files that it names, the versions.
+
+TFX hashes inputs, properties and the executor's name. A function that is named by its dotted path can change without
+changing any of these, and so can a schema file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.code import fingerprint
+
+if TYPE_CHECKING:
+    from tfx.proto.orchestration import pipeline_pb2
+
+_FUNCTIONS = ("run_fn", "tuner_fn", "preprocessing_fn", "stats_options_updater_fn", "trainer_fn", "input_fn")
+_FILES = ("schema_file", "module_file")
+
+
+def of_node(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> str:
+    """The content hash of a node's code and files.
+
+    Args:
+        node: from the compiled pipeline.
+        executor: its executor's spec.
+        driver: its driver's spec, or None.
+
+    Returns:
+        SHA-256, hex.
+    """
+    digest = hashlib.sha256()
+    for part in _parts(node, executor, driver):
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _parts(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> Iterator[str]:
+    yield version("benison")
+    yield version("tfx")
+    for spec in (executor, driver):
+        path = _class_path(spec)
+        if path:
+            yield fingerprint.executor(path)
+    parameters = {name: value.field_value.string_value for name, value in node.parameters.parameters.items()}
+    for name in _FUNCTIONS:
+        if parameters.get(name):
+            yield fingerprint.executor(parameters[name])
+    for name in _FILES:
+        if parameters.get(name):
+            yield fingerprint.files([Path(parameters[name])])
+    for location in _user_code(parameters.get("custom_config", "")):
+        file, _, function = location.rpartition(":")
+        yield fingerprint.code(Path(file), function)
+
+
+def _class_path(spec: Any) -> str:
+    if spec is None:
+        return ""
+    beam = getattr(spec, "python_executor_spec", None)
+    return str(getattr(beam or spec, "class_path", ""))
+
+
+def _user_code(custom_config: str) -> list[str]:
+    """The references `/path/file.py:function` that our graph puts under `code` into a node's custom_config."""
+    try:
+        config = json.loads(custom_config or "null")
+    except ValueError:  # of a node that is not ours
+        return []
+    return list(config.get("code", [])) if isinstance(config, dict) else []

@@ -1,0 +1,123 @@
+"""A compiled pipeline: TFX's IR as a file, and what a scheduler has to know of its nodes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.compilation import main_module
+
+if TYPE_CHECKING:
+    from tfx.orchestration.pipeline import Pipeline as TfxPipeline
+    from tfx.proto.orchestration import pipeline_pb2
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node as a scheduler sees it.
+
+    Attributes:
+        id: unique among all nodes of a run.
+        upstream: ids of what has to run before it.
+        kind: of component.
+        name: its id in its pipeline.
+        ir: the file of its pipeline.
+    """
+
+    id: str
+    upstream: tuple[str, ...]
+    kind: str
+    name: str
+    ir: Path
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A pipeline's name, its IR's file, the nodes to run in topological order, and its spans where it has any."""
+
+    name: str
+    ir: Path
+    nodes: tuple[Node, ...]
+    window: tuple[int, ...] = ()
+
+    def after(self, earlier: Mapping[str, Compiled]) -> Compiled:
+        """This pipeline behind others, which run first.
+
+        Args:
+            earlier: by the mark that sets their nodes' ids apart, as in `StatisticsGen[3]`.
+        """
+        nodes = [
+            replace(n, id=f"{n.id}[{mark}]", upstream=tuple(f"{u}[{mark}]" for u in n.upstream))
+            for mark, compiled in earlier.items()
+            for n in compiled.nodes
+        ]
+        behind = tuple(n.id for n in nodes)
+        own = [n if n.upstream else replace(n, upstream=behind) for n in self.nodes]
+        return replace(self, nodes=(*nodes, *own))
+
+    def by_urgency(self) -> tuple[Node, ...]:
+        """The nodes, those first that the longest chain of others waits for; that order is topological, too."""
+        behind = dict.fromkeys((node.id for node in self.nodes), 0)
+        for node in reversed(self.nodes):
+            for upstream in node.upstream:
+                behind[upstream] = max(behind[upstream], behind[node.id] + 1)
+        return tuple(sorted(self.nodes, key=lambda node: -behind[node.id]))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return dict(json.loads(json.dumps(asdict(self), default=str)))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Compiled:
+        """What `to_json` gave."""
+        nodes = tuple(Node(**{**n, "upstream": tuple(n["upstream"]), "ir": Path(n["ir"])}) for n in data["nodes"])
+        return cls(data["name"], Path(data["ir"]), nodes, tuple(data["window"]))
+
+
+def compile_to(pipeline: TfxPipeline, ir: Path) -> Compiled:
+    """Compiles any TFX pipeline and writes its IR.
+
+    Args:
+        pipeline: ours or hand-written.
+        ir: the file to write (JSON).
+
+    Returns:
+        The compiled pipeline.
+
+    Raises:
+        UsageError: a component of it is one that other processes cannot import.
+    """
+    from google.protobuf import json_format
+    from tfx.dsl.compiler import compiler
+
+    proto = compiler.Compiler().compile(pipeline)
+    ir.parent.mkdir(parents=True, exist_ok=True)
+    ir.write_text(json_format.MessageToJson(proto))
+    main_module.make_importable(ir)
+    return _of(proto, ir)
+
+
+def from_ir(ir: Path) -> Compiled:
+    """A compiled pipeline from its IR's file."""
+    from google.protobuf import json_format
+    from tfx.proto.orchestration import local_deployment_config_pb2, pipeline_pb2
+
+    assert local_deployment_config_pb2  # the parser must know the messages in the deployment config
+    return _of(json_format.Parse(ir.read_text(), pipeline_pb2.Pipeline()), ir)
+
+
+def _of(proto: pipeline_pb2.Pipeline, ir: Path) -> Compiled:
+    nodes = tuple(
+        Node(
+            id=n.node_info.id,
+            upstream=tuple(n.upstream_nodes),
+            kind=n.node_info.type.name.rpartition(".")[2],
+            name=n.node_info.id,
+            ir=ir,
+        )
+        for n in (entry.pipeline_node for entry in proto.nodes)
+    )
+    return Compiled(proto.pipeline_info.id, ir, nodes)

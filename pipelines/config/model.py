@@ -1,0 +1,430 @@
+"""A pipeline as its YAML describes it: frozen models, parsed once.
+
+    Pipeline
+    ├── Data            where the rows come from
+    ├── Splits          how they are divided
+    ├── Cost            what a mistake costs
+    ├── Ensemble
+    │   └── Member      one model, by name
+    │       └── Tuner   its search space: choices and `Range`s
+    ├── Blessing
+    │   └── Rule        a threshold on a metric
+    ├── Serving         see serving.deploy.settings
+    └── Airflow         see pipelines.config.airflow
+
+Every path and reference in a `Pipeline` is absolute, so it means the same in another folder or process, and
+`Pipeline.model_validate(pipeline.model_dump(mode="json"))` gives the same pipeline back. `pipelines.config_file` reads
+the YAML; nothing here looks at the disk, except where a method says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from components.metrics import METRICS, default_metric
+from pipelines.code import code_reference
+from pipelines.code.code_reference import Code
+from pipelines.config import csv_paths
+from pipelines.config.airflow import Airflow, Schedule
+from pipelines.config.contradictions import contradictions
+from pipelines.config.periods import FORMS, Every, is_date
+from pipelines.config.types import (
+    COMBINERS,
+    PREPROCESSING,
+    Amount,
+    AnomalyKind,
+    Bool,
+    Cell,
+    Character,
+    Choice,
+    Combiner,
+    Confidence,
+    Count,
+    Distance,
+    Encoding,
+    Features,
+    MemberFunction,
+    MemberName,
+    Model,
+    NotNegative,
+    Number,
+    Other,
+    ParameterName,
+    PipelineName,
+    Scalar,
+    Seed,
+    Severity,
+    Target,
+    Text,
+    Trials,
+)
+from pipelines.generic.columns import Column, with_generic_code
+from serving.deploy.settings import Serving
+
+WRITE = "write"
+
+
+class Data(Model):
+    """Where the rows come from: CSV files, or TFRecord files of tf.Example.
+
+    Where there is a `source`, patterns are relative to the folder that it wrote into.
+    """
+
+    source: Features | None = Field(
+        default=None, description="a function that writes the files into the folder it is given"
+    )
+    csv: Text | None = Field(default=None, description="a path, a pattern such as 'data/*.csv', or package:NAME/PATH")
+    tfrecord: Text | None = Field(default=None, description="a path or a pattern of files of tf.Example")
+    missing: tuple[Cell, ...] = Field(default=("",), description="cells of a CSV that mean 'no value'")
+    delimiter: Character = Field(default=",", description="between the cells of a CSV")
+    encoding: Encoding = Field(default="utf-8", description="of a CSV")
+    decimal: Literal[".", ","] = Field(default=".", description="what stands before a number's fraction in a CSV")
+    time: Text | None = Field(
+        default=None, description="the column that orders the rows; `test` is then the latest part"
+    )
+
+
+class Splits(Model):
+    """Hash buckets per split; a row's share of a split is its buckets out of the sum."""
+
+    train: Count = Field(description="the number of hash buckets that members learn from")
+    valid: Count = Field(description="the number of hash buckets for early stopping and tuning")
+    blend: Count = Field(description="the number of hash buckets for ensemble weights and calibration")
+    test: Count = Field(description="the number of hash buckets for the Evaluator only")
+
+
+class Range(Model):
+    """A range of a hyperparameter, both ends included; of integers if both ends are integers."""
+
+    min: Number = Field(description="a number")
+    max: Number = Field(description="a number")
+    sampling: Literal["linear", "log"] = "linear"
+    step: Number | None = Field(default=None, description="added (or, sampled on a log scale, multiplied) per step")
+
+    @property
+    def integer(self) -> bool:
+        """Whether the values are integers."""
+        return isinstance(self.min, int) and isinstance(self.max, int)
+
+    @model_validator(mode="after")
+    def _can_be_sampled(self) -> Range:
+        if self.min >= self.max:
+            raise PydanticCustomError("refused", f"min {self.min} is not below max {self.max}")
+        if self.sampling == "log" and self.min <= 0:
+            raise PydanticCustomError("refused", f"min {self.min} with sampling log, expected one > 0")
+        least = 1 if self.sampling == "log" else 0
+        if self.step is not None and (self.step <= least or (self.integer and not isinstance(self.step, int))):
+            kind = "an integer" if self.integer else "a number"
+            raise PydanticCustomError("refused", f"got step {self.step}, expected {kind} > {least}")
+        return self
+
+
+def _kind_of_space(value: Any) -> str | None:
+    if isinstance(value, (list, tuple)):
+        return "<choice>"
+    return "<range>" if isinstance(value, (Mapping, Range)) else None
+
+
+Values = Annotated[
+    Annotated[Choice, Tag("<choice>")] | Annotated[Range, Tag("<range>")],
+    Discriminator(
+        _kind_of_space,
+        custom_error_type="expected",
+        custom_error_message="a choice, such as [16, 32], or a range, such as {min: 1, max: 9}",
+    ),
+]
+
+
+class Tuner(Model):
+    """How good hyperparameters are searched for, and among which."""
+
+    algorithm: Literal["random", "grid", "bayesian", "hyperband"] = "random"
+    trials: Trials = Field(default=10, description="hyperband takes no number of trials: it follows from the epochs")
+    epochs: Count = Field(default=0, description="per trial; default: the member's")
+    space: Mapping[ParameterName, Values] = Field(min_length=1, description="values to choose from, by hyperparameter")
+
+
+class Member(Model):
+    """One model of the ensemble. In a `Pipeline`, `function` is a complete reference, whatever the YAML said."""
+
+    function: MemberFunction = Field(default="", description="default: the member's name")
+    epochs: Count = Field(default=50, description="at the most")
+    batch_size: Count = Field(default=32, description="rows")
+    patience: Count = Field(default=8, description="epochs without a better loss on `valid` before training ends")
+    imbalance: Literal["none", "class_weight", "undersample"] = Field(
+        default="none", description="how rare classes are learnt; the probabilities stay those of the data"
+    )
+    hyperparameters: Mapping[ParameterName, Scalar] = Field(default={}, description="fixed values")
+    tuner: Tuner | None = None
+
+    @property
+    def code(self) -> Code:
+        """The member's function; looks for its file.
+
+        Raises:
+            UsageError: its module or file is gone.
+        """
+        return Code.of(self.function)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_defaults(cls, given: Any) -> Any:
+        """`linear:` with nothing after it is a member like any other."""
+        return {} if given is None else given
+
+    @field_validator("tuner")
+    @classmethod
+    def _epochs_of_a_trial(cls, tuner: Tuner | None, info: ValidationInfo) -> Tuner | None:
+        if tuner is None or tuner.epochs or "epochs" not in info.data:
+            return tuner
+        return tuner.model_copy(update={"epochs": info.data["epochs"]})
+
+
+class Ensemble(Model):
+    """The members, and how their outputs become one."""
+
+    combiner: Combiner = Field(
+        default="mean",
+        description=f"{', '.join(COMBINERS)}; or a function of your own, file.py:function",
+    )
+    weights: Mapping[MemberName, NotNegative] = Field(
+        default={}, description="fixed weights by member; default: fitted by weighted_mean, equal in a vote"
+    )
+    calibration: Literal["none", "temperature", "bias_corrected_temperature"] = Field(
+        default="none", description="of the combined probabilities, fitted on blend"
+    )
+    drop: Bool = Field(default=True, description="leave out members that do not help, where weights are fitted")
+    quorum: Count = Field(default=1, description="how many members must answer, where they are served apart")
+    members: Mapping[MemberName, Member] = Field(min_length=1, description="the members, by name")
+
+
+class Rule(Model):
+    """What the ensemble must keep to be blessed: a bound on a metric, or a comparison by it."""
+
+    metric: Text = Field(description="the metric's name")
+    min: Number | None = Field(default=None, description="the least that will do")
+    max: Number | None = Field(default=None, description="the most that will do")
+    better_than: Other | None = Field(default=None, description="best_member or served: better by `by`, for sure")
+    not_worse_than: Other | None = Field(default=None, description="the same: not worse by more than `by`, for sure")
+    by: NotNegative = Field(default=0, description="a margin in the metric's unit")
+    slices: tuple[Text, ...] = Field(default=(), description="columns; the rule must hold for each of their values")
+    rows: Count = Field(default=50, description="values with fewer rows are not judged")
+
+    @model_validator(mode="after")
+    def _one_demand(self) -> Rule:
+        demands = [d for d in (self.min, self.max, self.better_than, self.not_worse_than) if d is not None]
+        if len(demands) != 1:
+            raise PydanticCustomError("refused", "expected one of min, max, better_than and not_worse_than")
+        metric = METRICS.get(self.metric)
+        if metric and metric.greater_is_better and self.max is not None:
+            raise PydanticCustomError("refused", "got max, expected min: more is better in this metric")
+        if metric and not metric.greater_is_better and self.min is not None:
+            raise PydanticCustomError("refused", "got min, expected max: less is better in this metric")
+        if self.by and not (self.better_than or self.not_worse_than):
+            raise PydanticCustomError("refused", "by is a margin of better_than and not_worse_than; a bound has none")
+        return self
+
+
+class Cost(Model):
+    """What a mistake costs in a binary problem, in any unit; the class seen less often is the positive one."""
+
+    false_negative: Amount = Field(description="the cost of missing a positive one, a number > 0")
+    false_positive: Amount = Field(description="the cost of a false alarm, a number > 0")
+
+
+class Blessing(Model):
+    """What an ensemble must show before it is pushed, beyond beating a guess and being no worse than what is served."""
+
+    confidence: Confidence = Field(default=0.95, description="of the bootstrap intervals")
+    resamples: Count = Field(default=1000, description="of the bootstrap")
+    rules: tuple[Rule, ...] = ()
+
+
+class Drift(Model):
+    """How far a span's distributions may be from those of the span that the served version knows."""
+
+    default: Distance = Field(default=0.1, description="the largest Jensen-Shannon divergence of a column")
+    columns: Mapping[Text, Distance] = Field(default={}, description="the same for single columns")
+
+
+class Validation(Model):
+    """What becomes of anomalies in the data."""
+
+    severity: Mapping[AnomalyKind, Severity] = Field(
+        default={}, description="by kind; default: a new column and a leak warn, all else stops"
+    )
+    columns: Mapping[Text, Severity] = Field(default={}, description="by column, whatever the kind")
+    drift: Drift = Drift()
+
+
+class Spans(Model):
+    """The data come span by span, such as month by month."""
+
+    window: Count | None = Field(default=None, description="how many spans a run takes, the newest last; default: all")
+    first: Text | None = Field(
+        default=None, description="the period of span 1, such as 2013-01 where `every` is month: dates then mean spans"
+    )
+    every: Every | None = Field(default=None, description="the period of each span: day, week, month or year")
+
+    @model_validator(mode="after")
+    def _dates_mean_spans(self) -> Spans:
+        if (self.first is None) != (self.every is None):
+            raise PydanticCustomError("refused", "first and every belong together: keep both or neither")
+        if self.first and self.every and not is_date(self.first, self.every):
+            form = FORMS[self.every]
+            raise PydanticCustomError("refused", f"got first {self.first!r}, expected a {self.every} such as {form!r}")
+        return self
+
+
+class Pipeline(Model):
+    """A whole pipeline."""
+
+    source: Path = Field(description="the YAML file, absolute; not a key of it")
+    name: PipelineName = Field(description="the pipeline's name; models are served under it")
+    description: str = Field(default="", description="one line for `benison list`")
+    problem: Literal["binary", "multiclass", "regression"] = Field(description="binary, multiclass or regression")
+    label: Text = Field(description="the column to predict")
+    data: Data = Field(description="a mapping with the key csv or tfrecord")
+    splits: Splits = Splits(train=6, valid=1, blend=1, test=2)
+    schema_path: Path = Field(
+        default=None,
+        alias="schema",
+        validate_default=True,
+        description="the curated schema, which need not exist yet; default: schemas/NAME.pbtxt",
+    )
+    columns: Mapping[Text, Column] = Field(
+        default={}, description="what each column is, where Benison's own features are made of them"
+    )
+    features: Features = Field(description="the module or Python file that holds preprocessing_fn")
+    models: Target = Field(description="the module or Python file that holds the members' functions")
+    metric: Text = Field(
+        default=None, validate_default=True, description="what counts; default: auc, accuracy or rmse, by problem"
+    )
+    cost: Cost | None = Field(default=None, description="what mistakes cost; gives a binary problem the metric cost")
+    slices: tuple[Text, ...] = Field(default=(), description="columns whose values get metrics of their own")
+    ensemble: Ensemble = Field(description="a mapping with the key members")
+    validation: Validation = Validation()
+    spans: Spans | None = Field(default=None, description="present where the data come span by span")
+    blessing: Blessing = Blessing()
+    serving: Serving = Serving()
+    seed: Seed = Field(default=7, description="of all that is random; same data, code and seed give the same models")
+    beam: tuple[Text, ...] = Field(default=(), description="arguments of the Beam pipelines")
+    schedule: Schedule | None = Field(
+        default=None, description="when Airflow runs it by itself: cron, or such as @monthly"
+    )
+    airflow: Airflow = Airflow()
+
+    @property
+    def features_code(self) -> Code:
+        """The preprocessing function; looks for its file.
+
+        Raises:
+            UsageError: its module or file is gone.
+        """
+        return Code.of(self.features)
+
+    def files(self) -> list[Path]:
+        """The files of a pipeline without a `source`, sorted; looks at the disk.
+
+        Raises:
+            DataError: there are none.
+        """
+        return csv_paths.find(self.data.csv or self.data.tfrecord or "")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_contradictions(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        """Adds what several keys do wrong together, even where single ones are wrong as well: all mistakes at once."""
+        given = with_generic_code(given)
+        found = list(contradictions(given))
+        try:
+            pipeline = handler(given)
+        except ValidationError as error:
+            found = [_again(dict(details)) for details in error.errors()] + found
+        if found:
+            raise ValidationError.from_exception_data(cls.__name__, found)
+        return pipeline
+
+    @field_validator("source")
+    @classmethod
+    def _absolute(cls, source: Path) -> Path:
+        return Path(os.path.abspath(source))
+
+    @field_validator("data")
+    @classmethod
+    def _data_beside_the_yaml(cls, data: Data, info: ValidationInfo) -> Data:
+        if data.source is not None:
+            target, function = code_reference.split(data.source)
+            return data.model_copy(
+                update={"source": f"{code_reference.place(target, _folder(info))}:{function or WRITE}"}
+            )
+        given = {key: value for key in ("csv", "tfrecord") if (value := getattr(data, key)) is not None}
+        return data.model_copy(update={key: csv_paths.place(value, _folder(info)) for key, value in given.items()})
+
+    @field_validator("schema_path", mode="before")
+    @classmethod
+    def _schema_beside_the_yaml(cls, given: Any, info: ValidationInfo) -> Any:
+        given = f"schemas/{info.data.get('name')}.pbtxt" if given is None else given
+        if not isinstance(given, (str, Path)) or not str(given):
+            raise PydanticCustomError("expected", "a path")
+        return os.path.abspath(_folder(info) / Path(given).expanduser())
+
+    @field_validator("features")
+    @classmethod
+    def _complete_features(cls, features: str, info: ValidationInfo) -> str:
+        target, function = code_reference.split(features)
+        return f"{code_reference.place(target, _folder(info))}:{function or PREPROCESSING}"
+
+    @field_validator("models")
+    @classmethod
+    def _models_beside_the_yaml(cls, models: str, info: ValidationInfo) -> str:
+        return code_reference.place(models, _folder(info))
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _metric_of_the_problem(cls, metric: Any, info: ValidationInfo) -> Any:
+        # A wrong problem is reported as such; it must not count as a missing metric too.
+        return default_metric(info.data.get("problem", "binary")) if metric is None else metric
+
+    @field_validator("ensemble")
+    @classmethod
+    def _complete_functions(cls, ensemble: Ensemble, info: ValidationInfo) -> Ensemble:
+        if "models" not in info.data:
+            return ensemble
+        members = {
+            name: member.model_copy(update={"function": _complete(member.function or name, info)})
+            for name, member in ensemble.members.items()
+        }
+        combiner = ensemble.combiner if ensemble.combiner in COMBINERS else _complete(ensemble.combiner, info)
+        return ensemble.model_copy(update={"members": members, "combiner": combiner})
+
+
+def _complete(function: str, info: ValidationInfo) -> str:
+    """A member's function as a reference that stands alone."""
+    target, _, name = function.rpartition(":")
+    return f"{code_reference.place(target, _folder(info)) if target else info.data['models']}:{name}"
+
+
+def _folder(info: ValidationInfo) -> Path:
+    """What relative paths are relative to."""
+    return Path(info.data.get("source", "")).parent
+
+
+def _again(details: dict[str, Any]) -> InitErrorDetails:
+    kind = PydanticCustomError(details["type"], details["msg"], details.get("ctx"))
+    return InitErrorDetails(type=kind, loc=details["loc"], input=details["input"])

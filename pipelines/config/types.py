@@ -1,0 +1,113 @@
+"""What the values of a config are: their forms, each with the words that a wrong one is answered with."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from pipelines.close_names import did_you_mean
+from pipelines.code.code_reference import FUNCTION, TARGET
+from serving.config_values import expected as _expected
+
+PREPROCESSING = "preprocessing_fn"
+COMBINERS = ("mean", "weighted_mean", "median", "majority_vote", "soft_vote", "stacking")
+RESERVED_MEMBERS = ("ensemble", "served")  # they stand beside the members in every table of scores
+
+
+def _member_name(name: str) -> str:
+    if name in RESERVED_MEMBERS:
+        raise PydanticCustomError("refused", "this name is reserved; choose another one")
+    return name
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        raise PydanticCustomError(
+            "refused", "no encoding of that name; expected one such as utf-8 or latin-1"
+        ) from None
+    return name
+
+
+def _known_combiner(name: str) -> str:
+    if name in COMBINERS or re.fullmatch(rf".+\.py:{FUNCTION}", name):
+        return name
+    expected = f"{', '.join(COMBINERS)} or a function of your own, file.py:function"
+    raise PydanticCustomError("refused", f"got {name!r}, expected one of {expected}{did_you_mean(name, COMBINERS)}")
+
+
+def _one_type(choices: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Whole numbers beside fractions become fractions, because KerasTuner takes choices of one type only."""
+    types = {type(choice) for choice in choices}
+    if types == {int, float}:
+        return tuple(map(float, choices))
+    if len(types) > 1:
+        raise PydanticCustomError("refused", "expected choices of one type: all numbers, all text or all true/false")
+    return choices
+
+
+Text = Annotated[str, Field(min_length=1), _expected("text (in quotes where YAML would read something else)")]
+Cell = Annotated[str, _expected("text (in quotes where YAML would read something else)")]
+Character = Annotated[str, Field(min_length=1, max_length=1), _expected("one character")]
+Encoding = Annotated[str, _expected("an encoding's name"), AfterValidator(_known_encoding)]
+Count = Annotated[int, Field(strict=True, ge=1), _expected("an integer >= 1")]
+Trials = Annotated[int, Field(strict=True, ge=2), _expected("an integer >= 2")]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32), _expected("an integer from 0 to 4294967295")]
+Confidence = Annotated[
+    float, Field(strict=True, gt=0, lt=1), _expected("a number between 0 and 1 (both excluded), such as 0.95")
+]
+_Int = Annotated[int, Field(strict=True)]
+_Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Bool = Annotated[bool, Field(strict=True)]
+Bool = Annotated[_Bool, _expected("true or false")]
+Amount = Annotated[_Int | _Float, Field(gt=0), _expected("a number > 0")]
+Number = Annotated[_Int | _Float, _expected("a number")]
+Scalar = Annotated[_Bool | _Int | _Float | str, _expected("a number, text or true/false")]
+Target = Annotated[
+    str, Field(pattern=f"^{TARGET}$"), _expected("a module (my_package.models) or a Python file (models.py)")
+]
+Features = Annotated[
+    str,
+    Field(pattern=f"^{TARGET}(:{FUNCTION})?$"),
+    _expected(f"a module or a Python file, with ':function' where it is not {PREPROCESSING}"),
+]
+MemberFunction = Annotated[
+    str,
+    Field(pattern=f"^({TARGET}:)?{FUNCTION}$"),
+    _expected("a function's name in `models`, or 'file.py:function' or 'module:function'"),
+]
+PipelineName = Annotated[
+    str,
+    Field(pattern="^[a-z][a-z0-9_-]*$"),
+    _expected("a name of a-z, 0-9, '_' and '-' that begins with a letter"),
+]
+MemberName = Annotated[
+    str,
+    Field(pattern="^[a-z][a-z0-9_]*$"),
+    _expected("a member's name of a-z, 0-9 and '_' that begins with a letter"),
+    AfterValidator(_member_name),
+]
+Combiner = Annotated[Text, AfterValidator(_known_combiner)]
+NotNegative = Annotated[_Int | _Float, Field(ge=0), _expected("a number >= 0")]
+ParameterName = Annotated[
+    str, Field(pattern=f"^{FUNCTION}$"), _expected("a hyperparameter's name of letters, digits and '_'")
+]
+Choice = Annotated[tuple[Scalar, ...], Field(min_length=1), AfterValidator(_one_type)]
+Other = Annotated[Literal["best_member", "served"], _expected("best_member or served")]
+Severity = Annotated[Literal["stop", "warn", "ignore"], _expected("stop, warn or ignore")]
+AnomalyKind = Annotated[
+    Literal["new_column", "missing_column", "type", "presence", "domain", "range", "drift", "leak", "other"],
+    _expected("new_column, missing_column, type, presence, domain, range, drift, leak or other"),
+]
+Distance = Annotated[_Int | _Float, Field(gt=0, le=1), _expected("a number above 0, at the most 1")]
+
+
+class Model(BaseModel):
+    """What all parts of a config share: they cannot be changed, and a key that nobody reads is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)

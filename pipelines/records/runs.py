@@ -1,0 +1,193 @@
+"""Runs on disk: `ROOT/runs/RUN/` with `run.json`, the compiled pipeline and one log per node."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.compilation.compiled import Compiled
+from pipelines.records import locks
+
+FILE = "run.json"
+BROKEN = frozenset({"failed", "invalid"})
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+ENDED = frozenset({"complete", "cached", "not_blessed"})
+
+
+@dataclass
+class NodeRun:
+    """A node in a run.
+
+    Attributes:
+        id: the node's.
+        kind: of component.
+        log: file with all that it printed.
+        state: waiting, running, one of `pipelines.node.State`, or not_run where another node had failed.
+        started: Unix seconds; None before.
+        seconds: wall time; None until it has ended.
+        reason: why it failed, was skipped or refused.
+        outputs: by key, each artifact's `uri`, `type` and `properties`.
+    """
+
+    id: str
+    kind: str
+    log: str
+    state: str = "waiting"
+    started: float | None = None
+    seconds: float | None = None
+    reason: str = ""
+    outputs: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+@dataclass
+class Run:
+    """A run of a pipeline; `run.json` holds it.
+
+    Attributes:
+        id: names its folder.
+        pipeline: name.
+        folder: ROOT/runs/ID.
+        started: Unix seconds.
+        seconds: wall time; None until it has ended.
+        outcome: running, pushed, already_served, not_blessed, failed, invalid, interrupted, or complete where a
+            pipeline pushes nothing.
+        nodes: in topological order.
+        window: the spans that it takes; empty for a pipeline without.
+    """
+
+    id: str
+    pipeline: str
+    folder: Path
+    started: float
+    seconds: float | None = None
+    outcome: str = "running"
+    nodes: list[NodeRun] = field(default_factory=list)
+    window: list[int] = field(default_factory=list)
+
+    @property
+    def broken(self) -> list[NodeRun]:
+        """The nodes that failed, or whose data were invalid."""
+        return [node for node in self.nodes if node.state in BROKEN]
+
+    def outputs(self, type_name: str) -> list[dict[str, Any]]:
+        """The outputs of that artifact type, in the order of the nodes: each with `uri`, `type` and `properties`."""
+        return [o for n in self.nodes for values in n.outputs.values() for o in values if o["type"] == type_name]
+
+    def plan(self, compiled: Compiled) -> None:
+        """Takes up the nodes and the window of a compiled pipeline."""
+        self.window = list(compiled.window)
+        self.nodes = [NodeRun(n.id, n.kind, str(self.folder / f"{n.id}.log")) for n in compiled.nodes]
+
+    def end(self, outcome: str | None = None) -> None:
+        """Settles the outcome, by the nodes' states where it is not given, and writes it down."""
+        self.seconds = time.time() - self.started
+        for node in self.nodes:
+            if node.state in ("waiting", "running"):
+                node.state = "not_run"
+        self.outcome = outcome or self.outcome_of_nodes()
+        self.save()
+
+    def save(self) -> None:
+        """Writes `run.json`, whole or not at all."""
+        data = {**asdict(self), "folder": str(self.folder)}
+        aside = self.folder / f".{FILE}"
+        aside.write_text(json.dumps(data, indent=2) + "\n")
+        os.replace(aside, self.folder / FILE)
+
+    def outcome_of_nodes(self) -> str:
+        """The outcome that the nodes' states make."""
+        states = {node.state for node in self.nodes}
+        pushed = self.outputs("PushedModel")
+        if not self.nodes or "failed" in states:
+            return "failed"
+        if "invalid" in states:
+            return "invalid"
+        if "not_blessed" in states:
+            return "not_blessed"
+        if not pushed:
+            return "complete"
+        return "already_served" if pushed[-1]["properties"].get("already_served") else "pushed"
+
+
+@contextmanager
+def begin(root: Path, pipeline: str) -> Iterator[Run]:
+    """A new run, with the pipeline's lock held; at the end its outcome stands in `run.json`, however it ends.
+
+    Raises:
+        UsageError: a run of this pipeline is under way.
+        OSError: ROOT cannot be written to; names it.
+    """
+    try:
+        with _begun(root, pipeline) as run:
+            yield run
+    except OSError as error:
+        if error.errno not in _DISK or error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, str(root)) from error  # a full disk names no file
+
+
+@contextmanager
+def _begun(root: Path, pipeline: str) -> Iterator[Run]:
+    now = time.time()
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+    run_id = f"{pipeline}-{stamp}-{int(now * 1_000_000) % 1_000_000:06d}"
+    with locks.pipeline(root, pipeline, run_id):
+        run = Run(run_id, pipeline, root / "runs" / run_id, now)
+        run.folder.mkdir(parents=True)
+        run.save()
+        try:
+            yield run
+        except KeyboardInterrupt:
+            run.end("interrupted")
+            raise
+        except BaseException:
+            run.end("failed")
+            raise
+        run.end()
+
+
+def part(run_id: str, name: str) -> str:
+    """The id in ML Metadata of a part of a run, a pipeline that runs before its own."""
+    return f"{run_id}+{name}"
+
+
+def is_of(run_id: str, root: Path) -> bool:
+    """Whether a run in ML Metadata is one of ROOT's, or a part of one."""
+    names = filter(None, (run_id, run_id.rpartition("+")[0]))
+    return any((root / "runs" / name / FILE).is_file() for name in names)
+
+
+def read(file: Path) -> Run:
+    """The run that a `run.json` holds.
+
+    Raises:
+        OSError, ValueError, TypeError, KeyError: there is none, or it is not legible.
+    """
+    data = json.loads(file.read_text())
+    nodes = [NodeRun(**node) for node in data.pop("nodes")]
+    return Run(**{**data, "folder": Path(data["folder"]), "nodes": nodes})
+
+
+def history(root: Path) -> list[Run]:
+    """All runs in ROOT, oldest first; a folder without a legible `run.json` is passed over."""
+    found = []
+    for file in root.glob(f"runs/*/{FILE}"):
+        with suppress(ValueError, TypeError, KeyError):
+            found.append(read(file))
+    return sorted(found, key=lambda run: run.started)
+
+
+def usual_seconds(root: Path, pipeline: str) -> dict[str, float]:
+    """How long each node took when it last really ran, by node: what an estimate of the time left is made of."""
+    seconds: dict[str, float] = {}
+    for run in history(root):
+        if run.pipeline == pipeline:
+            seconds |= {n.id: n.seconds for n in run.nodes if n.state in ("complete", "not_blessed") and n.seconds}
+    return seconds

@@ -1,0 +1,164 @@
+"""What a run says at its end: metrics of every model, the rules with their verdicts, the version, the next command."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.running.workers import last_lines
+
+if TYPE_CHECKING:
+    from pipelines.records.runs import NodeRun, Run
+    from serving.predict import Prediction
+
+EXIT_CODES: Mapping[str, int] = {
+    "pushed": 0,
+    "already_served": 0,
+    "complete": 0,
+    "failed": 1,
+    "invalid": 1,
+    "not_blessed": 3,
+    "interrupted": 130,
+}
+_WARNING = ("Examples", "DataVerdict", "LabelReport")
+
+
+def show(run: Run, console: Console, root: Path) -> None:
+    """Prints the end of a run."""
+    for node in run.broken:
+        _failure(node, console)
+    for warning in warnings(run):
+        console.print(f"\n[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
+    blessing = read_blessing(run)
+    if blessing:
+        _metrics(blessing, console)
+        _slices(blessing, console)
+        _verdicts(blessing["verdicts"], console)
+    served = _read(run, "InfraBlessing", "serving.json")
+    if served:
+        _verdicts(served["verdicts"], console)
+    _outcome(run, console, root)
+
+
+def warnings(run: Run) -> list[str]:
+    """What the nodes that look at the data warn of."""
+    said = [json.loads(o["properties"].get("warnings", "[]")) for t in _WARNING for o in run.outputs(t)]
+    return list(dict.fromkeys(line for lines in said for line in lines))
+
+
+def read_blessing(run: Run) -> dict[str, Any] | None:
+    """`blessing.json` of a run; None where it did not get that far."""
+    return _read(run, "ModelBlessing", "blessing.json")
+
+
+def _read(run: Run, kind: str, name: str) -> dict[str, Any] | None:
+    # TFX's Evaluators have an output of the type ModelBlessing too, and leave it empty.
+    files = [Path(output["uri"]) / name for output in run.outputs(kind)]
+    return next((json.loads(file.read_text()) for file in files if file.is_file()), None)
+
+
+def show_predictions(predictions: list[Prediction], console: Console) -> None:
+    """Prints one row per prediction: the answer, then what each member says."""
+    members = list(predictions[0].members) if predictions else []
+    table = Table("row", "ensemble", *members, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for number, prediction in enumerate(predictions, start=1):
+        by_member = [_answer(output) for output in prediction.members.values()]
+        table.add_row(str(number), _answer(prediction.output), *by_member)
+    console.print(table)
+
+
+def _answer(output: Mapping[str, float]) -> str:
+    if set(output) == {"prediction"}:
+        return f"{output['prediction']:.6g}"
+    name, probability = max(output.items(), key=lambda item: item[1])
+    return f"{escape(name)} {probability:.3f}"
+
+
+def _failure(node: NodeRun, console: Console) -> None:
+    what = "found the data invalid" if node.state == "invalid" else "failed"
+    console.print(f"\n[bold red]{escape(node.id)} {what}:[/] {escape(node.reason)}", soft_wrap=True, highlight=False)
+    # Of invalid data the reason says it all; where Python ended is of interest to nobody.
+    for line in last_lines(Path(node.log)) if node.state != "invalid" else ():
+        console.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"  whole log: {node.log}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _metrics(blessing: Mapping[str, Any], console: Console) -> None:
+    metrics = blessing["metrics"]
+    names = list(next(iter(metrics.values())))
+    table = Table("on test", *names, box=None, header_style="bold", pad_edge=False)
+    for model in names_of_models(metrics):
+        style = "bold" if model == "ensemble" else ""
+        table.add_row(model, *(_figure(metrics[model][name]) for name in names), style=style)
+    console.print()
+    console.print(table)
+
+
+def _slices(blessing: Mapping[str, Any], console: Console) -> None:
+    if not blessing["slices"]:
+        return
+    metric = blessing["metric"]
+    models = names_of_models(blessing["metrics"])
+    table = Table(f"{metric} by slice", "rows", *models, box=None, header_style="bold", pad_edge=False)
+    for name, cut in blessing["slices"].items():
+        table.add_row(escape(name), str(cut["rows"]), *(_figure(cut["metrics"][m][metric]) for m in models))
+    console.print()
+    console.print(table)
+
+
+def names_of_models(metrics: Mapping[str, Any]) -> list[str]:
+    """The members, then the ensemble, then what is served."""
+    last = [name for name in ("ensemble", "served") if name in metrics]
+    return [name for name in metrics if name not in last] + last
+
+
+def _verdicts(verdicts: Sequence[Mapping[str, Any]], console: Console) -> None:
+    console.print()
+    for verdict in verdicts:
+        mark = "[green]passed[/] " if verdict["passed"] else "[bold red]REFUSED[/]"
+        console.print(f"{mark} {escape(verdict['rule'])}: {escape(verdict['reason'])}", soft_wrap=True, highlight=False)
+
+
+def _outcome(run: Run, console: Console, root: Path) -> None:
+    pushed: Mapping[str, Any] = next((output["properties"] for output in run.outputs("PushedModel")), {})
+    option = "" if root == Path(".benison").absolute() else f" --root {shlex.quote(str(root))}"
+    console.print()
+    if run.outcome in ("pushed", "already_served"):
+        _pushed(run, pushed, option, console)
+    elif run.outcome == "not_blessed":
+        console.print("[bold yellow]not blessed: nothing was pushed, what is served stays[/]", highlight=False)
+    elif run.outcome == "complete":
+        console.print("[bold green]complete[/]; this pipeline pushes nothing", highlight=False)
+    else:
+        console.print(f"[bold red]{run.outcome}[/]: nothing was pushed, what is served stays", highlight=False)
+        if run.outcome == "interrupted":
+            console.print("what had finished is kept: the same command goes on from there")
+    took = f"{run.seconds:.0f} s" if run.seconds is not None else ""
+    console.print(f"{took}, {run.folder / 'run.json'}", style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def _pushed(run: Run, pushed: Mapping[str, Any], option: str, console: Console) -> None:
+    what = "blessed and pushed as" if pushed.get("pushed") else "blessed, and pushed before as"
+    if run.outcome == "already_served":
+        what = "blessed, and served already as"
+    console.print(f"[bold green]{what} version {pushed['pushed_version']}[/]", highlight=False)
+    console.print(f"  {pushed['pushed_destination']}", markup=False, highlight=False, soft_wrap=True)
+    if "not_promoted" in pushed:
+        reason = f"[bold yellow]pushed, not promoted:[/] {escape(pushed['not_promoted'])}"
+        console.print(reason, highlight=False, soft_wrap=True)
+        promote = f"benison promote {run.pipeline} {pushed['pushed_version']}{option}"
+        hint = f"what is served stays; to serve this one: {promote}"
+    else:
+        hint = f"next: benison predict {run.pipeline}{option} --csv FILE --members"
+    console.print(hint, highlight=False, soft_wrap=True)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,54 @@
+"""What became of a node, and the exit code of the process that ran it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from pipelines.running.termination import Ended
+from serving.errors import BenisonError, DataError
+
+State = Literal["complete", "cached", "skipped", "failed", "invalid", "not_blessed"]
+EXIT_CODES: Mapping[str, int] = {"failed": 1, "invalid": 4}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a node.
+
+    Attributes:
+        state: `not_blessed` is a node that ran well and refused a model.
+        outputs: by key, each artifact's `uri`, `type` and `properties`.
+        reason: why it failed, was skipped or refused; else empty.
+    """
+
+    state: State
+    outputs: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """Of the process that ran the node."""
+        return EXIT_CODES.get(self.state, 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+def broken(error: BaseException) -> Result:
+    """The result of a node that an exception ended."""
+    return Result("invalid" if isinstance(error, DataError) else "failed", reason=reason_of(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """Why, in one line."""
+    if isinstance(error, BenisonError):
+        return str(error)
+    if isinstance(error, Ended):
+        return error.reason
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    reason = f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
+    # TFX says «Could not import nodes.f_Executor», and the cause says why not.
+    return f"{reason} ({reason_of(error.__cause__)})" if error.__cause__ else reason

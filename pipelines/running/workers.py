@@ -1,0 +1,143 @@
+"""The runner's side of its worker processes: start, ask, notice their death, end them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from pipelines.code import modules
+from serving import errors
+
+_PATIENCE = 3.0  # seconds between TERM and KILL
+# As `python -m pipelines.running.worker`, but without the current folder, whose own `pipelines` would be taken for
+# Benison's. Where that folder is to be imported from, `modules.import_path` has it.
+_START = """
+import runpy, sys
+sys.path[:] = filter(None, sys.path)
+runpy.run_module("pipelines.running.worker", run_name="__main__", alter_sys=True)
+"""
+
+
+class WorkerDied(errors.NodeFailed):
+    """The process ended without an answer."""
+
+
+class Worker:
+    """One worker process and its pipe. It runs one request at a time; `fileno` becomes readable with the answer."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(modules.import_path())}
+        # A session of its own: Ctrl-C reaches the runner alone, which then ends the whole group, Beam's children too.
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+
+    def fileno(self) -> int:
+        """Of the pipe with the answers, for a selector."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    def send(self, **request: Any) -> None:
+        """Starts one request.
+
+        Raises:
+            WorkerDied: the process is gone.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._death() from None
+
+    def receive(self) -> dict[str, Any]:
+        """Waits for the answer.
+
+        Raises:
+            WorkerDied: the process ended first; says by which signal.
+            BenisonError: the request failed; of the kind that the worker raised.
+        """
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise self._death()
+        answer = json.loads(line)
+        if "error" in answer:
+            raise getattr(errors, answer["kind"], errors.NodeFailed)(answer["error"])
+        return dict(answer["ok"])
+
+    def end(self) -> None:
+        """Ends the process and all that it started: TERM, a short wait, KILL."""
+        end([self])
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to the process and all that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def wait(self, seconds: float) -> None:
+        """Waits until the process has ended, or the time is over."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(seconds, 0))
+
+    def close(self) -> None:
+        """Closes the pipes."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def _death(self) -> WorkerDied:
+        try:
+            code = self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            return WorkerDied("the worker process closed its pipe")
+        if code >= 0:
+            return WorkerDied(f"the worker process ended with exit code {code}")
+        name = signal.Signals(-code).name
+        hint = "; the kernel does this when memory runs out" if -code == signal.SIGKILL else ""
+        return WorkerDied(f"the worker process was killed by {name}{hint}")
+
+
+def end(workers: Collection[Worker]) -> None:
+    """Ends workers and all that they started, in the time that one of them takes: TERM, a short wait, KILL."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for worker in workers:
+            worker.signal(number)
+        until = time.monotonic() + _PATIENCE
+        for worker in workers:
+            worker.wait(until - time.monotonic())
+    for worker in workers:
+        worker.close()
+
+
+def first_ready(workers: list[Worker]) -> Worker:
+    """Waits until one of the workers has an answer, or has died."""
+    with selectors.DefaultSelector() as selector:
+        for worker in workers:
+            selector.register(worker, selectors.EVENT_READ)
+        key = selector.select()[0][0]
+    found = key.fileobj
+    assert isinstance(found, Worker)
+    return found
+
+
+def last_lines(log: Path, count: int = 12) -> list[str]:
+    """The end of a node's log: what to show of a failure."""
+    if not log.is_file():
+        return []
+    return [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-count:]

@@ -1,0 +1,274 @@
+"""`benison init`: a CSV file becomes a pipeline's YAML and schema, with comments, and nothing that has to be edited."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.csv_table import CsvTable
+from components.metrics import default_metric
+from components.splits import assign
+from pipelines import json_schema
+from pipelines.config import Splits, strict_yaml
+from pipelines.starting.guess import Column, Guess, look
+from serving.errors import UsageError
+
+NAME = re.compile("[a-z][a-z0-9_-]*")
+FEW_ROWS = 1000  # below, it is worth to see how the rows fall
+SHARES = ((6, 1, 1, 2), (3, 1, 1, 1), (2, 1, 1, 1), (4, 2, 1, 2), (3, 1, 2, 2), (5, 2, 2, 3), (1, 1, 1, 1))
+LEAST = 2  # rows that each split should have
+
+
+@dataclass(frozen=True)
+class Made:
+    """What `init` wrote, and what it has to say.
+
+    Attributes:
+        guess: what it took the file for.
+        splits: the hash buckets that it chose.
+        files: what it wrote, the YAML first.
+    """
+
+    guess: Guess
+    splits: Splits
+    files: tuple[Path, ...]
+
+    def lines(self) -> Iterator[str]:
+        """What was guessed and why, one line per fact."""
+        guess, label = self.guess, self.guess.label
+        marks = ", ".join(map(repr, guess.missing))
+        yield f"{guess.csv}: {guess.rows} rows, encoding {guess.encoding}, delimiter {guess.delimiter!r}"
+        if guess.decimal == ",":
+            yield "numbers have a decimal comma"
+        yield f"cells that mean 'no value': {marks}"
+        yield f"label {label.name!r}: {guess.problem}, {label.why}"
+        width = max(len(column.name) for column in guess.columns)
+        for column in guess.columns:
+            yield f"  {column.name:{width}}  {column.kind:8}  {_remark(column)}"
+        if left_out := [column.name for column in guess.columns if column.kind == "ignore"]:
+            yield f"left out: {', '.join(left_out)}"
+        yield from guess.remarks
+        if self.splits != Splits(train=6, valid=1, blend=1, test=2):
+            yield f"splits {_flow(self.splits.model_dump())}: with so few rows, the usual ones would leave one empty"
+        yield f"wrote {', '.join(map(str, self.files))}"
+
+
+def make(name: str, csv: Path, label: str, problem: str | None = None, force: bool = False) -> Made:
+    """Looks at a file and writes NAME.yaml, schemas/NAME.pbtxt and the YAML's JSON schema into the current folder.
+
+    Args:
+        name: the pipeline's name.
+        csv: the file.
+        label: the column to predict.
+        problem: binary, multiclass or regression; None guesses it.
+        force: write over files that are there.
+
+    Raises:
+        UsageError: the name is no good, there is no such column, or a file is there already.
+        DataError: the file cannot be read, or nothing can be learnt from it.
+    """
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{name}: expected a name of a-z, 0-9, '_' and '-' that begins with a letter")
+    config, schema, editor = Path(f"{name}.yaml"), Path(f"schemas/{name}.pbtxt"), Path("schemas/benison.schema.json")
+    there = [str(file) for file in (config, schema) if file.exists()]
+    if there and not force:
+        raise UsageError(f"{', '.join(there)}: there already; --force writes a new one over it")
+    guess = look(csv, label, problem)
+    splits = choose_splits(guess)
+    schema.parent.mkdir(exist_ok=True)
+    for file, text in (
+        (editor, json_schema.text()),
+        (schema, schema_text(guess)),
+        (config, yaml_text(name, guess, splits, editor)),
+    ):
+        _write(file, text)
+    return Made(guess, splits, (config, schema, editor))
+
+
+def choose_splits(guess: Guess) -> Splits:
+    """The usual shares, or of few rows the first ones by which each split gets `LEAST` of them, or at any rate one."""
+    best = SHARES[0]
+    if guess.rows < FEW_ROWS:
+        table = CsvTable((str(guess.csv),), delimiter=guess.delimiter, encoding=guess.encoding)
+        rows = [row.cells for row in table.rows()]
+        smallest = {shares: _smallest(rows, shares) for shares in SHARES}
+        enough = (shares for shares in SHARES if smallest[shares] >= LEAST)
+        best = next(enough, max(SHARES, key=lambda shares: smallest[shares]))
+    return Splits(**dict(zip(("train", "valid", "blend", "test"), best, strict=True)))
+
+
+def _smallest(rows: Sequence[Sequence[str]], shares: Sequence[int]) -> int:
+    counts = [0] * len(shares)
+    for cells in rows:
+        counts[assign(cells, shares)] += 1
+    return min(counts)
+
+
+def yaml_text(name: str, guess: Guess, splits: Splits, editor: Path) -> str:
+    """The YAML, with a comment on each choice."""
+    metric = default_metric(guess.problem)
+    # On few rows `valid` is noisy: training has to look on for longer before it can tell that it is over.
+    epochs, batch, patience = (
+        (100, 16, 20) if guess.rows < 2000 else (40, 64, 8) if guess.rows < 50_000 else (15, 512, 4)
+    )
+    bound = {"auc": "min: 0.75", "accuracy": "min: 0.8", "rmse": "max: 10"}[metric]
+    columns = "\n".join(_column_lines(guess.columns))
+    decimal = f"\n  decimal: {_flow(guess.decimal)}" if guess.decimal != "." else ""
+    return f"""\
+# yaml-language-server: $schema={editor}
+# Written by `benison init`: what it guessed of {guess.csv.name}. All of it is yours to change.
+#   benison run {name}
+#   benison eject {name}    writes the features and members out as Python
+name: {name}
+problem: {guess.problem}
+label: {_scalar(guess.label.name)}  # {_comment(guess.label.why)}
+
+data:
+  csv: {_scalar(_relative(guess.csv))}
+  missing: {_flow(list(guess.missing))}  # cells that mean "no value"
+  delimiter: {_flow(guess.delimiter)}
+  encoding: {guess.encoding}{decimal}
+
+# Hash buckets: a row's share of a split is its buckets out of the sum. `train` is learnt from, `valid` stops the
+# training, `blend` weighs the members, `test` judges them.
+splits: {_flow(splits.model_dump())}
+
+schema: schemas/{name}.pbtxt  # what the data must look like, or the run stops
+
+# What each column is: number, category, hashed (text of many values), date, text (free text) or ignore. A column that
+# does not stand here is left out.
+columns:
+{columns}
+
+metric: {metric}  # what blessings and comparisons go by
+{_slices(guess)}
+ensemble:
+  combiner: mean
+  members:
+    linear:
+      epochs: {epochs}  # at the most: training ends after `patience` epochs without a better loss on `valid`
+      batch_size: {batch}
+      patience: {patience}
+      hyperparameters: {{learning_rate: 0.01}}
+    deep:
+      epochs: {epochs}
+      batch_size: {batch}
+      patience: {patience}
+      hyperparameters: {{layers: 2, units: 64, dropout: 0.1, learning_rate: 0.003}}
+      # Instead of the fixed ones, a search (a value must not stand in both):
+      # tuner: {{trials: 8, epochs: 10, space: {{units: [32, 64, 128], dropout: {{min: 0.0, max: 0.4}}}}}}
+    wide_deep:
+      epochs: {epochs}
+      batch_size: {batch}
+      patience: {patience}
+      hyperparameters: {{layers: 2, units: 32, dropout: 0.1, learning_rate: 0.003}}
+
+# Always asked: better than a guess, and not worse than what is served. A threshold of your own:
+# blessing:
+#   rules: [{{metric: {metric}, {bound}}}]
+"""
+
+
+def _column_lines(columns: Sequence[Column]) -> Iterator[str]:
+    for column in columns:
+        options = {"format": column.format, "size": column.size}
+        given = {"kind": column.kind, **{key: value for key, value in options.items() if value is not None}}
+        kind = column.kind if len(given) == 1 else _flow(given)
+        yield f"  {_scalar(column.name)}: {kind}  # {_comment(_remark(column))}"
+
+
+def _remark(column: Column) -> str:
+    """Why a column is what it is; no word on missing values where all are missing."""
+    if not column.missing or column.why == "empty":
+        return column.why
+    return f"{column.why}; missing in {column.missing:.1%}"
+
+
+def schema_text(guess: Guess) -> str:
+    """The schema of the data (TensorFlow Metadata, text format): types, presence and domains, but no ranges.
+
+    Numbers are FLOAT even where all are whole, because a served model then knows a missing one (NaN) from any other.
+    """
+    parts = [
+        "# What a row must look like, by `benison init`. A row outside is an anomaly: the run stops. That is a type",
+        "# that changed, a column that vanished, a value that no category has. Ranges are yours to add:",
+        "#   float_domain { min: 0.0 max: 150.0 }",
+    ]
+    for column in (guess.label, *guess.columns):
+        parts.append(_feature(column, guess.rows))
+    for column in (guess.label, *guess.columns):
+        if _has_domain(column):
+            values = "".join(f"  value: {_quoted(value)}\n" for value in column.values)
+            parts.append(f"string_domain {{\n  name: {_quoted(column.name)}\n{values}}}")
+    return "\n".join(parts) + "\n"
+
+
+def _feature(column: Column, rows: int) -> str:
+    lines = [
+        f"  name: {_quoted(column.name)}",
+        f"  type: {'FLOAT' if column.kind == 'number' else 'BYTES'}",
+        "  value_count { min: 1 max: 1 }",
+    ]
+    if column.kind == "ignore":
+        lines.append(f"  lifecycle_stage: DEPRECATED  # left out: {_comment(column.why)}")
+    if _has_domain(column):
+        lines.append(f"  domain: {_quoted(column.name)}")
+    if not column.missing:
+        lines.append("  presence { min_fraction: 1.0 min_count: 1 }")
+    elif rows >= FEW_ROWS and column.missing < 0.9 and column.kind != "ignore":  # else chance alone may empty a split
+        lines.append(f"  presence {{ min_fraction: {(1 - column.missing) / 2:.2f} min_count: 1 }}")
+    return "feature {\n" + "\n".join(lines) + "\n}"
+
+
+def _has_domain(column: Column) -> bool:
+    return column.kind == "category" and bool(column.values)
+
+
+def _slices(guess: Guess) -> str:
+    """A line, commented out, that shows slices by the first category; nothing where there is none."""
+    names = [column.name for column in guess.columns if column.kind == "category"]
+    return f"# slices: {_flow(names[:1])}  # metrics for each value of these columns too\n" if names else ""
+
+
+def _relative(csv: Path) -> str:
+    """The path as the YAML has it: relative where it lies below the current folder."""
+    path, here = Path(os.path.abspath(csv)), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _flow(value: object) -> str:
+    """A value in YAML's flow style."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return _scalar(value) if isinstance(value, str) else str(value)
+
+
+def _scalar(text: str) -> str:
+    """Text as YAML, in quotes where it would be read as something else."""
+    plain = re.fullmatch(r"[^\W\d][\w ./()-]*", text) and not text.endswith(" ")
+    if plain and strict_yaml.parse(text).value == text:
+        return text
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _quoted(text: str) -> str:
+    """Text as protobuf's text format has it: UTF-8, with C's escapes."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _comment(text: str) -> str:
+    """Text that stays on one line."""
+    return " ".join(text.split())
+
+
+def _write(file: Path, text: str) -> None:
+    """Whole or not at all."""
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, file)

@@ -1,0 +1,42 @@
+"""What a manifest says in words, and the groups that its nodes are drawn in."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines import config_file
+from pipelines.airflow import manifest_texts
+
+
+@pytest.mark.parametrize(
+    ("kind", "upstream", "group"),
+    [
+        ("CsvExampleGen", [], "ingest"),
+        ("Trainer", ["validate", "train"], "train"),
+        ("Resolver", ["validate"], "validate"),  # the groups would wait for each other otherwise
+        ("Resolver", [], "ingest"),
+        ("SomethingElse", ["ingest", "train"], "train"),
+        ("SomethingElse", [], "ingest"),
+    ],
+)
+def test_a_node_is_never_in_a_group_before_those_that_it_waits_for(kind: str, upstream: list[str], group: str) -> None:
+    assert manifest_texts.group(kind, upstream) == group
+
+
+def test_a_pipelines_text_holds_data_members_rules_and_how_to_start_it() -> None:
+    text = manifest_texts.doc(config_file.load("flights", environ={}, check_data=False))
+    for said in (
+        "# flights",
+        "predicts `late`; what counts is **auc**",
+        "one a month from 2013-01 on",
+        "| `deep` | 6 |",
+        "- auc at least 0.65",
+        "- calibration_error at most 0.1",
+        "`flights_by_date` runs on `@monthly`",
+    ):
+        assert said in text
+
+
+def test_a_node_is_told_by_what_it_does_and_its_own_name() -> None:
+    assert manifest_texts.of_node("Trainer.deep", "Trainer") == "Trains a member: deep"
+    assert manifest_texts.of_node("Mine", "Mine") == "Mine"

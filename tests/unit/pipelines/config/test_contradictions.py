@@ -1,0 +1,75 @@
+"""Keys that are right by themselves and wrong together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipelines.config.contradictions import contradictions
+
+SOUND: dict[str, Any] = {
+    "problem": "binary",
+    "label": "late",
+    "data": {"csv": "flights.csv"},
+    "ensemble": {"members": {"linear": {}, "deep": {}}},
+}
+COST = {"false_negative": 10, "false_positive": 1}
+
+
+def told(**changes: Any) -> list[tuple[str, str]]:
+    return [(".".join(map(str, found["loc"])), str(found["type"])) for found in contradictions({**SOUND, **changes})]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"cost": COST},
+        {"cost": COST, "metric": "cost", "blessing": {"rules": [{"metric": "cost", "max": 1}]}},
+        {"ensemble": {"members": {"linear": {"imbalance": "class_weight"}, "deep": {"imbalance": "undersample"}}}},
+        {"problem": "multiclass", "ensemble": {"members": {"linear": {"imbalance": "undersample"}}}},
+        {"problem": "regression", "ensemble": {"members": {"linear": {"imbalance": "none"}}}},
+        {"problem": "bynary", "cost": COST},  # the problem is told as such, and is not counted against the cost
+    ],
+)
+def test_what_goes_together_is_no_mistake(changes: dict[str, Any]) -> None:
+    assert told(**changes) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"metric": "cost"},
+            ("metric", "needs the top-level key cost, such as {false_negative: 10, false_positive: 1}"),
+        ),
+        (
+            {"blessing": {"rules": [{"metric": "auc", "min": 0.7}, {"metric": "cost", "max": 1}]}},
+            (
+                "blessing.rules.1.metric",
+                "needs the top-level key cost, such as {false_negative: 10, false_positive: 1}",
+            ),
+        ),
+        (
+            {"problem": "multiclass", "cost": COST},
+            ("cost", "got costs for a multiclass problem, expected them for a binary one"),
+        ),
+        (
+            {"problem": "regression", "ensemble": {"members": {"linear": {"imbalance": "class_weight"}}}},
+            ("ensemble.members.linear.imbalance", "got 'class_weight', but a regression problem has no classes"),
+        ),
+        (
+            {"problem": "regression", "ensemble": {"members": {"linear": {}, "deep": {"imbalance": "undersample"}}}},
+            ("ensemble.members.deep.imbalance", "got 'undersample', but a regression problem has no classes"),
+        ),
+    ],
+)
+def test_what_contradicts_is_told_at_its_key(changes: dict[str, Any], expected: tuple[str, str]) -> None:
+    assert told(**changes) == [expected]
+
+
+def test_a_metric_that_costs_does_not_fit_more_than_two_classes() -> None:
+    ((key, said),) = told(problem="multiclass", metric="cost", cost=None)
+    assert key == "metric"
+    assert said.startswith("got 'cost', expected one of accuracy, auc")

@@ -1,0 +1,130 @@
+"""Spans on disk: landed whole, never changed, and put together into windows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import Pipeline
+from pipelines.data import spans
+from serving.errors import DataError, UsageError
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Pipeline:
+    return Pipeline.model_validate(
+        {
+            "source": str(tmp_path / "p.yaml"),
+            "name": "p",
+            "problem": "binary",
+            "label": "late",
+            "data": {"time": "t"},
+            "spans": {"window": 2},
+            "features": "features.py",
+            "models": "models.py",
+            "ensemble": {"members": {"linear": {}}},
+        }
+    )
+
+
+@pytest.fixture
+def month(tmp_path: Path) -> Path:
+    file = tmp_path / "month.csv"
+    file.write_text("t,late\n1,yes\n2,no\n")
+    return file
+
+
+def test_a_span_lands_with_its_rows_and_hash_under_the_next_number(config, month, tmp_path: Path) -> None:
+    first, second = (spans.land(config, tmp_path, [month]) for _ in range(2))
+    assert [first.number, second.number] == [1, 2]
+    assert first.rows == 2
+    assert first.sha256 == second.sha256
+    assert spans.landed(tmp_path, "p") == [first, second]
+
+
+def test_a_span_is_never_changed(config, month, tmp_path: Path) -> None:
+    spans.land(config, tmp_path, [month], 3)
+    with pytest.raises(UsageError, match="span 3 is there already"):
+        spans.land(config, tmp_path, [month], 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("t,late\n1\n", "line 2: 1 cells, expected 2"), ("t,late\n", "a header and no rows"), ("", "empty")],
+)
+def test_what_is_no_table_does_not_land_and_leaves_nothing(config, tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "bad.csv"
+    file.write_text(text)
+    with pytest.raises(DataError, match=message):
+        spans.land(config, tmp_path, [file])
+    assert spans.landed(tmp_path, "p") == []
+    assert not list((tmp_path / "spans").rglob("*.csv"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "window"),
+    [(None, (4, 5)), ("5", (4, 5)), ("2", (1, 2)), ("1", (1,)), ("1-3", (1, 2, 3)), ("2-2", (2,))],
+)
+def test_a_window_is_the_newest_spans_or_what_is_asked_for(config, month, tmp_path: Path, asked, window) -> None:
+    for number in range(1, 6):
+        spans.land(config, tmp_path, [month], number)
+    assert spans.window(config, tmp_path, asked) == window
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("x", "expected a number such as 3, or a range such as 1-3"),
+        ("3-1", "expected a number such as 3, or a range such as 1-3"),
+        ("1-9", "span 2 has not landed; there are 1"),
+        ("7", "span 7 has not landed; there are 1"),
+    ],
+)
+def test_a_window_that_cannot_be_is_refused(config, month, tmp_path: Path, asked: str, message: str) -> None:
+    spans.land(config, tmp_path, [month], 1)
+    with pytest.raises(UsageError, match=message):
+        spans.window(config, tmp_path, asked)
+
+
+def test_without_spans_the_next_command_is_named(config, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="benison span add p FILE"):
+        spans.window(config, tmp_path, None)
+
+
+def test_spans_that_a_pattern_offers_land_once_under_their_numbers(config, month, tmp_path: Path) -> None:
+    offered = tmp_path / "offered"
+    offered.mkdir()
+    for name in ("01.csv", "2.csv", "10.csv", "notes.csv"):
+        (offered / name).write_text(month.read_text())
+    with_pattern = config.model_copy(update={"data": config.data.model_copy(update={"csv": f"{offered}/{{SPAN}}.csv"})})
+    for _ in range(2):
+        spans.land_from_source(with_pattern, tmp_path)
+        assert [span.number for span in spans.landed(tmp_path, "p")] == [1, 2, 10]
+
+
+@pytest.fixture
+def monthly(config) -> Pipeline:
+    raw = config.model_dump(mode="json")
+    return Pipeline.model_validate({**raw, "spans": {"window": 2, "first": "2013-01", "every": "month"}})
+
+
+@pytest.mark.parametrize("asked", ["3", "2013-03", "2013-03-01", "2013-03-01T00:00:00+00:00"])
+def test_a_date_means_the_span_of_its_period(monthly, month, tmp_path: Path, asked: str) -> None:
+    for number in range(1, 5):
+        spans.land(monthly, tmp_path, [month], number)
+    assert spans.window(monthly, tmp_path, asked) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("2012-12", "--span 2012-12: is before 2013-01, which is span 1"),
+        ("2013-12", "span 12 has not landed; there are 1"),
+        ("spring", "a range such as 1-3, or a date in a month"),
+    ],
+)
+def test_a_date_without_a_span_is_refused(monthly, month, tmp_path: Path, asked: str, message: str) -> None:
+    spans.land(monthly, tmp_path, [month], 1)
+    with pytest.raises(UsageError, match=message):
+        spans.window(monthly, tmp_path, asked)

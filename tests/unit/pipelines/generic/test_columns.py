@@ -1,0 +1,99 @@
+"""`columns:` in a config: kinds, options, mistakes, and the generic code that comes with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import Pipeline
+from pipelines.config_file import load
+from pipelines.generic.columns import GENERIC, KINDS, Column, feature_names
+from serving.errors import UsageError
+
+YAML = """
+name: pets
+problem: binary
+label: adopted
+data: {{csv: pets.csv, delimiter: ";"}}
+columns: {columns}
+ensemble: {{members: {{linear: , deep: }}}}
+"""
+
+
+def project(folder: Path, columns: str) -> str:
+    (folder / "pets.csv").write_text("age;species;born;adopted\n1;cat;2024-01-31;yes\n")
+    file = folder / "pets.yaml"
+    file.write_text(YAML.format(columns=columns))
+    return str(file)
+
+
+def test_columns_bring_the_generic_features_and_members(tmp_path):
+    read = load(project(tmp_path, "{age: number, born: {kind: date, format: '%Y-%m-%d'}}"))
+    assert read.columns == {"age": Column(kind="number"), "born": Column(kind="date", format="%Y-%m-%d")}
+    assert read.features == f"{GENERIC['features']}:preprocessing_fn"
+    assert [member.function for member in read.ensemble.members.values()] == [
+        f"{GENERIC['models']}:linear",
+        f"{GENERIC['models']}:deep",
+    ]
+    assert Pipeline.model_validate(read.model_dump(mode="json")) == read
+
+
+def test_code_of_ones_own_goes_before_the_generic(tmp_path):
+    (tmp_path / "mine.py").write_text("def preprocessing_fn(inputs, columns): ...\n")
+    file = Path(project(tmp_path, "{age: number}"))
+    file.write_text(file.read_text() + "features: mine.py\n")
+    assert load(str(file)).features == f"{tmp_path}/mine.py:preprocessing_fn"
+
+
+def test_without_columns_code_is_asked_for(tmp_path):
+    with pytest.raises(UsageError, match=r"features: missing.*\n.*models: missing"):
+        load(project(tmp_path, "{}"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [
+        ("{age: numbr}", ["columns.age.kind: got 'numbr', expected one of number, category, hashed, date, text, ignore; did you mean 'number'?"]),
+        ("{age: 3}", [f"columns.age: got 3, expected a kind: one of {', '.join(KINDS)}"]),
+        ("{age: {kind: number, sise: 3}}", ["columns.age.sise: unknown key; did you mean 'size'? (allowed: kind, format, size)"]),
+        ("{age: {kind: number, size: 3}}", ["columns.age: only category, hashed, text have a size, not a number"]),
+        ("{age: {kind: number, format: '%Y'}}", ["columns.age: only a date has a format, not a number"]),
+        ("{born: {kind: date, format: '%Y-%j'}}", ["columns.born.format: got '%Y-%j', expected a year and what else there is out of %Y %y %m %b %B %d %H %I %M %S %p"]),
+        ("{aged: number}", ["columns.aged: no column 'aged' in pets.csv; did you mean 'age'?"]),
+        ("{adopted: category, age: number}", ["columns.adopted: this is the label; leave it out here"]),
+        ("{age: ignore, species: {kind: ignore}}", ["columns: expected at least one column that is not ignored"]),
+        ("{aged: number, specis: categry}", ["columns.aged: no column 'aged' in pets.csv; did you mean 'age'?", "columns.specis: no column 'specis' in pets.csv; did you mean 'species'?", "columns.specis.kind: got 'categry', expected one of number, category, hashed, date, text, ignore; did you mean 'category'?"]),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_one_a_line_and_all_at_once(tmp_path, monkeypatch, columns, lines):
+    monkeypatch.chdir(tmp_path)
+    file = project(tmp_path, columns)
+    with pytest.raises(UsageError) as raised:
+        load(Path(file).name)
+    assert sorted(str(raised.value).splitlines()) == sorted(f"pets.yaml: {line}" for line in lines)
+
+
+def test_a_label_that_the_file_does_not_have_is_told(tmp_path):
+    file = project(tmp_path, "{age: number}")
+    with pytest.raises(UsageError, match=r"label: no column 'adoptd' in .*pets\.csv; did you mean 'adopted'\?"):
+        load(file, {"label": "adoptd"})
+
+
+def test_a_member_that_is_not_generic_is_told(tmp_path):
+    file = project(tmp_path, "{age: number}")
+    with pytest.raises(UsageError, match=r"no function 'dep' in pipelines\.generic\.models; did you mean 'deep'"):
+        load(file, {"ensemble.members.dep": "{}"})
+
+
+def test_names_of_features_are_plain_and_each_stands_once():
+    names = ["Sepal Length (cm)", "sepal_length_cm", "numbers", "9 lives", "größe", "日本", "label_xf"]
+    assert list(feature_names(names).values()) == [
+        "sepal_length_cm",
+        "sepal_length_cm_2",
+        "numbers_2",
+        "column_9_lives",
+        "gr_e",
+        "column",
+        "label_xf_2",
+    ]

@@ -1,0 +1,116 @@
+"""What goes is what neither a version that stays nor the last run needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.records import locks, pruning, runs
+from serving import promotion, version_sets, versions
+from serving.errors import UsageError
+from serving.version_sets import Candidate
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Four versions of `birds` with a member each; a run pushed each of them, and the last run failed."""
+    root = tmp_path / "root"
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "saved_model.pb").write_bytes(b"graph")
+    for number in (1, 2, 3, 4):
+        candidate = Candidate(model, {})
+        version_sets.publish(candidate, root / "serving" / "birds", {"deep": candidate}, lambda number=number: number)  # type: ignore[misc]
+        run(root, number, "pushed", ["CsvExampleGen/examples/1", f"Trainer/model/{number}0"], number)
+    run(root, 5, "failed", ["CsvExampleGen/examples/1", "Trainer/model/50"])
+    (root / "artifacts/birds/Trainer/model/99").mkdir()  # another runner's
+    return root
+
+
+def run(root: Path, number: int, outcome: str, artifacts: list[str], pushed: int | None = None) -> None:
+    """A run as it stands in `run.json`, and its artifacts."""
+    uris = [root / "artifacts" / "birds" / name for name in artifacts]
+    for uri in uris:
+        uri.mkdir(parents=True, exist_ok=True)
+        (uri / "data").write_bytes(b"12345")
+    outputs = {"out": [{"uri": str(uri), "type": "Model", "properties": {}} for uri in uris]}
+    if pushed:
+        push = {"uri": "", "type": "PushedModel", "properties": {"pushed_version": str(pushed)}}
+        outputs["pushed"] = [push]
+    folder = root / "runs" / f"birds-{number}"
+    node = runs.NodeRun("all", "All", "", "complete", outputs=outputs)
+    folder.mkdir(parents=True)
+    runs.Run(folder.name, "birds", folder, float(number), 1.0, outcome, [node]).save()
+
+
+def trainers(found: pruning.Waste) -> list[str]:
+    return sorted(path.name for path in found.artifacts)
+
+
+def numbers(found: pruning.Waste) -> list[tuple[str, int]]:
+    return [(version.path.parent.name, version.number) for version in found.versions]
+
+
+def test_the_newest_versions_stay_and_what_their_runs_made(root: Path) -> None:
+    found = pruning.waste(root, "birds", 2)
+    assert numbers(found) == [("birds", 1), ("birds", 2), ("birds-deep", 1), ("birds-deep", 2)]
+    assert trainers(found) == ["10", "20"]
+    assert found.sizes[found.artifacts[0]] == 5
+
+
+def test_what_is_served_stays_however_old_it_is(root: Path) -> None:
+    base = root / "serving" / "birds"
+    promotion.promote(base, 1, who="ann", why="")
+    promotion.promote(base, 2, label="canary", who="ann", why="")
+    found = pruning.waste(root, "birds", 1)
+    assert numbers(found) == [("birds", 3), ("birds-deep", 3)]
+    assert trainers(found) == ["30"]
+
+
+def test_a_member_that_a_version_that_stays_needs_stays(root: Path) -> None:
+    base = root / "serving" / "birds"
+    manifest = base / "4" / versions.MANIFEST
+    data = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**data, "fan_out": {"deep": {"model": "birds-deep", "version": 1}}}))
+    assert ("birds-deep", 1) not in numbers(pruning.waste(root, "birds", 1))
+
+
+def test_the_last_run_and_the_last_that_ended_well_keep_theirs(root: Path) -> None:
+    run(root, 6, "not_blessed", ["Trainer/model/60"])
+    run(root, 7, "invalid", ["Trainer/model/70"])
+    found = pruning.waste(root, "birds", 1)
+    assert trainers(found) == ["10", "20", "30", "50"]
+
+
+def test_where_everything_is_needed_nothing_goes(root: Path) -> None:
+    found = pruning.waste(root, "birds", 4)
+    assert (found.versions, found.artifacts, found.sizes) == ((), (), {})
+
+
+def test_no_run_may_be_under_way(root: Path) -> None:
+    with locks.pipeline(root, "birds", "birds-8"), pytest.raises(UsageError, match=r"run birds-8 .* is under way"):
+        pruning.remove(root, "birds", 1)
+    assert [version.number for version in versions.versions(root / "serving" / "birds")] == [1, 2, 3, 4]
+
+
+def test_what_goes_is_gone_and_no_node_takes_it_from_the_cache(root: Path) -> None:
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+    from pipelines.records import metadata_store
+
+    uris = {number: str(root / f"artifacts/birds/Trainer/model/{number}0") for number in (1, 4)}
+    with metadata_store.of_root(root) as handle:
+        (kind,) = [handle.store.put_artifact_type(mlmd.ArtifactType(name="Model"))]
+        handle.store.put_artifacts(
+            [mlmd.Artifact(type_id=kind, uri=uri, state=mlmd.Artifact.LIVE) for uri in uris.values()]
+        )
+    found = pruning.remove(root, "birds", 1)
+    assert pruning.waste(root, "birds", 1) == pruning.Waste((), (), {})
+    assert {Path(uri).exists() for uri in uris.values()} == {False, True}
+    assert len(found.versions) == 6
+    with metadata_store.of_root(root) as handle:
+        states = {artifact.uri: artifact.state for artifact in handle.store.get_artifacts()}
+    assert states == {uris[1]: mlmd.Artifact.DELETED, uris[4]: mlmd.Artifact.LIVE}
+    assert (root / "artifacts/birds/Trainer/model/99").is_dir()

@@ -1,0 +1,87 @@
+"""Runs on disk: outcomes, `run.json`, history, and the lock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.compilation.compiled import Compiled, Node
+from pipelines.records import runs
+from serving.errors import UsageError
+
+IR = Path("ir")
+COMPILED = Compiled(
+    "p",
+    IR,
+    (
+        Node("A", (), "Gen", "A", IR),
+        Node("Blessing", ("A",), "B", "Blessing", IR),
+        Node("Pusher", ("A",), "P", "Pusher", IR),
+    ),
+)
+
+
+def _pushed(**properties: object) -> dict:
+    return {"pushed_model": [{"uri": "", "type": "PushedModel", "properties": properties}]}
+
+
+@pytest.mark.parametrize(
+    ("states", "outputs", "outcome"),
+    [
+        (["complete", "complete", "complete"], _pushed(pushed=1), "pushed"),
+        (["cached", "cached", "complete"], _pushed(already_served=1), "already_served"),
+        (["complete", "not_blessed", "skipped"], {}, "not_blessed"),
+        (["failed", "waiting", "waiting"], {}, "failed"),
+        (["invalid", "waiting", "waiting"], {}, "invalid"),
+        (["complete", "complete", "complete"], {}, "complete"),
+    ],
+)
+def test_the_outcome_follows_from_the_nodes(tmp_path: Path, states: list[str], outputs: dict, outcome: str) -> None:
+    with runs.begin(tmp_path, "p") as run:
+        run.plan(COMPILED)
+        for node, state in zip(run.nodes, states, strict=True):
+            node.state = state
+        run.nodes[-1].outputs = outputs
+    assert run.outcome == outcome
+    assert "waiting" not in {node.state for node in run.nodes}
+    (kept,) = runs.history(tmp_path)
+    assert kept == run
+
+
+@pytest.mark.parametrize(("error", "outcome"), [(KeyboardInterrupt, "interrupted"), (RuntimeError, "failed")])
+def test_a_run_that_breaks_off_says_so_in_its_file(tmp_path: Path, error: type[BaseException], outcome: str) -> None:
+    def break_off() -> None:
+        with runs.begin(tmp_path, "p") as run:
+            run.plan(COMPILED)
+            raise error
+
+    with pytest.raises(error):
+        break_off()
+    assert runs.history(tmp_path)[0].outcome == outcome
+
+
+def test_a_second_run_of_the_same_pipeline_is_refused_naming_the_first(tmp_path: Path) -> None:
+    with runs.begin(tmp_path, "p") as first:
+        with pytest.raises(UsageError, match=f"run {first.id} of pipeline p is under way"), runs.begin(tmp_path, "p"):
+            pass
+        with runs.begin(tmp_path, "q"):
+            pass
+    with runs.begin(tmp_path, "p"):
+        pass
+
+
+def test_history_passes_over_what_it_cannot_read(tmp_path: Path) -> None:
+    with runs.begin(tmp_path, "p"):
+        pass
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "run.json").write_text("{")
+    assert len(runs.history(tmp_path)) == 1
+
+
+def test_usual_times_are_those_of_nodes_that_really_ran(tmp_path: Path) -> None:
+    for state, seconds in (("complete", 5.0), ("cached", 0.1)):
+        with runs.begin(tmp_path, "p") as run:
+            run.plan(COMPILED)
+            run.nodes[0].state, run.nodes[0].seconds = state, seconds
+    assert runs.usual_seconds(tmp_path, "p") == {"A": 5.0}

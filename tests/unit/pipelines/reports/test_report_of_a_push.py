@@ -1,0 +1,57 @@
+"""The end of a run says whether what was pushed is served, and what to do where it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pipelines.compilation.compiled import Compiled, Node
+from pipelines.records import runs
+from pipelines.reports import report
+
+IR = Path("ir")
+PUSHED = {"pushed": 1, "pushed_version": "42", "pushed_destination": "ROOT/serving/birds/42"}
+
+
+def said(root: Path, properties: dict[str, Any]) -> tuple[str, int]:
+    """What is printed after a run whose Pusher noted this down, and the exit code."""
+    with runs.begin(root, "birds") as run:
+        run.plan(Compiled("birds", IR, (Node("Pusher", (), "Pusher", "Pusher", IR),)))
+        run.nodes[0].state = "complete"
+        run.nodes[0].outputs = {"pushed_model": [{"uri": "", "type": "PushedModel", "properties": properties}]}
+    console = Console(width=200)
+    with console.capture() as captured:
+        report.show(run, console, root)
+    return captured.get(), report.EXIT_CODES[run.outcome]
+
+
+@pytest.mark.parametrize(
+    ("noted", "line"),
+    [
+        ({}, "blessed and pushed as version 42"),
+        ({"pushed": 0, "already_served": 1}, "blessed, and served already as version 42"),
+        ({"pushed": 0}, "blessed, and pushed before as version 42"),
+    ],
+)
+def test_a_version_that_is_served_is_to_be_tried(tmp_path: Path, noted: dict[str, Any], line: str) -> None:
+    text, code = said(tmp_path, PUSHED | noted)
+    assert line in text
+    assert "next: benison predict birds" in text
+    assert "not promoted" not in text
+    assert code == 0
+
+
+@pytest.mark.parametrize(("pushed", "line"), [(1, "blessed and pushed as"), (0, "blessed, and pushed before as")])
+def test_a_version_that_is_not_promoted_is_said_to_be_kept_with_the_reason(
+    tmp_path: Path, pushed: int, line: str
+) -> None:
+    text, code = said(tmp_path, PUSHED | {"pushed": pushed, "not_promoted": "its newest span is 3"})
+    assert f"{line} version 42" in text
+    assert "pushed, not promoted: its newest span is 3" in text
+    assert f"benison promote birds 42 --root {tmp_path}" in text
+    assert "benison predict" not in text
+    assert "run.json" in text
+    assert code == 0

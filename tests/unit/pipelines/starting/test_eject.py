@@ -1,0 +1,136 @@
+"""`benison eject`: the Python that it writes, and the YAML that names it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from pipelines.config_file import load
+from pipelines.generic.columns import DATE_LETTERS
+from pipelines.starting.eject import eject, yaml_text
+from serving.errors import UsageError
+
+YAML = """\
+# My pets.
+name: pets  # short
+problem: binary
+label: adopted
+data: {csv: pets.csv}
+
+# What each column is.
+columns:
+  age: number  # in years
+  # what the shelter says
+  species: {kind: category, size: 3}
+  born: {kind: date, format: "%d/%m/%Y"}
+
+ensemble:  # of two
+  members: {linear: , deep: {epochs: 3}}
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("pets.csv").write_text("age,species,born,adopted\n")
+    Path("pets.yaml").write_text(YAML)
+    return tmp_path
+
+
+def test_the_yaml_names_the_files_and_keeps_its_comments(here):
+    assert eject("pets") == (Path("pets/features.py"), Path("pets/models.py"), Path("pets.yaml"))
+    assert (
+        Path("pets.yaml").read_text()
+        == """\
+# My pets.
+name: pets  # short
+problem: binary
+label: adopted
+data: {csv: pets.csv}
+
+features: "pets/features.py"
+models: "pets/models.py"
+
+# What each column is.
+# Ejected: pets/features.py says now what becomes of each column. It was written from this:
+# columns:
+#   age: number  # in years
+  # what the shelter says
+#   species: {kind: category, size: 3}
+#   born: {kind: date, format: "%d/%m/%Y"}
+
+ensemble:  # of two
+  members: {linear: , deep: {epochs: 3}}
+""".replace("\n  # what", "\n#   # what")
+    )
+    read = load("pets")
+    assert read.features == f"{here}/pets/features.py:preprocessing_fn"
+    assert read.ensemble.members["deep"].function == f"{here}/pets/models.py:deep"
+
+
+def test_lines_that_name_the_generic_code_are_replaced_where_they_stand():
+    text = YAML.replace("data:", "models: pipelines.generic.models  # ours\ndata:")
+    assert 'models: "m.py"  # ours\ndata:' in yaml_text(text, {"features": "f.py", "models": "m.py"})
+
+
+def test_the_features_hold_these_columns_and_no_more_than_they_need(here):
+    eject("pets", Path("pipelines"))
+    text = Path("pipelines/features.py").read_text()
+    assert '"species": category(inputs["species"], size=3, vocabulary="species"),' in text
+    assert '"born": date(inputs["born"], form="%d/%m/%Y"),' in text
+    assert 'NUMBERS = ("age",)' in text
+    defined = {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+    assert {"preprocessing_fn", "numbers", "category", "date", "date_parts"} <= defined
+    assert not {"hashed", "text", "names_of", "size_of"} & defined
+
+
+def test_the_members_are_those_of_the_yaml(here):
+    eject("pets")
+    tree = ast.parse(Path("pets/models.py").read_text())
+    assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef)] == [
+        "linear",
+        "deep",
+        "joined",
+        "hidden",
+    ]
+
+
+@pytest.mark.parametrize("file", ["features.py", "models.py"])
+def test_every_name_in_what_is_written_is_known(here, file):
+    import builtins
+
+    eject("pets")
+    tree = ast.parse(Path("pets", file).read_text())
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    bound = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    bound |= {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
+    bound |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+    bound |= {
+        a.asname or a.name.split(".")[0]
+        for n in ast.walk(tree)
+        if isinstance(n, (ast.Import, ast.ImportFrom))
+        for a in n.names
+    }
+    assert used - bound - set(dir(builtins)) == set()
+
+
+def test_nothing_is_written_over(here):
+    Path("pets").mkdir()
+    Path("pets/models.py").write_text("mine")
+    with pytest.raises(UsageError, match=r"pets/models\.py: there already; name another folder with --to"):
+        eject("pets")
+    assert Path("pets.yaml").read_text() == YAML
+
+
+def test_what_has_python_of_its_own_has_nothing_to_eject(here):
+    eject("pets")
+    with pytest.raises(UsageError, match=r"pets\.yaml: features: is .*, code of your own already"):
+        eject("pets")
+
+
+def test_dates_are_read_in_every_letter_that_a_config_may_have():
+    source = ast.parse(Path(eject.__code__.co_filename).with_name("generic").joinpath("features.py").read_text())
+    (parts,) = [n.value for n in source.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "DATE_PARTS"]
+    assert set(ast.literal_eval(parts)) | {"B"} == set(DATE_LETTERS)

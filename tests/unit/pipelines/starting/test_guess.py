@@ -1,0 +1,223 @@
+"""What `benison init` takes a file for."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from pipelines.starting.csv_form import delimiter_of, encoding_of
+from pipelines.starting.guess import Guess, Tally, look
+from serving.errors import DataError, UsageError
+
+ROWS = 40
+CYCLE = [f"{i % 2}" for i in range(ROWS)]
+
+
+def written(folder: Path, columns: dict[str, list[str]], delimiter: str = ",", encoding: str = "utf-8") -> Path:
+    """A file with these columns."""
+    rows = [list(columns), *zip(*columns.values(), strict=True)]
+    file = folder / "rows.csv"
+    file.write_bytes("".join(delimiter.join(row) + "\n" for row in rows).encode(encoding))
+    return file
+
+
+def guess(folder: Path, columns: dict[str, list[str]], **form: str) -> Guess:
+    """What is guessed of columns with a label `y` of two values, and a plain number."""
+    rows = len(next(iter(columns.values())))
+    numbers = [f"{random.Random(i).random():.3f}" for i in range(rows)]
+    return look(written(folder, {**columns, "plain": numbers, "y": CYCLE * (rows // ROWS)}, **form), "y")
+
+
+def column(folder: Path, name: str, cells: list[str], **form: str) -> tuple[str, str]:
+    """Kind and reason of one column."""
+    (found,) = [c for c in guess(folder, {name: cells}, **form).columns if c.name == name]
+    return found.kind, found.why
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_cuts_all_rows_alike(tmp_path, delimiter):
+    file = written(tmp_path, {"a": ["1.5"] * 9, "b": ["x y"] * 9, "c": ["2"] * 9}, delimiter)
+    assert delimiter_of(file, "utf-8") == delimiter
+
+
+@pytest.mark.parametrize(
+    ("cells", "decimal", "kind"),
+    [
+        (["1,5", "-2,25", "3", ""], ",", "number"),
+        (["1.5", "2.25", "3", ""], ".", "number"),
+        (["1,234", "12,345", "3,000", ""], ".", "ignore"),  # thousands, as likely as not
+        (["1.234,5", "12,34", "3,00", ""], ",", "ignore"),
+    ],
+)
+def test_decimal_commas_are_seen_where_they_cannot_be_thousands(tmp_path, cells, decimal, kind):
+    found = look(written(tmp_path, {"price": cells * 10, "x": CYCLE[::-1], "y": CYCLE}, delimiter=";"), "y")
+    assert (found.delimiter, found.decimal, found.columns[0].kind) == (";", decimal, kind)
+
+
+def test_numbers_of_the_rarer_form_are_left_out_with_the_reason(tmp_path):
+    kind, why = column(tmp_path, "price", [f"{i},50" for i in range(ROWS)], delimiter=";")
+    assert (kind, why) == ("ignore", "numbers such as 0,50, which are not read: write 3.14")
+
+
+def test_a_label_with_decimal_commas_is_a_number(tmp_path):
+    file = written(tmp_path, {"x": CYCLE, "y": [f"{i},5" for i in range(ROWS)]}, delimiter=";")
+    assert look(file, "y").problem == "regression"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "guessed"),
+    [
+        ("utf-8", "utf-8"),
+        ("utf-8-sig", "utf-8"),
+        ("utf-16", "utf-16"),
+        ("utf-16-le", "utf-16-le"),
+        ("utf-16-be", "utf-16-be"),
+        ("latin-1", "latin-1"),
+        ("cp1252", "cp1252"),
+    ],
+)
+def test_the_encoding_reads_every_byte(tmp_path, encoding, guessed):
+    text = "€ 5, Zürich" if encoding == "cp1252" else "Zürich"
+    file = written(tmp_path, {"city": [text.replace(",", "")] * 200, "y": CYCLE * 5}, encoding=encoding)
+    assert encoding_of(file) == guessed
+    assert delimiter_of(file, guessed) == ","
+
+
+@pytest.mark.parametrize(
+    ("cells", "form"),
+    [
+        (["2024-02-29", "2023-01-31"], None),
+        (["2024-02-29 13:05", "2023-01-31 00:00:59"], None),
+        (["2024-02-29T13:05:07Z", "2023-01-31T13:05:07.123+02:00"], None),
+        (["29/02/2024", "31/01/2023"], "%d/%m/%Y"),
+        (["02/29/2024", "01/31/2023"], "%m/%d/%Y"),
+        (["29.02.2024 13:05", "31.01.2023 07:00"], "%d.%m.%Y %H:%M"),
+        (["29 Feb 2024", "31 Jan 2023"], "%d %b %Y"),
+        (["February 29, 2024", "January 31, 2023"], "%B %d, %Y"),
+        (["20240229", "20230131"], "%Y%m%d"),
+    ],
+)
+def test_dates_are_known_by_their_format(tmp_path, cells, form):
+    (found,) = (
+        [c for c in guess(tmp_path, {"when": cells * (ROWS // 2)}).columns if c.name == "when"]
+        if not any("," in cell for cell in cells)
+        else [c for c in guess(tmp_path, {"when": cells * (ROWS // 2)}, delimiter=";").columns if c.name == "when"]
+    )
+    assert (found.kind, found.format) == ("date", form)
+
+
+def test_a_date_that_could_be_read_either_way_says_so(tmp_path):
+    assert column(tmp_path, "when", ["01/02/2024", "03/04/2024"] * (ROWS // 2)) == (
+        "date",
+        "%d/%m/%Y, day first (could be month first)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "expected"),
+    [
+        ("customer_id", [str(7919 * i % 10007) for i in range(ROWS)], ("ignore", "an id: as many values as rows")),
+        ("code", [f"k{i:05d}" for i in range(ROWS)], ("ignore", "an id: as many values as rows")),
+        ("n", [str(i) for i in range(5, ROWS + 5)], ("ignore", "counts the rows")),
+        ("store_id", [str(i % 4) for i in range(ROWS)], ("category", "an id with 4 values")),
+        ("income", [str(7919 * i % 10007) for i in range(ROWS)], ("number", "40 different numbers")),
+        ("currency", ["CHF"] * ROWS, ("ignore", "always 'CHF'")),
+        ("note", [""] * ROWS, ("ignore", "empty")),
+        ("note", ["NA", ""] * (ROWS // 2), ("ignore", "empty")),
+        ("flag", ["on", ""] * (ROWS // 2), ("category", "1 different texts")),
+        ("sex", ["f", "m"] * (ROWS // 2), ("category", "2 different texts")),
+        ("digit", ["1_000", "2_000"] * (ROWS // 2), ("category", "2 different texts")),
+        ("review", [f"it was a very good meal {i}" for i in range(ROWS)], ("text", "7 words on average")),
+    ],
+)
+def test_columns_are_what_their_cells_say(tmp_path, name, cells, expected):
+    assert column(tmp_path, name, cells) == expected
+
+
+def test_strings_of_many_values_are_hashed(tmp_path):
+    assert column(tmp_path, "city", [f"c{i % 60}" for i in range(ROWS * 5)]) == ("hashed", "60 different texts")
+
+
+@pytest.mark.parametrize(
+    ("mark", "counts"),
+    [("NA", True), ("N/A", True), ("nan", True), ("NULL", True), ("?", True), (" ?", True), ("-", True), ("none", True),
+     ("unknown", True), ("closed", True), ("7 kg", True)],
+)  # fmt: skip
+def test_a_mark_among_numbers_means_missing(tmp_path, mark, counts):
+    found = guess(tmp_path, {"age": [mark, *(str(i * 7 % 31 + 0.5) for i in range(ROWS - 1))]})
+    assert found.missing == ("", mark)
+    assert [(c.kind, c.missing) for c in found.columns if c.name == "age"] == [("number", 1 / ROWS)]
+
+
+@pytest.mark.parametrize(("mark", "missing"), [("NA", ("", "NA")), ("?", ("", "?")), ("none", ("",)), ("other", ("",))])
+def test_among_texts_only_sure_marks_mean_missing(tmp_path, mark, missing):
+    assert guess(tmp_path, {"pool": [mark, "indoor", "outdoor", "indoor"] * (ROWS // 4)}).missing == missing
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        (["0", "1"] * 20, "binary"),
+        (["yes", "no"] * 20, "binary"),
+        (["1.5", "2.5"] * 20, "binary"),
+        (["0", "1", "2", "3"] * 10, "multiclass"),
+        (["0.0", "1.0", "2.0", "3.0"] * 10, "multiclass"),
+        (["a", "b", "c", "NA"] * 10, "multiclass"),
+        ([str(i % 20) for i in range(40)], "regression"),
+        ([f"{i}.5" for i in range(40)], "regression"),
+        ([*(str(i * 3) for i in range(39)), "NA"], "regression"),
+    ],
+)
+def test_the_problem_follows_from_the_label(tmp_path, labels, problem):
+    file = written(tmp_path, {"x": [str(i * 7 % 31) for i in range(40)], "y": labels})
+    assert look(file, "y").problem == problem
+
+
+def test_what_problem_says_goes_before_the_guess(tmp_path):
+    file = written(tmp_path, {"x": [str(i * 7 % 31) for i in range(40)], "y": ["3", "4", "5", "6"] * 10})
+    found = look(file, "y", "regression")
+    assert (found.problem, found.label.kind) == ("regression", "number")
+
+
+@pytest.mark.parametrize(
+    ("columns", "label", "problem", "error", "message"),
+    [
+        ({"x": ["1", "2"], "target": ["1", "2"]}, "tarjet", None, UsageError, "did you mean 'target'?"),
+        ({"x": ["1", "2"], "y": ["1", "1"]}, "y", None, DataError, "has 1 value; expected at least two"),
+        ({"x": ["1", "2"], "y": ["", "NA"]}, "y", None, DataError, "has no value"),
+        ({"x": ["1", "2"], "y": ["a", "b"]}, "y", "regression", DataError, "holds 'a'; expected numbers"),
+        ({"x": ["1", "2", "3"], "y": ["a", "b", "c"]}, "y", "binary", UsageError, "has 3 values, expected two"),
+        ({"x": ["1", "2", "3"], "y": ["a", "b", "c"]}, "y", None, DataError, "3 different texts in 3 rows"),
+        ({"x": ["1", "1"], "y": ["0", "1"]}, "y", None, DataError, "no column to learn from (x: always '1')"),
+        ({"y": ["0", "1"]}, "y", None, DataError, "there is only the label"),
+        ({"x": [], "y": []}, "y", None, DataError, "no rows after the header"),
+    ],
+)
+def test_what_cannot_be_learnt_from_is_told_in_one_line(tmp_path, columns, label, problem, error, message):
+    with pytest.raises(error) as raised:
+        look(written(tmp_path, columns), label, problem)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_is_no_text_is_told(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_bytes(b"a,y\n\0\xd8\0\xd8\xff")
+    with pytest.raises(DataError, match="NUL"):
+        look(file, "y")
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(DataError, match=r"none\.csv: No such file"):
+        look(tmp_path / "none.csv", "y")
+
+
+@pytest.mark.parametrize("distinct", [10, 1000, 20_000])
+def test_many_values_are_counted_in_little_memory(distinct):
+    tally = Tally()
+    for start in range(0, 40_000, 5000):
+        tally.add([f"v{i % distinct}" for i in range(start, start + 5000)])
+    assert tally.distinct() == pytest.approx(distinct, rel=0.1 if distinct > 1000 else 0)
+    assert max(len(tally.values), len(tally.others), len(tally.sample)) <= 1024

@@ -1,0 +1,127 @@
+"""`benison init`: what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from pipelines import json_schema
+from pipelines.config_file import load
+from pipelines.starting.guess import look
+from pipelines.starting.init import choose_splits, make
+from serving.errors import UsageError
+
+HEADER = ("id", "size, in cm", "Kind", "born", "yes")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def pets(file: Path, rows: int = 60) -> Path:
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(HEADER)
+        for i in range(rows):
+            writer.writerow(
+                [f"p{i:04}", i * 7 % 31 / 2 or "NA", ["cat", 'a "dog"'][i % 2], f"{1 + i % 28:02}/02/2024", i % 2]
+            )
+    return file
+
+
+def test_what_it_writes_is_a_config_without_mistakes(here):
+    made = make("pets", pets(here / "pets.csv"), "yes")
+    assert made.files == (Path("pets.yaml"), Path("schemas/pets.pbtxt"), Path("schemas/benison.schema.json"))
+    read = load("pets")
+    assert (read.label, read.problem, read.metric) == ("yes", "binary", "auc")
+    assert (read.data.missing, read.schema_path) == (("", "NA"), here / "schemas/pets.pbtxt")
+    kinds = {name: (column.kind, column.size or column.format) for name, column in read.columns.items()}
+    assert kinds == {
+        "id": ("ignore", None),
+        "size, in cm": ("number", None),
+        "Kind": ("category", 2),
+        "born": ("date", "%d/%m/%Y"),
+    }
+    assert set(read.ensemble.members) == {"linear", "deep", "wide_deep"}
+
+
+def test_the_yaml_names_the_json_schema_that_lies_beside(here):
+    make("pets", pets(here / "pets.csv"), "yes")
+    assert Path("pets.yaml").read_text().startswith("# yaml-language-server: $schema=schemas/benison.schema.json\n")
+    assert Path("schemas/benison.schema.json").read_text() == json_schema.text()
+
+
+def test_the_published_json_schema_is_the_one_of_the_models():
+    assert json_schema.FILE.read_text() == json_schema.text(), "run: python -m pipelines.json_schema"
+
+
+def test_it_says_line_by_line_what_it_guessed_and_why(here):
+    lines = list(make("pets", pets(here / "pets.csv"), "yes").lines())
+    assert lines[0].endswith("pets.csv: 60 rows, encoding utf-8, delimiter ','")
+    assert lines[1:3] == ["cells that mean 'no value': '', 'NA'", "label 'yes': binary, two values: 0, 1"]
+    assert [" ".join(line.split()) for line in lines[3:7]] == [
+        "id ignore an id: as many values as rows",
+        "size, in cm number 30 different numbers; missing in 3.3%",
+        "Kind category 2 different texts",
+        "born date %d/%m/%Y, day first (could be month first)" if "could be" in lines[6] else "born date %d/%m/%Y",
+    ]
+    assert "left out: id" in lines
+
+
+def test_the_schema_has_types_presence_and_domains_but_no_ranges(here):
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    make("pets", pets(here / "pets.csv"), "yes")
+    schema = text_format.Parse(Path("schemas/pets.pbtxt").read_text(), schema_pb2.Schema())
+    found = {
+        f.name: (schema_pb2.FeatureType.Name(f.type), f.presence.min_fraction, f.lifecycle_stage)
+        for f in schema.feature
+    }
+    active, left_out = schema_pb2.UNKNOWN_STAGE, schema_pb2.DEPRECATED
+    assert found == {
+        "yes": ("BYTES", 1.0, active),
+        "id": ("BYTES", 1.0, left_out),
+        "size, in cm": ("FLOAT", 0.0, active),
+        "Kind": ("BYTES", 1.0, active),
+        "born": ("BYTES", 1.0, active),
+    }
+    assert {d.name: list(d.value) for d in schema.string_domain} == {"yes": ["0", "1"], "Kind": ['a "dog"', "cat"]}
+
+
+def test_it_writes_over_nothing_unless_told_to(here):
+    file = pets(here / "pets.csv")
+    make("pets", file, "yes")
+    Path("pets.yaml").write_text("mine")
+    with pytest.raises(UsageError, match=r"pets\.yaml, schemas/pets\.pbtxt: there already; --force"):
+        make("pets", file, "yes")
+    assert Path("pets.yaml").read_text() == "mine"
+    make("pets", file, "yes", force=True)
+    assert load("pets").name == "pets"
+
+
+@pytest.mark.parametrize("name", ["Pets", "9lives", "../pets", ""])
+def test_a_name_that_no_pipeline_may_have_is_refused(here, name):
+    with pytest.raises(UsageError, match="expected a name of a-z"):
+        make(name, pets(here / "pets.csv"), "yes")
+
+
+def test_an_unknown_label_leaves_nothing_behind(here):
+    with pytest.raises(UsageError, match="did you mean 'Kind'"):
+        make("pets", pets(here / "pets.csv"), "kind")
+    assert sorted(path.name for path in here.iterdir()) == ["pets.csv"]
+
+
+@pytest.mark.parametrize("rows", [8, 12, 20, 40, 60])
+def test_few_rows_are_shared_out_so_that_each_split_gets_some(here, rows):
+    from components.csv_table import CsvTable
+    from components.splits import assign
+
+    guess = look(pets(here / "pets.csv", rows), "yes")
+    buckets = list(choose_splits(guess).model_dump().values())
+    hit = {assign(row.cells, buckets) for row in CsvTable((str(guess.csv),)).rows()}
+    assert hit == {0, 1, 2, 3}
