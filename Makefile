@@ -48,7 +48,7 @@ test: setup ## unit and integration tests: Python packages are all they need
 	$(PYTEST) $(AT_A_TIME)
 
 test-system: setup ## only the tests that need system packages (make system-deps)
-	$(PYTEST) -m system
+	$(PYTEST) -m "system and not soak"
 
 test-all: test test-system ## every test but the long counts
 

@@ -39,6 +39,7 @@ COMPONENTS: Mapping[str, Sequence[str]] = {
 }
 START = 120.0  # seconds until all is healthy
 PATIENCE = 10.0  # seconds between TERM and KILL
+WAIT_FOR_WRITERS = 60.0  # seconds that a process waits for another one's writes to SQLite
 
 
 class Trouble(Exception):
@@ -63,7 +64,7 @@ def settings(home: Path, port: int, dags: Path, manifests: Path, root: Path) -> 
         "API__SECRET_KEY": kept["secret_key"],
         "API__WORKERS": 1,
         "API_AUTH__JWT_SECRET": kept["jwt_secret"],
-        "DATABASE__SQL_ALCHEMY_CONN": os.environ.get("BENISON_AIRFLOW_DB") or f"sqlite:///{home / 'airflow.sqlite'}",
+        "DATABASE__SQL_ALCHEMY_CONN": os.environ.get("BENISON_AIRFLOW_DB") or sqlite(home),
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 10,  # seconds until a pipeline compiled meanwhile is there
         "SCHEDULER__ENABLE_HEALTH_CHECK": False,
         "USAGE_DATA_COLLECTION__ENABLED": False,
@@ -77,6 +78,15 @@ def settings(home: Path, port: int, dags: Path, manifests: Path, root: Path) -> 
         "BENISON_PYTHON": os.environ.get("BENISON_PYTHON") or str(CLONE / ".venv/bin/python"),
         "BENISON_ROOT": str(root),
     }
+
+
+def sqlite(home: Path) -> str:
+    """Airflow's own SQLite database, for SQLAlchemy.
+
+    One process writes to it at a time. By default the others give up after 5 s with "database is locked"; here they
+    wait longer.
+    """
+    return f"sqlite:///{home / 'airflow.sqlite'}?timeout={WAIT_FOR_WRITERS:.0f}"
 
 
 def remembered(file: Path) -> dict[str, str]:

@@ -99,3 +99,19 @@ def test_a_port_that_is_taken_is_named_before_anything_starts(
         code = standalone.main(["--root", str(tmp_path), "--port", str(port), "--manifests", str(tmp_path)])
     assert code == 1
     assert f"airflow: port {port} is taken; give another one" in capsys.readouterr().err
+
+
+def test_who_writes_to_airflows_sqlite_waits_for_others_longer_than_sqlites_five_seconds(
+    standalone: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connection() -> str:
+        made = standalone.settings(tmp_path, 1, tmp_path, tmp_path, tmp_path)
+        return str(made["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+
+    monkeypatch.delenv("BENISON_AIRFLOW_DB", raising=False)
+    monkeypatch.delenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", raising=False)
+    file, _, wait = connection().partition("?timeout=")
+    assert file == f"sqlite:///{tmp_path / 'airflow.sqlite'}"
+    assert float(wait) >= 60
+    monkeypatch.setenv("BENISON_AIRFLOW_DB", "postgresql+psycopg2://me@127.0.0.1/airflow")
+    assert connection() == "postgresql+psycopg2://me@127.0.0.1/airflow"
