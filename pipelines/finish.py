@@ -2,8 +2,8 @@
 
     python -m pipelines.finish --run-id RUN [--root DIR]
 
-What it answers: see `pipelines.running.answer`; its state is that of the run, so that a scheduler shows a failed run
-as one.
+What it answers: see `pipelines.running.answer`. That a node failed or refused is that node's to say, and has been told
+to whom it concerns; settling the run went well all the same.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 from pipelines.running import scheduled
 from pipelines.running.answer import answer
-from pipelines.running.node_result import Result, State
+from pipelines.running.node_result import Result
 
-_STATES: Mapping[str, State] = {"failed": "failed", "invalid": "invalid", "not_blessed": "not_blessed"}
+_NOT_WELL = ("failed", "invalid", "not_blessed")
 
 
 def finish(run_id: str, root: Path) -> tuple[Result, Mapping[str, Any]]:
@@ -29,14 +29,14 @@ def finish(run_id: str, root: Path) -> tuple[Result, Mapping[str, Any]]:
         root: ROOT.
 
     Returns:
-        The result; and `outcome`, see `pipelines.records.runs.Run`.
+        The result, its reason what the nodes gave as theirs; and `outcome`, see `pipelines.records.runs.Run`.
 
     Raises:
         UsageError: there is no such run.
     """
     run = scheduled.finish(root, run_id)
-    said = [f"{node.id}: {node.reason}" for node in run.nodes if node.state in _STATES]
-    return Result(_STATES.get(run.outcome, "complete"), reason="; ".join(said)), {"outcome": run.outcome}
+    said = [f"{node.id}: {node.reason}" for node in run.nodes if node.state in _NOT_WELL]
+    return Result("complete", reason="; ".join(said)), {"outcome": run.outcome}
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.compilation.compiled import Compiled, Node
+from pipelines.finish import finish
 from pipelines.records import attempts, locks, runs
 from pipelines.running import scheduled
 from serving.errors import UsageError
@@ -77,6 +78,15 @@ def test_finishing_after_a_failure_leaves_the_rest_not_run(root: Path, state: st
     _end(root, Gen=state)
     assert scheduled.finish(root, "p-1").outcome == outcome
     assert _states(root)["Pusher"] == "not_run"
+
+
+@pytest.mark.parametrize("state", ["failed", "invalid", "not_blessed"])
+def test_the_last_task_itself_is_well_whatever_the_nodes_were(root: Path, state: str) -> None:
+    """Else a scheduler tells of one trouble twice."""
+    _end(root, Gen=state)
+    result, more = finish("p-1", root)
+    assert (result.state, more) == ("complete", {"outcome": state})
+    assert result.reason.startswith("Gen: ")
 
 
 def test_a_node_whose_process_was_killed_has_failed(root: Path) -> None:
