@@ -212,7 +212,7 @@ def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
         (
             "csv: ../flights.csv",
             "csv: package:pipelines/configs.csv",
-            "data.csv: no such file: package:pipelines/configs.csv; did you mean 'config.py'?",
+            "data.csv: no such file: package:pipelines/configs.csv; did you mean 'config'?",
         ),
     ],
 )
