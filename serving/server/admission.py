@@ -12,7 +12,7 @@ _LONG = 0.05  # seconds; a queue whose first requests waited no longer is fine
 _PATIENCE = 0.25  # seconds; a burst that is worked off by then is none of our business
 _ALWAYS = 64  # requests may wait, whatever they cost
 _SHORT_WAIT = 0.1  # seconds; a wait that is no reason to refuse anybody
-_BURST_WAIT = 0.5  # seconds; no burst makes anybody wait longer
+_BURST_WAIT = 0.5  # seconds; a burst that takes longer to work off is not taken on whole
 _WEIGHT = 0.2  # of the newest run in the averages
 
 
