@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from serving.server.fast_path import Path
 
 _PROOFS = 8  # shared runs of a signature whose answers are compared with those of each request alone
+_UNPROVEN = 8  # requests that share a run until then; each costs a run of its own as well, and waits for all of them
 _log = logging.getLogger(__name__)
 _Queues = OrderedDict[Any, deque[Job]]
 
@@ -264,8 +265,8 @@ class Runner:
         key, queue = queues.popitem(last=False)
         jobs = [queue.popleft()]
         rows = jobs[0].work.rows
-        together = self._proofs.get(jobs[0].work.signature, 0) >= 0
-        while together and queue and rows + queue[0].work.rows <= self._limits.max_rows:
+        most = self._shared(jobs[0].work.signature)
+        while len(jobs) < most and queue and rows + queue[0].work.rows <= self._limits.max_rows:
             jobs.append(queue.popleft())
             rows += jobs[-1].work.rows
         if queue:
@@ -274,6 +275,11 @@ class Runner:
         now = time.monotonic()
         self._admission.took(len(jobs), now - jobs[0].arrived - self._limits.timeout, now)
         return jobs
+
+    def _shared(self, signature: str) -> float:
+        """How many requests may share a run, by what earlier runs have proven."""
+        proofs = self._proofs.get(signature, 0)
+        return 1 if proofs < 0 else _UNPROVEN if proofs < _PROOFS else float("inf")
 
     def _wanted(self, job: Job, deliver: Callable[[Sequence[Job], Sequence[Any]], None]) -> bool:
         """Whether anyone still waits for the answer; who waited too long is told so."""
