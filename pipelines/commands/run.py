@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -64,6 +65,7 @@ def run(
 
     root = root.absolute()
     console = Console()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # who stops a container means what Ctrl-C means
     with Progress(console, runs.usual_seconds(root, config.name)) as progress:
         done = LocalRunner(root, cache=not no_cache, observer=progress).run_config(config, span=span)
     report.show(done, console, root)

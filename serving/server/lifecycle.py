@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +25,7 @@ from serving.server.fast_path import Path
 from serving.server.model_config import check_labels
 from serving.server.status import Code, RequestError, from_exception, invalid
 
+_NICENESS = 5  # a third of a processor that requests need as well
 _log = logging.getLogger(__name__)
 
 
@@ -134,6 +138,7 @@ class Models:
         self._allow_new_labels = allow_new_labels
         self._fast_paths = fast_paths
         self._loaders = ThreadPoolExecutor(max(load_threads, 1), thread_name_prefix="load")
+        self._modest_loaders = ThreadPoolExecutor(max(load_threads, 1), "load", initializer=_give_way)
         self._unloaders = ThreadPoolExecutor(4, thread_name_prefix="unload")
         self._tasks: dict[str, asyncio.Task[None]] = {}  # the work on each model's versions, one after the other
         self._unloads: set[asyncio.Task[None]] = set()
@@ -237,6 +242,7 @@ class Models:
         runners = [v.runner for versions in self.versions.values() for v in versions.values() if v.runner]
         await asyncio.gather(*(asyncio.to_thread(runner.close) for runner in runners), return_exceptions=True)
         self._loaders.shutdown(wait=False, cancel_futures=True)
+        self._modest_loaders.shutdown(wait=False, cancel_futures=True)
         self._unloaders.shutdown(wait=False, cancel_futures=True)
 
     def _find(self, model: str, number: int | None, label: str | None) -> Version:
@@ -291,7 +297,7 @@ class Models:
         while True:
             version.tries += 1
             try:
-                engine, paths = await loop.run_in_executor(self._loaders, self._load_and_plan, version.path)
+                engine, paths = await loop.run_in_executor(self._loader(), self._load_and_plan, version.path)
             except Exception as error:
                 version.error = from_exception(error)
                 _log.warning(
@@ -307,6 +313,10 @@ class Models:
         version.engine, version.paths = engine, paths
         version.runner = Runner(engine, self._limits, loop, f"model {version.model} version {version.number}", paths)
         version.enter(State.AVAILABLE)
+
+    def _loader(self) -> ThreadPoolExecutor:
+        """Those who give way, once there is anybody to give way to."""
+        return self._modest_loaders if any(map(self._serves, self.versions)) else self._loaders
 
     def _load_and_plan(self, folder: str) -> tuple[Engine, Mapping[str, Path]]:
         source.check_inside(folder)
@@ -352,3 +362,10 @@ class Models:
         if new:
             return self._serves(model) or bool(wanted and all(v.state is State.END for v in wanted))
         return all(v.state in (State.AVAILABLE, State.END) or v.error for v in wanted)
+
+
+def _give_way() -> None:
+    """Requests go before the loads of this thread. Only Linux has priorities for threads."""
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)

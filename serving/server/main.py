@@ -93,8 +93,9 @@ async def _serve(
         if parsed.model_config_file
         else model_config.single(parsed.model_name, parsed.model_base_path)
     )
+    options = _load_options(parsed)
     models = Models(
-        partial(engine.load, options=_load_options(parsed)),
+        partial(engine.load, options=options),
         limits,
         load_threads=parsed.num_load_threads,
         max_retries=parsed.max_num_load_retries,
@@ -132,7 +133,7 @@ async def _serve(
     polls = [asyncio.create_task(_poll_folders(models, parsed.file_system_poll_wait_seconds))]
     try:
         # As with TF Serving the ports open once every model of the first config serves.
-        if not await _unless(stop, asyncio.to_thread(_import_for_good)):
+        if not await _unless(stop, asyncio.to_thread(_prepare, options)):
             return 0
         if not await _unless(stop, models.reload(config)):
             return 0
@@ -156,17 +157,18 @@ async def _serve(
             await asyncio.to_thread(trace.close)
 
 
-def _import_for_good() -> None:
-    """Imports what every version needs, and has the collector of garbage never look at it again.
+def _prepare(options: Any) -> None:
+    """Does once what versions need, and has the collector of garbage never look at it again.
 
-    TensorFlow's modules alone are half a million objects: a full collection that walks through them stops every request
-    for a quarter of a second, every few seconds under load and at each unload. Versions are loaded later, so what they
-    hold is still collected.
+    TensorFlow's modules alone are a third of a million objects: a full collection that walks through them stops every
+    request for a quarter of a second, every few seconds under load and at each unload. Versions are loaded later, so
+    what they hold is still collected.
     """
     import gc
 
-    import tensorflow as _  # noqa: F401
+    from serving.server import saved_model
 
+    saved_model.prepare(options)
     gc.collect()
     gc.freeze()
 

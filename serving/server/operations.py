@@ -27,13 +27,13 @@ def unbounded(graph: Any, tensors: Sequence[str]) -> str:
     """An operation on the way to some tensors by which a run may take any time, whatever the number of its rows.
 
     Args:
-        graph: a tf.Graph.
+        graph: a tf.compat.v1.GraphDef.
         tensors: names in it; empty ones do not count.
 
     Returns:
         The operation's type; empty if there is none.
     """
-    functions = {function.signature.name: function for function in graph.as_graph_def().library.function}
+    functions = {function.signature.name: function for function in graph.library.function}
     seen: set[str] = set()
     for kind, called in _needed(graph, [name for name in tensors if name]):
         if kind in _UNBOUNDED:
@@ -45,14 +45,20 @@ def unbounded(graph: Any, tensors: Sequence[str]) -> str:
 
 def _needed(graph: Any, tensors: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Type and called functions of each operation that a run for these tensors needs."""
-    waiting = [graph.get_tensor_by_name(name).op for name in tensors]
+    nodes = {node.name: node for node in graph.node}
+    waiting = [_operation(name) for name in tensors]
     seen = set(waiting)
     while waiting:
-        operation = waiting.pop()
-        yield operation.type, _called(operation.node_def.attr)
-        before = [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
-        waiting += (new := set(before) - seen)
+        node = nodes[waiting.pop()]
+        yield node.op, _called(node.attr)
+        new = {_operation(name) for name in node.input} - seen
+        waiting += new
         seen |= new
+
+
+def _operation(tensor: str) -> str:
+    """The operation that makes a tensor, such as `a` of `a:1`, or that must end before, such as `a` of `^a`."""
+    return tensor.removeprefix("^").partition(":")[0]
 
 
 def _within(names: Sequence[str], functions: dict[str, Any], seen: set[str]) -> str:

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 _MOST_CALLABLES = 256  # of one version: clients choose the outputs, so they must not choose the memory
 
 
+def prepare(options: LoadOptions) -> None:
+    """Imports TensorFlow and has it start its threads, which are the process's and as important as who starts them."""
+    import tensorflow as tf
+
+    tf.compat.v1.Session(graph=tf.Graph(), config=_config(options)).close()
+
+
 class SessionEngine:
     """A graph, its variables and tables, in a session of its own."""
 
@@ -31,7 +38,7 @@ class SessionEngine:
             RequestError: there is no SavedModel.
             tf.errors.OpError, RuntimeError, OSError: it is broken or has no graph with these tags.
         """
-        import tensorflow as tf
+        from serving.server import graph_import
 
         if not any((Path(path) / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
             raise RequestError(
@@ -41,10 +48,8 @@ class SessionEngine:
         self._lock = threading.Lock()
         # One thread is enough: then let it be the one that waits for the answer, which saves waking another.
         self._in_callers_thread = options.inter_op_threads == 1 and not options.session_config_file
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_config(options))
+        self._session, meta_graph = graph_import.load(path, options.tags, _config(options))
         try:
-            with self._session.graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.loader.load(self._session, list(options.tags), path)
             self.signatures: Mapping[str, Signature] = {
                 name: _signature(name, proto) for name, proto in sorted(meta_graph.signature_def.items())
             }
@@ -70,7 +75,7 @@ class SessionEngine:
         from serving.server import operations
 
         tensors = [spec.tensor for spec in signature.outputs.values()]
-        return operations.unbounded(self._session.graph, tensors)
+        return operations.unbounded(self._session.graph.as_graph_def(), tensors)
 
     def pack(
         self, signature: Signature, groups: Sequence[Group]
@@ -81,7 +86,8 @@ class SessionEngine:
         outputs = tuple(signature.outputs)
         options = self._callable_options(signature, outputs)
         del options.feed[:]
-        with self._session.graph.as_default():
+        # A scope, as Python does not know the names in the graph.
+        with self._session.graph.as_default(), tf.name_scope("benison_packed_inputs"):
             for group in groups:
                 together = tf.compat.v1.placeholder(group.dtype, [len(group.names), None])
                 options.feed.append(together.name)

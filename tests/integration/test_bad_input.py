@@ -226,9 +226,10 @@ def test_the_second_run_of_a_pipeline_in_a_root_is_refused_and_names_the_first(t
             time.sleep(0.05)
         refused = project.run()
     finally:
-        first.send_signal(signal.SIGINT)
+        first.send_signal(signal.SIGTERM)
         assert first.wait(60) == 130
     (run,) = project.root.glob("runs/birds-*")
+    assert project.last_run()["outcome"] == "interrupted"
     assert refused.returncode == 2
     assert f"run {run.name} of pipeline birds is under way; wait for it or give another --root" in refused.stderr
 
