@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
 
@@ -18,3 +18,8 @@ def expected(what: str) -> WrapValidator:
             raise PydanticCustomError("expected", what) from None
 
     return WrapValidator(check)
+
+
+Text = Annotated[str, Field(min_length=1), expected("text (in quotes where YAML would read something else)")]
+Count = Annotated[int, Field(strict=True, ge=1), expected("an integer >= 1")]
+Bool = Annotated[bool, Field(strict=True), expected("true or false")]

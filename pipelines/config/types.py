@@ -11,6 +11,9 @@ from pydantic_core import PydanticCustomError
 
 from pipelines.close_names import did_you_mean
 from pipelines.code.code_reference import FUNCTION, TARGET
+from serving.config_values import Bool as Bool
+from serving.config_values import Count as Count
+from serving.config_values import Text as Text
 from serving.config_values import expected as _expected
 
 PREPROCESSING = "preprocessing_fn"
@@ -51,11 +54,9 @@ def _one_type(choices: tuple[Any, ...]) -> tuple[Any, ...]:
     return choices
 
 
-Text = Annotated[str, Field(min_length=1), _expected("text (in quotes where YAML would read something else)")]
 Cell = Annotated[str, _expected("text (in quotes where YAML would read something else)")]
 Character = Annotated[str, Field(min_length=1, max_length=1), _expected("one character")]
 Encoding = Annotated[str, _expected("an encoding's name"), AfterValidator(_known_encoding)]
-Count = Annotated[int, Field(strict=True, ge=1), _expected("an integer >= 1")]
 Trials = Annotated[int, Field(strict=True, ge=2), _expected("an integer >= 2")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32), _expected("an integer from 0 to 4294967295")]
 Confidence = Annotated[
@@ -64,7 +65,6 @@ Confidence = Annotated[
 _Int = Annotated[int, Field(strict=True)]
 _Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 _Bool = Annotated[bool, Field(strict=True)]
-Bool = Annotated[_Bool, _expected("true or false")]
 Amount = Annotated[_Int | _Float, Field(gt=0), _expected("a number > 0")]
 Number = Annotated[_Int | _Float, _expected("a number")]
 Scalar = Annotated[_Bool | _Int | _Float | str, _expected("a number, text or true/false")]

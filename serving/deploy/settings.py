@@ -18,13 +18,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from serving.config_values import expected
+from serving.config_values import Bool, Count, Text, expected
 
 # Of TF Serving, the newest release that the stubs of `tensorflow-serving-api` were made for.
 DEFAULT_IMAGE = "tensorflow/serving:2.19.1"
 _DNS_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 
-Text = Annotated[str, Field(min_length=1), expected("text (in quotes where YAML would read something else)")]
 Value = Annotated[str, expected("text (in quotes where YAML would read something else)")]
 Image = Annotated[
     str,
@@ -42,10 +41,8 @@ Store = Annotated[
     expected("an object store's address, such as s3://BUCKET/models or gs://BUCKET/models"),
 ]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535), expected("a port from 1 to 65535")]
-Count = Annotated[int, Field(strict=True, ge=1), expected("an integer >= 1")]
 Micros = Annotated[int, Field(strict=True, ge=0), expected("an integer >= 0 (microseconds)")]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), expected("a number of seconds >= 0")]
-Bool = Annotated[bool, Field(strict=True), expected("true or false")]
 Cores = Annotated[float, Field(gt=0, allow_inf_nan=False), expected("a number of cores > 0, such as 0.5")]
 Size = Annotated[str, Field(pattern="^[1-9][0-9]*(Mi|Gi)$"), expected("a size in Mi or Gi, such as 512Mi or 2Gi")]
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False), expected("a number > 0")]

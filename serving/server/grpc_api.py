@@ -121,27 +121,21 @@ class PredictionService:
         """Examples to classes and scores."""
         from tensorflow_serving.apis import classification_pb2
 
+        response = classification_pb2.ClassificationResponse()
         async with self._answering(request, "Classify", context):
-            with self._lease(request.model_spec) as version:
-                call = await self._examples_call(inference.classify_call, version, request)
-                outputs = await self._service.run(version, call, context.time_remaining())
-            response = classification_pb2.ClassificationResponse()
-            _fill_spec(response.model_spec, version, call.signature.name)
-            inference.fill_classification(response.result, outputs, len(call.inputs["inputs"]))
-            return response
+            await self._about_examples(
+                request, context, response, inference.classify_call, inference.fill_classification
+            )
+        return response
 
     async def Regress(self, request: Any, context: Any) -> Any:
         """Examples to numbers."""
         from tensorflow_serving.apis import regression_pb2
 
+        response = regression_pb2.RegressionResponse()
         async with self._answering(request, "Regress", context):
-            with self._lease(request.model_spec) as version:
-                call = await self._examples_call(inference.regress_call, version, request)
-                outputs = await self._service.run(version, call, context.time_remaining())
-            response = regression_pb2.RegressionResponse()
-            _fill_spec(response.model_spec, version, call.signature.name)
-            inference.fill_regression(response.result, outputs, len(call.inputs["inputs"]))
-            return response
+            await self._about_examples(request, context, response, inference.regress_call, inference.fill_regression)
+        return response
 
     async def MultiInference(self, request: Any, context: Any) -> Any:
         """The same examples to several signatures of one version."""
@@ -203,9 +197,21 @@ class PredictionService:
         number = spec.version.value if choice == "version" else None
         return self._service.models.lease(spec.name, number, spec.version_label if choice == "version_label" else None)
 
-    async def _examples_call(self, make: Any, version: Version, request: Any) -> Call:
-        arguments = (version.engine, request.model_spec.signature_name, request.input, self._service.check_methods)
-        return await aside(request.ByteSize(), make, *arguments)
+    async def _about_examples(
+        self,
+        request: Any,
+        context: Any,
+        response: Any,
+        make: Callable[..., Call],
+        fill: Callable[[Any, Mapping[str, Any], int], None],
+    ) -> None:
+        """Runs the call that `make` makes of the request's examples, and fills the response."""
+        with self._lease(request.model_spec) as version:
+            arguments = (version.engine, request.model_spec.signature_name, request.input, self._service.check_methods)
+            call = await aside(request.ByteSize(), make, *arguments)
+            outputs = await self._service.run(version, call, context.time_remaining())
+        _fill_spec(response.model_spec, version, call.signature.name)
+        fill(response.result, outputs, len(call.inputs["inputs"]))
 
 
 class ModelService:
