@@ -80,6 +80,14 @@ def test_a_shared_run_is_compared_with_each_alone_until_it_is_trusted():
     assert engine.sizes == [1, 2, 1, 1]
 
 
+def test_few_share_a_run_before_it_is_trusted_as_they_wait_for_each_others_run_alone():
+    engine = Engine()
+    answers(engine, [call(n) for n in range(101)])
+    shared = [size for size in engine.sizes if size > 1]
+    assert shared == [*[8] * 8, 36]
+    assert engine.sizes.count(1) == 1 + 64
+
+
 def test_a_model_whose_rows_depend_on_each_other_is_answered_apart():
     engine = Engine(lambda x: x - x.mean())
     calls = [call(0, 1), *(call(n, n + 2) for n in range(1, 30))]

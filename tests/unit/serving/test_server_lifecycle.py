@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -57,11 +59,12 @@ class FakeEngine:
 
 
 class Loader:
-    """Loads what is not listed as bad, and notes every try."""
+    """Loads what is not listed as bad, and notes every try and its thread's niceness."""
 
     def __init__(self) -> None:
         self.bad: set[int] = set()
         self.tries: list[int] = []
+        self.niceness: list[int] = []
         self.engines: list[FakeEngine] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -69,6 +72,7 @@ class Loader:
     def __call__(self, path: str) -> Any:
         number = int(Path(path).name)
         self.tries.append(number)
+        self.niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         self.gate.wait(10)
         if number in self.bad:
             raise RequestError(Code.NOT_FOUND, f"bad {number}")
@@ -121,6 +125,20 @@ async def test_a_new_version_takes_over(base):
     add(base, 2)
     await until(served, v1=END, v2=AVAILABLE)
     assert [engine.closed for engine in loader.engines] == [True, False]
+    await served.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priorities of their own")
+@within_a_loop
+async def test_a_load_gives_way_where_something_serves(base):
+    loader = Loader()
+    served = models(loader)
+    add(base, 1)
+    await served.reload(config(base))
+    add(base, 2)
+    await until(served, v1=END, v2=AVAILABLE)
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert loader.niceness == [ours, min(ours + 5, 19)]
     await served.close()
 
 
