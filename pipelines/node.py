@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
 
 FINGERPRINT = "benison_fingerprint"  # execution property that makes the cache key depend on content
+CACHE = "benison_cache"  # property of a run's context: 1 where results of earlier runs may stand in, else 0
 
 
 def run(
@@ -62,6 +63,7 @@ def run(
 
     pipeline = load_ir(ir, run_id, params or {})
     node = _find(pipeline, node_id)
+    _note_cache(node, cache)
     executor, driver = _deployment(pipeline, node_id)
     connection = metadata_store.of_pipeline(pipeline, root)
     try:
@@ -112,6 +114,16 @@ def _find(pipeline: pipeline_pb2.Pipeline, node_id: str) -> pipeline_pb2.Pipelin
         hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(nodes)}"
         raise NodeFailed(f"{pipeline.pipeline_info.id}: no node {node_id!r}; {hint}")
     return nodes[node_id]
+
+
+def _note_cache(node: pipeline_pb2.PipelineNode, cache: bool) -> None:
+    """Has a run say in ML Metadata whether it may use the cache: of no node's properties, as those make the cache key.
+
+    The run's first node writes it.
+    """
+    for context in node.contexts.contexts:
+        if context.type.name == reruns.RUN:
+            context.properties[CACHE].field_value.int_value = int(cache)
 
 
 def _deployment(pipeline: pipeline_pb2.Pipeline, node_id: str) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
 
 CONTEXT = "benison_attempt"
-_RUN = "pipeline_run"
+RUN = "pipeline_run"  # TFX's type of context for a run
 
 
 def prepare(connection: Metadata, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode) -> bool:
@@ -43,7 +43,7 @@ def prepare(connection: Metadata, pipeline: pipeline_pb2.Pipeline, node: pipelin
         for execution in filter(execution_lib.is_execution_active, earlier):
             _close(handle, pipeline, node, execution)
         if earlier:
-            run = next(_name(c) for c in node.contexts.contexts if c.type.name == _RUN)
+            run = next(_name(c) for c in node.contexts.contexts if c.type.name == RUN)
             own = node.contexts.contexts.add()
             own.type.name = CONTEXT
             own.name.field_value.string_value = f"{run}.{node.node_info.id}.{len(earlier) + 1}"
@@ -86,7 +86,7 @@ def _read_newest(store: Any, channel: Any) -> None:
     from tfx.orchestration.portable.mlmd import execution_lib
 
     queries = [(query.type.name, query.name.field_value.string_value) for query in channel.context_queries]
-    if _RUN not in dict(queries):  # one that reads across runs takes what it takes
+    if RUN not in dict(queries):  # one that reads across runs takes what it takes
         return
     ended = list(filter(execution_lib.is_execution_successful, _executions(store, queries)))
     if len(ended) < 2:
