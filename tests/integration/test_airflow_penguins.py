@@ -18,34 +18,14 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.integration import model_server
+from tests.integration.airflow_birds import PATIENCE, compiled
 from tests.integration.airflow_here import Here, eventually
-from tests.integration.conftest import Project, make
+from tests.integration.conftest import Project
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(3600)]
 
 CHROMIUM = Path("/usr/bin/chromium")
 FIELD = "ensemble.members.deep.epochs"
-PATIENCE = 1500  # seconds for a run, on a machine that others use as well
-
-
-def compiled(here: Here, folder: Path, name: str) -> Project:
-    """A project, compiled into the manifests of a running Airflow, which finds it by itself.
-
-    Two members without a tuner: each node costs the import of TensorFlow.
-    """
-    project = make(folder)
-    text, members, rest = re.split(r"(?<=members:\n)|(?=blessing:)", (folder / "birds.yaml").read_text())
-    assert "deep" in members
-    text = text.replace("name: birds", f"name: {name}")
-    members = """\
-    linear: {epochs: 30, hyperparameters: {learning_rate: 0.03}}
-    deep: {epochs: 12, hyperparameters: {units: 16, learning_rate: 0.02, dropout: 0.1}}
-"""
-    (folder / f"{name}.yaml").write_text(text + members + rest)
-    done = project.benison("compile", f"{name}.yaml", "-o", str(here.manifests), "--root", str(here.root))
-    assert done.returncode == 0, done.stderr
-    eventually(lambda: name in {dag["dag_id"] for dag in here.api.dags()})
-    return project
 
 
 @pytest.fixture(scope="module")
