@@ -95,7 +95,7 @@ def test_a_new_span_starts_the_pipeline(here: Here) -> None:
 def test_a_backfill_by_airflows_own_command_runs_each_month_with_its_span(here: Here) -> None:
     here.airflow("dags", "unpause", "acts_spans_by_date")
     words = ("--dag-id", "acts_spans_by_date", "--from-date", "2013-03-01", "--to-date", "2013-05-01")
-    _create_backfill(here, *words)
+    here.create_backfill(*words)
     months = ["2013-03-01", "2013-04-01", "2013-05-01"]
     wanted = [f"by_date__{month}" for month in months]
 
@@ -110,19 +110,6 @@ def test_a_backfill_by_airflows_own_command_runs_each_month_with_its_span(here: 
     backfilled = [run for run in here.api.runs("acts_spans_by_date") if run["run_type"] == "backfill"]
     eventually(lambda: {run["state"] for run in backfilled} <= {"success", "running"})
     assert len(backfilled) == 3
-
-
-def _create_backfill(here: Here, *words: str) -> None:
-    """As docs/airflow.md has it: on SQLite Airflow takes back a backfill that another's write came between."""
-    for _ in range(10):
-        try:
-            here.airflow("backfill", "create", *words)
-        except AssertionError as error:
-            if "database is locked" not in str(error):
-                raise
-        else:
-            return
-    raise AssertionError("locked ten times")
 
 
 def _sleeping(here: Here, dag: str) -> tuple[str, list[int]]:
