@@ -25,7 +25,7 @@ from serving.server.fast_path import Path
 from serving.server.model_config import check_labels
 from serving.server.status import Code, RequestError, from_exception, invalid
 
-_NICENESS = 5  # a third of a processor that requests need as well
+_NICENESS = 5  # a quarter of a processor that requests need as well
 _log = logging.getLogger(__name__)
 
 
