@@ -48,6 +48,7 @@ class SessionEngine:
         self._lock = threading.Lock()
         # One thread is enough: then let it be the one that waits for the answer, which saves waking another.
         self._in_callers_thread = options.inter_op_threads == 1 and not options.session_config_file
+        self.single_threaded = self._in_callers_thread and options.intra_op_threads == 1
         self._session, meta_graph = graph_import.load(path, options.tags, _config(options))
         try:
             self.signatures: Mapping[str, Signature] = {

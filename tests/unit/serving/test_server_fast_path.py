@@ -191,6 +191,17 @@ def test_an_engine_that_answers_what_the_model_refuses_is_refused(folder):
     assert plan["picky"]["because"] == ["not packed: packed, it answers a row that is refused otherwise"]
 
 
+@pytest.mark.parametrize(("threads", "runs"), [(1, "inline"), (2, "thread")])
+def test_a_run_counts_by_the_clock_where_other_threads_may_do_its_work(folder, threads, runs):
+    class Waits(SessionEngine):
+        def run(self, *arguments: Any) -> Any:
+            time.sleep(0.01)  # as for threads of TensorFlow's, or while others have the processor
+            return super().run(*arguments)
+
+    engine = Waits(str(folder), LoadOptions(intra_op_threads=threads))
+    assert described(engine, folder)["raw"]["runs"] == runs
+
+
 def test_rows_to_try_hold_what_models_trip_over(folder):
     signature = SessionEngine(str(folder), LoadOptions()).signatures["raw"]
     rows = parity.rows(signature, str(folder), [{"x": 5.5, "z": 0.0, "n": 1, "s": "brought along"}])
