@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from serving.errors import UsageError
@@ -50,3 +53,12 @@ def test_a_wrong_ssl_config_is_refused(tmp_path, text, message):
     (tmp_path / "ssl").write_text(text)
     with pytest.raises(UsageError, match=message):
         grpc_api.credentials(str(tmp_path / "ssl"))
+
+
+def test_a_full_collection_of_garbage_does_not_walk_through_tensorflow():
+    program = (
+        "import gc; from serving.server.engine import LoadOptions; from serving.server.main import _prepare; "
+        "_prepare(LoadOptions()); import tensorflow; print(len(gc.get_objects()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
+    assert int(done.stdout) < 10_000
