@@ -272,10 +272,14 @@ class Models:
             # One that ended well or was taken away may come back; one that failed stays so until it was taken away.
             if before is None or (before.state is State.END and (before.error is None or before.unwanted.is_set())):
                 versions[number] = Version(model, number, path)
-        if next_action(versions) and model not in self._tasks:
-            self._tasks[model] = asyncio.create_task(self._work(model))
-        elif not versions:
+        self._go_on(model)
+        if not versions:
             del self.versions[model]
+
+    def _go_on(self, model: str) -> None:
+        """Sees to it that somebody does what there is to do on a model's versions."""
+        if next_action(self.versions[model]) and model not in self._tasks:
+            self._tasks[model] = asyncio.create_task(self._work(model))
 
     async def _work(self, model: str) -> None:
         """Does what the policy says until there is nothing more to do."""
@@ -307,7 +311,7 @@ class Models:
                 break
             await self._notify()
             if version.tries > self._max_retries or await self._given_up(version):
-                version.enter(State.END)
+                self._end(version)
                 return
         version.error = None
         version.engine, version.paths = engine, paths
@@ -346,8 +350,15 @@ class Models:
             await asyncio.get_running_loop().run_in_executor(self._unloaders, version.runner.close)
         version.runner = version.engine = None
         version.paths = {}  # they hold on to the engine
-        version.enter(State.END)
+        self._end(version)
+        self._go_on(version.model)
         await self._notify()
+
+    def _end(self, version: Version) -> None:
+        """A version ends; one that was taken away and is wanted again before its end begins anew at once."""
+        version.enter(State.END)
+        if version.aspired and version.unwanted.is_set():
+            self.versions[version.model][version.number] = Version(version.model, version.number, version.path)
 
     async def _notify(self) -> None:
         async with self._changed:

@@ -163,6 +163,47 @@ async def test_a_request_ends_on_the_version_that_it_began_on(base):
 
 
 @within_a_loop
+async def test_a_version_that_is_wanted_again_while_it_goes_is_loaded_again(base):
+    loader = Loader()
+    served = models(loader)
+    add(base, 1, 2)
+    await served.reload(config(base, Specific(frozenset({1}))))
+    with served.lease("m") as first:
+        await served.reload(config(base, Specific(frozenset({2}))))
+        back = asyncio.create_task(served.reload(config(base, Specific(frozenset({1, 2})))))
+        await asyncio.sleep(0.05)
+        assert first.state is State.UNLOADING
+        assert not back.done()
+    await back
+    await served.reload(config(base, Specific(frozenset({1, 2})), stable=1))
+    with served.lease("m", label="stable") as version:
+        assert version.number == 1
+        assert version is not first
+    assert loader.tries == [1, 2, 1]
+    await served.close()
+
+
+@within_a_loop
+async def test_a_failing_version_that_was_taken_away_and_is_wanted_again_while_it_loads_is_tried_anew(base):
+    loader = Loader()
+    loader.gate.clear()
+    loader.bad.add(1)
+    served = models(loader)
+    add(base, 1)
+    first = asyncio.create_task(served.reload(config(base)))
+    await until(served, v1=LOADING)
+    (base / "1").rmdir()
+    await served.poll()
+    add(base, 1)
+    await served.poll()
+    loader.gate.set()
+    with pytest.raises(RequestError, match="bad 1"):
+        await first
+    assert loader.tries == [1, 1]
+    await served.close()
+
+
+@within_a_loop
 async def test_a_bad_version_is_tried_again_then_ends_with_its_error_and_the_old_one_serves_on(base):
     loader = Loader()
     loader.bad = {2}
