@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from serving.server import graph_parts
+
 _log = logging.getLogger(__name__)
 
 
@@ -62,7 +64,7 @@ def _import(session: Any, path: str, tags: Sequence[str]) -> Any:
 
     loader = loader_impl.SavedModelLoader(path)
     meta_graph = loader.get_meta_graph_def_from_tags(tags)
-    _put(session, meta_graph.graph_def)
+    graph_parts.put(session.graph, meta_graph.graph_def)
     meta_graph.ClearField("graph_def")
     variables = loader.variables_path
     saver = meta_graph.saver_def
@@ -71,21 +73,6 @@ def _import(session: Any, path: str, tags: Sequence[str]) -> Any:
     if operation := _initialization(meta_graph):
         _run(session, operation, loader_impl.get_asset_tensors(path, meta_graph))
     return meta_graph
-
-
-def _put(session: Any, graph_def: Any) -> None:
-    from tensorflow.python.client import pywrap_tf_session as c_api
-    from tensorflow.python.framework import c_api_util
-
-    options = c_api_util.ScopedTFImportGraphDefOptions()
-    buffer = c_api.TF_NewBufferFromString(graph_def.SerializeToString())
-    try:
-        with session.graph._c_graph.get() as graph:
-            c_api_util.ScopedTFImportGraphDefResults(
-                c_api.TF_GraphImportGraphDefWithResults(graph, buffer, options.options)
-            )
-    finally:
-        c_api.TF_DeleteBuffer(buffer)
 
 
 def _initialization(meta_graph: Any) -> str:
