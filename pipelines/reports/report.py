@@ -156,7 +156,9 @@ def _pushed(run: Run, pushed: Mapping[str, Any], option: str, console: Console) 
         promote = f"benison promote {run.pipeline} {pushed['pushed_version']}{option}"
         hint = f"what is served stays; to serve this one: {promote}"
     else:
-        hint = f"next: benison predict {run.pipeline}{option} --csv FILE --members"
+        from_records = any(node.kind == "ImportExampleGen" for node in run.nodes)  # `predict` reads CSV only
+        command, more = ("serve", "") if from_records else ("predict", " --csv FILE --members")
+        hint = f"next: benison {command} {run.pipeline}{option}{more}"
     console.print(hint, highlight=False, soft_wrap=True)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.runner import LocalRunner
+from serving import atomic_file
 from serving.errors import DataError, NodeFailed
 
 if TYPE_CHECKING:
@@ -33,6 +33,4 @@ def accept(config: Pipeline, text: str) -> None:
     """Writes the curated schema, whole or not at all."""
     path = config.schema_path
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text)
-    os.replace(aside, path)
+    atomic_file.write(path, text)

@@ -15,6 +15,7 @@ from components.splits import assign
 from pipelines import json_schema
 from pipelines.config import Splits, strict_yaml
 from pipelines.starting.guess import Column, Guess, look
+from serving import atomic_file
 from serving.errors import UsageError
 
 NAME = re.compile("[a-z][a-z0-9_-]*")
@@ -85,7 +86,7 @@ def make(name: str, csv: Path, label: str, problem: str | None = None, force: bo
         (schema, schema_text(guess)),
         (config, yaml_text(name, guess, splits, editor)),
     ):
-        _write(file, text)
+        atomic_file.write(file, text)
     return Made(guess, splits, (config, schema, editor))
 
 
@@ -265,10 +266,3 @@ def _quoted(text: str) -> str:
 def _comment(text: str) -> str:
     """Text that stays on one line."""
     return " ".join(text.split())
-
-
-def _write(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, file)

@@ -16,10 +16,11 @@ IR = Path("ir")
 PUSHED = {"pushed": 1, "pushed_version": "42", "pushed_destination": "ROOT/serving/birds/42"}
 
 
-def said(root: Path, properties: dict[str, Any]) -> tuple[str, int]:
+def said(root: Path, properties: dict[str, Any], source: str = "CsvExampleGen") -> tuple[str, int]:
     """What is printed after a run whose Pusher noted this down, and the exit code."""
     with runs.begin(root, "birds") as run:
-        run.plan(Compiled("birds", IR, (Node("Pusher", (), "Pusher", "Pusher", IR),)))
+        nodes = [Node(name, (), name, name, IR) for name in ("Pusher", source)]
+        run.plan(Compiled("birds", IR, tuple(nodes)))
         run.nodes[0].state = "complete"
         run.nodes[0].outputs = {"pushed_model": [{"uri": "", "type": "PushedModel", "properties": properties}]}
     console = Console(width=200)
@@ -42,6 +43,11 @@ def test_a_version_that_is_served_is_to_be_tried(tmp_path: Path, noted: dict[str
     assert "next: benison predict birds" in text
     assert "not promoted" not in text
     assert code == 0
+
+
+def test_what_learnt_from_tfrecord_files_is_to_be_served_as_predict_reads_csv_only(tmp_path: Path) -> None:
+    text, _ = said(tmp_path, PUSHED, "ImportExampleGen")
+    assert f"next: benison serve birds --root {tmp_path}" in text
 
 
 @pytest.mark.parametrize(("pushed", "line"), [(1, "blessed and pushed as"), (0, "blessed, and pushed before as")])
