@@ -146,7 +146,7 @@ def _tried(engine: Engine, signature: Signature, folder: str, limits: BatchLimit
             signature, f"{limits.max_rows} rows take {seconds * 1000:.1f} ms, and may take {pace.LONGEST * 1000:g}"
         )
     packed, why_not = _packed(engine, signature, good, bad)
-    return Path(signature, Pace(inline=True), packed, why_not)
+    return Path(signature, Pace(inline=True, single_threaded=_single_threaded(engine)), packed, why_not)
 
 
 def _packed(
@@ -174,7 +174,7 @@ def _seconds(engine: Engine, signature: Signature, some: Sequence[Row]) -> float
     """How long the largest shared run takes, the best of a few; where one thread does it all, by its own time."""
     from serving.server import json_tensors
 
-    clock = time.thread_time if isinstance(engine, Packs) and engine.single_threaded else time.perf_counter
+    clock = time.thread_time if _single_threaded(engine) else time.perf_counter
     inputs, _ = json_tensors.inputs({"instances": list(some)}, signature.inputs)
     times = []
     for _ in range(_TIMED_RUNS):
@@ -182,6 +182,10 @@ def _seconds(engine: Engine, signature: Signature, some: Sequence[Row]) -> float
         engine.run(signature, inputs, tuple(signature.outputs))
         times.append(clock() - begun)
     return min(times)
+
+
+def _single_threaded(engine: Engine) -> bool:
+    return isinstance(engine, Packs) and engine.single_threaded
 
 
 def _warm_up_rows(engine: Engine, signature: Signature, folder: str) -> list[dict[str, Any]]:

@@ -11,13 +11,15 @@ _LONGEST_PROBATION = 1 << 16
 class Pace:
     """Leaves the loop at the first long run; comes back after enough short ones, each time after twice as many."""
 
-    def __init__(self, inline: bool) -> None:
+    def __init__(self, inline: bool, single_threaded: bool = True) -> None:
         """Where the first run is to be.
 
         Args:
             inline: whether it may be on the loop at all.
+            single_threaded: whether a run's work is all in the thread that makes it.
         """
         self.inline = inline
+        self._single_threaded = single_threaded
         self.moves = 0
         self._allowed = inline
         self._short = 0
@@ -32,7 +34,7 @@ class Pace:
         """
         if not self._allowed:
             return
-        if work > LONGEST or seconds > _LONGEST_WAIT:
+        if (work if self._single_threaded else seconds) > LONGEST or seconds > _LONGEST_WAIT:
             self._short = 0
             if self.inline:
                 self.inline = False

@@ -363,3 +363,9 @@ def test_a_run_that_waits_leaves_the_loop_though_it_does_no_work():
     assert signature.inline
     signature.ran(1.0, 0.0)
     assert not signature.inline
+
+
+def test_where_others_do_a_runs_work_the_clock_counts():
+    signature = Pace(inline=True, single_threaded=False)
+    signature.ran(pace.LONGEST * 2, 0.0)
+    assert not signature.inline
