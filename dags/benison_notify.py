@@ -39,7 +39,8 @@ class BenisonNotifier(BaseNotifier):
         """Tells of the failure in the context."""
         error = context.get("exception")
         event = "invalid" if type(error).__name__ == "InvalidData" else "failed"
-        tell(self.receivers, event, str(error or ""), context)
+        reason = str(error or "").removeprefix(f"{context['ti'].task_id}: ")  # the message names the task by itself
+        tell(self.receivers, event, reason, context)
 
 
 def tell(receivers: Sequence[str], event: str, reason: str, context: Any) -> None:

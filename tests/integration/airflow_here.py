@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import email
+import email.policy
 import importlib.util
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -110,6 +114,7 @@ CHAIN: list[dict[str, Any]] = [{"id": "Acts"}, {"id": "After", "upstream": ["Act
 ACTS = [
     manifest("acts_well", *CHAIN, {"id": "Pusher", "kind": "Pusher", "upstream": ["After"]}, parameters=[SEED]),
     manifest("acts_invalid", {"id": "Invalid"}, {"id": "After", "upstream": ["Invalid"]}),
+    manifest("acts_told", {"id": "Invalid"}, notify=["mailto:ml@example.org", "slack:#models"]),
     manifest("acts_once", {"id": "FailsOnce"}, {"id": "After", "upstream": ["FailsOnce"]}),
     manifest(
         "acts_refused",
@@ -131,28 +136,59 @@ ACTS = [
 
 
 class Hook:
-    """A webhook that keeps what it is told."""
+    """A webhook that keeps what it is told; and what Slack would be told, of which it has the one method."""
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []
+        self.slack: list[dict[str, Any]] = []
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                hook.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(204)
+                told = hook.slack if self.path == "/api/chat.postMessage" else hook.told
+                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                answer = b'{"ok": true}'
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
+                self.wfile.write(answer)
 
             def log_message(self, *_: Any) -> None:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/secret-path"
+        address = f"http://127.0.0.1:{self.server.server_port}"
+        self.url = f"{address}/secret-path"
+        slack = {"conn_type": "slack", "password": "xoxb-hush", "extra": {"base_url": f"{address}/api/"}}
+        self.settings = {"BENISON_NOTIFY": self.url, "AIRFLOW_CONN_SLACK_API_DEFAULT": json.dumps(slack)}
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def about(self, dag: str, run: str) -> list[tuple[str, str]]:
         """What it was told of a run: event and task."""
         return [(one["event"], one["task"]) for one in self.told if (one["pipeline"], one["run"]) == (dag, run)]
+
+
+class Mailbox:
+    """A mail server that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        from aiosmtpd.controller import Controller
+
+        self.messages: list[EmailMessage] = []
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.server = Controller(self, hostname="127.0.0.1", port=port)
+        self.server.start()
+        extra = {"disable_ssl": True, "disable_tls": True, "from_email": "airflow@example.org"}
+        mail = {"conn_type": "smtp", "host": "127.0.0.1", "port": port, "extra": extra}
+        self.settings = {"AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(mail)}
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        """aiosmtpd's way of handing a message over."""
+        self.messages.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        return "250 OK"
 
 
 @dataclass(frozen=True)

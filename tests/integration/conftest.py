@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.airflow_here import Here, Hook
+    from tests.integration.airflow_here import Here, Hook, Mailbox
 
 CLONE = Path(__file__).parents[2]
 BENISON = Path(sys.executable).with_name("benison")
@@ -171,12 +171,22 @@ def hook() -> Iterator[Hook]:
 
 
 @pytest.fixture(scope="session")
-def here(tmp_path_factory: pytest.TempPathFactory, hook: Hook) -> Iterator[Here]:
+def mailbox() -> Iterator[Mailbox]:
+    """Where Airflow's e-mails go."""
+    from tests.integration.airflow_here import Mailbox
+
+    mailbox = Mailbox()
+    yield mailbox
+    mailbox.server.stop()
+
+
+@pytest.fixture(scope="session")
+def here(tmp_path_factory: pytest.TempPathFactory, hook: Hook, mailbox: Mailbox) -> Iterator[Here]:
     """The one Airflow of the tests; at its end no process may be left."""
     from tests.integration import airflow_here as airflow
 
     folder = tmp_path_factory.mktemp("airflow")
     airflow.write(folder / "manifests", *airflow.ACTS)
-    with airflow.running(folder, folder / "manifests", folder / "root", {"BENISON_NOTIFY": hook.url}) as here:
+    with airflow.running(folder, folder / "manifests", folder / "root", hook.settings | mailbox.settings) as here:
         yield here
     assert airflow.alive(airflow.processes(here)) == []

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import shutil
 import signal
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serving.errors import UsageError
-from tests.integration.airflow_here import ACTS, CLONE, Here, Hook, alive, eventually, running, write
+from tests.integration.airflow_here import ACTS, CLONE, Here, Hook, Mailbox, alive, eventually, running, write
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -57,6 +59,21 @@ def test_invalid_data_are_red_without_a_retry_and_nothing_downstream_runs(here: 
     assert here.api.result("acts_invalid", run, "Invalid")["reason"] == "column 'fare': 17 % of the rows are missing"
     assert "column 'fare': 17 % of the rows are missing" in here.api.log("acts_invalid", run, "Invalid")
     eventually(lambda: hook.about("acts_invalid", run) == [("invalid", "Invalid")])
+
+
+def test_an_e_mail_and_slack_say_it_as_well(here: Here, hook: Hook, mailbox: Mailbox) -> None:
+    run, _ = here.act("acts_told")
+    eventually(lambda: mailbox.messages and hook.slack)
+    (message,), (slack,) = mailbox.messages, hook.slack
+    said = "acts_told, Invalid: invalid: column 'fare': 17 % of the rows are missing"
+    assert (message["To"], message["Subject"]) == ("ml@example.org", said)
+    log = f"/dags/acts_told/runs/{run}/tasks/Invalid"
+    content = html.unescape(message.get_body().get_content())
+    assert said in content
+    assert log in urllib.parse.unquote(content)
+    assert slack["channel"] == "#models"
+    assert slack["text"].startswith(f"{said}\n")
+    assert log in urllib.parse.unquote(slack["text"])
 
 
 def test_what_may_be_a_broken_machine_is_tried_again(here: Here, hook: Hook) -> None:
