@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pipelines.records import runs
+from pipelines.records.runs import Run
 from tests.integration.airflow_here import Here, eventually
 from tests.integration.conftest import Project, make
 
 PATIENCE = 2400  # seconds for a run, on a machine that others use as well
+# For `compiled`: ServingValidator's latencies are those of a machine that trains something else at the same time.
+SLOW = "serving: {budget: {p99_ms: 5000}}\n"
 
 
-def compiled(here: Here, folder: Path, name: str) -> Project:
+def compiled(here: Here, folder: Path, name: str, more: str = "") -> Project:
     """A project, compiled into the manifests of a running Airflow, which finds it by itself.
 
     Two members without a tuner: each node costs the import of TensorFlow.
@@ -20,6 +24,7 @@ def compiled(here: Here, folder: Path, name: str) -> Project:
         here: the Airflow.
         folder: of the project; is made.
         name: of the pipeline, and of its YAML.
+        more: keys of the YAML beside those of `conftest.make`.
     """
     project = make(folder)
     text, members, rest = re.split(r"(?<=members:\n)|(?=blessing:)", (folder / "birds.yaml").read_text())
@@ -29,7 +34,7 @@ def compiled(here: Here, folder: Path, name: str) -> Project:
     linear: {epochs: 30, hyperparameters: {learning_rate: 0.03}}
     deep: {epochs: 12, hyperparameters: {units: 16, learning_rate: 0.02, dropout: 0.1}}
 """
-    (folder / f"{name}.yaml").write_text(text + members + rest)
+    (folder / f"{name}.yaml").write_text(text + members + rest + more)
     done = project.benison("compile", f"{name}.yaml", "-o", str(here.manifests), "--root", str(here.root))
     assert done.returncode == 0, done.stderr
     eventually(lambda: name in {dag["dag_id"] for dag in here.api.dags()})
@@ -39,3 +44,8 @@ def compiled(here: Here, folder: Path, name: str) -> Project:
 def begun(here: Here, dag: str, run: str) -> Path:
     """The folder in ROOT of a run of Airflow's whose `Begin` has ended."""
     return Path(here.api.result(dag, run, "Begin")["folder"])
+
+
+def recorded(here: Here, dag: str, run: str) -> Run:
+    """What `run.json` says of such a run."""
+    return runs.read(begun(here, dag, run) / runs.FILE)

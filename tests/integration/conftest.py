@@ -47,10 +47,10 @@ class Project:
     def command(self, *words: str) -> list[str]:
         return [str(BENISON), *words]
 
-    def benison(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def benison(self, *words: str, seconds: float = 600) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("BENISON_")} | {"COLUMNS": "200"}
         return subprocess.run(
-            self.command(*words), cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600
+            self.command(*words), cwd=self.folder, env=environment, capture_output=True, text=True, timeout=seconds
         )
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:

@@ -8,11 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from pipelines.running.scheduled import IR
+from tests.integration import lineage
+from tests.integration.airflow_birds import PATIENCE, SLOW, compiled, recorded
 from tests.integration.airflow_here import (
     ACTS,
     AIRFLOW,
@@ -84,6 +87,54 @@ def test_on_postgresql_two_pipelines_run_at_once(tmp_path: Path, manifests: Path
     with running(tmp_path, manifests, tmp_path / "root", {"BENISON_AIRFLOW_DB": postgres}) as here:
         _two_at_once(here)
         assert not (here.root / "airflow/airflow.sqlite").exists()
+
+
+@pytest.mark.timeout(2 * PATIENCE + 600)
+def test_on_sqlite_two_pipelines_that_train_at_once_lose_nothing(tmp_path: Path) -> None:
+    assert _two_that_train(tmp_path, {}) == {"metadata.sqlite", "airflow/airflow.sqlite"}
+
+
+@pytest.mark.timeout(2 * PATIENCE + 600)
+def test_on_postgresql_two_pipelines_that_train_at_once_lose_nothing(tmp_path: Path, postgres: str) -> None:
+    """PostgreSQL under both: ML Metadata and Airflow."""
+    server = postgres.replace("postgresql+psycopg2", "postgresql").rpartition("/")[0]
+    create = [_found("psql"), f"{server}/airflow", "-c", "CREATE DATABASE metadata"]
+    subprocess.run(create, check=True, capture_output=True)
+    engines = {"BENISON_AIRFLOW_DB": postgres, "BENISON_METADATA": f"{server}/metadata"}
+    assert _two_that_train(tmp_path, engines) == set()
+
+
+def _two_that_train(folder: Path, engines: Mapping[str, str]) -> set[str]:
+    """Runs two pipelines of two Trainers each at the same time, and counts what they leave.
+
+    Args:
+        folder: for Airflow, its ROOT and the projects.
+        engines: the settings that name other databases than SQLite.
+
+    Returns:
+        The files of SQLite databases in ROOT, which holds Airflow's home.
+    """
+    names = ("gulls", "skuas")
+    manifests = folder / "manifests"
+    write(manifests)
+    with running(folder, manifests, folder / "root", engines) as here:
+        for name in names:
+            compiled(here, folder / name, name, SLOW)
+        triggered = {name: here.api.trigger(name) for name in names}
+        states = {name: here.ended(name, run, 2 * PATIENCE) for name, run in triggered.items()}
+        assert [set(of_tasks.values()) for of_tasks in states.values()] == [{"success"}] * 2
+        runs = [recorded(here, name, run) for name, run in triggered.items()]
+    for run in runs:
+        executions = lineage.of_run(here.root, run.pipeline, run.id, engines)
+        assert sorted(one.node for one in executions) == sorted(node.id for node in run.nodes)
+        lineage.assert_whole(executions, run.folder / IR)
+        assert run.outcome == "pushed"
+        (version,) = [path for path in (here.root / "serving" / run.pipeline).iterdir() if path.name.isdigit()]
+        assert (version / "saved_model.pb").is_file()
+    logs = [folder / "standalone.log", *here.root.glob("airflow/logs/**/*.log"), *here.root.glob("runs/*/*.log")]
+    assert len(logs) > 2 * sum(len(run.nodes) for run in runs)  # of each task Airflow's and ours
+    assert [log for log in logs if "database is locked" in log.read_text(errors="replace")] == []
+    return {path.relative_to(here.root).as_posix() for path in here.root.glob("**/*.sqlite")}
 
 
 @pytest.fixture

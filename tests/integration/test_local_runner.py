@@ -26,6 +26,7 @@ from pipelines.records import lineage, runs
 from pipelines.runner import LocalRunner
 from pipelines.running.workers import WorkerDied
 from serving.errors import DataError, NodeFailed, UsageError
+from tests.integration.split_records import split_records
 
 HANDWRITTEN = Path(__file__).parent / "handwritten"
 MARK = "BENISON_TEST_PROCESSES"  # in the environment of all that the tests of this file start
@@ -150,24 +151,10 @@ def test_what_a_cond_switches_off_and_what_depends_on_it_is_skipped_and_no_failu
     "output", [("CsvExampleGen", "examples"), ("Transform", "transformed_examples")], ids="{0[0]}".format
 )
 def test_splits_and_sets_of_records_are_the_same_as_by_tfx(both: Both, output: tuple[str, str]) -> None:
-    ours, theirs = _splits(Path(both.benison.uris[output])), _splits(Path(both.tfx.uris[output]))
+    ours, theirs = split_records(Path(both.benison.uris[output])), split_records(Path(both.tfx.uris[output]))
     assert set(ours) == {"train", "eval"}
     assert sum(map(len, ours.values())) == 200
     assert ours == theirs
-
-
-def _splits(folder: Path) -> dict[str, list[str]]:
-    """The records of each split, parsed and in no order: serialized maps have none."""
-    import tensorflow as tf
-
-    found: dict[str, list[str]] = {}
-    for file in folder.glob("Split-*/*"):
-        records = tf.data.TFRecordDataset(str(file), compression_type="GZIP").as_numpy_iterator()
-        parsed = (tf.train.Example.FromString(record).features.feature for record in records)
-        found.setdefault(file.parent.name.removeprefix("Split-"), []).extend(
-            str(sorted((name, str(value)) for name, value in feature.items())) for feature in parsed
-        )
-    return {split: sorted(records) for split, records in found.items()}
 
 
 def test_all_outputs_are_there_that_tfx_leaves(both: Both) -> None:

@@ -1,0 +1,49 @@
+"""The records of an Examples artifact, split by split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def split_records(folder: Path) -> dict[str, list[str]]:
+    """The records of each split, parsed and in no order: serialized maps have none."""
+    import tensorflow as tf
+
+    found: dict[str, list[str]] = {}
+    for file in folder.glob("Split-*/*"):
+        records = tf.data.TFRecordDataset(str(file), compression_type="GZIP").as_numpy_iterator()
+        parsed = (tf.train.Example.FromString(record).features.feature for record in records)
+        found.setdefault(file.parent.name.removeprefix("Split-"), []).extend(
+            str(sorted((name, str(value)) for name, value in feature.items())) for feature in parsed
+        )
+    return {split: sorted(records) for split, records in found.items()}
+
+
+def split_numbers(folder: Path) -> dict[str, Any]:
+    """Transformed records of each split, in no order: float64 [records, values], features by name."""
+    import numpy as np
+    import tensorflow as tf
+
+    found: dict[str, list[list[float]]] = {}
+    for file in folder.glob("Split-*/*"):
+        records = tf.data.TFRecordDataset(str(file), compression_type="GZIP").as_numpy_iterator()
+        for record in records:
+            features = sorted(tf.train.Example.FromString(record).features.feature.items())
+            values = [v for _, feature in features for v in (*feature.float_list.value, *feature.int64_list.value)]
+            found.setdefault(file.parent.name.removeprefix("Split-"), []).append(values)
+    return {split: np.array(values) for split, values in found.items()}
+
+
+def farthest(one: Any, other: Any) -> float:
+    """How far two sets of records lie apart, each record paired with one of the other set: the largest difference.
+
+    Args:
+        one: float64 [records, values].
+        other: the same shape.
+    """
+    import numpy as np
+    from scipy.optimize import linear_sum_assignment
+
+    apart = np.abs(one[:, None] - other[None]).max(axis=2)
+    return float(apart[linear_sum_assignment(apart)].max())

@@ -1,0 +1,159 @@
+"""A Trainer that trains on a real Airflow is cleared and killed, and cleared again when it has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from components import processes
+from pipelines.records.runs import Run
+from pipelines.running.scheduled import IR
+from tests.integration import lineage
+from tests.integration.airflow_birds import PATIENCE, SLOW, begun, compiled, recorded
+from tests.integration.airflow_here import Here, alive, eventually
+from tests.integration.lineage import Execution
+
+pytestmark = [pytest.mark.system, pytest.mark.soak, pytest.mark.timeout(7200)]
+
+NAME = "terns"
+TRAINER, GUARD = "Trainer.deep", "benison_guard.py"
+EPOCHS = 400  # some tens of seconds
+FORM = {f"ensemble.members.deep.{key}": EPOCHS for key in ("epochs", "patience")}
+RETRIES = "airflow: {retries: 3, retry_delay_s: 1}\n"
+
+
+@dataclass(frozen=True)
+class Accidents:
+    """A run of which a Trainer was cleared, killed from outside, killed itself, and cleared once more after the end.
+
+    Attributes:
+        ended: the processes of the attempts that were ended, and the guards that watched them.
+        first: states of the tasks at the end.
+        executions: those of then.
+        second: states of the tasks after the finished Trainer was cleared.
+        again: the executions of then.
+        run: what run.json says of it then.
+    """
+
+    ended: list[int]
+    first: Mapping[str, str]
+    executions: list[Execution]
+    second: Mapping[str, str]
+    again: list[Execution]
+    run: Run
+
+
+@pytest.fixture(scope="module")
+def accidents(here: Here, tmp_path_factory: pytest.TempPathFactory) -> Accidents:
+    compiled(here, tmp_path_factory.mktemp("accidents") / NAME, NAME, SLOW + RETRIES)
+    triggered = here.api.trigger(NAME, conf=FORM)
+    eventually(lambda: here.api.tasks(NAME, triggered).get("Begin", {}).get("state") == "success", PATIENCE)
+    folder = begun(here, NAME, triggered)
+    ended: list[int] = []
+
+    ended += _family(_training(folder, 1))
+    here.api.clear(NAME, triggered, TRAINER)
+    eventually(lambda: alive(ended) == [], 300)
+    node = _training(folder, 2)
+    ended += _family(node)
+    os.kill(_parent(_parent(node)), signal.SIGKILL)  # Airflow's process for the task
+    eventually(lambda: alive(ended) == [], 300)
+    node = _training(folder, 3)
+    ended += _family(node)
+    os.kill(node, signal.SIGKILL)
+    eventually(lambda: alive(ended) == [], 300)
+    first = here.ended(NAME, triggered, PATIENCE)
+    executions = lineage.of_run(here.root, NAME, folder.name)
+
+    here.api.clear(NAME, triggered, TRAINER)
+    second = here.ended(NAME, triggered, PATIENCE)
+    again = lineage.of_run(here.root, NAME, folder.name)
+    return Accidents(ended, first, executions, second, again, recorded(here, NAME, triggered))
+
+
+def _training(folder: Path, attempt: int) -> int:
+    """Waits until the first, second, … attempt trains; the node's process."""
+    log, header = folder / f"{TRAINER}.log", f"{TRAINER}, attempt "
+
+    def epochs() -> str:
+        _, *printed = log.read_text().split(header) if log.exists() else [""]
+        return printed[attempt - 1] if len(printed) >= attempt else ""
+
+    eventually(lambda: f"Epoch 5/{EPOCHS}" in epochs(), PATIENCE)
+    wanted = {"pipelines.node", folder.name, TRAINER}
+    (node,) = [pid for pid in processes.running() if wanted <= set(words := _words(pid)) and GUARD not in words]
+    return node
+
+
+def _family(node: int) -> list[int]:
+    return processes.family(_parent(node))  # its guard's
+
+
+def _words(process: int) -> list[str]:
+    """A command line; the guard's script by its name."""
+    try:
+        return [word.rpartition("/")[2] for word in Path(f"/proc/{process}/cmdline").read_text().split("\0")]
+    except OSError:  # it ended
+        return []
+
+
+def _parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_the_run_goes_on_to_the_end_each_time(accidents: Accidents) -> None:
+    assert set(accidents.first.values()) == {"success"}
+    # What is trained anew from the same data and seed is the same model: it may be served already.
+    assert {task for task, state in accidents.second.items() if state != "success"} <= {"Pusher"}
+    assert accidents.run.outcome in ("pushed", "already_served")
+
+
+def test_nothing_of_a_node_outlives_it(here: Here, accidents: Accidents) -> None:
+    assert len(accidents.ended) >= 6
+    assert alive(accidents.ended) == []
+    eventually(lambda: _of_nodes(here) == [])
+
+
+def _of_nodes(here: Here) -> list[list[str]]:
+    """The command lines of what steps of this ROOT have started and not ended."""
+    root = f"BENISON_ROOT={here.root}".encode()
+    found = []
+    for process in processes.running():
+        with contextlib.suppress(OSError):
+            environment = (processes.PROC / str(process) / "environ").read_bytes().split(b"\0")
+            if root in environment and b"SECRET_OF_AIRFLOWS=hush" not in environment:  # Airflow's own have that
+                found.append(_words(process))
+    return found
+
+
+def test_attempts_that_were_ended_are_closed_and_leave_nothing_half_done(here: Here, accidents: Accidents) -> None:
+    executions = lineage.by_node(accidents.executions)
+    assert [one.state for one in executions.pop(TRAINER)] == ["FAILED", "FAILED", "FAILED", "COMPLETE"]
+    assert {tuple(one.state for one in ones) for ones in executions.values()} == {("COMPLETE",)}
+    lineage.assert_whole(accidents.executions, accidents.run.folder / IR)
+
+
+def test_a_cleared_trainer_that_had_ended_runs_anew_and_keeps_what_it_had_made(accidents: Accidents) -> None:
+    before, after = [lineage.by_node(ones)[TRAINER] for ones in (accidents.executions, accidents.again)]
+    assert after[:-1] == before
+    assert after[-1].state == "COMPLETE"
+    for old, new in zip(before[-1].outputs.values(), after[-1].outputs.values(), strict=True):
+        assert old[0].uri != new[0].uri
+        assert old[0].uri.is_dir()
+
+
+def test_what_follows_a_cleared_trainer_runs_anew_on_what_it_made_then(accidents: Accidents) -> None:
+    counted = {node: len(ones) for node, ones in lineage.by_node(accidents.again).items()}
+    earlier = {node: len(ones) for node, ones in lineage.by_node(accidents.executions).items()}
+    again = {node for node, count in counted.items() if count > earlier[node]}
+    assert again == {
+        *(TRAINER, "MemberScores", "EnsembleBuilder", "Baseline", "EnsembleScores", "Evaluator.deep"),
+        *("Evaluator.ensemble", "Blessing", "ServingValidator", "Pusher"),
+    }
+    lineage.assert_whole(accidents.again, accidents.run.folder / IR)
