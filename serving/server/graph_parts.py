@@ -12,7 +12,7 @@ from typing import Any
 
 _NODES = 256
 _FUNCTIONS = 64
-_CALL = 64  # a call counts as so many nodes, as the shapes in its function are inferred
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 CONTROL = -1  # the index of an edge that carries no tensor
 Edge = tuple[str, int]  # name of the operation and index of its output
 
@@ -33,15 +33,19 @@ class Part:
 
 
 def put(graph: Any, graph_def: Any) -> None:
-    """Adds operations and functions to an empty graph.
+    """Adds operations and functions to an empty graph; the shapes of what functions return stay unknown to it.
 
     Args:
         graph: tf.Graph; gets no Python object for an operation.
-        graph_def: tf.compat.v1.GraphDef.
+        graph_def: tf.compat.v1.GraphDef; its calls of functions are marked.
 
     Raises:
         tf.errors.OpError, ValueError, KeyError: it is no graph.
     """
+    for node in graph_def.node:
+        if node.op in _CALLS:
+            # Only a graph that is added to would use them; to work them out takes longer than all the rest.
+            node.attr["_disable_call_shape_inference"].b = True
     known: dict[Edge, Any] = {}
     for library in _libraries(graph_def):
         _import(graph, library, Part(), known)
@@ -61,14 +65,12 @@ def parts(nodes: Sequence[Any]) -> list[Part]:
     place_of = {node.name: place for place, node in enumerate(nodes)}
     made: list[Part] = []
     part_of: dict[str, Part] = {}
-    weight, together = _NODES, -1
+    together = -1
     for place, node in enumerate(nodes):
-        if weight >= _NODES and place > together:
+        if place > together and (not made or len(made[-1].nodes) >= _NODES):
             made.append(Part())
-            weight = 0
         made[-1].nodes.append(node)
         part_of[node.name] = made[-1]
-        weight += _CALL if any(value.WhichOneof("value") == "func" for value in node.attr.values()) else 1
         together = max(together, *(place_of.get(name, 0) for name in _not_after(node)))
     for part in made:
         for edge in (_edge(text) for node in part.nodes for text in node.input):

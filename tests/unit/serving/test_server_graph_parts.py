@@ -62,7 +62,10 @@ def graph_of(make: Any) -> Any:
 
 
 def comparable(graph: Any) -> tuple[Any, Any]:
+    """Operations and functions by name, without the mark that calls get."""
     graph_def = graph.as_graph_def()
+    for node in graph_def.node:
+        node.attr.pop("_disable_call_shape_inference", None)
     by_name = {node.name: node for node in graph_def.node}
     return by_name, {function.signature.name: function for function in graph_def.library.function}
 
