@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serving.server import graph_parts
+from serving.server import graph_parts, modest
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def load(path: str, tags: Sequence[str], config: Any) -> tuple[Any, Any]:
         config: tf.compat.v1.ConfigProto of the session.
 
     Returns:
-        The tf.compat.v1.Session, and the tf.compat.v1.MetaGraphDef, whose graph_def is empty: it is in the session.
+        The tf.compat.v1.Session, and the tf.compat.v1.MetaGraphDef.
 
     Raises:
         tf.errors.OpError, RuntimeError, ValueError, OSError: it is broken or has no graph with these tags.
@@ -54,9 +54,7 @@ def _import_with_objects(session: Any, path: str, tags: Sequence[str]) -> Any:
     import tensorflow as tf
 
     with session.graph.as_default():
-        meta_graph = tf.compat.v1.saved_model.loader.load(session, list(tags), path)
-    meta_graph.ClearField("graph_def")
-    return meta_graph
+        return tf.compat.v1.saved_model.loader.load(session, list(tags), path)
 
 
 def _import(session: Any, path: str, tags: Sequence[str]) -> Any:
@@ -65,7 +63,6 @@ def _import(session: Any, path: str, tags: Sequence[str]) -> Any:
     loader = loader_impl.SavedModelLoader(path)
     meta_graph = loader.get_meta_graph_def_from_tags(tags)
     graph_parts.put(session.graph, meta_graph.graph_def)
-    meta_graph.ClearField("graph_def")
     variables = loader.variables_path
     saver = meta_graph.saver_def
     if saver.restore_op_name and Path(f"{variables}.index").exists():
@@ -93,5 +90,6 @@ def _run(session: Any, operation: str, texts: Mapping[str, str | bytes]) -> None
     import numpy as np
     from tensorflow.core.protobuf import config_pb2
 
-    call = session._make_callable_from_options(config_pb2.CallableOptions(feed=list(texts), target=[operation]))
-    call(*[np.array(text, object) for text in texts.values()])
+    options = config_pb2.CallableOptions(feed=list(texts), target=[operation])
+    run = modest.call(session._make_callable_from_options, options)
+    modest.call(run, *[np.array(text, object) for text in texts.values()])

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +15,13 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from serving.models_config import Config
-from serving.server import fast_path, source
+from serving.server import fast_path, modest, source
 from serving.server.batching import BatchLimits, Runner
 from serving.server.engine import Engine
 from serving.server.fast_path import Path
 from serving.server.model_config import check_labels
 from serving.server.status import Code, RequestError, from_exception, invalid
 
-_NICENESS = 5  # a quarter of a processor that requests need as well
 _log = logging.getLogger(__name__)
 
 
@@ -138,7 +134,7 @@ class Models:
         self._allow_new_labels = allow_new_labels
         self._fast_paths = fast_paths
         self._loaders = ThreadPoolExecutor(max(load_threads, 1), thread_name_prefix="load")
-        self._modest_loaders = ThreadPoolExecutor(max(load_threads, 1), "load", initializer=_give_way)
+        self._modest_loaders = ThreadPoolExecutor(max(load_threads, 1), "load", initializer=modest.begin)
         self._unloaders = ThreadPoolExecutor(4, thread_name_prefix="unload")
         self._tasks: dict[str, asyncio.Task[None]] = {}  # the work on each model's versions, one after the other
         self._unloads: set[asyncio.Task[None]] = set()
@@ -373,10 +369,3 @@ class Models:
         if new:
             return self._serves(model) or bool(wanted and all(v.state is State.END for v in wanted))
         return all(v.state in (State.AVAILABLE, State.END) or v.error for v in wanted)
-
-
-def _give_way() -> None:
-    """Requests go before the loads of this thread. Only Linux has priorities for threads."""
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)

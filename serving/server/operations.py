@@ -49,7 +49,9 @@ def _needed(graph: Any, tensors: Sequence[str]) -> Iterator[tuple[str, list[str]
     waiting = [_operation(name) for name in tensors]
     seen = set(waiting)
     while waiting:
-        node = nodes[waiting.pop()]
+        node = nodes.get(waiting.pop())
+        if node is None:
+            continue  # the run itself says so
         yield node.op, _called(node.attr)
         new = {_operation(name) for name in node.input} - seen
         waiting += new

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serving.server import modest
 from serving.server.engine import LoadOptions, Signature, Tensors, TensorSpec
 from serving.server.status import Code, RequestError, invalid
 
@@ -38,7 +39,7 @@ class SessionEngine:
             RequestError: there is no SavedModel.
             tf.errors.OpError, RuntimeError, OSError: it is broken or has no graph with these tags.
         """
-        from serving.server import graph_import
+        from serving.server import graph_import, operations
 
         if not any((Path(path) / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
             raise RequestError(
@@ -54,6 +55,10 @@ class SessionEngine:
             self.signatures: Mapping[str, Signature] = {
                 name: _signature(name, proto) for name, proto in sorted(meta_graph.signature_def.items())
             }
+            self._unbounded = {
+                name: operations.unbounded(meta_graph.graph_def, [s.tensor for s in signature.outputs.values()])
+                for name, signature in self.signatures.items()
+            }
         except BaseException:
             self._session.close()
             raise
@@ -64,7 +69,7 @@ class SessionEngine:
 
         call = self._callable(signature, tuple(outputs))
         try:
-            values = call(*[inputs[name] for name in signature.inputs])
+            values = modest.call(call, *[inputs[name] for name in signature.inputs])
         except UnicodeDecodeError as error:  # TensorFlow's message quotes bytes that a client sent
             raise invalid(error.object.decode("utf-8", "replace")) from None
         # A scalar comes as Python's or numpy's own.
@@ -73,10 +78,7 @@ class SessionEngine:
 
     def unbounded(self, signature: Signature) -> str:
         """See fast_path.Packs."""
-        from serving.server import operations
-
-        tensors = [spec.tensor for spec in signature.outputs.values()]
-        return operations.unbounded(self._session.graph.as_graph_def(), tensors)
+        return self._unbounded[signature.name]
 
     def pack(
         self, signature: Signature, groups: Sequence[Group]
@@ -94,7 +96,7 @@ class SessionEngine:
                 options.feed.append(together.name)
                 for name, row in zip(group.names, tf.unstack(together), strict=True):
                     options.tensor_connection.add(from_tensor=row.name, to_tensor=signature.inputs[name].tensor)
-        call = self._session._make_callable_from_options(options)
+        call = modest.call(self._session._make_callable_from_options, options)
         return lambda arrays: dict(zip(outputs, call(*arrays), strict=True))
 
     def close(self) -> None:
@@ -119,7 +121,7 @@ class SessionEngine:
 
     def _make_callable(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
         # The public make_callable ends in Session.run, whose bookkeeping costs more than a small model.
-        return self._session._make_callable_from_options(self._callable_options(signature, outputs))
+        return modest.call(self._session._make_callable_from_options, self._callable_options(signature, outputs))
 
     def _callable_options(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
         from tensorflow.core.protobuf import config_pb2

@@ -119,6 +119,36 @@ def write_layers(folder: Path, count: int, width: int, repeats: int = 1) -> Path
     return folder
 
 
+def write_ensemble(folder: Path, members: int, layers: int) -> Path:
+    """A SavedModel as TensorFlow 2 writes one: functions that call functions, a signature for each member and for all."""
+
+    class Member(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = [tf.Variable(tf.eye(16)) for _ in range(layers)]
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def run(self, x: Any) -> dict[str, Any]:
+            hidden = x[:, None] * tf.ones([1, 16])
+            for weights in self.weights:
+                hidden = tf.nn.relu(hidden @ weights)
+            return {"y": hidden[:, 0]}
+
+    class Ensemble(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.members = [Member() for _ in range(members)]
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def run(self, x: Any) -> dict[str, Any]:
+            return {"y": tf.add_n([member.run(x)["y"] for member in self.members]) / members}
+
+    made = Ensemble()
+    signatures = {"serving_default": made.run, **{f"m{i}": member.run for i, member in enumerate(made.members)}}
+    tf.saved_model.save(made, str(folder), signatures=signatures)
+    return folder
+
+
 def publish(made: Path, base: Path, version: int) -> None:
     """Makes a version visible all at once."""
     base.mkdir(parents=True, exist_ok=True)

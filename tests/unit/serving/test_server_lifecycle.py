@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from serving.models_config import All, Config, Latest, Model, Specific
-from serving.server import lifecycle
+from serving.server import lifecycle, modest
 from serving.server.batching import BatchLimits
 from serving.server.lifecycle import Models, State, Version, next_action
 from serving.server.status import Code, RequestError
@@ -58,8 +58,13 @@ class FakeEngine:
         self.closed = True
 
 
+def niceness() -> int:
+    """Of this thread."""
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
 class Loader:
-    """Loads what is not listed as bad, and notes every try and its thread's niceness."""
+    """Loads what is not listed as bad, and notes every try, and the niceness of its thread and of its long calls."""
 
     def __init__(self) -> None:
         self.bad: set[int] = set()
@@ -72,7 +77,7 @@ class Loader:
     def __call__(self, path: str) -> Any:
         number = int(Path(path).name)
         self.tries.append(number)
-        self.niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        self.niceness += [niceness(), modest.call(niceness)]
         self.gate.wait(10)
         if number in self.bad:
             raise RequestError(Code.NOT_FOUND, f"bad {number}")
@@ -138,7 +143,7 @@ async def test_a_load_gives_way_where_something_serves(base):
     add(base, 2)
     await until(served, v1=END, v2=AVAILABLE)
     ours = os.getpriority(os.PRIO_PROCESS, 0)
-    assert loader.niceness == [ours, min(ours + 5, 19)]
+    assert loader.niceness == [ours, ours, min(ours + 5, 19), 19]
     await served.close()
 
 
