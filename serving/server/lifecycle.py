@@ -99,6 +99,12 @@ def next_action(versions: Mapping[int, Version]) -> tuple[str, int] | None:
     return ("load", max(new)) if new else None
 
 
+def _newest(versions: Mapping[int, Version]) -> Version | None:
+    """Of those that serve."""
+    serving = [number for number, version in versions.items() if version.state is State.AVAILABLE]
+    return versions[max(serving)] if serving else None
+
+
 class Models:
     """All models, their versions and labels."""
 
@@ -248,13 +254,12 @@ class Models:
             number = self.labels.get(model, {}).get(label)
             if number is None:
                 raise invalid(f"Unrecognized servable version label: {label}")
-        serving = {n: v for n, v in self.versions.get(model, {}).items() if v.state is State.AVAILABLE}
-        if number is None and serving:
-            return serving[max(serving)]
-        if number is None or number not in serving:
+        versions = self.versions.get(model, {})
+        found = versions.get(number) if number is not None else _newest(versions)
+        if found is None or found.state is not State.AVAILABLE:
             wanted = f"Latest({model})" if number is None else f"Specific({model}, {number})"
             raise RequestError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
-        return serving[number]
+        return found
 
     def _aspire(self, model: str, found: Mapping[int, str]) -> None:
         """Notes which versions are wanted now, and sees to it that the work on them goes on."""

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from serving.server import json_tensors, json_values
+from serving.server.batching import Runner
 from serving.server.http import Request, Response
 from serving.server.inference import Call
 from serving.server.jobs import Job
 from serving.server.lifecycle import Version
-from serving.server.rest import Target, error_response, target
+from serving.server.rest import error_response, target
 from serving.server.service import Service
 from serving.server.status import Code, RequestError
 from serving.server.work import RowsWork, TensorsWork, Work
@@ -56,42 +57,39 @@ class QuickPredict:
             place = target("POST", request.path)
             if place.verb != "predict":
                 return None
-            if full := self._full(place):
+            version = self.service.models.take(place.model, place.version, place.label)
+        except RequestError:  # the plain path says it
+            return None
+        job = None
+        try:
+            if version.runner is None:
+                return None
+            if full := _full(version.runner):  # whatever the request says
                 self.service.metrics.count(place.model, full.code.name)
                 return asyncio.get_running_loop().call_soon(reply, error_response(full, self.headers))
             if len(request.body) > _LARGEST:
                 return None
-            return self._begin(place, json_values.parse(request.body), reply)
-        except RequestError:  # the plain path says it
-            return None
-
-    def _full(self, place: Target) -> RequestError | None:
-        """Why a request is refused, whatever it says: too many others wait."""
-        version = self.service.models.take(place.model, place.version, place.label)
-        try:
-            if version.runner:
-                version.runner.check_room()
-        except RequestError as error:
-            return error
-        finally:
-            self.service.models.give_back(version)
-        return None
-
-    def _begin(self, place: Target, document: dict[str, Any], reply: Reply) -> Job | None:
-        version = self.service.models.take(place.model, place.version, place.label)
-        job = None
-        try:
-            if version.runner and (work := _work(version, document)) and version.runner.runs_inline(work):
+            work = _work(version, json_values.parse(request.body))
+            if work and version.runner.runs_inline(work):
                 job = _Predict(self, version, work, reply, time.monotonic() + self._seconds)
                 version.runner.enqueue(job)
         except RequestError as error:
             if job is None:
-                raise
+                return None
             asyncio.get_running_loop().call_soon(job.settle, error)
         finally:
             if job is None:
                 self.service.models.give_back(version)
         return job
+
+
+def _full(runner: Runner) -> RequestError | None:
+    """Why a request is refused: too many others wait."""
+    try:
+        runner.check_room()
+    except RequestError as error:
+        return error
+    return None
 
 
 class _Predict(Job):
