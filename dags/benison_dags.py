@@ -102,9 +102,7 @@ def by_form(file: Path, manifest: Mapping[str, Any]) -> DAG:
         finish = step(task_id="Finish", step="finish", doc_md="Settles the run.").as_teardown()
         for node in manifest["nodes"]:
             tasks[node["id"]].set_upstream([tasks[name] for name in node["upstream"]] or [begin])
-        begin >> finish
-        for task in tasks.values():
-            task >> finish
+        finish.set_upstream([begin, *tasks.values()])
     # Last: each task would deep-copy what the DAG has by then. A running task gets the DAG's all the same.
     dag.params.update({parameter["name"]: param(parameter) for parameter in manifest["parameters"]})
     return dag
