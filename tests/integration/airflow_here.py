@@ -272,7 +272,7 @@ def running(
             env={**os.environ, "BENISON_PYTHON": str(actor), "SECRET_OF_AIRFLOWS": "hush", **environment},
         )
     try:
-        eventually(lambda: "Ctrl-C ends it" in log.read_text() or process.poll() is not None, 180)
+        eventually(lambda: "Ctrl-C ends it" in log.read_text() or process.poll() is not None, 300)
         said = log.read_text()
         assert process.poll() is None, said
         found = dict(re.findall(r"(BENISON_AIRFLOW_\w+)=(\S+)", said))
@@ -294,11 +294,12 @@ def _settings(port: int, dags: Path, manifests: Path, root: Path) -> dict[str, s
 
 
 def eventually(holds: Callable[[], object], seconds: float = 60) -> None:
-    """Waits until something holds."""
-    until = time.monotonic() + seconds
+    """Waits until something holds; asks less often the longer it takes, for each answer costs Airflow time."""
+    began = time.monotonic()
     while not holds():
-        assert time.monotonic() < until, f"did not hold within {seconds} s"
-        time.sleep(0.2)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"did not hold within {seconds} s"
+        time.sleep(min(0.2 + waited / 50, 5))
 
 
 def processes(here: Here) -> list[int]:
