@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -32,6 +33,12 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     if _here.modest:
         return _lowest.submit(function, *arguments).result()
     return function(*arguments)
+
+
+def rest(seconds: float) -> None:
+    """Lets requests go first for a while, after what held the interpreter."""
+    if _here.modest:
+        time.sleep(seconds)
 
 
 def _step_back(niceness: int) -> None:
