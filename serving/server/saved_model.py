@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -170,7 +171,7 @@ def _signature(name: str, proto: Any) -> Signature:
         method=proto.method_name,
         inputs={alias: _spec(info) for alias, info in sorted(proto.inputs.items())},
         outputs={alias: _spec(info) for alias, info in sorted(proto.outputs.items())},
-        proto=proto,
+        proto=copy.deepcopy(proto),  # it would keep the memory of the whole graph that it was read with
         defaults={alias: tf.make_ndarray(value) for alias, value in getattr(proto, "defaults", {}).items()},
     )
 
