@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -175,10 +174,10 @@ class Mailbox:
     def __init__(self) -> None:
         from aiosmtpd.controller import Controller
 
+        from tests.integration.model_server import free_port
+
         self.messages: list[EmailMessage] = []
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.server = Controller(self, hostname="127.0.0.1", port=port)
         self.server.start()
         extra = {"disable_ssl": True, "disable_tls": True, "from_email": "airflow@example.org"}
