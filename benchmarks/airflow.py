@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pipelines.airflow_api import Airflow, configured
+from benison.pipelines.airflow.api import Airflow, configured
 
 _POLL_S = 2.0
 

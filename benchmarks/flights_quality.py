@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from components.bootstrap import Interval, bootstrap, percentile_interval
-from components.metrics import Costs, Metric, metrics_of
+from benison.components.evaluate.bootstrap import Interval, bootstrap, percentile_interval
+from benison.components.evaluate.metrics import Costs, Metric, metrics_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def main() -> None:
     given = parser.parse_args()
     outputs = _outputs(given.root, given.run)
 
-    from pipelines.config_file import load
+    from benison.pipelines.config_file import load
 
     config = load("flights")
     defined = metrics_of(config.problem, Costs(**config.cost.model_dump()) if config.cost else None)
@@ -79,7 +79,7 @@ def main() -> None:
 
 def _outputs(root: Path, run_id: str | None) -> dict[str, list[dict[str, Any]]]:
     """The outputs of a run's nodes, by node and key."""
-    from pipelines.records.runs import history
+    from benison.pipelines.records.runs import history
 
     runs = [run for run in history(root) if run.pipeline == "flights" and run_id in (None, run.id)]
     done = [run for run in runs if any(node.id == "EnsembleScores" and node.outputs for node in run.nodes)]
@@ -93,7 +93,7 @@ def _outputs(root: Path, run_id: str | None) -> dict[str, list[dict[str, Any]]]:
 
 def _judged(outputs: Mapping[str, Any], label: str) -> Judged:
     """The run's scores and the baselines' on the same rows."""
-    from components.scorer import Scores
+    from benison.components.evaluate.scorer import Scores
 
     models: dict[str, np.ndarray] = {}
     labels = np.zeros(0)
@@ -148,7 +148,7 @@ def _rows(folder: Path, splits: Iterable[str], columns: Mapping[str, Any]) -> pd
 
 def _baselines(learnt: pd.DataFrame, y: np.ndarray, judged: pd.DataFrame, label: str) -> dict[str, np.ndarray]:
     """Probabilities [rows, 2] of the judged rows, by baseline."""
-    from pipelines.flights.features import CATEGORIES, NUMBERS
+    from benison.pipelines.flights.features import CATEGORIES, NUMBERS
 
     everything = [str(name) for name in learnt if name not in (label, *NOT_FEATURES)]
     ours = sorted({*NUMBERS, *CATEGORIES})

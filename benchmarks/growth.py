@@ -22,16 +22,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipelines.compilation.compiled import Compiled, Node
-from pipelines.config import Pipeline
-from pipelines.config_file import load
-from pipelines.records import runs
-from pipelines.running.workers import Worker, last_lines
+from benison.pipelines.compilation.compiled import Compiled, Node
+from benison.pipelines.config import Pipeline
+from benison.pipelines.config_file import load
+from benison.pipelines.records import runs
+from benison.pipelines.running.workers import Worker, last_lines
 
 MEMBER = "linear"
 SEED = 7
 _RUN = "growth"
-_WRITE = "import sys, pathlib; from pipelines.flights.source import write; write(pathlib.Path(sys.argv[1]))"
+_WRITE = "import sys, pathlib; from benison.pipelines.flights.source import write; write(pathlib.Path(sys.argv[1]))"
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _run(node: Node, compiled: Compiled, root: Path) -> Measured:
         SystemExit: it failed; with the end of its log.
     """
     run_id = _RUN if node.ir == compiled.ir else runs.part(_RUN, node.ir.stem)
-    command = [sys.executable, "-m", "pipelines.node", "--ir", str(node.ir), "--node", node.name]
+    command = [sys.executable, "-m", "benison.pipelines.node", "--ir", str(node.ir), "--node", node.name]
     command += ["--run-id", run_id, "--root", str(root), "--no-cache"]
     log = root / "logs" / f"{node.id}.log"
     started = time.monotonic()

@@ -143,7 +143,7 @@ def ours(work: Path) -> Server:
     flags = ("--port={inner}", "--rest_api_port={port}", "--model_name=m", f"--model_base_path={work}/models/ensemble")
     return Server(
         "benison-model-server",
-        ((sys.executable, "-c", "from serving.server.main import main; main()", *flags),),
+        ((sys.executable, "-c", "from benison.serving.server.main import main; main()", *flags),),
         "/v1/models/m:predict",
         environment={"PYTHONPATH": str(HERE.parent)},
     )

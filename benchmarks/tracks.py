@@ -64,8 +64,8 @@ def _run(pipeline: str, seed: str, root: Path) -> Mapping[str, Mapping[str, floa
     Raises:
         SystemExit: a node failed; the command has said why.
     """
-    from pipelines.records.runs import history
-    from pipelines.reports.report import read_blessing
+    from benison.pipelines.records.runs import history
+    from benison.pipelines.reports.report import read_blessing
 
     benison = Path(sys.executable).with_name("benison")
     done = subprocess.run([benison, "run", pipeline, "--set", f"seed={seed}", "--root", root])

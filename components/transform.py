@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from components import user_code
+from benison.components import user_code
 
 LABEL = "label_xf"
 CLASSES = "classes"  # name of the label's vocabulary: class id -> class name

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from serving.errors import UsageError
+from benison.serving.errors import UsageError
 
 
 def load(reference: str) -> Callable[..., Any]:

@@ -26,6 +26,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from benison_notify import tell
 
 Step = Literal["begin", "node", "finish"]
+_MODULES: dict[Step, str] = {"begin": "begin", "node": "scheduled_node", "finish": "finish"}
 NO_USE, INVALID = 2, 4  # exit codes after which trying again is vain
 PATIENCE = 10.0  # seconds between TERM and KILL
 GUARD = Path(__file__).with_name("benison_guard.py")
@@ -127,7 +128,7 @@ class BenisonNodeOperator(BaseOperator):
         python, root = required("BENISON_PYTHON"), required("BENISON_ROOT")
         run = run_of(self.pipeline, context["dag_run"].run_id)
         params = dict(context["params"])
-        command = [python, "-m", f"pipelines.{self.step}", "--root", root]
+        command = [python, "-m", f"benison.pipelines.{_MODULES[self.step]}", "--root", root]
         if self.step == "begin":
             given = [f"--param={name}={json.dumps(value)}" for name, value in params.items()]
             return [*command, "--run-id", run, "--manifest", self.manifest, *given]

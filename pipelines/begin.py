@@ -1,9 +1,10 @@
 """The first task of a scheduler's run: what the run takes is resolved, checked and compiled for all later tasks.
 
-    python -m pipelines.begin --manifest FILE --run-id RUN [--root DIR] [--param name=value …]
+    python -m benison.pipelines.begin --manifest FILE --run-id RUN [--root DIR] [--param name=value …]
 
 It checks the form's values, lands and ingests the spans before the newest, and compiles the pipeline into
-ROOT/runs/RUN. It waits while another run of the pipeline is under way. What it answers: see `pipelines.running.answer`.
+ROOT/runs/RUN. It waits while another run of the pipeline is under way. What it answers: see
+`benison.pipelines.running.answer`.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines import manifest, node
-from pipelines.airflow import form
-from pipelines.compilation.compiled import Compiled, from_ir
-from pipelines.config import Pipeline
-from pipelines.manifest import Manifest
-from pipelines.quiet import quieten
-from pipelines.records import attempts, locks, runs
-from pipelines.running import live_log, scheduled
-from pipelines.running.answer import answer
-from pipelines.running.node_result import Result, broken
-from serving.errors import DataError, NodeFailed, UsageError
+from benison.pipelines import node
+from benison.pipelines.airflow import form, manifest
+from benison.pipelines.airflow.manifest import Manifest
+from benison.pipelines.compilation.compiled import Compiled, from_ir
+from benison.pipelines.config import Pipeline
+from benison.pipelines.quiet import quieten
+from benison.pipelines.records import attempts, locks, runs
+from benison.pipelines.running import live_log, scheduled
+from benison.pipelines.running.answer import answer
+from benison.pipelines.running.node_result import Result, broken
+from benison.serving.errors import DataError, NodeFailed, UsageError
 
 _POLL_S, _TELL_S = 2.0, 60.0
 
@@ -113,7 +114,7 @@ def _compile(
         shutil.copyfile(beside / about.ir, ir)
         compiled = from_ir(ir)
     else:
-        from pipelines.compilation import compiling
+        from benison.pipelines.compilation import compiling
 
         compiled = compiling.for_run(config, root, ir, span)
     own, drawn = {one.id for one in compiled.nodes if one.ir == ir}, {one.id for one in about.nodes}
@@ -127,7 +128,7 @@ def _compile(
 
 def _ingest_earlier(compiled: Compiled, root: Path, run_id: str, settings: scheduled.Settings) -> None:
     """Clears away what killed runs left, then runs the nodes that stand before the pipeline's own."""
-    from pipelines.records import lineage, metadata_store
+    from benison.pipelines.records import lineage, metadata_store
 
     pipeline = node.load_ir(compiled.ir, run_id, settings.params)
     metadata_store.make_tables(metadata_store.of_pipeline(pipeline, root), root)
@@ -155,7 +156,7 @@ def _ingest_earlier(compiled: Compiled, root: Path, run_id: str, settings: sched
 
 def main() -> None:
     """The command line; see the module."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.begin")
+    parser = argparse.ArgumentParser(prog="python -m benison.pipelines.begin")
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--run-id", required=True)
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("BENISON_ROOT", ".benison")))

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from pipelines.commands import (
+from benison.pipelines.commands import (
     begin,
     compile,
     data,
@@ -74,7 +74,7 @@ app.command(rich_help_panel=MACHINE)(doctor.doctor)
 
 def main() -> NoReturn:
     """Runs the command line; Benison's own errors become one message and an exit code."""
-    from serving.errors import BenisonError
+    from benison.serving.errors import BenisonError
 
     try:
         app()

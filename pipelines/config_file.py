@@ -15,17 +15,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipelines.close_names import did_you_mean
-from pipelines.code.code_reference import shown
-from pipelines.config import Pipeline, strict_yaml
-from pipelines.config.mistakes import Mistake, keys_at, of_code, of_data, of_shape, unknown_key
-from pipelines.config.strict_yaml import Document, Loc, NotYaml
-from pipelines.config.types import Model
-from serving.errors import UsageError
+from benison.pipelines.code.code_reference import shown
+from benison.pipelines.config import Pipeline, strict_yaml
+from benison.pipelines.config.mistakes import Mistake, keys_at, of_code, of_data, of_shape, unknown_key
+from benison.pipelines.config.strict_yaml import Document, Loc, NotYaml
+from benison.pipelines.config.types import Model
+from benison.serving.close_names import did_you_mean
+from benison.serving.errors import UsageError
 
 ENVIRONMENT_PREFIX = "BENISON__"
 # The shipped configs: inside the package in a wheel, beside it in a clone.
-SHIPPED = (Path(__file__).parent / "configs", Path(__file__).parent.parent / "configs")
+_HERE = Path(__file__).resolve().parent  # a clone imports this package through a link
+SHIPPED = (_HERE / "configs", _HERE.parent / "configs")
 _SUFFIXES = (".yaml", ".yml")
 
 

@@ -1,9 +1,9 @@
 """The last task of a scheduler's run, whatever became of the others: settles the outcome in `run.json`.
 
-    python -m pipelines.finish --run-id RUN [--root DIR]
+    python -m benison.pipelines.finish --run-id RUN [--root DIR]
 
-What it answers: see `pipelines.running.answer`. That a node failed or refused is that node's to say, and has been told
-to whom it concerns; settling the run went well all the same.
+What it answers: see `benison.pipelines.running.answer`. That a node failed or refused is that node's to say, and has
+been told to whom it concerns; settling the run went well all the same.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.running import scheduled
-from pipelines.running.answer import answer
-from pipelines.running.node_result import Result
+from benison.pipelines.running import scheduled
+from benison.pipelines.running.answer import answer
+from benison.pipelines.running.node_result import Result
 
 _NOT_WELL = ("failed", "invalid", "not_blessed")
 
@@ -29,7 +29,7 @@ def finish(run_id: str, root: Path) -> tuple[Result, Mapping[str, Any]]:
         root: ROOT.
 
     Returns:
-        The result, its reason what the nodes gave as theirs; and `outcome`, see `pipelines.records.runs.Run`.
+        The result, its reason what the nodes gave as theirs; and `outcome`, see `benison.pipelines.records.runs.Run`.
 
     Raises:
         UsageError: there is no such run.
@@ -41,7 +41,7 @@ def finish(run_id: str, root: Path) -> tuple[Result, Mapping[str, Any]]:
 
 def main() -> None:
     """The command line; see the module."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.finish")
+    parser = argparse.ArgumentParser(prog="python -m benison.pipelines.finish")
     parser.add_argument("--run-id", required=True)
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("BENISON_ROOT", ".benison")))
     args = parser.parse_args()

@@ -8,17 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.transform import LABEL
-from pipelines.data import ingest
+from benison.components.transform import LABEL
+from benison.pipelines.data import ingest
 
 if TYPE_CHECKING:
     from tfx.dsl.components.base.base_node import BaseNode
     from tfx.orchestration.pipeline import Pipeline as TfxPipeline
 
-    from components.ensemble_builder import Settings
-    from components.pusher import Settings as PushSettings
-    from pipelines.code.code_reference import Code
-    from pipelines.config import Member, Pipeline
+    from benison.components.deploy.pusher import Settings as PushSettings
+    from benison.components.ensemble.ensemble_builder import Settings
+    from benison.pipelines.code.code_reference import Code
+    from benison.pipelines.config import Member, Pipeline
 
 TRAINING, JUDGING = ("train", "valid"), "test"
 
@@ -38,14 +38,14 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
     from tfx.dsl.experimental.conditionals.conditional import Cond
     from tfx.proto import transform_pb2
 
-    from components.baseline import Baseline
-    from components.blessing import ENSEMBLE, Blessing
-    from components.ensemble_builder import EnsembleBuilder
-    from components.label_check import LabelCheck
-    from components.pusher import Pusher
-    from components.scorer import Scorer
-    from components.serving_trial import Budget
-    from components.serving_validator import ServingValidator
+    from benison.components.deploy.pusher import Pusher
+    from benison.components.deploy.serving_trial import Budget
+    from benison.components.deploy.serving_validator import ServingValidator
+    from benison.components.ensemble.ensemble_builder import EnsembleBuilder
+    from benison.components.evaluate.baseline import Baseline
+    from benison.components.evaluate.blessing import ENSEMBLE, Blessing
+    from benison.components.evaluate.scorer import Scorer
+    from benison.components.validate.label_check import LabelCheck
 
     serving = root / "serving" / config.name
 
@@ -58,7 +58,7 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
     transform = Transform(
         examples=data.examples,
         schema=data.schema,
-        preprocessing_fn="components.transform.preprocessing_fn",
+        preprocessing_fn="benison.components.transform.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=TRAINING),
         custom_config={
             "features": config.features,
@@ -170,17 +170,19 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
         "custom_config": {"recipe": recipe, "label": config.label, "code": [_location(member.code)]},
     }
     if member.tuner is None:
-        return [Trainer(run_fn="components.trainer.run_fn", **common).with_id(f"Trainer.{name}")]
-    tuner = Tuner(tuner_fn="components.tuner.tuner_fn", **common).with_id(f"Tuner.{name}")
+        return [Trainer(run_fn="benison.components.train.trainer.run_fn", **common).with_id(f"Trainer.{name}")]
+    tuner = Tuner(tuner_fn="benison.components.train.tuner.tuner_fn", **common).with_id(f"Tuner.{name}")
     trainer = Trainer(
-        run_fn="components.trainer.run_fn", hyperparameters=tuner.outputs["best_hyperparameters"], **common
+        run_fn="benison.components.train.trainer.run_fn",
+        hyperparameters=tuner.outputs["best_hyperparameters"],
+        **common,
     ).with_id(f"Trainer.{name}")
     return [tuner, trainer]
 
 
 def _settings(config: Pipeline) -> Settings:
     """How the members are to be combined, as EnsembleBuilder takes it."""
-    from components.ensemble_builder import Settings
+    from benison.components.ensemble.ensemble_builder import Settings
 
     ensemble = config.ensemble
     return Settings(
@@ -195,8 +197,8 @@ def _settings(config: Pipeline) -> Settings:
 
 def _push_settings(config: Pipeline, serving: Path, window: Sequence[int]) -> PushSettings:
     """How a blessed ensemble is pushed, as Pusher takes it."""
-    from components.pusher import Settings
-    from serving import object_store
+    from benison.components.deploy.pusher import Settings
+    from benison.serving.versions import object_store
 
     if config.serving.store:
         object_store.check_library(config.serving.store)

@@ -1,4 +1,4 @@
-"""The JSON schema of a pipeline's YAML, for editors: `python -m pipelines.json_schema` writes it anew.
+"""The JSON schema of a pipeline's YAML, for editors: `python -m benison.pipelines.json_schema` writes it anew.
 
 It says which keys there are and of which form; what depends on files or on several keys, only `benison validate` says.
 """
@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import Pipeline
+from benison.pipelines.config import Pipeline
 
-FILE = Path(__file__).parent.parent / "configs" / "benison.schema.json"
+FILE = Path(__file__).resolve().parent.parent / "configs" / "benison.schema.json"
 
 
 def text() -> str:

@@ -1,10 +1,9 @@
 """One node of a compiled pipeline: the same call behind the CLI, Airflow and the notebook.
 
-    python -m pipelines.node --run RUN --node ID [--root DIR] [--no-cache] [--attempt N]
-    python -m pipelines.node --ir FILE --node ID --run-id RUN [--param k=v] [--root DIR] [--no-cache]
+    python -m benison.pipelines.node --ir FILE --node ID --run-id RUN [--param k=v] [--root DIR] [--no-cache]
 
-The first form is for a run that `python -m pipelines.begin` began. What they answer: see `pipelines.running.answer`.
-Asked again for a node that has ended well, they run it anew.
+It answers as `benison.pipelines.running.answer` says. A node that has ended well is run again when it is asked for
+again. For a node of a run that a scheduler began, see `benison.pipelines.scheduled_node`.
 """
 
 from __future__ import annotations
@@ -12,24 +11,30 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.code import cache_key
-from pipelines.records import attempts, locks, metadata_store
-from pipelines.running import reruns
-from pipelines.running.answer import answer
-from pipelines.running.node_result import Result, broken, reason_of
-from pipelines.running.termination import Ended
-from serving.errors import NodeFailed
+from benison.pipelines.code import cache_key
+from benison.pipelines.records import attempts, locks, metadata_store
+from benison.pipelines.running import reruns
+from benison.pipelines.running.answer import answer
+from benison.pipelines.running.node_result import Result, broken, reason_of
+from benison.pipelines.running.termination import Ended
+from benison.serving.errors import NodeFailed, UsageError
 
 if TYPE_CHECKING:
     from tfx.orchestration.metadata import Metadata
     from tfx.proto.orchestration import pipeline_pb2
 
 FINGERPRINT = "benison_fingerprint"  # execution property that makes the cache key depend on content
+# Class paths of the releases before everything was imported as `benison.…`.
+_FORMER_CLASS = re.compile(
+    r'"(components\.(?:anomaly_gate|baseline|blessing|content_driver|ensemble_builder|example_gen|import_example_gen'
+    r"|label_check|pusher|scorer|serving_validator|span_window|trainer|transform|tuner)\.\w+)\""
+)
 CACHE = "benison_cache"  # property of a run's context: 1 where results of earlier runs may stand in, else 0
 
 
@@ -48,7 +53,7 @@ def run(
         ir: compiled pipeline (JSON).
         node_id: which node.
         run_id: the same for all nodes of a run.
-        root: ROOT; for the metadata store see `pipelines.records.metadata_store`.
+        root: ROOT; for the metadata store see `benison.pipelines.records.metadata_store`.
         params: values of the pipeline's runtime parameters.
         cache: whether an earlier execution with the same inputs, properties and code may stand in; for a node that
             ended well in this very run none does.
@@ -59,7 +64,7 @@ def run(
     from tfx.orchestration.portable import launcher
     from tfx.proto.orchestration import executable_spec_pb2
 
-    from pipelines.running.beam_runner import InMemoryByDefault
+    from benison.pipelines.running.beam_runner import InMemoryByDefault
 
     pipeline = load_ir(ir, run_id, params or {})
     node = _find(pipeline, node_id)
@@ -94,13 +99,23 @@ def run(
 
 
 def load_ir(path: Path, run_id: str, params: Mapping[str, Any]) -> pipeline_pb2.Pipeline:
-    """Reads a compiled pipeline and puts the run's id and parameters into it."""
+    """Read a compiled pipeline and put the run's id and parameters into it.
+
+    Raises:
+        UsageError: it names a class of Benison by a path of an earlier release.
+    """
     from google.protobuf import json_format
     from tfx.orchestration.portable import runtime_parameter_utils
     from tfx.proto.orchestration import local_deployment_config_pb2, pipeline_pb2
 
     assert local_deployment_config_pb2  # the parser must know the messages in the deployment config
-    pipeline = json_format.Parse(path.read_text(), pipeline_pb2.Pipeline())
+    text = path.read_text()
+    if former := _FORMER_CLASS.search(text):
+        raise UsageError(
+            f"{path}: {former[1]} is a class path of an earlier release of Benison; "
+            "compile again (`benison compile NAME`)"
+        )
+    pipeline = json_format.Parse(text, pipeline_pb2.Pipeline())
     runtime_parameter_utils.substitute_runtime_parameter(pipeline, {**params, "pipeline-run-id": run_id})
     return pipeline
 
@@ -192,31 +207,23 @@ def _describe(artifact: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    """The command line; see the module."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.node")
+    """Run the command line; see the module."""
+    parser = argparse.ArgumentParser(prog="python -m benison.pipelines.node")
     parser.add_argument("--node", required=True)
+    parser.add_argument("--ir", type=Path, required=True, help="any compiled pipeline (JSON)")
+    parser.add_argument("--run-id", required=True)
+    parser.add_argument("--param", action="append", default=[], metavar="k=v", help="a runtime parameter")
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("BENISON_ROOT", ".benison")))
     parser.add_argument("--no-cache", action="store_true")
-    parser.add_argument("--run", metavar="RUN", help="a run that `python -m pipelines.begin` began")
-    parser.add_argument("--attempt", type=int, metavar="N", help="shown in the log")
-    parser.add_argument("--ir", type=Path, help="in place of --run, with --run-id: any compiled pipeline")
-    parser.add_argument("--run-id")
-    parser.add_argument("--param", action="append", default=[], metavar="k=v", help="with --ir")
     args = parser.parse_args()
-    if (args.run is None) == (args.ir is None or args.run_id is None):
-        parser.error("expected either --run, or --ir and --run-id")
-    if any("=" not in given for given in args.param):
+    if any("=" not in param for param in args.param):
         parser.error("--param: expected k=v")
-    root, cache = args.root.absolute(), not args.no_cache
+    root = args.root.absolute()
+    params = dict(param.split("=", 1) for param in args.param)
 
     def work() -> tuple[Result, Mapping[str, Any]]:
-        if args.run is not None:
-            from pipelines.running import scheduled_node
-
-            return scheduled_node.run(root, args.run, args.node, cache=cache, attempt=args.attempt)
-        params = dict(given.split("=", 1) for given in args.param)
         with attempts.only(root / "runs" / args.run_id, args.node):
-            return run(args.ir, args.node, args.run_id, root=root, params=params, cache=cache), {}
+            return run(args.ir, args.node, args.run_id, root=root, params=params, cache=not args.no_cache), {}
 
     answer(work)
 

@@ -8,11 +8,12 @@ from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.quiet import quieten
-from pipelines.records import runs
-from pipelines.reports import views
-from pipelines.running.node_result import Result
-from serving.errors import NodeFailed, UsageError
+from benison.pipelines.config import Pipeline
+from benison.pipelines.quiet import quieten
+from benison.pipelines.records import runs
+from benison.pipelines.reports import views
+from benison.pipelines.running.node_result import Result
+from benison.serving.errors import NodeFailed, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,11 +56,11 @@ class Outcome:
         return f"{self.node}: {self.result.state}"
 
 
-class NotebookContext:
+class Context:
     """Runs a pipeline node by node in this process, into the same ROOT and cache as the command line.
 
     Args:
-        pipeline: any TFX pipeline; ours from `pipelines.graph.build`.
+        pipeline: a config, or any TFX pipeline.
         root: ROOT.
         cache: False runs every node anew.
 
@@ -67,13 +68,17 @@ class NotebookContext:
         UsageError: a run of this pipeline is under way in ROOT.
     """
 
-    def __init__(self, pipeline: TfxPipeline, root: str | Path = ".benison", *, cache: bool = True) -> None:
-        from pipelines.compilation.compiled import compile_to
-        from pipelines.node import load_ir
-        from pipelines.records import lineage
+    def __init__(self, pipeline: Pipeline | TfxPipeline, root: str | Path = ".benison", *, cache: bool = True) -> None:
+        from benison.pipelines import graph
+        from benison.pipelines.compilation.compiled import compile_to
+        from benison.pipelines.node import load_ir
+        from benison.pipelines.records import lineage
 
         self._root = Path(root).absolute()
         self._cache = cache
+        quieten()
+        if isinstance(pipeline, Pipeline):
+            pipeline = graph.build(pipeline, self._root)
         with ExitStack() as stack:
             self._run = stack.enter_context(runs.begin(self._root, pipeline.pipeline_info.pipeline_name))
             self._compiled = compile_to(pipeline, self._run.folder / "pipeline.json")
@@ -94,7 +99,7 @@ class NotebookContext:
             UsageError: no such node, or one that it depends on has not run yet.
             NodeFailed: it failed, or its data are invalid; names the reason and the log.
         """
-        from pipelines import node as single
+        from benison.pipelines import node as single
 
         upstream = {n.id: n.upstream for n in self._compiled.nodes}
         if node not in self._nodes:
@@ -128,7 +133,7 @@ class NotebookContext:
         """Ends the run: writes its `run.json` and lets go of the pipeline's lock."""
         self._stack.close()
 
-    def __enter__(self) -> NotebookContext:
+    def __enter__(self) -> Context:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.compilation import main_module
-from pipelines.compilation.compiled import Compiled, Node, compile_to
-from pipelines.records import runs
-from pipelines.running.workers import Worker, WorkerDied, end, first_ready
-from serving.errors import DataError, NodeFailed
+from benison.pipelines.compilation import main_module
+from benison.pipelines.compilation.compiled import Compiled, Node, compile_to
+from benison.pipelines.records import runs
+from benison.pipelines.running.workers import Worker, WorkerDied, end, first_ready
+from benison.serving.errors import DataError, NodeFailed
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline as TfxPipeline
 
-    from pipelines.config import Pipeline
+    from benison.pipelines.config import Pipeline
 
 Observer = Callable[[runs.Run], None]
 _IR = "pipeline.json"

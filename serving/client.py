@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from serving.errors import BenisonError
+from benison.serving.errors import BenisonError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,11 +7,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serving.predict import Row
-from serving.server.facts import Column, Facts
-from serving.server.facts import read as read_facts
-from serving.signature_names import argument_names
-from serving.versions import SAVED_MODEL, Version
+from benison.serving.predict import Row
+from benison.serving.server.pages.model_info import Column, Facts
+from benison.serving.server.pages.model_info import read as read_facts
+from benison.serving.signature_names import argument_names
+from benison.serving.versions.local import SAVED_MODEL, Version
 
 SIGNATURE = "raw"
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from serving.client import GrpcClient, ServerError
-from serving.ensemble import Ensemble
-from serving.errors import EnsembleError, VersionError
-from serving.versions import EXTRA, Version
+from benison.serving.client import GrpcClient, ServerError
+from benison.serving.ensemble import Ensemble
+from benison.serving.errors import EnsembleError, VersionError
+from benison.serving.versions.local import EXTRA, Version
 
 if TYPE_CHECKING:
     import numpy as np

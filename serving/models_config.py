@@ -16,8 +16,9 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from serving import atomic_file, proto_text
-from serving.errors import UsageError
+from benison.serving import proto_text
+from benison.serving.errors import UsageError
+from benison.serving.files import atomic_file
 
 FILE = "models.config"
 PLATFORM = "tensorflow"

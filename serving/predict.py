@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from serving.errors import DataError, VersionError
-from serving.signature_names import argument_names
-from serving.versions import Version
+from benison.serving.errors import DataError, VersionError
+from benison.serving.signature_names import argument_names
+from benison.serving.versions.local import Version
 
 Row = Mapping[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from serving.errors import UsageError
+from benison.serving.errors import UsageError
 
 
 def read(path: str, message: Any, *, unknown_fields: bool = False) -> Any:

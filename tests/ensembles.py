@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.ensemble import (
+from benison.serving.ensemble import (
     Custom,
     Ensemble,
     MajorityVote,
@@ -18,7 +18,7 @@ from serving.ensemble import (
     TemperatureScaling,
     WeightedMean,
 )
-from serving.ensemble.combiners import Output
+from benison.serving.ensemble.combiners import Output
 
 CLASSIFIERS = ["mean", "weighted_mean", "median", "majority_vote", "soft_vote", "stacking", "custom"]
 REGRESSORS = ["mean", "weighted_mean", "median", "stacking"]

@@ -14,8 +14,8 @@ def main(folder: Path) -> None:
     """Calls the ensemble's signature with the same row, again and again."""
     import numpy as np
 
-    from serving.server.engine import LoadOptions
-    from serving.server.saved_model import SessionEngine
+    from benison.serving.server.engine import LoadOptions
+    from benison.serving.server.engines.saved_model import SessionEngine
 
     engine = SessionEngine(str(folder / "ensemble" / "1"), LoadOptions())
     signature = engine.signatures["serving_default"]

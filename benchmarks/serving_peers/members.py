@@ -1,6 +1,6 @@
 """The model that every peer serves: as its users would write it, or our fused and packed engine.
 
-Runs in the peers' own environments: TensorFlow, numpy and the modules of `serving.server` that need no more.
+Runs in the peers' own environments: TensorFlow, numpy and the modules of `benison.serving.server` that need no more.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def _separate(folder: Path) -> Predict:
 
 
 def _fused(folder: Path) -> Predict:
-    from serving.server import packing
-    from serving.server.engine import LoadOptions
-    from serving.server.saved_model import SessionEngine
+    from benison.serving.server.codec import packing
+    from benison.serving.server.engine import LoadOptions
+    from benison.serving.server.engines.saved_model import SessionEngine
 
     engine = SessionEngine(str(folder / "ensemble" / "1"), LoadOptions())
     signature = engine.signatures["serving_default"]

@@ -15,13 +15,13 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from pipelines.airflow import manifest_texts
-from pipelines.close_names import did_you_mean
-from pipelines.config import Member, Pipeline, Rule
-from pipelines.config.mistakes import of_shape
-from pipelines.config.periods import FORMS
-from pipelines.config_file import put
-from serving.errors import UsageError
+from benison.pipelines.airflow import manifest_texts
+from benison.pipelines.config import Member, Pipeline, Rule
+from benison.pipelines.config.mistakes import of_shape
+from benison.pipelines.config.periods import FORMS
+from benison.pipelines.config_file import put
+from benison.serving.close_names import did_you_mean
+from benison.serving.errors import UsageError
 
 Type = Literal["string", "integer", "number", "boolean"]
 SPAN, CACHE = "span", "cache"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.config import Pipeline, Rule
+    from benison.pipelines.config import Pipeline, Rule
 
 GROUPS = ("ingest", "validate", "train", "ensemble", "deploy")
 CACHE = "Whether results of earlier runs with the same inputs may stand in"

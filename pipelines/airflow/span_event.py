@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-from pipelines import airflow_api, manifest
-from pipelines.data.spans import Span
-from serving.errors import BenisonError
+from benison.pipelines.airflow import api, manifest
+from benison.pipelines.data.spans import Span
+from benison.serving.errors import BenisonError
 
 
 def tell(name: str, span: Span, environment: Mapping[str, str] = os.environ) -> Iterator[str]:
@@ -21,13 +21,13 @@ def tell(name: str, span: Span, environment: Mapping[str, str] = os.environ) -> 
     Yields:
         What to say of it: who was told, or a warning.
     """
-    if not environment.get(airflow_api.URL):
+    if not environment.get(api.URL):
         return
     uri = manifest.asset(name, "spans")
     try:
         extra = {"span": span.number, "rows": span.rows, "sha256": span.sha256}
-        airflow_api.configured(environment).tell(uri, extra)
+        api.configured(environment).tell(uri, extra)
     except BenisonError as error:
         yield f"warning: the span has landed, but Airflow was not told: {error}"
     else:
-        yield f"told Airflow at {environment[airflow_api.URL]}: {uri}"
+        yield f"told Airflow at {environment[api.URL]}: {uri}"

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.code import fingerprint
+from benison.pipelines.code import fingerprint
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-from pipelines.close_names import did_you_mean
-from serving.errors import UsageError
+from benison.serving.close_names import did_you_mean
+from benison.serving.errors import UsageError
 
 FUNCTION = r"[A-Za-z_]\w*"
 TARGET = rf"(?:{FUNCTION}(?:\.{FUNCTION})*|.+\.py)"

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
-from pipelines.close_names import did_you_mean
-from pipelines.code import modules, syntax
-from pipelines.code.references import Chain, Import
-from pipelines.code.syntax import Source, Statement
-from serving.errors import DataError, UsageError
+from benison.pipelines.code import modules, syntax
+from benison.pipelines.code.references import Chain, Import
+from benison.pipelines.code.syntax import Source, Statement
+from benison.serving.close_names import did_you_mean
+from benison.serving.errors import DataError, UsageError
 
 INSTALLED = "installed"
 """What `executor` answers for installed packages, whose versions are part of a cache key anyway."""

@@ -1,7 +1,7 @@
 """What the text of one Python file says, without running it: its statements, what they bind, refer to and import.
 
-`pipelines.code.fingerprint` walks these statements from file to file. Everything here leans to one side: a name may be
-taken for used that is not (a local that shadows a global), but none that is used is missed.
+`benison.pipelines.code.fingerprint` walks these statements from file to file. Everything here leans to one side: a name
+may be taken for used that is not (a local that shadows a global), but none that is used is missed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipelines.code import modules, references
-from pipelines.code.references import Chain, Import, References, stores
-from serving.errors import UsageError
+from benison.pipelines.code import modules, references
+from benison.pipelines.code.references import Chain, Import, References, stores
+from benison.serving.errors import UsageError
 
 Kind = Literal["function", "class", "import", "plain"]
 # Through these code reaches names that are not written out: what it uses cannot be told from its text.

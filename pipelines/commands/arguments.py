@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pipelines.config import Pipeline
-    from serving.deploy.settings import Serving
+    from benison.pipelines.config import Pipeline
+    from benison.serving.deploy.settings import Serving
 
 Name = Annotated[str, typer.Argument(help="A pipeline's name, or the path of its YAML file.")]
 Root = Annotated[
@@ -32,7 +32,7 @@ def load(name: str, sets: list[str] | None, check_data: bool = True) -> Pipeline
     Raises:
         UsageError: a `--set` without a value, or the config is not there or wrong.
     """
-    from pipelines import config_file
+    from benison.pipelines import config_file
 
     return config_file.load(name, pairs(sets), check_data=check_data)
 
@@ -43,7 +43,7 @@ def pairs(sets: list[str] | None) -> dict[str, str]:
     Raises:
         UsageError: one has no value.
     """
-    from serving.errors import UsageError
+    from benison.serving.errors import UsageError
 
     for given in sets or []:
         if "=" not in given:
@@ -68,8 +68,8 @@ def serving_settings(name: str) -> Serving | None:
     Raises:
         UsageError: the YAML is wrong.
     """
-    from pipelines import config_file
-    from serving.errors import UsageError
+    from benison.pipelines import config_file
+    from benison.serving.errors import UsageError
 
     try:
         config_file.find(name)

@@ -18,7 +18,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over the files of an earlier one.")] = False,
 ) -> None:
     """Writes a pipeline for a CSV file into the current folder, and says what it guessed."""
-    from pipelines.starting.init import make
+    from benison.pipelines.starting.init import make
 
     for line in make(name, csv, label, problem, force).lines():
         print(line)
@@ -32,7 +32,7 @@ def eject(
     ] = None,
 ) -> None:
     """Writes the generic features and members of a pipeline out as Python to go on from."""
-    from pipelines.starting.eject import eject as write
+    from benison.pipelines.starting.eject import eject as write
 
     for file in write(name, to):
         print(f"wrote {file}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.arguments import DEFAULT_ROOT, Root, load
+from benison.pipelines.commands.arguments import DEFAULT_ROOT, Root, load
 
 
 def compile_(
@@ -19,10 +19,10 @@ def compile_(
 ) -> None:
     """Writes pipelines as files for Airflow: a manifest, TFX's IR and the checked config of each."""
     configs = [load(name, None) for name in names]  # all of them before the first is written
-    from pipelines.quiet import quieten
+    from benison.pipelines.quiet import quieten
 
     quieten()
-    from pipelines import manifest
+    from benison.pipelines.airflow import manifest
 
     for config in configs:
         made = manifest.write(config, to, root.absolute())

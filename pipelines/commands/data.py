@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets, load
+from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets, load
 
 if TYPE_CHECKING:
-    from pipelines.config import Pipeline
+    from benison.pipelines.config import Pipeline
 
 
 def schema(
@@ -20,7 +20,7 @@ def schema(
     accept: Annotated[bool, typer.Option("--accept", help="Write it beside the YAML, where runs import it.")] = False,
 ) -> None:
     """The schema that the data suggest; with --accept it becomes the curated one."""
-    from pipelines.starting import curation
+    from benison.pipelines.starting import curation
 
     config = load(name, set_)
     text = curation.inferred(config, root.absolute())
@@ -38,8 +38,8 @@ def span_add(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Lands a new span, whole or not at all; tells Airflow where BENISON_AIRFLOW_URL is set."""
-    from pipelines.airflow import span_event
-    from pipelines.data import spans
+    from benison.pipelines.airflow import span_event
+    from benison.pipelines.data import spans
 
     config = _with_spans(name)
     landed = spans.land(config, root.absolute(), files, number)
@@ -52,13 +52,13 @@ def span_list(name: Name, root: Root = DEFAULT_ROOT) -> None:
     """The landed spans: rows, hash, anomalies, drift, and the versions trained on them."""
     from rich.console import Console
 
-    from pipelines.reports import span_report
+    from benison.pipelines.reports import span_report
 
     Console().print(span_report.table(_with_spans(name), root.absolute()))
 
 
 def _with_spans(name: str) -> Pipeline:
-    from serving.errors import UsageError
+    from benison.serving.errors import UsageError
 
     config = load(name, None)
     if config.spans is None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets, load
-from pipelines.commands.serve import refuse_waiting
-from pipelines.commands.versions import served_version
+from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets, load
+from benison.pipelines.commands.serve import refuse_waiting
+from benison.pipelines.commands.versions import served_version
 
 if TYPE_CHECKING:
-    from serving.deploy.settings import Serving
-    from serving.models_config import Model
+    from benison.serving.deploy.settings import Serving
+    from benison.serving.models_config import Model
 
 
 def deploy(
@@ -32,9 +32,9 @@ def deploy(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Writes what TensorFlow Serving needs to serve a pipeline's model; `serving:` in its YAML says how."""
-    from serving.deploy import folder
-    from serving.deploy.targets import SOMETIMES, TARGETS
-    from serving.deploy.tf_serving import Deployment
+    from benison.serving.deploy import folder
+    from benison.serving.deploy.targets import SOMETIMES, TARGETS
+    from benison.serving.deploy.tf_serving import Deployment
 
     flags = {"serving.image": image, "serving.base_path": base_path}
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
@@ -57,8 +57,9 @@ def _models(name: str, settings: Serving, root: Path, target: str) -> list[Model
     Raises:
         VersionError: its versions are to be taken from this machine, and there are none.
     """
-    from serving import arrangement, models_config
-    from serving.models_config import Model
+    from benison.serving import models_config
+    from benison.serving.models_config import Model
+    from benison.serving.promotion import labels
 
     folder = root / "serving"
     place = folder if settings.object_store else Path(settings.place or folder)
@@ -68,6 +69,6 @@ def _models(name: str, settings: Serving, root: Path, target: str) -> list[Model
         # The container serves by this very file.
         refuse_waiting(models_config.name_all(folder, [name]).models.values())
     config = models_config.read(folder).models
-    beside = [model for other, model in config.items() if other != name and arrangement.is_of(folder / name, other)]
+    beside = [model for other, model in config.items() if other != name and labels.is_of(folder / name, other)]
     found = [config.get(name, Model(name, str(folder / name))), *beside]
     return [replace(model, base_path=str(place / Path(model.base_path).name)) for model in found]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pipelines.commands.arguments import DEFAULT_ROOT, Root
+from benison.pipelines.commands.arguments import DEFAULT_ROOT, Root
 
 
 def doctor(root: Root = DEFAULT_ROOT) -> None:
@@ -12,7 +12,7 @@ def doctor(root: Root = DEFAULT_ROOT) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from pipelines.starting import doctor as examination
+    from benison.pipelines.starting import doctor as examination
 
     report = examination.examine(root.absolute())
     table = Table("", "check", "found", "what to do", box=None, header_style="bold", pad_edge=False)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from serving.fan_out import Answer
-    from serving.seldon.imported import Imported
+    from benison.serving.fan_out import Answer
+    from benison.serving.seldon.imported import Imported
 
 _START_S = 120.0
 _WIDTH = 10_000  # a row stays a line, whatever reads it
@@ -50,8 +50,8 @@ def import_(
     ] = None,
 ) -> None:
     """Reads a SeldonDeployment, and binds its nodes to models."""
-    from pipelines.quiet import quieten
-    from serving.seldon import form, graph, imported
+    from benison.pipelines.quiet import quieten
+    from benison.serving.seldon import form, graph, imported
 
     read = graph.of_predictor(form.read(file, predictor))
     quieten()
@@ -74,11 +74,11 @@ def predict(
     from rich.console import Console
     from rich.table import Table
 
-    from serving.predict import read_rows
-    from serving.seldon.imported import Imported
+    from benison.serving.predict import read_rows
+    from benison.serving.seldon.imported import Imported
 
     imported, rows = Imported.load(folder), read_rows(json)
-    from pipelines.quiet import quieten
+    from benison.pipelines.quiet import quieten
 
     quieten()
     answer = asyncio.run(_asked(imported, rows, deadline))
@@ -98,13 +98,13 @@ def fuse(
     output: Annotated[Path, typer.Option("--output", "-o", help="The SavedModel to write, such as MODEL/1.")],
 ) -> None:
     """Writes models and combiner as one SavedModel, which any TensorFlow Serving serves."""
-    from serving.seldon.imported import Imported
+    from benison.serving.seldon.imported import Imported
 
     imported = Imported.load(folder)
-    from pipelines.quiet import quieten
+    from benison.pipelines.quiet import quieten
 
     quieten()
-    from serving.seldon import fused
+    from benison.serving.seldon import fused
 
     inputs = fused.fuse(imported, output)
     print(f"wrote {output}: {imported.ensemble.combiner.kind} of {', '.join(imported.ensemble.members)}")
@@ -113,9 +113,9 @@ def fuse(
 
 async def _asked(imported: Imported, rows: Sequence[Any], deadline_s: float) -> Answer:
     """The answer; a server of our own has the SavedModels while it is needed."""
-    from components import candidate_server
-    from serving.seldon import asking
-    from serving.seldon.bindings import SavedModel, Server
+    from benison.components.deploy import candidate_server
+    from benison.serving.seldon import asking
+    from benison.serving.seldon.bindings import SavedModel, Server
 
     places = {**imported.members}
     if imported.transformer is not None:

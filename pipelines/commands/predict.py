@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, served_name
-from pipelines.commands.versions import served_version
+from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, served_name
+from benison.pipelines.commands.versions import served_version
 
 
 def predict(
@@ -21,8 +21,8 @@ def predict(
     """Answers from the pushed version, in this process."""
     from rich.console import Console
 
-    from serving import predict as prediction
-    from serving.errors import UsageError
+    from benison.serving import predict as prediction
+    from benison.serving.errors import UsageError
 
     given = [file for file in (csv, json) if file is not None]
     if len(given) != 1:
@@ -32,8 +32,8 @@ def predict(
     served = served_version(base)
     form = {key: served.manifest[key] for key in ("delimiter", "encoding") if key in served.manifest}
     rows = prediction.read_rows(given[0], **form)
-    from pipelines.quiet import quieten
-    from pipelines.reports import report
+    from benison.pipelines.quiet import quieten
+    from benison.pipelines.reports import report
 
     quieten()
     print(f"{name} version {served.number}, {served.path}")

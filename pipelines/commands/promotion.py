@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, serving_settings
-from pipelines.commands.versions import Number, pushed_base
+from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, serving_settings
+from benison.pipelines.commands.versions import Number, pushed_base
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from serving.deploy.settings import Serving
-    from serving.history import Change
+    from benison.serving.deploy.settings import Serving
+    from benison.serving.promotion.history import Change
 
 Why = Annotated[str, typer.Option("--why", help="For the record.")]
 Servers = Annotated[
@@ -51,7 +51,7 @@ def promote(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Has a version served: as NAME, or with --label canary as NAME-canary beside it."""
-    from serving import promotion
+    from benison.serving.promotion import promote as promotion
 
     base, settings = pushed_base(name, root), _settings(name, server, settle)
     _copy(base, number, settings)
@@ -81,8 +81,8 @@ def rollback(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Has an earlier version served again."""
-    from serving import promotion
-    from serving.errors import UsageError
+    from benison.serving.errors import UsageError
+    from benison.serving.promotion import promote as promotion
 
     if canary and (republish or to is not None):
         raise UsageError("rollback: --canary goes with neither --to nor --republish; it takes the canary away")
@@ -105,8 +105,8 @@ def rollback(
 
 def _settings(name: str, servers: list[str] | None, settle_s: float | None) -> Serving:
     """`serving:` of the pipeline's YAML, where that is found; what is named on the command line comes before it."""
-    from pipelines.quiet import quieten
-    from serving.deploy.settings import Serving
+    from benison.pipelines.quiet import quieten
+    from benison.serving.deploy.settings import Serving
 
     quieten()  # the client of a server imports TensorFlow
     found = serving_settings(name)
@@ -118,10 +118,10 @@ def _settings(name: str, servers: list[str] | None, settle_s: float | None) -> S
 
 def _copy(base: Path, number: int, settings: Serving) -> None:
     """Sees to it that servers that read the store find the version; a push may have died on its way there."""
-    from serving import object_versions
+    from benison.serving.versions import remote
 
     if settings.store:
-        object_versions.publish(base, number, settings.store)
+        remote.publish(base, number, settings.store)
 
 
 def _tell(name: str, change: Change) -> None:

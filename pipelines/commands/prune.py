@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, serving_settings
-from pipelines.commands.versions import pushed_base
+from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, serving_settings
+from benison.pipelines.commands.versions import pushed_base
 
 
 def prune(
@@ -20,10 +20,10 @@ def prune(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Removes old versions, and artifacts that neither a version that stays nor the last run needs."""
-    from pipelines.quiet import quieten
-    from pipelines.records import pruning
-    from pipelines.records.sizes import readable
-    from serving.deploy.settings import Serving
+    from benison.pipelines.quiet import quieten
+    from benison.pipelines.records import pruning
+    from benison.pipelines.records.sizes import readable
+    from benison.serving.deploy.settings import Serving
 
     quieten()  # ML Metadata is told by TFX
     base = pushed_base(name, root)

@@ -9,12 +9,12 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets, load, pairs, served_name
+from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets, load, pairs, served_name
 
 
 def list_() -> None:
     """The pipelines that can be run by name."""
-    from pipelines.config_file import available
+    from benison.pipelines.config_file import available
 
     for entry in available():
         print(f"{entry.name:20} {entry.description}  ({entry.path})")
@@ -58,10 +58,10 @@ def run(
     if on == "airflow":
         _on_airflow(name, set_, root.absolute(), no_cache, span)
     config = load(name, set_)
-    from pipelines.records import runs
-    from pipelines.reports import report
-    from pipelines.reports.progress import Progress
-    from pipelines.runner import LocalRunner
+    from benison.pipelines.records import runs
+    from benison.pipelines.reports import report
+    from benison.pipelines.reports.progress import Progress
+    from benison.pipelines.runner import LocalRunner
 
     root = root.absolute()
     console = Console()
@@ -75,16 +75,15 @@ def run(
 def _on_airflow(name: str, sets: list[str] | None, root: Path, no_cache: bool, span: str | None) -> NoReturn:
     from rich.console import Console
 
-    from pipelines import airflow_api
-    from pipelines.airflow import on_airflow
-    from pipelines.reports import report
-    from pipelines.reports.progress import Progress
+    from benison.pipelines.airflow import api, triggered_run
+    from benison.pipelines.reports import report
+    from benison.pipelines.reports.progress import Progress
 
     given = pairs(sets) | ({"cache": "false"} if no_cache else {}) | ({"span": span} if span else {})
     console = Console()
     try:
         with Progress(console, {}, starting="waiting for Airflow …") as progress:
-            done = on_airflow.run(airflow_api.configured(), served_name(name), given, progress)
+            done = triggered_run.run(api.configured(), served_name(name), given, progress)
     except KeyboardInterrupt:
         print("no longer followed; what was triggered goes on in Airflow", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -99,7 +98,7 @@ def runs_(root: Root = DEFAULT_ROOT) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from pipelines.records import runs
+    from benison.pipelines.records import runs
 
     found = runs.history(root.absolute())
     if not found:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.commands.arguments import DEFAULT_ROOT, Root, served_name
-from pipelines.commands.versions import served_version
+from benison.pipelines.commands.arguments import DEFAULT_ROOT, Root, served_name
+from benison.pipelines.commands.versions import served_version
 
 if TYPE_CHECKING:
-    from serving.models_config import Model
-    from serving.versions import Version
+    from benison.serving.models_config import Model
+    from benison.serving.versions.local import Version
 
 _LOOPBACK = "127.0.0.1"
 
@@ -36,8 +36,8 @@ def serve(
     ] = None,
 ) -> None:
     """Serves pushed models by TensorFlow Serving's REST and gRPC, until Ctrl-C."""
-    from serving import models_config
-    from serving.errors import UsageError
+    from benison.serving import models_config
+    from benison.serving.errors import UsageError
 
     if port == rest_port:
         raise UsageError(f"--port {port}: the same as --rest-port; gRPC and REST need one each")
@@ -48,10 +48,10 @@ def serve(
         _refuse_taken(option, number)
     refuse_waiting(models_config.name_all(folder, names).models.values())
 
-    from pipelines.quiet import quieten
+    from benison.pipelines.quiet import quieten
 
     quieten()
-    from serving.server import main
+    from benison.serving.server import main
 
     argv = [
         f"--port={port}",
@@ -72,8 +72,8 @@ def refuse_waiting(models: Iterable[Model]) -> None:
     Raises:
         VersionError: one has none that models.config wants.
     """
-    from serving import models_config
-    from serving.errors import VersionError
+    from benison.serving import models_config
+    from benison.serving.errors import VersionError
 
     for model in models:
         if not _numbers(model):
@@ -85,7 +85,7 @@ def refuse_waiting(models: Iterable[Model]) -> None:
 
 def _refuse_taken(option: str, port: int) -> None:
     """Now rather than once all models are loaded; and gRPC would share the port with another gRPC server."""
-    from serving.errors import UsageError
+    from benison.serving.errors import UsageError
 
     address = os.environ.get("BENISON_BIND", "").split(",")[0].strip() or _LOOPBACK
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -101,7 +101,7 @@ def _refuse_taken(option: str, port: int) -> None:
 
 
 def _tell(folder: Path, versions: dict[str, Version], port: int, rest_port: int) -> None:
-    from serving import example_request, models_config
+    from benison.serving import example_request, models_config
 
     for model in models_config.read(folder).models.values():
         print(f"serves {model.name}, version {', '.join(map(str, _numbers(model)))}")
@@ -115,19 +115,19 @@ def _tell(folder: Path, versions: dict[str, Version], port: int, rest_port: int)
 
 def _numbers(model: Model) -> list[int]:
     """The versions that models.config wants and that are there."""
-    from serving.server import source
+    from benison.serving.server import version_folders
 
     try:
-        return list(source.aspired(model))
+        return list(version_folders.aspired(model))
     except OSError:
         return []
 
 
 def _examples(name: str, version: Version) -> Sequence[Any]:
     """Rows that the pipeline ships to be tried with; none where it has no file of them."""
-    from pipelines.config_file import SHIPPED
-    from serving import predict
-    from serving.errors import DataError
+    from benison.pipelines.config_file import SHIPPED
+    from benison.serving import predict
+    from benison.serving.errors import DataError
 
     form = {key: version.manifest[key] for key in ("delimiter", "encoding") if key in version.manifest}
     for folder in (Path("configs"), *SHIPPED):

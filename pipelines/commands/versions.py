@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, served_name, serving_settings
+from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, served_name, serving_settings
 
 if TYPE_CHECKING:
-    from serving.versions import Version
+    from benison.serving.versions.local import Version
 
 Number = Annotated[int, typer.Argument(metavar="VERSION", help="A version's number; `benison versions` lists them.")]
 
@@ -23,7 +23,7 @@ def versions_(
     """The pushed versions: labels, spans, metric, members, sizes, and whether the object store has them."""
     from rich.console import Console
 
-    from pipelines.reports import version_report
+    from benison.pipelines.reports import version_report
 
     base = pushed_base(name, root)
     if history:
@@ -33,16 +33,16 @@ def versions_(
     if store is None:
         Console().print(version_report.table(base))
         return
-    from serving import object_versions, versions
-    from serving.errors import StoreError
+    from benison.serving.errors import StoreError
+    from benison.serving.versions import local, remote
 
     try:
-        stored = [version.number for version in object_versions.versions(store, base.name)]
+        stored = [version.number for version in remote.versions(store, base.name)]
     except StoreError:
         Console().print(version_report.table(base))  # what is here is known all the same
         raise
     Console().print(version_report.table(base, stored))
-    elsewhere = sorted({*stored} - {version.number for version in versions.versions(base)})
+    elsewhere = sorted({*stored} - {version.number for version in local.versions(base)})
     if elsewhere:
         print(f"only in {store}: {', '.join(map(str, elsewhere))}; `benison fetch {name} VERSION` brings one here")
 
@@ -55,21 +55,22 @@ def fetch(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Brings a version here from the object store, `serving.store`; what is served stays so."""
-    from serving import object_versions, promotion
-    from serving.errors import UsageError, VersionError
+    from benison.serving.errors import UsageError, VersionError
+    from benison.serving.promotion import promote
+    from benison.serving.versions import remote
 
     settings, model = serving_settings(name), served_name(name)
     if settings is None or settings.store is None:
         why = f"no YAML of {name} is here" if settings is None else "its YAML names no store"
         raise UsageError(f"{name}: {why}; expected one with `serving.store`, such as s3://BUCKET/models")
     if number is None:
-        there = object_versions.versions(settings.store, model)
+        there = remote.versions(settings.store, model)
         if not there:
             raise VersionError(f"{settings.store}/{model}: no version is there; `benison run {name}` pushes one")
         number = there[-1].number
     base = root.absolute() / "serving" / model
-    promotion.pin(base)
-    version = object_versions.fetch(base, number, settings.store)
+    promote.pin(base)
+    version = remote.fetch(base, number, settings.store)
     print(f"{model} {number}: {version.path}")
     print(f"next: benison promote {name} {number} serves it")
 
@@ -82,10 +83,10 @@ def verify(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Compares a version's files, and its members', with what was pushed."""
-    from serving import promotion
+    from benison.serving.versions import sets
 
     base = pushed_base(name, root)
-    version = promotion.checked(base, served_version(base).number if number is None else number)
+    version = sets.checked(base, served_version(base).number if number is None else number)
     if not version.manifest:
         print(f"{base.name} {version.number}: no manifest, so there is nothing to verify it against")
         return
@@ -101,11 +102,11 @@ def diff(
     """Two versions side by side: members, weights, metrics, spans, and what they were made from."""
     from rich.console import Console
 
-    from pipelines.reports import version_report
-    from serving import promotion
+    from benison.pipelines.reports import version_report
+    from benison.serving.versions import sets
 
     base = pushed_base(name, root)
-    Console().print(version_report.difference(promotion.pushed(base, one), promotion.pushed(base, other)))
+    Console().print(version_report.difference(sets.pushed(base, one), sets.pushed(base, other)))
 
 
 def served_version(base: Path) -> Version:
@@ -117,10 +118,10 @@ def served_version(base: Path) -> Version:
     Raises:
         VersionError: nothing is; says what to do.
     """
-    from serving import versions
-    from serving.errors import VersionError
+    from benison.serving.errors import VersionError
+    from benison.serving.promotion import labels
 
-    served = versions.served(base)
+    served = labels.served(base)
     if served is None:
         newest = _pushed(base)[-1].number
         raise VersionError(
@@ -142,13 +143,13 @@ def pushed_base(name: str, root: Path) -> Path:
 
 def _pushed(base: Path) -> list[Version]:
     """The versions; one at the least."""
-    from pipelines.close_names import did_you_mean
-    from serving import versions
-    from serving.errors import VersionError
+    from benison.serving.close_names import did_you_mean
+    from benison.serving.errors import VersionError
+    from benison.serving.versions import local
 
-    found = versions.versions(base)
+    found = local.versions(base)
     if not found:
-        others = [other.name for other in base.parent.glob("*") if other.is_dir() and versions.versions(other)]
+        others = [other.name for other in base.parent.glob("*") if other.is_dir() and local.versions(other)]
         hint = did_you_mean(base.name, others)
         raise VersionError(f"{base}: nothing is pushed yet; `benison run {base.name}` pushes a version{hint}")
     return found

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines import graph
-from pipelines.compilation.compiled import Compiled, compile_to
-from pipelines.config import Pipeline
-from pipelines.data import spans
-from serving.errors import UsageError
+from benison.pipelines import graph
+from benison.pipelines.compilation.compiled import Compiled, compile_to
+from benison.pipelines.config import Pipeline
+from benison.pipelines.data import spans
+from benison.serving.errors import UsageError
 
 _ANY_WINDOW = (1,)  # the nodes are the same for every window
 

@@ -11,12 +11,12 @@ import os
 import sys
 from pathlib import Path
 
-from pipelines.code import modules
-from pipelines.compilation.plain_data import mappings
-from serving.errors import UsageError
+from benison.pipelines.code import modules
+from benison.pipelines.compilation.plain_data import mappings
+from benison.serving.errors import UsageError
 
 _MAIN = "__main__."
-_NODE_PROCESSES = ("pipelines.running.worker", "pipelines.node", "pipelines.begin")
+_NODE_PROCESSES = tuple(f"benison.pipelines.{name}" for name in ("worker", "node", "scheduled_node", "begin"))
 
 
 def make_importable(ir: Path) -> None:

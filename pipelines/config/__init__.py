@@ -1,9 +1,9 @@
 """A pipeline's config as frozen models; what their values mean and what may be wrong with them is in the modules here.
 
-`pipelines.config_file` reads one from a YAML.
+`benison.pipelines.config_file` reads one from a YAML.
 """
 
-from pipelines.config.model import (
+from benison.pipelines.config.model import (
     WRITE,
     Blessing,
     Cost,

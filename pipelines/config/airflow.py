@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from pipelines.close_names import did_you_mean
-from pipelines.config.types import Count, Model, Text
-from serving.config_values import expected
+from benison.pipelines.config.types import Count, Model, Text
+from benison.serving.close_names import did_you_mean
+from benison.serving.config_values import expected
 
 PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 _CRON_FIELD = r"[0-9A-Za-z*/,\-#?]+"

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from components.metrics import COST, METRICS, PROBLEMS
-from pipelines.close_names import did_you_mean
-from serving.ensemble.combiners import CLASSIFIERS_ONLY
+from benison.components.evaluate.metrics import COST, METRICS, PROBLEMS
+from benison.serving.close_names import did_you_mean
+from benison.serving.ensemble.combiners import CLASSIFIERS_ONLY
 
 WEIGHTED = ("weighted_mean", "majority_vote", "soft_vote")
 

@@ -6,9 +6,9 @@ import glob
 import os
 from pathlib import Path
 
-from pipelines.close_names import did_you_mean
-from pipelines.code.code_reference import package_folders, shown
-from serving.errors import DataError
+from benison.pipelines.code.code_reference import package_folders, shown
+from benison.serving.close_names import did_you_mean
+from benison.serving.errors import DataError
 
 _PACKAGE = "package:"
 

@@ -11,16 +11,16 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from pipelines.close_names import did_you_mean
-from pipelines.code import code_reference
-from pipelines.code.code_reference import FUNCTION, TARGET
-from pipelines.config import csv_paths
-from pipelines.config.contradictions import at
-from pipelines.config.model import WRITE, Pipeline
-from pipelines.config.strict_yaml import Loc
-from pipelines.config.types import PREPROCESSING
-from pipelines.generic.columns import with_generic_code
-from serving.errors import DataError, UsageError
+from benison.pipelines.code import code_reference
+from benison.pipelines.code.code_reference import FUNCTION, TARGET
+from benison.pipelines.config import csv_paths
+from benison.pipelines.config.contradictions import at
+from benison.pipelines.config.model import WRITE, Pipeline
+from benison.pipelines.config.strict_yaml import Loc
+from benison.pipelines.config.types import PREPROCESSING
+from benison.pipelines.generic.columns import with_generic_code
+from benison.serving.close_names import did_you_mean
+from benison.serving.errors import DataError, UsageError
 
 _MEMBERS = ("ensemble", "members")
 
@@ -93,7 +93,7 @@ def of_data(raw: Mapping[str, Any], folder: Path) -> Iterator[Mistake]:
 
 def _of_columns(raw: Mapping[str, Any], csv: str) -> Iterator[Mistake]:
     """Columns, and a label, that the first of the files does not have."""
-    from components.csv_table import CsvTable
+    from benison.components.ingest.csv_table import CsvTable
 
     file = csv_paths.find(csv)[0]
     options = {key: at(raw, "data", key) for key in ("delimiter", "encoding")}

@@ -9,12 +9,12 @@
     │       └── Tuner   its search space: choices and `Range`s
     ├── Blessing
     │   └── Rule        a threshold on a metric
-    ├── Serving         see serving.deploy.settings
-    └── Airflow         see pipelines.config.airflow
+    ├── Serving         see benison.serving.deploy.settings
+    └── Airflow         see benison.pipelines.config.airflow
 
 Every path and reference in a `Pipeline` is absolute, so it means the same in another folder or process, and
-`Pipeline.model_validate(pipeline.model_dump(mode="json"))` gives the same pipeline back. `pipelines.config_file` reads
-the YAML; nothing here looks at the disk, except where a method says so.
+`Pipeline.model_validate(pipeline.model_dump(mode="json"))` gives the same pipeline back.
+`benison.pipelines.config_file` reads the YAML; nothing here looks at the disk, except where a method says so.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from components.metrics import METRICS, default_metric
-from pipelines.code import code_reference
-from pipelines.code.code_reference import Code
-from pipelines.config import csv_paths
-from pipelines.config.airflow import Airflow, Schedule
-from pipelines.config.contradictions import contradictions
-from pipelines.config.periods import FORMS, Every, is_date
-from pipelines.config.types import (
+from benison.components.evaluate.metrics import METRICS, default_metric
+from benison.pipelines.code import code_reference
+from benison.pipelines.code.code_reference import Code
+from benison.pipelines.config import csv_paths
+from benison.pipelines.config.airflow import Airflow, Schedule
+from benison.pipelines.config.contradictions import contradictions
+from benison.pipelines.config.periods import FORMS, Every, is_date
+from benison.pipelines.config.types import (
     COMBINERS,
     PREPROCESSING,
     Amount,
@@ -73,8 +73,8 @@ from pipelines.config.types import (
     Text,
     Trials,
 )
-from pipelines.generic.columns import Column, with_generic_code
-from serving.deploy.settings import Serving
+from benison.pipelines.generic.columns import Column, with_generic_code
+from benison.serving.deploy.settings import Serving
 
 WRITE = "write"
 

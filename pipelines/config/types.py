@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from pipelines.close_names import did_you_mean
-from pipelines.code.code_reference import FUNCTION, TARGET
-from serving.config_values import Bool as Bool
-from serving.config_values import Count as Count
-from serving.config_values import Text as Text
-from serving.config_values import expected as _expected
+from benison.pipelines.code.code_reference import FUNCTION, TARGET
+from benison.serving.close_names import did_you_mean
+from benison.serving.config_values import Bool as Bool
+from benison.serving.config_values import Count as Count
+from benison.serving.config_values import Text as Text
+from benison.serving.config_values import expected as _expected
 
 PREPROCESSING = "preprocessing_fn"
 COMBINERS = ("mean", "weighted_mean", "median", "majority_vote", "soft_vote", "stacking")

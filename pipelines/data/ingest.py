@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.data import sources, spans
+from benison.pipelines.data import sources, spans
 
 if TYPE_CHECKING:
     from tfx.dsl.components.base.base_node import BaseNode
     from tfx.types import BaseChannel
 
-    from pipelines.config import Pipeline
+    from benison.pipelines.config import Pipeline
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ def build(
     from tfx.components import ExampleValidator, SchemaGen, StatisticsGen
     from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 
-    from components.anomaly_gate import AnomalyGate
-    from components.drift import DriftValidator
-    from components.span_window import SpanWindow
+    from benison.components.ingest.span_window import SpanWindow
+    from benison.components.validate.anomaly_gate import AnomalyGate
+    from benison.components.validate.drift import DriftValidator
 
     curated = str(config.schema_path) if config.schema_path.is_file() and not infer else None
     span = window[-1] if window else None
@@ -99,8 +99,8 @@ def build(
 
 
 def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int | None) -> BaseNode:
-    from components.example_gen import CsvExampleGen
-    from components.import_example_gen import ImportExampleGen
+    from benison.components.ingest.example_gen import CsvExampleGen
+    from benison.components.ingest.import_example_gen import ImportExampleGen
 
     if config.data.tfrecord is not None:
         return ImportExampleGen(pattern, config.splits.model_dump())
@@ -123,7 +123,7 @@ def _resolver(example_gen: str, window: Sequence[int]) -> BaseNode:
     from tfx.dsl.components.common.resolver import Resolver
     from tfx.types import Channel, standard_artifacts
 
-    from components.span_window import NewestOfEachSpan
+    from benison.components.ingest.span_window import NewestOfEachSpan
 
     return Resolver(
         strategy_class=NewestOfEachSpan,

@@ -9,13 +9,13 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components import user_code
-from pipelines.code import fingerprint
-from pipelines.code.code_reference import Code
-from pipelines.config import csv_paths
+from benison.components import user_code
+from benison.pipelines.code import fingerprint
+from benison.pipelines.code.code_reference import Code
+from benison.pipelines.config import csv_paths
 
 if TYPE_CHECKING:
-    from pipelines.config import Data, Pipeline
+    from benison.pipelines.config import Data, Pipeline
 
 _STAMP = ".benison-source.json"
 

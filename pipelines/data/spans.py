@@ -16,14 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.csv_table import CsvTable
-from pipelines.code import fingerprint
-from pipelines.config import periods
-from pipelines.data import sources
-from serving.errors import DataError, UsageError
+from benison.components.ingest.csv_table import CsvTable
+from benison.pipelines.code import fingerprint
+from benison.pipelines.config import periods
+from benison.pipelines.data import sources
+from benison.serving.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from pipelines.config import Pipeline
+    from benison.pipelines.config import Pipeline
 
 FILE = "span.json"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.transform import dense
+from benison.components.transform import dense
 
 SIDE = 8  # pixels
 

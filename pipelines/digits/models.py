@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import layers
 
-from pipelines.digits.features import SIDE
+from benison.pipelines.digits.features import SIDE
 
 
 def linear(inputs: dict[str, Any], hp: Any) -> Any:

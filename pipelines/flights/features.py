@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.transform import dense
+from benison.components.transform import dense
 
 NUMBERS = (
     "hour", "weekday", "distance", "sched_minutes", "origin_hour_flights", "plane_year", "seats", "tail_flights_30d",

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from pipelines.flights.features import CATEGORIES, CROSS_BUCKETS, CROSSES
+from benison.pipelines.flights.features import CATEGORIES, CROSS_BUCKETS, CROSSES
 
 
 def linear(inputs: dict[str, Any], hp: Any) -> Any:

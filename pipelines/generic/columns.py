@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-GENERIC = {"features": "pipelines.generic.features", "models": "pipelines.generic.models"}
+GENERIC = {"features": "benison.pipelines.generic.features", "models": "benison.pipelines.generic.models"}
 KINDS = ("number", "category", "hashed", "date", "text", "ignore")
 SIZES = {"category": 50, "hashed": 64, "text": 500}  # of the kinds that have a choice
-DATE_LETTERS = "YymbBdHIMSp"  # of strptime, as far as pipelines.generic.features reads them
+DATE_LETTERS = "YymbBdHIMSp"  # of strptime, as far as benison.pipelines.generic.features reads them
 
 
 def _date_format(form: str) -> str:

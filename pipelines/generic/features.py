@@ -23,8 +23,8 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from components.transform import dense
-from pipelines.generic.columns import SIZES, feature_names
+from benison.components.transform import dense
+from benison.pipelines.generic.columns import SIZES, feature_names
 
 FURTHEST = 10.0  # standard deviations: one absurd value must not drown all others
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.transform import dense
+from benison.components.transform import dense
 
 MEASUREMENTS = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g")
 CATEGORIES = {"island": 3, "sex": 2}  # and how many values each has

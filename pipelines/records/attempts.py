@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from components import processes
+from benison.components import processes
 
 MARK = "BENISON_ATTEMPT"
 _POLL_S = 0.5

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.records import metadata_store, runs
+from benison.pipelines.records import metadata_store, runs
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2

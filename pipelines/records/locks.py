@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines.records import attempts
-from serving.errors import UsageError
+from benison.pipelines.records import attempts
+from benison.serving.errors import UsageError
 
 SCHEDULED = "scheduled.json"  # in the folder of a run whose nodes a scheduler starts
 _SILENCE_S = 600.0  # between two of its nodes; longer than schedulers' usual retry delays

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from serving.errors import NodeFailed, UsageError
+from benison.serving.errors import NodeFailed, UsageError
 
 if TYPE_CHECKING:
     from tfx.orchestration.metadata import Metadata

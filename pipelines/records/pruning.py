@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.records import lineage, locks, runs
-from pipelines.records.sizes import on_disk
-from serving import object_versions, promotion, pruning, versions
-from serving.versions import Version
+from benison.pipelines.records import lineage, locks, runs
+from benison.pipelines.records.sizes import on_disk
+from benison.serving.promotion import promote, pruning
+from benison.serving.versions import local, remote
+from benison.serving.versions.local import Version
 
 _ENDED_WELL = frozenset({"pushed", "already_served", "not_blessed", "complete"})
 
@@ -101,8 +102,8 @@ def remove(root: Path, name: str, keep: int, store: str | None = None) -> Waste:
         found = waste(root, name, keep)
         for version in found.versions:
             if store:
-                object_versions.remove(store, version.path.parent.name, version.number)
-            versions.remove(version)
+                remote.remove(store, version.path.parent.name, version.number)
+            local.remove(version)
         if found.artifacts:
             # First, so that no run takes from the cache what is gone, wherever this breaks off.
             lineage.mark_deleted(root, [str(path) for path in found.artifacts])
@@ -121,6 +122,6 @@ def _alone(root: Path, name: str) -> Iterator[None]:
     with (
         locks.pipeline(root, name, "benison prune"),
         locks.node(root, exclusive=True),
-        promotion.alone(root / "serving" / name),
+        promote.alone(root / "serving" / name),
     ):
         yield

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.compilation.compiled import Compiled
-from pipelines.records import locks
+from benison.pipelines.compilation.compiled import Compiled
+from benison.pipelines.records import locks
 
 FILE = "run.json"
 BROKEN = frozenset({"failed", "invalid"})
@@ -29,7 +29,7 @@ class NodeRun:
         id: the node's.
         kind: of component.
         log: file with all that it printed.
-        state: waiting, running, one of `pipelines.node.State`, or not_run where another node had failed.
+        state: waiting, running, one of `benison.pipelines.node.State`, or not_run where another node had failed.
         started: Unix seconds; None before.
         seconds: wall time; None until it has ended.
         reason: why it failed, was skipped or refused.

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from pipelines.records.runs import NodeRun, Run
+    from benison.pipelines.records.runs import NodeRun, Run
 
 _STYLES = {
     "waiting": "dim",

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.running.workers import last_lines
+from benison.pipelines.running.workers import last_lines
 
 if TYPE_CHECKING:
-    from pipelines.records.runs import NodeRun, Run
-    from serving.predict import Prediction
+    from benison.pipelines.records.runs import NodeRun, Run
+    from benison.serving.predict import Prediction
 
 EXIT_CODES: Mapping[str, int] = {
     "pushed": 0,

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.data import spans
-from pipelines.records import runs
-from serving import versions
+from benison.pipelines.data import spans
+from benison.pipelines.records import runs
+from benison.serving.versions import local
 
 if TYPE_CHECKING:
-    from pipelines.config import Pipeline
+    from benison.pipelines.config import Pipeline
 
 
 def table(config: Pipeline, root: Path) -> Table:
     """One row per span, oldest first."""
     nodes = _newest_nodes(runs.history(root), config.name)
-    trained = {v.number: v.manifest.get("spans", []) for v in versions.versions(root / "serving" / config.name)}
+    trained = {v.number: v.manifest.get("spans", []) for v in local.versions(root / "serving" / config.name)}
     shown = Table(
         "span", "rows", "sha256", "anomalies", "drift", "versions", box=None, header_style="bold", pad_edge=False
     )

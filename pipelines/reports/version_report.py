@@ -9,10 +9,13 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.records.sizes import on_disk, readable
-from serving import arrangement, history, models_config, versions
-from serving.arrangement import CANARY
-from serving.versions import STABLE, Version
+from benison.pipelines.records.sizes import on_disk, readable
+from benison.serving import models_config
+from benison.serving.promotion import history
+from benison.serving.promotion import labels as promotion_labels
+from benison.serving.promotion.labels import CANARY
+from benison.serving.versions import local
+from benison.serving.versions.local import STABLE, Version
 
 _ENSEMBLE = "ensemble"
 _FORM: Mapping[str, Any] = {"box": None, "header_style": "bold", "pad_edge": False}
@@ -29,7 +32,7 @@ def labels(base: Path) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     for label, number in sorted(named.labels.items()) if named else ():
         found.setdefault(number, []).append(label)
-    shown = arrangement.shown(config, base)
+    shown = promotion_labels.shown(config, base)
     if shown.canary is not None:
         found.setdefault(shown.canary, []).append(CANARY)
     if shown.stable is not None and STABLE not in found.get(shown.stable, []):
@@ -48,7 +51,7 @@ def table(base: Path, stored: Collection[int] | None = None) -> Table:
     shown = Table("version", "label", "created", "spans", "metric", "members", "size", **_FORM)
     if stored is not None:
         shown.add_column("store")
-    for version in versions.versions(base):
+    for version in local.versions(base):
         manifest = version.manifest
         shown.add_row(
             str(version.number),
@@ -111,7 +114,7 @@ def _facts(version: Version) -> dict[str, str]:
 def _hashes(version: Version) -> dict[str, str | None]:
     """By what it was made from; the content's own last."""
     manifest = version.manifest
-    return {**(manifest.get("hashes") or {}), "content": manifest.get("candidate") or versions.checksum(version.path)}
+    return {**(manifest.get("hashes") or {}), "content": manifest.get("candidate") or local.checksum(version.path)}
 
 
 def _ensemble_first(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

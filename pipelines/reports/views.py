@@ -17,7 +17,7 @@ def of(artifact: Mapping[str, Any]) -> pd.DataFrame | None:
     """A table of an artifact; None where there is no view for its type.
 
     Args:
-        artifact: `uri` and `type`, as in `pipelines.node.Result.outputs`.
+        artifact: `uri` and `type`, as in `benison.pipelines.node.Result.outputs`.
     """
     view = _VIEWS.get(artifact["type"])
     return view(Path(artifact["uri"])) if view else None
@@ -78,7 +78,7 @@ def anomalies(folder: Path) -> pd.DataFrame:
     """One row per split and anomaly; empty where the data fit the schema."""
     import pandas as pd
 
-    from components.anomaly_gate import found
+    from benison.components.validate.anomaly_gate import found
 
     splits = sorted(path.name.removeprefix("Split-") for path in folder.glob("Split-*"))
     rows = [(split, *anomaly) for split in splits for anomaly in found(folder, split)]
@@ -141,7 +141,7 @@ def ensemble(folder: Path) -> pd.DataFrame | None:
 
 def scores(folder: Path) -> pd.DataFrame:
     """The first rows of a Scorer's output, with the probability of the label's class or the prediction, by model."""
-    from components.scorer import Scores
+    from benison.components.evaluate.scorer import Scores
 
     loaded = Scores.load(folder)
     table = loaded.rows.head(10).copy()

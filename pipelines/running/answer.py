@@ -17,9 +17,9 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from pipelines.running import termination
-from pipelines.running.node_result import Result, broken
-from serving.errors import BenisonError, UsageError
+from benison.pipelines.running import termination
+from benison.pipelines.running.node_result import Result, broken
+from benison.serving.errors import BenisonError, UsageError
 
 
 def answer(work: Callable[[], tuple[Result, Mapping[str, Any]]]) -> NoReturn:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from pipelines.running.termination import Ended
-from serving.errors import BenisonError, DataError
+from benison.pipelines.running.termination import Ended
+from benison.serving.errors import BenisonError, DataError
 
 State = Literal["complete", "cached", "skipped", "failed", "invalid", "not_blessed"]
 EXIT_CODES: Mapping[str, int] = {"failed": 1, "invalid": 4}

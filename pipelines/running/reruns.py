@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from pipelines.records import lineage
+from benison.pipelines.records import lineage
 
 if TYPE_CHECKING:
     from tfx.orchestration.metadata import Metadata

@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.compilation.compiled import Compiled
-from pipelines.records import attempts, runs
-from pipelines.records.locks import SCHEDULED
-from pipelines.records.runs import NodeRun, Run
-from serving.errors import UsageError
+from benison.pipelines.compilation.compiled import Compiled
+from benison.pipelines.records import attempts, runs
+from benison.pipelines.records.locks import SCHEDULED
+from benison.pipelines.records.runs import NodeRun, Run
+from benison.serving.errors import UsageError
 
 IR = "pipeline.json"
 BEGIN = "Begin"  # the id of its attempts; no component has it
@@ -77,7 +77,7 @@ def settings(root: Path, run_id: str) -> Settings:
     try:
         data = json.loads((folder(root, run_id) / SCHEDULED).read_text())
     except FileNotFoundError:
-        raise UsageError(f"run {run_id}: not begun in {root}; `python -m pipelines.begin` does that") from None
+        raise UsageError(f"run {run_id}: not begun in {root}; `python -m benison.pipelines.begin` does that") from None
     return Settings(**{**data, "import_path": tuple(data["import_path"])})
 
 
@@ -96,7 +96,7 @@ def changing(root: Path, run_id: str) -> Iterator[Run]:
     """
     place = folder(root, run_id)
     if not (place / runs.FILE).is_file():
-        raise UsageError(f"run {run_id}: not begun in {root}; `python -m pipelines.begin` does that")
+        raise UsageError(f"run {run_id}: not begun in {root}; `python -m benison.pipelines.begin` does that")
     with _alone(place):
         run = runs.read(place / runs.FILE)
         yield run

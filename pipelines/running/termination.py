@@ -6,8 +6,8 @@ import os
 import signal
 from types import FrameType
 
-from components import processes
-from pipelines.running import live_log
+from benison.components import processes
+from benison.pipelines.running import live_log
 
 
 class Ended(SystemExit):

@@ -14,16 +14,16 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from pipelines.code import modules
-from serving import errors
+from benison.pipelines.code import modules
+from benison.serving import errors
 
 _PATIENCE = 3.0  # seconds between TERM and KILL
-# As `python -m pipelines.running.worker`, but without the current folder, whose own `pipelines` would be taken for
+# As `python -m benison.pipelines.worker`, but without the current folder, whose own `pipelines` would be taken for
 # Benison's. Where that folder is to be imported from, `modules.import_path` has it.
 _START = """
 import runpy, sys
 sys.path[:] = filter(None, sys.path)
-runpy.run_module("pipelines.running.worker", run_name="__main__", alter_sys=True)
+runpy.run_module("benison.pipelines.worker", run_name="__main__", alter_sys=True)
 """
 
 

@@ -8,7 +8,7 @@ import re
 from itertools import islice
 from pathlib import Path
 
-from serving.errors import DataError
+from benison.serving.errors import DataError
 
 DELIMITERS = (",", ";", "\t", "|")
 _COMMA, _POINT = re.compile(r"[-+]?\d+,\d+"), re.compile(r"[-+]?\d+\.\d+")

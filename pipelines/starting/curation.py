@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.runner import LocalRunner
-from serving import atomic_file
-from serving.errors import DataError, NodeFailed
+from benison.pipelines.runner import LocalRunner
+from benison.serving.errors import DataError, NodeFailed
+from benison.serving.files import atomic_file
 
 if TYPE_CHECKING:
-    from pipelines.config import Pipeline
+    from benison.pipelines.config import Pipeline
 
 
 def inferred(config: Pipeline, root: Path) -> str:

@@ -247,7 +247,7 @@ def look(root: Path) -> Machine:
         packages={name: _installed(name) for name in ENGINES},
         compiler=shutil.which("g++") or shutil.which("c++"),
         has_pip=importlib.util.find_spec("pip") is not None,
-        uv=shutil.which("uv") or shutil.which("uv", path=str(Path(__file__).parents[2] / ".uv/bin")),
+        uv=shutil.which("uv") or shutil.which("uv", path=str(Path(__file__).resolve().parents[2] / ".uv/bin")),
         bytecode=_is_compiled(),
         may_write_bytecode=not sys.dont_write_bytecode,
         root=str(root),

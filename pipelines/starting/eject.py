@@ -1,6 +1,7 @@
 """`benison eject`: the generic features and members of a pipeline, written out as Python that is the user's own.
 
-What is written are the very functions of `pipelines.generic` that the pipeline uses, so its features stay the same.
+What is written are the very functions of `benison.pipelines.generic` that the pipeline uses, so its features stay the
+same.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines import config_file
-from pipelines.code.code_reference import find, shown
-from pipelines.config import strict_yaml
-from pipelines.generic.columns import GENERIC, SIZES, feature_names
-from serving.errors import UsageError
+from benison.pipelines import config_file
+from benison.pipelines.code.code_reference import find, shown
+from benison.pipelines.config import strict_yaml
+from benison.pipelines.generic.columns import GENERIC, SIZES, feature_names
+from benison.serving.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipelines.config import Pipeline
+    from benison.pipelines.config import Pipeline
 
 _WIDTH = 120
 _NOTE = "# Ejected: {features} says now what becomes of each column. It was written from this:"

@@ -18,10 +18,10 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from components.csv_table import BATCH_ROWS, CsvTable, kind_of, plain
-from pipelines.close_names import did_you_mean
-from pipelines.starting.csv_form import decimal_of, delimiter_of, encoding_of
-from serving.errors import DataError, UsageError
+from benison.components.ingest.csv_table import BATCH_ROWS, CsvTable, kind_of, plain
+from benison.pipelines.starting.csv_form import decimal_of, delimiter_of, encoding_of
+from benison.serving.close_names import did_you_mean
+from benison.serving.errors import DataError, UsageError
 
 # Cells that hardly mean anything but "no value", and those that mean it only among numbers or dates.
 SURE_MARKS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "?", "-", "--"})
@@ -43,7 +43,7 @@ class Column:
 
     Attributes:
         name: as in the header.
-        kind: as in `pipelines.generic.columns`.
+        kind: as in `benison.pipelines.generic.columns`.
         why: in words.
         missing: share of rows without a value.
         values: the distinct values, sorted, where they are few (`FEW`, or for a label `_KEPT`); else none.

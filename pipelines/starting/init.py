@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.csv_table import CsvTable
-from components.metrics import default_metric
-from components.splits import assign
-from pipelines import json_schema
-from pipelines.config import Splits, strict_yaml
-from pipelines.starting.guess import Column, Guess, look
-from serving import atomic_file
-from serving.errors import UsageError
+from benison.components.evaluate.metrics import default_metric
+from benison.components.ingest.csv_table import CsvTable
+from benison.components.ingest.splits import assign
+from benison.pipelines import json_schema
+from benison.pipelines.config import Splits, strict_yaml
+from benison.pipelines.starting.guess import Column, Guess, look
+from benison.serving.errors import UsageError
+from benison.serving.files import atomic_file
 
 NAME = re.compile("[a-z][a-z0-9_-]*")
 FEW_ROWS = 1000  # below, it is worth to see how the rows fall

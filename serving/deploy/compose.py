@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from serving.deploy.tf_serving import (
+from benison.serving.deploy.tf_serving import (
     COMMAND,
     CONFIG_FOLDER,
     GRPC_PORT,

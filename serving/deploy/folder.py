@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from serving.errors import UsageError
+from benison.serving.errors import UsageError
 
 MARK = "# Written by `benison deploy"
 

@@ -7,8 +7,8 @@ import json
 import re
 from typing import Any
 
-from serving.deploy.settings import Autoscale
-from serving.deploy.tf_serving import (
+from benison.serving.deploy.settings import Autoscale
+from benison.serving.deploy.tf_serving import (
     COMMAND,
     CONFIG_FOLDER,
     GRPC_PORT,
@@ -20,7 +20,7 @@ from serving.deploy.tf_serving import (
     models_file,
     read_at_start,
 )
-from serving.errors import UsageError
+from benison.serving.errors import UsageError
 
 _USER = 65534  # nobody: the server needs no rights
 _GRACE_SECONDS = 30

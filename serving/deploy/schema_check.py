@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from serving.errors import UsageError
+from benison.serving.errors import UsageError
 
 _FOLDER = Path(__file__).parent / "schemas"
 

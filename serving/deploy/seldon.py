@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.deploy import kubernetes
-from serving.deploy.tf_serving import Deployment
-from serving.models_config import Latest
+from benison.serving.deploy import kubernetes
+from benison.serving.deploy.tf_serving import Deployment
+from benison.serving.models_config import Latest
 
 FILE = "seldondeployment.yaml"
 API_VERSION = "machinelearning.seldon.io/v1"

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from serving.config_values import Bool, Count, Text, expected
+from benison.serving.config_values import Bool, Count, Text, expected
 
 # Of TF Serving, the newest release that the stubs of `tensorflow-serving-api` were made for.
 DEFAULT_IMAGE = "tensorflow/serving:2.19.1"

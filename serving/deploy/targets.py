@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from serving.deploy import compose, folder, kubernetes, schema_check, seldon
-from serving.deploy.tf_serving import Deployment
+from benison.serving.deploy import compose, folder, kubernetes, schema_check, seldon
+from benison.serving.deploy.tf_serving import Deployment
 
 
 @dataclass(frozen=True)

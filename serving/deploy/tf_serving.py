@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from serving import models_config
-from serving.deploy.settings import Batching, Serving
-from serving.models_config import Model
-from serving.server import text_protos
+from benison.serving import models_config
+from benison.serving.deploy.settings import Batching, Serving
+from benison.serving.models_config import Model
+from benison.serving.server import text_protos
 
 # Named rather than left to the image's entry point, a shell script that passes no signal on to the server.
 COMMAND = "/usr/bin/tensorflow_model_server"

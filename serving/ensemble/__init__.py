@@ -1,6 +1,6 @@
 """The ensemble: one small spec, and the maths of its combiners. Pure: no TFX, and TensorFlow only to combine."""
 
-from serving.ensemble.combiners import (
+from benison.serving.ensemble.combiners import (
     Combiner,
     Custom,
     MajorityVote,
@@ -12,7 +12,7 @@ from serving.ensemble.combiners import (
     TemperatureScaling,
     WeightedMean,
 )
-from serving.ensemble.spec import IDENTITY, SPEC_FILE, Ensemble
+from benison.serving.ensemble.spec import IDENTITY, SPEC_FILE, Ensemble
 
 __all__ = [
     "IDENTITY",

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from serving.errors import EnsembleError
+from benison.serving.errors import EnsembleError
 
 Output = Literal["probabilities", "prediction"]
 Tensors = Mapping[str, Any]

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from serving.ensemble.combiners import (
+from benison.serving.ensemble.combiners import (
     CLASSIFIERS_ONLY,
     Combiner,
     Custom,
@@ -18,7 +18,7 @@ from serving.ensemble.combiners import (
     TemperatureScaling,
     WeightedMean,
 )
-from serving.errors import EnsembleError
+from benison.serving.errors import EnsembleError
 
 SPEC_FILE = "ensemble.json"
 IDENTITY = "identity"
@@ -31,7 +31,7 @@ class Ensemble(BaseModel):
 
     Attributes:
         members: names, in the order in which their outputs are combined.
-        combiner: see `serving.ensemble.combiners`.
+        combiner: see `benison.serving.ensemble.combiners`.
         output: key of the prediction, `probabilities` or `prediction`.
         transformer: what the inputs pass through before they reach the members: the name of Transform's graph, which
             all members share; `identity`: nothing.

@@ -7,7 +7,7 @@
 | `bindings`  | where a node's model is: a SavedModel's folder, or a server                   |
 | `imported`  | the ensemble's spec with its bindings, as one JSON file                       |
 | `interface` | which signature of a model is asked, and which of its outputs is the answer   |
-| `asking`    | rows in, answers out, by `serving.fan_out`                                    |
+| `asking`    | rows in, answers out, by `benison.serving.fan_out`                                    |
 | `fused`     | members and combiner as one SavedModel                                        |
 
 Source of the form: Seldon Core's types for the API versions v1alpha2, v1alpha3 and v1 of machinelearning.seldon.io.

@@ -1,4 +1,4 @@
-"""Rows in, answers out: the members asked over gRPC and combined by `serving.fan_out`."""
+"""Rows in, answers out: the members asked over gRPC and combined by `benison.serving.fan_out`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.client import GrpcClient, ServerError
-from serving.errors import DataError
-from serving.fan_out import Answer, Endpoint, FanOut
-from serving.seldon import interface
-from serving.seldon.bindings import SavedModel, Server
-from serving.seldon.imported import Imported
-from serving.seldon.interface import Interface, Tensor
-from serving.signature_names import argument_names
+from benison.serving.client import GrpcClient, ServerError
+from benison.serving.errors import DataError
+from benison.serving.fan_out import Answer, Endpoint, FanOut
+from benison.serving.seldon import interface
+from benison.serving.seldon.bindings import SavedModel, Server
+from benison.serving.seldon.imported import Imported
+from benison.serving.seldon.interface import Interface, Tensor
+from benison.serving.signature_names import argument_names
 
 
 async def ask(

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.ensemble import IDENTITY
-from serving.errors import UsageError
-from serving.seldon.form import close_to
-from serving.seldon.graph import MODEL, OUTPUT_TRANSFORMER, Graph, Node
+from benison.serving.ensemble import IDENTITY
+from benison.serving.errors import UsageError
+from benison.serving.seldon.form import close_to
+from benison.serving.seldon.graph import MODEL, OUTPUT_TRANSFORMER, Graph, Node
 
 SCHEME = "grpc"
 _EXPECTED = f"a SavedModel's folder or {SCHEME}://HOST:PORT/MODEL[/VERSION]"
@@ -22,7 +22,7 @@ _EXPECTED = f"a SavedModel's folder or {SCHEME}://HOST:PORT/MODEL[/VERSION]"
 class _Place(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    signature: str = Field(default="", description="which one is asked; empty: see serving.seldon.interface")
+    signature: str = Field(default="", description="which one is asked; empty: see benison.serving.seldon.interface")
     output: str = Field(default="", description="which of its outputs is the answer; empty: likewise")
 
 

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from serving.errors import UsageError
+from benison.serving.errors import UsageError
 
 KIND = "SeldonDeployment"
 GROUP = "machinelearning.seldon.io"

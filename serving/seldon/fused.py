@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from serving.errors import EnsembleError, UsageError
-from serving.seldon import interface
-from serving.seldon.bindings import SavedModel, Server
-from serving.seldon.imported import Imported
-from serving.seldon.interface import Tensor
+from benison.serving.errors import EnsembleError, UsageError
+from benison.serving.seldon import interface
+from benison.serving.seldon.bindings import SavedModel, Server
+from benison.serving.seldon.imported import Imported
+from benison.serving.seldon.interface import Tensor
 
 Tensors = Mapping[str, Any]
 

@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from serving.errors import UsageError
-from serving.seldon.form import Predictor, Unit, close_to
+from benison.serving.errors import UsageError
+from benison.serving.seldon.form import Predictor, Unit, close_to
 
 MODEL, COMBINER, ROUTER = "MODEL", "COMBINER", "ROUTER"
 TRANSFORMER, OUTPUT_TRANSFORMER = "TRANSFORMER", "OUTPUT_TRANSFORMER"

@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
-from serving import atomic_file
-from serving.ensemble import IDENTITY, Combiner, Ensemble
-from serving.ensemble.combiners import Output
-from serving.errors import EnsembleError, UsageError
-from serving.seldon import bindings, interface
-from serving.seldon.bindings import Binding, SavedModel, Server
-from serving.seldon.graph import Graph, Node
+from benison.serving.ensemble import IDENTITY, Combiner, Ensemble
+from benison.serving.ensemble.combiners import Output
+from benison.serving.errors import EnsembleError, UsageError
+from benison.serving.files import atomic_file
+from benison.serving.seldon import bindings, interface
+from benison.serving.seldon.bindings import Binding, SavedModel, Server
+from benison.serving.seldon.graph import Graph, Node
 
 FILE = "imported.json"
 _COMBINER: TypeAdapter[Any] = TypeAdapter(Combiner)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.errors import EnsembleError
+from benison.serving.errors import EnsembleError
 
 PREFERRED_SIGNATURES = ("raw", "serving_default")
 PREFERRED_OUTPUTS = ("probabilities", "prediction")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from serving.server.status import Code, RequestError
+from benison.serving.server.status import Code, RequestError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,28 +104,6 @@ class LoadOptions:
     inter_op_threads: int = 1
     gpu_memory_fraction: float = 0.0
     session_config_file: str = ""
-
-
-def load(path: str, options: LoadOptions) -> Engine:
-    """Loads a version's folder, and warms it up.
-
-    Raises:
-        Exception: it cannot be loaded, or a warm-up request fails; see `status.from_exception`.
-    """
-    from serving.server import saved_model, tflite, warmup
-
-    engine: Engine
-    if options.prefer_tflite and tflite.present(path):
-        engine = tflite.TFLiteEngine(path)
-    else:
-        engine = saved_model.SessionEngine(path, options)
-    if options.warm_up:
-        try:
-            warmup.replay(path, engine, options.warm_up_iterations)
-        except BaseException:
-            engine.close()
-            raise
-    return engine
 
 
 def signature(engine: Engine, name: str, missing: Code = Code.FAILED_PRECONDITION, message: str = "") -> Signature:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from serving.errors import UsageError
+from benison.serving.errors import UsageError
 
 
 def _flag(default: Any, text: str) -> Any:

@@ -11,13 +11,14 @@ from typing import Any
 
 import grpc
 
-from serving.errors import UsageError
-from serving.server import inference, model_config, tensors, text_protos
-from serving.server.http import LAST_CALL_SECONDS
-from serving.server.inference import CLASSIFY, Call
-from serving.server.lifecycle import State, Version
-from serving.server.service import Service, aside
-from serving.server.status import Code, RequestError, invalid
+from benison.serving.errors import UsageError
+from benison.serving.server import inference, model_config, text_protos
+from benison.serving.server.codec import tensors
+from benison.serving.server.http import LAST_CALL_SECONDS
+from benison.serving.server.inference import CLASSIFY, Call
+from benison.serving.server.lifecycle import State, Version
+from benison.serving.server.service import Service, aside
+from benison.serving.server.status import Code, RequestError, invalid
 
 _GRPC = {code.value[0]: code for code in grpc.StatusCode}
 _HEALTHY = (

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import httptools
 
-from serving.server import json_answers
+from benison.serving.server.codec import json_answers
 
 _MOST_HEADER_BYTES = 64 << 10
 _MOST_PIPELINED = 16

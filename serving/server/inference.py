@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from serving.server import tensors
-from serving.server.engine import Engine, Signature, Tensors, signature
-from serving.server.status import Code, RequestError, invalid
+from benison.serving.server.codec import tensors
+from benison.serving.server.engine import Engine, Signature, Tensors, signature
+from benison.serving.server.status import Code, RequestError, invalid
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,13 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from serving.models_config import Config
-from serving.server import fast_path, modest, source
-from serving.server.batching import BatchLimits, Runner
-from serving.server.engine import Engine
-from serving.server.fast_path import Path
-from serving.server.model_config import check_labels
-from serving.server.status import Code, RequestError, from_exception, invalid
+from benison.serving.models_config import Config
+from benison.serving.server import version_folders
+from benison.serving.server.batching import routes
+from benison.serving.server.batching.limits import BatchLimits
+from benison.serving.server.batching.routes import Path
+from benison.serving.server.batching.runner import Runner
+from benison.serving.server.engine import Engine
+from benison.serving.server.engines import low_priority
+from benison.serving.server.model_config import check_labels
+from benison.serving.server.status import Code, RequestError, from_exception, invalid
 
 _log = logging.getLogger(__name__)
 
@@ -140,7 +143,7 @@ class Models:
         self._allow_new_labels = allow_new_labels
         self._fast_paths = fast_paths
         self._loaders = ThreadPoolExecutor(max(load_threads, 1), thread_name_prefix="load")
-        self._modest_loaders = ThreadPoolExecutor(max(load_threads, 1), "load", initializer=modest.begin)
+        self._modest_loaders = ThreadPoolExecutor(max(load_threads, 1), "load", initializer=low_priority.begin)
         self._unloaders = ThreadPoolExecutor(4, thread_name_prefix="unload")
         self._tasks: dict[str, asyncio.Task[None]] = {}  # the work on each model's versions, one after the other
         self._unloads: set[asyncio.Task[None]] = set()
@@ -228,7 +231,7 @@ class Models:
         loop = asyncio.get_running_loop()
         for model in list(self.config.models.values()):
             try:
-                found = await loop.run_in_executor(None, source.aspired, model)
+                found = await loop.run_in_executor(None, version_folders.aspired, model)
             except OSError as error:
                 _log.warning("Could not find base path %s for servable %s: %s", model.base_path, model.name, error)
                 continue
@@ -324,9 +327,9 @@ class Models:
         return self._modest_loaders if any(map(self._serves, self.versions)) else self._loaders
 
     def _load_and_plan(self, folder: str) -> tuple[Engine, Mapping[str, Path]]:
-        source.check_inside(folder)
+        version_folders.check_inside(folder)
         engine = self._load(folder)
-        return engine, fast_path.plan(engine, folder, self._limits) if self._fast_paths else {}
+        return engine, routes.plan(engine, folder, self._limits) if self._fast_paths else {}
 
     async def _given_up(self, version: Version) -> bool:
         """Waits for the time of the next try; True as soon as nobody wants the version any more."""

@@ -13,11 +13,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from serving.errors import BenisonError, UsageError
-from serving.server import batching, flags, logs, settings, text_protos, tracing
-from serving.server.batching import BatchLimits
-from serving.server.flags import Flags
-from serving.server.settings import Settings
+from benison.serving.errors import BenisonError, UsageError
+from benison.serving.server import flags, settings, text_protos
+from benison.serving.server.batching import limits as batching_limits
+from benison.serving.server.batching.limits import BatchLimits
+from benison.serving.server.flags import Flags
+from benison.serving.server.observing import logs, tracing
+from benison.serving.server.settings import Settings
 
 _SWITCH_SECONDS = 0.0005
 _log = logging.getLogger("benison-model-server")
@@ -75,12 +77,14 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
 async def _serve(
     parsed: Flags, own: Settings, limits: BatchLimits, when_ready: Callable[[], None] | None = None
 ) -> int:
-    from serving.server import engine, grpc_api, model_config, observed
-    from serving.server.http import HttpServer, Limits
-    from serving.server.lifecycle import Models
-    from serving.server.quick import QuickPredict
-    from serving.server.rest import Rest, cors_headers
-    from serving.server.service import Service
+    from benison.serving.server import grpc_api, model_config
+    from benison.serving.server.engines import loading
+    from benison.serving.server.http import HttpServer, Limits
+    from benison.serving.server.lifecycle import Models
+    from benison.serving.server.observing import observers as observing_observers
+    from benison.serving.server.rest.api import Rest, cors_headers
+    from benison.serving.server.rest.inline_predict import QuickPredict
+    from benison.serving.server.service import Service
 
     # A thread that loads a version would else keep the loop waiting for 5 ms whenever it is its turn.
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -95,7 +99,7 @@ async def _serve(
     )
     options = _load_options(parsed)
     models = Models(
-        partial(engine.load, options=options),
+        partial(loading.load, options=options),
         limits,
         load_threads=parsed.num_load_threads,
         max_retries=parsed.max_num_load_retries,
@@ -104,10 +108,10 @@ async def _serve(
         fast_paths=own.fast_paths,
     )
     trace = tracing.configure(os.environ)
-    observers: list[observed.Observer] = [trace] if trace else []
+    observers: list[observing_observers.Observer] = [trace] if trace else []
     if own.access_log:
         observers.append(logs.AccessLog(own.access_log))  # after the trace, whose id it writes
-    service = (observed.ObservedService if observers else Service)(
+    service = (observing_observers.ObservedService if observers else Service)(
         models,
         check_methods=parsed.enable_signature_method_name_check,
         as_tensor_content=parsed.enable_serialization_as_tensor_content,
@@ -120,7 +124,7 @@ async def _serve(
     http = HttpServer(
         rest.answer,
         Limits(own.max_body_bytes, own.max_connections, own.slow_client_seconds, own.max_held_bytes),
-        begin=observed.begin(quick.begin, rest.answer, observers) if observers else quick.begin,
+        begin=observing_observers.begin(quick.begin, rest.answer, observers) if observers else quick.begin,
     )
     grpc_server = grpc_api.build(
         service,
@@ -128,7 +132,7 @@ async def _serve(
         health=parsed.enable_grpc_healthcheck_service,
         channel_arguments=parsed.grpc_channel_arguments,
         max_message_bytes=own.max_body_bytes,
-        interceptors=[observed.GrpcInterceptor(observers)] if observers else [],
+        interceptors=[observing_observers.GrpcInterceptor(observers)] if observers else [],
     )
     polls = [asyncio.create_task(_poll_folders(models, parsed.file_system_poll_wait_seconds))]
     try:
@@ -166,7 +170,7 @@ def _prepare(options: Any) -> None:
     """
     import gc
 
-    from serving.server import saved_model
+    from benison.serving.server.engines import saved_model
 
     saved_model.prepare(options)
     gc.collect()
@@ -198,8 +202,8 @@ async def _poll_folders(models: Any, seconds: float) -> None:
 
 async def _poll_config(models: Any, parsed: Flags) -> None:
     """Reads the config file again and again, and applies it where it differs from what is served: the file wins."""
-    from serving import models_config
-    from serving.server import model_config
+    from benison.serving import models_config
+    from benison.serving.server import model_config
 
     while True:
         await asyncio.sleep(parsed.model_config_file_poll_wait_seconds)
@@ -213,7 +217,7 @@ async def _poll_config(models: Any, parsed: Flags) -> None:
 
 
 async def _listen_grpc(server: Any, parsed: Flags, own: Settings) -> None:
-    from serving.server import grpc_api
+    from benison.serving.server import grpc_api
 
     tls = grpc_api.credentials(parsed.ssl_config_file) if parsed.ssl_config_file else None
     places = [f"{_bracketed(address)}:{parsed.port}" for address in own.bind] if parsed.port else []
@@ -251,12 +255,12 @@ def _bracketed(address: str) -> str:
 
 def _limits(parsed: Flags, own: Settings) -> tuple[BatchLimits, list[str]]:
     if parsed.enable_batching:
-        return batching.read_parameters(parsed.batching_parameters_file, own.max_queue)
+        return batching_limits.read_parameters(parsed.batching_parameters_file, own.max_queue)
     return BatchLimits(max_queue=own.max_queue), []
 
 
 def _load_options(parsed: Flags) -> Any:
-    from serving.server.engine import LoadOptions
+    from benison.serving.server.engine import LoadOptions
 
     both = parsed.tensorflow_session_parallelism
     return LoadOptions(
@@ -273,7 +277,7 @@ def _load_options(parsed: Flags) -> Any:
 
 
 def _metrics_path(parsed: Flags) -> str:
-    from serving.server import metrics
+    from benison.serving.server import metrics
 
     if not parsed.monitoring_config_file:
         return ""

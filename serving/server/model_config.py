@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from serving import models_config, proto_text
-from serving.errors import UsageError
-from serving.models_config import Config, Model
-from serving.server.status import Code, RequestError, invalid
+from benison.serving import models_config, proto_text
+from benison.serving.errors import UsageError
+from benison.serving.models_config import Config, Model
+from benison.serving.server.status import Code, RequestError, invalid
 
 
 def single(name: str, base_path: str) -> Config:

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from serving.server.engine import Tensors
-from serving.server.inference import Call
-from serving.server.lifecycle import Models, State, Version
-from serving.server.metrics import Metrics
-from serving.server.status import Code, RequestError, from_exception
+from benison.serving.server.engine import Tensors
+from benison.serving.server.inference import Call
+from benison.serving.server.lifecycle import Models, State, Version
+from benison.serving.server.metrics import Metrics
+from benison.serving.server.status import Code, RequestError, from_exception
 
 _log = logging.getLogger(__name__)
 _LARGE = 256 << 10  # bytes; converting more than that would hold up the other requests

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from serving.errors import UsageError
-from serving.server import logs
+from benison.serving.errors import UsageError
+from benison.serving.server.observing import logs
 
 _DEFAULT_BIND = ("127.0.0.1", "::1")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from serving.errors import BenisonError
+from benison.serving.errors import BenisonError
 
 
 class Code(IntEnum):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipelines.records import runs
-from pipelines.records.runs import Run
+from benison.pipelines.records import runs
+from benison.pipelines.records.runs import Run
 from tests.integration.airflow_here import Here, eventually
 from tests.integration.conftest import Project, make
 

@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from pipelines.airflow_api import PASSWORD, URL, USER, Airflow, configured
+from benison.pipelines.airflow.api import PASSWORD, URL, USER, Airflow, configured
 
 CLONE = Path(__file__).parents[2]
 AIRFLOW = CLONE / ".airflow-venv/bin/airflow"

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines import graph, node
-from pipelines.compilation.compiled import compile_to
-from pipelines.config import Pipeline
-from pipelines.config_file import load
-from pipelines.data import sources, spans
-from pipelines.quiet import quieten
-from serving import versions
+from benison.pipelines import graph, node
+from benison.pipelines.compilation.compiled import compile_to
+from benison.pipelines.config import Pipeline
+from benison.pipelines.config_file import load
+from benison.pipelines.data import sources, spans
+from benison.pipelines.quiet import quieten
+from benison.serving.versions import local
 
 Row = dict[str, str]
 KEPT = 4  # of so many rows one, to be quick
@@ -79,7 +79,7 @@ def serve(config: Pipeline, root: Path, trained_on: list[int]) -> None:
 
     model = root / "model"
     tf.saved_model.save(tf.Module(), str(model))
-    versions.publish(model, root / "serving" / config.name, {"spans": trained_on})
+    local.publish(model, root / "serving" / config.name, {"spans": trained_on})
 
 
 if __name__ == "__main__":

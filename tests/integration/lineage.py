@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import node
-from pipelines.records import metadata_store
-from pipelines.running import reruns
+from benison.pipelines import node
+from benison.pipelines.records import metadata_store
+from benison.pipelines.running import reruns
 
 WELL = ("COMPLETE", "CACHED")
 

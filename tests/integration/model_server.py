@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tensorflow_serving.apis import predict_pb2
 
-from serving.client import GrpcClient
+from benison.serving.client import GrpcClient
 
 v1 = tf.compat.v1
 
@@ -172,7 +172,7 @@ def write_tflite(folder: Path) -> None:
 # --- the server -------------------------------------------------------------------------------------------------------
 
 
-OURS = (sys.executable, "-c", "from serving.server.main import main; main()")
+OURS = (sys.executable, "-c", "from benison.serving.server.main import main; main()")
 
 
 def programs() -> dict[str, tuple[str, ...]]:

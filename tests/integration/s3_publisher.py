@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from serving import object_versions
+from benison.serving.versions import remote
 
 moments = 0
 
@@ -33,5 +33,5 @@ def before(call: Callable[..., Any]) -> Callable[..., Any]:
 if __name__ == "__main__":
     for name in ("send", "sendmsg"):
         setattr(socket.socket, name, before(getattr(socket.socket, name)))
-    object_versions.publish(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    remote.publish(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
     print(moments)

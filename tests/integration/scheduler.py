@@ -60,7 +60,7 @@ class Scheduler:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("BENISON_")}
         # In a neutral folder, as a worker's: an example's own `pipelines` folder is not to be imported.
         return subprocess.Popen(
-            [sys.executable, "-m", f"pipelines.{task}", "--root", str(self.root), *words],
+            [sys.executable, "-m", f"benison.pipelines.{task}", "--root", str(self.root), *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

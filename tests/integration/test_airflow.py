@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from serving.errors import UsageError
+from benison.serving.errors import UsageError
 from tests.integration.airflow_here import ACTS, CLONE, Here, Hook, Mailbox, alive, eventually, running, write
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from components import processes
-from pipelines.records.runs import Run
-from pipelines.running.scheduled import IR
+from benison.components import processes
+from benison.pipelines.records.runs import Run
+from benison.pipelines.running.scheduled import IR
 from tests.integration import lineage
 from tests.integration.airflow_birds import PATIENCE, SLOW, begun, compiled, recorded
 from tests.integration.airflow_here import Here, alive, eventually
@@ -86,7 +86,7 @@ def _training(folder: Path, attempt: int) -> int:
         return printed[attempt - 1] if len(printed) >= attempt else ""
 
     eventually(lambda: f"Epoch 5/{EPOCHS}" in epochs(), PATIENCE)
-    wanted = {"pipelines.node", folder.name, TRAINER}
+    wanted = {"benison.pipelines.scheduled_node", folder.name, TRAINER}
     (node,) = [pid for pid in processes.running() if wanted <= set(words := _words(pid)) and GUARD not in words]
     return node
 

@@ -98,7 +98,7 @@ def _benison(folder: Path, more: dict[str, str], *words: str) -> subprocess.Comp
 
 @pytest.fixture(scope="module")
 def months(tmp_path_factory: pytest.TempPathFactory, hook: Hook) -> Iterator[Months]:
-    from pipelines.flights.source import write
+    from benison.pipelines.flights.source import write
 
     folder, source = tmp_path_factory.mktemp("flights"), tmp_path_factory.mktemp("source")
     write(source)

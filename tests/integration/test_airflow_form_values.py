@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.node import CACHE
+from benison.pipelines.node import CACHE
 from tests.integration import lineage
 from tests.integration.airflow_birds import PATIENCE, begun, compiled
 from tests.integration.airflow_here import Here

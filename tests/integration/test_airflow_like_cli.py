@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.records import runs
-from pipelines.records.runs import Run
-from pipelines.reports.report import read_blessing
+from benison.pipelines.records import runs
+from benison.pipelines.records.runs import Run
+from benison.pipelines.reports.report import read_blessing
 from tests.integration.airflow_birds import PATIENCE, SLOW, compiled, recorded
 from tests.integration.airflow_here import Here
 from tests.integration.split_records import farthest, split_numbers, split_records

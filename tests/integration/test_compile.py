@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from components import processes
+from benison.components import processes
 from tests.integration.conftest import Project, make
 from tests.integration.scheduler import Answered, Scheduler, ended, wait_until
 
@@ -134,7 +134,7 @@ def _at_work(scheduler: Scheduler, project: Project, node: str) -> tuple[subproc
 
 @pytest.fixture(scope="module")
 def lineage(story: Story) -> Iterator[Any]:
-    from pipelines.records import metadata_store
+    from benison.pipelines.records import metadata_store
 
     with metadata_store.of_root(story.scheduler.root, {}) as handle:
         yield handle.store

@@ -16,8 +16,9 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving import promotion, version_sets
-from serving.version_sets import Candidate
+from benison.serving.promotion import promote
+from benison.serving.versions import sets
+from benison.serving.versions.sets import Candidate
 from tests.integration.conftest import BENISON
 from tests.integration.model_server import predict_request, programs, publish, running, wait_until
 
@@ -115,8 +116,8 @@ def test_what_compose_starts_follows_promotions_with_canary_and_members(tmp_path
     base = tmp_path / "root" / "serving" / NAME
     for number in (1, 2):
         deep = Candidate(made[number], {})
-        version_sets.publish(Candidate(made[number], {}), base, {"deep": deep}, lambda number=number: number)  # type: ignore[misc]
-    promotion.promote(base, 1, who="ann", why="the first")
+        sets.publish(Candidate(made[number], {}), base, {"deep": deep}, lambda number=number: number)  # type: ignore[misc]
+    promote.promote(base, 1, who="ann", why="the first")
     flags, mounted = compose(tmp_path)
     assert mounted[str(base.parent)] == base.parent, "under the same path, which the reload RPC names"
     assert f"--model_config_file={base.parent}/models.config" in flags
@@ -127,9 +128,9 @@ def test_what_compose_starts_follows_promotions_with_canary_and_members(tmp_path
 
     with running(tmp_path, *rest) as server:
         assert (answers(NAME), answers(f"{NAME}-deep")) == (2, 2)
-        promotion.promote(base, 2, label="canary", servers=[f"127.0.0.1:{server.port}"], who="ann", why="a trial")
+        promote.promote(base, 2, label="canary", servers=[f"127.0.0.1:{server.port}"], who="ann", why="a trial")
         assert (answers(NAME), answers(f"{NAME}-canary")) == (2, 3)
-        promotion.promote(base, 2, servers=[f"127.0.0.1:{server.port}"], who="ann", why="it is better")
+        promote.promote(base, 2, servers=[f"127.0.0.1:{server.port}"], who="ann", why="it is better")
         assert (answers(NAME), answers(f"{NAME}-deep")) == (3, 3)
 
 
@@ -147,9 +148,9 @@ def test_promoted_versions_and_their_labels_are_deployed(
     base = tmp_path / "root" / "serving" / NAME
     for number in (1, 2):
         deep = Candidate(made[number], {})
-        version_sets.publish(Candidate(made[number], {}), base, {"deep": deep}, lambda number=number: number)  # type: ignore[misc]
-    promotion.promote(base, 1, who="ann", why="the first")
-    promotion.promote(base, 2, label="canary", who="ann", why="a trial")
+        sets.publish(Candidate(made[number], {}), base, {"deep": deep}, lambda number=number: number)  # type: ignore[misc]
+    promote.promote(base, 1, who="ann", why="the first")
+    promote.promote(base, 2, label="canary", who="ann", why="a trial")
     assert deploy(tmp_path, "--target", "k8s", *words).returncode == 0
     text = yaml.safe_load((tmp_path / "out" / "configmap.yaml").read_text())["data"]["models.config"]
     written = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components import candidate_server
-from serving.ensemble import IDENTITY, Ensemble
-from serving.errors import EnsembleError
-from serving.fan_out import Answer, Endpoint, FanOut
-from serving.seldon.bindings import SavedModel
-from serving.seldon.fused import fuse
-from serving.seldon.imported import Imported
+from benison.components.deploy import candidate_server
+from benison.serving.ensemble import IDENTITY, Ensemble
+from benison.serving.errors import EnsembleError
+from benison.serving.fan_out import Answer, Endpoint, FanOut
+from benison.serving.seldon.bindings import SavedModel
+from benison.serving.seldon.fused import fuse
+from benison.serving.seldon.imported import Imported
 from tests.ensembles import CLASSIFIERS, REGRESSORS, random_spec, reference
 
 WIDTH = 3

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components import user_code
+from benison.components import user_code
 
 # Beam, TFT and what they import warn of one another.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -59,7 +59,7 @@ def transformed(function: Callable[[dict[str, Any]], Any], folder: Path) -> tupl
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, np.ndarray]], ...]:
-    from pipelines.generic.features import preprocessing_fn
+    from benison.pipelines.generic.features import preprocessing_fn
 
     return transformed(lambda inputs: preprocessing_fn(inputs, COLUMNS), tmp_path_factory.mktemp("generic"))
 
@@ -137,8 +137,8 @@ def test_text_is_tf_idf_of_words_and_pairs(features):
 
 
 def test_ejected_features_are_the_same(features, tmp_path):
-    from pipelines.config import Pipeline
-    from pipelines.starting.eject import features_text
+    from benison.pipelines.config import Pipeline
+    from benison.pipelines.starting.eject import features_text
 
     config = Pipeline.model_validate(
         {

@@ -19,13 +19,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pipelines import node, runner
-from pipelines.compilation.compiled import Compiled, Node, compile_to
-from pipelines.config import Pipeline
-from pipelines.records import lineage, runs
-from pipelines.runner import LocalRunner
-from pipelines.running.workers import WorkerDied
-from serving.errors import DataError, NodeFailed, UsageError
+from benison.pipelines import node, runner
+from benison.pipelines.compilation.compiled import Compiled, Node, compile_to
+from benison.pipelines.config import Pipeline
+from benison.pipelines.records import lineage, runs
+from benison.pipelines.runner import LocalRunner
+from benison.pipelines.running.workers import WorkerDied
+from benison.serving.errors import DataError, NodeFailed, UsageError
 from tests.integration.split_records import split_records
 
 HANDWRITTEN = Path(__file__).parent / "handwritten"
@@ -281,7 +281,11 @@ def _command(ir: Path, name: str, root: Path, run_id: str) -> tuple[int, dict[st
     words = ["--ir", str(ir), "--node", name, "--run-id", run_id, "--root", str(root)]
     environment = {**os.environ, "PYTHONPATH": str(HANDWRITTEN)}
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.node", *words], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "benison.pipelines.node", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr
 
@@ -419,8 +423,8 @@ from tfx.dsl.component.experimental.annotations import OutputArtifact
 from tfx.dsl.component.experimental.decorators import component
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types.standard_artifacts import String
-from pipelines.runner import LocalRunner
-from serving.errors import BenisonError
+from benison.pipelines.runner import LocalRunner
+from benison.serving.errors import BenisonError
 
 @component
 def Hello(message: OutputArtifact[String]):

@@ -57,7 +57,7 @@ def test_the_first_run_pushes_a_blessed_ensemble_of_three_members(pushed: Projec
 
 
 def test_evaluator_and_scores_agree(pushed: Project) -> None:
-    from pipelines.reports import views
+    from benison.pipelines.reports import views
 
     run = pushed.last_run()
     outputs = {node["id"]: node["outputs"] for node in run["nodes"]}

@@ -31,7 +31,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.client import GrpcClient, RestClient, ServerError
+from benison.serving.client import GrpcClient, RestClient, ServerError
 from tests.integration.model_server import (
     Server,
     config,

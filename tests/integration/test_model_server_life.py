@@ -19,7 +19,7 @@ from tensorflow_serving.apis import (
     prediction_log_pb2,
 )
 
-from serving.client import ServerError
+from benison.serving.client import ServerError
 from tests.integration.model_server import (
     Server,
     config,

@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.client import ServerError
+from benison.serving.client import ServerError
 from tests.integration.model_server import (
     Server,
     calibrated,

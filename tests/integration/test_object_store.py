@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from serving import object_versions, version_sets, versions
-from serving.errors import StoreError, VersionError
-from serving.object_store import ObjectStore
-from serving.version_sets import Candidate
+from benison.serving.errors import StoreError, VersionError
+from benison.serving.promotion import labels
+from benison.serving.versions import local, remote, sets
+from benison.serving.versions.object_store import ObjectStore
+from benison.serving.versions.sets import Candidate
 from tests.integration.conftest import CLONE, Project, make
 from tests.integration.model_server import free_port, running
 
@@ -36,11 +37,11 @@ def push(model: Path, base: Path, number: int) -> None:
     ballast.parent.mkdir(exist_ok=True)
     ballast.write_bytes(os.urandom(1 << 20) * MEGABYTES)
     whole = Candidate(model, {}, {"assets.extra/ballast": ballast})
-    version_sets.publish(whole, base, {"deep": Candidate(model, {})}, lambda: number)
+    sets.publish(whole, base, {"deep": Candidate(model, {})}, lambda: number)
 
 
 def numbers(name: str = "birds") -> list[int]:
-    return [stored.number for stored in object_versions.versions(STORE, name)]
+    return [stored.number for stored in remote.versions(STORE, name)]
 
 
 def copied(moment: int, base: Path, number: int) -> subprocess.CompletedProcess[str]:
@@ -54,14 +55,14 @@ def copied(moment: int, base: Path, number: int) -> subprocess.CompletedProcess[
 def fetched(folder: Path, number: int) -> list[str]:
     """What is wrong with a version that was fetched, with its members."""
     base = folder / "birds"
-    object_versions.fetch(base, number, STORE)
+    remote.fetch(base, number, STORE)
     homes = (base, base.with_name("birds-deep"))
-    return [problem for home in homes for version in versions.versions(home) for problem in versions.verify(version)]
+    return [problem for home in homes for version in local.versions(home) for problem in local.verify(version)]
 
 
 def test_a_fetched_version_is_served(s3: str, base: Path, tmp_path: Path) -> None:
-    object_versions.publish(base, 100, STORE)
-    version = object_versions.fetch(tmp_path / "elsewhere" / "birds", 100, STORE)
+    remote.publish(base, 100, STORE)
+    version = remote.fetch(tmp_path / "elsewhere" / "birds", 100, STORE)
     with running(tmp_path, f"--model_base_path={version.path.parent}", "--model_name=birds") as model_server:
         assert model_server.post("birds:predict", {"instances": [2.0]}) == (200, {"predictions": [2.0]})
 
@@ -70,29 +71,29 @@ def test_versions_are_listed_found_and_removed(s3: str, base: Path, made: dict[i
     push(made[2], base, 200)
     assert numbers() == []
     for number in (200, 100):
-        object_versions.publish(base, number, STORE)
+        remote.publish(base, number, STORE)
     assert (numbers(), numbers("birds-deep")) == ([100, 200], [100, 200])
-    stored = object_versions.find(STORE, "birds", 200)
-    assert stored.manifest == versions.find(base, 200).manifest
-    object_versions.remove(STORE, "birds", 100)
+    stored = remote.find(STORE, "birds", 200)
+    assert stored.manifest == local.find(base, 200).manifest
+    remote.remove(STORE, "birds", 100)
     assert (numbers(), numbers("birds-deep")) == ([200], [100, 200])
-    assert object_versions.find(STORE, "birds", 100) is None
+    assert remote.find(STORE, "birds", 100) is None
 
 
 def test_the_mark_of_a_folder_that_somebody_made_is_no_file(s3: str, base: Path) -> None:
     there = ObjectStore(STORE)
     for key in ("birds/", "birds/100/"):
         there.write(key, b"")
-    object_versions.publish(base, 100, STORE)
+    remote.publish(base, 100, STORE)
     assert numbers() == [100]
-    assert there.sizes("birds/100").keys() == {*versions.find(base, 100).manifest["files"], "manifest.json"}
+    assert there.sizes("birds/100").keys() == {*local.find(base, 100).manifest["files"], "manifest.json"}
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(30, marks=pytest.mark.soak)])
 def test_a_copy_killed_at_any_moment_leaves_no_version_or_a_whole_one_and_the_next_goes_on(
     s3: str, base: Path, made: dict[int, Path], tmp_path: Path, kills: int
 ) -> None:
-    object_versions.publish(base, 100, STORE)
+    remote.publish(base, 100, STORE)
     push(made[2], base, 200)
     done = copied(0, base, 200)
     # How many pieces the large file leaves in differs a little from time to time.
@@ -101,7 +102,7 @@ def test_a_copy_killed_at_any_moment_leaves_no_version_or_a_whole_one_and_the_ne
     outcomes = []
     for kill in range(kills):
         for name in ("birds", "birds-deep"):
-            object_versions.remove(STORE, name, 200)
+            remote.remove(STORE, name, 200)
         moment = 1 + kill * (moments - 1) // (kills - 1)  # the first, one near the end, and evenly between them
         assert copied(moment, base, 200).returncode == -signal.SIGKILL
         there = numbers()
@@ -118,13 +119,13 @@ def test_a_copy_killed_at_any_moment_leaves_no_version_or_a_whole_one_and_the_ne
 
 
 def test_a_bucket_that_is_not_there_is_told(s3: str, base: Path) -> None:
-    for ask in (lambda: object_versions.versions("s3://nest/models", "birds"), lambda: publish(base, "s3://nest/x")):
+    for ask in (lambda: remote.versions("s3://nest/models", "birds"), lambda: publish(base, "s3://nest/x")):
         with pytest.raises(StoreError, match=r"s3://nest/.*: not found; make the bucket nest first"):
             ask()
 
 
 def publish(base: Path, store: str) -> None:
-    object_versions.publish(base, 100, store)
+    remote.publish(base, 100, store)
 
 
 @pytest.mark.parametrize("gone", [["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], ["AWS_SECRET_ACCESS_KEY"]])
@@ -146,7 +147,7 @@ def test_a_store_that_cannot_be_reached_is_told(s3: str, base: Path, monkeypatch
 def test_a_version_that_is_not_there_is_told(s3: str, base: Path) -> None:
     publish(base, STORE)
     with pytest.raises(VersionError, match=r"s3://bucket/models/birds: no version 7; there are 100"):
-        object_versions.fetch(base, 7, STORE)
+        remote.fetch(base, 7, STORE)
 
 
 @pytest.fixture
@@ -192,7 +193,7 @@ def test_the_commands_know_the_store(project: Project, tmp_path: Path) -> None:
 
     shutil.rmtree(project.root / "serving")
     assert "next: benison promote birds.yaml 200 serves it" in said(project, "fetch", "birds.yaml", "200")
-    assert versions.served(project.base) is None, "not for being the highest number"
+    assert labels.served(project.base) is None, "not for being the highest number"
     assert f"only in {STORE}: {new}; `benison fetch" in said(project, "versions", "birds.yaml")
     said(project, "fetch", "birds.yaml")
     assert {*project.versions()} == {"200", str(new)}

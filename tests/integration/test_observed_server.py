@@ -14,7 +14,7 @@ import grpc
 import pytest
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from serving.server import facts
+from benison.serving.server.pages import model_info
 from tests.integration.conftest import Project
 from tests.integration.model_server import predict_request, publish, running, write_model
 
@@ -102,7 +102,7 @@ def test_requests_are_logged_and_traced(tmp_path: Path, collector: tuple[str, li
 
 
 def test_a_pushed_version_says_what_may_be_asked(pushed: Project) -> None:
-    known = facts.read(str(pushed.base / pushed.versions()[-1]))
+    known = model_info.read(str(pushed.base / pushed.versions()[-1]))
     assert known.label == "species"
     assert "species" not in known.columns
     assert known.columns["island"].choices == ("Biscoe", "Dream", "Torgersen")

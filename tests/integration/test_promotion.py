@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
-from serving import arrangement, history, models_config, promotion, version_sets, versions
-from serving.arrangement import Shown
-from serving.errors import VersionError
-from serving.version_sets import Candidate
+from benison.serving import models_config
+from benison.serving.errors import VersionError
+from benison.serving.promotion import history, labels
+from benison.serving.promotion import promote as promotion
+from benison.serving.promotion.labels import Shown
+from benison.serving.versions import local, sets
+from benison.serving.versions.sets import Candidate
 from tests.integration.conftest import BENISON
 from tests.integration.model_server import Server, free_port, running, under_load, wait_until
 
@@ -29,7 +32,7 @@ def base(tmp_path: Path, made: dict[int, Path]) -> Path:
     """ROOT/serving/m with versions 1 and 2, whose answers differ by 1; 1 is stable."""
     base = tmp_path / "root" / "serving" / "m"
     for number in (1, 2):
-        versions.publish(made[number], base, {}, lambda number=number: number)  # type: ignore[misc]
+        local.publish(made[number], base, {}, lambda number=number: number)  # type: ignore[misc]
     promote(base, 1)
     return base
 
@@ -97,7 +100,7 @@ def test_every_answer_is_one_versions_whole_and_after_a_rollback_only_the_old_on
 def test_a_server_that_cannot_load_the_version_is_named_and_all_is_put_back(base: Path, made: dict[int, Path]) -> None:
     (made[1].parent / "broken").mkdir(exist_ok=True)
     (made[1].parent / "broken" / "saved_model.pb").write_bytes(b"no graph")
-    versions.publish(made[1].parent / "broken", base, {}, lambda: 3)
+    local.publish(made[1].parent / "broken", base, {}, lambda: 3)
     file = base.parent / models_config.FILE
     before = (models_config.read(base.parent), history.read(base))
     with served(base, "--max_num_load_retries=0") as server:
@@ -148,7 +151,7 @@ def test_members_that_are_models_of_their_own_go_along(tmp_path: Path, made: dic
     base = tmp_path / "root" / "serving" / "m"
     for number in (1, 2):
         candidate = Candidate(made[number], {})
-        version_sets.publish(candidate, base, {"deep": candidate}, lambda number=number: number)  # type: ignore[misc]
+        sets.publish(candidate, base, {"deep": candidate}, lambda number=number: number)  # type: ignore[misc]
     promote(base, 1)
     with served(base) as server, under_load(server, *PATHS[:2], "m-deep/labels/stable:predict") as reports:
         promote(base, 2, servers=[target(server)])
@@ -181,7 +184,7 @@ def _both(base: Path) -> bool:
 MOMENTS: dict[str, Callable[[Path], bool]] = {
     "at the start": lambda base: True,
     "both are to be loaded": _both,
-    "the label is moved": lambda base: arrangement.shown(models_config.read(base.parent), base) == Shown(2),
+    "the label is moved": lambda base: labels.shown(models_config.read(base.parent), base) == Shown(2),
     "it is recorded": lambda base: len(history.read(base)) == 2,
 }
 
@@ -197,7 +200,7 @@ def test_a_promotion_that_is_killed_leaves_a_server_that_answers_and_the_next_on
             wait_until(partial(MOMENTS[moment], base), 60)
             killed.kill()
             killed.wait()
-            assert arrangement.shown(models_config.read(base.parent), base) in (Shown(1), Shown(2))
+            assert labels.shown(models_config.read(base.parent), base) in (Shown(1), Shown(2))
             done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         answers_only(server, 2)
@@ -209,7 +212,7 @@ def test_a_promotion_that_is_killed_leaves_a_server_that_answers_and_the_next_on
 
 def test_a_server_that_starts_after_a_killed_promotion_serves_what_the_file_says(base: Path) -> None:
     models_config.change(
-        base.parent, lambda config: models_config.steps(config, arrangement.arranged(config, base, Shown(2)))[0]
+        base.parent, lambda config: models_config.steps(config, labels.arranged(config, base, Shown(2)))[0]
     )
     with served(base) as server:
         wait_until(lambda: available(server) == {"1", "2"})  # the ports open with the first of them

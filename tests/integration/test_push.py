@@ -18,12 +18,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving import fan_out, models_config, object_versions, promotion, version_sets, versions
-from serving.client import GrpcClient
-from serving.ensemble import Ensemble
-from serving.errors import StoreError
-from serving.server import facts
-from serving.versions import Version
+from benison.serving import fan_out, models_config
+from benison.serving.client import GrpcClient
+from benison.serving.ensemble import Ensemble
+from benison.serving.errors import StoreError
+from benison.serving.promotion import labels as promotion_labels
+from benison.serving.promotion import promote
+from benison.serving.server.pages import model_info
+from benison.serving.versions import local, remote, sets
+from benison.serving.versions.local import Version
 from tests.integration.conftest import Project
 from tests.integration.model_server import running
 
@@ -35,7 +38,7 @@ class Node:
     """Pusher as a run calls it, with the artifacts of a run that has ended; it pushes to another place."""
 
     def __init__(self, project: Project, serving: Path) -> None:
-        from components.pusher import Settings
+        from benison.components.deploy.pusher import Settings
 
         run = project.first_run()  # other tests may have run in the project since
         pipeline = json.loads(Path(run["folder"], "pipeline.json").read_text())
@@ -58,7 +61,7 @@ class Node:
         """Runs it; returns what it notes down of the push."""
         from tfx.types import standard_artifacts
 
-        from components.pusher import Executor
+        from benison.components.deploy.pusher import Executor
 
         pushed = standard_artifacts.PushedModel()
         pushed.uri = str(self._scratch)
@@ -70,7 +73,7 @@ class Node:
 
     @property
     def served(self) -> int | None:
-        version = versions.served(self.base)
+        version = promotion_labels.served(self.base)
         return version.number if version else None
 
 
@@ -95,7 +98,7 @@ def node(pushed: Project, tmp_path: Path) -> Node:
 @pytest.fixture(scope="module")
 def version(pushed: Project) -> Version:
     """What the first run pushed."""
-    return min(versions.versions(pushed.base), key=lambda version: version.number)
+    return min(local.versions(pushed.base), key=lambda version: version.number)
 
 
 def test_a_version_holds_all_that_belongs_to_the_model(version: Version) -> None:
@@ -103,7 +106,7 @@ def test_a_version_holds_all_that_belongs_to_the_model(version: Version) -> None
     assert extra == {
         "ensemble.json", "ensemble_report.json", "parity_rows.npz", "schema.pbtxt", "tf_serving_warmup_requests"
     }  # fmt: skip
-    assert versions.verify(version) == []
+    assert local.verify(version) == []
     assert Ensemble.load(version.path / "assets.extra").members == tuple(version.manifest["members"])
 
 
@@ -140,7 +143,7 @@ def _agree(answers: Any, expected: Any) -> bool:
 
 
 def test_a_server_warms_up_with_real_rows_and_shows_the_first_one(version: Version, tmp_path: Path) -> None:
-    known = facts.read(str(version.path))
+    known = model_info.read(str(version.path))
     assert known.members == MEMBERS
     assert sum(known.weights.values()) == pytest.approx(1)
     row = known.examples["raw"]
@@ -159,7 +162,7 @@ def test_a_push_is_served_at_once_and_not_done_again(node: Node) -> None:
     again = node.push()
     assert (again["pushed"], again["already_served"]) == (0, 1)
     assert again["pushed_version"] == first["pushed_version"]
-    assert len(versions.versions(node.base)) == 1
+    assert len(local.versions(node.base)) == 1
 
 
 def test_with_fan_out_the_members_are_pushed_and_served_as_models_of_their_own(node: Node, tmp_path: Path) -> None:
@@ -169,12 +172,12 @@ def test_with_fan_out_the_members_are_pushed_and_served_as_models_of_their_own(n
     config = models_config.read(node.base.parent).models
     assert config.keys() == {"birds", "birds-linear", "birds-quadratic", "birds-deep"}
     assert {(name, model.labels["stable"]) for name, model in config.items()} == {(name, number) for name in config}
-    whole = versions.served(node.base)
+    whole = promotion_labels.served(node.base)
     assert whole is not None
     for member in MEMBERS:
-        (alone,) = versions.versions(version_sets.member_base(node.base, member))
-        assert versions.verify(alone) == []
-        assert facts.read(str(alone.path)).examples.keys() == {"raw", "serving_default"}
+        (alone,) = local.versions(sets.member_base(node.base, member))
+        assert local.verify(alone) == []
+        assert model_info.read(str(alone.path)).examples.keys() == {"raw", "serving_default"}
 
     with np.load(whole.path / "assets.extra" / "parity_rows.npz") as rows:
         inputs = {name.removeprefix("input:"): rows[name] for name in rows.files if name != "expected"}
@@ -200,12 +203,12 @@ def test_a_killed_members_ensemble_is_worth_what_was_predicted(
 ) -> None:
     from tensorflow_transform import TFTransformOutput
 
-    from components import score_tables
-    from components.raw_rows import first_records, raw_rows
-    from components.scorer import Scores
+    from benison.components.deploy.raw_rows import first_records, raw_rows
+    from benison.components.evaluate import score_tables
+    from benison.components.evaluate.scorer import Scores
 
     number = int(node.push(fan_out=True)["pushed_version"])
-    whole = versions.served(node.base)
+    whole = promotion_labels.served(node.base)
     assert whole is not None
     outputs = {
         n["id"]: {key: made[0]["uri"] for key, made in n["outputs"].items()} for n in pushed.first_run()["nodes"]
@@ -227,7 +230,7 @@ def test_a_killed_members_ensemble_is_worth_what_was_predicted(
         servers = {}
         for member in MEMBERS:
             (tmp_path / member).mkdir()
-            base = f"--model_base_path={version_sets.member_base(node.base, member)}"
+            base = f"--model_base_path={sets.member_base(node.base, member)}"
             server = running(tmp_path / member, base, f"--model_name=birds-{member}")
             servers[member] = stack.enter_context(server)
         ports = {member: server.port for member, server in servers.items()}
@@ -248,7 +251,7 @@ def test_promoted_by_hand_where_the_yaml_says_so(node: Node) -> None:
     assert (said["pushed"], said["not_promoted"]) == (1, "`serving.promote` is manual")
     assert node.served is None, "not even for being the highest number"
     number = int(said["pushed_version"])
-    promotion.promote(node.base, number, who="ann", why="looks good")
+    promote.promote(node.base, number, who="ann", why="looks good")
     assert node.push(promote="manual")["already_served"] == 1
     assert node.served == number
 
@@ -259,13 +262,13 @@ def test_a_run_on_older_spans_is_kept_but_not_served(node: Node) -> None:
     assert said["pushed"] == 1
     assert "its newest span is 3" in said["not_promoted"]
     assert node.served == newer
-    assert len(versions.versions(node.base)) == 2
+    assert len(local.versions(node.base)) == 2
 
 
 def test_what_was_rolled_back_does_not_come_back_by_itself(node: Node) -> None:
     old = int(node.push()["pushed_version"])
     node.push(fan_out=True)
-    promotion.rollback(node.base, who="ann", why="worse")
+    promote.rollback(node.base, who="ann", why="worse")
     said = node.push(fan_out=True)
     assert (said["pushed"], said["not_promoted"]) == (
         0, "it was served before, and somebody put another version in its place"
@@ -280,14 +283,14 @@ def test_a_push_that_died_before_its_promotion_is_promoted_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(promotion, "promote", die)
+        patch.setattr(promote, "promote", die)
         with pytest.raises(KeyboardInterrupt):
             node.push()
     assert node.served is None
     said = node.push()
     assert (said["pushed"], "not_promoted" in said) == (0, False)
     assert str(node.served) == said["pushed_version"]
-    assert len(versions.versions(node.base)) == 1
+    assert len(local.versions(node.base)) == 1
 
 
 def test_a_push_is_copied_to_the_store_before_it_is_served(
@@ -296,15 +299,15 @@ def test_a_push_is_copied_to_the_store_before_it_is_served(
     store = "s3://bucket/models"
 
     def unserved(*_: Any, **__: Any) -> None:
-        assert [stored.number for stored in object_versions.versions(store, "birds")]
+        assert [stored.number for stored in remote.versions(store, "birds")]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(promotion, "promote", unserved)
+        patch.setattr(promote, "promote", unserved)
         with pytest.raises(KeyboardInterrupt):
             node.push(store=store, fan_out=True)
     for name in ("birds", *(f"birds-{member}" for member in MEMBERS)):
-        assert len(object_versions.versions(store, name)) == 1
+        assert len(remote.versions(store, name)) == 1
 
 
 def test_a_push_that_the_store_refuses_is_not_served_and_the_next_one_goes_on_from_it(node: Node, s3: str) -> None:
@@ -315,8 +318,8 @@ def test_a_push_that_the_store_refuses_is_not_served_and_the_next_one_goes_on_fr
     urllib.request.urlopen(urllib.request.Request(f"{s3}/nest", method="PUT")).close()
     said = node.push(store="s3://nest/models", fan_out=True)
     assert node.served == int(said["pushed_version"]) > old
-    assert [stored.number for stored in object_versions.versions("s3://nest/models", "birds")] == [node.served]
-    assert len(versions.versions(node.base)) == 2
+    assert [stored.number for stored in remote.versions("s3://nest/models", "birds")] == [node.served]
+    assert len(local.versions(node.base)) == 2
 
 
 @pytest.mark.soak
@@ -330,7 +333,7 @@ def test_after_a_run_that_is_killed_while_it_pushes_the_next_one_goes_on(
     project = pushed.copy(tmp_path / "killed")
     with (project.folder / "birds.yaml").open("a") as yaml:
         yaml.write("serving: {fan_out: true}\n")
-    old = versions.served(project.base)
+    old = promotion_labels.served(project.base)
     mark = uuid.uuid4().hex
     run = subprocess.Popen(
         project.command("run", "birds.yaml"), cwd=project.folder, env={**os.environ, MARK: mark},
@@ -341,20 +344,20 @@ def test_after_a_run_that_is_killed_while_it_pushes_the_next_one_goes_on(
     _kill(mark)
     run.wait()
 
-    left = versions.served(project.base)
+    left = promotion_labels.served(project.base)
     assert left is not None
     assert old is not None
     assert left.number == old.number or left.manifest["fan_out"].keys() == set(MEMBERS)
     done = project.run()
     assert done.returncode == 0, done.stdout + done.stderr
-    new = versions.served(project.base)
+    new = promotion_labels.served(project.base)
     assert new is not None
     assert new.number > old.number
-    homes = [project.base, *(version_sets.member_base(project.base, member) for member in MEMBERS)]
-    assert [[v.number for v in versions.versions(home)] for home in homes] == [
+    homes = [project.base, *(sets.member_base(project.base, member) for member in MEMBERS)]
+    assert [[v.number for v in local.versions(home)] for home in homes] == [
         [old.number, new.number], *([new.number] for _ in MEMBERS)
     ]  # fmt: skip
-    assert [problem for home in homes for v in versions.versions(home) for problem in versions.verify(v)] == []
+    assert [problem for home in homes for v in local.versions(home) for problem in local.verify(v)] == []
     assert list(project.base.parent.glob("*/.incoming-*")) == []
 
 

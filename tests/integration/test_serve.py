@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from serving import versions
+from benison.serving.promotion import labels
 from tests.integration.conftest import BENISON, Project
 from tests.integration.model_server import config, entry, free_port, publish, wait_until
 
@@ -62,7 +62,7 @@ def serving(root: Path, *names: str) -> Iterator[Served]:
 
 def test_the_curl_line_works_and_ctrl_c_ends_it(pushed: Project) -> None:
     with serving(pushed.root, "birds") as server:
-        served = versions.served(pushed.base)
+        served = labels.served(pushed.base)
         assert served is not None
         assert f"serves birds, version {served.number}" in server.said()
         (answer,) = server.asked_by_its_line("birds")["predictions"]

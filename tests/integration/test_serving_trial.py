@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.serving_trial import Budget, Trial
-from serving.ensemble import Ensemble, WeightedMean
+from benison.components.deploy.serving_trial import Budget, Trial
+from benison.serving.ensemble import Ensemble, WeightedMean
 
 ROOMY = Budget(load_s=300, memory_mb=8000, p99_ms=5000)
 COLUMNS = {

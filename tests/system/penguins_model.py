@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from serving import versions
+from benison.serving.versions import local
 
 v1 = tf.compat.v1
 
@@ -34,7 +34,7 @@ def _definition(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
     return v1.saved_model.build_signature_def(info(inputs), info(outputs), "tensorflow/serving/predict")
 
 
-def push(folder: Path, base: Path) -> versions.Version:
+def push(folder: Path, base: Path) -> local.Version:
     """Makes the model in a folder, and publishes it under a base path."""
     with tf.Graph().as_default(), v1.Session() as session:
         island = v1.placeholder(tf.string, [None], "island")
@@ -54,6 +54,6 @@ def push(folder: Path, base: Path) -> versions.Version:
         members = _definition(inputs, {"linear": linear, "deep": deep})
         builder.add_meta_graph_and_variables(session, ["serve"], {"raw": raw, "members": members})
         builder.save()
-    (folder / versions.SCHEMA).parent.mkdir()
-    (folder / versions.SCHEMA).write_text(SCHEMA)
-    return versions.publish(folder, base, MANIFEST)
+    (folder / local.SCHEMA).parent.mkdir()
+    (folder / local.SCHEMA).write_text(SCHEMA)
+    return local.publish(folder, base, MANIFEST)

@@ -51,6 +51,6 @@ def create(root: Path) -> tfx.dsl.Pipeline:
 
 
 if __name__ == "__main__":
-    from pipelines import manifest
+    from benison.pipelines.airflow import manifest
 
     manifest.write_any(create(Path(sys.argv[2])), Path(sys.argv[1]), description="Counts")

@@ -69,7 +69,7 @@ def main(runner: str, data: Path, root: Path) -> None:
     if runner == "tfx":
         tfx.orchestration.LocalDagRunner().run(pipeline)
         return
-    from pipelines.runner import LocalRunner
+    from benison.pipelines.runner import LocalRunner
 
     LocalRunner(root).run(pipeline)
     LocalRunner(root).run(pipeline)

@@ -9,7 +9,7 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Model, String
 
-from serving.errors import DataError
+from benison.serving.errors import DataError
 
 
 @component

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.flights_quality import Judged, by_days, gains_in
-from components.bootstrap import difference
-from components.metrics import METRICS
+from benison.components.evaluate.bootstrap import difference
+from benison.components.evaluate.metrics import METRICS
 
 AUC = METRICS["auc"]
 DAYS, FLIGHTS = 200, 5

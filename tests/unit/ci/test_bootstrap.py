@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from pipelines.starting import doctor
+from benison.pipelines.starting import doctor
 
 ROOT = Path(__file__).parents[3]
 

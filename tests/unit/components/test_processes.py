@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 
-from components import processes
+from benison.components import processes
 
 _STUBBORN = """
 import signal, subprocess, sys, time

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from components import user_code
-from serving.errors import UsageError
+from benison.components import user_code
+from benison.serving.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +37,10 @@ def test_a_folder_named_pipelines_does_not_hide_benisons(tmp_path: Path) -> None
     folder = tmp_path / "pipelines"
     folder.mkdir()
     (folder / "__init__.py").touch()
-    (folder / "features.py").write_text("from pipelines.records.runs import Run\ndef f():\n    return Run.__module__\n")
-    assert user_code.load(f"{folder}/features.py:f")() == "pipelines.records.runs"
+    (folder / "features.py").write_text(
+        "from benison.pipelines.records.runs import Run\ndef f():\n    return Run.__module__\n"
+    )
+    assert user_code.load(f"{folder}/features.py:f")() == "benison.pipelines.records.runs"
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from serving.deploy.schema_check import check_kubernetes
-from serving.errors import UsageError
+from benison.serving.deploy.schema_check import check_kubernetes
+from benison.serving.errors import UsageError
 
 FILE = Path(__file__).parents[3] / "dags/pod_template.yaml"
 

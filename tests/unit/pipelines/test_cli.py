@@ -31,7 +31,7 @@ def benison(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 )
 def test_what_runs_nothing_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
     script = (
-        "import sys; from pipelines import cli\n"
+        "import sys; from benison.pipelines import cli\n"
         f"sys.argv = ['benison', *{words!r}]\n"
         "try:\n    cli.main()\nexcept SystemExit: pass\n"
         f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"

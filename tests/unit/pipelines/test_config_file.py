@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import config_file
-from pipelines.config_file import Listed, available, find, load
-from serving.errors import UsageError
+from benison.pipelines import config_file
+from benison.pipelines.config_file import Listed, available, find, load
+from benison.serving.errors import UsageError
 
 FLIGHTS = """\
 name: flights
@@ -76,7 +76,7 @@ def test_a_good_config_is_read(folder):
 
 def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
     script = (
-        "import sys; from pipelines.config_file import load; load('flights'); "
+        "import sys; from benison.pipelines.config_file import load; load('flights'); "
         "print([m for m in ('tensorflow', 'tfx', 'keras', 'pandas', 'models') if m in sys.modules])"
     )
     root = Path(__file__).parents[3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipelines import node
+from benison.pipelines import node
 
 
 @pytest.mark.parametrize(("cache", "noted"), [(True, 1), (False, 0)])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from serving.server import facts
-from serving.server.engine import Signature, TensorSpec
-from serving.server.openapi import Served
+from benison.serving.server.engine import Signature, TensorSpec
+from benison.serving.server.pages import model_info
+from benison.serving.server.pages.openapi import Served
 
 SCHEMA = """
 feature { name: "island" type: BYTES domain: "islands" shape { dim { size: 1 } } }
@@ -65,4 +65,4 @@ def write_folder(folder: Path) -> Path:
 
 
 def served(folder: Path, name: str = "penguins", labels: tuple[str, ...] = ("stable",)) -> Served:
-    return Served(name, 7, labels, SIGNATURES, facts.read(str(write_folder(folder))))
+    return Served(name, 7, labels, SIGNATURES, model_info.read(str(write_folder(folder))))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from serving import example_request
-from serving.versions import SCHEMA, Version
+from benison.serving import example_request
+from benison.serving.versions.local import SCHEMA, Version
 
 ARGUMENTS = {"bill_length__mm_": "float32", "year": "int64", "island": "string"}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from serving import models_config
-from serving.errors import BenisonError
-from serving.models_config import All, Config, Latest, Model, Policy, Specific
+from benison.serving import models_config
+from benison.serving.errors import BenisonError
+from benison.serving.models_config import All, Config, Latest, Model, Policy, Specific
 
 
 @pytest.mark.parametrize("policy", [Latest(1), Latest(3), All(), Specific(frozenset([1, 7]))])

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving import predict
-from serving.errors import DataError
+from benison.serving import predict
+from benison.serving.errors import DataError
 
 NA = frozenset({"", "NA"})
 

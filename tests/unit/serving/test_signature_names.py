@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from serving.signature_names import argument_names
+from benison.serving.signature_names import argument_names
 
 
 @pytest.mark.parametrize(

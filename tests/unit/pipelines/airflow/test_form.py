@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from pipelines import config_file
-from pipelines.airflow import form
-from pipelines.config import Pipeline
-from serving.errors import UsageError
+from benison.pipelines import config_file
+from benison.pipelines.airflow import form
+from benison.pipelines.config import Pipeline
+from benison.serving.errors import UsageError
 
 
 @pytest.fixture(scope="module")

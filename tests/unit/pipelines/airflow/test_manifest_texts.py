@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines import config_file
-from pipelines.airflow import manifest_texts
+from benison.pipelines import config_file
+from benison.pipelines.airflow import manifest_texts
 
 
 @pytest.mark.parametrize(

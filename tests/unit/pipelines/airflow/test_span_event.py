@@ -9,9 +9,8 @@ from threading import Thread
 
 import pytest
 
-from pipelines import airflow_api
-from pipelines.airflow import span_event
-from pipelines.data.spans import Span
+from benison.pipelines.airflow import api, span_event
+from benison.pipelines.data.spans import Span
 
 _SPAN = Span(4, 100, "ab" * 32, 0.0)
 
@@ -56,7 +55,7 @@ def airflow() -> Iterator[_Airflow]:
 
 
 def _environment(port: int) -> dict[str, str]:
-    return {airflow_api.URL: f"http://127.0.0.1:{port}", airflow_api.USER: "me", airflow_api.PASSWORD: "secret"}
+    return {api.URL: f"http://127.0.0.1:{port}", api.USER: "me", api.PASSWORD: "secret"}
 
 
 def test_the_event_of_the_pipelines_spans_is_posted(airflow) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.code import fingerprint
-from serving.errors import DataError, UsageError
+from benison.pipelines.code import fingerprint
+from benison.serving.errors import DataError, UsageError
 
 MAIN = '''
 """The user's file."""

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import cli
-from serving import models_config, versions
-from serving.errors import BenisonError
+from benison.pipelines import cli
+from benison.serving import models_config
+from benison.serving.errors import BenisonError
+from benison.serving.versions import local
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "metrics": {"deep": {"auc": 0.7}, "ensemble": {"auc": 0.7 + number / 100, "pr_auc": None}},
             "hashes": {"schema": "5c" * 32, "code": f"{number}a" * 32},
         }
-        versions.publish(model, tmp_path / ".benison" / "serving" / "birds", manifest, lambda number=number: number)  # type: ignore[misc]
+        local.publish(model, tmp_path / ".benison" / "serving" / "birds", manifest, lambda number=number: number)  # type: ignore[misc]
     return tmp_path / ".benison"
 
 
@@ -88,7 +89,7 @@ def test_promote_and_rollback_say_what_they_did(root: Path) -> None:
 def test_republish_makes_the_old_version_the_highest(root: Path) -> None:
     said = benison("rollback", "birds", "--republish")
     base = root / "serving" / "birds"
-    highest = versions.versions(base)[-1]
+    highest = local.versions(base)[-1]
     assert f"version 1 of birds is version {highest.number}, too" in said
     assert (highest.path / "saved_model.pb").read_bytes() == b"graph"
     assert models_config.read(base.parent).models["birds"].labels == {"stable": highest.number}
@@ -125,7 +126,7 @@ def test_diff_marks_what_differs(root: Path) -> None:
 def test_prune_says_what_would_go(root: Path) -> None:
     said = benison("prune", "birds", "--keep", "1", "--dry-run")
     assert re.fullmatch(r"version 1 of birds  \d+ B\nversions: 1, artifacts: 0; \d+ B would be freed\n", said)
-    assert len(versions.versions(root / "serving" / "birds")) == 2
+    assert len(local.versions(root / "serving" / "birds")) == 2
 
 
 def test_prune_removes_it(root: Path) -> None:
@@ -133,7 +134,7 @@ def test_prune_removes_it(root: Path) -> None:
     assert "versions: 0, artifacts: 0; 0 B freed" in benison("prune", "birds", "--keep", "1")
     benison("promote", "birds", "2")
     assert "versions: 1, artifacts: 0; " in benison("prune", "birds", "--keep", "1")
-    assert [version.number for version in versions.versions(root / "serving" / "birds")] == [2]
+    assert [version.number for version in local.versions(root / "serving" / "birds")] == [2]
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import config_file
-from pipelines.config import Pipeline
-from serving.errors import UsageError
+from benison.pipelines import config_file
+from benison.pipelines.config import Pipeline
+from benison.serving.errors import UsageError
 
 _YAML = """
 name: p

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.config.contradictions import contradictions
+from benison.pipelines.config.contradictions import contradictions
 
 SOUND: dict[str, Any] = {
     "problem": "binary",

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipelines.code.code_reference import Code
-from pipelines.config import Pipeline, Range, Splits
+from benison.pipelines.code.code_reference import Code
+from benison.pipelines.config import Pipeline, Range, Splits
 
 WRITTEN: dict[str, Any] = {
     "name": "flights",

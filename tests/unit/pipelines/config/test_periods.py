@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.config import periods
+from benison.pipelines.config import periods
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import Pipeline
-from pipelines.data import spans
-from serving.errors import DataError, UsageError
+from benison.pipelines.config import Pipeline
+from benison.pipelines.data import spans
+from benison.serving.errors import DataError, UsageError
 
 
 @pytest.fixture

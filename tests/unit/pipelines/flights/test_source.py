@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.flights import source
-from pipelines.flights.features import CATEGORIES, CROSSES, NUMBERS
-from pipelines.flights.source import COLUMNS, HISTORIES, KNOWN_TOO_LATE, with_histories
+from benison.pipelines.flights import source
+from benison.pipelines.flights.features import CATEGORIES, CROSSES, NUMBERS
+from benison.pipelines.flights.source import COLUMNS, HISTORIES, KNOWN_TOO_LATE, with_histories
 
 EXAMPLES = Path(__file__).parents[4] / "configs/examples/flights.csv"
 HISTORY_COLUMNS = ["tail_flights_30d", *(history.column for history in HISTORIES)]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import Pipeline
-from pipelines.config_file import load
-from pipelines.generic.columns import GENERIC, KINDS, Column, feature_names
-from serving.errors import UsageError
+from benison.pipelines.config import Pipeline
+from benison.pipelines.config_file import load
+from benison.pipelines.generic.columns import GENERIC, KINDS, Column, feature_names
+from benison.serving.errors import UsageError
 
 YAML = """
 name: pets
@@ -82,7 +82,9 @@ def test_a_label_that_the_file_does_not_have_is_told(tmp_path):
 
 def test_a_member_that_is_not_generic_is_told(tmp_path):
     file = project(tmp_path, "{age: number}")
-    with pytest.raises(UsageError, match=r"no function 'dep' in pipelines\.generic\.models; did you mean 'deep'"):
+    with pytest.raises(
+        UsageError, match=r"no function 'dep' in benison\.pipelines\.generic\.models; did you mean 'deep'"
+    ):
         load(file, {"ensemble.members.dep": "{}"})
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from components import processes
-from pipelines.records import attempts
+from benison.components import processes
+from benison.pipelines.records import attempts
 
 # An attempt that has a child in a session of its own, says its id, and waits for it.
 _AT_WORK = """
 import subprocess, sys
 from pathlib import Path
-from pipelines.records import attempts
-from pipelines.running import termination
+from benison.pipelines.records import attempts
+from benison.pipelines.running import termination
 termination.listen()
 with attempts.only(Path(sys.argv[1]), "Trainer.deep"):
     child = subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL, start_new_session=True)
@@ -33,8 +33,8 @@ with attempts.only(Path(sys.argv[1]), "Trainer.deep"):
 _LATER = """
 import sys
 from pathlib import Path
-from components import processes
-from pipelines.records import attempts
+from benison.components import processes
+from benison.pipelines.records import attempts
 with attempts.only(Path(sys.argv[1]), sys.argv[2]):
     print([pid for pid in map(int, sys.argv[3:]) if processes.started(pid) is not None])
 """

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.records import metadata_store
-from serving.errors import UsageError
+from benison.pipelines.records import metadata_store
+from benison.serving.errors import UsageError
 
 
 def _config(address: str):

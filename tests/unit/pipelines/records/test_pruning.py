@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.records import locks, pruning, runs
-from serving import promotion, version_sets, versions
-from serving.errors import UsageError
-from serving.version_sets import Candidate
+from benison.pipelines.records import locks, pruning, runs
+from benison.serving.errors import UsageError
+from benison.serving.promotion import promote
+from benison.serving.versions import local, sets
+from benison.serving.versions.sets import Candidate
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def root(tmp_path: Path) -> Path:
     (model / "saved_model.pb").write_bytes(b"graph")
     for number in (1, 2, 3, 4):
         candidate = Candidate(model, {})
-        version_sets.publish(candidate, root / "serving" / "birds", {"deep": candidate}, lambda number=number: number)  # type: ignore[misc]
+        sets.publish(candidate, root / "serving" / "birds", {"deep": candidate}, lambda number=number: number)  # type: ignore[misc]
         run(root, number, "pushed", ["CsvExampleGen/examples/1", f"Trainer/model/{number}0"], number)
     run(root, 5, "failed", ["CsvExampleGen/examples/1", "Trainer/model/50"])
     (root / "artifacts/birds/Trainer/model/99").mkdir()  # another runner's
@@ -62,8 +63,8 @@ def test_the_newest_versions_stay_and_what_their_runs_made(root: Path) -> None:
 
 def test_what_is_served_stays_however_old_it_is(root: Path) -> None:
     base = root / "serving" / "birds"
-    promotion.promote(base, 1, who="ann", why="")
-    promotion.promote(base, 2, label="canary", who="ann", why="")
+    promote.promote(base, 1, who="ann", why="")
+    promote.promote(base, 2, label="canary", who="ann", why="")
     found = pruning.waste(root, "birds", 1)
     assert numbers(found) == [("birds", 3), ("birds-deep", 3)]
     assert trainers(found) == ["30"]
@@ -71,7 +72,7 @@ def test_what_is_served_stays_however_old_it_is(root: Path) -> None:
 
 def test_a_member_that_a_version_that_stays_needs_stays(root: Path) -> None:
     base = root / "serving" / "birds"
-    manifest = base / "4" / versions.MANIFEST
+    manifest = base / "4" / local.MANIFEST
     data = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**data, "fan_out": {"deep": {"model": "birds-deep", "version": 1}}}))
     assert ("birds-deep", 1) not in numbers(pruning.waste(root, "birds", 1))
@@ -92,13 +93,13 @@ def test_where_everything_is_needed_nothing_goes(root: Path) -> None:
 def test_no_run_may_be_under_way(root: Path) -> None:
     with locks.pipeline(root, "birds", "birds-8"), pytest.raises(UsageError, match=r"run birds-8 .* is under way"):
         pruning.remove(root, "birds", 1)
-    assert [version.number for version in versions.versions(root / "serving" / "birds")] == [1, 2, 3, 4]
+    assert [version.number for version in local.versions(root / "serving" / "birds")] == [1, 2, 3, 4]
 
 
 def test_what_goes_is_gone_and_no_node_takes_it_from_the_cache(root: Path) -> None:
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-    from pipelines.records import metadata_store
+    from benison.pipelines.records import metadata_store
 
     uris = {number: str(root / f"artifacts/birds/Trainer/model/{number}0") for number in (1, 4)}
     with metadata_store.of_root(root) as handle:

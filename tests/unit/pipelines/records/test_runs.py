@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.compilation.compiled import Compiled, Node
-from pipelines.records import runs
-from serving.errors import UsageError
+from benison.pipelines.compilation.compiled import Compiled, Node
+from benison.pipelines.records import runs
+from benison.serving.errors import UsageError
 
 IR = Path("ir")
 COMPILED = Compiled(

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipelines.compilation.compiled import Compiled, Node
-from pipelines.records import runs
-from pipelines.reports import report
+from benison.pipelines.compilation.compiled import Compiled, Node
+from benison.pipelines.records import runs
+from benison.pipelines.reports import report
 
 IR = Path("ir")
 PUSHED = {"pushed": 1, "pushed_version": "42", "pushed_destination": "ROOT/serving/birds/42"}

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.compilation.compiled import Compiled, Node
-from pipelines.finish import finish
-from pipelines.records import attempts, locks, runs
-from pipelines.running import scheduled
-from serving.errors import UsageError
+from benison.pipelines.compilation.compiled import Compiled, Node
+from benison.pipelines.finish import finish
+from benison.pipelines.records import attempts, locks, runs
+from benison.pipelines.running import scheduled
+from benison.serving.errors import UsageError
 
 _NODES = ("Gen", "Trainer.a", "Trainer.b", "Blessing", "Pusher")
 _SETTINGS = scheduled.Settings(cache=True, params={"k": "v"}, import_path=("/somewhere",))
@@ -23,7 +23,7 @@ _SETTINGS = scheduled.Settings(cache=True, params={"k": "v"}, import_path=("/som
 _WRITER = """
 import sys
 from pathlib import Path
-from pipelines.running import scheduled
+from benison.pipelines.running import scheduled
 root, run_id, node = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 for _ in range(40):
     scheduled.started(root, run_id, node)
@@ -114,7 +114,7 @@ def test_an_id_that_is_no_folder_is_refused(root: Path, run_id: str) -> None:
 
 
 def test_a_run_that_was_not_begun_names_the_command(root: Path) -> None:
-    with pytest.raises(UsageError, match=r"run p-2: not begun in .*python -m pipelines\.begin"):
+    with pytest.raises(UsageError, match=r"run p-2: not begun in .*python -m benison\.pipelines\.begin"):
         scheduled.settings(root, "p-2")
 
 

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from pipelines.starting import doctor
-from pipelines.starting.doctor import GIB, Check, Machine, examine, judge, newest_track
+from benison.pipelines.starting import doctor
+from benison.pipelines.starting.doctor import GIB, Check, Machine, examine, judge, newest_track
 
 HEALTHY = Machine(
     python=(3, 11, 2),
@@ -174,7 +174,7 @@ def test_a_root_that_is_a_file_is_refused(tmp_path: Path):
 
 def test_examining_imports_no_engine():
     code = (
-        "import sys; from pathlib import Path; from pipelines.starting.doctor import examine; examine(Path('.'));"
+        "import sys; from pathlib import Path; from benison.pipelines.starting.doctor import examine; examine(Path('.'));"
         "print([name for name in ('tfx', 'tensorflow', 'keras', 'apache_beam', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config_file import load
-from pipelines.generic.columns import DATE_LETTERS
-from pipelines.starting.eject import eject, yaml_text
-from serving.errors import UsageError
+from benison.pipelines.config_file import load
+from benison.pipelines.generic.columns import DATE_LETTERS
+from benison.pipelines.starting.eject import eject, yaml_text
+from benison.serving.errors import UsageError
 
 YAML = """\
 # My pets.
@@ -71,7 +71,7 @@ ensemble:  # of two
 
 
 def test_lines_that_name_the_generic_code_are_replaced_where_they_stand():
-    text = YAML.replace("data:", "models: pipelines.generic.models  # ours\ndata:")
+    text = YAML.replace("data:", "models: benison.pipelines.generic.models  # ours\ndata:")
     assert 'models: "m.py"  # ours\ndata:' in yaml_text(text, {"features": "f.py", "models": "m.py"})
 
 

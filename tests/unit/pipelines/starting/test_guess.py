@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.starting.csv_form import delimiter_of, encoding_of
-from pipelines.starting.guess import Guess, Tally, look
-from serving.errors import DataError, UsageError
+from benison.pipelines.starting.csv_form import delimiter_of, encoding_of
+from benison.pipelines.starting.guess import Guess, Tally, look
+from benison.serving.errors import DataError, UsageError
 
 ROWS = 40
 CYCLE = [f"{i % 2}" for i in range(ROWS)]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import json_schema
-from pipelines.config_file import load
-from pipelines.starting.guess import look
-from pipelines.starting.init import choose_splits, make
-from serving.errors import UsageError
+from benison.pipelines import json_schema
+from benison.pipelines.config_file import load
+from benison.pipelines.starting.guess import look
+from benison.pipelines.starting.init import choose_splits, make
+from benison.serving.errors import UsageError
 
 HEADER = ("id", "size, in cm", "Kind", "born", "yes")
 
@@ -56,7 +56,7 @@ def test_the_yaml_names_the_json_schema_that_lies_beside(here):
 
 
 def test_the_published_json_schema_is_the_one_of_the_models():
-    assert json_schema.FILE.read_text() == json_schema.text(), "run: python -m pipelines.json_schema"
+    assert json_schema.FILE.read_text() == json_schema.text(), "run: python -m benison.pipelines.json_schema"
 
 
 def test_it_says_line_by_line_what_it_guessed_and_why(here):
@@ -118,8 +118,8 @@ def test_an_unknown_label_leaves_nothing_behind(here):
 
 @pytest.mark.parametrize("rows", [8, 12, 20, 40, 60])
 def test_few_rows_are_shared_out_so_that_each_split_gets_some(here, rows):
-    from components.csv_table import CsvTable
-    from components.splits import assign
+    from benison.components.ingest.csv_table import CsvTable
+    from benison.components.ingest.splits import assign
 
     guess = look(pets(here / "pets.csv", rows), "yes")
     buckets = list(choose_splits(guess).model_dump().values())

@@ -1,0 +1,97 @@
+"""Benison: from a table to a served ensemble. Everything that a user's own code imports is here.
+
+Names are loaded when they are first used, so `import benison` imports neither TensorFlow nor TFX.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benison.components.transform import dense
+    from benison.pipelines.config_file import load as load_config
+    from benison.pipelines.graph import build
+    from benison.pipelines.notebook import Context
+    from benison.pipelines.runner import LocalRunner
+    from benison.serving.client import GrpcClient, RestClient, ServerError
+    from benison.serving.errors import (
+        BenisonError,
+        DataError,
+        EnsembleError,
+        NodeFailed,
+        StoreError,
+        UsageError,
+        VersionError,
+    )
+    from benison.serving.predict import Prediction, predict, read_rows
+    from benison.serving.promotion.labels import served
+    from benison.serving.versions.local import Version, versions
+
+__all__ = [
+    "BenisonError",
+    "Context",
+    "DataError",
+    "EnsembleError",
+    "GrpcClient",
+    "LocalRunner",
+    "NodeFailed",
+    "Prediction",
+    "RestClient",
+    "ServerError",
+    "StoreError",
+    "UsageError",
+    "Version",
+    "VersionError",
+    "__version__",
+    "build",
+    "dense",
+    "load_config",
+    "predict",
+    "read_rows",
+    "served",
+    "versions",
+]
+
+_ERRORS = "serving.errors"
+_MODULES = {
+    "BenisonError": _ERRORS,
+    "Context": "pipelines.notebook",
+    "DataError": _ERRORS,
+    "EnsembleError": _ERRORS,
+    "GrpcClient": "serving.client",
+    "LocalRunner": "pipelines.runner",
+    "NodeFailed": _ERRORS,
+    "Prediction": "serving.predict",
+    "RestClient": "serving.client",
+    "ServerError": "serving.client",
+    "StoreError": _ERRORS,
+    "UsageError": _ERRORS,
+    "Version": "serving.versions.local",
+    "VersionError": _ERRORS,
+    "build": "pipelines.graph",
+    "dense": "components.transform",
+    "load_config": "pipelines.config_file",
+    "predict": "serving.predict",
+    "read_rows": "serving.predict",
+    "served": "serving.promotion.labels",
+    "versions": "serving.versions.local",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that defines it."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("benison")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'benison' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"benison.{_MODULES[name]}"), {"load_config": "load"}.get(name, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,158 @@
+"""A model server of its own for candidates: a fresh process on loopback, asked and measured, then gone.
+
+It is `benison-model-server`, or the `tensorflow_model_server` that BENISON_TF_SERVING names: both take the same flags.
+The command is all that is known of it here, so that nothing of the server is imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benison.components import processes
+from benison.serving.client import GrpcClient, RestClient, ServerError
+from benison.serving.errors import BenisonError
+
+VERSION = 1
+_OURS = (sys.executable, "-c", "from benison.serving.server.main import main; main()")
+_POLL_S = 0.05
+
+
+class CandidateError(BenisonError):
+    """The server did not start, or did not load a model in time; it says what the server printed last."""
+
+
+@dataclass(frozen=True)
+class CandidateServer:
+    """A running server.
+
+    Attributes:
+        target: `host:port` of gRPC.
+        grpc: its client.
+        rest: its client.
+        load_s: from the start of the process until every model was available (seconds).
+        pid: of the process.
+    """
+
+    target: str
+    grpc: GrpcClient
+    rest: RestClient
+    load_s: float
+    pid: int
+
+    def peak_memory_mb(self) -> float:
+        """The most memory that the process and its children had resident so far (MB, of 2^20 bytes)."""
+        return sum(_peak_kb(pid) for pid in processes.family(self.pid)) / 1024
+
+
+@contextlib.asynccontextmanager
+async def serve(models: Mapping[str, Path], timeout_s: float) -> AsyncIterator[CandidateServer]:
+    """Serves SavedModels, each as version 1, until the block ends.
+
+    Args:
+        models: folders by model name.
+        timeout_s: for the start and all loading (seconds).
+
+    Raises:
+        CandidateError: it did not get there.
+    """
+    with tempfile.TemporaryDirectory(prefix="benison-candidate-") as scratch:
+        folder = Path(scratch)
+        for name, model in models.items():
+            # Links, where the disk has them: a second copy of a large model would cost time and memory of its own.
+            shutil.copytree(model, folder / name / str(VERSION), copy_function=_link_or_copy)
+        config = folder / "models.config"
+        config.write_text(_models_config(models, folder), encoding="utf-8")
+        port, rest_port = _free_ports(2)
+        log = folder / "log"
+        started = time.monotonic()
+        with log.open("wb") as output:
+            command = [*_command(), f"--port={port}", f"--rest_api_port={rest_port}", f"--model_config_file={config}"]
+            command.append("--max_num_load_retries=0")  # by default five times, a minute apart
+            # In a folder of its own, so that no folder of the user's that is named `serving` is imported instead.
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
+        try:
+            async with GrpcClient(f"127.0.0.1:{port}") as grpc, RestClient(port=rest_port) as rest:
+                await _available(grpc, models, process, log, started + timeout_s)
+                yield CandidateServer(f"127.0.0.1:{port}", grpc, rest, time.monotonic() - started, process.pid)
+        finally:
+            await asyncio.to_thread(_stop, process)
+
+
+def _command() -> tuple[str, ...]:
+    theirs = os.environ.get("BENISON_TF_SERVING", "")
+    return (theirs,) if theirs else _OURS
+
+
+def _models_config(models: Mapping[str, Path], folder: Path) -> str:
+    entries = "".join(
+        f'  config {{ name: "{name}" base_path: "{folder / name}" model_platform: "tensorflow" }}\n' for name in models
+    )
+    return f"model_config_list {{\n{entries}}}\n"
+
+
+async def _available(
+    client: GrpcClient, models: Mapping[str, Path], process: subprocess.Popen[bytes], log: Path, until: float
+) -> None:
+    waiting = set(models)
+    while True:
+        for name in sorted(waiting):
+            with contextlib.suppress(ServerError):
+                states = await client.status(name)
+                if any(status.state == "AVAILABLE" for status in states):
+                    waiting.discard(name)
+                broken = [s for s in states if s.state == "END" and s.error_code != "OK"]
+                if broken:
+                    raise CandidateError(f"the server could not load {name}: {broken[0].error_message}")
+        if not waiting:
+            return
+        if process.poll() is not None:
+            raise CandidateError(f"the server ended with exit code {process.returncode}: {_tail(log)}")
+        if time.monotonic() > until:
+            raise CandidateError(f"{', '.join(sorted(waiting))}: not loaded in time: {_tail(log)}")
+        await asyncio.sleep(_POLL_S)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.kill()  # nobody else asks it, so there is nothing to finish
+    process.wait()
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return " / ".join(lines[-3:]) or "it printed nothing"
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _link_or_copy(source: str, target: str) -> Any:
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:
+        shutil.copyfile(source, target)
+    return target
+
+
+def _peak_kb(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    return 0

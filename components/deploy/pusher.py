@@ -1,0 +1,276 @@
+"""Pusher: a blessed ensemble becomes a version in TF Serving's layout, visible by one rename, with all that it needs.
+
+Beside the SavedModel a version holds, in `assets.extra/`, the ensemble's spec and report, the rows that
+ServingValidator asked with what they must give, and warm-up requests. With fan-out, each member is pushed before it as
+a model of its own. Where there is a store, all of it is copied there next. What is pushed is served at once, unless the
+YAML or the spans say otherwise.
+
+TFX's component with another driver and executor: TFX's copies into the folder that the server watches, and never looks
+at what is served already.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tfx import types
+from tfx.components.pusher import executor as base_executor
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration.portable.data_types import ExecutionInfo
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import path_utils
+
+from benison.components.deploy import push_manifest, serving_validator, warmup_requests
+from benison.components.deploy.raw_rows import first_records
+from benison.components.driver import Driver
+from benison.components.ensemble import ensemble_builder
+from benison.components.evaluate import blessing
+from benison.serving.ensemble import SPEC_FILE, Ensemble
+from benison.serving.promotion import history, labels
+from benison.serving.promotion import promote as promotion
+from benison.serving.versions import local, remote, sets
+from benison.serving.versions.local import Version
+from benison.serving.versions.sets import Candidate
+
+ALREADY_SERVED = "already_served"
+NOT_PROMOTED = "not_promoted"
+_CODE = (
+    "benison_fingerprint"  # the execution property in which benison.pipelines.node hands over the hash of a node's code
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a blessed ensemble is pushed.
+
+    Attributes:
+        serving: ROOT/serving/NAME, where its versions go.
+        facts: what its manifest says of the pipeline.
+        config: hash of the pipeline's settings.
+        fan_out: push each member as a model of its own, too.
+        promote: `auto`: a blessed push is served at once; `manual`: whenever somebody promotes it.
+        servers: host:port of gRPC of the servers that are told; others poll models.config.
+        settle_s: between the steps of a promotion where no server is told (seconds).
+        store: s3://… or gs://… that a version is copied to before it is served; None: it stays here.
+    """
+
+    serving: str
+    facts: Mapping[str, Any]
+    config: str
+    fan_out: bool = False
+    promote: str = "auto"
+    servers: Sequence[str] = ()
+    settle_s: float = 0.0
+    store: str | None = None
+
+
+class _Driver(Driver):
+    """Keeps the Pusher out of the cache: what it did once says nothing of what is on the disk now."""
+
+    def more_properties(self, execution_info: ExecutionInfo) -> dict[str, str]:
+        return {"attempt": uuid.uuid4().hex}
+
+
+class Executor(base_executor.Executor):
+    """Publishes the ensemble unless that was done before, and has it served where that is wanted."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
+        if not self.CheckBlessing(input_dict):
+            self._MarkNotPushed(pushed)
+            return
+        settings = Settings(**json.loads(exec_properties["custom_config"])["settings"])
+        base = Path(settings.serving)
+        before = _pushed_before(base, Path(self.GetModelPath(input_dict)), settings.fan_out)
+        if before is None:
+            # What is served stays so until the new version is promoted, even where the highest number was served.
+            promotion.pin(base)
+        version = before or _publish(settings, input_dict, Path(pushed.uri), exec_properties.get(_CODE))
+        self._MarkPushed(pushed, pushed_destination=str(version.path), pushed_version=str(version.number))
+        print("pushed before as" if before else "pushed", f"version {version.number}: {version.path}")
+        for pin in version.manifest.get(sets.FAN_OUT, {}).values():
+            print(f"  with {pin['model']}, version {pin['version']}")
+        if before:
+            self._MarkNotPushed(pushed)
+        if settings.store:
+            # Also where it was pushed before: that push may have died on its way there.
+            remote.publish(base, version.number, settings.store)
+            print(f"it is in {settings.store}")
+        self._serve(pushed, settings, version)
+
+    def _serve(self, pushed: types.Artifact, settings: Settings, version: Version) -> None:
+        """Has the version served, where it may be, and notes down what became of that."""
+        base = Path(settings.serving)
+        served = labels.served(base)
+        if served and served.number == version.number:
+            pushed.set_int_custom_property(ALREADY_SERVED, 1)
+            print("it is served already")
+            return
+        reason = _why_not_promoted(settings, version, served)
+        if reason is None:
+            run = self._context.pipeline_run_id if self._context else None
+            who = f"run {run}" if run else "Pusher"
+            promotion.promote(
+                base, version.number, servers=settings.servers, who=who, why="blessed push", settle_s=settings.settle_s
+            )
+            print("promoted: it is served now")
+        else:
+            pushed.set_string_custom_property(NOT_PROMOTED, reason)
+            print(f"not promoted: {reason}")
+
+
+class Pusher(base_component.BaseComponent):
+    """Pushes an ensemble that both blessings let pass.
+
+    Args:
+        model: the candidate, EnsembleBuilder's output.
+        members: channel of each trained member's model, by name.
+        model_blessing: Blessing's output.
+        infra_blessing: ServingValidator's output.
+        examples: raw examples with the split `test`, for the warm-up requests.
+        transform_graph: Transform's output, which the members were trained with.
+        settings: how it is pushed.
+        code: references `/path/file.py:function` to the user's code, whose hash goes into the manifest.
+    """
+
+    SPEC_CLASS = ComponentSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+    DRIVER_CLASS = _Driver
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        members: Mapping[str, types.BaseChannel],
+        model_blessing: types.BaseChannel,
+        infra_blessing: types.BaseChannel,
+        examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        settings: Settings,
+        code: Sequence[str],
+    ) -> None:
+        # One input per member, so that lineage names them; the class of the spec is thus made here.
+        class Spec(ComponentSpec):
+            PARAMETERS = {"custom_config": ExecutionParameter(type=str)}
+            INPUTS = {
+                "model": ChannelParameter(type=standard_artifacts.Model),
+                **{_input(name): ChannelParameter(type=standard_artifacts.Model) for name in members},
+                "model_blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
+                "infra_blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
+                "examples": ChannelParameter(type=standard_artifacts.Examples),
+                "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+            }
+            OUTPUTS = {"pushed_model": ChannelParameter(type=standard_artifacts.PushedModel)}
+
+        super().__init__(
+            Spec(
+                model=model,
+                **{_input(name): channel for name, channel in members.items()},
+                model_blessing=model_blessing,
+                infra_blessing=infra_blessing,
+                examples=examples,
+                transform_graph=transform_graph,
+                custom_config=json.dumps({"settings": asdict(settings), "code": list(code)}, sort_keys=True),
+                pushed_model=types.Channel(type=standard_artifacts.PushedModel),
+            )
+        )
+
+
+def _input(member: str) -> str:
+    return f"member_{member}"
+
+
+def _pushed_before(base: Path, model: Path, fan_out: bool) -> Version | None:
+    """The version that is served, or else the newest one, if it is this model and was pushed in this way."""
+    candidate = local.checksum(model)
+    for version in (labels.served(base), *local.versions(base)[-1:]):
+        same_way = version and bool(version.manifest.get(sets.FAN_OUT)) == fan_out
+        if version and same_way and version.manifest.get("candidate") == candidate:
+            return version
+    return None
+
+
+def _why_not_promoted(settings: Settings, version: Version, served: Version | None) -> str | None:
+    """Why a blessed version is not to be served by itself; None where it is."""
+    if settings.promote == "manual":
+        return "`serving.promote` is manual"
+    changes = (c for c in history.read(Path(settings.serving)) if c.label == local.STABLE)
+    if any(version.number in (change.before, change.to) for change in changes):
+        return "it was served before, and somebody put another version in its place"
+    return promotion.may_promote(version.manifest, served.manifest if served else {})
+
+
+def _publish(
+    settings: Settings, input_dict: dict[str, list[types.Artifact]], scratch: Path, code: str | None
+) -> Version:
+    """Publishes the ensemble, and its members where they are to be served apart.
+
+    Args:
+        settings: how.
+        input_dict: the component's.
+        scratch: a folder to write the warm-up requests to.
+        code: hash of the code.
+    """
+    built, validated, blessed, transform_graph = (
+        Path(artifact_utils.get_single_uri(input_dict[key]))
+        for key in ("model", "infra_blessing", "model_blessing", "transform_graph")
+    )
+    spec, report, rows = (
+        built / SPEC_FILE,
+        built / ensemble_builder.REPORT_FILE,
+        validated / serving_validator.ROWS_FILE,
+    )
+    certificate = _read(validated / serving_validator.FILE)
+    records = first_records(artifact_utils.get_split_uris(input_dict["examples"], "test"), warmup_requests.MOST_ROWS)
+    warmup = scratch / warmup_requests.FILE
+    warmup_requests.write(warmup, settings.facts["name"], _real_rows(rows, certificate["rows"]["real"]), records)
+
+    model, ensemble = _saved_model(input_dict, "model"), Ensemble.load(built)
+    manifest = push_manifest.describe(
+        settings.facts,
+        ensemble,
+        _read(report),
+        _read(blessed / blessing.FILE),
+        certificate,
+        push_manifest.hashes(model, transform_graph, code, settings.config),
+    )
+    members = {
+        name: Candidate(
+            _saved_model(input_dict, _input(name)),
+            {**settings.facts, "name": f"{settings.facts['name']}-{name}"},
+            _extra(warmup),
+        )
+        for name in (ensemble.members if settings.fan_out else ())
+    }
+    whole = Candidate(model, manifest, _extra(spec, report, rows, warmup))
+    return sets.publish(whole, Path(settings.serving), members)
+
+
+def _extra(*files: Path) -> dict[str, Path]:
+    return {f"{local.EXTRA}/{file.name}": file for file in files}
+
+
+def _saved_model(input_dict: dict[str, list[types.Artifact]], key: str) -> Path:
+    return Path(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[key])))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _real_rows(file: Path, count: int) -> dict[str, Any]:
+    """The rows that ServingValidator took from `test`, by input of `raw`; behind them it has those at the edges."""
+    with np.load(file) as arrays:
+        inputs = [name for name in arrays.files if name.startswith("input:")]
+        return {name.removeprefix("input:"): arrays[name][:count] for name in inputs}

@@ -1,0 +1,123 @@
+"""ServingValidator: may the candidate go to a server? TFX's InfraValidator needs Docker or Kubernetes; this does not.
+
+What is tried, and how, is in `benison.components.deploy.serving_trial`; here is how a pipeline asks for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import path_utils
+
+from benison.components.deploy.raw_rows import first_records
+from benison.components.deploy.serving_trial import Budget, Trial
+from benison.components.evaluate.verdicts import line
+from benison.serving.ensemble import Ensemble
+
+FILE = "serving.json"
+ROWS_FILE = "parity_rows.npz"
+_REAL_ROWS = 64
+
+
+class Executor(base_executor.BaseExecutor):
+    """Serves, asks, measures and writes the certificate."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        from tensorflow_transform import TFTransformOutput
+
+        candidate = artifact_utils.get_single_uri(input_dict["model"])
+        spec = Ensemble.load(Path(candidate))
+        models = {
+            name: Path(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[f"model_{name}"])))
+            for name in spec.members
+        }
+        trial = Trial(
+            spec,
+            Path(path_utils.serving_model_path(candidate)),
+            models,
+            Budget(**json.loads(exec_properties["budget"])),
+            first_records(artifact_utils.get_split_uris(input_dict["examples"], "test"), _REAL_ROWS),
+            TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"])).raw_feature_spec(),
+            exec_properties["label"],
+        )
+        with ThreadPoolExecutor(1) as thread:  # a notebook has an event loop of its own in this one
+            record = thread.submit(asyncio.run, trial.run()).result()
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        Path(blessing.uri, FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        np.savez_compressed(Path(blessing.uri, ROWS_FILE), **trial.certificate_rows())
+        refused = [verdict["reason"] for verdict in record["verdicts"] if not verdict["passed"]]
+        # The words of TFX's InfraValidator, so that its Pusher understands them.
+        blessing.set_string_custom_property("blessing_status", "INFRA_NOT_BLESSED" if refused else "INFRA_BLESSED")
+        blessing.set_int_custom_property("blessed", 0 if refused else 1)
+        blessing.set_string_custom_property("reason", "; ".join(refused))
+        for verdict in record["verdicts"]:
+            print(line(verdict))
+
+
+class ServingValidator(base_component.BaseComponent):
+    """Tries the candidate on a model server.
+
+    Args:
+        model: the candidate.
+        members: channel of each trained member's model, by name; those that are in the ensemble are tried.
+        examples: raw examples with the split `test`.
+        transform_graph: gives the raw features' types.
+        label: name of the raw label.
+        budget: see `Budget`.
+    """
+
+    SPEC_CLASS = ComponentSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        members: Mapping[str, types.BaseChannel],
+        examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        label: str,
+        budget: Budget,
+    ) -> None:
+        # One input per member, so that lineage names them; the class of the spec is thus made here.
+        class Spec(ComponentSpec):
+            PARAMETERS = {
+                "label": ExecutionParameter(type=str),
+                "budget": ExecutionParameter(type=str),
+                "runs_alone": ExecutionParameter(type=int),
+            }
+            INPUTS = {
+                "model": ChannelParameter(type=standard_artifacts.Model),
+                **{f"model_{name}": ChannelParameter(type=standard_artifacts.Model) for name in members},
+                "examples": ChannelParameter(type=standard_artifacts.Examples),
+                "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+            }
+            OUTPUTS = {"blessing": ChannelParameter(type=standard_artifacts.InfraBlessing)}
+
+        super().__init__(
+            Spec(
+                model=model,
+                **{f"model_{name}": channel for name, channel in members.items()},
+                examples=examples,
+                transform_graph=transform_graph,
+                label=label,
+                budget=json.dumps(asdict(budget), sort_keys=True),
+                runs_alone=1,  # benison.pipelines.node: latency is measured
+                blessing=types.Channel(type=standard_artifacts.InfraBlessing),
+            )
+        )

@@ -1,0 +1,205 @@
+"""EnsembleBuilder: the trained members become one fused SavedModel, with Transform's graph in it once.
+
+What the combiner needs is fitted on `blend`, whose rows no member learnt from; members that do not help are left out.
+Beside the model lie its spec (`ensemble.json`) and `ensemble_report.json`: weights, gains and correlations.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import path_utils
+
+from benison.components.ensemble import combiner_fit
+from benison.components.ensemble.combiner_fit import Contribution, Fit
+from benison.components.evaluate.score_tables import labels_of
+from benison.components.evaluate.scorer import ModelScores, Scores
+from benison.components.train import signatures
+from benison.serving.ensemble import Custom, Ensemble
+from benison.serving.errors import UsageError
+
+REPORT_FILE = "ensemble_report.json"
+BLEND = "blend"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the members are to be combined.
+
+    Attributes:
+        combiner: a kind of `benison.serving.ensemble.combiners`, or a user's own as `/path/to/file.py:function`.
+        weights: given ones by member, in place of fitted or equal ones.
+        calibration: `none`, `temperature` or `bias_corrected_temperature`.
+        drop: leave out members that do not help, where the combiner is fitted.
+        quorum: how many members must answer, in a fan-out.
+        seed: of the folds of cross-validation.
+    """
+
+    combiner: str = "mean"
+    weights: Mapping[str, float] = field(default_factory=dict)
+    calibration: str = "none"
+    drop: bool = True
+    quorum: int = 1
+    seed: int = 0
+
+
+class Executor(base_executor.BaseExecutor):
+    """Fits the combiner, loads each member's `transformed` signature and exports their combination."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        import tensorflow as tf
+        import tensorflow_transform as tft
+
+        settings = Settings(**json.loads(exec_properties["custom_config"])["settings"])
+        scores = Scores.load(Path(artifact_utils.get_single_uri(input_dict["scores"])), BLEND)
+        fit, ensemble = build(settings, exec_properties["problem"], scores, exec_properties["members"].split(","))
+        loaded = {
+            name: tf.saved_model.load(
+                path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[f"model_{name}"]))
+            )
+            for name in ensemble.members
+        }
+
+        def members(transformed: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            return {
+                name: model.signatures["transformed"](**transformed)[ensemble.output] for name, model in loaded.items()
+            }
+
+        target = artifact_utils.get_single_uri(output_dict["model"])
+        signatures.export(
+            path_utils.serving_model_dir(target),
+            tft.TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"])),
+            exec_properties["label"],
+            predict=lambda transformed: ensemble.combine(members(transformed)),
+            tracked=list(loaded.values()),
+            members=members,
+        )
+        ensemble.save(Path(target))
+        Path(target, REPORT_FILE).write_text(json.dumps(fit.to_json(), indent=2) + "\n", encoding="utf-8")
+        for line in summary(fit):
+            print(line)
+
+
+def build(settings: Settings, problem: str, scores: Scores, members: list[str]) -> tuple[Fit, Ensemble]:
+    """The spec of an ensemble, fitted to the scores of its members on `blend`.
+
+    Raises:
+        DataError: too few rows to fit to.
+        UsageError: a user's combiner is not in its file.
+    """
+    outputs = {name: scores.outputs[name] for name in members}
+    own = ":" in settings.combiner
+    fit = combiner_fit.fit(
+        _custom(settings.combiner) if own else settings.combiner,
+        problem,
+        labels_of(scores),
+        outputs,
+        weights=settings.weights or None,
+        drop=settings.drop,
+        calibrate=settings.calibration,
+        seed=settings.seed,
+    )
+    ensemble = Ensemble(
+        members=fit.kept,
+        combiner=fit.combiner,
+        output="prediction" if problem == "regression" else "probabilities",
+        calibration=fit.calibration,
+        # Who was dropped cannot be missed.
+        quorum=min(settings.quorum, len(fit.kept)),
+    )
+    return fit, ensemble
+
+
+def _custom(reference: str) -> Custom:
+    """A user's combiner with its source, so that a version holds all that it needs."""
+    file, _, function = reference.rpartition(":")
+    try:
+        return Custom(function=function, source=Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"ensemble.combiner: {file} cannot be read: {error.strerror}") from error
+
+
+def summary(fit: Fit) -> list[str]:
+    """The combiner and what each member brings, as lines of text."""
+    lines = [f"{fit.combiner.kind} of {', '.join(fit.kept)}, from {fit.rows} rows of {BLEND}"]
+    lines += [_line(c) for c in fit.contributions if c.weight is not None]
+    if fit.calibration:
+        lines.append(f"temperature {fit.calibration.temperature:.3g}")
+    return lines
+
+
+def _line(c: Contribution) -> str:
+    if not c.kept:
+        return f"  {c.member}: DROPPED: {c.why}"
+    gain = "" if c.gain is None else f", gain {c.gain:.2g} ({c.low:.2g} to {c.high:.2g})"
+    return f"  {c.member}: weight {c.weight:.3g}{gain}"
+
+
+class EnsembleBuilder(base_component.BaseComponent):
+    """Fuses any number of members.
+
+    Args:
+        members: channel of each trained member's model, by name.
+        scores: Scorer's output for the members.
+        transform_graph: Transform's output, which all members were trained with.
+        label: name of the raw label.
+        problem: binary, multiclass or regression.
+        settings: how they are combined.
+    """
+
+    SPEC_CLASS = ComponentSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        members: Mapping[str, types.BaseChannel],
+        scores: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        label: str,
+        problem: str,
+        settings: Settings,
+    ) -> None:
+        # One input per member, so that lineage names them; the class of the spec is thus made here.
+        class Spec(ComponentSpec):
+            PARAMETERS = {
+                "members": ExecutionParameter(type=str),
+                "label": ExecutionParameter(type=str),
+                "problem": ExecutionParameter(type=str),
+                "custom_config": ExecutionParameter(type=str),
+            }
+            INPUTS = {
+                **{f"model_{name}": ChannelParameter(type=standard_artifacts.Model) for name in members},
+                "scores": ChannelParameter(type=ModelScores),
+                "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+            }
+            OUTPUTS = {"model": ChannelParameter(type=standard_artifacts.Model)}
+
+        super().__init__(
+            Spec(
+                **{f"model_{name}": channel for name, channel in members.items()},
+                scores=scores,
+                transform_graph=transform_graph,
+                members=",".join(members),
+                label=label,
+                problem=problem,
+                # `code` makes a user's own function part of the cache key (benison.pipelines.code.cache_key).
+                custom_config=json.dumps(
+                    {"settings": asdict(settings), "code": [settings.combiner] if ":" in settings.combiner else []},
+                    sort_keys=True,
+                ),
+                model=types.Channel(type=standard_artifacts.Model),
+            )
+        )

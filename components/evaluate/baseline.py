@@ -1,0 +1,118 @@
+"""Baseline: what a candidate has to stand up to, which is what is served now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.orchestration.portable.data_types import ExecutionInfo
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import path_utils
+
+from benison.components.driver import Driver
+from benison.serving.promotion import labels
+from benison.serving.versions import local
+
+FILE = "baseline.json"
+
+
+class Served(types.Artifact):
+    """`baseline.json`: identity, version and path of what was served when a candidate was judged."""
+
+    TYPE_NAME = "Baseline"
+
+
+class _Driver(Driver):
+    """Puts the identity of the baseline into the cache key: another served version, another verdict.
+
+    Where the candidate itself is served already, its baseline is the one that it was blessed against. That keeps a
+    run with nothing new in it wholly cached, and a model from being its own yardstick.
+    """
+
+    def more_properties(self, execution_info: ExecutionInfo) -> dict[str, str]:
+        properties = execution_info.exec_properties
+        served = labels.served(Path(properties["serving"]))
+        model = path_utils.serving_model_path(artifact_utils.get_single_uri(execution_info.input_dict["model"]))
+        if served and served.manifest.get("candidate") == local.checksum(Path(model)):
+            baseline = served.manifest.get("baseline") or describe(None, [])
+        else:
+            baseline = describe(served, json.loads(properties["window"]))
+        return {"baseline": json.dumps(baseline, sort_keys=True)}
+
+
+class Executor(base_executor.BaseExecutor):
+    """Writes down what the driver found."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        baseline = exec_properties["baseline"]
+        Path(artifact_utils.get_single_uri(output_dict["baseline"]), FILE).write_text(baseline)
+        print("baseline:", json.loads(baseline)["identity"])
+
+
+class _Spec(ComponentSpec):
+    PARAMETERS = {"serving": ExecutionParameter(type=str), "window": ExecutionParameter(type=str)}
+    INPUTS = {"model": ChannelParameter(type=standard_artifacts.Model)}
+    OUTPUTS = {"baseline": ChannelParameter(type=Served)}
+
+
+class Baseline(base_component.BaseComponent):
+    """Looks up what is served.
+
+    Args:
+        model: the candidate.
+        serving: base folder of the pushed versions.
+        window: the spans that the candidate learnt from and is tested on, ascending.
+    """
+
+    SPEC_CLASS = _Spec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+    DRIVER_CLASS = _Driver
+
+    def __init__(self, model: types.BaseChannel, serving: str, window: Sequence[int] = ()) -> None:
+        super().__init__(
+            _Spec(model=model, serving=serving, window=json.dumps(list(window)), baseline=types.Channel(type=Served))
+        )
+
+
+def load(artifact: types.Artifact) -> dict[str, Any]:
+    """Reads `baseline.json`; see `describe`."""
+    return dict(json.loads(Path(artifact.uri, FILE).read_text()))
+
+
+def describe(version: local.Version | None, window: Sequence[int]) -> dict[str, Any]:
+    """What a candidate is compared with.
+
+    Args:
+        version: what is served.
+        window: the candidate's spans, ascending; its last one is the test.
+
+    Returns:
+        `identity` and `version` (None where nothing is served); `path` of its model, or None and `why_not`.
+    """
+    found: dict[str, Any] = {
+        "identity": local.identity(version),
+        "version": version.number if version else None,
+        "path": None,
+    }
+    if version is None:
+        return {**found, "why_not": "nothing is served yet"}
+    if _saw_the_test(version.manifest.get("spans", []), window):
+        return {**found, "why_not": f"version {version.number} learnt from span {window[-1]}, which is the test here"}
+    return {**found, "path": str(version.path)}
+
+
+def _saw_the_test(theirs: Sequence[int], window: Sequence[int]) -> bool:
+    """Whether a version learnt from rows of the span that a window is tested on."""
+    if not window or list(theirs) == list(window):  # the same division into splits
+        return False
+    return window[-1] in (theirs[:-1] if len(theirs) > 1 else theirs)

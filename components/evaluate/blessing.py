@@ -1,0 +1,171 @@
+"""Blessing: may the ensemble be pushed? Rule by rule, with the figures, and a word in every case.
+
+TFX's Evaluator writes no blessing at all where no threshold is set, and compares only with what an Evaluator blessed
+before, pushed or not. This node always says blessed or not and why, and compares with what is served.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.components.evaluator import constants
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from benison.components.evaluate import baseline as baselines
+from benison.components.evaluate import rules, score_tables
+from benison.components.evaluate.metrics import Costs, metric_for
+from benison.components.evaluate.score_tables import Resampling
+from benison.components.evaluate.scorer import SERVED, ModelScores, Scores
+from benison.components.evaluate.verdicts import line
+from benison.serving.ensemble import Ensemble
+
+FILE = "blessing.json"
+ENSEMBLE = "ensemble"
+
+
+class Executor(base_executor.BaseExecutor):
+    """Judges the ensemble's scores on `test`, and tabulates all models'."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        of_members = Scores.load(Path(artifact_utils.get_single_uri(input_dict["member_scores"])), "test")
+        of_ensemble = Scores.load(Path(artifact_utils.get_single_uri(input_dict["ensemble_scores"])), "test")
+        problem = exec_properties["problem"]
+        options = _judgement(exec_properties["judgement"])
+        outputs = {**of_members.outputs, **of_ensemble.outputs}
+        labels = score_tables.labels_of(of_ensemble)
+        judged = rules.judge(
+            problem=problem,
+            metric=exec_properties["metric"],
+            labels=labels,
+            ensemble=of_ensemble.outputs[ENSEMBLE],
+            reference=of_ensemble.reference,
+            members=of_members.outputs,
+            served=of_ensemble.outputs.get(SERVED),
+            no_baseline=of_ensemble.absent.get(SERVED, rules.NOTHING_SERVED),
+            slices=score_tables.slices_of(of_ensemble),
+            **options,
+        )
+        costs = options["costs"]
+        metric = metric_for(exec_properties["metric"], problem, costs)
+        resampling = Resampling(options["confidence"], options["resamples"], options["seed"])
+        spec = Ensemble.load(Path(artifact_utils.get_single_uri(input_dict["model"])))
+        record = {
+            **judged.to_json(),
+            "metric": exec_properties["metric"],
+            "metrics": score_tables.metrics(problem, costs, labels, outputs),
+            "gains": score_tables.gains(metric, labels, outputs, ENSEMBLE, resampling),
+            "without": score_tables.without_each(
+                spec, problem, metric, costs, labels, of_members.outputs, outputs[ENSEMBLE], resampling
+            ),
+            "slices": score_tables.by_slice(problem, metric, costs, of_ensemble, outputs, ENSEMBLE, resampling),
+            "baseline": baselines.load(artifact_utils.get_single_instance(input_dict["baseline"])),
+        }
+        self._publish(artifact_utils.get_single_instance(output_dict["blessing"]), input_dict["model"], record)
+
+    def _publish(self, artifact: types.Artifact, model: list[types.Artifact], record: Mapping[str, Any]) -> None:
+        """Marks the artifact as TFX's Evaluator does, so that its Pusher and its resolvers understand it."""
+        folder = Path(artifact.uri)
+        (folder / FILE).write_text(json.dumps(record, indent=2))
+        candidate = artifact_utils.get_single_instance(model)
+        artifact.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, candidate.uri)
+        artifact.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, candidate.id)
+        blessed = record["blessed"]
+        artifact.set_int_custom_property(
+            constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.BLESSED_VALUE if blessed else constants.NOT_BLESSED_VALUE
+        )
+        (folder / (constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME)).touch()
+        refused = [f"{v['rule']}: {v['reason']}" for v in record["verdicts"] if not v["passed"]]
+        artifact.set_string_custom_property("reason", "; ".join(refused))
+        for verdict in record["verdicts"]:
+            print(line(verdict))
+        print("blessed" if blessed else "NOT BLESSED")
+
+
+class _Spec(ComponentSpec):
+    PARAMETERS = {
+        "problem": ExecutionParameter(type=str),
+        "metric": ExecutionParameter(type=str),
+        "judgement": ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "model": ChannelParameter(type=standard_artifacts.Model),
+        "member_scores": ChannelParameter(type=ModelScores),
+        "ensemble_scores": ChannelParameter(type=ModelScores),
+        "baseline": ChannelParameter(type=baselines.Served),
+    }
+    OUTPUTS = {"blessing": ChannelParameter(type=standard_artifacts.ModelBlessing)}
+
+
+class Blessing(base_component.BaseComponent):
+    """Blesses the ensemble or refuses it.
+
+    Args:
+        model: the candidate.
+        member_scores: Scorer's output for the members.
+        ensemble_scores: Scorer's output for the ensemble and for what is served.
+        baseline: Baseline's output.
+        problem: binary, multiclass or regression.
+        metric: the one that both comparisons use.
+        asked: rules beside the two that always hold, each as `benison.components.evaluate.rules.Rule`.
+        costs: {false_negative, false_positive} of a binary problem; None where nobody said.
+        confidence: of the intervals, between 0 and 1.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+
+    SPEC_CLASS = _Spec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        member_scores: types.BaseChannel,
+        ensemble_scores: types.BaseChannel,
+        baseline: types.BaseChannel,
+        problem: str,
+        metric: str,
+        asked: Sequence[Mapping[str, Any]],
+        costs: Mapping[str, float] | None,
+        confidence: float,
+        resamples: int,
+        seed: int,
+    ) -> None:
+        judgement = {
+            "rules": list(asked),
+            "costs": costs,
+            "confidence": confidence,
+            "resamples": resamples,
+            "seed": seed,
+        }
+        super().__init__(
+            _Spec(
+                model=model,
+                member_scores=member_scores,
+                ensemble_scores=ensemble_scores,
+                baseline=baseline,
+                problem=problem,
+                metric=metric,
+                judgement=json.dumps(judgement, sort_keys=True),
+                blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+            )
+        )
+
+
+def _judgement(text: str) -> dict[str, Any]:
+    options = json.loads(text)
+    return {
+        **options,
+        "rules": [rules.Rule(**{**rule, "slices": tuple(rule.get("slices", ()))}) for rule in options["rules"]],
+        "costs": Costs(**options["costs"]) if options["costs"] else None,
+    }

@@ -1,0 +1,336 @@
+"""Metrics on numpy arrays with row weights.
+
+Every metric is written once, for many weightings of the same rows: what does not depend on the weights (a sort, an
+error per row) is done once, the rest is vectorised over the weightings. A bootstrap resample
+(`benison.components.evaluate.bootstrap`) is such a weighting.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benison.serving.errors import DataError, UsageError
+
+Floats = NDArray[np.float64]
+# From weights float64 [resamples, rows] to the metric's values float64 [resamples].
+Weighted = Callable[[Floats], Floats]
+
+BINARY = frozenset({"binary"})
+CLASSIFICATION = frozenset({"binary", "multiclass"})
+REGRESSION = frozenset({"regression"})
+PROBLEMS = CLASSIFICATION | REGRESSION
+
+# As in Keras, so that a log loss here is the one in TFMA's tables.
+_CLIP = 1e-7
+_CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a mistake costs, in any unit; class 1 is the positive one. Right answers cost nothing."""
+
+    false_negative: float
+    false_positive: float
+
+    @property
+    def threshold(self) -> float:
+        """The probability of class 1 from which on it is cheaper to act on it (Elkan 2001, equation 2)."""
+        return self.false_positive / (self.false_negative + self.false_positive)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of predictions against labels.
+
+    Attributes:
+        name: As it stands in a config.
+        greater_is_better: False for errors and losses.
+        problems: The kinds of problem it is defined for, out of `PROBLEMS`.
+        prepare: Does the work that no weight changes, and returns the function of the weights.
+    """
+
+    name: str
+    greater_is_better: bool
+    problems: frozenset[str]
+    prepare: Callable[[NDArray, NDArray], Weighted] = field(repr=False)
+
+    def compute(self, y: NDArray, prediction: NDArray, weights: NDArray | None = None) -> float:
+        """The metric's value; NaN where it is undefined (no rows, one class only for AUC, a prediction that is NaN).
+
+        Args:
+            y: Classification: int64 [rows], class ids. Regression: float [rows, outputs].
+            prediction: Classification: float [rows, classes], probabilities. Regression: float [rows, outputs].
+            weights: float [rows], at least 0. Weight 2 counts as the row given twice, 0 as left out. Default: all 1.
+
+        Raises:
+            DataError: Shapes that do not fit each other, or a class id without a column.
+        """
+        row_weights = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)
+        if row_weights.shape != (len(y),):
+            raise DataError(f"{self.name}: weights have shape {row_weights.shape}, expected ({len(y)},), one per row")
+        return float(self.weighted(y, prediction)(row_weights[None, :])[0])
+
+    def weighted(self, y: NDArray, prediction: NDArray) -> Weighted:
+        """The metric of these rows as a function of weights [resamples, rows]; checks the arrays first."""
+        y, prediction = np.asarray(y), np.asarray(prediction)
+        self._check(y, prediction)
+        unusable = ~np.isfinite(prediction).all(axis=1)
+        if self.problems <= REGRESSION:
+            unusable |= ~np.isfinite(y).all(axis=1)
+            y = np.where(unusable[:, None], 0, y)
+        # Zeros stand in, because NaN x weight 0 is NaN and would spoil the resamples that do not hold the row.
+        of_weights = self.prepare(y, np.where(unusable[:, None], 0, prediction))
+
+        def values(weights: Floats) -> Floats:
+            undefined = (weights.sum(axis=1) <= 0) | (weights[:, unusable] > 0).any(axis=1)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return np.where(undefined, np.nan, of_weights(weights))
+
+        return values
+
+    def _check(self, y: NDArray, prediction: NDArray) -> None:
+        if self.problems <= REGRESSION:
+            if y.ndim != 2 or y.shape != prediction.shape:
+                raise DataError(
+                    f"{self.name}: labels have shape {y.shape} and predictions {prediction.shape}, "
+                    "expected [rows, outputs] for both"
+                )
+            return
+        if y.ndim != 1 or prediction.ndim != 2 or len(y) != len(prediction):
+            raise DataError(
+                f"{self.name}: labels have shape {y.shape} and predictions {prediction.shape}, "
+                "expected [rows] and [rows, classes]"
+            )
+        classes = prediction.shape[1]
+        if len(y) and (y.min() < 0 or y.max() >= classes):
+            raise DataError(
+                f"{self.name}: class ids run from {y.min()} to {y.max()}, but the predictions have {classes} columns "
+                f"(ids 0 to {classes - 1})"
+            )
+
+
+def _mean(per_row: NDArray) -> Weighted:
+    """Weighted mean of a value per row [rows]."""
+    per_row = per_row.astype(np.float64)
+    return lambda weights: weights @ per_row / weights.sum(axis=1)
+
+
+def _accuracy(y: NDArray, probabilities: NDArray) -> Weighted:
+    return _mean(probabilities.argmax(axis=1) == y)
+
+
+def _log_loss(y: NDArray, probabilities: NDArray) -> Weighted:
+    of_label = probabilities[np.arange(len(y)), y].astype(np.float64)
+    return _mean(-np.log(of_label.clip(_CLIP, 1 - _CLIP)))
+
+
+def _cost(costs: Costs) -> Callable[[NDArray, NDArray], Weighted]:
+    """The mean cost per row of acting where that is cheaper, by the model's own probabilities.
+
+    Source: C. Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001. A model whose probabilities are wrong acts
+    at the wrong places, so the metric asks for calibration too.
+    """
+
+    def prepare(y: NDArray, probabilities: NDArray) -> Weighted:
+        acts = probabilities[:, 1] >= costs.threshold
+        return _mean(np.where(acts, (y == 0) * costs.false_positive, (y == 1) * costs.false_negative))
+
+    return prepare
+
+
+def _calibration_error(y: NDArray, probabilities: NDArray) -> Weighted:
+    """Expected calibration error: how far frequencies are from probabilities, over 15 bins of equal width.
+
+    Binary: of the probability of class 1. Otherwise: of the likeliest class's.
+
+    Source: C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
+    """
+    if probabilities.shape[1] == 2:
+        claimed, true = probabilities[:, 1], y == 1
+    else:
+        claimed, true = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
+    bins = np.clip(np.ceil(claimed * _CALIBRATION_BINS).astype(int) - 1, 0, _CALIBRATION_BINS - 1)
+    gaps = true - claimed.astype(np.float64)
+
+    def calibration_error(weights: Floats) -> Floats:
+        of_bins = [np.bincount(bins, of_rows * gaps, _CALIBRATION_BINS) for of_rows in weights]
+        return np.abs(of_bins).sum(axis=1) / weights.sum(axis=1)
+
+    return calibration_error
+
+
+def _auc(y: NDArray, probabilities: NDArray) -> Weighted:
+    """Binary: AUC of class 1. Otherwise the unweighted mean over the classes present, each against the rest."""
+    return _of_classes(_binary_auc, y, probabilities)
+
+
+def _pr_auc(y: NDArray, probabilities: NDArray) -> Weighted:
+    """Binary: average precision of class 1. Otherwise the unweighted mean over the classes present."""
+    return _of_classes(_average_precision, y, probabilities)
+
+
+def _of_classes(of_class: Callable[[NDArray[np.bool_], NDArray], Weighted], y: NDArray, scores: NDArray) -> Weighted:
+    if scores.shape[1] == 2:
+        return of_class(y == 1, scores[:, 1])
+    per_class = [of_class(y == k, scores[:, k]) for k in np.unique(y)]
+
+    def macro(weights: Floats) -> Floats:
+        values = np.array([metric(weights) for metric in per_class]).reshape(len(per_class), len(weights))
+        present = ~np.isnan(values)
+        return np.where(present, values, 0).sum(axis=0) / present.sum(axis=0)
+
+    return macro
+
+
+def _average_precision(positive: NDArray[np.bool_], score: NDArray) -> Weighted:
+    """Area under the precision-recall curve by steps: the mean, over positives, of the precision from their score up.
+
+    Source: as scikit-learn's `average_precision_score`. Tied scores share the precision of their group.
+    """
+    order = np.argsort(-score, kind="stable")
+    in_order = -score[order]
+    winners = np.flatnonzero(positive[order])
+    last = np.searchsorted(in_order, in_order[winners], side="right") - 1
+    last_winner = np.searchsorted(winners, last, side="right") - 1
+
+    def average_precision(weights: Floats) -> Floats:
+        ordered = weights[:, order]
+        of_positives = ordered[:, winners]
+        found = np.cumsum(of_positives, axis=1)[:, last_winner]
+        # A positive that was not drawn counts nothing, even where there is nothing above it (0 / 0).
+        precision = np.where(of_positives > 0, found / np.cumsum(ordered, axis=1)[:, last], 0)
+        return np.einsum("br,br->b", of_positives, precision) / of_positives.sum(axis=1)
+
+    return average_precision
+
+
+def _binary_auc(positive: NDArray[np.bool_], score: NDArray) -> Weighted:
+    """Area under the ROC curve as the Mann-Whitney statistic; tied scores share their mean rank.
+
+    Sorted once. A positive's rank is then the weight below its group of equal scores plus half the group's own; the
+    positives' ranks, less what they owe to each other (half the square of their weight), count the pairs that are won.
+    """
+    order = np.argsort(score, kind="stable")
+    in_order = score[order]
+    winners = np.flatnonzero(positive[order])
+    below = np.searchsorted(in_order, in_order[winners], side="left")
+    upto = np.searchsorted(in_order, in_order[winners], side="right")
+
+    def auc(weights: Floats) -> Floats:
+        ordered = weights[:, order]
+        cumulative = np.zeros((len(weights), len(order) + 1))
+        np.cumsum(ordered, axis=1, out=cumulative[:, 1:])
+        of_positives = ordered[:, winners]
+        ranks = (cumulative[:, below] + cumulative[:, upto]) / 2
+        positives = of_positives.sum(axis=1)
+        won = np.einsum("br,br->b", of_positives, ranks) - positives**2 / 2
+        return won / (positives * (cumulative[:, -1] - positives))
+
+    return auc
+
+
+def _rmse(y: NDArray, prediction: NDArray) -> Weighted:
+    mean_square = _mean(((y.astype(np.float64) - prediction) ** 2).mean(axis=1))
+    return lambda weights: np.sqrt(mean_square(weights))
+
+
+def _mae(y: NDArray, prediction: NDArray) -> Weighted:
+    return _mean(np.abs(y.astype(np.float64) - prediction).mean(axis=1))
+
+
+def _r2(y: NDArray, prediction: NDArray) -> Weighted:
+    """Coefficient of determination, the mean over outputs; undefined where a label does not vary."""
+    truth = y.astype(np.float64)
+    square = (truth - prediction) ** 2
+    # A constant label becomes exactly 0 and its variance too, whatever the rounding of the mean.
+    truth = truth - truth[:1]
+
+    def r2(weights: Floats) -> Floats:
+        rows = weights.sum(axis=1)
+        of_outputs = []
+        for output in range(truth.shape[1]):
+            mean = weights @ truth[:, output] / rows
+            total = np.einsum("br,br->b", weights, (truth[:, output] - mean[:, None]) ** 2)
+            # A spread below the mean's own rounding error is none: the resample drew equal labels only.
+            rounding = np.finfo(np.float64).eps * len(truth) * mean
+            varies = total > rows * rounding**2
+            of_outputs.append(np.where(varies, 1 - weights @ square[:, output] / total, np.nan))
+        return np.mean(of_outputs, axis=0)
+
+    return r2
+
+
+COST = "cost"
+# `cost` stands here with equal costs; `metrics_of` has it with those of a pipeline.
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        metric.name: metric
+        for metric in (
+            Metric("accuracy", True, CLASSIFICATION, _accuracy),
+            Metric("auc", True, CLASSIFICATION, _auc),
+            Metric("pr_auc", True, CLASSIFICATION, _pr_auc),
+            Metric("log_loss", False, CLASSIFICATION, _log_loss),
+            Metric("calibration_error", False, CLASSIFICATION, _calibration_error),
+            Metric(COST, False, BINARY, _cost(Costs(1, 1))),
+            Metric("rmse", False, REGRESSION, _rmse),
+            Metric("mae", False, REGRESSION, _mae),
+            Metric("r2", True, REGRESSION, _r2),
+        )
+    }
+)
+
+_DEFAULTS = {"binary": "auc", "multiclass": "accuracy", "regression": "rmse"}
+
+
+def default_metric(problem: str) -> str:
+    """The metric that a pipeline is judged by unless its config says otherwise.
+
+    Raises:
+        UsageError: No such kind of problem.
+    """
+    _known_problem(problem)
+    return _DEFAULTS[problem]
+
+
+def metrics_of(problem: str, costs: Costs | None = None) -> dict[str, Metric]:
+    """All metrics that are defined for a problem, by name; `cost` only where it is known what mistakes cost.
+
+    Raises:
+        UsageError: No such kind of problem.
+    """
+    _known_problem(problem)
+    fitting = {name: metric for name, metric in METRICS.items() if problem in metric.problems and name != COST}
+    if costs is not None and problem in METRICS[COST].problems:
+        fitting[COST] = replace(METRICS[COST], prepare=_cost(costs))
+    return fitting
+
+
+def metric_for(name: str, problem: str, costs: Costs | None = None) -> Metric:
+    """The metric of that name, if it is defined for the problem.
+
+    Raises:
+        UsageError: No such metric, or one for another kind of problem; names the ones that fit.
+    """
+    fitting = metrics_of(problem, costs)
+    if name in fitting:
+        return fitting[name]
+    if name == COST and problem in METRICS[COST].problems:
+        raise UsageError("the metric 'cost' needs to know what mistakes cost; give `cost` in the config")
+    what = f"metric '{name}' is not defined for a {problem} problem" if name in METRICS else f"no metric '{name}'"
+    raise UsageError(f"{what}; {_closest(name, sorted(fitting))}")
+
+
+def _known_problem(problem: str) -> None:
+    if problem not in PROBLEMS:
+        raise UsageError(f"no kind of problem '{problem}'; {_closest(problem, sorted(PROBLEMS))}")
+
+
+def _closest(name: str, allowed: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, allowed, n=1)
+    return f"allowed: {', '.join(allowed)}" + (f"; did you mean '{close[0]}'?" if close else "")

@@ -1,0 +1,282 @@
+"""Scorer: the outputs of models row by row, on `blend` and `test`, as Parquet.
+
+All that judges or combines models reads these scores, so that all of it speaks of the same rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import path_utils
+
+from benison.components.evaluate import baseline as baselines
+from benison.components.evaluate.score_writer import FILE, MODEL, SLICE, ScoreWriter
+from benison.components.train.member import classes as class_names
+from benison.components.transform import dense
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS = ("blend", "test")
+SERVED = "served"
+FACTS = "scores.json"
+BATCH_ROWS = 1024
+
+
+class ModelScores(types.Artifact):
+    """`scores.parquet`, one row per labelled example, and `scores.json` (see `Scores`)."""
+
+    TYPE_NAME = "ModelScores"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Outputs of models on the same rows.
+
+    Attributes:
+        rows: columns `split`, `row` (index in its split), `label` (class id, or the target), and `slice:NAME`; those
+            of text are categorical.
+        outputs: float32 [rows, classes] probabilities or [rows, outputs] predictions, by model.
+        classes: names by class id; empty for regression.
+        reference: what knows only the labels of `train` predicts: class frequencies [classes], or the mean [outputs].
+        absent: why a model that was asked for has no scores, by model.
+    """
+
+    rows: pd.DataFrame
+    outputs: Mapping[str, np.ndarray]
+    classes: tuple[str, ...]
+    reference: np.ndarray
+    absent: Mapping[str, str]
+
+    @classmethod
+    def load(cls, folder: Path, split: str | None = None) -> Scores:
+        """Reads both files from a folder.
+
+        Args:
+            folder: the artifact's.
+            split: `blend` or `test`, whose rows alone are then held in memory; None reads both.
+        """
+        import pyarrow.parquet as pq
+
+        facts = json.loads((folder / FACTS).read_text())
+        columns = pq.read_schema(folder / FILE).names
+        of_models = [c for c in columns if c.startswith(MODEL) and c.removeprefix(MODEL) not in facts["absent"]]
+        of_rows = [c for c in columns if not c.startswith(MODEL)]
+        table = pq.read_table(
+            folder / FILE,
+            columns=of_rows + of_models,
+            # Text as numbers of values: what a slice costs in memory is then some bytes a row.
+            read_dictionary=[c for c in of_rows if c == "split" or c.startswith(SLICE)],
+            filters=None if split is None else [("split", "=", split)],
+        )
+        reference = np.asarray(facts["reference"])
+        return cls(
+            rows=table.select(of_rows).to_pandas(),
+            outputs={c.removeprefix(MODEL): _matrix(table[c], len(reference)) for c in of_models},
+            classes=tuple(facts["classes"]),
+            reference=reference,
+            absent=facts["absent"],
+        )
+
+
+def _matrix(column: Any, width: int) -> np.ndarray:
+    """Float32 [rows, width] from a column of lists."""
+    chunks = [chunk.flatten().to_numpy().reshape(-1, width) for chunk in column.chunks]
+    return np.concatenate([np.zeros((0, width), np.float32), *chunks])
+
+
+class Executor(base_executor.BaseExecutor):
+    """Runs each model's `serving_default` over the raw examples, as a server would."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        import tensorflow_transform as tft
+
+        transform = tft.TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"]))
+        label = exec_properties["label"]
+        slices = json.loads(exec_properties["slices"])
+        names = exec_properties["models"].split(",")
+        paths = {
+            name: path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[f"model_{name}"]))
+            for name in names
+        }
+        absent: dict[str, str] = {}
+        if "baseline" in input_dict:
+            served = baselines.load(artifact_utils.get_single_instance(input_dict["baseline"]))
+            if served["path"] is None:
+                absent[SERVED] = served["why_not"]
+            elif not Path(served["path"]).is_dir():
+                absent[SERVED] = f"version {served['version']} is gone from {served['path']}"
+            else:
+                paths[SERVED] = served["path"]
+        spec = transform.raw_feature_spec()
+        reader = _Reader(input_dict["examples"], spec, label, tuple(class_names(transform)))
+        folder = Path(artifact_utils.get_single_uri(output_dict["scores"]))
+        with ScoreWriter(folder, list(paths), slices, bool(reader.classes)) as writer:
+            absent |= _score(reader, paths, slices, writer)
+        facts = {"classes": reader.classes, "reference": _reference(reader).tolist(), "absent": absent}
+        (folder / FACTS).write_text(json.dumps(facts, indent=2))
+        scored = ", ".join(name for name in paths if name not in absent)
+        print(f"scored {scored} on {writer.rows} rows of {', '.join(SPLITS)}")
+
+
+class Scorer(base_component.BaseComponent):
+    """Scores models.
+
+    Args:
+        models: channel of each model, by name.
+        examples: raw examples with the splits `train`, `blend` and `test`.
+        transform_graph: gives the raw features' types and the class names.
+        label: name of the raw label.
+        slices: raw features by whose values the tables are cut.
+        baseline: where given, the served version is scored too, as `served`.
+    """
+
+    SPEC_CLASS = ComponentSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        models: Mapping[str, types.BaseChannel],
+        examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        label: str,
+        slices: Sequence[str] = (),
+        baseline: types.BaseChannel | None = None,
+    ) -> None:
+        # One input per model, so that lineage names them; the class of the spec is thus made here.
+        class Spec(ComponentSpec):
+            PARAMETERS = {
+                "models": ExecutionParameter(type=str),
+                "label": ExecutionParameter(type=str),
+                "slices": ExecutionParameter(type=str),
+            }
+            INPUTS = {
+                **{f"model_{name}": ChannelParameter(type=standard_artifacts.Model) for name in models},
+                "examples": ChannelParameter(type=standard_artifacts.Examples),
+                "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+                "baseline": ChannelParameter(type=baselines.Served, optional=True),
+            }
+            OUTPUTS = {"scores": ChannelParameter(type=ModelScores)}
+
+        super().__init__(
+            Spec(
+                **{f"model_{name}": channel for name, channel in models.items()},
+                examples=examples,
+                transform_graph=transform_graph,
+                baseline=baseline,
+                models=",".join(models),
+                label=label,
+                slices=json.dumps(list(slices)),
+                scores=types.Channel(type=ModelScores),
+            )
+        )
+
+
+class _Reader:
+    """Reads labelled raw examples in batches."""
+
+    def __init__(
+        self, examples: list[types.Artifact], spec: Mapping[str, Any], label: str, classes: tuple[str, ...]
+    ) -> None:
+        self._examples = examples
+        self._spec = spec
+        self._label = label
+        self.classes = classes
+
+    def batches(self, split: str, columns: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, Any]]]:
+        """Serialised examples [batch], labels [batch] and the columns' values as text; unlabelled rows are left out."""
+        import tensorflow as tf
+
+        pattern = [f"{uri}/*" for uri in artifact_utils.get_split_uris(self._examples, split)]
+        files = sorted(file for p in pattern for file in tf.io.gfile.glob(p))
+        wanted = {name: self._spec[name] for name in (self._label, *columns)}
+        for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(BATCH_ROWS):
+            parsed = tf.io.parse_example(records, wanted)
+            labels = self._labels(parsed[self._label])
+            known = labels >= 0 if self.classes else np.isfinite(labels)
+            yield records.numpy()[known], labels[known], {name: _text(parsed[name])[known] for name in columns}
+
+    def _labels(self, label: Any) -> np.ndarray:
+        """Class ids, -1 where missing or not seen in training; or targets, NaN where missing."""
+        import tensorflow as tf
+
+        if not self.classes:
+            return np.asarray(dense(tf.cast(label, tf.float32), default=float("nan"))[:, 0])
+        ids = {name: i for i, name in enumerate(self.classes)}
+        return np.array([ids.get(text, -1) for text in _text(label)], dtype=np.int64)
+
+
+def _score(reader: _Reader, paths: Mapping[str, str], slices: Sequence[str], writer: ScoreWriter) -> dict[str, str]:
+    """Writes all models' outputs; why what is served has none, by its name."""
+    import tensorflow as tf
+
+    signatures = {name: tf.saved_model.load(path).signatures["serving_default"] for name, path in paths.items()}
+    absent: dict[str, str] = {}
+    for split in SPLITS:
+        for records, labels, columns in reader.batches(split, slices):
+            outputs: dict[str, np.ndarray | None] = dict.fromkeys(paths)
+            for name in paths:
+                if name in absent:
+                    continue
+                try:
+                    outputs[name] = _predict(signatures[name], records, reader.classes)
+                except (ValueError, tf.errors.OpError) as error:
+                    if name != SERVED:
+                        raise
+                    # The served version may come from another schema; then there is nothing to compare with.
+                    absent[SERVED] = f"the served version cannot read these rows: {str(error).splitlines()[0]}"
+            writer.write(split, labels, columns, outputs)
+    return absent
+
+
+def _predict(signature: Any, records: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    """One model's output [batch, n]; its classes are put into our order, as a served version may have another one."""
+    import tensorflow as tf
+
+    answer = {name: value.numpy() for name, value in signature(examples=tf.constant(records, tf.string)).items()}
+    if not classes:
+        return answer["prediction"]
+    values = answer["probabilities"]
+    if not len(values):
+        return np.zeros((0, len(classes)), np.float32)
+    theirs = [name.decode() for name in answer["classes"][0]]
+    ordered = np.zeros((len(values), len(classes)), np.float32)
+    for index, name in enumerate(theirs):
+        if name in classes:
+            ordered[:, classes.index(name)] = values[:, index]
+    return ordered
+
+
+def _reference(reader: _Reader) -> np.ndarray:
+    """Class frequencies [classes], or the mean [1], of the labels of `train`."""
+    rows, total = 0, np.zeros(len(reader.classes) or 1)
+    for _, labels, _ in reader.batches("train", []):
+        rows += len(labels)
+        total += np.bincount(labels, minlength=len(total)) if reader.classes else labels.sum(dtype=np.float64)
+    return total / rows
+
+
+def _text(value: Any) -> np.ndarray:
+    """A raw column as text [batch], '' where missing."""
+    import tensorflow as tf
+
+    if isinstance(value, tf.SparseTensor):
+        words = value.values if value.dtype == tf.string else tf.strings.as_string(value.values)
+        value = tf.SparseTensor(value.indices, words, value.dense_shape)
+    elif value.dtype != tf.string:
+        value = tf.strings.as_string(value)
+    return np.array([t.decode("utf-8", "replace") for t in dense(value, default="")[:, 0].numpy()], dtype=object)

@@ -1,0 +1,175 @@
+"""CsvExampleGen: CSV files in, one Examples artifact with four named splits out.
+
+TFX's component with another driver and executor. TFX's driver recognises files by size and time; ours by content, so
+that a `touch` changes nothing and one changed byte does. TFX's executor infers the types anew in each run, takes no
+marks for missing values and shuffles at random; ours takes the types from the curated schema where there is one, keeps
+to the order of the file, and reads in batches, so that its memory does not grow with the rows.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import any_pb2, struct_pb2
+from tfx import types
+from tfx.components.example_gen import component as base
+from tfx.dsl.components.base import base_beam_executor, executor_spec
+from tfx.proto import example_gen_pb2, range_config_pb2
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import proto_utils
+
+from benison.components.ingest.content_driver import ContentDriver
+from benison.components.ingest.csv_table import WARNINGS, CsvTable
+from benison.components.ingest.example_writer import ExampleWriter, one_file_a_split
+from benison.components.ingest.splits import WHOLE, by_hash, check_counts, parts_by_time
+from benison.serving.errors import DataError
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Reads the files once for the types (where no schema gives them) and once for the rows; needs no Beam runner."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
+
+        input_config = _proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], example_gen_pb2.Input())
+        output_config = _proto(exec_properties[standard_component_specs.OUTPUT_CONFIG_KEY], example_gen_pb2.Output())
+        options = _options(exec_properties)
+        table = CsvTable.matching(
+            f"{exec_properties[standard_component_specs.INPUT_BASE_KEY]}/{input_config.splits[0].pattern}",
+            missing=frozenset(options["missing"]),
+            delimiter=options["delimiter"],
+            encoding=options["encoding"],
+            decimal=options["decimal"],
+        )
+        check_columns(table, options["needed"])
+        kinds = _schema_kinds(options["schema"]) if options["schema"] else {}
+        inferred, remarks = table.infer_kinds([name for name in table.header if name not in kinds])
+        kinds |= inferred
+
+        splits = {split.name: split.hash_buckets for split in output_config.split_config.splits}
+        if options["time"]:
+            parts, part_of = parts_by_time(table, options["time"], splits)
+            # One split for all rows, so that statistics are of all rows; a SpanWindow makes splits of its files.
+            files = {part: (WHOLE, part) for part in parts}
+        else:
+            files, part_of = one_file_a_split(splits), lambda row: by_hash(row.cells, splits)
+        examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
+        examples.set_string_custom_property(WARNINGS, json.dumps(remarks))
+        encoder = RecordBatchToExamplesEncoder()
+        with ExampleWriter(examples, files) as writer:
+            for rows, batch in table.batches(kinds):
+                for row, record in zip(rows, encoder.encode(batch), strict=True):
+                    writer.write(part_of(row), record)
+        if not options["time"]:  # else it is the window's splits that matter
+            check_counts(table.files[0], writer.counts)
+
+
+class CsvExampleGen(base.FileBasedExampleGen):
+    """Reads CSV files into splits by a hash of each row, so that equal rows never stand in two splits.
+
+    Args:
+        pattern: the CSV files (a glob).
+        splits: name of each split and its number of hash buckets; the shares are buckets over their sum.
+        missing: cells that mean "no value".
+        schema: curated schema, whose types then hold; None infers them from the files.
+        delimiter: between cells.
+        encoding: of the files.
+        decimal: what stands before a number's fraction.
+        time: column by which the last rows become `test`; the artifact then has one split, `rows`, whose files a
+            SpanWindow makes the four splits of. None puts the rows into the four splits by hash.
+        span: which span to read; `pattern` then holds {SPAN}.
+        needed: columns that the pipeline cannot do without.
+    """
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+    DRIVER_CLASS = ContentDriver
+
+    def __init__(
+        self,
+        pattern: str,
+        splits: Mapping[str, int],
+        missing: Sequence[str] = ("",),
+        schema: str | None = None,
+        delimiter: str = ",",
+        encoding: str = "utf-8",
+        decimal: str = ".",
+        time: str | None = None,
+        span: int | None = None,
+        needed: Sequence[str] = (),
+    ) -> None:
+        options = struct_pb2.Struct()
+        options.update(
+            {
+                "missing": list(missing),
+                "schema": schema or "",
+                "schema_hash": hashlib.sha256(Path(schema).read_bytes()).hexdigest() if schema else "",
+                "delimiter": delimiter,
+                "encoding": encoding,
+                "decimal": decimal,
+                "time": time or "",
+                "needed": list(needed),
+            }
+        )
+        packed = any_pb2.Any()
+        packed.Pack(options)
+        base_folder, _, files = pattern.rpartition("/{SPAN}/")
+        folder, files = (
+            (base_folder, "{SPAN}/" + files) if base_folder else (str(Path(pattern).parent), Path(pattern).name)
+        )
+        super().__init__(
+            input_base=folder,
+            input_config=example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name=WHOLE, pattern=files)]),
+            range_config=None
+            if span is None
+            else range_config_pb2.RangeConfig(
+                static_range=range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
+            ),
+            output_config=example_gen_pb2.Output(
+                split_config=example_gen_pb2.SplitConfig(
+                    splits=[
+                        example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=buckets)
+                        for name, buckets in splits.items()
+                    ]
+                )
+            ),
+            custom_config=example_gen_pb2.CustomConfig(custom_config=packed),
+        )
+
+
+def check_columns(table: CsvTable, needed: Sequence[str]) -> None:
+    """Raises DataError where a column is not there; names close ones."""
+    for name in needed:
+        if name not in table.header:
+            close = difflib.get_close_matches(name, table.header, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise DataError(f"{table.files[0]}: no column {name!r}{hint} (it has {', '.join(table.header)})")
+
+
+def _schema_kinds(path: str) -> dict[str, str]:
+    from tensorflow_data_validation import load_schema_text
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    names = {schema_pb2.INT: "int", schema_pb2.FLOAT: "float", schema_pb2.BYTES: "bytes"}
+    return {f.name: names[f.type] for f in load_schema_text(path).feature if f.type in names}
+
+
+def _options(exec_properties: Mapping[str, Any]) -> dict[str, Any]:
+    config = _proto(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY], example_gen_pb2.CustomConfig())
+    options = struct_pb2.Struct()
+    config.custom_config.Unpack(options)
+    return dict(json.loads(proto_utils.proto_to_json(options)))
+
+
+def _proto(text: str, message: Any) -> Any:
+    proto_utils.json_to_proto(text, message)
+    return message

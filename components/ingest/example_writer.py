@@ -1,0 +1,60 @@
+"""Writing examples into an Examples artifact: a gzipped TFRecord file per split, or per part of a span."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tfx import types
+from tfx.types import artifact_utils
+
+from benison.components.ingest.splits import ROWS
+
+
+class ExampleWriter:
+    """Writes records to files by key, and counts them.
+
+    Args:
+        examples: the artifact.
+        files: by key, the split that the file lies in and the beginning of its name.
+    """
+
+    def __init__(self, examples: types.Artifact, files: Mapping[str, tuple[str, str]]) -> None:
+        import tensorflow as tf
+
+        self._examples = examples
+        examples.split_names = artifact_utils.encode_split_names(
+            list(dict.fromkeys(split for split, _ in files.values()))
+        )
+        self._writers: dict[str, Any] = {}
+        for key, (split, name) in files.items():
+            folder = Path(artifact_utils.get_split_uri([examples], split))
+            folder.mkdir(parents=True, exist_ok=True)
+            self._writers[key] = tf.io.TFRecordWriter(str(folder / f"{name}-00000-of-00001.gz"), "GZIP")
+        self.counts = dict.fromkeys(files, 0)
+
+    def write(self, key: str, record: bytes) -> None:
+        """Adds a serialised tf.Example."""
+        self._writers[key].write(record)
+        self.counts[key] += 1
+
+    def __enter__(self) -> ExampleWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._examples.set_string_custom_property(ROWS, json.dumps(self.counts))
+        # The driver wrote the span there, StatisticsGen reads it here.
+        self._examples.span = self._examples.get_int_custom_property("span")
+        print("rows:", ", ".join(f"{key} {count}" for key, count in self.counts.items()))
+
+
+def one_file_a_split(splits: Mapping[str, int]) -> dict[str, tuple[str, str]]:
+    """The files of data that are put into splits at once."""
+    return {split: (split, "data_tfrecord") for split in splits}

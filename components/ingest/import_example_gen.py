@@ -1,0 +1,96 @@
+"""ImportExampleGen: TFRecord files of tf.Example in, one Examples artifact with named splits out.
+
+TFX's component with another driver and executor, as CsvExampleGen is: files are recognised by content, and the records
+keep their order, so that the same data and seed give the same models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.components.example_gen.import_example_gen import component as base
+from tfx.dsl.components.base import base_beam_executor, executor_spec
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import proto_utils
+
+from benison.components.ingest.content_driver import ContentDriver
+from benison.components.ingest.csv_table import matching_files
+from benison.components.ingest.example_writer import ExampleWriter, one_file_a_split
+from benison.components.ingest.splits import WHOLE, by_hash, check_counts
+from benison.serving.errors import DataError
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Reads record after record; needs no Beam runner."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        inputs, outputs = example_gen_pb2.Input(), example_gen_pb2.Output()
+        proto_utils.json_to_proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], inputs)
+        proto_utils.json_to_proto(exec_properties[standard_component_specs.OUTPUT_CONFIG_KEY], outputs)
+        folder = exec_properties[standard_component_specs.INPUT_BASE_KEY]
+        files = matching_files(f"{folder}/{inputs.splits[0].pattern}")
+        splits = {split.name: split.hash_buckets for split in outputs.split_config.splits}
+        examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
+        with ExampleWriter(examples, one_file_a_split(splits)) as writer:
+            for record in (record for file in files for record in records(file)):
+                writer.write(by_hash([record.hex()], splits), record)
+        check_counts(files[0], writer.counts)
+
+
+class ImportExampleGen(base.ImportExampleGen):
+    """Reads TFRecord files into splits by a hash of each record.
+
+    Args:
+        pattern: the files (a glob), plain or, where their names end in .gz, gzipped.
+        splits: name of each split and its number of hash buckets.
+    """
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+    DRIVER_CLASS = ContentDriver
+
+    def __init__(self, pattern: str, splits: Mapping[str, int]) -> None:
+        super().__init__(
+            input_base=str(Path(pattern).parent),
+            input_config=example_gen_pb2.Input(
+                splits=[example_gen_pb2.Input.Split(name=WHOLE, pattern=Path(pattern).name)]
+            ),
+            output_config=example_gen_pb2.Output(
+                split_config=example_gen_pb2.SplitConfig(
+                    splits=[
+                        example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=buckets)
+                        for name, buckets in splits.items()
+                    ]
+                )
+            ),
+        )
+
+
+def records(file: str) -> Iterator[bytes]:
+    """The serialised tf.Examples of a TFRecord file in order.
+
+    Raises:
+        DataError: a record is corrupt or no tf.Example; names file and record.
+    """
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    number = 0
+    compression = "GZIP" if file.endswith(".gz") else ""
+    try:
+        for tensor in tf.data.TFRecordDataset(file, compression_type=compression):
+            record: bytes = tensor.numpy()
+            tf.train.Example.FromString(record)
+            number += 1
+            yield record
+    except (tf.errors.DataLossError, tf.errors.OutOfRangeError, DecodeError) as error:
+        what = "no tf.Example" if isinstance(error, DecodeError) else "corrupt or cut off"
+        raise DataError(f"{file}, record {number + 1}: {what}; write the file again") from None

@@ -1,0 +1,201 @@
+"""A member of the ensemble: its data, and its Keras model built from the user's function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from benison.components import user_code
+from benison.components.train.imbalance import Balance, Method
+from benison.components.transform import CLASSES, LABEL
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+_SHUFFLE_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one member is made; travels to Trainer and Tuner as their `custom_config`.
+
+    Attributes:
+        function: reference to the user's function, `function(inputs, hp)`.
+        problem: binary, multiclass or regression.
+        epochs: at the most.
+        batch_size: rows.
+        patience: epochs without a better loss on `valid` after which training ends.
+        seed: of weights, dropout and the order of rows.
+        imbalance: none, class_weight or undersample, see `benison.components.train.imbalance`.
+        hyperparameters: fixed values by name.
+        tuner: search space and how to search it; None where nothing is tuned.
+    """
+
+    function: str
+    problem: str
+    epochs: int
+    batch_size: int
+    patience: int
+    seed: int
+    imbalance: Method = "none"
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    tuner: Mapping[str, Any] | None = None
+
+
+def build(
+    recipe: Recipe, hp: Any, transform: tft.TFTransformOutput, target: tuple[float, float] | None = None
+) -> keras.Model:
+    """The compiled model of a member.
+
+    The user's function gets `inputs` (symbolic tensors by name of the transformed feature) and `hp`. It returns either
+    the last hidden tensor [batch, n], to which the output layer is added here, or a whole keras.Model whose output
+    is [batch, classes] probabilities or a [batch, 1] prediction; a compiled one keeps its own optimizer and loss.
+
+    Args:
+        recipe: how the member is made.
+        hp: KerasTuner's hyperparameters.
+        transform: gives the features and the classes.
+        target: mean and deviation of a regression's label over `train`, see `target_scale`. The output layer added here
+            then learns in units of the deviation, else a label in the thousands would take thousands of epochs.
+
+    Raises:
+        ValueError: a transformed feature is sparse, or the function returned neither.
+    """
+    import keras
+
+    inputs = {
+        name: keras.Input(shape=spec.shape or (1,), dtype=spec.dtype.name, name=name)
+        for name, spec in feature_spec(transform).items()
+    }
+    made = user_code.load(recipe.function)(dict(inputs), hp)
+    if isinstance(made, keras.Model):
+        model = made
+    elif isinstance(made, keras.KerasTensor):
+        output = _output_layer(recipe, transform)(made)
+        if recipe.problem == "regression" and target is not None:
+            output = keras.layers.Rescaling(scale=target[1], offset=target[0])(output)
+        model = keras.Model(inputs, output)
+    else:
+        raise ValueError(f"{recipe.function} returned {type(made).__name__}, expected a Keras tensor or model")
+    if not model.compiled:
+        rate = hp.get("learning_rate") if "learning_rate" in hp.values else 1e-3
+        model.compile(keras.optimizers.Adam(rate), loss=_loss(recipe.problem))
+    return model
+
+
+def dataset(
+    files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe, balance: Balance, *, learn: bool
+) -> tf.data.Dataset:
+    """Batches of transformed examples: (features, label), with a weight where `balance` gives one.
+
+    Rows without a label, or with a class that training has not seen, are left out.
+
+    Args:
+        files: glob patterns of gzipped TFRecord files.
+        transform: gives the feature spec.
+        recipe: gives batch size and seed.
+        balance: what is done about rare classes.
+        learn: a new order, and new draws, in each epoch; the same ones for the same seed.
+    """
+    rows = _rows(files, transform)
+    if not learn:
+        return balance.judged(rows).batch(recipe.batch_size).prefetch(2)
+    rows = balance.learnt(rows.shuffle(_SHUFFLE_ROWS, seed=recipe.seed), recipe.seed)
+    return rows.batch(recipe.batch_size).prefetch(2)
+
+
+def balance(train_files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe) -> Balance:
+    """What the recipe does about rare classes, by how often each stands in `train`."""
+    import numpy as np
+
+    if recipe.imbalance == "none":
+        return Balance("none")
+    counts = np.zeros(len(classes(transform)), np.int64)
+    for labels in _labels(train_files, transform):
+        counts += np.bincount(labels, minlength=len(counts))
+    return Balance(recipe.imbalance, tuple(counts.tolist()))
+
+
+def _rows(files: Sequence[str], transform: tft.TFTransformOutput) -> tf.data.Dataset:
+    """Single rows (features, label), those with a label that training knows."""
+    import tensorflow as tf
+
+    spec = transform.transformed_feature_spec()
+
+    def parse(records: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        features = tf.io.parse_example(records, spec)
+        label = features.pop(LABEL)
+        known = tf.math.is_finite(label) if label.dtype.is_floating else label >= 0
+        columns = {name: tf.boolean_mask(_column(value), known) for name, value in features.items()}
+        return columns, tf.boolean_mask(label, known)
+
+    found = sorted(file for pattern in files for file in tf.io.gfile.glob(pattern))
+    return tf.data.TFRecordDataset(found, compression_type="GZIP").batch(1024).map(parse).unbatch()
+
+
+def target_scale(
+    train_files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe
+) -> tuple[float, float] | None:
+    """Mean and standard deviation of a regression's label in `train`, the latter 1 where all labels are equal."""
+    import numpy as np
+
+    if recipe.problem != "regression":
+        return None
+    rows, total, squares = 0, 0.0, 0.0
+    for labels in _labels(train_files, transform):
+        rows, total = rows + len(labels), total + float(labels.sum(dtype=np.float64))
+    mean = total / rows
+    for labels in _labels(train_files, transform):  # a second time: the mean is taken off before squaring, not after
+        squares += float(((labels.astype(np.float64) - mean) ** 2).sum())
+    return mean, float(np.sqrt(squares / rows)) or 1.0
+
+
+def _labels(files: Sequence[str], transform: tft.TFTransformOutput) -> Iterator[np.ndarray]:
+    """The known labels, a batch at a time, so that memory does not grow with the rows."""
+    return (label.numpy() for _, label in _rows(files, transform).batch(_SHUFFLE_ROWS))
+
+
+def feature_spec(transform: tft.TFTransformOutput) -> dict[str, tf.io.FixedLenFeature]:
+    """The transformed features without the label.
+
+    Raises:
+        ValueError: one of them is sparse.
+    """
+    import tensorflow as tf
+
+    spec = {name: feature for name, feature in transform.transformed_feature_spec().items() if name != LABEL}
+    for name, feature in spec.items():
+        if not isinstance(feature, tf.io.FixedLenFeature):
+            raise ValueError(f"transformed feature {name!r} is sparse; make it dense in preprocessing_fn")
+    return spec
+
+
+def classes(transform: tft.TFTransformOutput) -> list[str]:
+    """The class names by id, as Transform found them in `train`; empty for regression."""
+    path = transform.vocabulary_file_by_name(CLASSES)
+    return [token.decode() for token in transform.vocabulary_by_name(CLASSES)] if path else []
+
+
+def _output_layer(recipe: Recipe, transform: tft.TFTransformOutput) -> keras.layers.Layer:
+    import keras
+
+    if recipe.problem == "regression":
+        return keras.layers.Dense(1, name="prediction")
+    return keras.layers.Dense(len(classes(transform)), activation="softmax", name="probabilities")
+
+
+def _loss(problem: str) -> str:
+    if problem == "regression":
+        return "mean_squared_error"
+    return "sparse_categorical_crossentropy"
+
+
+def _column(value: tf.Tensor) -> tf.Tensor:
+    """Scalars become [batch, 1], as Keras inputs are."""
+    import tensorflow as tf
+
+    return tf.expand_dims(value, -1) if value.shape.rank == 1 else value

@@ -1,0 +1,146 @@
+"""The SavedModel of a member or of the ensemble, and its signatures.
+
+| signature            | input                                                        | output                         |
+|----------------------|--------------------------------------------------------------|--------------------------------|
+| `serving_default`    | `examples`: string [batch], serialised tf.Example            | the prediction                 |
+| `raw`                | one tensor [batch] per raw feature; missing is '', NaN or -1 | the prediction                 |
+| `transformed`        | one tensor [batch, n] per transformed feature                | the prediction                 |
+| `transform_features` | `examples`                                                   | transformed features and label |
+| `label`              | `examples`                                                   | the label alone, for TFMA      |
+| `members`            | as `raw`; only the ensemble has it                           | one output per member, by name |
+
+A raw feature whose name TensorFlow does not take has another one in `raw` and `members`:
+`benison.serving.signature_names`.
+
+The prediction is `probabilities` float32 [batch, classes] with `classes` string [batch, classes], or
+`prediction` float32 [batch, outputs].
+
+The schema of the raw features lies in `assets.extra/`, where TensorFlow keeps what is no part of the graph.
+
+It is written by Keras's ExportArchive: of the ways tried it is the one whose models TFMA, TensorFlow's v1 loader (and
+so TF Serving) and BulkInferrer all restore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benison.components.train.member import classes, feature_spec
+from benison.components.transform import LABEL
+from benison.serving.signature_names import argument_names
+from benison.serving.versions.local import SCHEMA
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+Tensors = dict[str, Any]
+
+
+def export(
+    folder: str,
+    transform: tft.TFTransformOutput,
+    label: str,
+    predict: Callable[[Tensors], tf.Tensor],
+    tracked: Sequence[Any],
+    members: Callable[[Tensors], Mapping[str, tf.Tensor]] | None = None,
+) -> None:
+    """Writes a SavedModel with the signatures above.
+
+    Args:
+        folder: where to; made if need be.
+        transform: Transform's graph, which becomes part of the model.
+        label: name of the raw label, which serving does not have.
+        predict: from transformed features [batch, n] to probabilities [batch, classes] or predictions [batch, outputs].
+        tracked: models and loaded SavedModels whose variables and tables belong in it.
+        members: from transformed features to each member's output by its name.
+    """
+    import keras
+    import tensorflow as tf
+
+    layer = transform.transform_features_layer()
+    names = classes(transform)
+    everything = transform.raw_feature_spec()
+    raw_spec = {name: spec for name, spec in everything.items() if name != label}
+    arguments = argument_names(raw_spec)
+
+    def answer(transformed: Tensors) -> Tensors:
+        values = predict(transformed)
+        if not names:
+            return {"prediction": values}
+        return {"probabilities": values, "classes": tf.tile(tf.constant([names]), [tf.shape(values)[0], 1])}
+
+    def from_raw(inputs: Tensors) -> Tensors:
+        return _columns(layer({name: _present(inputs[arguments[name]], spec) for name, spec in raw_spec.items()}))
+
+    def serving_default(examples: tf.Tensor) -> Tensors:
+        return answer(_columns(layer(tf.io.parse_example(examples, raw_spec))))
+
+    def transform_features(examples: tf.Tensor) -> Tensors:
+        return dict(layer(tf.io.parse_example(examples, everything)))
+
+    # TFMA's own signature: transformed features would hide the raw ones of the same name from its slices.
+    def label_only(examples: tf.Tensor) -> Tensors:
+        return {LABEL: transform_features(examples)[LABEL]}
+
+    one_string = [tf.TensorSpec([None], tf.string, name="examples")]
+    raw = [
+        {arguments[name]: tf.TensorSpec([None], spec.dtype, name=arguments[name]) for name, spec in raw_spec.items()}
+    ]
+    wide = [
+        {
+            name: tf.TensorSpec([None, *(spec.shape or [1])], spec.dtype, name=name)
+            for name, spec in feature_spec(transform).items()
+        }
+    ]
+    archive = keras.export.ExportArchive()
+    for resource in (layer, *tracked):
+        archive.track(resource)
+    archive.add_endpoint("serving_default", serving_default, one_string)
+    archive.add_endpoint("raw", lambda inputs: answer(from_raw(inputs)), raw)
+    archive.add_endpoint("transformed", answer, wide)
+    archive.add_endpoint("transform_features", transform_features, one_string)
+    archive.add_endpoint("label", label_only, one_string)
+    if members is not None:
+        archive.add_endpoint("members", lambda inputs: dict(members(from_raw(inputs))), raw)
+    archive.write_out(folder, verbose=False)
+    _write_schema(Path(folder, SCHEMA), transform.raw_metadata.schema, label)
+
+
+def _write_schema(file: Path, schema: Any, label: str) -> None:
+    """The schema of the raw features, beside the SavedModel: whoever serves it need not guess what it may be asked."""
+    from google.protobuf import text_format
+
+    kept = type(schema)()
+    kept.CopyFrom(schema)
+    del kept.feature[:]
+    kept.feature.extend(feature for feature in schema.feature if feature.name != label)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text_format.MessageToString(kept, as_utf8=True), encoding="utf-8")
+
+
+def _columns(features: Mapping[str, Any]) -> Tensors:
+    """Scalars become [batch, 1], as Keras inputs are."""
+    import tensorflow as tf
+
+    return {name: tf.expand_dims(v, -1) if v.shape.rank == 1 else v for name, v in features.items()}
+
+
+def _present(values: tf.Tensor, spec: Any) -> Any:
+    """A raw column [batch] as Transform's graph takes it: sparse, without the missing, where the schema allows them."""
+    import tensorflow as tf
+
+    if isinstance(spec, tf.io.FixedLenFeature):
+        return tf.reshape(values, [-1, 1])
+    if values.dtype == tf.string:
+        present = tf.not_equal(values, "")
+    elif values.dtype.is_floating:
+        present = tf.math.logical_not(tf.math.is_nan(values))
+    else:
+        present = tf.not_equal(values, -1)
+    rows = tf.where(present)
+    indices = tf.concat([rows, tf.zeros_like(rows)], axis=1)
+    shape = tf.stack([tf.shape(values, out_type=tf.int64)[0], tf.constant(1, tf.int64)])
+    return tf.SparseTensor(indices, tf.boolean_mask(values, present), shape)

@@ -1,0 +1,197 @@
+"""DriftValidator: does a span look like the newest one that the served version was trained on?
+
+TFX's ExampleValidator compares with the schema only and so sees no drift; its DistributionValidator compares two
+statistics that the pipeline's author names. What counts here is what is served, so this node looks that up itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.orchestration.portable.data_types import ExecutionInfo
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from benison.components.driver import Driver
+from benison.components.ingest.splits import WHOLE
+from benison.components.validate.drift_rows import shares_of
+from benison.serving.promotion import labels
+
+FILE = "drift.json"
+
+
+class _Driver(Driver):
+    """Finds the statistics of the baseline's span, and puts which one they are into the cache key."""
+
+    def more_properties(self, execution_info: ExecutionInfo) -> dict[str, str]:
+        properties = execution_info.exec_properties
+        (statistics,) = execution_info.input_dict["statistics"]
+        span = statistics.span
+        served = labels.served(Path(properties["serving"]))
+        if served is None:
+            return {"baseline": json.dumps({"why_not": "nothing is served yet"})}
+        trained = sorted(s for s in served.manifest.get("spans", []) if s < span)
+        if not trained:
+            return {
+                "baseline": json.dumps({"why_not": f"version {served.number} was trained on no span before {span}"})
+            }
+        uri = self._statistics_of(execution_info, trained[-1])
+        if uri is None:
+            return {"baseline": json.dumps({"why_not": f"the statistics of span {trained[-1]} are gone"})}
+        return {"baseline": json.dumps({"span": trained[-1], "version": served.number, "uri": uri})}
+
+    def _statistics_of(self, execution_info: ExecutionInfo, span: int) -> str | None:
+        node = f"{execution_info.pipeline_info.id}.{execution_info.exec_properties['statistics_node']}"
+        with self._metadata_handle as handle:
+            context = handle.store.get_context_by_type_and_name("node", node)
+            found = handle.store.get_artifacts_by_context(context.id) if context else []
+        there = [a for a in found if a.type == "ExampleStatistics" and a.state == mlmd.Artifact.LIVE]
+        of_span = [a for a in there if a.properties["span"].int_value == span]
+        newest = max(of_span, key=lambda a: a.id, default=None)
+        return newest.uri if newest else None
+
+
+class Executor(base_executor.BaseExecutor):
+    """Compares the two statistics, feature by feature."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        baseline = json.loads(exec_properties["baseline"])
+        found: dict[str, Any] = {"baseline": baseline, "features": {}}
+        if "uri" in baseline:
+            statistics = artifact_utils.get_single_instance(input_dict["statistics"])
+            found["features"] = measure(Path(baseline["uri"]), Path(statistics.uri))
+            print(
+                f"compared with span {baseline['span']}, the newest that version {baseline['version']} was trained on"
+            )
+        else:
+            print(f"not compared: {baseline['why_not']}")
+        thresholds = json.loads(exec_properties["thresholds"])
+        earlier = shares(Path(baseline["uri"])) if "uri" in baseline else {}
+        for name, feature in found["features"].items():
+            feature["threshold"] = thresholds["columns"].get(name, thresholds["default"])
+            if feature["distance"] > feature["threshold"]:
+                feature["shares"] = earlier[name]
+            mark = "DRIFT" if feature["distance"] > feature["threshold"] else "     "
+            print(f"{mark} {name}: {feature['distance']:.4f} (allowed {feature['threshold']})")
+        Path(artifact_utils.get_single_uri(output_dict["drift"]), FILE).write_text(json.dumps(found, indent=2))
+
+
+class DriftReport(types.Artifact):
+    """`drift.json`: what was compared with, and each feature's distance and threshold.
+
+    A feature beyond its threshold also has `shares`, see `drift_rows.shares_of`.
+    """
+
+    TYPE_NAME = "DriftReport"
+
+
+class _Spec(ComponentSpec):
+    PARAMETERS = {
+        "serving": ExecutionParameter(type=str),
+        "statistics_node": ExecutionParameter(type=str),
+        "thresholds": ExecutionParameter(type=str),
+    }
+    INPUTS = {"statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics)}
+    OUTPUTS = {"drift": ChannelParameter(type=DriftReport)}
+
+
+class DriftValidator(base_component.BaseComponent):
+    """Compares a span with the served version's newest.
+
+    Args:
+        statistics: StatisticsGen's output for the span.
+        serving: base folder of the pushed versions.
+        statistics_node: id of the node that wrote the statistics of all spans.
+        default: the largest allowed Jensen-Shannon divergence of a column.
+        columns: the same for single columns.
+    """
+
+    SPEC_CLASS = _Spec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+    DRIVER_CLASS = _Driver
+
+    def __init__(
+        self,
+        statistics: types.BaseChannel,
+        serving: str,
+        statistics_node: str,
+        default: float,
+        columns: Mapping[str, float],
+    ) -> None:
+        super().__init__(
+            _Spec(
+                statistics=statistics,
+                serving=serving,
+                statistics_node=statistics_node,
+                thresholds=json.dumps({"default": default, "columns": dict(columns)}, sort_keys=True),
+                drift=types.Channel(type=DriftReport),
+            )
+        )
+
+
+def measure(before: Path, now: Path) -> dict[str, dict[str, Any]]:
+    """How far each feature of a span has moved.
+
+    Args:
+        before: folder of the earlier span's statistics.
+        now: folder of this span's.
+
+    Returns:
+        By feature: `distance`, the Jensen-Shannon divergence (Lin 1991) of the two distributions, base 2, between 0 and
+        1, as TFDV computes it; and `before` and `now`, each a word on the distribution.
+    """
+    import tensorflow_data_validation as tfdv
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    earlier, later = _load(before), _load(now)
+    schema = tfdv.infer_schema(later, infer_feature_shape=False)
+    for feature in schema.feature:
+        feature.drift_comparator.jensen_shannon_divergence.threshold = 1.0  # to measure, not to judge
+        if feature.type == schema_pb2.INT and feature.HasField("int_domain"):
+            feature.ClearField("int_domain")
+    anomalies = tfdv.validate_statistics(later, schema, previous_statistics=earlier)
+    words = [{f.path.step[0]: _word(f) for f in s.datasets[0].features} for s in (earlier, later)]
+    moved = {}
+    for info in anomalies.drift_skew_info:
+        name = info.path.step[0]
+        values = [m.value for m in info.drift_measurements]
+        if values and name in words[0]:
+            moved[name] = {"distance": min(max(values), 1.0), "before": words[0][name], "now": words[1][name]}
+    return moved
+
+
+def shares(statistics: Path) -> dict[str, dict[str, Any]]:
+    """How each feature of a span is distributed; see `drift_rows.shares_of`.
+
+    Args:
+        statistics: folder of the span's statistics.
+    """
+    dataset = _load(statistics).datasets[0]
+    return {f.path.step[0]: shares_of(f, dataset.num_examples) for f in dataset.features}
+
+
+def _load(statistics: Path) -> Any:
+    import tensorflow_data_validation as tfdv
+
+    return tfdv.load_stats_binary(str(statistics / f"Split-{WHOLE}" / "FeatureStats.pb"))
+
+
+def _word(feature: Any) -> str:
+    """A distribution in a few figures."""
+    if feature.WhichOneof("stats") == "num_stats":
+        stats = feature.num_stats
+        return f"mean {stats.mean:.6g}, {stats.min:.6g} to {stats.max:.6g}"
+    common, stats = feature.string_stats.common_stats, feature.string_stats
+    top = ", ".join(f"{v.value} {v.frequency / max(common.num_non_missing, 1):.0%}" for v in stats.top_values[:3])
+    return f"{stats.unique} values: {top}"

@@ -1,0 +1,127 @@
+"""The process in which nodes run: it pays the import of TensorFlow once and then takes node after node.
+
+It reads requests as JSON lines on stdin and answers with JSON lines on its first stdout. While a node runs, file
+descriptors 1 and 2 point to the node's log, so that what C++ prints lands there too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from benison.pipelines.quiet import quieten
+from benison.serving.errors import BenisonError
+
+
+def main() -> None:
+    """Serves requests until stdin ends, which it does when the runner dies."""
+    _die_with_parent()
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    requests = os.fdopen(os.dup(0), "r")
+    # A node that reads stdin must not swallow a request, and one that prints must not answer one.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    for line in requests:
+        request = json.loads(line)
+        with _logging_to(Path(request["log"])):
+            answer = _answer(request)
+        _send(answers, answer)
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        quieten()
+        return {"ok": _OPERATIONS[request["operation"]](request)}
+    except BenisonError as error:
+        return {"error": str(error), "kind": type(error).__name__}
+    except Exception as error:
+        traceback.print_exc()
+        return {"error": f"{type(error).__name__}: {error}", "kind": "NodeFailed"}
+
+
+def _compile(request: dict[str, Any]) -> dict[str, Any]:
+    """Builds and compiles a pipeline from its config; the spans before its newest are ingested first."""
+    from benison.pipelines.compilation import compiling
+    from benison.pipelines.config import Pipeline
+
+    config = Pipeline.model_validate(request["config"])
+    ir, root, span = Path(request["ir"]), Path(request["root"]), request["span"]
+    if request["only_ingest"]:
+        return compiling.ingest_for_run(config, root, ir, span).to_json()
+    return compiling.for_run(config, root, ir, span).to_json()
+
+
+def _tidy(request: dict[str, Any]) -> dict[str, Any]:
+    """Clears away what killed runs of a pipeline left behind."""
+    from benison.pipelines import node
+    from benison.pipelines.records import lineage, metadata_store
+
+    pipeline, root = node.load_ir(Path(request["ir"]), request["run_id"], {}), Path(request["root"])
+    metadata_store.make_tables(metadata_store.of_pipeline(pipeline, root), root)
+    return {"abandoned": lineage.abandon_unfinished(pipeline, root)}
+
+
+def _run(request: dict[str, Any]) -> dict[str, Any]:
+    from benison.pipelines import node
+
+    result = node.run(
+        Path(request["ir"]), request["node"], request["run_id"], root=Path(request["root"]), cache=request["cache"]
+    )
+    if result.state != "cached":
+        _forget_models()
+    return asdict(result)
+
+
+_OPERATIONS = {"compile": _compile, "tidy": _tidy, "run": _run}
+
+
+def _forget_models() -> None:
+    """Keras keeps what a node built; the next one shall not pay for it."""
+    import gc
+
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session()
+    gc.collect()
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = os.dup(1), os.dup(2)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for target, saved in zip((1, 2), kept, strict=True):
+            os.dup2(saved, target)
+            os.close(saved)
+        os.close(log)
+
+
+def _send(stream: TextIO, message: dict[str, Any]) -> None:
+    stream.write(json.dumps(message) + "\n")
+    stream.flush()
+
+
+def _die_with_parent() -> None:
+    """Linux ends this process with its parent, also where that one was killed and could not say goodbye."""
+    import ctypes
+    import signal
+
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

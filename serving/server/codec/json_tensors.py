@@ -1,0 +1,271 @@
+"""Predict requests from JSON to tensors by TF Serving's rules (its json_tensor.cc): row and columnar form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from benison.serving.server.codec.json_values import decoded, is_base64, shown, type_name
+from benison.serving.server.engine import TensorSpec
+from benison.serving.server.status import Code, RequestError, invalid
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_MOST_LEVELS = 31  # numpy holds 32 dimensions, of which the rows may be one more
+_RANGES = {
+    **dict.fromkeys(["int32"], (-(2**31), 2**31 - 1)),
+    "int16": (-(2**15), 2**15 - 1),
+    "int8": (-(2**7), 2**7 - 1),
+    "uint8": (0, 2**8 - 1),
+    "uint16": (0, 2**16 - 1),
+    "int64": (-(2**63), 2**63 - 1),
+    "uint32": (0, 2**32 - 1),
+    "uint64": (0, 2**64 - 1),
+}
+_LEAVES: Mapping[str, frozenset[type]] = {
+    "float32": frozenset([int, float]),
+    "float64": frozenset([int, float]),
+    "bool": frozenset([bool]),
+    "string": frozenset([str, dict]),
+    **dict.fromkeys(_RANGES, frozenset([int])),
+}
+
+
+def inputs(
+    document: Mapping[str, Any], specs: Mapping[str, TensorSpec]
+) -> tuple[dict[str, np.ndarray[Any, Any]], bool]:
+    """The tensors of a predict request.
+
+    Args:
+        document: the request.
+        specs: the signature's inputs, by name.
+
+    Returns:
+        The tensors by name, and whether the answer is to be in row form.
+
+    Raises:
+        RequestError: as TF Serving refuses it, in its words.
+    """
+    if "instances" in document:
+        if "inputs" in document:
+            raise invalid(
+                f"JSON Value: {shown(document)} Not formatted correctly expecting only one of 'inputs' or "
+                "'instances' keys to exist "
+            )
+        instances = document["instances"]
+        if not isinstance(instances, list):
+            raise invalid(f"JSON Value: {shown(document)} Expecting 'instances' to be an list/array")
+        if not instances:
+            raise invalid(f"JSON Value: {shown(document)} No values in 'instances' array")
+        return _from_rows(instances, specs), True
+    if "inputs" in document:
+        return _from_columns(document["inputs"], specs), False
+    raise invalid("Missing 'inputs' or 'instances' key")
+
+
+def _from_rows(instances: Sequence[Any], specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray[Any, Any]]:
+    named = _is_named(instances[0])
+    if not named and len(specs) > 1:
+        raise invalid(
+            "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+            "tensorinfo_map"
+        )
+    if named and all(isinstance(row, dict) and row.keys() == specs.keys() for row in instances):
+        columns = {name: _quickly([row[name] for row in instances], spec) for name, spec in specs.items()}
+    elif named:
+        columns = {}
+    else:
+        name, spec = next(iter(specs.items()))
+        columns = {name: _quickly(instances, spec)}
+    if columns and all(column is not None for column in columns.values()):
+        return {name: column for name, column in columns.items() if column is not None}
+    return _row_by_row(instances, specs, named)
+
+
+def _quickly(column: Sequence[Any], spec: TensorSpec) -> np.ndarray[Any, Any] | None:
+    """A column of scalars, or of equally long lists of them; None for what needs a closer look."""
+    import numpy as np
+
+    leaves: Sequence[Any] = column
+    shape: tuple[int, ...] = (len(column),)
+    if type(column[0]) is list:
+        widths = {len(row) if type(row) is list else -1 for row in column}
+        if len(widths) != 1 or -1 in widths:
+            return None
+        leaves, shape = list(chain.from_iterable(column)), (len(column), widths.pop())
+    kinds = set(map(type, leaves))
+    if spec.dtype == "string":
+        if kinds != {str}:
+            return None
+        array = np.empty(len(leaves), object)
+        array[:] = [leaf.encode("utf-8", "surrogatepass") for leaf in leaves]
+        return array.reshape(shape)
+    if not kinds <= _LEAVES.get(spec.dtype, frozenset()) or (
+        spec.dtype in _RANGES and not _in_range(leaves, spec.dtype)
+    ):
+        return None
+    return _numbers(leaves, spec.dtype).reshape(shape)
+
+
+def _row_by_row(
+    instances: Sequence[Any], specs: Mapping[str, TensorSpec], named: bool
+) -> dict[str, np.ndarray[Any, Any]]:
+    """The rule itself, one value after the other, so that a message names the first that breaks it."""
+    leaves: dict[str, list[Any]] = {name: [] for name in specs}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for position, instance in enumerate(instances):
+        if _is_named(instance) is not named:
+            raise invalid(
+                f"Expecting object but got list at item {position} of input list"
+                if named
+                else f"Expecting value/list but got object at item {position} of input list"
+            )
+        for name, value in instance.items() if named else [(next(iter(specs)), instance)]:
+            where = f"Failed to process element: {position}{f' key: {name}' if named else ''} of 'instances' list."
+            try:
+                shape = _row_value(name, value, specs, leaves, shapes)
+            except RequestError as error:
+                raise invalid(f"{where} Error: {error.code.name}: {error.message}") from None
+            shapes.setdefault(name, shape)
+        if named and instance.keys() != specs.keys():
+            raise invalid(
+                f"Failed to process element: {position} of 'instances' list. JSON object: {shown(instance)} "
+                f"keys must be equal to: {','.join(sorted(specs))}"
+            )
+    return {name: _array(leaves[name], (len(instances), *shapes[name]), spec) for name, spec in specs.items()}
+
+
+def _row_value(
+    name: str,
+    value: Any,
+    specs: Mapping[str, TensorSpec],
+    leaves: Mapping[str, list[Any]],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> tuple[int, ...]:
+    """Adds one value of one row; returns its shape."""
+    if name not in specs:
+        raise invalid(f"JSON object: does not have named input: {name}")
+    shape = _shape(value)
+    before = len(leaves[name])
+    leaves[name].extend(_leaves(value, shape, 0, specs[name]))
+    expected = shapes.get(name, shape)
+    if expected != shape:
+        size, first = len(leaves[name]) - before, _product(expected)
+        if size != first:
+            raise invalid(f"Expecting tensor size: {first} but got: {size}")
+        raise invalid(f"Expecting shape {_written(expected)} but got: {_written(shape)}")
+    return shape
+
+
+def _from_columns(value: Any, specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray[Any, Any]]:
+    if not _is_named(value):
+        if len(specs) > 1:
+            raise invalid(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
+                "tensorinfo_map"
+            )
+        name, spec = next(iter(specs.items()))
+        return {name: _tensor(value, spec)}
+    columns = {}
+    for name, spec in specs.items():
+        if name not in value:
+            raise invalid(f"Missing named input: {name} in 'inputs' object.")
+        columns[name] = _tensor(value[name], spec)
+    return columns
+
+
+def _tensor(value: Any, spec: TensorSpec) -> np.ndarray[Any, Any]:
+    if type(value) is list and value:
+        quick = _quickly(value, spec)
+        if quick is not None:
+            return quick
+    shape = _shape(value)
+    return _array(list(_leaves(value, shape, 0, spec)), shape, spec)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """The shape of nested lists, by the first element of each level."""
+    shape: list[int] = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        if len(shape) > _MOST_LEVELS:
+            raise invalid(f"Lists are nested deeper than {_MOST_LEVELS} levels")
+        if not value:
+            break
+        value = value[0]
+    return tuple(shape)
+
+
+def _leaves(value: Any, shape: tuple[int, ...], level: int, spec: TensorSpec) -> Iterator[Any]:
+    if not isinstance(value, list):
+        if level != len(shape):
+            raise invalid(
+                f"JSON Value: {shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                f"Expected at level: {len(shape)}"
+            )
+        yield _leaf(value, spec)
+        return
+    if level >= len(shape):
+        raise invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+    if len(value) != shape[level]:
+        raise invalid(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
+        )
+    for part in value:
+        yield from _leaves(part, shape, level + 1, spec)
+
+
+def _leaf(value: Any, spec: TensorSpec) -> Any:
+    if spec.dtype not in _LEAVES:
+        raise RequestError(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {shown(value)} to type: {spec.cpp_dtype}")
+    right = type(value) in _LEAVES[spec.dtype] and (spec.dtype not in _RANGES or _in_range([value], spec.dtype))
+    if not right:
+        raise invalid(f"JSON Value: {shown(value)} Type: {type_name(value)} is not of expected type: {spec.cpp_dtype}")
+    if isinstance(value, dict):
+        return decoded(value)
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+
+
+def _in_range(leaves: Sequence[int], dtype: str) -> bool:
+    low, high = _RANGES[dtype]
+    return not leaves or (min(leaves) >= low and max(leaves) <= high)
+
+
+def _array(leaves: Sequence[Any], shape: tuple[int, ...], spec: TensorSpec) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    if spec.dtype == "string":
+        array = np.empty(len(leaves), object)
+        array[:] = leaves
+        return array.reshape(shape)
+    if spec.dtype not in _LEAVES:  # no leaf was there to say so
+        raise RequestError(Code.UNIMPLEMENTED, f"Conversion of JSON values to type: {spec.cpp_dtype}")
+    return _numbers(leaves, spec.dtype).reshape(shape)
+
+
+def _numbers(leaves: Sequence[Any], dtype: str) -> np.ndarray[Any, Any]:
+    """Numbers of the right kind as an array; those beyond a float become infinite, as in C++."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        try:
+            return np.array(leaves, dtype)
+        except OverflowError:  # an integer beyond any float, which only Python's parser lets through
+            return np.array([float(str(leaf)) for leaf in leaves], dtype)
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, dict) and not is_base64(value)
+
+
+def _product(sizes: Sequence[int]) -> int:
+    result = 1
+    for size in sizes:
+        result *= size
+    return result
+
+
+def _written(shape: Sequence[int]) -> str:
+    return f"[{','.join(map(str, shape))}]"

@@ -1,0 +1,99 @@
+"""TensorProto and numpy arrays. Text is bytes in an object array."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from benison.serving.server.status import Code, RequestError, invalid
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_MOST_IMPLIED = 1 << 16  # elements that a proto may imply without sending them
+
+# TensorProto's repeated field by dtype; those by which a value is not written as itself come after.
+_FIELDS = {
+    "float32": "float_val",
+    "float64": "double_val",
+    "int64": "int64_val",
+    "uint32": "uint32_val",
+    "uint64": "uint64_val",
+    "bool": "bool_val",
+    "string": "string_val",
+    **dict.fromkeys(["int32", "int16", "int8", "uint16", "uint8"], "int_val"),
+}
+
+
+def from_proto(name: str, proto: Any, dtype: str) -> np.ndarray[Any, Any]:
+    """The array that a TensorProto holds, in `tensor_content` or in its repeated fields.
+
+    Args:
+        name: of the input, for messages.
+        proto: a TensorProto.
+        dtype: what the signature wants.
+
+    Raises:
+        RequestError: another dtype, a size that does not fit, or a shape that is far larger than what was sent.
+    """
+    import tensorflow as tf
+
+    try:
+        sent = tf.dtypes.as_dtype(proto.dtype).name
+    except TypeError:
+        raise invalid(f"input {name}: unknown dtype {proto.dtype}") from None
+    if sent != dtype:
+        raise invalid(f"Expects arg[{name}] to be {dtype} but {sent} is provided")
+    sizes = [dim.size for dim in proto.tensor_shape.dim]
+    if proto.tensor_shape.unknown_rank or min(sizes, default=0) < 0:
+        raise invalid(f"input {name}: the shape of a tensor that is sent must be known, got {sizes}")
+    # One value may stand for all: a short message must not ask for terabytes.
+    if math.prod(sizes) > max(_MOST_IMPLIED, proto.ByteSize()):
+        raise invalid(f"input {name}: shape {sizes} is far more than the {proto.ByteSize()} bytes that were sent")
+    try:
+        array = tf.make_ndarray(proto)
+    except (TypeError, ValueError) as error:
+        raise invalid(f"input {name}: not a valid TensorProto: {error}") from None
+    return array
+
+
+def to_proto(array: np.ndarray[Any, Any], spec_dtype: str, as_content: bool) -> Any:
+    """An array as a TensorProto.
+
+    Args:
+        array: any shape.
+        spec_dtype: TensorFlow's name of its dtype.
+        as_content: raw bytes in `tensor_content` instead of the repeated fields; text has none.
+
+    Raises:
+        RequestError: a dtype that neither can hold.
+    """
+    import tensorflow as tf
+
+    try:
+        dtype = tf.dtypes.as_dtype(spec_dtype)
+    except TypeError:
+        raise RequestError(Code.UNIMPLEMENTED, f"no TensorProto of dtype {spec_dtype}") from None
+    proto = tf.TensorShape(array.shape).as_proto()
+    proto = _tensor_proto(dtype.as_datatype_enum, proto)
+    field = _FIELDS.get(dtype.name)
+    if dtype.name == "string":
+        proto.string_val.extend(_bytes(value) for value in array.ravel().tolist())
+    elif as_content or field is None:
+        if dtype.name in ("float16", "bfloat16") and not as_content:
+            proto.half_val.extend(array.ravel().view("uint16").tolist())
+        else:
+            proto.tensor_content = array.tobytes()
+    else:
+        getattr(proto, field).extend(array.ravel().tolist())
+    return proto
+
+
+def _tensor_proto(dtype: int, shape: Any) -> Any:
+    from tensorflow.core.framework import tensor_pb2
+
+    return tensor_pb2.TensorProto(dtype=dtype, tensor_shape=shape)
+
+
+def _bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()

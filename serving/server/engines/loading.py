@@ -1,0 +1,27 @@
+"""Loads a version's folder with the engine that fits it."""
+
+from __future__ import annotations
+
+from benison.serving.server.engine import Engine, LoadOptions
+
+
+def load(path: str, options: LoadOptions) -> Engine:
+    """Loads a version's folder, and warms it up.
+
+    Raises:
+        Exception: it cannot be loaded, or a warm-up request fails; see `status.from_exception`.
+    """
+    from benison.serving.server.engines import saved_model, tflite, warmup
+
+    engine: Engine
+    if options.prefer_tflite and tflite.present(path):
+        engine = tflite.TFLiteEngine(path)
+    else:
+        engine = saved_model.SessionEngine(path, options)
+    if options.warm_up:
+        try:
+            warmup.replay(path, engine, options.warm_up_iterations)
+        except BaseException:
+            engine.close()
+            raise
+    return engine

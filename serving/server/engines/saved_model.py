@@ -1,0 +1,188 @@
+"""A SavedModel in a TensorFlow session: the loader that TF Serving uses, and the fastest way to call it from Python."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benison.serving.server.engine import LoadOptions, Signature, Tensors, TensorSpec
+from benison.serving.server.engines import low_priority
+from benison.serving.server.status import Code, RequestError, invalid
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from benison.serving.server.codec.packing import Group
+
+_MOST_CALLABLES = 256  # of one version: clients choose the outputs, so they must not choose the memory
+
+
+def prepare(options: LoadOptions) -> None:
+    """Imports TensorFlow and has it start its threads, which are the process's and as important as who starts them."""
+    import tensorflow as tf
+
+    tf.compat.v1.Session(graph=tf.Graph(), config=_config(options)).close()
+
+
+class SessionEngine:
+    """A graph, its variables and tables, in a session of its own."""
+
+    kind = "session"
+    parallel = True
+
+    def __init__(self, path: str, options: LoadOptions) -> None:
+        """Loads it.
+
+        Raises:
+            RequestError: there is no SavedModel.
+            tf.errors.OpError, RuntimeError, OSError: it is broken or has no graph with these tags.
+        """
+        from benison.serving.server.engines import graph_import, graph_operations
+
+        if not any((Path(path) / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+            raise RequestError(
+                Code.NOT_FOUND, f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}"
+            )
+        self._callables: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._lock = threading.Lock()
+        # One thread is enough: then let it be the one that waits for the answer, which saves waking another.
+        self._in_callers_thread = options.inter_op_threads == 1 and not options.session_config_file
+        self.single_threaded = self._in_callers_thread and options.intra_op_threads == 1
+        self._session, meta_graph = graph_import.load(path, options.tags, _config(options))
+        try:
+            self.signatures: Mapping[str, Signature] = {
+                name: _signature(name, proto) for name, proto in sorted(meta_graph.signature_def.items())
+            }
+            self._unbounded = {
+                name: graph_operations.unbounded(meta_graph.graph_def, [s.tensor for s in signature.outputs.values()])
+                for name, signature in self.signatures.items()
+            }
+        except BaseException:
+            self._session.close()
+            raise
+
+    def run(self, signature: Signature, inputs: Tensors, outputs: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+        """See Engine."""
+        import numpy as np
+
+        call = self._callable(signature, tuple(outputs))
+        try:
+            values = low_priority.call(call, *[inputs[name] for name in signature.inputs])
+        except UnicodeDecodeError as error:  # TensorFlow's message quotes bytes that a client sent
+            raise invalid(error.object.decode("utf-8", "replace")) from None
+        # A scalar comes as Python's or numpy's own.
+        arrays = [value if isinstance(value, np.ndarray) else _scalar(value) for value in values]
+        return dict(zip(outputs, arrays, strict=True))
+
+    def unbounded(self, signature: Signature) -> str:
+        """See fast_path.Packs."""
+        return self._unbounded[signature.name]
+
+    def pack(
+        self, signature: Signature, groups: Sequence[Group]
+    ) -> Callable[[Sequence[np.ndarray[Any, Any]]], dict[str, np.ndarray[Any, Any]]]:
+        """See fast_path.Packs: rows of one tensor take the places of the signature's inputs, in the same graph."""
+        import tensorflow as tf
+
+        outputs = tuple(signature.outputs)
+        options = self._callable_options(signature, outputs)
+        del options.feed[:]
+        # A scope, as Python does not know the names in the graph.
+        with self._session.graph.as_default(), tf.name_scope("benison_packed_inputs"):
+            for group in groups:
+                together = tf.compat.v1.placeholder(group.dtype, [len(group.names), None])
+                options.feed.append(together.name)
+                for name, row in zip(group.names, tf.unstack(together), strict=True):
+                    options.tensor_connection.add(from_tensor=row.name, to_tensor=signature.inputs[name].tensor)
+        call = low_priority.call(self._session._make_callable_from_options, options)
+        return lambda arrays: dict(zip(outputs, call(*arrays), strict=True))
+
+    def close(self) -> None:
+        """See Engine."""
+        import gc
+
+        self._callables.clear()
+        self._session.close()
+        del self._session
+        gc.collect()  # graph and session refer to each other
+
+    def _callable(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
+        key = (signature.name, outputs)
+        call = self._callables.get(key)
+        if call is None:
+            call = self._make_callable(signature, outputs)
+            with self._lock:
+                while len(self._callables) >= _MOST_CALLABLES:
+                    self._callables.pop(next(iter(self._callables)))
+                self._callables[key] = call
+        return call
+
+    def _make_callable(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
+        # The public make_callable ends in Session.run, whose bookkeeping costs more than a small model.
+        return low_priority.call(self._session._make_callable_from_options, self._callable_options(signature, outputs))
+
+    def _callable_options(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
+        from tensorflow.core.protobuf import config_pb2
+
+        specs = [*signature.inputs.items(), *((name, signature.outputs[name]) for name in outputs)]
+        composite = [name for name, spec in specs if not spec.tensor]
+        if composite:
+            raise RequestError(
+                Code.UNIMPLEMENTED, f"Signature {signature.name}: {composite[0]} is a sparse or composite tensor"
+            )
+        options = config_pb2.CallableOptions(
+            feed=[spec.tensor for spec in signature.inputs.values()],
+            fetch=[signature.outputs[name].tensor for name in outputs],
+        )
+        if self._in_callers_thread:
+            options.run_options.inter_op_thread_pool = -1
+        return options
+
+
+def _scalar(value: Any) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    return np.array(value, object if isinstance(value, bytes) else None)
+
+
+def _config(options: LoadOptions) -> Any:
+    import tensorflow as tf
+
+    config = tf.compat.v1.ConfigProto()
+    if options.session_config_file:
+        from benison.serving.server import text_protos
+
+        text_protos.read(options.session_config_file, config)
+    config.intra_op_parallelism_threads = config.intra_op_parallelism_threads or options.intra_op_threads
+    config.inter_op_parallelism_threads = config.inter_op_parallelism_threads or options.inter_op_threads
+    if options.gpu_memory_fraction:
+        config.gpu_options.per_process_gpu_memory_fraction = options.gpu_memory_fraction
+    return config
+
+
+def _signature(name: str, proto: Any) -> Signature:
+    import tensorflow as tf
+
+    return Signature(
+        name=name,
+        method=proto.method_name,
+        inputs={alias: _spec(info) for alias, info in sorted(proto.inputs.items())},
+        outputs={alias: _spec(info) for alias, info in sorted(proto.outputs.items())},
+        proto=copy.deepcopy(proto),  # it would keep the memory of the whole graph that it was read with
+        defaults={alias: tf.make_ndarray(value) for alias, value in getattr(proto, "defaults", {}).items()},
+    )
+
+
+def _spec(info: Any) -> TensorSpec:
+    import tensorflow as tf
+
+    shape = info.tensor_shape
+    return TensorSpec(
+        # An operation that is kept among the signatures (__saved_model_init_op) has no type.
+        dtype=tf.dtypes.as_dtype(info.dtype).name if info.dtype else "invalid",
+        shape=None if shape.unknown_rank else tuple(dim.size for dim in shape.dim),
+        tensor=info.name if info.WhichOneof("encoding") == "name" else "",
+    )

@@ -1,0 +1,329 @@
+"""The server's pages for people: the models, the API's documentation, and a form to try a model with."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+from benison.serving.server.engine import Signature
+from benison.serving.server.pages import input_fields, openapi
+from benison.serving.server.pages.input_fields import Field
+from benison.serving.server.pages.markup import Markup, element
+from benison.serving.server.pages.openapi import Served
+
+Json = dict[str, Any]
+
+
+def home(models: tuple[Served, ...], others: dict[str, str]) -> str:
+    """The page at /.
+
+    Args:
+        models: what can be asked.
+        others: models that cannot, and why.
+    """
+    cards = [
+        element(
+            "li",
+            element("h2", element("a", model.name, href=_try_path(model.name))),
+            element("p", openapi.described(model)),
+            class_="card",
+        )
+        for model in models
+    ] + [
+        element("li", element("h2", name), element("p", why, class_="problem"), class_="card")
+        for name, why in others.items()
+    ]
+    listed = element("ul", cards, class_="cards") if cards else element("p", "No model is loaded.")
+    return _page("Models", element("h1", "Models"), listed, current="/")
+
+
+def docs(document: Json, host: str) -> str:
+    """The page at /docs: an OpenAPI document of `openapi.document`, to read.
+
+    Args:
+        document: the document.
+        host: the server's name and port, for commands to copy.
+    """
+    sections = [
+        element(
+            "section",
+            element("h2", tag["name"]),
+            element("p", tag["description"]),
+            element("p", element("a", f"Try {tag['name']} in a form", href=_try_path(tag["name"]))),
+            [
+                _operation(path, method, item[method], item.get("parameters", []), document, host)
+                for path, item in document["paths"].items()
+                for method in ("post", "get")
+                if method in item and item[method]["tags"] == [tag["name"]]
+            ],
+        )
+        for tag in document["tags"]
+    ]
+    about = document["info"]["description"].replace("\n", " ")
+    return _page(
+        "API",
+        element("h1", "API"),
+        _prose(about),
+        element(
+            "p", "The same for machines: ", element("a", "OpenAPI 3.1", href=openapi.PATH), f" ({openapi.PATH}). ",
+            "How the server is: ", element("a", "/benison/status", href="/benison/status"), ".",
+        ),
+        sections or element("p", "No model is loaded."),
+        current="/docs",
+    )  # fmt: skip
+
+
+def try_model(model: Served, signature: Signature) -> str:
+    """The page at /benison/try/MODEL: a form for one signature."""
+    fields = input_fields.fields(signature, model.facts)
+    members = input_fields.members(model.signatures, signature)
+    names = [name for name in model.askable if name != input_fields.MEMBERS or not members]
+    form = element(
+        "form",
+        element("div", [_control(field) for field in fields], class_="fields"),
+        element(
+            "div",
+            element("button", "Predict", type="submit", class_="primary"),
+            element("button", "Example row", type="reset"),
+            element("button", "Clear", type="button", id="clear"),
+            class_="buttons",
+        ),
+        id="form",
+        novalidate=True,
+        aria_label=f"Inputs of {model.name}",
+        data_path=f"/v1/models/{quote(model.name, safe='')}",
+        data_version=str(model.version),
+        data_signature=signature.name,
+        data_rows=input_fields.in_rows(signature),
+        data_members=bool(members),
+        data_ensemble=json.dumps(
+            {"members": model.facts.members, "weights": model.facts.weights, "combiner": model.facts.combiner}
+        ),
+    )
+    links = [
+        element("a", name, href=_try_path(model.name, name), aria_current="page" if name == signature.name else None)
+        for name in names
+    ]
+    choice = element(
+        "nav",
+        element("h2", f"Signatures of {model.name}", id="signatures"),
+        element("ul", [element("li", link) for link in links]),
+        class_="signatures",
+        aria_labelledby="signatures",
+    )
+    return _page(
+        f"Try {model.name}",
+        element("h1", f"Try {model.name}"),
+        element("p", openapi.described(model), class_="lead"),
+        element("noscript", element("p", "This form asks the model by JavaScript, which is off.", class_="problem")),
+        element(
+            "div",
+            element(
+                "section", element("h2", "Row" if input_fields.in_rows(signature) else "Inputs"), form, class_="card"
+            ),
+            _results(),
+            class_="columns",
+        ),
+        choice if len(names) > 1 else None,
+        script="/benison/static/try.js",
+    )
+
+
+def not_found(message: str) -> str:
+    """A page for a wrong address."""
+    return _page("Not found", element("h1", "Not found"), element("p", message, class_="problem"))
+
+
+def _page(title: str, *content: Markup | list[Markup] | None, current: str = "", script: str = "") -> str:
+    links = [
+        element("a", name, href=href, aria_current="page" if href == current else None)
+        for name, href in (("Models", "/"), ("API", "/docs"))
+    ]
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", f"{title} – Benison model server"),
+        element("link", rel="icon", href="data:,"),
+        element("link", rel="stylesheet", href="/benison/static/style.css"),
+        element("script", src=script, defer=True) if script else None,
+    )
+    body = element(
+        "body",
+        element("a", "To the content", href="#content", class_="skip"),
+        element(
+            "header",
+            element("span", "Benison", element("span", " model server", class_="wide"), class_="brand"),
+            element("nav", links, aria_label="Pages"),
+        ),
+        element("main", *content, id="content"),
+    )
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}"
+
+
+def _control(field: Field) -> Markup:
+    """A labelled input with its hint."""
+    key, hint = f"input-{field.argument}", field.hint
+    given = "" if field.example is None else field.example
+    text = given if isinstance(given, str) else json.dumps(given).removesuffix(".0")
+    common: dict[str, str | bool | None] = {
+        "id": key,
+        "name": field.argument,
+        "data_kind": field.kind,
+        "data_missing": field.missing or None,
+        "required": not field.missing and field.kind != "text",
+        "aria_describedby": f"{key}-hint" if hint else None,
+    }
+    if field.kind in ("choice", "boolean"):
+        control = element("select", _options(field, text), **common)
+    elif field.kind == "json":
+        control = element("textarea", json.dumps(given), rows="3", spellcheck="false", **common)
+    elif field.kind == "text":
+        control = element("input", type="text", value=text, autocomplete="off", **common)
+    else:
+        control = element(
+            "input",
+            type="number",
+            step="1" if field.kind == "integer" else "any",
+            inputmode="decimal" if field.low is not None and field.low >= 0 else None,  # phones' pads may lack a minus
+            value=text,
+            autocomplete="off",
+            data_low=None if field.low is None else f"{field.low:g}",
+            data_high=None if field.high is None else f"{field.high:g}",
+            **common,
+        )
+    return element(
+        "div",
+        element("label", field.title, for_=key),
+        control,
+        element("p", hint, id=f"{key}-hint", class_="hint") if hint else None,
+        element("p", id=f"{key}-error", class_="error", hidden=True),
+        class_="field" if field.kind != "json" else "field wide-field",
+    )
+
+
+def _options(field: Field, chosen: str) -> list[Markup]:
+    choices = [(choice, choice) for choice in field.choices]
+    if field.kind == "boolean":
+        choices = [("false", "no"), ("true", "yes")]
+    # An example that the schema does not know stays what it is.
+    if chosen and chosen not in (value for value, _ in choices):
+        choices.append((chosen, chosen))
+    missing = [("", "(missing)")] if field.missing else []
+    return [
+        element("option", text, value=value, selected=value == chosen) for value, text in [*missing, *choices]
+    ]  # fmt: skip
+
+
+def _results() -> Markup:
+    return element(
+        "section",
+        element("h2", "Answer"),
+        element("p", "Press Predict, or Enter in a field.", id="answer", role="status"),
+        element("div", id="outcome"),
+        element("div", id="members"),
+        element(
+            "div",
+            element("h3", "As a command", id="command-title"),
+            element("pre", element("code", id="command"), tabindex="0", role="region", aria_labelledby="command-title"),
+            element("button", "Copy", type="button", id="copy"),
+            element("details", element("summary", "The answer as the server sent it"), _region("sent", "Sent answer")),
+            id="request",
+            hidden=True,
+        ),
+        class_="card",
+        id="results",
+    )
+
+
+def _region(key: str, label: str) -> Markup:
+    """Text that scrolls sideways in itself, by keyboard too."""
+    return element("pre", element("code", id=key), tabindex="0", role="region", aria_label=label)
+
+
+def _operation(path: str, method: str, operation: Json, parameters: list[Json], document: Json, host: str) -> Markup:
+    request = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    ways = [
+        _way(name, path, example["value"], document["components"]["schemas"], operation["tags"][0], host)
+        for name, example in request.get("examples", {}).items()
+        if not parameters  # the same again, of another version
+    ]
+    said = operation["responses"]["200"]["description"]
+    summary = element(
+        "summary",
+        element("span", method.upper(), class_=f"method {method}"),
+        element("code", path),
+        element("span", operation["summary"], class_="about"),
+    )
+    return element(
+        "details",
+        summary,
+        [element("p", element("code", p["name"]), f": {p['description']}") for p in parameters],
+        ways,
+        element("p", "All else is as without it." if parameters else f"Answer: {said}"),
+        class_="operation",
+    )
+
+
+def _way(signature: str, path: str, body: Json, schemas: Json, model: str, host: str) -> Markup:
+    """One signature to ask by: its inputs and outputs, and a request."""
+    return element(
+        "details",
+        element("summary", element("code", signature)),
+        _tables(schemas, model, signature),
+        element(
+            "pre",
+            element("code", _curl(host, path, body)),
+            tabindex="0",
+            role="region",
+            aria_label=f"Request for {signature}",
+        ),
+        class_="way",
+    )
+
+
+def _tables(schemas: Json, model: str, signature: str) -> Markup:
+    """A signature's inputs and outputs."""
+    prefix = openapi.key(model, signature)
+    parts = ("Row", "AnswerRow") if f"{prefix}.Row" in schemas else ("Tensors", "AnswerTensors")
+    rows = [
+        element(
+            "tr",
+            element("th", name, scope="row"),
+            element("td", direction),
+            element("td", _type(schema)),
+            element("td", schema.get("description", "")),
+        )
+        for direction, part in zip(("in", "out"), parts, strict=True)
+        for name, schema in schemas[f"{prefix}.{part}"]["properties"].items()
+    ]
+    head = element("tr", *(element("th", title, scope="col") for title in ("Name", "In or out", "Type", "Meaning")))
+    table = element("table", element("thead", head), element("tbody", rows))
+    label = f"Inputs and outputs of {signature}"
+    return element("div", table, class_="scroll", tabindex="0", role="region", aria_label=label)
+
+
+def _type(schema: Json) -> str:
+    if "anyOf" in schema:
+        return "text" if schema["anyOf"][0].get("type") == "string" else _type(schema["anyOf"][0])
+    if schema["type"] == "array":
+        return f"list of {_type(schema['items'])}"
+    return str(schema["type"])
+
+
+def _curl(host: str, path: str, value: Json) -> str:
+    body = json.dumps(value, ensure_ascii=False).replace("'", "'\\''")
+    return f"curl http://{host}{path} -d '{body}'"
+
+
+def _prose(text: str) -> Markup:
+    """Text in which `code` is marked by backticks."""
+    parts = text.split("`")
+    return element("p", *(element("code", part) if number % 2 else part for number, part in enumerate(parts)))
+
+
+def _try_path(model: str, signature: str = "") -> str:
+    place = f"/benison/try/{quote(model, safe='')}"
+    return f"{place}/{quote(signature, safe='')}" if signature else place

@@ -1,0 +1,174 @@
+"""What a version's folder says of the model beside the SavedModel: Benison's manifest, the data's schema, warm-up rows.
+
+Nothing of it is needed to serve, and another tool's model may have none of it: what is missing or broken is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benison.serving.errors import BenisonError
+from benison.serving.server import text_protos
+from benison.serving.server.engines import warmup
+from benison.serving.signature_names import argument_names
+from benison.serving.versions.local import EXTRA, MANIFEST, SCHEMA
+
+_SPEC = f"{EXTRA}/ensemble.json"
+_EQUAL = frozenset(["mean", "soft_vote", "majority_vote"])  # combiners that weigh all members the same unless told
+_DTYPES = {1: "string", 2: "int64", 3: "float32"}  # by FeatureType
+_MOST_RECORDS = 50  # of the warm-up file: an example is among the first, or nowhere
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Column:
+    """What the schema says of a raw feature.
+
+    Attributes:
+        name: as in the data.
+        dtype: of its values, `string`, `int64` or `float32`.
+        choices: the values that it may have; empty: any.
+        low: the least number; None: any.
+        high: the largest number; None: any.
+        optional: whether a row may lack it.
+    """
+
+    name: str
+    dtype: str = "float32"
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a version.
+
+    Attributes:
+        label: the column that it predicts; empty where unknown.
+        members: names of the ensemble's members, in its order.
+        combiner: how they are combined; empty where unknown.
+        weights: each member's share, of 1 in all; empty where the combiner has no weights.
+        columns: raw features by their name in the signatures.
+        examples: by signature, one row: values by input.
+    """
+
+    label: str = ""
+    members: tuple[str, ...] = ()
+    combiner: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def read(path: str) -> Facts:
+    """Reads a version's folder; blocks."""
+    folder = Path(path)
+    manifest = _json(folder / MANIFEST)
+    spec = {**manifest, **_json(folder / _SPEC)}
+    members = tuple(str(name) for name in _listed(spec.get("members")))
+    combiner = spec.get("combiner")
+    settings: Mapping[str, Any] = combiner if isinstance(combiner, dict) else {"kind": combiner}
+    kind = str(settings.get("kind") or "")
+    return Facts(
+        label=str(manifest.get("label") or ""),
+        members=members,
+        combiner=kind,
+        weights=_shares(members, kind, settings.get("weights") or manifest.get("weights")),
+        columns=read_columns(path),
+        examples=_examples(folder / warmup.FILE),
+    )
+
+
+def _shares(members: tuple[str, ...], combiner: str, weights: Any) -> dict[str, float]:
+    if weights and isinstance(weights, dict):
+        numbers = {name: weight for name, weight in weights.items() if isinstance(weight, (int, float))}
+        given = {name: max(float(numbers.get(name, 0.0)), 0.0) for name in members}
+        total = sum(given.values())
+        return {name: weight / total for name, weight in given.items()} if total > 0 else {}
+    return {name: 1 / len(members) for name in members} if combiner in _EQUAL else {}
+
+
+def read_columns(path: str) -> dict[str, Column]:
+    """Only the raw features of a version's folder, by their name in the signatures; blocks."""
+    file = Path(path, SCHEMA)
+    if not file.is_file():
+        return {}
+    try:
+        schema = text_protos.read(str(file), text_protos.message_class("Schema")(), unknown_fields=True)
+    except BenisonError as error:
+        _log.warning("%s", error)
+        return {}
+    domains = {domain.name: tuple(domain.value) for domain in schema.string_domain}
+    columns = {feature.name: _column(feature, domains) for feature in schema.feature}
+    arguments = argument_names(columns)
+    return {arguments[name]: column for name, column in columns.items()}
+
+
+def _column(feature: Any, domains: Mapping[str, tuple[str, ...]]) -> Column:
+    limits = feature.int_domain if feature.HasField("int_domain") else feature.float_domain
+    return Column(
+        name=feature.name,
+        dtype=_DTYPES.get(feature.type, "float32"),
+        choices=tuple(feature.string_domain.value) or domains.get(feature.domain, ()),
+        low=limits.min if limits.HasField("min") else None,
+        high=limits.max if limits.HasField("max") else None,
+        optional=not feature.HasField("shape"),  # as TFX reads a schema: of a fixed shape is what no row lacks
+    )
+
+
+def _examples(path: Path) -> dict[str, dict[str, Any]]:
+    """The first row of the first request for each signature in a warm-up file."""
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    rows: dict[str, dict[str, Any]] = {}
+    if not path.is_file():
+        return rows
+    try:
+        for number, record in enumerate(tf.compat.v1.io.tf_record_iterator(str(path))):
+            if number == _MOST_RECORDS:
+                break
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+            if log.HasField("predict_log"):
+                request = log.predict_log.request
+                row = {name: _first(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
+                rows.setdefault(request.model_spec.signature_name or "serving_default", row)
+    except (DecodeError, tf.errors.OpError, TypeError, ValueError) as error:
+        _log.warning("%s: no example taken from it: %s", path, error)
+    return rows
+
+
+def _first(values: Any) -> Any:
+    """The first row of a tensor, as JSON has it; None for a number that JSON lacks, and for bytes that are no text."""
+    row = values[0] if values.ndim else values[()]
+    plain = row.tolist() if hasattr(row, "tolist") else row
+    try:
+        if isinstance(plain, bytes):
+            return plain.decode()
+        json.dumps(plain, allow_nan=False)
+    except (TypeError, ValueError):
+        return None
+    return plain
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        _log.warning("%s: not read: %s", path, error)
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

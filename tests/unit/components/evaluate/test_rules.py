@@ -1,0 +1,320 @@
+"""The blessing's rules: what passes, what is refused, and that the sentences say so."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from benison.components.evaluate.rules import Rule, judge
+from benison.components.evaluate.verdicts import Blessing, Verdict
+from benison.serving.errors import DataError, UsageError
+
+ROWS = 70
+LABELS = np.array([0] * 31 + [1] * 24 + [2] * 15)
+FREQUENCIES = np.array([0.44, 0.35, 0.21])
+TARGETS = np.linspace(10, 20, ROWS)[:, None]
+MEAN = np.array([15.0])
+
+
+def right_in(share: float, labels=LABELS, classes: int = 3):
+    """Probabilities whose accuracy is `share`: evenly spread over the rows, the rest is the next class."""
+    hits = np.floor(np.arange(1, len(labels) + 1) * share) > np.floor(np.arange(len(labels)) * share)
+    chosen = np.where(hits, labels, (labels + 1) % classes)
+    return np.eye(classes)[chosen] * 0.8 + 0.2 / classes
+
+
+def judged(**changes) -> Blessing:
+    """A good three-class candidate with nothing served, but for the changes."""
+    given = {
+        "problem": "multiclass",
+        "metric": "accuracy",
+        "labels": LABELS,
+        "ensemble": right_in(0.95),
+        "reference": FREQUENCIES,
+        "resamples": 300,
+    }
+    return judge(**(given | changes))
+
+
+def off_by(error: float):
+    """Predictions that are too high and too low by turns, by about `error`."""
+    return TARGETS + error * np.where(np.arange(ROWS) % 2, 1, -1)[:, None] * np.linspace(0.5, 1.5, ROWS)[:, None]
+
+
+def judged_regression(error: float, **changes) -> Blessing:
+    given = {"problem": "regression", "metric": "rmse", "labels": TARGETS, "ensemble": off_by(error), "reference": MEAN}
+    return judged(**(given | changes))
+
+
+def verdict(blessing: Blessing, rule: str) -> Verdict:
+    (found,) = [verdict for verdict in blessing.verdicts if verdict.rule == rule]
+    return found
+
+
+def test_a_good_first_candidate_is_blessed_by_both_default_rules():
+    blessing = judged()
+    assert blessing.blessed
+    assert [verdict.rule for verdict in blessing.verdicts] == ["better_than_majority", "not_worse_than_served"]
+
+
+def test_better_than_majority_says_by_how_much():
+    passed = verdict(judged(), "better_than_majority")
+    assert passed.passed
+    assert passed.value == pytest.approx(66 / 70)
+    assert passed.bound == pytest.approx(31 / 70)
+    low, high = passed.interval
+    assert 0 < low < 0.5 < high < 1
+    assert passed.reason == (
+        f"accuracy 0.943 is above the majority class's 0.443 by 0.5 (95 % interval {low:.3g} to {high:.3g})"
+    )
+
+
+@pytest.mark.parametrize(
+    "ensemble", [right_in(0.44), right_in(0.5), right_in(0.1)], ids=["equal", "by chance", "worse"]
+)
+def test_what_is_not_better_than_the_majority_by_more_than_chance_is_refused(ensemble):
+    blessing = judged(ensemble=ensemble)
+    refused = verdict(blessing, "better_than_majority")
+    assert not blessing.blessed
+    assert not refused.passed
+    assert refused.interval[0] <= 0
+    assert "is not above the majority class's 0.443 by more than chance" in refused.reason
+    assert refused.reason.endswith("all of its interval would have to be above 0")
+
+
+def test_the_majority_class_is_that_of_training_not_of_test():
+    assert verdict(judged(reference=np.array([0.2, 0.2, 0.6])), "better_than_majority").bound == pytest.approx(15 / 70)
+
+
+@pytest.mark.parametrize(("metric", "bound"), [("auc", 0.5), ("log_loss", -np.log(FREQUENCIES)[LABELS].mean())])
+def test_the_reference_predicts_the_class_frequencies(metric, bound):
+    assert verdict(judged(metric=metric), "better_than_majority").bound == pytest.approx(bound, rel=1e-5)
+
+
+def test_a_loss_is_better_when_it_is_below():
+    passed = verdict(judged(metric="log_loss"), "better_than_majority")
+    assert passed.passed
+    assert passed.interval[0] > 0
+    assert "is below the majority class's" in passed.reason
+
+
+@pytest.mark.parametrize(("error", "passes"), [(0.5, True), (3.0, False), (9.0, False)])
+def test_a_regression_must_be_better_than_the_mean(error, passes):
+    found = verdict(judged_regression(error), "better_than_mean")
+    assert found.passed is passes
+    assert (
+        "is below the mean's 2.93 by" if passes else "is not below the mean's 2.93 by more than chance"
+    ) in found.reason
+
+
+def test_without_a_baseline_not_worse_than_served_passes_and_says_why():
+    assert verdict(judged(), "not_worse_than_served") == Verdict(
+        "not_worse_than_served", True, None, None, None, "nothing is served yet"
+    )
+    seen = "version 7 was trained on rows of the test span, so it is no baseline"
+    assert verdict(judged(no_baseline=seen), "not_worse_than_served").reason == seen
+
+
+@pytest.mark.parametrize("share", [0.8, 0.95, 0.97], ids=["better", "same", "worse by chance"])
+def test_what_is_not_proven_worse_passes_against_the_served_version(share):
+    found = verdict(judged(served=right_in(share)), "not_worse_than_served")
+    assert found.passed
+    assert found.reason.startswith("accuracy 0.943 against the served version's")
+    assert found.reason.endswith("so it is not worse by more than chance")
+
+
+def test_worse_than_the_served_version_by_more_than_chance_is_refused():
+    blessing = judged(ensemble=right_in(0.8), served=right_in(1))
+    refused = verdict(blessing, "not_worse_than_served")
+    assert verdict(blessing, "better_than_majority").passed
+    assert not refused.passed
+    assert not blessing.blessed
+    assert refused.interval[1] < 0
+    assert "accuracy 0.8 against the served version's 1: the gain is -0.2 (95 % interval -0." in refused.reason
+    assert refused.reason.endswith("its interval would have to reach 0")
+
+
+def test_the_same_model_as_served_has_a_gain_of_zero_not_of_minus_zero():
+    found = verdict(judged_regression(0.5, served=off_by(0.5)), "not_worse_than_served")
+    assert found.passed
+    assert "the gain is 0 (95 % interval 0 to 0)" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("threshold", "rule", "passes", "reason"),
+    [
+        (Rule("accuracy", min=0.85), "accuracy >= 0.85", True, "accuracy 0.943 is not below 0.85"),
+        (Rule("accuracy", min=0.95), "accuracy >= 0.95", False, "accuracy 0.943 is below 0.95, the least allowed"),
+        (Rule("log_loss", max=0.1), "log_loss <= 0.1", False, "log_loss 0.29 is above 0.1, the most allowed"),
+        (Rule("auc", 0.5, 1), "0.5 <= auc <= 1", True, "auc 0.957 lies from 0.5 to 1"),
+        (Rule("accuracy", min=0.94286), "accuracy >= 0.94286", False, "accuracy 0.942857 is below 0.94286, "),
+        (Rule("accuracy", max=0.9), "accuracy <= 0.9", False, "accuracy 0.943 is above 0.9,"),
+    ],
+)
+def test_a_threshold_is_a_rule_of_its_own(threshold, rule, passes, reason):
+    blessing = judged(rules=[threshold])
+    found = verdict(blessing, rule)
+    assert found.passed is passes
+    assert blessing.blessed is passes
+    assert found.reason.startswith(reason)
+    assert found.interval is None
+
+
+def test_a_threshold_met_exactly_is_kept():
+    assert judged(ensemble=right_in(1), rules=[Rule("accuracy", min=1), Rule("accuracy", max=1)]).blessed
+
+
+@pytest.mark.parametrize(
+    ("problem", "labels", "reason"),
+    [
+        ("multiclass", LABELS[:0], "the split test has 0 rows, and at least 2 are needed"),
+        ("multiclass", LABELS[:1], "the split test has 1 row, and at least 2 are needed"),
+        ("multiclass", LABELS[:5], "all 5 rows of the split test are of one class, and at least 2 classes are needed"),
+        ("regression", TARGETS[:1], "the split test has 1 row, and at least 2 are needed"),
+    ],
+)
+@pytest.mark.parametrize("with_baseline", [True, False])
+def test_a_split_that_cannot_decide_refuses_with_a_reason(problem, labels, reason, with_baseline):
+    regression = problem == "regression"
+    ensemble = labels if regression else right_in(1, labels)
+    blessing = judged(
+        problem=problem,
+        metric="rmse" if regression else "auc",
+        labels=labels,
+        ensemble=ensemble,
+        reference=MEAN if regression else FREQUENCIES,
+        served=ensemble if with_baseline else None,
+        rules=[Rule("mae", max=1) if regression else Rule("accuracy", min=0.5)],
+    )
+    assert not blessing.blessed
+    assert {verdict.reason for verdict in blessing.verdicts if not verdict.passed} == {reason}
+    assert len([verdict for verdict in blessing.verdicts if not verdict.passed]) == (3 if with_baseline else 2)
+
+
+def test_a_prediction_that_is_nan_refuses_every_rule_that_needs_it():
+    broken = right_in(0.95)
+    broken[3] = np.nan
+    blessing = judged(ensemble=broken, served=right_in(0.95), rules=[Rule("accuracy", min=0.1)])
+    assert [verdict.passed for verdict in blessing.verdicts] == [False, False, False]
+    assert [verdict.value for verdict in blessing.verdicts] == [None, None, None]
+    assert all("accuracy is undefined on the split test" in verdict.reason for verdict in blessing.verdicts)
+
+
+def test_a_blessing_survives_strict_json():
+    blessing = judged(served=right_in(0.9), rules=[Rule("accuracy", min=0.99)])
+    text = json.dumps(blessing.to_json(), allow_nan=False)
+    assert Blessing.from_json(json.loads(text)) == blessing
+
+
+def test_what_is_not_finite_becomes_null():
+    verdict = Verdict("r2 >= 0", False, math.nan, -math.inf, (math.nan, math.nan), "r2 is undefined")
+    data = Blessing(False, (verdict,)).to_json()
+    assert (data["verdicts"][0]["value"], data["verdicts"][0]["bound"], data["verdicts"][0]["interval"]) == (None,) * 3
+    assert json.dumps(data, allow_nan=False)
+
+
+@pytest.mark.parametrize("data", [{}, {"blessed": True, "verdicts": [{}]}, {"blessed": True, "verdicts": 3}])
+def test_what_is_not_a_blessing_is_refused(data):
+    with pytest.raises(DataError, match="not a blessing"):
+        Blessing.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metric": "rmse"}, "'rmse' is not defined for a multiclass problem"),
+        ({"rules": [Rule("acuracy", min=1)]}, "did you mean 'accuracy'"),
+        ({"rules": [Rule("accuracy")]}, "the rule on accuracy has no bound; give it `min`, `max`, `better_than`"),
+        (
+            {"rules": [Rule("accuracy", min=0, slices=("a",))]},
+            "needs the slices of a; `slices` of the config has: none",
+        ),
+    ],
+)
+def test_a_rule_that_cannot_be_applied_is_wrong_usage(changes, message):
+    with pytest.raises(UsageError, match=message):
+        judged(**changes)
+
+
+def test_a_reference_of_other_classes_is_named():
+    with pytest.raises(DataError, match=r"the reference has shape \(2,\), but the candidate predicts \(3,\) a row"):
+        judged(reference=np.array([0.5, 0.5]))
+
+
+MANY = np.arange(3000) % 3
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "passes", "reason"),
+    [
+        (
+            Rule("accuracy", better_than="best_member"),
+            "accuracy better than best_member",
+            True,
+            "accuracy 0.95 against good's 0.9: the gain is 0.05 (95 % interval ",
+        ),
+        (
+            Rule("accuracy", better_than="best_member", by=0.1),
+            "accuracy better than best_member by 0.1",
+            False,
+            "accuracy 0.95 against good's 0.9: ",
+        ),
+        (Rule("log_loss", not_worse_than="best_member"), "log_loss not worse than best_member", True, "log_loss "),
+        (Rule("accuracy", better_than="served"), "accuracy better than served", True, "nothing is served yet"),
+    ],
+)
+def test_the_ensemble_is_held_against_its_best_member(rule, name, passes, reason):
+    members = {"poor": right_in(0.5, MANY), "good": right_in(0.9, MANY)}
+    blessing = judged(labels=MANY, ensemble=right_in(0.95, MANY), members=members, rules=[rule])
+    found = verdict(blessing, name)
+    assert found.passed is passes
+    assert found.reason.startswith(reason)
+
+
+def test_a_margin_forgives_a_small_loss_and_no_large_one():
+    members = {"good": right_in(0.95, MANY)}
+    for share, passes in ((0.92, True), (0.80, False)):
+        rule = Rule("accuracy", not_worse_than="best_member", by=0.04)
+        blessing = judged(labels=MANY, ensemble=right_in(share, MANY), members=members, rules=[rule])
+        assert verdict(blessing, "accuracy not worse than best_member by 0.04").passed is passes
+
+
+def in_slices(*shares: float) -> dict:
+    """A candidate with another accuracy in each thousand rows, and slices `where` of them."""
+    labels = np.tile(MANY[:1000], len(shares))
+    return {
+        "labels": labels,
+        "ensemble": np.concatenate([right_in(share, MANY[:1000]) for share in shares]),
+        "slices": {"where": np.repeat([f"s{i}" for i in range(len(shares))], 1000)},
+    }
+
+
+def test_no_slice_may_be_worse_than_the_bound():
+    rule = Rule("accuracy", min=0.8, slices=("where",))
+    assert judged(**in_slices(0.9, 0.85), rules=[rule]).blessed
+    found = verdict(judged(**in_slices(0.9, 0.7, 0.75), rules=[rule]), "accuracy >= 0.8 by where")
+    assert not found.passed
+    assert found.value == pytest.approx(0.7)
+    assert found.reason.startswith("2 of 3 slices fail; the worst is where=s1 (1000 rows): accuracy 0.7 is below 0.8")
+
+
+def test_no_slice_may_be_worse_than_what_is_served():
+    served = np.concatenate([right_in(0.8, MANY[:1000]), right_in(0.95, MANY[:1000])])
+    rule = Rule("accuracy", not_worse_than="served", slices=("where",))
+    found = verdict(
+        judged(**in_slices(0.95, 0.85), served=served, rules=[rule]), "accuracy not worse than served by where"
+    )
+    assert not found.passed
+    assert "the worst is where=s1" in found.reason
+    assert "97.5 % interval" in found.reason  # two slices keep 95 % together
+
+
+def test_small_slices_and_those_of_one_class_are_left_out_and_counted():
+    given = in_slices(0.9, 0.1)
+    given["slices"] = {"where": np.array(["a"] * 1960 + ["b"] * 40)}
+    found = verdict(judged(**given, rules=[Rule("accuracy", min=0.4, slices=("where",))]), "accuracy >= 0.4 by where")
+    assert found.passed
+    assert found.reason.endswith("; 1 of fewer rows than 50, or of one class, were not judged")

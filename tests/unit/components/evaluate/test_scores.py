@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from benison.components.evaluate import score_writer
+from benison.components.evaluate.score_writer import ScoreWriter
+from benison.components.evaluate.scorer import FACTS, SERVED, Scores
+
+
+def write(folder: Path, rows_by_split: dict[str, int], batch: int, *, served_to: int | None = None) -> ScoreWriter:
+    """Rows whose scores tell where they stand: row i of a split has the probability i / 1000."""
+    with ScoreWriter(folder, ["deep", SERVED], ["carrier"], classification=True) as writer:
+        for split, rows in rows_by_split.items():
+            for start in range(0, rows, batch):
+                index = np.arange(start, min(start + batch, rows))
+                scores = np.stack([1 - index / 1000, index / 1000], axis=1).astype(np.float32)
+                writer.write(
+                    split,
+                    index % 2,
+                    {"carrier": np.array(["", "AA", "Ü"], object)[index % 3]},
+                    {"deep": scores, SERVED: scores if served_to is None or start < served_to else None},
+                )
+    absent = {} if served_to is None else {SERVED: "it cannot read these rows"}
+    facts = {"classes": ["no", "yes"], "reference": [0.75, 0.25], "absent": absent}
+    (folder / FACTS).write_text(json.dumps(facts))
+    return writer
+
+
+@pytest.mark.parametrize("group_rows", [1, 10, 1 << 16])
+def test_what_was_written_batch_by_batch_is_read_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group_rows: int
+) -> None:
+    monkeypatch.setattr(score_writer, "GROUP_ROWS", group_rows)
+    writer = write(tmp_path, {"blend": 7, "test": 25}, batch=4)
+
+    loaded = Scores.load(tmp_path)
+
+    assert writer.rows == 32
+    assert list(loaded.rows["split"]) == ["blend"] * 7 + ["test"] * 25
+    assert list(loaded.rows["row"]) == [*range(7), *range(25)]
+    assert list(loaded.rows["label"][:4]) == [0, 1, 0, 1]
+    assert list(loaded.rows["slice:carrier"][:4]) == ["", "AA", "Ü", ""]
+    assert loaded.classes == ("no", "yes")
+    assert loaded.outputs["deep"].dtype == np.float32
+    np.testing.assert_allclose(loaded.outputs["deep"][7:, 1], np.arange(25) / 1000, rtol=1e-6)
+
+
+def test_one_split_is_read_without_the_other(tmp_path: Path) -> None:
+    write(tmp_path, {"blend": 7, "test": 25}, batch=4)
+    loaded = Scores.load(tmp_path, "test")
+    assert len(loaded.rows) == 25
+    assert set(loaded.rows["split"]) == {"test"}
+    assert set(loaded.outputs) == {"deep", SERVED}
+    assert loaded.outputs["deep"].shape == (25, 2)
+
+
+def test_each_row_group_is_of_one_split_so_that_the_other_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, {"blend": 7, "test": 25}, batch=4)
+    groups = pq.ParquetFile(tmp_path / score_writer.FILE).metadata
+    assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [7, 25]
+
+
+def test_a_served_version_that_fails_on_a_later_batch_has_no_scores_at_all(tmp_path: Path) -> None:
+    write(tmp_path, {"blend": 7, "test": 25}, batch=4, served_to=12)
+    loaded = Scores.load(tmp_path)
+    assert set(loaded.outputs) == {"deep"}
+    assert loaded.absent == {SERVED: "it cannot read these rows"}
+
+
+def test_a_split_without_a_labelled_row_has_empty_scores(tmp_path: Path) -> None:
+    write(tmp_path, {"blend": 7}, batch=4)
+    assert Scores.load(tmp_path, "test").outputs["deep"].shape == (0, 2)
+
+
+def test_targets_of_a_regression_stay_numbers(tmp_path: Path) -> None:
+    with ScoreWriter(tmp_path, ["deep"], [], classification=False) as writer:
+        writer.write("test", np.array([1.5, -2.0], np.float32), {}, {"deep": np.array([[1.0], [2.0]], np.float32)})
+    (tmp_path / FACTS).write_text(json.dumps({"classes": [], "reference": [0.5], "absent": {}}))
+    loaded = Scores.load(tmp_path, "test")
+    assert list(loaded.rows["label"]) == [1.5, -2.0]
+    assert loaded.outputs["deep"].tolist() == [[1.0], [2.0]]

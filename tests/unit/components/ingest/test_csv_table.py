@@ -1,0 +1,112 @@
+"""Reading CSV: types, missing values, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benison.components.ingest.csv_table import CsvTable
+from benison.serving.errors import DataError
+
+NA = frozenset({"", "NA"})
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def _write(text: str | bytes, name: str = "rows.csv") -> str:
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return str(path)
+
+    return _write
+
+
+def _batch(file: str, kinds: dict[str, str]):
+    ((_, batch),) = CsvTable((file,), NA).batches(kinds)
+    return batch.to_pydict()
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["1", "-2"], "int"),
+        (["1", "2.5"], "float"),
+        (["1e3"], "float"),
+        (["1", "NA", ""], "int"),
+        (["1", "x"], "bytes"),
+        (["NA", ""], "bytes"),
+        (["1_000"], "bytes"),
+        (["x", "1"], "bytes"),
+        (["inf", "1"], "float"),
+        (["nan", "x"], "bytes"),
+        (["NaN", "1e999"], "float"),
+        (["99999999999999999999"], "float"),
+    ],
+)
+def test_the_narrowest_type_that_holds_all_values_is_inferred(write, cells: list[str], kind: str) -> None:
+    file = write("a,b\n" + "".join(f"{cell},0\n" for cell in cells))
+    assert CsvTable((file,), NA).infer_kinds(["a"])[0] == {"a": kind}
+
+
+def test_a_missing_value_is_null_and_not_text(write) -> None:
+    file = write("name,age\nAda,36\nNA,\n")
+    assert _batch(file, {"name": "bytes", "age": "int"}) == {"name": [[b"Ada"], None], "age": [[36], None]}
+
+
+def test_quotes_byte_order_mark_blank_lines_and_other_scripts_are_read(write) -> None:
+    file = write('\ufeffname,note\n"Lovelace, Ada","two\nlines"\n\nغزالة,🐧\n')
+    batch = _batch(file, {"name": "bytes", "note": "bytes"})
+    assert batch["name"] == [[b"Lovelace, Ada"], ["غزالة".encode()]]
+    assert batch["note"] == [[b"two\nlines"], ["🐧".encode()]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty; expected a header line"),
+        ("\n", "empty; expected a header line"),
+        ("a,a\n1,2\n", "line 1: column 'a' stands twice"),
+        ("a,\n1,2\n", "line 1: column 2 has no name"),
+        ("a,b\n1,2\n1\n", "line 3: 1 cells, expected 2 as in the header"),
+        ('a,b\n1,"2\n', "from line 2: unexpected end of data"),
+        (b"a,b\n1,\xe9\n", r"not utf-8 \(byte 0xe9\); name the file's encoding under data.encoding"),
+        (b"a,b\n1,\x00\n", "from line 2: a NUL byte; the file is no text"),
+        ("a,b\n1," + "x" * 200_000 + "\n", "from line 2: field larger than field limit"),
+    ],
+)
+def test_a_malformed_file_is_refused_with_its_place(write, text: str | bytes, message: str) -> None:
+    file = write(text)
+    with pytest.raises(DataError, match=message) as refused:
+        list(CsvTable((file,)).rows())
+    assert file in str(refused.value)
+
+
+def test_a_cell_of_the_wrong_type_is_named_by_file_line_and_column(write) -> None:
+    file = write("a,b\n1,2\nNA,x\n")
+    with pytest.raises(DataError, match=r"rows\.csv, line 3, column 'b': got 'x', expected a whole number"):
+        _batch(file, {"a": "int", "b": "int"})
+
+
+def test_files_with_different_headers_are_refused(write) -> None:
+    files = [write("a,b\n", "1.csv"), write("b,a\n", "2.csv")]
+    with pytest.raises(DataError, match=r"2\.csv: its header differs from that of .*1\.csv"):
+        list(CsvTable(tuple(files)).rows())
+
+
+@pytest.mark.parametrize("cell", ["nan", "inf", "-Infinity", "1e300", "1_0"])
+def test_a_number_that_is_none_is_refused_where_a_number_is_expected(write, cell: str) -> None:
+    with pytest.raises(DataError, match=f"line 2, column 'b': got '{cell}', expected a finite number"):
+        _batch(write(f"a,b\n1,{cell}\n"), {"a": "int", "b": "float"})
+
+
+def test_delimiter_and_encoding_are_the_files(write) -> None:
+    file = write("name;note\nAndr\u00e9;1,5\n".encode("latin-1"))
+    ((rows, _),) = CsvTable((file,), NA, delimiter=";", encoding="latin-1").batches({"name": "bytes", "note": "bytes"})
+    assert rows[0].cells == ["Andr\u00e9", "1,5"]
+    assert (rows[0].file, rows[0].line) == (file, 2)
+
+
+def test_a_pattern_without_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none-\*\.csv: no such file"):
+        CsvTable.matching(f"{tmp_path}/none-*.csv")

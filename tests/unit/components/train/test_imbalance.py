@@ -1,0 +1,107 @@
+"""Members that learn from balanced classes still answer with the probabilities of the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from benison.components.train.imbalance import Balance
+
+ROWS = 8_000
+METHODS = ("class_weight", "undersample")
+
+
+def rare(classes: int = 2):
+    """Features [rows, 1] and class ids, of which the last ones are rare; the classes' features overlap."""
+    rng = np.random.default_rng(0)
+    shares = np.array([0.9, 0.1] if classes == 2 else [0.8, 0.15, 0.05])
+    y = rng.choice(classes, ROWS, p=shares)
+    return (y + rng.normal(0, 1, ROWS))[:, None], y
+
+
+def counts(y) -> tuple[int, ...]:
+    return tuple(np.bincount(y).tolist())
+
+
+def learnt(method: Any, classes: int = 2):
+    """What a logistic regression answers that was fitted to what the method lets it see, and the balance."""
+    import tensorflow as tf
+
+    x, y = rare(classes)
+    balance = Balance(method, counts(y))
+    seen = list(balance.learnt(tf.data.Dataset.from_tensor_slices((x, y)), seed=1).batch(ROWS))
+    rows, labels, *weights = (part.numpy() for part in seen[0])
+    model = LogisticRegression(C=1e6).fit(rows, labels, sample_weight=weights[0] if weights else None)
+    return model.predict_proba(x), y, balance
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_mean_corrected_probability_is_the_base_rate(method, classes):
+    probabilities, y, balance = learnt(method, classes)
+    assert probabilities.mean(axis=0) != pytest.approx(np.bincount(y) / ROWS, abs=0.1)
+    corrected = balance.corrected(probabilities).numpy()
+    assert corrected.mean(axis=0) == pytest.approx(np.bincount(y) / ROWS, abs=0.005)
+    assert corrected.sum(axis=1) == pytest.approx(np.ones(ROWS))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_corrected_probabilities_are_those_of_a_model_of_all_rows(method):
+    probabilities, y, balance = learnt(method)
+    x, _ = rare()
+    plain = LogisticRegression(C=1e6).fit(x, y).predict_proba(x)
+    assert np.abs(balance.corrected(probabilities).numpy() - plain).max() < 0.05
+
+
+def test_undersampling_corrects_as_dal_pozzolo_does():
+    balance = Balance("undersample", (900, 100))
+    kept = 100 / 900
+    sampled = np.array([[0.3, 0.7]], np.float32)
+    expected = kept * 0.7 / (kept * 0.7 - 0.7 + 1)
+    assert balance.corrected(sampled).numpy()[0, 1] == pytest.approx(expected)
+
+
+def test_weights_are_one_in_the_mean_and_give_each_class_the_same_say():
+    balance = Balance("class_weight", (80, 15, 5))
+    say = balance.weights * np.array([80, 15, 5])
+    assert say == pytest.approx([100 / 3] * 3)
+
+
+def test_undersampling_keeps_the_rarest_class_whole_and_draws_anew_in_each_epoch():
+    import tensorflow as tf
+
+    _, y = rare()
+    rows = tf.data.Dataset.from_tensor_slices((np.arange(ROWS), y))
+    balance = Balance("undersample", counts(y))
+
+    def epoch(seen):
+        return next(iter(seen.batch(ROWS)))[0].numpy().tolist()
+
+    seen = balance.learnt(rows, seed=1)
+    first, second = epoch(seen), epoch(seen)
+    assert set(np.flatnonzero(y == 1)) <= set(first) & set(second)
+    assert len(first) == pytest.approx(2 * (y == 1).sum(), rel=0.1)
+    assert first != second
+    assert first == epoch(balance.learnt(rows, seed=1))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_valid_keeps_all_rows_and_weighs_them(method):
+    import tensorflow as tf
+
+    x, y = rare()
+    balance = Balance(method, counts(y))
+    ((_, _, weights),) = balance.judged(tf.data.Dataset.from_tensor_slices((x, y))).batch(ROWS)
+    assert weights.numpy().mean() == pytest.approx(1)
+    assert (weights.numpy()[y == 1] > weights.numpy()[y == 0].max()).all()
+
+
+def test_none_changes_nothing():
+    balance = Balance("none")
+    rows, probabilities = object(), object()
+    assert balance.learnt(rows, seed=1) is rows
+    assert balance.judged(rows) is rows
+    assert balance.corrected(probabilities) is probabilities

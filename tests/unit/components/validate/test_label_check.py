@@ -1,0 +1,86 @@
+"""A column that alone tells the label is suspicious; one that merely helps is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benison.components.validate import label_check
+from benison.serving.errors import DataError
+
+RNG = np.random.default_rng(3)
+ROWS = 4000
+LATE = RNG.random(ROWS) < 0.2
+LABEL = np.where(LATE, "yes", "no")
+
+
+@pytest.mark.parametrize(
+    ("values", "suspicious"),
+    [
+        (np.where(LATE, "arrived late", "arrived"), True),
+        (LATE * 30.0 + RNG.random(ROWS), True),
+        (np.where(LATE, RNG.random(ROWS), np.nan), True),
+        (np.where(LATE, "", RNG.choice(["a", "b"], ROWS)), True),
+        (LATE * 1.0 + RNG.normal(0, 1, ROWS), False),
+        (np.array([f"id-{i}" for i in range(ROWS)]), False),
+        (np.arange(ROWS, dtype=float), False),
+        (np.full(ROWS, "same"), False),
+        (np.full(ROWS, np.nan), False),
+    ],
+)
+def test_of_a_binary_label(values: np.ndarray, suspicious: bool) -> None:
+    assert (label_check.how_well(values, LABEL, regression=False) >= label_check.SUSPICIOUS) == suspicious
+
+
+def test_of_several_classes() -> None:
+    label = RNG.choice(["a", "b", "c"], ROWS)
+    assert label_check.how_well(np.char.add(label, "!"), label, regression=False) == pytest.approx(1)
+    assert label_check.how_well(RNG.choice(["x", "y"], ROWS), label, regression=False) == pytest.approx(0.5, abs=0.05)
+
+
+def test_of_a_number() -> None:
+    price = RNG.normal(100, 20, ROWS)
+    assert label_check.how_well(price * 1.1, price, regression=True) >= 0.97
+    assert label_check.how_well(RNG.normal(0, 1, ROWS), price, regression=True) < 0.1
+
+
+def test_a_label_of_one_class_tells_nothing() -> None:
+    assert label_check.how_well(LATE * 1.0, np.full(ROWS, "no"), regression=False) == 0.5
+
+
+def test_a_warning_names_column_and_figure_and_asks_the_question() -> None:
+    report = {"columns": {"delay": 0.9991, "hour": 0.6}, "suspicious": ["delay"], "severity": "warn"}
+    (sentence,) = label_check.sentences(report)
+    assert sentence == "column 'delay' alone tells the label (0.9991 of 1): is it known before the label is?"
+    assert label_check.sentences({**report, "severity": "ignore"}) == []
+
+
+@pytest.mark.parametrize(
+    ("label", "regression", "message"),
+    [
+        (np.array([]), False, "no row of train has one"),
+        (np.array(["a", "a"]), False, "all 2 rows of train have the same class, a"),
+        (
+            np.arange(100).astype(str),
+            False,
+            "100 classes in 100 rows of train, such as 0; expected classes that come back",
+        ),
+        (np.array([1.5, 1.5]), True, "all 2 rows of train have the same number, 1.5"),
+    ],
+)
+def test_a_label_with_nothing_to_tell_apart_is_refused(label, regression: bool, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        label_check.check_classes("late", label, regression)
+
+
+def test_rows_without_a_label_are_counted() -> None:
+    assert list(label_check.is_known(np.array(["a", "", "b"]))) == [True, False, True]
+    assert list(label_check.is_known(np.array([1.0, np.nan]))) == [True, False]
+    (said,) = label_check.unlabelled({"label": "late", "rows": 200, "unlabelled": 5})
+    assert said == "label 'late': missing in 5 of 200 rows of train (2.5%), which are left out"
+
+
+def test_many_classes_are_told_apart_by_the_most_frequent_ones() -> None:
+    label = RNG.integers(0, 2000, 10_000).astype(str)
+    assert label_check.how_well(label, label, regression=False) == pytest.approx(1, abs=0.01)
+    assert label_check.how_well(RNG.permutation(label), label, regression=False) == pytest.approx(0.5, abs=0.05)

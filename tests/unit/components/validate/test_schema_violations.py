@@ -1,0 +1,49 @@
+"""Rows that do not fit the schema, with file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benison.components.ingest.csv_table import CsvTable
+from benison.components.validate.schema_violations import find_misfits
+
+SCHEMA = """
+feature { name: "origin" type: BYTES domain: "origin" presence { min_fraction: 1.0 } }
+feature { name: "distance" type: FLOAT float_domain { min: 10 max: 5000 } presence { min_fraction: 0.9 } }
+feature { name: "seats" type: INT }
+string_domain { name: "origin" value: "EWR" value: "JFK" }
+"""
+ROWS = ["EWR,200,150", "JFK,NA,NA", "LGA,22000,3.5", ",90,2", "JFK,far,1"]
+
+
+@pytest.fixture
+def found(tmp_path: Path):
+    (tmp_path / "schema.pbtxt").write_text(SCHEMA)
+    (tmp_path / "may.csv").write_text("origin,distance,seats\n" + "\n".join(ROWS) + "\n")
+    table = CsvTable((str(tmp_path / "may.csv"),), frozenset({"", "NA"}))
+    return find_misfits(table, tmp_path / "schema.pbtxt", ["origin", "distance", "seats", "gone"])
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        (
+            "origin",
+            "2 of 5 rows (40.00%) do not fit, expected one of EWR, JFK; such as may.csv line 4 'LGA', may.csv line 5 ''",
+        ),
+        (
+            "distance",
+            "3 of 5 rows (60.00%) do not fit, expected a number from 10 to 5000; "
+            "such as may.csv line 3 'NA', may.csv line 4 '22000', may.csv line 6 'far'",
+        ),
+        ("seats", "1 of 5 rows (20.00%) do not fit, expected a whole number; such as may.csv line 4 '3.5'"),
+    ],
+)
+def test_misfits_are_counted_and_shown_with_file_and_line(found, column: str, text: str) -> None:
+    assert str(found[column]) == text
+
+
+def test_a_column_that_is_not_there_is_passed_over(found) -> None:
+    assert "gone" not in found

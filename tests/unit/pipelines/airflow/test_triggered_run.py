@@ -1,0 +1,155 @@
+"""A run on Airflow becomes a run in the terminal; what Airflow refuses is told in its words and with what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from benison.pipelines.airflow.api import Airflow, AirflowError, configured
+from benison.pipelines.airflow.triggered_run import settle, value_of
+from benison.pipelines.records.runs import NodeRun
+from benison.serving.errors import UsageError
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "seed": {"schema": {"type": "integer"}},
+    "span": {"schema": {"type": ["string", "null"]}},
+    "rate": {"schema": {"type": "number"}},
+    "cache": {"schema": {"type": "boolean"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("seed", "3", 3),
+        ("rate", "1e-3", 0.001),
+        ("cache", "false", False),
+        ("span", "3", "3"),
+        ("span", "2013-05", "2013-05"),
+        ("span", "null", None),
+        ("span", "", None),
+    ],
+)
+def test_a_value_has_the_type_of_its_field(name: str, text: str, value: Any) -> None:
+    assert value_of(name, text, FIELDS) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("sede", "3", "sede: no such field in the form; did you mean 'seed'?; it has seed, span, rate, cache"),
+        ("seed", "seven", "seed: got 'seven', expected integer as in JSON"),
+    ],
+)
+def test_what_is_no_value_of_a_field_is_refused(name: str, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        value_of(name, text, FIELDS)
+
+
+BEGUN = "2026-01-01T00:00:00Z"
+
+
+def task(state: str | None, duration: float | None = None) -> dict[str, Any]:
+    return {"state": state, "start_date": BEGUN if state else None, "duration": duration}
+
+
+@pytest.mark.parametrize(
+    ("state", "said", "shown", "reason"),
+    [
+        ("success", {"state": "cached", "outputs": {}, "reason": ""}, "cached", ""),
+        ("success", {"state": "not_blessed", "reason": "too bad"}, "not_blessed", "too bad"),
+        ("failed", {"state": "invalid", "reason": "a null"}, "invalid", "a null"),
+        ("failed", None, "failed", "Airflow's log of the task says why"),
+        ("skipped", None, "skipped", ""),
+        ("upstream_failed", None, "not_run", ""),
+        ("up_for_retry", None, "waiting", ""),
+        ("running", None, "running", ""),
+        (None, None, "waiting", ""),
+    ],
+)
+def test_a_tasks_state_is_shown_as_the_nodes(state: str | None, said: Any, shown: str, reason: str) -> None:
+    node = NodeRun("Trainer", "Trainer", "log")
+    settle(node, task(state, 2.5), lambda _: said)
+    assert (node.state, node.reason) == (shown, reason)
+
+
+def test_a_task_that_is_tried_again_ends_with_its_last_attempt() -> None:
+    node = NodeRun("Trainer", "Trainer", "log")
+    for state in ("running", "up_for_retry", "running", "success"):
+        settle(node, task(state, 1.0), lambda _: {"state": "complete"})
+    assert (node.state, node.seconds) == ("complete", 1.0)
+
+
+@pytest.fixture
+def answers() -> Iterator[tuple[str, dict[str, tuple[int, Any]]]]:
+    """A server, and by path what it answers."""
+    known: dict[str, tuple[int, Any]] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            code, body = known[self.path.partition("?")[0]]
+            data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", known
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "kind", "message"),
+    [
+        (401, {"detail": "Invalid credentials"}, UsageError, "user or password is wrong; set BENISON_AIRFLOW_USER"),
+        (403, {"detail": "Forbidden"}, UsageError, "this user may not GET"),
+        (404, {"detail": "no such run"}, UsageError, "no such run"),
+        (422, {"detail": [{"loc": ["body", "conf"], "msg": "no object"}]}, UsageError, "body.conf: no object"),
+        (500, "Internal Server Error", AirflowError, "500 Internal Server Error; Airflow's api-server log says more"),
+    ],
+)
+def test_a_refusal_says_what_to_do(answers: Any, code: int, body: Any, kind: type[Exception], message: str) -> None:
+    url, known = answers
+    known["/api/v2/dags/d/dagRuns/r"] = (code, body)
+    with pytest.raises(kind, match=re.escape(message)):
+        Airflow(url).run("d", "r")
+
+
+def test_an_asset_that_no_dag_knows_is_named_with_what_to_do(answers: Any) -> None:
+    url, known = answers
+    known["/api/v2/assets"] = (200, {"assets": [], "total_entries": 0})
+    with pytest.raises(AirflowError, match="no DAG knows the asset benison://x/spans; compile the pipeline"):
+        Airflow(url).tell("benison://x/spans")
+
+
+def test_all_pages_of_a_list_are_read(answers: Any) -> None:
+    url, known = answers
+    known["/api/v2/dags"] = (200, {"dags": [{"dag_id": "a"}], "total_entries": 3})
+    assert len(Airflow(url).dags()) == 3
+
+
+def test_an_airflow_that_does_not_answer_is_named() -> None:
+    with pytest.raises(AirflowError, match=r"^http://127\.0\.0\.1:9: Airflow does not answer .*make airflow"):
+        Airflow("http://127.0.0.1:9").run("d", "r")
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://x"])
+def test_without_an_address_it_is_said_which_variable_names_it(url: str) -> None:
+    with pytest.raises(UsageError, match=r"^BENISON_AIRFLOW_URL: got .*, expected Airflow's address such as http://"):
+        configured({"BENISON_AIRFLOW_URL": url})

@@ -1,0 +1,363 @@
+"""What is written for TensorFlow Serving, by settings."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benison.serving import models_config
+from benison.serving.deploy import compose, folder, kubernetes, schema_check, tf_serving
+from benison.serving.deploy.settings import Serving
+from benison.serving.deploy.targets import SOMETIMES, TARGETS
+from benison.serving.deploy.tf_serving import Deployment
+from benison.serving.errors import UsageError
+from benison.serving.models_config import Latest, Model, Specific
+from benison.serving.server import flags, model_config, text_protos
+from benison.serving.server.batching import limits as batching_limits
+
+CLAIM: dict[str, Any] = {"kubernetes": {"claim": "models"}}
+STORE: dict[str, Any] = {"base_path": "gs://bucket/models/"}
+
+
+def deployment(model: Model | None = None, **settings: Any) -> Deployment:
+    return Deployment(model or Model("birds", "/srv/serving/birds"), Serving.model_validate(settings))
+
+
+def service(**settings: Any) -> dict[str, Any]:
+    return dict(compose.document(deployment(**settings))["services"]["birds-serving"])
+
+
+def pod(**settings: Any) -> dict[str, Any]:
+    documents = kubernetes.documents(deployment(**{**CLAIM, **settings}))
+    return dict(documents["deployment.yaml"]["spec"]["template"])
+
+
+def container(**settings: Any) -> dict[str, Any]:
+    return dict(pod(**settings)["spec"]["containers"][0])
+
+
+def parsed(**settings: Any) -> flags.Flags:
+    found, warnings = flags.parse(tf_serving.flags(Serving.model_validate(settings)))
+    assert warnings == []
+    return found
+
+
+def test_the_flags_poll_the_config_and_take_labels_of_versions_not_yet_loaded() -> None:
+    found = parsed(config_poll_seconds=3)
+    assert found.allow_version_labels_for_unavailable_models
+    assert found.model_config_file_poll_wait_seconds == 3
+    assert (found.port, found.rest_api_port) == (8500, 8501)
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [({}, 1), (STORE, 60), ({"folder_poll_seconds": 7}, 7), ({**STORE, "folder_poll_seconds": 7}, 7)],
+)
+def test_an_object_store_is_listed_less_often_than_a_folder(settings: dict[str, Any], seconds: int) -> None:
+    assert parsed(**settings).file_system_poll_wait_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("settings", "off"),
+    [
+        ({"batching": None}, ("enable_batching", "batching_parameters_file")),
+        ({"monitoring": False}, ("monitoring_config_file",)),
+        ({}, ("enable_grpc_healthcheck_service",)),
+    ],
+)
+def test_what_is_off_has_no_flag(settings: dict[str, Any], off: tuple[str, ...]) -> None:
+    found = parsed(**settings)
+    assert not any(getattr(found, name) for name in off)
+
+
+def test_models_config_keeps_versions_and_labels_and_has_the_path_in_the_container(tmp_path: Path) -> None:
+    model = Model("birds", "/srv/serving/birds", Specific(frozenset([3, 4])), {"stable": 3, "canary": 4})
+    (tmp_path / "models.config").write_text(tf_serving.models_file(deployment(model))["models.config"])
+    read = model_config.read(str(tmp_path / "models.config"))
+    assert read.models == {"birds": Model("birds", "/models/birds", model.policy, model.labels)}
+
+
+CANARY = Model("birds-canary", "/srv/serving/birds", Specific(frozenset([4])), {"canary": 4})
+DEEP = Model("birds-deep", "/srv/serving/birds-deep", Specific(frozenset([3])), {"stable": 3})
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({}, "/models"),
+        (STORE, "gs://bucket/models"),
+        ({"store": "s3://bucket/models"}, "s3://bucket/models"),
+        ({"store": "s3://bucket/models", "base_path": "/mnt/bucket"}, "/models"),
+    ],
+)
+def test_the_canary_and_the_members_are_deployed_with_the_model(settings: dict[str, Any], place: str) -> None:
+    made = Deployment(Model("birds", "/srv/serving/birds"), Serving.model_validate(settings), [CANARY, DEEP])
+    assert {model.name: model.base_path for model in made.models} == {
+        "birds": f"{place}/birds",
+        "birds-canary": f"{place}/birds",
+        "birds-deep": f"{place}/birds-deep",
+    }
+    assert [model.labels for model in made.models[1:]] == [{"canary": 4}, {"stable": 3}]
+    assert models_config.text(made.models) == tf_serving.models_file(made)["models.config"]
+
+
+def test_the_batching_file_is_what_our_server_and_the_settings_agree_on(tmp_path: Path) -> None:
+    wanted = {"max_execution_batch_size": 32, "batch_timeout_micros": 500, "max_batch_size": 256}
+    made = tf_serving.read_at_start(Serving.model_validate({"batching": wanted, "resources": {"cpu": 2.5}}))
+    (tmp_path / "batching").write_text(made["batching.config"])
+    proto = text_protos.read(str(tmp_path / "batching"), text_protos.message_class("BatchingParameters")())
+    assert {name: getattr(proto, name).value for name in wanted} == wanted
+    assert proto.num_batch_threads.value == 3  # a thread a core
+    limits, _ = batching_limits.read_parameters(str(tmp_path / "batching"), 1000)
+    assert not limits.refuse_larger
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_the_images_own_entry_point_is_not_used(target: str) -> None:
+    command = service()["entrypoint"] if target == "compose" else container()["command"]
+    assert command == ["/usr/bin/tensorflow_model_server"]
+
+
+def binds(made: Deployment) -> dict[str, tuple[str, bool]]:
+    """Source and whether it is read-only, by the place in the container."""
+    (service,) = compose.document(made)["services"].values()
+    return {volume["target"]: (volume["source"], volume["read_only"]) for volume in service["volumes"]}
+
+
+def test_compose_serves_by_roots_own_models_config_under_the_same_path() -> None:
+    made = deployment(Model("birds", "/srv/$1/serving/birds"))
+    assert binds(made) == {"/config": ("./config", True), "/srv/$$1/serving": ("/srv/$$1/serving", True)}
+    (service,) = compose.document(made)["services"].values()
+    assert "--model_config_file=/srv/$$1/serving/models.config" in service["command"]
+    assert compose.config_files(made).keys() == {"batching.config", "monitoring.config"}
+
+
+def test_compose_has_no_config_folder_where_it_would_be_empty() -> None:
+    assert binds(deployment(batching=None, monitoring=False)) == {"/srv/serving": ("/srv/serving", True)}
+
+
+def test_compose_sees_only_the_models_elsewhere_that_it_serves_and_has_a_copy_of_models_config() -> None:
+    models = [Model(model.name, model.base_path.replace("/srv/serving", "/mnt")) for model in (CANARY, DEEP)]
+    made = Deployment(Model("birds", "/mnt/birds"), Serving(base_path="/mnt"), models)
+    assert binds(made) == {
+        "/config": ("./config", True),
+        "/models/birds": ("/mnt/birds", True),
+        "/models/birds-deep": ("/mnt/birds-deep", True),
+    }
+    assert "models.config" in compose.config_files(made)
+
+
+@pytest.mark.parametrize("settings", [STORE, {"store": "s3://bucket/models"}])
+def test_compose_needs_no_volume_for_an_object_store(settings: dict[str, Any]) -> None:
+    assert binds(deployment(**settings)) == {"/config": ("./config", True)}
+    assert "models.config" in compose.config_files(deployment(**settings))
+
+
+def test_compose_opens_the_ports_on_this_machine_only_unless_told() -> None:
+    settings = {"rest_port": 9501, "compose": {"host_address": "0.0.0.0"}}
+    assert {port["host_ip"] for port in service()["ports"]} == {"127.0.0.1"}
+    assert [(port["target"], port["published"]) for port in service(**settings)["ports"]] == [
+        (8500, "8500"),
+        (8501, "9501"),
+    ]
+    assert {port["host_ip"] for port in service(**settings)["ports"]} == {"0.0.0.0"}
+
+
+def test_variables_mean_the_same_in_compose_and_kubernetes() -> None:
+    given = {"environment": {"TOKEN": "a$B$(C)"}}
+    assert service(**given)["environment"] == {"TOKEN": "a$$B$$(C)"}
+    assert container(**given)["env"] == [{"name": "TOKEN", "value": "a$B$$(C)"}]
+
+
+def test_a_pod_is_ready_when_rest_says_so_and_alive_while_the_port_is_open() -> None:
+    probes = container()
+    for probe in ("startupProbe", "readinessProbe"):
+        assert probes[probe]["httpGet"] == {"path": "/v1/models/birds", "port": "rest"}
+    assert probes["livenessProbe"]["tcpSocket"] == {"port": "grpc"}
+    assert container(grpc_health=True)["livenessProbe"]["grpc"] == {"port": 8500}
+
+
+def test_a_change_of_models_config_starts_no_new_pods_and_one_of_the_batching_does() -> None:
+    def annotation(model: Model, **settings: Any) -> str:
+        made = kubernetes.documents(deployment(model, **CLAIM, **settings))
+        return str(made["deployment.yaml"]["spec"]["template"]["metadata"]["annotations"]["benison/read-at-start"])
+
+    one, two = (Model("birds", "/x", Specific(frozenset([number]))) for number in (1, 2))
+    assert annotation(one) == annotation(two)
+    assert annotation(one) != annotation(one, batching={"batch_timeout_micros": 1})
+
+
+def test_with_an_autoscaler_the_deployment_names_no_number_of_replicas() -> None:
+    made = kubernetes.documents(deployment(kubernetes={"claim": "c", "autoscale": {"min": 2, "max": 5}}))
+    assert "replicas" not in made["deployment.yaml"]["spec"]
+    assert made["hpa.yaml"]["spec"]["minReplicas"] == 2
+    assert (
+        kubernetes.documents(deployment(kubernetes={"claim": "c", "replicas": 3}))["deployment.yaml"]["spec"][
+            "replicas"
+        ]
+        == 3
+    )
+
+
+def test_a_cluster_needs_a_volume_or_an_object_store() -> None:
+    with pytest.raises(
+        UsageError, match=r"a cluster does not see /srv/serving/birds; expected one of serving.kubernetes"
+    ):
+        kubernetes.documents(deployment())
+    assert "models" not in {volume["name"] for volume in pod(**STORE, kubernetes={})["spec"]["volumes"]}
+
+
+@pytest.mark.parametrize("name", ["my_birds", "a" * 80, "trailing-", "b_"])
+def test_a_pipelines_name_becomes_one_that_kubernetes_takes(name: str) -> None:
+    import re
+
+    assert re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", kubernetes.resource_name(name))
+    assert kubernetes.resource_name("a" * 80) != kubernetes.resource_name("a" * 79)
+
+
+EVERYTHING: dict[str, Any] = {
+    "image": f"registry:5000/tfs@sha256:{'0' * 64}",
+    "grpc_health": True,
+    "resources": {"cpu": 0.5, "cpu_limit": 2, "memory": "512Mi"},
+    "environment": {"S3_ENDPOINT": "minio:9000"},
+    "compose": {"env_file": "secrets.env"},
+    "kubernetes": {
+        "namespace": "models",
+        "storage": "10Gi",
+        "storage_class": "fast",
+        "secret": "keys",
+        "service_account": "server",
+        "service_type": "LoadBalancer",
+        "autoscale": {"min": 2, "max": 5},
+        "min_available": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("settings", [CLAIM, EVERYTHING, {**STORE, "batching": None, "monitoring": False}])
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_all_that_is_written_fits_the_schemas(target: str, settings: dict[str, Any]) -> None:
+    files = TARGETS[target].files(deployment(**settings))  # which checks them
+    for file, text in files.items():
+        if file.endswith(".yaml"):
+            assert yaml.safe_load(text)
+            assert "&id" not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("spec", "template", "spec", "containers", 0, "imag"), "x", "'imag' was unexpected"),
+        (("spec", "replicas"), "two", "spec.replicas: 'two' is not of type"),
+        (("kind",), "Deploy", "got the kind 'Deploy', expected one of ConfigMap, Deployment"),
+        (("apiVersion",), "apps/v1beta1", "apiVersion"),
+    ],
+)
+def test_what_kubernetes_does_not_know_is_told_with_its_place(path: tuple[Any, ...], value: str, said: str) -> None:
+    document: Any = kubernetes.documents(deployment(**CLAIM))["deployment.yaml"]
+    place = document
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = value
+    with pytest.raises(UsageError, match=said) as caught:
+        schema_check.check_kubernetes("deployment.yaml", document)
+    assert str(caught.value).startswith("deployment.yaml: ")
+
+
+def test_what_compose_does_not_know_is_told_with_its_place() -> None:
+    document = compose.document(deployment())
+    document["services"]["birds-serving"]["healthcheck"]["intervall"] = "1s"
+    with pytest.raises(UsageError, match=r"services.birds-serving.healthcheck: 'intervall'"):
+        schema_check.check_compose("compose.yaml", document)
+
+
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        ({"base_path": "s3://b/m"}, True),
+        ({"store": "s3://b/m"}, True),
+        ({"store": "s3://b/m", "base_path": "/mnt/bucket"}, False),
+        ({"base_path": "gs://b/m"}, False),
+        ({}, False),
+    ],
+)
+def test_s3_comes_with_a_warning(settings: dict[str, Any], warned: bool) -> None:
+    assert [said.startswith("s3://b/m: ") for said in deployment(**settings).warnings()] == [True] * warned
+
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+HEAD = folder.heading("birds --target compose")
+
+
+def test_files_are_written_again_and_those_of_earlier_settings_go(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    folder.write(out, {"a.yaml": HEAD + "1\n", "pvc.yaml": HEAD}, SOMETIMES)
+    folder.write(out, {"a.yaml": HEAD + "2\n"}, SOMETIMES)
+    assert (out / "a.yaml").read_text().endswith("2\n")
+    assert [path.name for path in out.iterdir()] == ["a.yaml"]
+    assert [path.name for path in out.parent.iterdir()] == ["out"]  # nothing is left of the writing
+
+
+def test_somebody_elses_file_is_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text("mine\n")
+    (tmp_path / "pvc.yaml").write_text("mine too\n")
+    with pytest.raises(UsageError, match=r"b.yaml: is there already and was not written by"):
+        folder.write(tmp_path, {"a.yaml": HEAD, "b.yaml": HEAD}, SOMETIMES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.yaml", "pvc.yaml"]
+    folder.write(tmp_path, {"a.yaml": HEAD}, SOMETIMES)
+    assert (tmp_path / "pvc.yaml").read_text() == "mine too\n"
+
+
+def test_where_writing_fails_nothing_has_changed(tmp_path: Path) -> None:
+    folder.write(tmp_path / "out", {"a.yaml": HEAD + "old\n"})
+    with pytest.raises(UnicodeEncodeError):
+        folder.write(tmp_path / "out", {"a.yaml": HEAD + "new\n", "b.yaml": "\ud800"})
+    assert (tmp_path / "out" / "a.yaml").read_text() == HEAD + "old\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+# --- the settings -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"image": "tfs@sha256:12"}, "an image with a tag or digest"),
+        ({"base_path": "models"}, "an absolute path or an object store's address"),
+        ({"store": "bucket/models"}, "an object store's address, such as s3://BUCKET/models"),
+        ({"store": "s3:///models"}, "an object store's address, such as s3://BUCKET/models"),
+        ({"settle_s": -1}, "a number of seconds >= 0"),
+        ({"rest_port": 8500}, "got 8500 for both ports"),
+        ({"resources": {"memory": "2GB"}}, "a size in Mi or Gi"),
+        ({"environment": {"A B": "x"}}, "'A B' is no name of a variable"),
+        ({"batching": {"max_batch_size": 8}}, "max_execution_batch_size 64 is above max_batch_size 8"),
+        ({"kubernetes": {"claim": "a", "storage": "1Gi"}}, "expected one: an existing claim"),
+        ({"kubernetes": {"min_available": 1}}, "min_available 1 is not below the number of servers, 1"),
+        ({"kubernetes": {"autoscale": {"min": 3, "max": 2}}}, "min 3 is above max 2"),
+        ({"kubernetes": {"namespace": "My"}}, "a name of a-z, 0-9 and '-'"),
+    ],
+)
+def test_a_wrong_setting_is_told(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Serving.model_validate(settings)
+
+
+def test_settings_survive_being_written_and_read() -> None:
+    made = Serving.model_validate(EVERYTHING)
+    assert Serving.model_validate(made.model_dump(mode="json")) == made
+
+
+def test_latest_stays_the_policy_of_a_model_that_nobody_promoted() -> None:
+    assert Model("birds", "/x").policy == Latest(1)
+    assert "latest" in tf_serving.models_file(deployment())["models.config"]
+
+
+def test_bash_is_all_that_the_health_check_of_compose_needs(tmp_path: Path) -> None:
+    kind, shell, option, ask = service()["healthcheck"]["test"]
+    assert (kind, shell, option) == ("CMD", "bash", "-c")
+    assert subprocess.run(["bash", "-n", "-c", ask], check=False).returncode == 0

@@ -1,0 +1,133 @@
+"""The ensemble's spec: what it answers against a NumPy reference, with members missing, and its round trip."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from benison.serving.ensemble import Custom, Ensemble, MajorityVote, Mean, Stacking, TemperatureScaling, WeightedMean
+from benison.serving.ensemble.combiners import Output
+from benison.serving.errors import EnsembleError
+from tests.ensembles import CLASSIFIERS, REGRESSORS, random_outputs, random_spec, reference
+
+
+@pytest.mark.parametrize("batch", [0, 1, 50])
+@pytest.mark.parametrize(
+    ("kind", "output"), [*((k, "probabilities") for k in CLASSIFIERS), *((k, "prediction") for k in REGRESSORS)]
+)
+def test_every_combiner_answers_what_numpy_does_with_and_without_one_member(
+    kind: str, output: Output, batch: int
+) -> None:
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(2, 6)) if output == "probabilities" else int(rng.integers(1, 4))
+        spec = random_spec(kind, output, rng, n)
+        outputs = random_outputs(spec, rng, batch, n)
+        answers = [(spec, outputs)]
+        if kind != "custom":
+            answers.append((spec, {name: outputs[name] for name in spec.members[1:]}))
+        for asked, given in answers:
+            answer = asked.combine(given).numpy()
+            assert answer.dtype == np.float32
+            assert answer.shape == (batch, n)
+            expected = reference(asked, given)
+            scale = max(1.0, np.abs(expected).max(initial=0))
+            np.testing.assert_allclose(answer, expected, atol=1e-5 * scale, rtol=0)
+            if output == "probabilities":
+                np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["weighted_mean", "majority_vote", "stacking"])
+def test_without_a_member_it_is_the_ensemble_that_answers_when_that_member_does_not(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    spec = random_spec(kind, "probabilities", rng, 3)
+    outputs = random_outputs(spec, rng, 20, 3)
+    for missing in spec.members:
+        left = {name: values for name, values in outputs.items() if name != missing}
+        np.testing.assert_array_equal(spec.without(missing).combine(left), spec.combine(left))
+
+
+def test_a_tied_vote_goes_to_the_class_that_comes_first() -> None:
+    votes = {"a": [[0.1, 0.2, 0.7]], "b": [[0.2, 0.5, 0.3]]}
+    spec = Ensemble(members=("a", "b"), combiner=MajorityVote(), output="probabilities")
+    answer = spec.combine({name: np.array(values) for name, values in votes.items()}).numpy()
+    np.testing.assert_array_equal(answer, [[0, 0.5, 0.5]])
+    assert answer.argmax(axis=1) == [1]
+
+
+def test_where_nobody_with_a_weight_answers_the_others_count_the_same() -> None:
+    spec = Ensemble(members=("a", "b", "c"), combiner=WeightedMean(weights={"a": 1}), output="prediction")
+    left = {"b": np.array([[2.0]]), "c": np.array([[4.0]])}
+    assert spec.combine(left).numpy() == [[3]]
+    assert spec.without("a").combine(left).numpy() == [[3]]
+
+
+@pytest.mark.parametrize(
+    ("combiner", "here", "message"),
+    [
+        (Mean(), ("a",), "1 of 3 members answered (a), and the quorum is 2"),
+        (Mean(), (), "0 of 3 members answered (none)"),
+        (
+            Stacking(coefficients={"a": (1,), "b": (1,), "c": (1,)}, intercept=(0,)),
+            ("a", "b"),
+            "stacking has no parameters for an answer without c; it can do without one of: no member",
+        ),
+        (Custom(function="f", source="def f(o): pass"), ("a", "b"), "the combiner f needs every member, and c did not"),
+        (Custom(function="f", source="g = 1"), ("a", "b", "c"), "its source holds no function of that name"),
+        (Custom(function="f", source="1/0"), ("a", "b", "c"), "its source does not run: ZeroDivisionError"),
+    ],
+)
+def test_what_cannot_be_answered_is_said(combiner: Any, here: tuple[str, ...], message: str) -> None:
+    spec = Ensemble(members=("a", "b", "c"), combiner=combiner, output="probabilities", quorum=2)
+    with pytest.raises(EnsembleError) as caught:
+        spec.combine({name: np.array([[0.5, 0.5]]) for name in here})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"members": ("a", "a")}, "a member is named twice"),
+        ({"combiner": WeightedMean(weights={"z": 1})}, "the combiner names z; the members are a, b"),
+        ({"combiner": MajorityVote(), "output": "prediction"}, "majority_vote needs probabilities"),
+        ({"calibration": TemperatureScaling(temperature=2), "output": "prediction"}, "temperature scaling needs"),
+        ({"quorum": 3}, "a quorum of 3 cannot be reached by 2 members"),
+    ],
+)
+def test_a_spec_that_contradicts_itself_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Ensemble(**{"members": ("a", "b"), "combiner": Mean(), "output": "probabilities", **fields})
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_it_comes_back_from_its_file_as_it_was(kind: str, tmp_path: Path) -> None:
+    spec = random_spec(kind, "probabilities", np.random.default_rng(5), 3)
+    spec.save(tmp_path)
+    assert Ensemble.load(tmp_path) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no such file, so this is not an ensemble"),
+        ("{", "not an ensemble's spec: the spec: Invalid JSON"),
+        (json.dumps({"members": ["a"], "output": "prediction", "combiner": {"kind": "avarage"}}), "combiner: "),
+        (json.dumps({"members": [], "output": "prediction", "combiner": {"kind": "mean"}}), "members: "),
+    ],
+)
+def test_a_file_that_is_no_spec_is_an_error_that_names_it(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "ensemble.json").write_text(text)
+    with pytest.raises(EnsembleError, match=r"ensemble\.json: ") as caught:
+        Ensemble.load(tmp_path)
+    assert message in str(caught.value)
+
+
+def test_it_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Ensemble(members=("a",), combiner=Mean(), output="prediction").quorum = 2

@@ -1,0 +1,410 @@
+"""What is served is what models.config says, and only a whole version gets there; each change is on record."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benison.serving import models_config
+from benison.serving.errors import UsageError, VersionError
+from benison.serving.models_config import Config, Latest, Model, Specific
+from benison.serving.promotion import history, labels
+from benison.serving.promotion import promote as promotion
+from benison.serving.promotion.labels import Shown
+from benison.serving.versions import local, sets
+from benison.serving.versions.sets import Candidate
+
+REPOSITORY = Path(__file__).parents[4]
+promote = partial(promotion.promote, who="ann", why="trying")
+rollback = partial(promotion.rollback, who="ann", why="worse")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "candidate"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"graph")
+    return folder
+
+
+@pytest.fixture
+def base(tmp_path: Path, model: Path) -> Path:
+    """A model with three versions, none of which was ever promoted."""
+    base = tmp_path / "serving" / "birds"
+    for number in (1, 2, 3):
+        local.publish(model, base, {}, lambda number=number: number)  # type: ignore[misc]
+    return base
+
+
+def push(model: Path, base: Path, members: Mapping[str, Mapping[str, Any]], number: int) -> int:
+    """An ensemble with members that are models of their own."""
+    made = {name: Candidate(model, manifest) for name, manifest in members.items()}
+    return sets.publish(Candidate(model, {}), base, made, lambda: number).number
+
+
+def config(base: Path) -> Config:
+    return models_config.read(base.parent)
+
+
+def policy(base: Path, name: str = "birds") -> tuple[Any, dict[str, int]]:
+    found = config(base).models[name]
+    assert isinstance(found.policy, Specific)
+    return set(found.policy.versions), dict(found.labels)
+
+
+def record(base: Path) -> list[tuple[str, int | None, int | None]]:
+    return [(change.label, change.before, change.to) for change in history.read(base)]
+
+
+# --- what is served ---------------------------------------------------------------------------------------------------
+
+
+def test_before_the_first_promotion_the_highest_is_served(base: Path) -> None:
+    assert labels.served(base).number == 3
+
+
+@pytest.mark.parametrize(
+    ("wanted", "number"),
+    [(Latest(1), 3), (Specific(frozenset([1, 2])), 2), (Specific(frozenset([9])), None), (Specific(frozenset()), None)],
+)
+def test_without_a_label_the_highest_that_is_wanted_is_served(base: Path, wanted: Any, number: int | None) -> None:
+    (base.parent / "models.config").write_text(models_config.text([Model("birds", str(base), wanted)]))
+    served = labels.served(base)
+    assert (served.number if served else None) == number
+
+
+def test_the_label_decides_and_not_the_number(base: Path) -> None:
+    promote(base, 1)
+    assert labels.served(base).number == 1
+    assert policy(base) == ({1}, {"stable": 1})
+
+
+def test_a_labelled_version_that_is_gone_is_told(base: Path) -> None:
+    promote(base, 2)
+    local.remove(local.find(base, 2))
+    with pytest.raises(VersionError, match=r"version 2 of birds is stable, but not in .*; `benison promote birds"):
+        labels.served(base)
+    promote(base, 3)
+    assert labels.served(base).number == 3
+
+
+def test_what_is_pushed_after_pin_is_not_served_by_itself(base: Path, model: Path) -> None:
+    promotion.pin(base)
+    local.publish(model, base, {})
+    assert labels.served(base).number == 3
+    assert policy(base) == ({3}, {"stable": 3})
+
+
+def test_the_first_push_after_pin_is_not_served_by_itself(tmp_path: Path, model: Path) -> None:
+    base = tmp_path / "serving" / "new"
+    promotion.pin(base)
+    local.publish(model, base, {}, lambda: 7)
+    assert labels.served(base) is None
+    promote(base, 7)
+    assert labels.served(base).number == 7
+    assert record(base) == [("stable", None, 7)]
+
+
+# --- promote and rollback ---------------------------------------------------------------------------------------------
+
+
+def test_other_models_and_foreign_labels_stay(base: Path) -> None:
+    other = Model("other", "/srv/other", Latest(2))
+    ours = Model("birds", str(base), Specific(frozenset([1, 2])), {"stable": 2, "blue": 1})
+    (base.parent / "models.config").write_text(models_config.text([other, ours]))
+    promote(base, 3)
+    assert config(base).models["other"] == other
+    assert policy(base) == ({1, 3}, {"stable": 3, "blue": 1})
+
+
+def test_each_change_is_recorded_with_who_when_and_why(base: Path) -> None:
+    promote(base, 1)
+    made = promote(base, 2, who="run birds-7", why="blessed")
+    assert history.read(base)[-1] == made
+    assert (made.before, made.to, made.who, made.why) == (1, 2, "run birds-7", "blessed")
+    assert made.when.endswith("+00:00")
+
+
+def test_what_is_stable_already_is_not_recorded_again(base: Path) -> None:
+    promote(base, 2)
+    assert promote(base, 2).before == 2
+    assert record(base) == [("stable", 3, 2)]
+
+
+def test_rollback_goes_back_the_way_that_promotions_came(base: Path) -> None:
+    for number in (2, 1, 3):
+        promote(base, number)
+    assert [rollback(base).to, rollback(base).to] == [1, 2]
+    assert labels.served(base).number == 2
+
+
+def test_rollback_passes_over_what_is_no_longer_there(base: Path) -> None:
+    for number in (1, 2, 3):
+        promote(base, number)
+    local.remove(local.find(base, 2))
+    assert rollback(base).to == 1
+
+
+def test_rollback_without_a_record_takes_the_next_lower_version(base: Path) -> None:
+    assert rollback(base).to == 2
+
+
+def test_rollback_to_a_version_takes_that_one(base: Path) -> None:
+    promote(base, 3)
+    assert rollback(base, 1).to == 1
+
+
+def test_from_what_was_published_once_more_rollback_leads_on_the_old_way(base: Path) -> None:
+    for number in (1, 2, 3):
+        promote(base, number)
+    again = promotion.republish(base, 2, who="ann", why="3 is worse")
+    rollback(base, again.number)
+    assert rollback(base).to == 1
+
+
+def test_where_there_is_nothing_to_go_back_to_it_says_so(base: Path) -> None:
+    promote(base, 1)
+    for number in (2, 3):
+        local.remove(local.find(base, number))
+    with pytest.raises(VersionError, match="birds: no version to go back to; there are 1"):
+        rollback(base)
+    assert labels.served(base).number == 1
+
+
+@pytest.mark.parametrize("act", [promote, rollback])
+def test_a_version_that_is_not_there_is_refused(base: Path, act: Any) -> None:
+    with pytest.raises(VersionError, match=r"no version 4; there are 1, 2, 3"):
+        act(base, 4)
+    assert config(base) == Config({})
+
+
+def test_a_version_whose_files_were_changed_is_refused(base: Path) -> None:
+    promote(base, 1)
+    (base / "2" / "saved_model.pb").write_bytes(b"another graph")
+    with pytest.raises(VersionError, match=r"version 2 is not as it was pushed:\n.*saved_model.pb: changed since the"):
+        promote(base, 2)
+    assert labels.served(base).number == 1
+    assert len(record(base)) == 1
+
+
+def test_another_tools_version_has_nothing_to_be_verified_against(base: Path) -> None:
+    (base / "5").mkdir()
+    (base / "5" / "saved_model.pb").write_bytes(b"foreign")
+    assert promote(base, 5).to == 5
+
+
+def test_an_unknown_label_is_refused(base: Path) -> None:
+    with pytest.raises(UsageError, match="label 'blue': expected one of stable, canary"):
+        promote(base, 1, label="blue")
+
+
+def test_a_label_that_was_moved_by_hand_is_put_on_record_with_the_next_change(base: Path) -> None:
+    promote(base, 1)
+    by_hand = Model("birds", str(base), Specific(frozenset([2])), {"stable": 2})
+    (base.parent / "models.config").write_text(models_config.text([by_hand]))
+    promote(base, 3)
+    assert record(base) == [("stable", 3, 1), ("stable", 1, 2), ("stable", 2, 3)]
+    assert history.read(base)[1].who == "unknown"
+
+
+# --- canary -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_canary_is_a_model_of_its_own_until_it_is_stable(base: Path) -> None:
+    promote(base, 1)
+    promote(base, 2, label="canary")
+    assert policy(base) == ({1}, {"stable": 1})
+    assert policy(base, "birds-canary") == ({2}, {"canary": 2})
+    assert config(base).models["birds-canary"].base_path == str(base)
+    assert labels.served(base).number == 1
+    promote(base, 2)
+    assert policy(base) == ({2}, {"stable": 2})
+    assert "birds-canary" not in config(base).models
+    assert record(base)[1:] == [("canary", None, 2), ("stable", 1, 2), ("canary", 2, None)]
+
+
+def test_a_canary_can_be_taken_away(base: Path) -> None:
+    withdraw = partial(promotion.withdraw, who="ann", why="worse")
+    promote(base, 1)
+    promote(base, 2, label="canary")
+    assert withdraw(base).to is None
+    assert set(config(base).models) == {"birds"}
+    assert record(base)[1:] == [("canary", None, 2), ("canary", 2, None)]
+    with pytest.raises(VersionError, match="there is no canary"):
+        withdraw(base)
+
+
+def test_what_is_stable_cannot_be_the_canary(base: Path) -> None:
+    promote(base, 1)
+    with pytest.raises(VersionError, match="version 1 is stable, so it cannot be the canary"):
+        promote(base, 1, label="canary")
+
+
+# --- members apart ----------------------------------------------------------------------------------------------------
+
+
+def test_members_go_along_in_the_same_configs(tmp_path: Path, model: Path) -> None:
+    base = tmp_path / "serving" / "birds"
+    push(model, base, {"deep": {}, "wide": {}}, 10)
+    push(model, base, {"deep": {}, "tall": {}}, 20)
+    promote(base, 10)
+    assert {name: policy(base, name) for name in config(base).models} == {
+        "birds": ({10}, {"stable": 10}),
+        "birds-deep": ({10}, {"stable": 10}),
+        "birds-wide": ({10}, {"stable": 10}),
+    }
+    promote(base, 20, label="canary")
+    assert policy(base, "birds-deep") == ({10, 20}, {"stable": 10})  # by number, as a fan-out asks
+    assert policy(base, "birds-tall") == ({20}, {})
+    promote(base, 20)
+    assert {name: policy(base, name) for name in config(base).models} == {
+        "birds": ({20}, {"stable": 20}),
+        "birds-deep": ({20}, {"stable": 20}),
+        "birds-tall": ({20}, {"stable": 20}),
+    }
+
+
+def test_a_member_whose_files_were_changed_keeps_the_ensemble_back(tmp_path: Path, model: Path) -> None:
+    base = tmp_path / "serving" / "birds"
+    push(model, base, {"deep": {}}, 10)
+    (base.with_name("birds-deep") / "10" / "saved_model.pb").write_bytes(b"another")
+    with pytest.raises(VersionError, match=r"birds-deep/10/saved_model.pb: changed since the push"):
+        promote(base, 10)
+
+
+def test_a_member_that_has_the_canarys_name_is_refused(tmp_path: Path, model: Path) -> None:
+    base = tmp_path / "serving" / "birds"
+    push(model, base, {"canary": {}}, 10)
+    push(model, base, {"deep": {}}, 20)
+    promote(base, 10)
+    with pytest.raises(VersionError, match="birds-canary is the canary's name; rename it"):
+        promote(base, 20, label="canary")
+
+
+# --- republish, and older data ----------------------------------------------------------------------------------------
+
+
+def test_an_old_set_comes_back_as_the_next_number(tmp_path: Path, model: Path) -> None:
+    base = tmp_path / "serving" / "birds"
+    push(model, base, {"deep": {"seed": 1}}, 10)
+    (model / "saved_model.pb").write_bytes(b"newer graph")
+    push(model, base, {"deep": {"seed": 2}}, 20)
+    again = promotion.republish(base, 10, who="ann", why="20 is worse")
+    assert again.number > 20
+    assert (again.path / "saved_model.pb").read_bytes() == b"graph"
+    assert local.verify(again) == []
+    assert again.manifest["candidate"] == local.find(base, 10).manifest["candidate"]
+    assert again.manifest["republished"] == {"version": 10, "who": "ann", "why": "20 is worse"}
+    ((name, number),) = sets.pins(again).items()
+    assert local.find(base.with_name(name), number).manifest["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "why"),
+    [
+        ({"spans": [1, 2]}, {"spans": [2, 3], "version": 7}, "newest span is 2, and version 7, which is served, has"),
+        ({"spans": [2, 3]}, {"spans": [2, 3]}, None),
+        ({"spans": [3, 4]}, {"spans": [1, 2, 3]}, None),
+        ({"spans": [1]}, {"spans": []}, None),
+        ({}, {"spans": [3]}, None),
+        ({"spans": [1]}, {}, None),
+    ],
+)
+def test_a_run_on_older_data_is_not_promoted(ours: dict[str, Any], theirs: dict[str, Any], why: str | None) -> None:
+    said = promotion.may_promote(ours, theirs)
+    assert (said is None) == (why is None)
+    assert (why or "") in (said or "")
+
+
+# --- several at a time, and broken off --------------------------------------------------------------------------------
+
+
+def start(script: str, base: Path, number: int) -> subprocess.Popen[str]:
+    """A promotion in a process of its own; the script may stop at `hold()` until a line is sent to it."""
+    prelude = """
+        import os, sys
+        from pathlib import Path
+        from benison.serving import models_config
+        from benison.serving.promotion import history, promote
+        base, number = Path(sys.argv[1]), int(sys.argv[2])
+        def hold():
+            print("holding", flush=True)
+            sys.stdin.readline()
+    """
+    code = textwrap.dedent(prelude) + textwrap.dedent(script)
+    code += "promote.promote(base, number, who='bob', why='trying', settle_s=0.001)\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(base), str(number)],
+        cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+STOPS_AT = """
+    replace, count = os.replace, {at}
+    def stop(*args):
+        global count
+        count -= 1
+        if count == 0:
+            hold()
+        replace(*args)
+        if count == 0.5:
+            hold()
+    os.replace = stop
+"""
+
+
+@pytest.mark.parametrize("at", [1, 1.5, 2, 2.5, 3, 3.5])
+def test_a_promotion_that_is_killed_leaves_a_whole_config_and_the_next_one_works(base: Path, at: float) -> None:
+    promote(base, 1)
+    killed = start(STOPS_AT.format(at=at), base, 2)
+    assert killed.stdout.readline() == "holding\n"
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert labels.shown(config(base), base) in (Shown(1), Shown(2))
+    assert labels.served(base).number in (1, 2)
+    promote(base, 3)
+    assert policy(base) == ({3}, {"stable": 3})
+    changes = record(base)
+    assert changes[-1][2] == 3
+    assert all(earlier[2] == later[1] for earlier, later in pairwise(changes))
+
+
+def test_two_promotions_at_a_time_go_one_after_the_other(base: Path) -> None:
+    promote(base, 1)
+    first = start(STOPS_AT.format(at=2), base, 2)
+    assert first.stdout.readline() == "holding\n"
+    second = start("", base, 3)
+    first.communicate("go on\n")
+    second.communicate()
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert record(base)[1:] == [("stable", 1, 2), ("stable", 2, 3)]
+    assert policy(base) == ({3}, {"stable": 3})
+
+
+def test_an_interrupt_puts_everything_back(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    promote(base, 1)
+    before = (base.parent / "models.config").read_text()
+    replaced: list[str] = []
+    replace = os.replace
+
+    def interrupted(*paths: Any) -> None:
+        replace(*paths)
+        replaced.append(paths[1])
+        if len(replaced) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        promote(base, 2, settle_s=0.001)
+    assert (base.parent / "models.config").read_text() == before
+    assert len(record(base)) == 1

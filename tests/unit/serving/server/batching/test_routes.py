@@ -1,0 +1,372 @@
+"""A signature goes a faster way only where it answers alike, and leaves it where it holds up others."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path as Folder
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from benison.serving.server.batching import inline_policy, route_parity, routes
+from benison.serving.server.batching.inline_policy import Pace
+from benison.serving.server.batching.limits import BatchLimits
+from benison.serving.server.batching.routes import Path
+from benison.serving.server.batching.runner import Runner
+from benison.serving.server.engine import LoadOptions, Signature, TensorSpec
+from benison.serving.server.engines.saved_model import SessionEngine
+from benison.serving.server.inference import Call
+
+np_any: Any = np  # numpy's stubs take a scalar's class for no maker of arrays
+
+v1 = tf.compat.v1
+LIMITS = BatchLimits()
+WORDS = ("red", "green", "blue")
+
+
+def _signature(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
+    infos = [{name: v1.saved_model.build_tensor_info(t) for name, t in some.items()} for some in (inputs, outputs)]
+    return v1.saved_model.build_signature_def(*infos, "tensorflow/serving/predict")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """A SavedModel with numbers, one of them a category, and text with a vocabulary."""
+    made = tmp_path_factory.mktemp("model")
+    vocabulary = made / "words"
+    vocabulary.write_text("\n".join(WORDS) + "\n")
+    with tf.Graph().as_default(), v1.Session() as session:
+        x, z = (v1.placeholder(tf.float32, [None], name) for name in "xz")
+        n = v1.placeholder(tf.int64, [None], "n")
+        s = v1.placeholder(tf.string, [None], "s")
+        wide = v1.placeholder(tf.float32, [None, 2], "wide")
+        free = v1.placeholder(tf.float32, [None, None], "free")
+        table = tf.lookup.StaticVocabularyTable(
+            tf.lookup.TextFileInitializer(
+                str(vocabulary),
+                tf.string,
+                tf.lookup.TextFileIndex.WHOLE_LINE,
+                tf.int64,
+                tf.lookup.TextFileIndex.LINE_NUMBER,
+            ),
+            num_oov_buckets=1,
+        )
+        known = tf.where(tf.math.is_nan(x), -7.0 * tf.ones_like(x), x)
+        score = known + 10 * z + tf.cast(n, tf.float32) / 3 + 100 * tf.cast(table.lookup(s), tf.float32)
+        every = {"x": x, "z": z, "n": n, "s": s}
+        loop = tf.while_loop(lambda i: i < tf.reduce_max(n), lambda i: i + 1, [tf.constant(0, tf.int64)])
+
+        @tf.function
+        def looping(n: tf.Tensor) -> tf.Tensor:
+            return n + tf.while_loop(lambda i: i < tf.reduce_max(n), lambda i: i + 1, [tf.constant(0, tf.int64)])[0]
+
+        signatures = {
+            "raw": _signature(every, {"score": score, "class": tf.as_string(n)}),
+            "picky": _signature(every, {"score": tf.gather(tf.range(8.0), tf.cast(n, tf.int32)) + x + z}),
+            "wide": _signature({"wide": wide}, {"sum": tf.reduce_sum(wide, 1)}),
+            "centred": _signature({"x": x, "z": z}, {"score": x - z - tf.reduce_mean(tf.where(z > 0, z, 0 * z))}),
+            "total": _signature({"x": x}, {"total": tf.reduce_sum(x)}),
+            "first": _signature({"x": x, "z": z}, {"first": (x + z)[:1]}),
+            "loop": _signature({"n": n}, {"n": n + 0 * loop[0]}),
+            "called": _signature({"n": n}, {"n": looping(n)}),
+            "free": _signature({"free": free}, {"sum": tf.reduce_sum(free, 1)}),
+            "half": _signature({"x": x}, {"half": tf.cast(x, tf.float16)}),
+            "none": _signature({"s": s}, {"score": tf.strings.to_number(s + "!")}),
+        }
+        session.run([v1.global_variables_initializer(), v1.tables_initializer()])
+        builder = v1.saved_model.Builder(str(made / "1"))
+        builder.add_meta_graph_and_variables(
+            session,
+            ["serve"],
+            signatures,
+            main_op=v1.tables_initializer(),
+            assets_collection=v1.get_collection(v1.GraphKeys.ASSET_FILEPATHS),
+        )
+        builder.save()
+    return made / "1"
+
+
+def described(engine: SessionEngine, folder: Folder, limits: BatchLimits = LIMITS) -> dict[str, Any]:
+    """What the status page says of each signature."""
+    return {name: path.describe() for name, path in routes.plan(engine, str(folder), limits).items()}
+
+
+@pytest.fixture(scope="module")
+def plan(folder: Folder) -> dict[str, Any]:
+    return described(SessionEngine(str(folder), LoadOptions()), folder)
+
+
+@pytest.mark.parametrize("name", ["raw", "picky"])
+def test_a_signature_of_scalars_is_packed_and_runs_on_the_loop(plan, name):
+    assert plan[name] == {"inputs": "packed", "runs": "inline"}
+
+
+def test_half_of_the_fast_way_is_taken_where_the_other_is_not_to_be_had(plan):
+    assert plan["wide"] == {"inputs": "plain", "runs": "inline", "because": ["not packed: fewer than two inputs"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("centred", "output score of a row depends on the other rows"),
+        ("total", "an input or output has no free first dimension"),
+        ("first", "output first has not one row per row of input"),
+        ("loop", "StatelessWhile may take any time"),
+        ("called", "StatelessWhile may take any time"),
+        ("free", "input free has rows of any size, or very large ones"),
+        ("half", "half is of type float16"),
+        ("none", "of 16 rows to try, the model answers 0"),
+    ],
+)
+def test_the_status_says_why_a_signature_goes_the_plain_way(plan, name, why):
+    assert plan[name] == {"inputs": "plain", "runs": "thread", "because": [f"not inline: {why}"]}
+
+
+@pytest.mark.parametrize("limits", [replace(LIMITS, timeout=0.1), replace(LIMITS, threads=2)])
+def test_batching_parameters_are_honoured_rather_than_fast(folder, limits):
+    plan = described(SessionEngine(str(folder), LoadOptions()), folder, limits)
+    assert {path["runs"] for path in plan.values()} == {"thread"}
+
+
+def swapped(numbers: np.ndarray) -> np.ndarray:
+    return numbers[::-1].copy() if numbers.dtype == np.float32 else numbers
+
+
+def known_word(texts: np.ndarray) -> np.ndarray:
+    """What a converted model made of a word that is in no vocabulary: the last one."""
+    if texts.dtype != object:
+        return texts
+    flat = [text if text in WORDS else WORDS[-1] for text in texts.ravel()]
+    return np.array(flat, object).reshape(texts.shape)
+
+
+def without_nan(numbers: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(numbers) if numbers.dtype == np.float32 else numbers
+
+
+def no_minus(numbers: np.ndarray) -> np.ndarray:
+    return np.maximum(numbers, 0) if numbers.dtype == np.int64 else numbers
+
+
+def failing(numbers: np.ndarray) -> np.ndarray:
+    raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize(
+    ("tamper", "why"),
+    [
+        (swapped, "output score differs"),
+        (known_word, "output score differs"),
+        (without_nan, "output score differs"),
+        (no_minus, "output class differs"),
+        (failing, "it fails: broken"),
+    ],
+)
+def test_a_wrong_engine_is_refused_and_the_plain_way_taken(folder, tamper, why):
+    class Tampered(SessionEngine):
+        def pack(self, signature: Signature, groups: Any) -> Callable[..., Any]:
+            run = super().pack(signature, groups)
+            return lambda arrays: run([tamper(array) for array in arrays])
+
+    engine = Tampered(str(folder), LoadOptions())
+    assert described(engine, folder)["raw"] == {
+        "inputs": "plain",
+        "runs": "inline",
+        "because": [f"not packed: packed, {why}"],
+    }
+
+
+def test_an_engine_that_answers_what_the_model_refuses_is_refused(folder):
+    class Lenient(SessionEngine):
+        def pack(self, signature: Signature, groups: Any) -> Callable[..., Any]:
+            run = super().pack(signature, groups)
+            return lambda arrays: run([np.clip(a, 0, 7) if a.dtype == np.int64 else a for a in arrays])
+
+    plan = described(Lenient(str(folder), LoadOptions()), folder)
+    assert plan["picky"]["because"] == ["not packed: packed, it answers a row that is refused otherwise"]
+
+
+@pytest.mark.parametrize(("threads", "runs"), [(1, "inline"), (2, "thread")])
+def test_a_run_counts_by_the_clock_where_other_threads_may_do_its_work(folder, threads, runs):
+    class Waits(SessionEngine):
+        def run(self, *arguments: Any) -> Any:
+            time.sleep(0.01)  # as for threads of TensorFlow's, or while others have the processor
+            return super().run(*arguments)
+
+    engine = Waits(str(folder), LoadOptions(intra_op_threads=threads))
+    assert described(engine, folder)["raw"]["runs"] == runs
+
+
+def test_rows_to_try_hold_what_models_trip_over(folder):
+    signature = SessionEngine(str(folder), LoadOptions()).signatures["raw"]
+    rows = route_parity.rows(signature, str(folder), [{"x": 5.5, "z": 0.0, "n": 1, "s": "brought along"}])
+    texts, numbers = {row["s"] for row in rows}, [row["x"] for row in rows]
+    assert {"", *WORDS, "no vocabulary has this", "brought along"} <= texts
+    assert any(np.isnan(numbers))
+    assert {-1, 0} <= {row["n"] for row in rows}
+    assert any(row["x"] != row["z"] for row in rows)
+
+
+# --- runs on the loop, and off it -------------------------------------------------------------------------------------
+
+X = TensorSpec("float32", (-1,))
+DOUBLE = Signature("double", "", {"x": X}, {"y": X})
+
+
+class Engine:
+    """Doubles rows, notes in which thread, and works for as long as it is told."""
+
+    kind = "fake"
+    parallel = True
+
+    def __init__(self) -> None:
+        self.signatures: Mapping[str, Signature] = {"double": DOUBLE}
+        self.threads: list[int] = []
+        self.sizes: list[int] = []
+        self.work = 0.0
+
+    def run(self, signature: Signature, inputs: Any, outputs: Any) -> Any:
+        self.threads.append(threading.get_ident())
+        self.sizes.append(len(inputs["x"]))
+        until = time.thread_time() + self.work
+        while time.thread_time() < until:
+            pass
+        if (inputs["x"] == -1).any():
+            raise ValueError("a bad row")
+        return {"y": inputs["x"] * 2}
+
+    def close(self) -> None: ...
+
+
+def call(*rows: float) -> Call:
+    return Call(DOUBLE, {"x": np_any.float32(rows)}, ("y",))
+
+
+def on_a_loop(use: Callable[[Engine, Runner], Any], limits: BatchLimits = LIMITS) -> Any:
+    """Uses a runner whose one signature may run on the loop."""
+
+    async def run() -> Any:
+        engine = Engine()
+        paths = {"double": Path(DOUBLE, Pace(inline=True))}
+        runner = Runner(engine, limits, asyncio.get_running_loop(), "model m version 1", paths)
+        try:
+            return await use(engine, runner)
+        finally:
+            await asyncio.to_thread(runner.close)
+
+    return asyncio.run(run())
+
+
+def test_what_has_arrived_shares_a_run_on_the_loop():
+    async def use(engine: Engine, runner: Runner) -> None:
+        answers = await asyncio.gather(*(runner.submit(call(n, n)) for n in range(3)))
+        assert [answer["y"].tolist() for answer in answers] == [[0, 0], [2, 2], [4, 4]]
+        assert engine.threads == [threading.get_ident()]
+
+    on_a_loop(use)
+
+
+def test_the_loop_does_something_else_between_two_runs():
+    async def use(engine: Engine, runner: Runner) -> None:
+        first, *_, last = [runner.submit(call(n)) for n in range(6)]
+        await first
+        assert not last.done()
+        await last
+        assert engine.sizes == [2, 2, 2]
+
+    on_a_loop(use, BatchLimits(max_rows=2))
+
+
+def test_a_bad_row_fails_only_who_sent_it():
+    async def use(engine: Engine, runner: Runner) -> list[Any]:
+        return await asyncio.gather(*(runner.submit(call(x)) for x in (1, -1, 2)), return_exceptions=True)
+
+    first, bad, last = on_a_loop(use)
+    assert (first["y"].tolist(), str(bad), last["y"].tolist()) == ([2], "a bad row", [4])
+
+
+def test_nothing_is_run_for_who_has_gone_or_is_out_of_time():
+    async def use(engine: Engine, runner: Runner) -> None:
+        gone, late, kept = runner.submit(call(1)), runner.submit(call(2), deadline=0.0), runner.submit(call(3))
+        gone.cancel()
+        assert (await kept)["y"].tolist() == [6]
+        assert "Timed out" in str(late.exception())
+        assert engine.sizes == [1]
+
+    on_a_loop(use)
+
+
+def test_a_request_larger_than_a_run_goes_to_a_thread():
+    async def use(engine: Engine, runner: Runner) -> None:
+        await runner.submit(call(1, 2, 3))
+        assert engine.threads != [threading.get_ident()]
+
+    on_a_loop(use, BatchLimits(max_rows=2))
+
+
+def test_a_slow_model_leaves_the_loop_and_comes_back_when_it_is_fast_again():
+    async def use(engine: Engine, runner: Runner) -> None:
+        here = threading.get_ident()
+        engine.work = 1.5 * inline_policy.LONGEST
+        await runner.submit(call(1))
+        assert engine.threads.pop() == here
+        await runner.submit(call(1))
+        assert engine.threads.pop() != here
+        engine.work = 0.0
+        while (await runner.submit(call(1))) and engine.threads[-1] != here:
+            assert len(engine.threads) < 10_000
+
+    on_a_loop(use)
+
+
+def test_a_version_that_is_closed_answers_what_waits_for_the_loop():
+    async def run() -> Any:
+        paths = {"double": Path(DOUBLE, Pace(inline=True))}
+        runner = Runner(Engine(), LIMITS, asyncio.get_running_loop(), "model m version 1", paths)
+        future = runner.submit(call(1))
+        runner.close()
+        return await future
+
+    assert asyncio.run(run())["y"].tolist() == [2]
+
+
+def test_each_return_to_the_loop_takes_twice_as_many_short_runs():
+    signature = Pace(inline=True)
+
+    def short_runs() -> int:
+        signature.ran(0.0, 2 * inline_policy.LONGEST)
+        count = 0
+        while not signature.inline:
+            signature.ran(0.0, 0.0)
+            count += 1
+        return count
+
+    assert [short_runs() for _ in range(3)] == [64, 128, 256]
+    assert signature.moves == 3
+
+
+def test_a_signature_that_was_refused_never_comes_to_the_loop():
+    signature = Pace(inline=False)
+    for _ in range(1000):
+        signature.ran(0.0, 0.0)
+    assert not signature.inline
+
+
+def test_a_run_that_waits_leaves_the_loop_though_it_does_no_work():
+    signature = Pace(inline=True)
+    signature.ran(inline_policy.LONGEST * 2, 0.0)
+    assert signature.inline
+    signature.ran(1.0, 0.0)
+    assert not signature.inline
+
+
+def test_where_others_do_a_runs_work_the_clock_counts():
+    signature = Pace(inline=True, single_threaded=False)
+    signature.ran(inline_policy.LONGEST * 2, 0.0)
+    assert not signature.inline

@@ -1,0 +1,169 @@
+"""Requests share a run where that changes nothing but the time it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benison.serving.server.batching.limits import BatchLimits
+from benison.serving.server.batching.runner import Runner
+from benison.serving.server.engine import Signature, TensorSpec
+from benison.serving.server.inference import Call
+from benison.serving.server.status import Code, RequestError
+
+np_any: Any = np  # numpy's stubs take a scalar's class for no maker of arrays
+
+FREE, FIXED = TensorSpec("float32", (-1,)), TensorSpec("float32", (3,))
+DOUBLE = Signature("double", "", {"x": FREE}, {"y": FREE})
+
+
+class Engine:
+    """Doubles rows, with one thread and a gate; -1 fails the whole run."""
+
+    kind = "fake"
+    parallel = True
+
+    def __init__(self, function=lambda x: 2 * x) -> None:
+        self.signatures: Mapping[str, Signature] = {"double": DOUBLE}
+        self.sizes: list[int] = []
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+        self.function = function
+        self.closed = False
+
+    def run(self, signature, inputs, outputs):
+        self.entered.set()
+        self.gate.wait(10)
+        self.sizes.append(len(inputs["x"]))
+        if (inputs["x"] == -1).any():
+            raise ValueError("a bad row")
+        return {"y": self.function(inputs["x"])}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def call(*rows: float, signature: Signature = DOUBLE) -> Call:
+    return Call(signature, {"x": np_any.float32(rows)}, ("y",))
+
+
+def answers(engine: Engine, calls: list[Call], limits: BatchLimits = BatchLimits()) -> list:  # noqa: B008
+    """Submits the first, and the others while the engine is busy with it."""
+
+    async def run() -> list:
+        runner = Runner(engine, limits, asyncio.get_running_loop(), "model m version 1")
+        futures = [runner.submit(calls[0])]
+        await asyncio.to_thread(engine.entered.wait, 10)
+        futures += [runner.submit(one) for one in calls[1:]]
+        engine.gate.set()
+        got: list[Any] = await asyncio.gather(*futures, return_exceptions=True)
+        await asyncio.to_thread(runner.close)
+        assert engine.closed
+        return [str(a) if isinstance(a, Exception) else a["y"].tolist() for a in got]
+
+    return asyncio.run(run())
+
+
+def test_what_came_during_a_run_shares_the_next():
+    engine = Engine()
+    assert answers(engine, [call(1), call(2), call(3, 4), call(5)]) == [[2], [4], [6, 8], [10]]
+    assert engine.sizes[:2] == [1, 4]
+
+
+def test_a_shared_run_is_compared_with_each_alone_until_it_is_trusted():
+    engine = Engine()
+    answers(engine, [call(1), call(2), call(3)])
+    assert engine.sizes == [1, 2, 1, 1]
+
+
+def test_few_share_a_run_before_it_is_trusted_as_they_wait_for_each_others_run_alone():
+    engine = Engine()
+    answers(engine, [call(n) for n in range(101)])
+    shared = [size for size in engine.sizes if size > 1]
+    assert shared == [*[8] * 8, 36]
+    assert engine.sizes.count(1) == 1 + 64
+
+
+def test_a_model_whose_rows_depend_on_each_other_is_answered_apart():
+    engine = Engine(lambda x: x - x.mean())
+    calls = [call(0, 1), *(call(n, n + 2) for n in range(1, 30))]
+    assert answers(engine, calls, BatchLimits(max_rows=4))[1:] == [[-1, 1]] * 29
+    assert engine.sizes.count(4) == 1
+
+
+def test_a_model_whose_output_has_not_one_row_per_row_is_answered_apart():
+    engine = Engine(lambda x: x[:1])
+    assert answers(engine, [call(1), call(2), call(3), call(4)]) == [[1], [2], [3], [4]]
+
+
+def test_a_bad_row_fails_only_who_sent_it():
+    assert answers(Engine(), [call(1), call(2), call(-1), call(3)]) == [[2], [4], "a bad row", [6]]
+
+
+def test_a_run_takes_no_more_rows_than_it_may():
+    engine = Engine()
+    answers(engine, [call(1), call(1, 2), call(3, 4), call(5, 6)], BatchLimits(max_rows=4))
+    assert max(engine.sizes) == 4
+
+
+def test_a_larger_request_runs_alone_or_is_refused():
+    rows = [1.0, 2, 3, 4, 5]
+    assert answers(Engine(), [call(1), call(*rows), call(2)], BatchLimits(max_rows=4))[1] == [2, 4, 6, 8, 10]
+    with pytest.raises(RequestError, match="Task size 5 is larger than maximum input batch size 4"):
+        answers(Engine(), [call(*rows)], BatchLimits(max_rows=4, refuse_larger=True))
+
+
+def test_a_signature_with_a_fixed_size_is_never_shared():
+    fixed = Signature("double", "", {"x": FIXED}, {"y": FREE})
+    engine = Engine()
+    answers(engine, [call(1, 2, 3, signature=fixed)] * 3)
+    assert engine.sizes == [3, 3, 3]
+
+
+def test_runs_are_filled_up_to_the_allowed_sizes():
+    engine = Engine()
+    limits = BatchLimits(max_rows=8, allowed_rows=(2, 4, 8))
+    assert answers(engine, [call(1), call(2), call(3), call(4)], limits) == [[2], [4], [6], [8]]
+    assert engine.sizes[:2] == [2, 4]
+
+
+def test_a_full_queue_refuses_at_once():
+    async def run() -> None:
+        engine = Engine()
+        runner = Runner(engine, BatchLimits(max_queue=2), asyncio.get_running_loop(), "model m version 1")
+        first = runner.submit(call(1))
+        await asyncio.to_thread(engine.entered.wait, 10)
+        waiting = [runner.submit(call(1)) for _ in range(2)]
+        with pytest.raises(RequestError, match="The queue of model m version 1 is full: 2 requests wait") as error:
+            runner.submit(call(1))
+        assert error.value.code is Code.UNAVAILABLE
+        engine.gate.set()
+        await asyncio.gather(first, *waiting)
+        await asyncio.to_thread(runner.close)
+
+    asyncio.run(run())
+
+
+def test_nothing_is_run_for_who_has_gone_or_is_out_of_time():
+    async def run() -> None:
+        engine = Engine()
+        runner = Runner(engine, BatchLimits(), asyncio.get_running_loop(), "model m version 1")
+        first = runner.submit(call(1))
+        await asyncio.to_thread(engine.entered.wait, 10)
+        gone, late, kept = runner.submit(call(2, 2)), runner.submit(call(3, 3, 3), deadline=0.0), runner.submit(call(4))
+        gone.cancel()
+        engine.gate.set()
+        with pytest.raises(RequestError) as error:
+            await late
+        assert error.value.code is Code.DEADLINE_EXCEEDED
+        assert (await kept)["y"].tolist() == [8]
+        await first
+        await asyncio.to_thread(runner.close)
+        assert engine.sizes == [1, 1]
+
+    asyncio.run(run())

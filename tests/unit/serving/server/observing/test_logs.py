@@ -1,0 +1,172 @@
+"""Logs: one JSON object per line, and a line per request where that is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import sys
+from typing import Any
+
+import pytest
+
+from benison.serving.errors import UsageError
+from benison.serving.server import settings
+from benison.serving.server.http import Request, Response
+from benison.serving.server.observing import logs, observers
+from benison.serving.server.observing.observers import Seen
+
+
+def record(message: str, *arguments: Any, **extra: Any) -> logging.LogRecord:
+    return logging.getLogger("test").makeRecord("test", logging.WARNING, "f", 1, message, arguments, None, extra=extra)
+
+
+def test_a_record_is_one_line_of_json_with_its_fields() -> None:
+    line = logs.JsonFormatter().format(record("two\nlines of %s", "é", model="m", version=3, odd=object()))
+    assert "\n" not in line
+    read = json.loads(line)
+    assert read["time"].endswith("Z")
+    assert read.pop("time")
+    assert read.pop("odd").startswith("<object")
+    expected = {"level": "WARNING", "logger": "test", "message": "two\nlines of é", "model": "m", "version": 3}
+    assert read == expected
+
+
+def test_an_exception_is_in_its_records_line() -> None:
+    failed = record("failed")
+    try:
+        raise ValueError("why")
+    except ValueError:
+        failed.exc_info = sys.exc_info()
+    line = logs.JsonFormatter().format(failed)
+    assert "\n" not in line
+    assert json.loads(line)["exception"].endswith("ValueError: why")
+
+
+@pytest.mark.parametrize(
+    ("environment", "form", "share"),
+    [
+        ({}, "text", 0.0),
+        ({"BENISON_LOG": "json", "BENISON_ACCESS_LOG": "0.01"}, "json", 0.01),
+        ({"BENISON_LOG": "text", "BENISON_ACCESS_LOG": "1"}, "text", 1.0),
+        ({"BENISON_LOG": "", "BENISON_ACCESS_LOG": ""}, "text", 0.0),
+    ],
+)
+def test_the_environment_says_what_is_logged(environment: dict[str, str], form: str, share: float) -> None:
+    own = settings.read(environment)
+    assert (own.log, own.access_log) == (form, share)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"BENISON_LOG": "xml"}, "BENISON_LOG=xml: expected text or json"),
+        ({"BENISON_ACCESS_LOG": "yes"}, "BENISON_ACCESS_LOG=yes: expected a share from 0"),
+        ({"BENISON_ACCESS_LOG": "2"}, "BENISON_ACCESS_LOG=2: expected a share from 0"),
+        ({"BENISON_ACCESS_LOG": "nan"}, "BENISON_ACCESS_LOG=nan: expected a share from 0"),
+    ],
+)
+def test_a_wrong_setting_is_refused(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        settings.read(environment)
+
+
+# --- a line per request -----------------------------------------------------------------------------------------------
+
+
+def answered(
+    caplog: pytest.LogCaptureFixture, headers: dict[bytes, bytes], status: int = 200
+) -> tuple[Response, list[dict[str, Any]]]:
+    """A request through the access log: the response, and what was logged of it."""
+
+    async def handler(request: Request) -> Response:
+        return Response(status, b"{}", headers=(("X", "y"),))
+
+    request = Request("POST", "/v1/models/m:predict", headers, b"")
+    with caplog.at_level(logging.INFO, "benison.access"):
+        response = asyncio.run(observers.answer(handler, request, [logs.AccessLog(1.0)]))
+    return response, [json.loads(logs.JsonFormatter().format(found)) for found in caplog.records]
+
+
+def test_a_request_is_a_line_with_the_callers_id(caplog: pytest.LogCaptureFixture) -> None:
+    response, (line,) = answered(caplog, {b"x-request-id": b"abc-1"}, status=404)
+    assert response.headers == (("X", "y"), ("x-request-id", "abc-1"))
+    assert (response.status, response.body) == (404, b"{}")
+    assert line["request"] == "POST /v1/models/m:predict"
+    assert (line["request_id"], line["status"], line["protocol"]) == ("abc-1", 404, "REST")
+    assert line["ms"] >= 0
+    assert "model" not in line  # none ran
+
+
+@pytest.mark.parametrize("given", [b"", b"a" * 129, b"a\tb", "ü".encode("latin-1")])
+def test_an_id_that_could_not_stand_in_a_log_is_replaced(caplog: pytest.LogCaptureFixture, given: bytes) -> None:
+    _, (line,) = answered(caplog, {b"x-request-id": given})
+    assert line["request_id"] != given.decode("latin-1")
+    assert len(line["request_id"]) == 16
+
+
+def test_only_a_share_of_the_requests_is_looked_at() -> None:
+    random.seed(1)
+    log = logs.AccessLog(0.1)
+    assert 800 < sum(log.wants() for _ in range(10_000)) < 1200
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_request_that_nobody_looks_at_goes_the_quick_way(share: float) -> None:
+    came: list[str] = []
+
+    class Quick:
+        def cancel(self) -> None: ...
+
+    def quick(request: Request, reply: Any) -> Any:
+        came.append("quick")
+        return Quick()
+
+    async def plain(request: Request) -> Response:
+        came.append("plain")
+        return Response(200, b"")
+
+    async def ask() -> None:
+        replied = asyncio.Event()
+        begin = observers.begin(quick, plain, [logs.AccessLog(share)])
+        assert begin(Request("GET", "/", {}, b""), lambda _: replied.set())
+        if share:
+            await replied.wait()
+
+    asyncio.run(ask())
+    assert came == ["plain" if share else "quick"]
+
+
+def test_an_error_of_the_servers_own_is_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(request: Request) -> Response:
+        raise KeyError("secret")
+
+    response = asyncio.run(observers.answer(broken, Request("GET", "/", {}, b""), [logs.AccessLog(1.0)]))
+    assert response.status == 500
+    assert b"secret" not in response.body
+    assert "an error of the server's own" in caplog.text
+
+
+def test_what_ends_without_an_answer_is_logged_too(caplog: pytest.LogCaptureFixture) -> None:
+    async def gone() -> None:
+        async def forever(request: Request) -> Response:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        looking = [logs.AccessLog(1.0)]
+        task = asyncio.ensure_future(observers.answer(forever, Request("GET", "/", {}, b""), looking))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with caplog.at_level(logging.INFO, "benison.access"):
+        asyncio.run(gone())
+    assert [found.__dict__["status"] for found in caplog.records] == ["gone"]
+
+
+def test_seen_measures_milliseconds() -> None:
+    seen = Seen("REST", "GET /", {}, "id")
+    seen.begun -= 2.0
+    assert 2000 <= seen.ms < 10_000

@@ -1,0 +1,352 @@
+"""The OpenAPI document is one, describes what the models take and say, and the pages show it to people."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from benison.serving.server.engine import Signature
+from benison.serving.server.pages import html_pages, input_fields, model_info, openapi
+from benison.serving.server.pages.model_info import Facts
+from benison.serving.server.pages.openapi import Served
+from benison.serving.server.rest import column_names
+from tests.unit.serving.served_penguins import RAW, SIGNATURES, served, write_folder
+
+
+@pytest.fixture
+def penguins(tmp_path: Path) -> Served:
+    return served(tmp_path / "7")
+
+
+def fields(signature: str, known: Facts) -> dict[str, input_fields.Field]:
+    return {field.argument: field for field in input_fields.fields(SIGNATURES[signature], known)}
+
+
+def accepts(document: dict[str, Any], component: str, value: Any) -> bool:
+    schema = {"$ref": f"#/components/schemas/{component}", "components": document["components"]}
+    return bool(Draft202012Validator(schema).is_valid(value))
+
+
+# --- the facts beside a SavedModel ------------------------------------------------------------------------------------
+
+
+def test_a_folder_says_what_the_data_may_be_and_how_members_count(tmp_path: Path) -> None:
+    known = model_info.read(str(write_folder(tmp_path / "7")))
+    assert known.label == "species"
+    assert known.members == ("linear", "deep")
+    assert known.combiner == "weighted_mean"
+    assert known.weights == {"linear": 0.25, "deep": 0.75}
+    assert known.columns["island"] == model_info.Column("island", "string", ("Biscoe", "<Dream>"))
+    assert known.columns["bill_length__mm_"] == model_info.Column(
+        "bill length (mm)", "float32", low=0.0, high=80.5, optional=True
+    )
+    assert known.columns["mass"] == model_info.Column("mass", "int64", low=1500, high=9001, optional=True)
+
+
+@pytest.mark.parametrize(
+    ("combiner", "weights"),
+    [
+        ("mean", {"a": 0.5, "b": 0.5}),
+        ({"kind": "soft_vote", "weights": {}}, {"a": 0.5, "b": 0.5}),
+        ({"kind": "weighted_mean", "weights": {"b": 2}}, {"a": 0.0, "b": 1.0}),
+        ("median", {}),
+        ({"kind": "stacking", "coefficients": {"a": [1.0]}}, {}),
+        ({"kind": "weighted_mean", "weights": {"a": "much"}}, {}),
+        (None, {}),
+    ],
+)
+def test_weights_are_shares_and_only_where_the_combiner_has_them(
+    tmp_path: Path, combiner: Any, weights: dict[str, float]
+) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"members": ["a", "b"], "combiner": combiner}))
+    assert model_info.read(str(tmp_path)).weights == weights
+
+
+@pytest.mark.parametrize(("given", "weights"), [({"a": 1, "b": 3}, {"a": 0.25, "b": 0.75}), ({}, {"a": 0.5, "b": 0.5})])
+def test_a_manifest_may_have_the_weights_beside_the_combiner(
+    tmp_path: Path, given: dict[str, float], weights: dict[str, float]
+) -> None:
+    manifest = {"members": ["a", "b"], "combiner": "soft_vote", "weights": given}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert model_info.read(str(tmp_path)).weights == weights
+
+
+def test_another_tools_model_has_no_facts(tmp_path: Path) -> None:
+    assert model_info.read(str(tmp_path)) == Facts()
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("manifest.json", "{"),
+        ("manifest.json", "[]"),
+        ("manifest.json", '{"members": 3}'),
+        ("assets.extra/schema.pbtxt", "feature {"),
+        ("assets.extra/schema.pbtxt", "\x00"),
+        ("assets.extra/tf_serving_warmup_requests", "no records"),
+    ],
+)
+def test_broken_facts_are_left_out(tmp_path: Path, file: str, content: str) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(content)
+    assert model_info.read(str(tmp_path)) == Facts()
+
+
+def test_the_first_warm_up_request_is_the_example(tmp_path: Path) -> None:
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    folder = write_folder(tmp_path / "7")
+    rows = [("Biscoe", 40.5, -1), ("Dream", math.nan, 3000)]
+    with tf.io.TFRecordWriter(str(folder / "assets.extra" / "tf_serving_warmup_requests")) as file:
+        for row in rows:
+            log = prediction_log_pb2.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.signature_name = "raw"
+            for name, value, dtype in zip(
+                ("island", "bill_length__mm_", "mass"), row, (tf.string, tf.float32, tf.int64), strict=True
+            ):
+                request.inputs[name].CopyFrom(tf.make_tensor_proto([value], dtype))
+            file.write(log.SerializeToString())
+    example = model_info.read(str(folder)).examples["raw"]
+    assert example == {"island": "Biscoe", "bill_length__mm_": 40.5, "mass": -1}
+
+
+# --- forms ------------------------------------------------------------------------------------------------------------
+
+
+def test_fields_are_what_the_schema_says(penguins: Served) -> None:
+    found = fields("raw", penguins.facts)
+    assert list(found) == ["island", "bill_length__mm_", "mass", "note"]  # the schema's order
+    assert [field.kind for field in found.values()] == ["choice", "number", "integer", "text"]
+    assert [field.missing for field in found.values()] == ["", "NaN", "-1", '""']
+    assert [field.example for field in found.values()] == ["Biscoe", 40.2, 5250, None]
+    assert found["bill_length__mm_"].title == "bill length (mm)"
+    assert found["bill_length__mm_"].hint == "number, 0 to 80.5; optional"
+
+
+def test_without_a_schema_fields_are_what_the_signature_says() -> None:
+    found = fields("raw", Facts())
+    assert [field.kind for field in found.values()] == ["number", "text", "integer", "text"]
+    assert not any(field.missing for field in found.values())
+    assert [field.example for field in found.values()] == [0, "", 0, ""]
+
+
+@pytest.mark.parametrize(
+    ("signature", "kind", "example"),
+    [
+        ("image", "json", [[0, 0, 0], [0, 0, 0]]),
+        ("total", "json", [0]),  # its output has no rows, so it is asked by whole tensors
+        ("flag", "boolean", False),
+        ("label it", "text", ""),
+    ],
+)
+def test_every_kind_of_input_can_be_filled_in(signature: str, kind: str, example: Any) -> None:
+    (field,) = fields(signature, Facts()).values()
+    assert (field.kind, field.example) == (kind, example)
+
+
+def test_an_example_of_tf_example_is_within_the_schema(penguins: Served) -> None:
+    import tensorflow as tf
+
+    (field,) = fields("serving_default", penguins.facts).values()
+    features = tf.train.Example.FromString(base64.b64decode(field.example["b64"])).features.feature
+    assert features["bill length (mm)"].float_list.value[0] == pytest.approx(40.2)
+    assert features["mass"].int64_list.value == [5250]
+    assert features["island"].bytes_list.value == [b"Biscoe"]
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (SIGNATURES.keys(), "raw"),
+        (["image", "serving_default"], "image"),  # nobody types a tf.Example …
+        (["serving_default", "__saved_model_init_op"], "serving_default"),  # … unless there is nothing else
+        (["total", "flag", "members"], "flag"),
+        (["__saved_model_init_op"], None),
+    ],
+)
+def test_people_are_asked_by_the_signature_that_can_be_typed(names: Any, chosen: str | None) -> None:
+    found = input_fields.for_people({name: SIGNATURES[name] for name in names})
+    assert (found.name if found else None) == chosen
+
+
+# --- the document -----------------------------------------------------------------------------------------------------
+
+
+def test_the_document_is_openapi(penguins: Served) -> None:
+    odd = Served("a b/ü", 1, (), SIGNATURES, Facts())
+    for models in ((), (penguins,), (odd, penguins)):
+        validate(json.loads(json.dumps(openapi.document(models), allow_nan=False)))
+
+
+def test_the_document_has_every_path_of_a_model(penguins: Served) -> None:
+    paths = openapi.document((penguins,))["paths"]
+    verbs = ("", ":predict", ":classify", "/metadata")  # and none to regress with
+    places = ("", "/versions/{version}", "/labels/{label}")
+    expected = {f"/v1/models/penguins{place}{verb}" for place in places for verb in verbs}
+    assert set(paths) == {*expected, "/benison/status"}
+
+
+def test_every_example_fits_its_own_schema(penguins: Served) -> None:
+    document = openapi.document((penguins,))
+    body = document["paths"]["/v1/models/penguins:predict"]["post"]["requestBody"]["content"]["application/json"]
+    assert list(body["examples"]) == [
+        "raw",
+        *(name for name in SIGNATURES if name not in ("raw", "__saved_model_init_op")),
+    ]
+    for name, example in body["examples"].items():
+        assert accepts(document, f"{openapi.key('penguins', name)}.Request", example["value"]), name
+
+
+ROW = {"island": "Biscoe", "bill_length__mm_": 40.5, "mass": 3000, "note": ""}
+
+
+@pytest.mark.parametrize(
+    ("signature", "request_body", "fits"),
+    [
+        ("raw", {"signature_name": "raw", "instances": [ROW]}, True),
+        ("raw", {"signature_name": "raw", "inputs": {name: [value] for name, value in ROW.items()}}, True),
+        ("raw", {"signature_name": "raw", "instances": [{**ROW, "island": {"b64": "/w=="}}]}, True),
+        ("raw", {"signature_name": "raw", "instances": [{**ROW, "island": "elsewhere"}]}, True),
+        ("raw", {"instances": [ROW]}, False),  # that would be serving_default
+        ("raw", {"signature_name": "raw", "instances": []}, False),
+        ("raw", {"signature_name": "raw", "instances": [{**ROW, "mass": 1.5}]}, False),
+        ("raw", {"signature_name": "raw", "instances": [{"island": "Biscoe"}]}, False),
+        ("serving_default", {"instances": [{"b64": "/w=="}]}, True),
+        ("serving_default", {"instances": [{"examples": {"b64": "/w=="}}]}, True),
+        ("image", {"signature_name": "image", "instances": [[[1, 2, 3], [4, 5, 6]]]}, True),
+        ("image", {"signature_name": "image", "instances": [[[1, 2], [3, 4]]]}, False),
+        ("total", {"signature_name": "total", "inputs": [1.0, 2.0]}, True),
+        ("total", {"signature_name": "total", "instances": [1.0, 2.0]}, False),
+    ],
+)
+def test_requests_are_described_as_the_server_takes_them(
+    penguins: Served, signature: str, request_body: Any, fits: bool
+) -> None:
+    assert accepts(openapi.document((penguins,)), f"penguins.{signature}.Request", request_body) is fits
+
+
+@pytest.mark.parametrize(
+    ("signature", "answer", "fits"),
+    [
+        ("raw", {"predictions": [{"classes": ["a", "b"], "probabilities": [0.25, 0.75]}]}, True),
+        ("raw", {"outputs": {"classes": [["a", "b"]], "probabilities": [[0.25, 0.75]]}}, True),
+        ("raw", {"predictions": [[0.25, 0.75]]}, False),
+        ("serving_default", {"predictions": [[0.25, 0.75]]}, True),  # a single output goes without its name
+        ("serving_default", {"predictions": [{"probabilities": [0.25, 0.75]}]}, False),
+        ("total", {"outputs": 3.0}, True),
+        ("total", {"predictions": [3.0]}, False),
+    ],
+)
+def test_answers_are_described_as_the_server_gives_them(
+    penguins: Served, signature: str, answer: Any, fits: bool
+) -> None:
+    assert accepts(openapi.document((penguins,)), f"penguins.{signature}.Answer", answer) is fits
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+
+class Outline(HTMLParser):
+    """The elements of a page, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def having(self, tag: str, attribute: str) -> list[str]:
+        return [str(found[attribute]) for name, found in self.elements if name == tag and attribute in found]
+
+
+def all_pages(model: Served) -> dict[str, str]:
+    forms_by_signature = {
+        f"try {name}": html_pages.try_model(model, signature) for name, signature in model.askable.items()
+    }  # fmt: skip
+    return {
+        "home": html_pages.home((model,), {"gone": "No version found"}),
+        "docs": html_pages.docs(openapi.document((model,)), "localhost:8501"),
+        "lost": html_pages.not_found("nothing"),
+        **forms_by_signature,
+    }
+
+
+def test_every_control_has_a_label_and_every_description_is_there(penguins: Served) -> None:
+    for name, html in all_pages(penguins).items():
+        page = Outline(html)
+        ids = [str(found["id"]) for _, found in page.elements if "id" in found]
+        assert len(ids) == len(set(ids)), name
+        controls = [str(found["id"]) for tag, found in page.elements if tag in ("input", "select", "textarea")]
+        assert set(controls) == set(page.having("label", "for")), name
+        described = {key for tag in ("input", "select", "textarea") for key in page.having(tag, "aria-describedby")}
+        assert described <= set(ids), name
+        assert page.having("html", "lang") == ["en"]
+
+
+def test_pages_load_nothing_from_elsewhere(penguins: Served) -> None:
+    for html in all_pages(penguins).values():
+        page = Outline(html)
+        places = [*page.having("script", "src"), *page.having("link", "href"), *page.having("a", "href")]
+        assert all(place.startswith(("/", "#", "data:")) for place in places)
+        assert "style" not in {tag for tag, _ in page.elements}
+        assert not [found for _, found in page.elements if any(name.startswith("on") for name in found)]
+
+
+def test_names_of_models_and_columns_are_text_and_never_html(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>\"'&"
+    known = served(tmp_path / "7").facts
+    column = model_info.Column(evil, "string", (evil,))
+    inputs = {evil: RAW["island"]}
+    raw = Signature("raw", "", inputs, {"y": RAW["mass"]})
+    model = Served(
+        evil, 1, (evil,), {"raw": raw}, Facts(evil, (evil,), evil, {evil: 1.0}, {evil: column}, known.examples)
+    )
+    for html in all_pages(model).values():
+        assert "<script>alert" not in html
+        assert [tag for tag, _ in Outline(html).elements].count("script") <= 1
+    assert evil in Outline(html_pages.home((model,), {})).text
+
+
+def test_the_form_offers_the_schemas_values_and_the_example(penguins: Served) -> None:
+    page = Outline(html_pages.try_model(penguins, SIGNATURES["raw"]))
+    assert page.having("option", "value") == ["Biscoe", "<Dream>"]
+    (number,) = [found for tag, found in page.elements if found.get("name") == "bill_length__mm_"]
+    assert (number["type"], number["value"], number["step"]) == ("number", "40.2", "any")
+    (form,) = [found for tag, found in page.elements if tag == "form"]
+    assert (form["data-signature"], form["data-version"]) == ("raw", "7")
+    assert "data-members" in form
+
+
+# --- columns by their own names ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["instances", "inputs"])
+def test_columns_may_be_called_as_in_the_data(tmp_path: Path, key: str) -> None:
+    folder = str(write_folder(tmp_path / "7"))
+    row = {"island": "Biscoe", "bill length (mm)": 40.5}
+    plain = {"island": "Biscoe", "bill_length__mm_": 40.5}
+    given: dict[str, Any] = {"signature_name": "raw", key: [row, plain] if key == "instances" else row}
+    expected = {**given, key: [plain, plain] if key == "instances" else plain}
+    assert column_names.in_signature(given, folder) == expected
+
+
+@pytest.mark.parametrize("document", [{"instances": [1.0]}, {"instances": [{"island": "x"}]}, {"inputs": 3}, {}])
+def test_a_request_without_such_columns_stays_as_it_is(tmp_path: Path, document: dict[str, Any]) -> None:
+    assert column_names.in_signature(document, str(write_folder(tmp_path / "7"))) is None
+    assert column_names.in_signature(document, str(tmp_path)) is None

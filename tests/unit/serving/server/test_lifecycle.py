@@ -1,0 +1,356 @@
+"""A version serves until its successor does; a bad one changes nothing; who began on a version ends on it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benison.serving.models_config import All, Config, Latest, Model, Specific
+from benison.serving.server import lifecycle
+from benison.serving.server.batching.limits import BatchLimits
+from benison.serving.server.engines import low_priority
+from benison.serving.server.lifecycle import Models, State, Version, next_action
+from benison.serving.server.status import Code, RequestError
+
+AVAILABLE, START, LOADING, END = State.AVAILABLE, State.START, State.LOADING, State.END
+
+
+@pytest.mark.parametrize(
+    ("versions", "action"),
+    [
+        ([], None),
+        ([(1, True, START)], ("load", 1)),
+        ([(1, True, START), (2, True, START)], ("load", 2)),
+        ([(1, True, AVAILABLE), (2, True, START)], ("load", 2)),
+        ([(1, True, AVAILABLE), (2, True, LOADING)], None),
+        ([(1, False, AVAILABLE), (2, True, START)], ("load", 2)),  # load before unload
+        ([(1, False, AVAILABLE), (2, True, LOADING)], None),
+        ([(1, False, AVAILABLE), (2, True, AVAILABLE)], ("unload", 1)),
+        ([(1, False, AVAILABLE), (2, True, END)], None),  # a bad version leaves the old one serving
+        ([(1, False, AVAILABLE), (2, False, AVAILABLE), (3, True, START)], ("unload", 1)),
+        ([(1, False, AVAILABLE)], ("unload", 1)),
+        ([(1, False, END)], None),
+        ([(1, True, AVAILABLE), (2, False, AVAILABLE)], ("unload", 2)),  # back to an older version
+    ],
+)
+def test_the_next_action_keeps_a_version_serving(versions, action):
+    assert next_action({n: Version("m", n, "", wanted, state) for n, wanted, state in versions}) == action
+
+
+class FakeEngine:
+    """Says its number."""
+
+    kind = "fake"
+    parallel = True
+
+    def __init__(self, path: str) -> None:
+        self.number = int(Path(path).name)
+        self.signatures: dict = {}
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def niceness() -> int:
+    """Of this thread."""
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+class Loader:
+    """Loads what is not listed as bad, and notes every try, and the niceness of its thread and of its long calls."""
+
+    def __init__(self) -> None:
+        self.bad: set[int] = set()
+        self.tries: list[int] = []
+        self.niceness: list[int] = []
+        self.engines: list[FakeEngine] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, path: str) -> Any:
+        number = int(Path(path).name)
+        self.tries.append(number)
+        self.niceness += [niceness(), low_priority.call(niceness)]
+        self.gate.wait(10)
+        if number in self.bad:
+            raise RequestError(Code.NOT_FOUND, f"bad {number}")
+        self.engines.append(FakeEngine(path))
+        return self.engines[-1]
+
+
+def within_a_loop(test):
+    @functools.wraps(test)
+    def run(*arguments, **named):
+        asyncio.run(asyncio.wait_for(test(*arguments, **named), 20))
+
+    return run
+
+
+@pytest.fixture
+def base(tmp_path):
+    (tmp_path / "m").mkdir()
+    return tmp_path / "m"
+
+
+def add(base: Path, *versions: int) -> None:
+    for version in versions:
+        (base / str(version)).mkdir()
+
+
+def config(base: Path, policy=Latest(), **labels: int) -> Config:  # noqa: B008
+    return Config({"m": Model("m", str(base), policy, labels)})
+
+
+def models(loader: Loader, **options) -> Models:
+    return Models(loader, BatchLimits(), **{"max_retries": 0, "retry_seconds": 0.0, **options})
+
+
+async def until(models: Models, **states: State) -> None:
+    """Polls until the versions (`v1=…`) are in these states."""
+    while {f"v{n}": v.state for n, v in models.versions.get("m", {}).items()} != states:
+        await models.poll()
+        await asyncio.sleep(0)
+
+
+@within_a_loop
+async def test_a_new_version_takes_over(base):
+    loader = Loader()
+    served = models(loader)
+    add(base, 1)
+    await served.reload(config(base))
+    with served.lease("m") as version:
+        assert version.number == 1
+    add(base, 2)
+    await until(served, v1=END, v2=AVAILABLE)
+    assert [engine.closed for engine in loader.engines] == [True, False]
+    await served.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priorities of their own")
+@within_a_loop
+async def test_a_load_gives_way_where_something_serves(base):
+    loader = Loader()
+    served = models(loader)
+    add(base, 1)
+    await served.reload(config(base))
+    add(base, 2)
+    await until(served, v1=END, v2=AVAILABLE)
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert loader.niceness == [ours, ours, min(ours + 5, 19), 19]
+    await served.close()
+
+
+@within_a_loop
+async def test_a_request_ends_on_the_version_that_it_began_on(base):
+    loader = Loader()
+    served = models(loader)
+    add(base, 1)
+    await served.reload(config(base))
+    with served.lease("m") as version:
+        add(base, 2)
+        await until(served, v1=State.UNLOADING, v2=AVAILABLE)
+        assert id(version.engine) == id(loader.engines[0])
+        assert not loader.engines[0].closed
+        with served.lease("m") as newer:
+            assert newer.number == 2
+        with pytest.raises(RequestError, match=r"Specific\(m, 1\)"), served.lease("m", 1):
+            pass
+    await until(served, v1=END, v2=AVAILABLE)
+    assert loader.engines[0].closed
+    await served.close()
+
+
+@within_a_loop
+async def test_a_version_that_is_wanted_again_while_it_goes_is_loaded_again(base):
+    loader = Loader()
+    served = models(loader)
+    add(base, 1, 2)
+    await served.reload(config(base, Specific(frozenset({1}))))
+    with served.lease("m") as first:
+        await served.reload(config(base, Specific(frozenset({2}))))
+        back = asyncio.create_task(served.reload(config(base, Specific(frozenset({1, 2})))))
+        await asyncio.sleep(0.05)
+        assert first.state is State.UNLOADING
+        assert not back.done()
+    await back
+    await served.reload(config(base, Specific(frozenset({1, 2})), stable=1))
+    with served.lease("m", label="stable") as version:
+        assert version.number == 1
+        assert version is not first
+    assert loader.tries == [1, 2, 1]
+    await served.close()
+
+
+@within_a_loop
+async def test_a_failing_version_that_was_taken_away_and_is_wanted_again_while_it_loads_is_tried_anew(base):
+    loader = Loader()
+    loader.gate.clear()
+    loader.bad.add(1)
+    served = models(loader)
+    add(base, 1)
+    first = asyncio.create_task(served.reload(config(base)))
+    await until(served, v1=LOADING)
+    (base / "1").rmdir()
+    await served.poll()
+    add(base, 1)
+    await served.poll()
+    loader.gate.set()
+    with pytest.raises(RequestError, match="bad 1"):
+        await first
+    assert loader.tries == [1, 1]
+    await served.close()
+
+
+@within_a_loop
+async def test_a_bad_version_is_tried_again_then_ends_with_its_error_and_the_old_one_serves_on(base):
+    loader = Loader()
+    loader.bad = {2}
+    served = models(loader, max_retries=2)
+    add(base, 1)
+    await served.reload(config(base))
+    add(base, 2)
+    await until(served, v1=AVAILABLE, v2=END)
+    assert loader.tries == [1, 2, 2, 2]
+    assert served.status("m", 2)[0].error.message == "bad 2"
+    await served.poll()
+    assert loader.tries == [1, 2, 2, 2]  # once given up it is left alone
+    with served.lease("m") as version:
+        assert version.number == 1
+    await served.close()
+
+
+@within_a_loop
+async def test_a_version_that_was_taken_away_and_comes_back_repaired_is_loaded(base):
+    loader = Loader()
+    loader.bad = {2}
+    served = models(loader)
+    add(base, 1, 2)
+    await served.reload(config(base, All()))
+    await until(served, v1=AVAILABLE, v2=END)
+    (base / "2").rmdir()
+    await served.poll()
+    loader.bad = set()
+    add(base, 2)
+    await until(served, v1=AVAILABLE, v2=AVAILABLE)
+    await served.close()
+
+
+@within_a_loop
+async def test_nobody_waits_for_the_next_try_of_a_version_that_is_not_wanted_any_more(base):
+    loader = Loader()
+    loader.bad = {2}
+    served = models(loader, max_retries=5, retry_seconds=3600.0)
+    add(base, 1)
+    await served.reload(config(base))
+    add(base, 2)
+    while 2 not in loader.tries:
+        await served.poll()
+        await asyncio.sleep(0)
+    (base / "2").rmdir()
+    await until(served, v1=AVAILABLE, v2=END)
+    assert loader.tries == [1, 2]
+    await served.close()
+
+
+@within_a_loop
+async def test_a_reload_replaces_the_whole_config_and_waits_for_the_new(base, tmp_path):
+    loader = Loader()
+    served = models(loader)
+    add(base, 1, 2)
+    await served.reload(config(base, Specific(frozenset([1]))))
+    await served.reload(config(base, Specific(frozenset([1, 2])), stable=1))
+    assert {n: v.state for n, v in served.versions["m"].items()} == {1: AVAILABLE, 2: AVAILABLE}
+    with served.lease("m", label="stable") as version:
+        assert version.number == 1
+    with served.lease("m") as version:
+        assert version.number == 2
+    (tmp_path / "other" / "7").mkdir(parents=True)
+    await served.reload(Config({"other": Model("other", str(tmp_path / "other"))}))
+    with pytest.raises(RequestError, match="Unrecognized servable version label"), served.lease("m", label="stable"):
+        pass
+    with served.lease("other") as version:
+        assert version.number == 7
+    await until(served, v1=END, v2=END)
+    await served.close()
+
+
+@within_a_loop
+async def test_a_wrong_label_changes_nothing(base):
+    served = models(Loader())
+    add(base, 1, 2)
+    before = config(base, Specific(frozenset([1])))
+    await served.reload(before)
+    with pytest.raises(RequestError, match="label to version 2"):
+        await served.reload(config(base, Specific(frozenset([2])), stable=2))
+    assert served.config == before
+    await served.poll()
+    assert {n: v.state for n, v in served.versions["m"].items()} == {1: AVAILABLE}
+    await served.close()
+
+
+@within_a_loop
+async def test_a_new_model_that_cannot_be_loaded_fails_the_reload(base):
+    loader = Loader()
+    loader.bad = {1}
+    served = models(loader)
+    add(base, 1)
+    with pytest.raises(RequestError, match=r"1 servable\(s\) did not become available") as error:
+        await served.reload(config(base))
+    assert error.value.code is Code.UNKNOWN
+    assert "bad 1" in error.value.message
+    await served.close()
+
+
+@within_a_loop
+async def test_a_reload_waits_for_the_first_version_of_a_new_model(base):
+    served = models(Loader())
+    waiting = asyncio.create_task(served.reload(config(base)))
+    await served.poll()
+    assert not waiting.done()
+    add(base, 1)
+    while not waiting.done():
+        await served.poll()
+        await asyncio.sleep(0)
+    await waiting
+    await served.close()
+
+
+@within_a_loop
+async def test_a_base_path_that_cannot_be_read_leaves_the_other_models_alone(base, tmp_path, caplog):
+    served = models(Loader())
+    add(base, 1)
+    await served.reload(config(base))
+    base.rename(tmp_path / "away")
+    await served.poll()
+    assert "Could not find base path" in caplog.text
+    with served.lease("m") as version:
+        assert version.number == 1
+    await served.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("", None, None), Code.INVALID_ARGUMENT, "ModelSpec has no name specified."),
+        (("m", None, None), Code.NOT_FOUND, "Servable not found for request: Latest(m)"),
+        (("m", 3, None), Code.NOT_FOUND, "Servable not found for request: Specific(m, 3)"),
+        (("m", None, "x"), Code.INVALID_ARGUMENT, "Unrecognized servable version label: x"),
+    ],
+)
+@within_a_loop
+async def test_what_is_not_served_is_named(arguments, code, message):
+    with pytest.raises(RequestError) as error, models(Loader()).lease(*arguments):
+        pass
+    assert (error.value.code, error.value.message) == (code, message)
+
+
+def test_the_states_have_tf_servings_numbers():
+    assert [state.value for state in lifecycle.State] == [10, 20, 30, 40, 50]

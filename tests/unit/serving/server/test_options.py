@@ -1,0 +1,65 @@
+"""Flags reach what they are about: loading, TensorFlow's session, TLS."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from benison.serving.errors import UsageError
+from benison.serving.server import flags, grpc_api, main
+from benison.serving.server.engine import LoadOptions
+from benison.serving.server.engines import saved_model
+
+
+@pytest.mark.parametrize(
+    ("argv", "options"),
+    [
+        ([], LoadOptions()),
+        (["--saved_model_tags=serve,gpu"], LoadOptions(tags=("serve", "gpu"))),
+        (["--prefer_tflite_model"], LoadOptions(prefer_tflite=True)),
+        (["--enable_model_warmup=false"], LoadOptions(warm_up=False)),
+        (["--num_request_iterations_for_warmup=3"], LoadOptions(warm_up_iterations=3)),
+        (["--tensorflow_session_parallelism=4"], LoadOptions(intra_op_threads=4, inter_op_threads=4)),
+        (["--tensorflow_intra_op_parallelism=2"], LoadOptions(intra_op_threads=2)),
+        (["--tensorflow_inter_op_parallelism=2"], LoadOptions(inter_op_threads=2)),
+        (["--per_process_gpu_memory_fraction=0.5"], LoadOptions(gpu_memory_fraction=0.5)),
+        (["--tensorflow_session_config_file=/x"], LoadOptions(session_config_file="/x")),
+    ],
+)
+def test_flags_reach_what_loads_a_version(argv, options):
+    assert main._load_options(flags.parse(["--model_base_path=/m", *argv])[0]) == options
+
+
+def test_flags_reach_tensorflows_session(tmp_path):
+    plain = saved_model._config(LoadOptions(intra_op_threads=3, inter_op_threads=4, gpu_memory_fraction=0.5))
+    assert (plain.intra_op_parallelism_threads, plain.inter_op_parallelism_threads) == (3, 4)
+    assert plain.gpu_options.per_process_gpu_memory_fraction == 0.5
+    (tmp_path / "session").write_text("intra_op_parallelism_threads: 7 allow_soft_placement: true")
+    read = saved_model._config(LoadOptions(session_config_file=str(tmp_path / "session")))
+    assert (read.intra_op_parallelism_threads, read.inter_op_parallelism_threads) == (7, 1)
+    assert read.allow_soft_placement
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('server_key: "k"', "server_key and server_cert must both be set"),
+        ('server_key: "k" server_cert: "c" client_verify: true', "client_verify wants custom_ca"),
+        ("server_key", "not a text proto SSLConfig"),
+    ],
+)
+def test_a_wrong_ssl_config_is_refused(tmp_path, text, message):
+    (tmp_path / "ssl").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        grpc_api.credentials(str(tmp_path / "ssl"))
+
+
+def test_a_full_collection_of_garbage_does_not_walk_through_tensorflow():
+    program = (
+        "import gc; from benison.serving.server.engine import LoadOptions; from benison.serving.server.main import _prepare; "
+        "_prepare(LoadOptions()); import tensorflow; print(len(gc.get_objects()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
+    assert int(done.stdout) < 10_000
