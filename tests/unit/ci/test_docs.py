@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import runpy
 import unicodedata
@@ -101,6 +102,13 @@ def test_the_nav_has_every_page_once():
 def test_python_in_a_page_imports_of_benison_only_benison(page):
     blocks = [code for kind, code in _FENCE.findall(page.read_text(encoding="utf-8")) if kind == "python"]
     modules = {module for code in blocks for module in imports(code)}
+    assert {m for m in modules if m.split(".")[0] in _INSIDE or m.startswith("benison.")} == set()
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=name)
+def test_a_notebook_imports_of_benison_only_benison(notebook):
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    modules = {m for cell in cells if cell["cell_type"] == "code" for m in imports("".join(cell["source"]))}
     assert {m for m in modules if m.split(".")[0] in _INSIDE or m.startswith("benison.")} == set()
 
 
