@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from benison.pipelines.airflow.api import Airflow, configured
+from benison.pipelines.airflow.api import AirflowClient, configured
 
 _POLL_S = 2.0
 
@@ -70,7 +70,7 @@ def main() -> None:
     print(f"- start of a node: {_range(starts)} s; aim 5")
 
 
-def _run(airflow: Airflow, dag: str, downstream: Mapping[str, Sequence[str]], *, cache: bool) -> Seen:
+def _run(airflow: AirflowClient, dag: str, downstream: Mapping[str, Sequence[str]], *, cache: bool) -> Seen:
     run_id = airflow.trigger(dag, conf={"cache": cache})
     while (run := airflow.run(dag, run_id))["state"] not in ("success", "failed"):
         time.sleep(_POLL_S)

@@ -57,11 +57,11 @@ def begin(file: Path, run_id: str, root: Path, given: Mapping[str, str]) -> tupl
     span, cache = values.pop(form.SPAN, None), values.pop(form.CACHE)
     config = _config(about, file.parent, values)
     params = {} if config else _params(about, values)
-    settings = scheduled.Settings(cache, params, about.import_path)
+    settings = scheduled.RunSettings(cache, params, about.import_path)
     folder = scheduled.folder(root, run_id)
     with (
         live_log.writing(folder / f"{scheduled.BEGIN}.log"),
-        attempts.only(folder, scheduled.BEGIN),
+        attempts.sole_attempt(folder, scheduled.BEGIN),
         _alone(root, about.name, run_id),
     ):
         scheduled.begin(root, run_id, about.name, settings)
@@ -81,7 +81,7 @@ def _alone(root: Path, name: str, run_id: str) -> Iterator[None]:
     with ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(locks.pipeline(root, name, run_id))
+                stack.enter_context(locks.pipeline_lock(root, name, run_id))
                 break
             except UsageError as busy:
                 if time.monotonic() - told >= _TELL_S:
@@ -126,7 +126,7 @@ def _compile(
     return compiled
 
 
-def _ingest_earlier(compiled: Compiled, root: Path, run_id: str, settings: scheduled.Settings) -> None:
+def _ingest_earlier(compiled: Compiled, root: Path, run_id: str, settings: scheduled.RunSettings) -> None:
     """Clears away what killed runs left, then runs the nodes that stand before the pipeline's own."""
     from benison.pipelines.records import lineage, metadata_store
 

@@ -19,7 +19,7 @@ from benison.pipelines.code.code_reference import shown
 from benison.pipelines.config import Pipeline, strict_yaml
 from benison.pipelines.config.mistakes import Mistake, keys_at, of_code, of_data, of_shape, unknown_key
 from benison.pipelines.config.strict_yaml import Document, Loc, NotYaml
-from benison.pipelines.config.types import Model
+from benison.pipelines.config.types import ConfigModel
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
 
@@ -211,7 +211,7 @@ def _spelled(parts: list[str], raw: Any) -> Loc:
 def _with_default(raw: dict[str, Any], loc: Loc) -> dict[str, Any]:
     """Writes a default mapping out before one key in it is replaced, so that its other keys keep their values."""
     field = Pipeline.model_fields.get(loc[0])
-    if len(loc) == 1 or loc[0] in raw or field is None or not isinstance(field.default, Model):
+    if len(loc) == 1 or loc[0] in raw or field is None or not isinstance(field.default, ConfigModel):
         return raw
     return {**raw, loc[0]: field.default.model_dump(mode="json")}
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tfx.dsl.components.base.base_node import BaseNode
     from tfx.orchestration.pipeline import Pipeline as TfxPipeline
 
-    from benison.components.deploy.pusher import Settings as PushSettings
-    from benison.components.ensemble.ensemble_builder import Settings
+    from benison.components.deploy.pusher import PushSettings
+    from benison.components.ensemble.ensemble_builder import BuilderSettings
     from benison.pipelines.code.code_reference import Code
     from benison.pipelines.config import Member, Pipeline
 
@@ -39,7 +39,7 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
     from tfx.proto import transform_pb2
 
     from benison.components.deploy.pusher import Pusher
-    from benison.components.deploy.serving_trial import Budget
+    from benison.components.deploy.serving_trial import ServingBudget
     from benison.components.deploy.serving_validator import ServingValidator
     from benison.components.ensemble.ensemble_builder import EnsembleBuilder
     from benison.components.evaluate.baseline import Baseline
@@ -83,7 +83,7 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
     scorer = partial(Scorer, examples=data.examples, transform_graph=graph, label=config.label, slices=config.slices)
     member_scores = scorer(members).with_id("MemberScores")
     ensemble = EnsembleBuilder(
-        members, member_scores.outputs["scores"], graph, config.label, config.problem, _settings(config)
+        members, member_scores.outputs["scores"], graph, config.label, config.problem, _builder_settings(config)
     )
     model = ensemble.outputs["model"]
     baseline = Baseline(model, str(serving), window)
@@ -115,7 +115,7 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
         blessing.add_upstream_node(evaluator)
     with Cond(blessing.outputs["blessing"].future()[0].custom_property("blessed") == 1):
         validator = ServingValidator(
-            model, members, data.examples, graph, config.label, Budget(**config.serving.budget.model_dump())
+            model, members, data.examples, graph, config.label, ServingBudget(**config.serving.budget.model_dump())
         )
     # Not inside the other Cond: of a node in two, TFX's compiler keeps both, and a skipped one has no blessing to read.
     with Cond(validator.outputs["blessing"].future()[0].custom_property("blessed") == 1):
@@ -180,12 +180,12 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
     return [tuner, trainer]
 
 
-def _settings(config: Pipeline) -> Settings:
+def _builder_settings(config: Pipeline) -> BuilderSettings:
     """How the members are to be combined, as EnsembleBuilder takes it."""
-    from benison.components.ensemble.ensemble_builder import Settings
+    from benison.components.ensemble.ensemble_builder import BuilderSettings
 
     ensemble = config.ensemble
-    return Settings(
+    return BuilderSettings(
         combiner=ensemble.combiner,
         weights=dict(ensemble.weights),
         calibration=ensemble.calibration,
@@ -197,12 +197,12 @@ def _settings(config: Pipeline) -> Settings:
 
 def _push_settings(config: Pipeline, serving: Path, window: Sequence[int]) -> PushSettings:
     """How a blessed ensemble is pushed, as Pusher takes it."""
-    from benison.components.deploy.pusher import Settings
+    from benison.components.deploy.pusher import PushSettings
     from benison.serving.versions import object_store
 
     if config.serving.store:
         object_store.check_library(config.serving.store)
-    return Settings(
+    return PushSettings(
         serving=str(serving),
         facts={
             "name": config.name,

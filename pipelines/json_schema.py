@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benison.pipelines.config import Pipeline
+from benison.pipelines.generic.columns import ColumnConfig
 
 FILE = Path(__file__).resolve().parent.parent / "configs" / "benison.schema.json"
 
@@ -25,8 +26,8 @@ def _schema() -> dict[str, Any]:
     # A member with nothing after it is one, and so is a kind alone.
     definitions = made["$defs"]
     definitions["Member"]["type"] = ["object", "null"]
-    column = definitions["Column"]
-    definitions["Column"] = {"anyOf": [{"enum": column["properties"]["kind"]["enum"]}, column]}
+    column = definitions[ColumnConfig.__name__]
+    definitions[ColumnConfig.__name__] = {"anyOf": [{"enum": column["properties"]["kind"]["enum"]}, column]}
     generic = {"required": ["columns"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -78,7 +78,7 @@ def run(
         if executor is not None:
             key = cache_key.of_node(node, executor, driver)
             node.parameters.parameters[FINGERPRINT].field_value.string_value = key
-        with locks.node(root, exclusive="runs_alone" in node.parameters.parameters):
+        with locks.node_lock(root, exclusive="runs_alone" in node.parameters.parameters):
             launcher.Launcher(
                 pipeline_node=node,
                 mlmd_connection=connection,
@@ -222,7 +222,7 @@ def main() -> None:
     params = dict(param.split("=", 1) for param in args.param)
 
     def work() -> tuple[Result, Mapping[str, Any]]:
-        with attempts.only(root / "runs" / args.run_id, args.node):
+        with attempts.sole_attempt(root / "runs" / args.run_id, args.node):
             return run(args.ir, args.node, args.run_id, root=root, params=params, cache=not args.no_cache), {}
 
     answer(work)

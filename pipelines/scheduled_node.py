@@ -50,7 +50,7 @@ def run(
     if node_id not in known:
         raise UsageError(f"run {run_id}: no node {node_id!r}{did_you_mean(node_id, known)}")
     scheduled.use_import_path(settings)
-    with live_log.writing(folder / f"{node_id}.log"), attempts.only(folder, node_id):
+    with live_log.writing(folder / f"{node_id}.log"), attempts.sole_attempt(folder, node_id):
         if attempt is not None:
             print(f"{node_id}, attempt {attempt}", flush=True)
         scheduled.started(root, run_id, node_id)
@@ -59,7 +59,7 @@ def run(
     return result, report(known[node_id].kind, result)
 
 
-def _run(root: Path, folder: Path, run_id: str, node_id: str, settings: scheduled.Settings, cache: bool) -> Result:
+def _run(root: Path, folder: Path, run_id: str, node_id: str, settings: scheduled.RunSettings, cache: bool) -> Result:
     try:
         quieten()
         pipeline = node.load_ir(folder / scheduled.IR, run_id, settings.params)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benison.serving.predict import Row
-from benison.serving.server.pages.model_info import Column, Facts
+from benison.serving.server.pages.model_info import InputColumn, ModelInfo
 from benison.serving.server.pages.model_info import read as read_facts
 from benison.serving.signature_names import argument_names
 from benison.serving.versions.local import SAVED_MODEL, Version
@@ -54,15 +54,17 @@ def instance(version: Version, rows: Sequence[Row] = ()) -> dict[str, Any] | Non
     return _generated(types, read_facts(str(version.path)))
 
 
-def _generated(types: Mapping[str, str], facts: Facts) -> dict[str, Any]:
+def _generated(types: Mapping[str, str], facts: ModelInfo) -> dict[str, Any]:
     known = facts.examples.get(SIGNATURE, {})
     return {
-        name: known[name] if known.get(name) is not None else _plausible(kind, facts.columns.get(name, Column(name)))
+        name: known[name]
+        if known.get(name) is not None
+        else _plausible(kind, facts.columns.get(name, InputColumn(name)))
         for name, kind in types.items()
     }
 
 
-def _plausible(kind: str, column: Column) -> Any:
+def _plausible(kind: str, column: InputColumn) -> Any:
     """A value that the schema allows: the first of its choices, or the middle of its range."""
     if kind == "string":
         return column.choices[0] if column.choices else ""

@@ -47,7 +47,7 @@ _CODE = (
 
 
 @dataclass(frozen=True)
-class Settings:
+class PushSettings:
     """How a blessed ensemble is pushed.
 
     Attributes:
@@ -91,7 +91,7 @@ class Executor(base_executor.Executor):
         if not self.CheckBlessing(input_dict):
             self._MarkNotPushed(pushed)
             return
-        settings = Settings(**json.loads(exec_properties["custom_config"])["settings"])
+        settings = PushSettings(**json.loads(exec_properties["custom_config"])["settings"])
         base = Path(settings.serving)
         before = _pushed_before(base, Path(self.GetModelPath(input_dict)), settings.fan_out)
         if before is None:
@@ -110,7 +110,7 @@ class Executor(base_executor.Executor):
             print(f"it is in {settings.store}")
         self._serve(pushed, settings, version)
 
-    def _serve(self, pushed: types.Artifact, settings: Settings, version: Version) -> None:
+    def _serve(self, pushed: types.Artifact, settings: PushSettings, version: Version) -> None:
         """Has the version served, where it may be, and notes down what became of that."""
         base = Path(settings.serving)
         served = labels.served(base)
@@ -157,7 +157,7 @@ class Pusher(base_component.BaseComponent):
         infra_blessing: types.BaseChannel,
         examples: types.BaseChannel,
         transform_graph: types.BaseChannel,
-        settings: Settings,
+        settings: PushSettings,
         code: Sequence[str],
     ) -> None:
         # One input per member, so that lineage names them; the class of the spec is thus made here.
@@ -201,18 +201,18 @@ def _pushed_before(base: Path, model: Path, fan_out: bool) -> Version | None:
     return None
 
 
-def _why_not_promoted(settings: Settings, version: Version, served: Version | None) -> str | None:
+def _why_not_promoted(settings: PushSettings, version: Version, served: Version | None) -> str | None:
     """Why a blessed version is not to be served by itself; None where it is."""
     if settings.promote == "manual":
         return "`serving.promote` is manual"
     changes = (c for c in history.read(Path(settings.serving)) if c.label == local.STABLE)
     if any(version.number in (change.before, change.to) for change in changes):
         return "it was served before, and somebody put another version in its place"
-    return promotion.may_promote(version.manifest, served.manifest if served else {})
+    return promotion.promotion_blocker(version.manifest, served.manifest if served else {})
 
 
 def _publish(
-    settings: Settings, input_dict: dict[str, list[types.Artifact]], scratch: Path, code: str | None
+    settings: PushSettings, input_dict: dict[str, list[types.Artifact]], scratch: Path, code: str | None
 ) -> Version:
     """Publishes the ensemble, and its members where they are to be served apart.
 

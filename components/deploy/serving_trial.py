@@ -48,7 +48,7 @@ _WARM_UP, _FEWEST, _MOST, _SECONDS = 10, 30, 300, 5.0  # requests of a measureme
 
 
 @dataclass(frozen=True)
-class Budget:
+class ServingBudget:
     """What the candidate may cost.
 
     Attributes:
@@ -70,7 +70,7 @@ class Trial:
         spec: Ensemble,
         candidate: Path,
         members: Mapping[str, Path],
-        budget: Budget,
+        budget: ServingBudget,
         records: NDArray,
         columns: Mapping[str, Any],
         label: str,

@@ -21,7 +21,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from benison.components.deploy.raw_rows import first_records
-from benison.components.deploy.serving_trial import Budget, Trial
+from benison.components.deploy.serving_trial import ServingBudget, Trial
 from benison.components.evaluate.verdicts import line
 from benison.serving.ensemble import Ensemble
 
@@ -51,7 +51,7 @@ class Executor(base_executor.BaseExecutor):
             spec,
             Path(path_utils.serving_model_path(candidate)),
             models,
-            Budget(**json.loads(exec_properties["budget"])),
+            ServingBudget(**json.loads(exec_properties["budget"])),
             first_records(artifact_utils.get_split_uris(input_dict["examples"], "test"), _REAL_ROWS),
             TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"])).raw_feature_spec(),
             exec_properties["label"],
@@ -79,7 +79,7 @@ class ServingValidator(base_component.BaseComponent):
         examples: raw examples with the split `test`.
         transform_graph: gives the raw features' types.
         label: name of the raw label.
-        budget: see `Budget`.
+        budget: see `ServingBudget`.
     """
 
     SPEC_CLASS = ComponentSpec
@@ -92,7 +92,7 @@ class ServingValidator(base_component.BaseComponent):
         examples: types.BaseChannel,
         transform_graph: types.BaseChannel,
         label: str,
-        budget: Budget,
+        budget: ServingBudget,
     ) -> None:
         # One input per member, so that lineage names them; the class of the spec is thus made here.
         class Spec(ComponentSpec):

@@ -31,7 +31,7 @@ BLEND = "blend"
 
 
 @dataclass(frozen=True)
-class Settings:
+class BuilderSettings:
     """How the members are to be combined.
 
     Attributes:
@@ -63,7 +63,7 @@ class Executor(base_executor.BaseExecutor):
         import tensorflow as tf
         import tensorflow_transform as tft
 
-        settings = Settings(**json.loads(exec_properties["custom_config"])["settings"])
+        settings = BuilderSettings(**json.loads(exec_properties["custom_config"])["settings"])
         scores = Scores.load(Path(artifact_utils.get_single_uri(input_dict["scores"])), BLEND)
         fit, ensemble = build(settings, exec_properties["problem"], scores, exec_properties["members"].split(","))
         loaded = {
@@ -93,7 +93,7 @@ class Executor(base_executor.BaseExecutor):
             print(line)
 
 
-def build(settings: Settings, problem: str, scores: Scores, members: list[str]) -> tuple[Fit, Ensemble]:
+def build(settings: BuilderSettings, problem: str, scores: Scores, members: list[str]) -> tuple[Fit, Ensemble]:
     """The spec of an ensemble, fitted to the scores of its members on `blend`.
 
     Raises:
@@ -170,7 +170,7 @@ class EnsembleBuilder(base_component.BaseComponent):
         transform_graph: types.BaseChannel,
         label: str,
         problem: str,
-        settings: Settings,
+        settings: BuilderSettings,
     ) -> None:
         # One input per member, so that lineage names them; the class of the spec is thus made here.
         class Spec(ComponentSpec):

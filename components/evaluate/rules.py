@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benison.components.evaluate.bootstrap import Interval, difference
 from benison.components.evaluate.metrics import Costs, Metric, metric_for
-from benison.components.evaluate.verdicts import Blessing, Verdict, finite, finite_interval
+from benison.components.evaluate.verdicts import BlessingReport, Verdict, finite, finite_interval
 from benison.serving.errors import DataError, UsageError
 
 NOTHING_SERVED = "nothing is served yet"
@@ -86,7 +86,7 @@ def judge(
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
-) -> Blessing:
+) -> BlessingReport:
     """Judges a candidate by its predictions on the split `test`.
 
     Args:
@@ -132,7 +132,7 @@ def judge(
             verdicts.append(_by_slice(rule, on, test))
         else:
             verdicts.append(_verdict(rule, on, test))
-    return Blessing(all(verdict.passed for verdict in verdicts), tuple(verdicts))
+    return BlessingReport(all(verdict.passed for verdict in verdicts), tuple(verdicts))
 
 
 @dataclass(frozen=True)

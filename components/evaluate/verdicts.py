@@ -32,7 +32,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Blessing:
+class BlessingReport:
     """The verdict of every rule, and whether all of them passed."""
 
     blessed: bool
@@ -43,7 +43,7 @@ class Blessing:
         return {"blessed": self.blessed, "verdicts": [_verdict_to_json(verdict) for verdict in self.verdicts]}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Blessing:
+    def from_json(cls, data: Mapping[str, Any]) -> BlessingReport:
         """The blessing that `to_json` wrote.
 
         Raises:

@@ -20,7 +20,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from benison.components.ingest.csv_table import WARNINGS, CsvTable
 from benison.components.validate import drift as drifts
 from benison.components.validate.drift_rows import Shifted, find_shifted
-from benison.components.validate.schema_violations import Misfits, find_misfits
+from benison.components.validate.schema_violations import SchemaViolations, find_violations
 from benison.serving.errors import DataError
 
 FILE = "verdict.json"
@@ -58,7 +58,7 @@ class Anomaly:
     kind: str
     severity: str
     text: str
-    rows: Misfits | Shifted | None = None
+    rows: SchemaViolations | Shifted | None = None
 
     def __str__(self) -> str:
         where = f"column {self.column!r}" if self.column else "data"
@@ -224,7 +224,7 @@ def _with_rows(
         return anomalies
     options = {**table, "missing": frozenset(table["missing"])}
     rows = CsvTable.matching(options.pop("pattern"), **options)
-    misfits = find_misfits(rows, schema, misfit) if misfit else {}
+    misfits = find_violations(rows, schema, misfit) if misfit else {}
     shifted: Mapping[str, Shifted] = {}
     if drift and moved:
         before = {column: drift["features"][column]["shares"] for column in moved}

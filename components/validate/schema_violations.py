@@ -13,7 +13,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Misfits:
+class SchemaViolations:
     """The rows whose value in a column does not fit.
 
     Attributes:
@@ -34,7 +34,7 @@ class Misfits:
         )
 
 
-def find_misfits(table: CsvTable, schema: Path, columns: Collection[str]) -> dict[str, Misfits]:
+def find_violations(table: CsvTable, schema: Path, columns: Collection[str]) -> dict[str, SchemaViolations]:
     """Reads a table once more, for columns in which anomalies were found.
 
     Args:
@@ -58,7 +58,10 @@ def find_misfits(table: CsvTable, schema: Path, columns: Collection[str]) -> dic
                 counts[name] += 1
                 if len(examples[name]) < SHOWN:
                     examples[name].append(example(row, cell))
-    return {name: Misfits(counts[name], rows, expected, tuple(examples[name])) for name, (expected, _) in fits.items()}
+    return {
+        name: SchemaViolations(counts[name], rows, expected, tuple(examples[name]))
+        for name, (expected, _) in fits.items()
+    }
 
 
 def share(count: int, rows: int) -> str:

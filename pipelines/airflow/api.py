@@ -27,7 +27,7 @@ class AirflowError(BenisonError):
 
 
 @dataclass(frozen=True)
-class Airflow:
+class AirflowClient:
     """A running Airflow 3.
 
     Attributes:
@@ -38,7 +38,7 @@ class Airflow:
     url: str
     token: str = ""
 
-    def sign_in(self, user: str, password: str) -> Airflow:
+    def sign_in(self, user: str, password: str) -> AirflowClient:
         """The same Airflow with a token.
 
         Raises:
@@ -191,7 +191,7 @@ class Airflow:
         return AirflowError(f"{self.url}: {method} {path}: {error.code} {said}; Airflow's api-server log says more")
 
 
-def configured(environment: Mapping[str, str] | None = None) -> Airflow:
+def configured(environment: Mapping[str, str] | None = None) -> AirflowClient:
     """The Airflow that the environment names, signed in where it names a user.
 
     Raises:
@@ -205,7 +205,7 @@ def configured(environment: Mapping[str, str] | None = None) -> Airflow:
             f"{URL}: got {url or 'nothing'}, expected Airflow's address such as http://127.0.0.1:8080; "
             f"set {URL}, {USER} and {PASSWORD} (make airflow prints them)"
         )
-    airflow = Airflow(url)
+    airflow = AirflowClient(url)
     return airflow.sign_in(given[USER], given.get(PASSWORD, "")) if given.get(USER) else airflow
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from benison.pipelines.airflow import manifest_texts
-from benison.pipelines.config import Member, Pipeline, Rule
+from benison.pipelines.config import Member, Pipeline, RuleConfig
 from benison.pipelines.config.mistakes import of_shape
 from benison.pipelines.config.periods import FORMS
 from benison.pipelines.config_file import put
@@ -40,7 +40,7 @@ _ARTICLED: Mapping[Type, str] = {
 
 
 @dataclass(frozen=True)
-class Parameter:
+class FormField:
     """A field.
 
     Attributes:
@@ -66,7 +66,7 @@ class Parameter:
     nullable: bool = False
 
 
-def parameters(config: Pipeline) -> tuple[Parameter, ...]:
+def parameters(config: Pipeline) -> tuple[FormField, ...]:
     """The fields of a pipeline, with its config's values as defaults."""
     schema = Pipeline.model_json_schema(by_alias=True)
     raw = config.model_dump(mode="json")
@@ -74,7 +74,7 @@ def parameters(config: Pipeline) -> tuple[Parameter, ...]:
     return (*_of_run(config), *fields)
 
 
-def values(fields: Sequence[Parameter], given: Mapping[str, str]) -> dict[str, Any]:
+def values(fields: Sequence[FormField], given: Mapping[str, str]) -> dict[str, Any]:
     """The values of a run, by field; the default where none is given.
 
     Args:
@@ -120,11 +120,11 @@ def filled_in(config: Mapping[str, Any], fields: Mapping[str, Any]) -> Pipeline:
         raise UsageError("\n".join(f"{mistake.key}: {mistake.message}" for mistake in mistakes)) from None
 
 
-def _of_run(config: Pipeline) -> Iterator[Parameter]:
+def _of_run(config: Pipeline) -> Iterator[FormField]:
     if config.spans is not None:
         form = "" if config.spans.every is None else f", or a date such as {FORMS[config.spans.every]}"
         size = config.spans.window or "all"
-        yield Parameter(
+        yield FormField(
             SPAN,
             "string",
             None,
@@ -133,7 +133,7 @@ def _of_run(config: Pipeline) -> Iterator[Parameter]:
             pattern=r"^[0-9][0-9:+.TZ -]*$",
             nullable=True,
         )
-    yield Parameter(CACHE, "boolean", True, manifest_texts.CACHE)
+    yield FormField(CACHE, "boolean", True, manifest_texts.CACHE)
 
 
 def _keys(config: Pipeline) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -159,11 +159,11 @@ def _keys_of_member(name: str, member: Member) -> Iterator[tuple[tuple[str, ...]
             yield (*place, "hyperparameters", key), f"Member {name}, hyperparameter {key}"
 
 
-def _threshold(rule: Rule) -> str:
+def _threshold(rule: RuleConfig) -> str:
     return "min" if rule.min is not None else "max" if rule.max is not None else "by"
 
 
-def _of_config(schema: Mapping[str, Any], raw: Any, loc: tuple[str, ...], about: str) -> Parameter:
+def _of_config(schema: Mapping[str, Any], raw: Any, loc: tuple[str, ...], about: str) -> FormField:
     node: Mapping[str, Any] = schema
     for key in loc:
         node = _inside(_resolved(schema, node), key)
@@ -172,7 +172,7 @@ def _of_config(schema: Mapping[str, Any], raw: Any, loc: tuple[str, ...], about:
     description = leaf.get("description", "")
     kind = _type(leaf, raw)
     step = 1 if kind == "integer" else 0
-    return Parameter(
+    return FormField(
         ".".join(loc),
         kind,
         raw,
@@ -213,7 +213,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _value(field: Parameter, text: str) -> Any:
+def _value(field: FormField, text: str) -> Any:
     """The value that a text means.
 
     Raises:
@@ -242,12 +242,12 @@ def _value(field: Parameter, text: str) -> Any:
     return value
 
 
-def _within(field: Parameter, value: float) -> bool:
+def _within(field: FormField, value: float) -> bool:
     least, most = (-math.inf if field.minimum is None else field.minimum), field.maximum
     return math.isfinite(value) and least <= value <= (math.inf if most is None else most)
 
 
-def _allowed(field: Parameter) -> str:
+def _allowed(field: FormField) -> str:
     if field.enum is not None:
         return f"one of {', '.join(map(str, field.enum))}"
     if field.name == SPAN:

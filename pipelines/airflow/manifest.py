@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.pipelines.airflow import manifest_texts
-from benison.pipelines.airflow.form import CACHE, Parameter, Type, parameters
+from benison.pipelines.airflow.form import CACHE, FormField, Type, parameters
 from benison.pipelines.code import modules
 from benison.pipelines.compilation.compiled import Compiled
 from benison.pipelines.compilation.plain_data import mappings
-from benison.pipelines.config.airflow import Airflow
+from benison.pipelines.config.airflow import AirflowConfig
 from benison.serving.errors import UsageError
 from benison.serving.files import atomic_file
 
@@ -92,7 +92,7 @@ class Manifest:
     ir: str
     config: str | None
     nodes: tuple[Task, ...]
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[FormField, ...]
     schedule: str | None
     spans: Mapping[str, Any] | None
     assets: Mapping[str, str | None]
@@ -140,7 +140,7 @@ def write(config: Pipeline, folder: Path, root: Path) -> Manifest:
 
 
 def write_any(
-    pipeline: TfxPipeline, folder: Path, *, description: str = "", airflow: Airflow | None = None
+    pipeline: TfxPipeline, folder: Path, *, description: str = "", airflow: AirflowConfig | None = None
 ) -> Manifest:
     """Compiles any `tfx.dsl.Pipeline`; its runtime parameters become the fields of the form.
 
@@ -158,7 +158,7 @@ def write_any(
     name = pipeline.pipeline_info.pipeline_name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise UsageError(f"pipeline {name!r}: expected a name of letters, digits, '_', '-' and '.'")
-    airflow = airflow or Airflow()
+    airflow = airflow or AirflowConfig()
     ir, nodes = _write_ir(lambda file: compile_to(pipeline, file), folder, name)
     return _finish(
         Manifest(
@@ -167,7 +167,7 @@ def write_any(
             doc=manifest_texts.doc_of_any(name, description, [node.id for node in nodes]),
             tags=tuple(dict.fromkeys(("benison", *airflow.tags))),
             config=None,
-            parameters=(*_runtime_parameters(ir), Parameter(CACHE, "boolean", True, manifest_texts.CACHE)),
+            parameters=(*_runtime_parameters(ir), FormField(CACHE, "boolean", True, manifest_texts.CACHE)),
             schedule=None,
             spans=None,
             assets={"model": asset(name, "model"), "spans": None},
@@ -188,7 +188,7 @@ def read(file: Path) -> Manifest:
         if data.get("manifest") != FORMAT:
             raise ValueError(f"format {data.get('manifest')!r}, expected {FORMAT}; compile again")
         nodes = tuple(Task(**{**node, "upstream": tuple(node["upstream"])}) for node in data["nodes"])
-        fields = tuple(Parameter(**field) for field in data["parameters"])
+        fields = tuple(FormField(**field) for field in data["parameters"])
         known = {key: data[key] for key in Manifest.__dataclass_fields__}
         return Manifest(**{**known, "nodes": nodes, "parameters": fields})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -200,7 +200,7 @@ def asset(name: str, what: str) -> str:
     return f"benison://{name}/{what}"
 
 
-def _common(name: str, ir: Mapping[str, Any], nodes: Sequence[Task], airflow: Airflow) -> dict[str, Any]:
+def _common(name: str, ir: Mapping[str, Any], nodes: Sequence[Task], airflow: AirflowConfig) -> dict[str, Any]:
     return {
         "manifest": FORMAT,
         "name": name,
@@ -249,7 +249,7 @@ def _alone(ir: Mapping[str, Any]) -> Iterator[str]:
             yield node["nodeInfo"]["id"]
 
 
-def _runtime_parameters(ir: Mapping[str, Any]) -> Iterator[Parameter]:
+def _runtime_parameters(ir: Mapping[str, Any]) -> Iterator[FormField]:
     """One field per runtime parameter, in the order of the IR."""
     seen = set(_TFX_PARAMETERS)
     for found in mappings(ir):
@@ -259,7 +259,7 @@ def _runtime_parameters(ir: Mapping[str, Any]) -> Iterator[Parameter]:
             default = next(iter(given.get("defaultValue", {}).values()), None)
             kind = _TYPES[given.get("type", "STRING")]
             value = int(default) if kind == "integer" and default is not None else default  # protobuf's JSON has text
-            yield Parameter(given["name"], kind, value, "Runtime parameter of the pipeline", nullable=value is None)
+            yield FormField(given["name"], kind, value, "Runtime parameter of the pipeline", nullable=value is None)
 
 
 def _finish(manifest: Manifest, folder: Path) -> Manifest:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from benison.pipelines.config import Pipeline, Rule
+    from benison.pipelines.config import Pipeline, RuleConfig
 
 GROUPS = ("ingest", "validate", "train", "ensemble", "deploy")
 CACHE = "Whether results of earlier runs with the same inputs may stand in"
@@ -98,7 +98,7 @@ def _data(config: Pipeline) -> str:
     return f"{given}, span by span{every}. A run takes a window of {size} and is tested on the newest of it."
 
 
-def _rule(rule: Rule) -> str:
+def _rule(rule: RuleConfig) -> str:
     where = f", for each {', '.join(rule.slices)}" if rule.slices else ""
     if rule.min is not None or rule.max is not None:
         bound = f"at least {rule.min:g}" if rule.min is not None else f"at most {rule.max:g}"

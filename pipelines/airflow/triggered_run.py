@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benison.pipelines.airflow.api import Airflow
+from benison.pipelines.airflow.api import AirflowClient
 from benison.pipelines.records.runs import NodeRun, Run
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
@@ -28,7 +28,7 @@ _STATES: Mapping[str, str] = {
 }
 
 
-def run(airflow: Airflow, dag: str, given: Mapping[str, str], observe: Callable[[Run], None]) -> Run:
+def run(airflow: AirflowClient, dag: str, given: Mapping[str, str], observe: Callable[[Run], None]) -> Run:
     """Triggers a pipeline's DAG and follows it to its end.
 
     Args:
@@ -90,7 +90,7 @@ def folder(begun: Any) -> Path:
     return Path(begun["folder"]) if isinstance(begun, dict) and "folder" in begun else Path()
 
 
-def order(airflow: Airflow, dag: str) -> list[str]:
+def order(airflow: AirflowClient, dag: str) -> list[str]:
     """The tasks of a DAG, each after those that it waits for."""
     after = airflow.downstream(dag)
     before: dict[str, set[str]] = {task: set() for task in after}

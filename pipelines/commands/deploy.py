@@ -69,6 +69,6 @@ def _models(name: str, settings: Serving, root: Path, target: str) -> list[Model
         # The container serves by this very file.
         refuse_waiting(models_config.name_all(folder, [name]).models.values())
     config = models_config.read(folder).models
-    beside = [model for other, model in config.items() if other != name and labels.is_of(folder / name, other)]
+    beside = [model for other, model in config.items() if other != name and labels.belongs_to(folder / name, other)]
     found = [config.get(name, Model(name, str(folder / name))), *beside]
     return [replace(model, base_path=str(place / Path(model.base_path).name)) for model in found]

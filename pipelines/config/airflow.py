@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from benison.pipelines.config.types import Count, Model, Text
+from benison.pipelines.config.types import ConfigModel, Count, Text
 from benison.serving.close_names import did_you_mean
 from benison.serving.config_values import expected
 
@@ -27,7 +27,7 @@ Schedule = Annotated[str, expected("text (in quotes, because of its stars)"), Af
 Retries = Annotated[int, Field(strict=True, ge=0), expected("an integer >= 0")]
 
 
-class Airflow(Model):
+class AirflowConfig(ConfigModel):
     """How Airflow runs a pipeline's nodes."""
 
     owners: tuple[Text, ...] = Field(default=("benison",), min_length=1, description="who is asked about it")

@@ -40,7 +40,7 @@ from benison.components.evaluate.metrics import METRICS, default_metric
 from benison.pipelines.code import code_reference
 from benison.pipelines.code.code_reference import Code
 from benison.pipelines.config import csv_paths
-from benison.pipelines.config.airflow import Airflow, Schedule
+from benison.pipelines.config.airflow import AirflowConfig, Schedule
 from benison.pipelines.config.contradictions import contradictions
 from benison.pipelines.config.periods import FORMS, Every, is_date
 from benison.pipelines.config.types import (
@@ -54,13 +54,13 @@ from benison.pipelines.config.types import (
     Choice,
     Combiner,
     Confidence,
+    ConfigModel,
     Count,
     Distance,
     Encoding,
     Features,
     MemberFunction,
     MemberName,
-    Model,
     NotNegative,
     Number,
     Other,
@@ -73,13 +73,13 @@ from benison.pipelines.config.types import (
     Text,
     Trials,
 )
-from benison.pipelines.generic.columns import Column, with_generic_code
+from benison.pipelines.generic.columns import ColumnConfig, with_generic_code
 from benison.serving.deploy.settings import Serving
 
 WRITE = "write"
 
 
-class Data(Model):
+class Data(ConfigModel):
     """Where the rows come from: CSV files, or TFRecord files of tf.Example.
 
     Where there is a `source`, patterns are relative to the folder that it wrote into.
@@ -99,7 +99,7 @@ class Data(Model):
     )
 
 
-class Splits(Model):
+class Splits(ConfigModel):
     """Hash buckets per split; a row's share of a split is its buckets out of the sum."""
 
     train: Count = Field(description="the number of hash buckets that members learn from")
@@ -108,7 +108,7 @@ class Splits(Model):
     test: Count = Field(description="the number of hash buckets for the Evaluator only")
 
 
-class Range(Model):
+class Range(ConfigModel):
     """A range of a hyperparameter, both ends included; of integers if both ends are integers."""
 
     min: Number = Field(description="a number")
@@ -150,7 +150,7 @@ Values = Annotated[
 ]
 
 
-class Tuner(Model):
+class Tuner(ConfigModel):
     """How good hyperparameters are searched for, and among which."""
 
     algorithm: Literal["random", "grid", "bayesian", "hyperband"] = "random"
@@ -159,7 +159,7 @@ class Tuner(Model):
     space: Mapping[ParameterName, Values] = Field(min_length=1, description="values to choose from, by hyperparameter")
 
 
-class Member(Model):
+class Member(ConfigModel):
     """One model of the ensemble. In a `Pipeline`, `function` is a complete reference, whatever the YAML said."""
 
     function: MemberFunction = Field(default="", description="default: the member's name")
@@ -195,7 +195,7 @@ class Member(Model):
         return tuner.model_copy(update={"epochs": info.data["epochs"]})
 
 
-class Ensemble(Model):
+class EnsembleConfig(ConfigModel):
     """The members, and how their outputs become one."""
 
     combiner: Combiner = Field(
@@ -213,7 +213,7 @@ class Ensemble(Model):
     members: Mapping[MemberName, Member] = Field(min_length=1, description="the members, by name")
 
 
-class Rule(Model):
+class RuleConfig(ConfigModel):
     """What the ensemble must keep to be blessed: a bound on a metric, or a comparison by it."""
 
     metric: Text = Field(description="the metric's name")
@@ -226,7 +226,7 @@ class Rule(Model):
     rows: Count = Field(default=50, description="values with fewer rows are not judged")
 
     @model_validator(mode="after")
-    def _one_demand(self) -> Rule:
+    def _one_demand(self) -> RuleConfig:
         demands = [d for d in (self.min, self.max, self.better_than, self.not_worse_than) if d is not None]
         if len(demands) != 1:
             raise PydanticCustomError("refused", "expected one of min, max, better_than and not_worse_than")
@@ -240,29 +240,29 @@ class Rule(Model):
         return self
 
 
-class Cost(Model):
+class Cost(ConfigModel):
     """What a mistake costs in a binary problem, in any unit; the class seen less often is the positive one."""
 
     false_negative: Amount = Field(description="the cost of missing a positive one, a number > 0")
     false_positive: Amount = Field(description="the cost of a false alarm, a number > 0")
 
 
-class Blessing(Model):
+class BlessingConfig(ConfigModel):
     """What an ensemble must show before it is pushed, beyond beating a guess and being no worse than what is served."""
 
     confidence: Confidence = Field(default=0.95, description="of the bootstrap intervals")
     resamples: Count = Field(default=1000, description="of the bootstrap")
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[RuleConfig, ...] = ()
 
 
-class Drift(Model):
+class Drift(ConfigModel):
     """How far a span's distributions may be from those of the span that the served version knows."""
 
     default: Distance = Field(default=0.1, description="the largest Jensen-Shannon divergence of a column")
     columns: Mapping[Text, Distance] = Field(default={}, description="the same for single columns")
 
 
-class Validation(Model):
+class Validation(ConfigModel):
     """What becomes of anomalies in the data."""
 
     severity: Mapping[AnomalyKind, Severity] = Field(
@@ -272,7 +272,7 @@ class Validation(Model):
     drift: Drift = Drift()
 
 
-class Spans(Model):
+class Spans(ConfigModel):
     """The data come span by span, such as month by month."""
 
     window: Count | None = Field(default=None, description="how many spans a run takes, the newest last; default: all")
@@ -291,7 +291,7 @@ class Spans(Model):
         return self
 
 
-class Pipeline(Model):
+class Pipeline(ConfigModel):
     """A whole pipeline."""
 
     source: Path = Field(description="the YAML file, absolute; not a key of it")
@@ -307,7 +307,7 @@ class Pipeline(Model):
         validate_default=True,
         description="the curated schema, which need not exist yet; default: schemas/NAME.pbtxt",
     )
-    columns: Mapping[Text, Column] = Field(
+    columns: Mapping[Text, ColumnConfig] = Field(
         default={}, description="what each column is, where Benison's own features are made of them"
     )
     features: Features = Field(description="the module or Python file that holds preprocessing_fn")
@@ -317,17 +317,17 @@ class Pipeline(Model):
     )
     cost: Cost | None = Field(default=None, description="what mistakes cost; gives a binary problem the metric cost")
     slices: tuple[Text, ...] = Field(default=(), description="columns whose values get metrics of their own")
-    ensemble: Ensemble = Field(description="a mapping with the key members")
+    ensemble: EnsembleConfig = Field(description="a mapping with the key members")
     validation: Validation = Validation()
     spans: Spans | None = Field(default=None, description="present where the data come span by span")
-    blessing: Blessing = Blessing()
+    blessing: BlessingConfig = BlessingConfig()
     serving: Serving = Serving()
     seed: Seed = Field(default=7, description="of all that is random; same data, code and seed give the same models")
     beam: tuple[Text, ...] = Field(default=(), description="arguments of the Beam pipelines")
     schedule: Schedule | None = Field(
         default=None, description="when Airflow runs it by itself: cron, or such as @monthly"
     )
-    airflow: Airflow = Airflow()
+    airflow: AirflowConfig = AirflowConfig()
 
     @property
     def features_code(self) -> Code:
@@ -403,7 +403,7 @@ class Pipeline(Model):
 
     @field_validator("ensemble")
     @classmethod
-    def _complete_functions(cls, ensemble: Ensemble, info: ValidationInfo) -> Ensemble:
+    def _complete_functions(cls, ensemble: EnsembleConfig, info: ValidationInfo) -> EnsembleConfig:
         if "models" not in info.data:
             return ensemble
         members = {

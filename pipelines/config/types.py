@@ -107,7 +107,7 @@ AnomalyKind = Annotated[
 Distance = Annotated[_Int | _Float, Field(gt=0, le=1), _expected("a number above 0, at the most 1")]
 
 
-class Model(BaseModel):
+class ConfigModel(BaseModel):
     """What all parts of a config share: they cannot be changed, and a key that nobody reads is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)

@@ -27,7 +27,7 @@ def _date_format(form: str) -> str:
     return form
 
 
-class Column(BaseModel):
+class ColumnConfig(BaseModel):
     """What a column is. In the YAML a kind alone will do: `age: number`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,12 +48,12 @@ class Column(BaseModel):
     def _kind_alone(cls, given: Any) -> Any:
         if isinstance(given, str):
             return {"kind": given}
-        if not isinstance(given, (Mapping, Column)):
+        if not isinstance(given, (Mapping, ColumnConfig)):
             raise PydanticCustomError("expected", f"a kind: one of {', '.join(KINDS)}")
         return given
 
     @model_validator(mode="after")
-    def _options_of_the_kind(self) -> Column:
+    def _options_of_the_kind(self) -> ColumnConfig:
         if self.format is not None and self.kind != "date":
             raise PydanticCustomError("refused", f"only a date has a format, not a {self.kind}")
         if self.size is not None and self.kind not in SIZES:

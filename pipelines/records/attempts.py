@@ -23,7 +23,7 @@ _POLL_S = 0.5
 
 
 @contextmanager
-def only(folder: Path, node_id: str) -> Iterator[None]:
+def sole_attempt(folder: Path, node_id: str) -> Iterator[None]:
     """The only attempt at a node of a run that is under way.
 
     Args:

@@ -17,7 +17,7 @@ _SILENCE_S = 600.0  # between two of its nodes; longer than schedulers' usual re
 
 
 @contextmanager
-def pipeline(root: Path, name: str, run_id: str) -> Iterator[None]:
+def pipeline_lock(root: Path, name: str, run_id: str) -> Iterator[None]:
     """Keeps a second run of the same pipeline out of ROOT; others share it.
 
     A run whose nodes a scheduler starts one by one has no process that could hold the lock from its beginning to its
@@ -63,7 +63,7 @@ def _scheduled(root: Path, name: str) -> Iterator[str]:
 
 
 @contextmanager
-def node(root: Path, *, exclusive: bool = False) -> Iterator[None]:
+def node_lock(root: Path, *, exclusive: bool = False) -> Iterator[None]:
     """Held by each node while it runs; a node that measures latency holds it alone."""
     path = root / ".nodes.lock"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -120,8 +120,8 @@ def _pushed(run: runs.Run) -> set[int]:
 @contextmanager
 def _alone(root: Path, name: str) -> Iterator[None]:
     with (
-        locks.pipeline(root, name, "benison prune"),
-        locks.node(root, exclusive=True),
-        promote.alone(root / "serving" / name),
+        locks.pipeline_lock(root, name, "benison prune"),
+        locks.node_lock(root, exclusive=True),
+        promote.promotion_lock(root / "serving" / name),
     ):
         yield

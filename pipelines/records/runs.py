@@ -138,7 +138,7 @@ def _begun(root: Path, pipeline: str) -> Iterator[Run]:
     now = time.time()
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
     run_id = f"{pipeline}-{stamp}-{int(now * 1_000_000) % 1_000_000:06d}"
-    with locks.pipeline(root, pipeline, run_id):
+    with locks.pipeline_lock(root, pipeline, run_id):
         run = Run(run_id, pipeline, root / "runs" / run_id, now)
         run.folder.mkdir(parents=True)
         run.save()

@@ -32,7 +32,7 @@ def labels(base: Path) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     for label, number in sorted(named.labels.items()) if named else ():
         found.setdefault(number, []).append(label)
-    shown = promotion_labels.shown(config, base)
+    shown = promotion_labels.served_versions(config, base)
     if shown.canary is not None:
         found.setdefault(shown.canary, []).append(CANARY)
     if shown.stable is not None and STABLE not in found.get(shown.stable, []):

@@ -28,7 +28,7 @@ BEGIN = "Begin"  # the id of its attempts; no component has it
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """What every process of a run goes by.
 
     Attributes:
@@ -53,7 +53,7 @@ def folder(root: Path, run_id: str) -> Path:
     return root / "runs" / run_id
 
 
-def begin(root: Path, run_id: str, pipeline: str, settings: Settings) -> None:
+def begin(root: Path, run_id: str, pipeline: str, settings: RunSettings) -> None:
     """Makes a run's folder; where it is there, as after a retry of Begin, the run begins anew in it.
 
     Raises:
@@ -68,7 +68,7 @@ def begin(root: Path, run_id: str, pipeline: str, settings: Settings) -> None:
         Run(run_id, pipeline, place, time.time()).save()
 
 
-def settings(root: Path, run_id: str) -> Settings:
+def settings(root: Path, run_id: str) -> RunSettings:
     """What Begin resolved.
 
     Raises:
@@ -78,7 +78,7 @@ def settings(root: Path, run_id: str) -> Settings:
         data = json.loads((folder(root, run_id) / SCHEDULED).read_text())
     except FileNotFoundError:
         raise UsageError(f"run {run_id}: not begun in {root}; `python -m benison.pipelines.begin` does that") from None
-    return Settings(**{**data, "import_path": tuple(data["import_path"])})
+    return RunSettings(**{**data, "import_path": tuple(data["import_path"])})
 
 
 def plan(root: Path, run_id: str, compiled: Compiled) -> None:
@@ -147,7 +147,7 @@ def _alone(place: Path) -> Iterator[None]:
         yield
 
 
-def use_import_path(settings: Settings) -> None:
+def use_import_path(settings: RunSettings) -> None:
     """Lets this process, and what it starts, import the pipeline's own modules."""
     import sys
 

@@ -38,7 +38,7 @@ _OTHER_NUMBER = re.compile(r"[-+]?(?:\d+[.,]\d+|\d{1,3}(?:[.,]\d{3})+(?:[.,]\d+)
 
 
 @dataclass(frozen=True)
-class Column:
+class GuessedColumn:
     """A column, and why it is taken for what it is.
 
     Attributes:
@@ -82,8 +82,8 @@ class Guess:
     delimiter: str
     missing: tuple[str, ...]
     rows: int
-    columns: tuple[Column, ...]
-    label: Column
+    columns: tuple[GuessedColumn, ...]
+    label: GuessedColumn
     problem: str
     remarks: tuple[str, ...] = ()
     decimal: str = "."
@@ -227,7 +227,7 @@ def _strays(tally: Tally) -> set[str]:
 
 def _label(
     file: Path, name: str, tally: Tally, marks: frozenset[str], rows: int, problem: str | None
-) -> tuple[Column, str, tuple[str, ...]]:
+) -> tuple[GuessedColumn, str, tuple[str, ...]]:
     values = sorted(set(tally.values) - marks, key=partial(_natural, decimal=tally.decimal))
     distinct, missing = tally.distinct(marks), _missing(tally, marks, rows)
     numeric = bool(values) and _numeric(tally, marks)
@@ -247,7 +247,7 @@ def _label(
         raise UsageError(f"--problem {problem}: the label {name!r} has about {distinct} values, too many for classes")
     remarks = () if not missing else (f"rows without a label are left out: {missing:.1%} of them",)
     kind = "number" if problem == "regression" else "category"
-    return Column(name, kind, why, missing, () if kind == "number" else tuple(values)), problem, remarks
+    return GuessedColumn(name, kind, why, missing, () if kind == "number" else tuple(values)), problem, remarks
 
 
 def _problem(
@@ -268,46 +268,46 @@ def _problem(
     return "regression", f"{distinct} different numbers, such as {shown}"
 
 
-def _column(name: str, tally: Tally, marks: frozenset[str], rows: int) -> Column:
+def _column(name: str, tally: Tally, marks: frozenset[str], rows: int) -> GuessedColumn:
     distinct, missing = tally.distinct(marks), _missing(tally, marks, rows)
     present = round(rows * (1 - missing))
     values = tuple(sorted(set(tally.values) - marks)) if distinct <= FEW else ()
     if distinct == 0:
-        return Column(name, "ignore", "empty", missing)
+        return GuessedColumn(name, "ignore", "empty", missing)
     if distinct == 1 and not missing:
-        return Column(name, "ignore", f"always {values[0]!r}", missing)
+        return GuessedColumn(name, "ignore", f"always {values[0]!r}", missing)
     unique, named = distinct >= 0.95 * present and present >= 20, bool(_ID_NAME.search(name))
     numeric = _numeric(tally, marks)
     if unique and tally.counting and present == rows:
-        return Column(name, "ignore", "counts the rows", missing)
+        return GuessedColumn(name, "ignore", "counts the rows", missing)
     form = _date_format([value for value in tally.sample if value not in marks], numeric, name)
     if form:
         note = ", day first (could be month first)" if _ambiguous(tally.sample, form) else ""
         written = None if form == "ISO 8601" else form
-        return Column(name, "date", f"{form}{note}", missing, format=written)
+        return GuessedColumn(name, "date", f"{form}{note}", missing, format=written)
     if numeric and named and tally.kinds["float"] == 0:
         if unique:
-            return Column(name, "ignore", "an id: as many values as rows", missing)
+            return GuessedColumn(name, "ignore", "an id: as many values as rows", missing)
         return _strings(name, f"an id with {distinct} values", distinct, rows, missing, values)
     if numeric:
-        return Column(name, "number", f"{distinct} different numbers", missing)
+        return GuessedColumn(name, "number", f"{distinct} different numbers", missing)
     words = [len(value.split()) for value in tally.sample]
     if words and sum(words) >= 4 * len(words) and distinct > min(FEW, 0.5 * present):
         mean = sum(words) / len(words)
-        return Column(name, "text", f"{mean:.0f} words on average", missing, size=100 if rows < 1000 else 500)
+        return GuessedColumn(name, "text", f"{mean:.0f} words on average", missing, size=100 if rows < 1000 else 500)
     texts = [value for value in tally.sample if kind_of(value, tally.decimal) == "bytes"]
     if texts and all(_OTHER_NUMBER.fullmatch(value) for value in texts):
         why = f"numbers such as {texts[0]}, which are not read: write 3{tally.decimal}14"
-        return Column(name, "ignore", why, missing)
+        return GuessedColumn(name, "ignore", why, missing)
     if unique:
-        return Column(name, "ignore", "an id: as many values as rows", missing)
+        return GuessedColumn(name, "ignore", "an id: as many values as rows", missing)
     return _strings(name, f"{distinct} different texts", distinct, rows, missing, values)
 
 
-def _strings(name: str, what: str, distinct: int, rows: int, missing: float, values: tuple[str, ...]) -> Column:
+def _strings(name: str, what: str, distinct: int, rows: int, missing: float, values: tuple[str, ...]) -> GuessedColumn:
     if distinct <= FEW:
-        return Column(name, "category", what, missing, values, size=distinct)
-    return Column(name, "hashed", what, missing, size=64 if rows < 10_000 else 256)
+        return GuessedColumn(name, "category", what, missing, values, size=distinct)
+    return GuessedColumn(name, "hashed", what, missing, size=64 if rows < 10_000 else 256)
 
 
 def _numeric(tally: Tally, marks: frozenset[str]) -> bool:

@@ -14,7 +14,7 @@ from benison.components.ingest.csv_table import CsvTable
 from benison.components.ingest.splits import assign
 from benison.pipelines import json_schema
 from benison.pipelines.config import Splits, strict_yaml
-from benison.pipelines.starting.guess import Column, Guess, look
+from benison.pipelines.starting.guess import Guess, GuessedColumn, look
 from benison.serving.errors import UsageError
 from benison.serving.files import atomic_file
 
@@ -174,7 +174,7 @@ ensemble:
 """
 
 
-def _column_lines(columns: Sequence[Column]) -> Iterator[str]:
+def _column_lines(columns: Sequence[GuessedColumn]) -> Iterator[str]:
     for column in columns:
         options = {"format": column.format, "size": column.size}
         given = {"kind": column.kind, **{key: value for key, value in options.items() if value is not None}}
@@ -182,7 +182,7 @@ def _column_lines(columns: Sequence[Column]) -> Iterator[str]:
         yield f"  {_scalar(column.name)}: {kind}  # {_comment(_remark(column))}"
 
 
-def _remark(column: Column) -> str:
+def _remark(column: GuessedColumn) -> str:
     """Why a column is what it is; no word on missing values where all are missing."""
     if not column.missing or column.why == "empty":
         return column.why
@@ -208,7 +208,7 @@ def schema_text(guess: Guess) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _feature(column: Column, rows: int) -> str:
+def _feature(column: GuessedColumn, rows: int) -> str:
     lines = [
         f"  name: {_quoted(column.name)}",
         f"  type: {'FLOAT' if column.kind == 'number' else 'BYTES'}",
@@ -225,7 +225,7 @@ def _feature(column: Column, rows: int) -> str:
     return "feature {\n" + "\n".join(lines) + "\n}"
 
 
-def _has_domain(column: Column) -> bool:
+def _has_domain(column: GuessedColumn) -> bool:
     return column.kind == "category" and bool(column.values)
 
 

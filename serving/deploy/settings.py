@@ -54,13 +54,13 @@ KubernetesName = Annotated[
 ]
 
 
-class Part(BaseModel):
+class SettingsModel(BaseModel):
     """What all parts share: they cannot be changed, and a key that nobody reads is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Batching(Part):
+class Batching(SettingsModel):
     """TF Serving's batching parameters, under its names. It batches nothing without them."""
 
     max_batch_size: Count = Field(default=1024, description="rows of the largest request that is taken")
@@ -82,7 +82,7 @@ class Batching(Part):
         return self
 
 
-class Resources(Part):
+class Resources(SettingsModel):
     """What one server may use."""
 
     cpu: Cores = Field(default=1.0, description="cores that are set aside")
@@ -90,7 +90,7 @@ class Resources(Part):
     memory: Size = Field(default="2Gi", description="set aside, and the limit too")
 
 
-class Compose(Part):
+class Compose(SettingsModel):
     """What only Docker Compose has."""
 
     host_address: Text = Field(
@@ -101,7 +101,7 @@ class Compose(Part):
     )
 
 
-class Autoscale(Part):
+class Autoscale(SettingsModel):
     """A HorizontalPodAutoscaler."""
 
     min: Count = Field(default=1, description="servers at the least")
@@ -115,7 +115,7 @@ class Autoscale(Part):
         return self
 
 
-class Kubernetes(Part):
+class Kubernetes(SettingsModel):
     """What only Kubernetes has."""
 
     namespace: KubernetesName | None = Field(default=None, description="default: that of kubectl's context")
@@ -154,7 +154,7 @@ class Kubernetes(Part):
         return self
 
 
-class Budget(Part):
+class BudgetSettings(SettingsModel):
     """What an ensemble may cost where it is served; the ServingValidator measures it before each push."""
 
     load_s: Amount = Field(default=120, description="seconds from a server's start until it answers")
@@ -162,10 +162,10 @@ class Budget(Part):
     p99_ms: Amount = Field(default=250, description="milliseconds in which 99 % of requests of one row are answered")
 
 
-class Serving(Part):
+class Serving(SettingsModel):
     """How the model is served by TensorFlow Serving: what a push must keep to, and what `benison deploy` writes."""
 
-    budget: Budget = Budget()
+    budget: BudgetSettings = BudgetSettings()
     fan_out: Bool = Field(default=False, description="push each member as a model of its own too, NAME-MEMBER")
     promote: Annotated[Literal["auto", "manual"], expected("auto or manual")] = Field(
         default="auto", description="whether a blessed push is served at once, or by `benison promote`"

@@ -96,7 +96,7 @@ def read(base: Path) -> list[Change]:
     return changes
 
 
-def line_of(changes: Iterable[Change], label: str, same: Mapping[int, int] = MappingProxyType({})) -> list[int]:
+def label_history(changes: Iterable[Change], label: str, same: Mapping[int, int] = MappingProxyType({})) -> list[int]:
     """The versions by which a label came to where it is: what going back leads through, the present one last.
 
     Args:

@@ -19,7 +19,7 @@ CANARY = "canary"
 
 
 @dataclass(frozen=True)
-class Shown:
+class ServedVersions:
     """The versions that are served.
 
     Attributes:
@@ -31,7 +31,7 @@ class Shown:
     canary: int | None = None
 
 
-def shown(config: Config, base: Path) -> Shown:
+def served_versions(config: Config, base: Path) -> ServedVersions:
     """What a config says of a model; without labels it is the highest version that the config wants.
 
     Args:
@@ -43,9 +43,9 @@ def shown(config: Config, base: Path) -> Shown:
     if named and STABLE in named.labels:
         stable: int | None = named.labels[STABLE]
     else:
-        highest = chosen(base, config)
+        highest = highest_wanted(base, config)
         stable = highest.number if highest else None
-    return Shown(stable, canary.labels.get(CANARY) if canary else None)
+    return ServedVersions(stable, canary.labels.get(CANARY) if canary else None)
 
 
 def served(base: Path) -> Version | None:
@@ -64,7 +64,7 @@ def served(base: Path) -> Version | None:
     config = models_config.read(base.parent)
     model = config.models.get(base.name)
     if model is None or STABLE not in model.labels:
-        return chosen(base, config)
+        return highest_wanted(base, config)
     number = model.labels[STABLE]
     version = local.find(base, number)
     if version is None:
@@ -75,7 +75,7 @@ def served(base: Path) -> Version | None:
     return version
 
 
-def chosen(base: Path, config: Config) -> Version | None:
+def highest_wanted(base: Path, config: Config) -> Version | None:
     """The highest complete version that a config wants, whatever its labels; None where there is none."""
     model = config.models.get(base.name, Model(base.name, str(base)))
     found = {version.number: version for version in local.versions(base)}
@@ -88,7 +88,7 @@ def canary_name(base: Path) -> str:
     return f"{base.name}-{CANARY}"
 
 
-def arranged(config: Config, base: Path, wanted: Shown) -> Config:
+def with_served_versions(config: Config, base: Path, wanted: ServedVersions) -> Config:
     """A config that serves a model's versions as wanted, and every other model as before.
 
     Labels that somebody else gave to versions of NAME stay, and so do those versions.
@@ -114,11 +114,11 @@ def arranged(config: Config, base: Path, wanted: Shown) -> Config:
         if name in ours:
             raise VersionError(f"{base.name}: a member is named {CANARY}, and {name} is the canary's name; rename it")
         ours[name] = member
-    others = {name: model for name, model in config.models.items() if name not in ours and not is_of(base, name)}
+    others = {name: model for name, model in config.models.items() if name not in ours and not belongs_to(base, name)}
     return Config({**others, **ours})
 
 
-def is_of(base: Path, name: str) -> bool:
+def belongs_to(base: Path, name: str) -> bool:
     """Whether a model is NAME, its canary or one of its members."""
     if name in (base.name, canary_name(base)):
         return True
@@ -128,7 +128,7 @@ def is_of(base: Path, name: str) -> bool:
     )
 
 
-def _members(base: Path, wanted: Shown) -> Mapping[str, Model]:
+def _members(base: Path, wanted: ServedVersions) -> Mapping[str, Model]:
     stable, canary = (
         {} if number is None else sets.pins(local.find(base, number)) for number in (wanted.stable, wanted.canary)
     )

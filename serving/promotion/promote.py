@@ -23,8 +23,8 @@ from benison.serving.errors import UsageError, VersionError
 from benison.serving.models_config import Config
 from benison.serving.promotion import history, labels, rollout
 from benison.serving.promotion.history import Change
-from benison.serving.promotion.labels import CANARY, Shown
-from benison.serving.promotion.rollout import Way
+from benison.serving.promotion.labels import CANARY, ServedVersions
+from benison.serving.promotion.rollout import RolloutOptions
 from benison.serving.versions import local, sets
 from benison.serving.versions.local import STABLE, Version
 
@@ -70,16 +70,16 @@ def promote(
     """
     if label not in LABELS:
         raise UsageError(f"label {label!r}: expected one of {', '.join(LABELS)}")
-    with alone(base):
+    with promotion_lock(base):
         before = _shown(base)
         if label == STABLE:
-            after = Shown(number, None if before.canary == number else before.canary)
+            after = ServedVersions(number, None if before.canary == number else before.canary)
         elif before.stable == number:
             raise VersionError(f"{base.name}: version {number} is {STABLE}, so it cannot be the {CANARY} beside it")
         else:
             after = replace(before, canary=number)
         sets.checked(base, number)
-        return _change(base, after, "promote", label, Way(tuple(servers), timeout_s, settle_s), who, why)
+        return _change(base, after, "promote", label, RolloutOptions(tuple(servers), timeout_s, settle_s), who, why)
 
 
 def rollback(
@@ -109,12 +109,12 @@ def rollback(
     Raises:
         VersionError, OSError: as `promote`; and where there is nothing to go back to.
     """
-    with alone(base):
+    with promotion_lock(base):
         before = _shown(base)
         number = to if to is not None else previous(base)
         sets.checked(base, number)
-        after = Shown(number, None if before.canary == number else before.canary)
-        return _change(base, after, "rollback", STABLE, Way(tuple(servers), timeout_s, settle_s), who, why)
+        after = ServedVersions(number, None if before.canary == number else before.canary)
+        return _change(base, after, "rollback", STABLE, RolloutOptions(tuple(servers), timeout_s, settle_s), who, why)
 
 
 def withdraw(
@@ -126,12 +126,12 @@ def withdraw(
         VersionError: there is none, or a server did not get there.
         OSError: models.config or the record cannot be written.
     """
-    with alone(base):
+    with promotion_lock(base):
         before = _shown(base)
         if before.canary is None:
             raise VersionError(f"{base.name}: there is no {CANARY}; `benison versions {base.name}` shows the labels")
         after = replace(before, canary=None)
-        return _change(base, after, "withdraw", CANARY, Way(tuple(servers), timeout_s, settle_s), who, why)
+        return _change(base, after, "withdraw", CANARY, RolloutOptions(tuple(servers), timeout_s, settle_s), who, why)
 
 
 def pin(base: Path) -> None:
@@ -145,8 +145,10 @@ def pin(base: Path) -> None:
     Raises:
         OSError: models.config cannot be written.
     """
-    with alone(base):
-        models_config.change(base.parent, lambda config: labels.arranged(config, base, labels.shown(config, base)))
+    with promotion_lock(base):
+        models_config.change(
+            base.parent, lambda config: labels.with_served_versions(config, base, labels.served_versions(config, base))
+        )
 
 
 def republish(base: Path, number: int, *, who: str, why: str) -> Version:
@@ -164,7 +166,7 @@ def republish(base: Path, number: int, *, who: str, why: str) -> Version:
         VersionError: no such version, or its files were changed since the push.
         OSError: the disk's own trouble; nothing became visible.
     """
-    with alone(base):
+    with promotion_lock(base):
         version = sets.checked(base, number)
         again = {_AGAIN: {"version": number, "who": who, "why": why}}
         members = {
@@ -174,7 +176,7 @@ def republish(base: Path, number: int, *, who: str, why: str) -> Version:
         return sets.publish(_candidate(version, again), base, members)
 
 
-def may_promote(candidate: Mapping[str, Any], served: Mapping[str, Any]) -> str | None:
+def promotion_blocker(candidate: Mapping[str, Any], served: Mapping[str, Any]) -> str | None:
     """Why a blessed candidate may not be served by itself; None if it may.
 
     A run on older data than what is served may be worth having, to look into the past, but never worth serving.
@@ -205,7 +207,7 @@ def previous(base: Path) -> int:
     there = {version.number: version for version in local.versions(base)}
     # What was published once more is the old version, by another number.
     same = {number: version.manifest.get(_AGAIN, {}).get("version", number) for number, version in there.items()}
-    line = history.line_of(history.read(base), STABLE, same)
+    line = history.label_history(history.read(base), STABLE, same)
     before = line[:-1] if line else sorted(number for number in there if stable is not None and number < stable)
     present = None if stable is None else same.get(stable, stable)
     for number in reversed(before):
@@ -217,7 +219,7 @@ def previous(base: Path) -> int:
 
 
 @contextmanager
-def alone(base: Path) -> Iterator[None]:
+def promotion_lock(base: Path) -> Iterator[None]:
     """One promotion at a time in a ROOT, for the servers are told the whole of models.config.
 
     Args:
@@ -229,7 +231,7 @@ def alone(base: Path) -> Iterator[None]:
         yield
 
 
-def _change(base: Path, after: Shown, act: str, label: str, way: Way, who: str, why: str) -> Change:
+def _change(base: Path, after: ServedVersions, act: str, label: str, way: RolloutOptions, who: str, why: str) -> Change:
     """Goes from what is served to `after` and records it, or leaves all as it was; returns what became of the label."""
     config = models_config.read(base.parent)
     given = {one: _given(config, base, one) for one in LABELS}
@@ -241,7 +243,8 @@ def _change(base: Path, after: Shown, act: str, label: str, way: Way, who: str, 
         for one in LABELS
     }
     change = changes[label]
-    rollout.go(base, config, after, way, f"version {change.before if change.to is None else change.to} as {label}")
+    version = change.before if change.to is None else change.to
+    rollout.roll_out(base, config, after, way, f"version {version} as {label}")
     for one in LABELS:
         _record_others(base, one, given[one])
         if given[one] != wanted[one]:
@@ -249,8 +252,8 @@ def _change(base: Path, after: Shown, act: str, label: str, way: Way, who: str, 
     return change
 
 
-def _shown(base: Path) -> Shown:
-    return labels.shown(models_config.read(base.parent), base)
+def _shown(base: Path) -> ServedVersions:
+    return labels.served_versions(models_config.read(base.parent), base)
 
 
 def _given(config: Config, base: Path, label: str) -> int | None:
@@ -264,7 +267,7 @@ def _taken_from(config: Config, base: Path, label: str, becomes: int | None) -> 
     given = _given(config, base, label)
     if given is not None or label != STABLE:
         return given
-    unlabelled = labels.shown(config, base).stable
+    unlabelled = labels.served_versions(config, base).stable
     return unlabelled if unlabelled != becomes else None
 
 

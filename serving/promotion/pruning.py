@@ -47,7 +47,7 @@ def unneeded(base: Path, keep: int) -> list[Version]:
 
 def _served(base: Path, config: Config) -> set[int]:
     """All that may be served, under NAME or as its canary."""
-    shown = labels.shown(config, base)
+    shown = labels.served_versions(config, base)
     named = config.models.get(base.name)
     wanted = {*named.labels.values(), *models_config.wanted(named)} if named else set()
     return wanted | {number for number in (shown.stable, shown.canary) if number is not None}

@@ -16,7 +16,7 @@ _LOOK_AGAIN_S = 0.1
 _T = TypeVar("_T")
 
 
-def tell(
+def reload_servers(
     servers: Sequence[str],
     config: str,
     wanted: Mapping[str, frozenset[int]],

@@ -10,11 +10,11 @@ from benison.serving import models_config
 from benison.serving.errors import VersionError
 from benison.serving.models_config import Config
 from benison.serving.promotion import labels, reload
-from benison.serving.promotion.labels import Shown
+from benison.serving.promotion.labels import ServedVersions
 
 
 @dataclass(frozen=True)
-class Way:
+class RolloutOptions:
     """How servers come to know of a change.
 
     Attributes:
@@ -33,7 +33,7 @@ class Way:
         return not self.servers and not self.settle_s
 
 
-def go(base: Path, start: Config, after: Shown, way: Way, what: str) -> None:
+def roll_out(base: Path, start: Config, after: ServedVersions, way: RolloutOptions, what: str) -> None:
     """Goes from one config to the one that serves a model's versions as wanted, or leaves all as it was.
 
     Args:
@@ -47,7 +47,7 @@ def go(base: Path, start: Config, after: Shown, way: Way, what: str) -> None:
         VersionError: a server did not get there, which it names; all was put back, as far as servers could be reached.
         OSError: models.config cannot be written.
     """
-    goal = labels.arranged(start, base, after)
+    goal = labels.with_served_versions(start, base, after)
     steps = models_config.steps(start, goal) or [goal]
     reached = start
     try:
@@ -62,14 +62,14 @@ def go(base: Path, start: Config, after: Shown, way: Way, what: str) -> None:
         raise VersionError(f"{error}; all was put back{said}") from None
 
 
-def _take(base: Path, step: Config, goal: Config, way: Way, what: str, *, last: bool) -> None:
+def _take(base: Path, step: Config, goal: Config, way: RolloutOptions, what: str, *, last: bool) -> None:
     """One step: into the file, then to the servers.
 
     Raises:
         VersionError: a server did not get there.
     """
     text = _write(base, step)
-    failed = reload.tell(way.servers, text, _wanted(base, goal), alone=last, timeout_s=way.timeout_s)
+    failed = reload.reload_servers(way.servers, text, _wanted(base, goal), alone=last, timeout_s=way.timeout_s)
     if failed:
         said = "; ".join(f"{server}: {reason}" for server, reason in failed.items())
         raise VersionError(f"{base.name}: {what} is not served: {said}")
@@ -77,13 +77,13 @@ def _take(base: Path, step: Config, goal: Config, way: Way, what: str, *, last: 
         time.sleep(way.settle_s)
 
 
-def _put_back(base: Path, reached: Config, start: Config, way: Way) -> dict[str, str]:
+def _put_back(base: Path, reached: Config, start: Config, way: RolloutOptions) -> dict[str, str]:
     """Goes back by the same steps; returns the servers where that failed, and why."""
     failed: dict[str, str] = {}
     steps = models_config.steps(reached, start)
     for step in steps[-1:] if way.at_once else steps:
         text = _write(base, step)
-        failed = reload.tell(way.servers, text, _wanted(base, start), timeout_s=way.timeout_s)
+        failed = reload.reload_servers(way.servers, text, _wanted(base, start), timeout_s=way.timeout_s)
     return failed
 
 
@@ -91,12 +91,12 @@ def _write(base: Path, step: Config) -> str:
     """Puts a step's models of this base into the file, whatever it says of others by now; returns the whole text."""
 
     def changed(config: Config) -> Config:
-        others = {name: model for name, model in config.models.items() if not labels.is_of(base, name)}
-        ours = {name: model for name, model in step.models.items() if labels.is_of(base, name)}
+        others = {name: model for name, model in config.models.items() if not labels.belongs_to(base, name)}
+        ours = {name: model for name, model in step.models.items() if labels.belongs_to(base, name)}
         return Config({**others, **ours})
 
     return models_config.text(models_config.change(base.parent, changed).models.values())
 
 
 def _wanted(base: Path, config: Config) -> dict[str, frozenset[int]]:
-    return {n: models_config.wanted(model) for n, model in config.models.items() if labels.is_of(base, n)}
+    return {n: models_config.wanted(model) for n, model in config.models.items() if labels.belongs_to(base, n)}

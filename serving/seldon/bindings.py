@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from benison.serving.ensemble import IDENTITY
 from benison.serving.errors import UsageError
 from benison.serving.seldon.form import close_to
-from benison.serving.seldon.graph import MODEL, OUTPUT_TRANSFORMER, Graph, Node
+from benison.serving.seldon.graph import MODEL, OUTPUT_TRANSFORMER, Graph, GraphNode
 
 SCHEME = "grpc"
 _EXPECTED = f"a SavedModel's folder or {SCHEME}://HOST:PORT/MODEL[/VERSION]"
@@ -100,7 +100,7 @@ def by_node(graph: Graph, given: Iterable[str]) -> dict[str, SavedModel | Server
     return found
 
 
-def _bound(node: Node, places: Mapping[str, str]) -> SavedModel | Server | None:
+def _bound(node: GraphNode, places: Mapping[str, str]) -> SavedModel | Server | None:
     place = places.get(node.name) or _local(node.model_uri)
     if not place:
         uri = f"; {node.model_uri} is not on this machine" if node.model_uri else ""
@@ -129,7 +129,7 @@ def _local(uri: str) -> str:
     return "" if "://" in uri else uri
 
 
-def _server(node: Node, url: str) -> Server:
+def _server(node: GraphNode, url: str) -> Server:
     wrong = f"node {node.name}: got {url!r}, expected {SCHEME}://HOST:PORT/MODEL[/VERSION]"
     try:
         parts = urlsplit(url)
@@ -145,7 +145,7 @@ def _server(node: Node, url: str) -> Server:
     )
 
 
-def _folder(node: Node, given: Path) -> Path:
+def _folder(node: GraphNode, given: Path) -> Path:
     """The SavedModel at a path, or the highest version of a model in TF Serving's layout."""
     versions = sorted((int(path.name), path) for path in given.glob("[0-9]*") if path.name.isdigit())
     for folder in (given, *(path for _, path in reversed(versions))):

@@ -48,7 +48,7 @@ _NAME = re.compile("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
-class Node:
+class GraphNode:
     """A node that is part of the ensemble.
 
     Attributes:
@@ -81,9 +81,9 @@ class Graph:
     """
 
     name: str
-    before: tuple[Node, ...]
-    combiner: Node | None
-    models: tuple[Node, ...]
+    before: tuple[GraphNode, ...]
+    combiner: GraphNode | None
+    models: tuple[GraphNode, ...]
     unused: tuple[str, ...] = ()
 
 
@@ -206,8 +206,8 @@ def _check_members(combiner: Unit) -> None:
             raise UsageError(f"node {child.name}: a model with children ({names}); models in a row are not served")
 
 
-def _node(unit: Unit, containers: Mapping[str, str]) -> Node:
-    return Node(
+def _node(unit: Unit, containers: Mapping[str, str]) -> GraphNode:
+    return GraphNode(
         unit.name,
         kind_of(unit),
         containers.get(unit.name, ""),

@@ -15,7 +15,7 @@ from benison.serving.errors import EnsembleError, UsageError
 from benison.serving.files import atomic_file
 from benison.serving.seldon import bindings, interface
 from benison.serving.seldon.bindings import Binding, SavedModel, Server
-from benison.serving.seldon.graph import Graph, Node
+from benison.serving.seldon.graph import Graph, GraphNode
 
 FILE = "imported.json"
 _COMBINER: TypeAdapter[Any] = TypeAdapter(Combiner)
@@ -115,7 +115,7 @@ def tree(graph: Graph, imported: Imported) -> list[str]:
     lines = [graph.name]
     depth = 0
     places: dict[str, Any] = {**imported.members, imported.ensemble.transformer: imported.transformer}
-    chain: list[tuple[Node, Any]] = [(node, places.get(node.name) or IDENTITY) for node in graph.before]
+    chain: list[tuple[GraphNode, Any]] = [(node, places.get(node.name) or IDENTITY) for node in graph.before]
     if graph.combiner is not None:
         chain.append((graph.combiner, imported.ensemble.combiner.kind))
     for node, what in chain:

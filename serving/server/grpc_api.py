@@ -16,7 +16,7 @@ from benison.serving.server import inference, model_config, text_protos
 from benison.serving.server.codec import tensors
 from benison.serving.server.http import LAST_CALL_SECONDS
 from benison.serving.server.inference import CLASSIFY, Call
-from benison.serving.server.lifecycle import State, Version
+from benison.serving.server.lifecycle import ManagedVersion, State
 from benison.serving.server.service import Service, aside
 from benison.serving.server.status import Code, RequestError, invalid
 
@@ -264,7 +264,7 @@ class ModelService:
         return response
 
 
-def _fill_spec(spec: Any, version: Version, signature_name: str) -> None:
+def _fill_spec(spec: Any, version: ManagedVersion, signature_name: str) -> None:
     spec.name = version.model
     spec.version.value = version.number
     spec.signature_name = signature_name

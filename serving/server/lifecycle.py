@@ -18,7 +18,7 @@ from benison.serving.models_config import Config
 from benison.serving.server import version_folders
 from benison.serving.server.batching import routes
 from benison.serving.server.batching.limits import BatchLimits
-from benison.serving.server.batching.routes import Path
+from benison.serving.server.batching.routes import Route
 from benison.serving.server.batching.runner import Runner
 from benison.serving.server.engine import Engine
 from benison.serving.server.engines import low_priority
@@ -39,7 +39,7 @@ class State(IntEnum):
 
 
 @dataclass
-class Version:
+class ManagedVersion:
     """One version of a model.
 
     Attributes:
@@ -65,7 +65,7 @@ class Version:
     tries: int = 0
     engine: Engine | None = None
     runner: Runner | None = None
-    paths: Mapping[str, Path] = field(default_factory=dict)
+    paths: Mapping[str, Route] = field(default_factory=dict)
     since: float = field(default_factory=time.time)
     leases: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -84,7 +84,7 @@ class Version:
         )
 
 
-def next_action(versions: Mapping[int, Version]) -> tuple[str, int] | None:
+def next_action(versions: Mapping[int, ManagedVersion]) -> tuple[str, int] | None:
     """What to do next, so that a version serves all the time (TF Serving calls it AvailabilityPreservingPolicy).
 
     An unwanted version goes once a wanted one serves, or none is wanted, or another unwanted one remains; else the
@@ -102,7 +102,7 @@ def next_action(versions: Mapping[int, Version]) -> tuple[str, int] | None:
     return ("load", max(new)) if new else None
 
 
-def _newest(versions: Mapping[int, Version]) -> Version | None:
+def _newest(versions: Mapping[int, ManagedVersion]) -> ManagedVersion | None:
     """Of those that serve."""
     serving = [number for number, version in versions.items() if version.state is State.AVAILABLE]
     return versions[max(serving)] if serving else None
@@ -135,7 +135,7 @@ class Models:
         """
         self.config = Config({})
         self.labels: dict[str, dict[str, int]] = {}
-        self.versions: dict[str, dict[int, Version]] = {}
+        self.versions: dict[str, dict[int, ManagedVersion]] = {}
         self._load = load
         self._limits = limits
         self._max_retries = max_retries
@@ -151,7 +151,7 @@ class Models:
         self._changed = asyncio.Condition()
 
     @contextmanager
-    def lease(self, model: str, number: int | None = None, label: str | None = None) -> Iterator[Version]:
+    def lease(self, model: str, number: int | None = None, label: str | None = None) -> Iterator[ManagedVersion]:
         """A version for the time of one request: it is not unloaded before.
 
         Raises:
@@ -163,7 +163,7 @@ class Models:
         finally:
             self.give_back(version)
 
-    def take(self, model: str, number: int | None = None, label: str | None = None) -> Version:
+    def take(self, model: str, number: int | None = None, label: str | None = None) -> ManagedVersion:
         """A version that is not unloaded until it is given back.
 
         Raises:
@@ -173,13 +173,13 @@ class Models:
         version.leases += 1
         return version
 
-    def give_back(self, version: Version) -> None:
+    def give_back(self, version: ManagedVersion) -> None:
         """Ends the use of a version that was taken."""
         version.leases -= 1
         if not version.leases:
             version.idle.set()
 
-    def status(self, model: str, number: int | None = None) -> list[Version]:
+    def status(self, model: str, number: int | None = None) -> list[ManagedVersion]:
         """A model's versions, the highest first, with those that have ended; or the one asked for.
 
         Raises:
@@ -250,7 +250,7 @@ class Models:
         self._modest_loaders.shutdown(wait=False, cancel_futures=True)
         self._unloaders.shutdown(wait=False, cancel_futures=True)
 
-    def _find(self, model: str, number: int | None, label: str | None) -> Version:
+    def _find(self, model: str, number: int | None, label: str | None) -> ManagedVersion:
         if not model:
             raise invalid("ModelSpec has no name specified.")
         if label is not None:
@@ -275,7 +275,7 @@ class Models:
             before = versions.get(number)
             # One that ended well or was taken away may come back; one that failed stays so until it was taken away.
             if before is None or (before.state is State.END and (before.error is None or before.unwanted.is_set())):
-                versions[number] = Version(model, number, path)
+                versions[number] = ManagedVersion(model, number, path)
         self._go_on(model)
         if not versions:
             del self.versions[model]
@@ -298,7 +298,7 @@ class Models:
         finally:
             del self._tasks[model]  # in the same step as the last look, or what is wanted meanwhile would be missed
 
-    async def _bring_up(self, version: Version) -> None:
+    async def _bring_up(self, version: ManagedVersion) -> None:
         """Loads a version, with retries; it ends AVAILABLE or, with the error, at END."""
         loop = asyncio.get_running_loop()
         version.enter(State.LOADING)
@@ -326,12 +326,12 @@ class Models:
         """Those who give way, once there is anybody to give way to."""
         return self._modest_loaders if any(map(self._serves, self.versions)) else self._loaders
 
-    def _load_and_plan(self, folder: str) -> tuple[Engine, Mapping[str, Path]]:
+    def _load_and_plan(self, folder: str) -> tuple[Engine, Mapping[str, Route]]:
         version_folders.check_inside(folder)
         engine = self._load(folder)
-        return engine, routes.plan(engine, folder, self._limits) if self._fast_paths else {}
+        return engine, routes.plan_routes(engine, folder, self._limits) if self._fast_paths else {}
 
-    async def _given_up(self, version: Version) -> bool:
+    async def _given_up(self, version: ManagedVersion) -> bool:
         """Waits for the time of the next try; True as soon as nobody wants the version any more."""
         try:
             await asyncio.wait_for(version.unwanted.wait(), max(self._retry_seconds, 0))
@@ -339,14 +339,14 @@ class Models:
             return version.unwanted.is_set()
         return True
 
-    def _begin_unload(self, version: Version) -> None:
+    def _begin_unload(self, version: ManagedVersion) -> None:
         """Takes a version out of service; its memory goes once its last request has ended."""
         version.enter(State.UNLOADING)
         task = asyncio.create_task(self._unload(version))
         self._unloads.add(task)
         task.add_done_callback(self._unloads.discard)
 
-    async def _unload(self, version: Version) -> None:
+    async def _unload(self, version: ManagedVersion) -> None:
         while version.leases:
             version.idle.clear()
             await version.idle.wait()
@@ -358,11 +358,11 @@ class Models:
         self._go_on(version.model)
         await self._notify()
 
-    def _end(self, version: Version) -> None:
+    def _end(self, version: ManagedVersion) -> None:
         """A version ends; one that was taken away and is wanted again before its end begins anew at once."""
         version.enter(State.END)
         if version.aspired and version.unwanted.is_set():
-            self.versions[version.model][version.number] = Version(version.model, version.number, version.path)
+            self.versions[version.model][version.number] = ManagedVersion(version.model, version.number, version.path)
 
     async def _notify(self) -> None:
         async with self._changed:

@@ -19,7 +19,7 @@ from benison.serving.server.batching import limits as batching_limits
 from benison.serving.server.batching.limits import BatchLimits
 from benison.serving.server.flags import Flags
 from benison.serving.server.observing import logs, tracing
-from benison.serving.server.settings import Settings
+from benison.serving.server.settings import ServerSettings
 
 _SWITCH_SECONDS = 0.0005
 _log = logging.getLogger("benison-model-server")
@@ -75,7 +75,7 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _serve(
-    parsed: Flags, own: Settings, limits: BatchLimits, when_ready: Callable[[], None] | None = None
+    parsed: Flags, own: ServerSettings, limits: BatchLimits, when_ready: Callable[[], None] | None = None
 ) -> int:
     from benison.serving.server import grpc_api, model_config
     from benison.serving.server.engines import loading
@@ -83,7 +83,7 @@ async def _serve(
     from benison.serving.server.lifecycle import Models
     from benison.serving.server.observing import observers as observing_observers
     from benison.serving.server.rest.api import Rest, cors_headers
-    from benison.serving.server.rest.inline_predict import QuickPredict
+    from benison.serving.server.rest.inline_predict import InlinePredict
     from benison.serving.server.service import Service
 
     # A thread that loads a version would else keep the loop waiting for 5 ms whenever it is its turn.
@@ -120,7 +120,7 @@ async def _serve(
     )
     rest = Rest(service, parsed.rest_api_timeout_in_ms, parsed.rest_api_enable_cors_support, _metrics_path(parsed))
     headers = cors_headers(parsed.rest_api_enable_cors_support)
-    quick = QuickPredict(service, parsed.rest_api_timeout_in_ms, headers)
+    quick = InlinePredict(service, parsed.rest_api_timeout_in_ms, headers)
     http = HttpServer(
         rest.answer,
         Limits(own.max_body_bytes, own.max_connections, own.slow_client_seconds, own.max_held_bytes),
@@ -216,7 +216,7 @@ async def _poll_config(models: Any, parsed: Flags) -> None:
             _log.error("%s: not applied: %s", parsed.model_config_file, error)
 
 
-async def _listen_grpc(server: Any, parsed: Flags, own: Settings) -> None:
+async def _listen_grpc(server: Any, parsed: Flags, own: ServerSettings) -> None:
     from benison.serving.server import grpc_api
 
     tls = grpc_api.credentials(parsed.ssl_config_file) if parsed.ssl_config_file else None
@@ -237,7 +237,7 @@ async def _listen_grpc(server: Any, parsed: Flags, own: Settings) -> None:
     await server.start()
 
 
-async def _listen_http(http: Any, port: int, own: Settings) -> None:
+async def _listen_http(http: Any, port: int, own: ServerSettings) -> None:
     for address in own.bind:
         try:
             await http.listen(address.strip("[]"), port)
@@ -253,7 +253,7 @@ def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address and not address.startswith("[") else address
 
 
-def _limits(parsed: Flags, own: Settings) -> tuple[BatchLimits, list[str]]:
+def _limits(parsed: Flags, own: ServerSettings) -> tuple[BatchLimits, list[str]]:
     if parsed.enable_batching:
         return batching_limits.read_parameters(parsed.batching_parameters_file, own.max_queue)
     return BatchLimits(max_queue=own.max_queue), []

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from benison.serving.server.engine import Tensors
 from benison.serving.server.inference import Call
-from benison.serving.server.lifecycle import Models, State, Version
+from benison.serving.server.lifecycle import ManagedVersion, Models, State
 from benison.serving.server.metrics import Metrics
 from benison.serving.server.status import Code, RequestError, from_exception
 
@@ -42,7 +42,7 @@ class Service:
     admin_token: str = ""
     open_reload: bool = True
 
-    async def run(self, version: Version, call: Call, seconds: float | None) -> Tensors:
+    async def run(self, version: ManagedVersion, call: Call, seconds: float | None) -> Tensors:
         """The outputs of a call.
 
         Args:
@@ -138,7 +138,7 @@ def _expire(future: asyncio.Future[Any]) -> None:
         future.set_exception(RequestError(Code.DEADLINE_EXCEEDED, "Timed out"))
 
 
-def _version(version: Version) -> dict[str, Any]:
+def _version(version: ManagedVersion) -> dict[str, Any]:
     described: dict[str, Any] = {"state": version.state.name, "since": version.since, "path": version.path}
     if version.error:
         described |= {"error": version.error.message, "tries": version.tries}

@@ -14,7 +14,7 @@ _DEFAULT_BIND = ("127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """The environment, parsed.
 
     Attributes:
@@ -52,23 +52,23 @@ class Settings:
         return all(_is_loopback(address) for address in self.bind)
 
 
-def read(environment: Mapping[str, str]) -> Settings:
+def read(environment: Mapping[str, str]) -> ServerSettings:
     """Parses BENISON_BIND, BENISON_ADMIN_TOKEN, BENISON_MAX_QUEUE and the other limits.
 
     Raises:
         UsageError: a value is not of its kind.
     """
     bind = tuple(part.strip() for part in environment.get("BENISON_BIND", "").split(",") if part.strip())
-    return Settings(
+    return ServerSettings(
         bind=bind or _DEFAULT_BIND,
         bind_given=bool(bind),
         admin_token=environment.get("BENISON_ADMIN_TOKEN", ""),
-        max_queue=int(_number(environment, "BENISON_MAX_QUEUE", Settings.max_queue)),
-        max_body_bytes=int(_number(environment, "BENISON_MAX_BODY_BYTES", Settings.max_body_bytes)),
-        max_held_bytes=int(_number(environment, "BENISON_MAX_HELD_BYTES", Settings.max_held_bytes)),
-        max_connections=int(_number(environment, "BENISON_MAX_CONNECTIONS", Settings.max_connections)),
-        slow_client_seconds=_number(environment, "BENISON_SLOW_CLIENT_SECONDS", Settings.slow_client_seconds),
-        drain_seconds=_number(environment, "BENISON_DRAIN_SECONDS", Settings.drain_seconds),
+        max_queue=int(_number(environment, "BENISON_MAX_QUEUE", ServerSettings.max_queue)),
+        max_body_bytes=int(_number(environment, "BENISON_MAX_BODY_BYTES", ServerSettings.max_body_bytes)),
+        max_held_bytes=int(_number(environment, "BENISON_MAX_HELD_BYTES", ServerSettings.max_held_bytes)),
+        max_connections=int(_number(environment, "BENISON_MAX_CONNECTIONS", ServerSettings.max_connections)),
+        slow_client_seconds=_number(environment, "BENISON_SLOW_CLIENT_SECONDS", ServerSettings.slow_client_seconds),
+        drain_seconds=_number(environment, "BENISON_DRAIN_SECONDS", ServerSettings.drain_seconds),
         fast_paths=_switch(environment, "BENISON_FAST_PATHS"),
         log=_log_form(environment),
         access_log=_share(environment, "BENISON_ACCESS_LOG"),

@@ -107,7 +107,7 @@ def fetch(base: Path, number: int, store: str) -> Version:
     if stored is None:
         numbers = ", ".join(str(one.number) for one in _versions(there, base.name)) or "none"
         raise VersionError(f"{there.url(base.name)}: no version {number}; there are {numbers}")
-    with sets.alone(base):
+    with sets.push_lock(base):
         for pin in stored.manifest.get(sets.FAN_OUT, {}).values():
             _check_below(there, pin["model"])
             _fetch(there, base.with_name(pin["model"]), pin["version"])

@@ -63,7 +63,7 @@ def publish(
             became visible.
     """
     homes = {member: member_base(base, member) for member in members or {}}
-    with alone(base):
+    with push_lock(base):
         _refuse_others(base, None)
         for home in homes.values():
             _refuse_others(home, base.name)
@@ -114,7 +114,7 @@ def remove_orphans(base: Path) -> list[Version]:
 
 
 @contextmanager
-def alone(base: Path) -> Iterator[None]:
+def push_lock(base: Path) -> Iterator[None]:
     """One push at a time, for another's members look like orphans until its ensemble is visible.
 
     Args:

@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from benison.pipelines.airflow.api import PASSWORD, URL, USER, Airflow, configured
+from benison.pipelines.airflow.api import PASSWORD, URL, USER, AirflowClient, configured
 
 CLONE = Path(__file__).parents[2]
 AIRFLOW = CLONE / ".airflow-venv/bin/airflow"
@@ -194,7 +194,7 @@ class Mailbox:
 class Here:
     """An Airflow that runs, and where its parts are."""
 
-    api: Airflow
+    api: AirflowClient
     root: Path
     manifests: Path
     password: str

@@ -15,7 +15,7 @@ from benison.serving import models_config
 from benison.serving.errors import VersionError
 from benison.serving.promotion import history, labels
 from benison.serving.promotion import promote as promotion
-from benison.serving.promotion.labels import Shown
+from benison.serving.promotion.labels import ServedVersions
 from benison.serving.versions import local, sets
 from benison.serving.versions.sets import Candidate
 from tests.integration.conftest import BENISON
@@ -184,7 +184,9 @@ def _both(base: Path) -> bool:
 MOMENTS: dict[str, Callable[[Path], bool]] = {
     "at the start": lambda base: True,
     "both are to be loaded": _both,
-    "the label is moved": lambda base: labels.shown(models_config.read(base.parent), base) == Shown(2),
+    "the label is moved": lambda base: (
+        labels.served_versions(models_config.read(base.parent), base) == ServedVersions(2)
+    ),
     "it is recorded": lambda base: len(history.read(base)) == 2,
 }
 
@@ -200,7 +202,10 @@ def test_a_promotion_that_is_killed_leaves_a_server_that_answers_and_the_next_on
             wait_until(partial(MOMENTS[moment], base), 60)
             killed.kill()
             killed.wait()
-            assert labels.shown(models_config.read(base.parent), base) in (Shown(1), Shown(2))
+            assert labels.served_versions(models_config.read(base.parent), base) in (
+                ServedVersions(1),
+                ServedVersions(2),
+            )
             done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         answers_only(server, 2)
@@ -212,7 +217,8 @@ def test_a_promotion_that_is_killed_leaves_a_server_that_answers_and_the_next_on
 
 def test_a_server_that_starts_after_a_killed_promotion_serves_what_the_file_says(base: Path) -> None:
     models_config.change(
-        base.parent, lambda config: models_config.steps(config, labels.arranged(config, base, Shown(2)))[0]
+        base.parent,
+        lambda config: models_config.steps(config, labels.with_served_versions(config, base, ServedVersions(2)))[0],
     )
     with served(base) as server:
         wait_until(lambda: available(server) == {"1", "2"})  # the ports open with the first of them

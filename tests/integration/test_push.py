@@ -38,7 +38,7 @@ class Node:
     """Pusher as a run calls it, with the artifacts of a run that has ended; it pushes to another place."""
 
     def __init__(self, project: Project, serving: Path) -> None:
-        from benison.components.deploy.pusher import Settings
+        from benison.components.deploy.pusher import PushSettings
 
         run = project.first_run()  # other tests may have run in the project since
         pipeline = json.loads(Path(run["folder"], "pipeline.json").read_text())
@@ -48,7 +48,7 @@ class Node:
         self._scratch = serving.with_name("pushed")
         self._scratch.mkdir()
         given = nodes["Pusher"]["parameters"]["parameters"]["custom_config"]["fieldValue"]["stringValue"]
-        self.settings = replace(Settings(**json.loads(given)["settings"]), serving=str(self.base))
+        self.settings = replace(PushSettings(**json.loads(given)["settings"]), serving=str(self.base))
         channels = {
             key: given["channels"][0] for key, given in nodes["Pusher"]["inputs"]["inputs"].items() if key[0] != "_"
         }

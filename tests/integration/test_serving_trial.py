@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benison.components.deploy.serving_trial import Budget, Trial
+from benison.components.deploy.serving_trial import ServingBudget, Trial
 from benison.serving.ensemble import Ensemble, WeightedMean
 
-ROOMY = Budget(load_s=300, memory_mb=8000, p99_ms=5000)
+ROOMY = ServingBudget(load_s=300, memory_mb=8000, p99_ms=5000)
 COLUMNS = {
     "x": tf.io.FixedLenFeature([1], tf.float32),
     "s": tf.io.FixedLenFeature([1], tf.string),
@@ -78,7 +78,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"a": save(folder / "a", 1.0), "b": save(folder / "b", 2.0)}
 
 
-def tried(candidate: Path, members: dict[str, Path], budget: Budget = ROOMY) -> dict[str, Any]:
+def tried(candidate: Path, members: dict[str, Path], budget: ServingBudget = ROOMY) -> dict[str, Any]:
     return asyncio.run(Trial(SPEC, candidate, members, budget, records(), COLUMNS, "y").run())
 
 
@@ -107,13 +107,13 @@ def test_one_changed_constant_is_refused_and_the_sentence_names_path_and_row(
 @pytest.mark.parametrize(
     ("made", "budget", "rule", "unit"),
     [
-        ({"padding": 125_000_000}, Budget(300, 800, 5000), "peak memory <= 800 MB", " MB"),
-        ({"work": 400}, Budget(300, 8000, 20), "p99 latency <= 20 ms", " ms"),
+        ({"padding": 125_000_000}, ServingBudget(300, 800, 5000), "peak memory <= 800 MB", " MB"),
+        ({"work": 400}, ServingBudget(300, 8000, 20), "p99 latency <= 20 ms", " ms"),
     ],
     ids=["500 MB of padding", "50 ms of work"],
 )
 def test_a_broken_budget_is_measured_again_and_refused_with_the_figure(
-    members: dict[str, Path], tmp_path: Path, made: dict[str, int], budget: Budget, rule: str, unit: str
+    members: dict[str, Path], tmp_path: Path, made: dict[str, int], budget: ServingBudget, rule: str, unit: str
 ) -> None:
     record = tried(save(tmp_path / "fused", 1.75, **made), members, budget)
     (reason,) = refusals(record).values()
@@ -149,7 +149,7 @@ def test_a_candidate_that_does_not_load_is_refused_and_says_why(members: dict[st
 @pytest.mark.soak
 def test_the_verdict_is_the_same_in_twenty_runs(members: dict[str, Path], tmp_path: Path) -> None:
     good, bad = save(tmp_path / "good", 1.75), save(tmp_path / "bad", 1.7501)
-    budget = Budget(120, 4096, 250)
+    budget = ServingBudget(120, 4096, 250)
     for _ in range(20):
         assert tried(good, members, budget)["blessed"]
         assert not tried(bad, members, budget)["blessed"]

@@ -8,7 +8,7 @@ _FIRST_PROBATION = 64  # short runs in a thread before the loop is tried again
 _LONGEST_PROBATION = 1 << 16
 
 
-class Pace:
+class InlinePolicy:
     """Leaves the loop at the first long run; comes back after enough short ones, each time after twice as many."""
 
     def __init__(self, inline: bool, single_threaded: bool = True) -> None:
@@ -25,7 +25,7 @@ class Pace:
         self._short = 0
         self._probation = _FIRST_PROBATION
 
-    def ran(self, seconds: float, work: float) -> None:
+    def record(self, seconds: float, work: float) -> None:
         """Notes how long a run took, wherever it was.
 
         Args:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benison.serving.server.batching.work import Work
+from benison.serving.server.batching.tasks import BatchTask
 from benison.serving.server.status import RequestError
 
 
@@ -16,7 +16,7 @@ class Job:
 
     __slots__ = ("arrived", "cancelled", "deadline", "work")
 
-    def __init__(self, work: Work, deadline: float) -> None:
+    def __init__(self, work: BatchTask, deadline: float) -> None:
         """Arrives now.
 
         Args:
@@ -46,7 +46,7 @@ class FutureJob(Job):
 
     __slots__ = ("future",)
 
-    def __init__(self, work: Work, deadline: float, future: asyncio.Future[Any]) -> None:
+    def __init__(self, work: BatchTask, deadline: float, future: asyncio.Future[Any]) -> None:
         super().__init__(work, deadline)
         self.future = future
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from benison.serving.server.batching import inline_policy, route_parity
-from benison.serving.server.batching.inline_policy import Pace
+from benison.serving.server.batching.inline_policy import InlinePolicy
 from benison.serving.server.batching.route_parity import Row
-from benison.serving.server.batching.work import PackedRun, PackedSignature
+from benison.serving.server.batching.tasks import PackedRun, PackedSignature
 from benison.serving.server.codec import packing
 from benison.serving.server.codec.packing import Group
 from benison.serving.server.engine import Engine, Signature, Tensors
@@ -52,19 +52,19 @@ class Packs(Protocol):
 
 
 @dataclass(frozen=True)
-class Path:
+class Route:
     """The way of one signature.
 
     Attributes:
         signature: of the version.
-        pace: whether its runs are on the event loop now.
+        inline_policy: whether its runs are on the event loop now.
         packed: how its inputs are packed; None: they are not.
         why_not_packed: the reason, where its runs are on the loop; those in threads are never packed.
         why_not_inline: why its runs are never on the event loop.
     """
 
     signature: Signature
-    pace: Pace
+    inline_policy: InlinePolicy
     packed: PackedSignature | None = None
     why_not_packed: str = ""
     why_not_inline: str = ""
@@ -73,21 +73,21 @@ class Path:
         """For the status page."""
         described: dict[str, Any] = {
             "inputs": "packed" if self.packed else "plain",
-            "runs": "inline" if self.pace.inline else "thread",
+            "runs": "inline" if self.inline_policy.inline else "thread",
         }
         reasons = [f"not packed: {self.why_not_packed}"] if self.why_not_packed else []
         if self.why_not_inline:
             reasons.append(f"not inline: {self.why_not_inline}")
-        elif not self.pace.inline:
+        elif not self.inline_policy.inline:
             reasons.append("not inline: a run took too long; after enough short ones it is back")
         if reasons:
             described["because"] = reasons
-        if self.pace.moves:
-            described["moved_off_the_loop"] = self.pace.moves
+        if self.inline_policy.moves:
+            described["moved_off_the_loop"] = self.inline_policy.moves
         return described
 
 
-def plan(engine: Engine, folder: str, limits: BatchLimits) -> dict[str, Path]:
+def plan_routes(engine: Engine, folder: str, limits: BatchLimits) -> dict[str, Route]:
     """The way of each signature of a loaded version. Blocks for some runs of each; never fails.
 
     Args:
@@ -96,23 +96,23 @@ def plan(engine: Engine, folder: str, limits: BatchLimits) -> dict[str, Path]:
         limits: of its runs.
     """
     return {
-        name: _path(engine, signature, folder, limits)
+        name: _route(engine, signature, folder, limits)
         for name, signature in engine.signatures.items()
         if signature.inputs and signature.outputs
     }
 
 
-def _path(engine: Engine, signature: Signature, folder: str, limits: BatchLimits) -> Path:
+def _route(engine: Engine, signature: Signature, folder: str, limits: BatchLimits) -> Route:
     if why := _ineligible(engine, signature, limits):
-        return _plain(signature, why)
+        return _plain_route(signature, why)
     try:
-        return _tried(engine, signature, folder, limits)
+        return _fast_route(engine, signature, folder, limits)
     except Exception as error:
-        return _plain(signature, f"trying it failed: {from_exception(error).message}")
+        return _plain_route(signature, f"trying it failed: {from_exception(error).message}")
 
 
-def _plain(signature: Signature, why: str) -> Path:
-    return Path(signature, Pace(inline=False), why_not_inline=why)
+def _plain_route(signature: Signature, why: str) -> Route:
+    return Route(signature, InlinePolicy(inline=False), why_not_inline=why)
 
 
 def _ineligible(engine: Engine, signature: Signature, limits: BatchLimits) -> str:
@@ -135,21 +135,21 @@ def _ineligible(engine: Engine, signature: Signature, limits: BatchLimits) -> st
     return ""
 
 
-def _tried(engine: Engine, signature: Signature, folder: str, limits: BatchLimits) -> Path:
+def _fast_route(engine: Engine, signature: Signature, folder: str, limits: BatchLimits) -> Route:
     warm_up = _warm_up_rows(engine, signature, folder)
     good, alone, bad = route_parity.good_rows(engine, signature, route_parity.rows(signature, folder, warm_up))
     if len(good) < _FEWEST_ROWS:
-        return _plain(signature, f"of {len(good) + len(bad)} rows to try, the model answers {len(good)}")
+        return _plain_route(signature, f"of {len(good) + len(bad)} rows to try, the model answers {len(good)}")
     if why := route_parity.dependence(engine, signature, good, alone):
-        return _plain(signature, why)
+        return _plain_route(signature, why)
     seconds = _seconds(engine, signature, [good[index % len(good)] for index in range(limits.max_rows)])
     if seconds > inline_policy.LONGEST:
-        return _plain(
+        return _plain_route(
             signature,
             f"{limits.max_rows} rows take {seconds * 1000:.1f} ms, and may take {inline_policy.LONGEST * 1000:g}",
         )
     packed, why_not = _packed(engine, signature, good, bad)
-    return Path(signature, Pace(inline=True, single_threaded=_single_threaded(engine)), packed, why_not)
+    return Route(signature, InlinePolicy(inline=True, single_threaded=_single_threaded(engine)), packed, why_not)
 
 
 def _packed(

@@ -20,13 +20,13 @@ from benison.serving.server.batching.admission import Admission
 from benison.serving.server.batching.jobs import FutureJob, Job, settle
 from benison.serving.server.batching.limits import BatchLimits
 from benison.serving.server.batching.route_parity import same
-from benison.serving.server.batching.work import CallWork, NotOneRowEach, Work
+from benison.serving.server.batching.tasks import BatchTask, CallTask, NotOneRowEach
 from benison.serving.server.engine import Engine, Tensors
 from benison.serving.server.inference import Call
 from benison.serving.server.status import Code, RequestError, from_exception, invalid
 
 if TYPE_CHECKING:
-    from benison.serving.server.batching.routes import Path
+    from benison.serving.server.batching.routes import Route
 
 _PROOFS = 8  # shared runs of a signature whose answers are compared with those of each request alone
 _UNPROVEN = 8  # requests that share a run until then; each costs a run of its own as well, and waits for all of them
@@ -57,7 +57,7 @@ class Runner:
         limits: BatchLimits,
         loop: asyncio.AbstractEventLoop,
         name: str,
-        paths: Mapping[str, Path] | None = None,
+        routes: Mapping[str, Route] | None = None,
     ) -> None:
         """Begins with empty queues.
 
@@ -66,14 +66,14 @@ class Runner:
             limits: of a run and of the queues.
             loop: where requests come from.
             name: of the version, for messages.
-            paths: which way each signature goes; one that is not in it goes to the threads.
+            routes: which way each signature goes; one that is not in it goes to the threads.
         """
         self.counts = Counts()
         self._engine = engine
         self._limits = limits
         self._loop = loop
         self._name = name
-        self._paces = {signature: path.pace for signature, path in (paths or {}).items()}
+        self._inline_policies = {signature: route.inline_policy for signature, route in (routes or {}).items()}
         self._queues: _Queues = OrderedDict()
         self._short: _Queues = OrderedDict()  # for the loop
         self._flushing = False
@@ -82,7 +82,7 @@ class Runner:
         self._closed = False
         self._changed = threading.Condition()
         # Shared runs that agreed, by signature; -1: they did not. What may run on the loop was proven at its load.
-        self._proofs = {signature: _PROOFS for signature, pace in self._paces.items() if pace.inline}
+        self._proofs = {signature: _PROOFS for signature, policy in self._inline_policies.items() if policy.inline}
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}#{number}", daemon=True)
             for number in range(limits.threads if engine.parallel else 1)
@@ -100,10 +100,10 @@ class Runner:
         """Signatures whose requests are no longer put together, because their answers then differed."""
         return sorted(name for name, agreed in self._proofs.items() if agreed < 0)
 
-    def runs_inline(self, work: Work) -> bool:
+    def runs_inline(self, work: BatchTask) -> bool:
         """Whether a request would run on the loop now."""
-        pace = self._paces.get(work.signature)
-        return pace is not None and pace.inline and 0 < work.rows <= self._limits.max_rows
+        policy = self._inline_policies.get(work.signature)
+        return policy is not None and policy.inline and 0 < work.rows <= self._limits.max_rows
 
     def submit(self, call: Call, deadline: float = float("inf")) -> asyncio.Future[Tensors]:
         """Queues a run.
@@ -118,7 +118,7 @@ class Runner:
         Raises:
             RequestError: the queue is full, or the request is larger than a batch may be.
         """
-        job = FutureJob(CallWork(self._engine, call), deadline, self._loop.create_future())
+        job = FutureJob(CallTask(self._engine, call), deadline, self._loop.create_future())
         self.enqueue(job)
         return job.future
 
@@ -228,11 +228,11 @@ class Runner:
         return True
 
     def _timed_answers(self, jobs: Sequence[Job]) -> list[Any]:
-        pace = self._paces.get(jobs[0].work.signature)
+        policy = self._inline_policies.get(jobs[0].work.signature)
         begun, worked = time.perf_counter(), time.thread_time()
         answers = self._answers(jobs)
-        if pace:
-            pace.ran(time.perf_counter() - begun, time.thread_time() - worked)
+        if policy:
+            policy.record(time.perf_counter() - begun, time.thread_time() - worked)
         return answers
 
     def _answers(self, jobs: Sequence[Job]) -> list[Any]:

@@ -23,7 +23,7 @@ _UNBOUNDED = frozenset(
 )
 
 
-def unbounded(graph: Any, tensors: Sequence[str]) -> str:
+def unbounded_operation(graph: Any, tensors: Sequence[str]) -> str:
     """An operation on the way to some tensors by which a run may take any time, whatever the number of its rows.
 
     Args:

@@ -57,7 +57,9 @@ class SessionEngine:
                 name: _signature(name, proto) for name, proto in sorted(meta_graph.signature_def.items())
             }
             self._unbounded = {
-                name: graph_operations.unbounded(meta_graph.graph_def, [s.tensor for s in signature.outputs.values()])
+                name: graph_operations.unbounded_operation(
+                    meta_graph.graph_def, [s.tensor for s in signature.outputs.values()]
+                )
                 for name, signature in self.signatures.items()
             }
         except BaseException:

@@ -19,7 +19,7 @@ from benison.serving.server.codec import json_answers
 from benison.serving.server.engine import Tensors
 from benison.serving.server.http import Begin, Cancellable, Handler, Request, Response
 from benison.serving.server.inference import Call
-from benison.serving.server.lifecycle import Version
+from benison.serving.server.lifecycle import ManagedVersion
 from benison.serving.server.service import Service
 
 REQUEST_ID = "x-request-id"
@@ -85,7 +85,7 @@ _current: ContextVar[tuple[Seen, Sequence[Observer]] | None] = ContextVar("obser
 class ObservedService(Service):
     """A service that tells the observers which model ran for a request."""
 
-    async def run(self, version: Version, call: Call, seconds: float | None) -> Tensors:
+    async def run(self, version: ManagedVersion, call: Call, seconds: float | None) -> Tensors:
         """See Service."""
         current = _current.get()
         if current is None:

@@ -10,12 +10,12 @@ from benison.serving.server.engine import Signature
 from benison.serving.server.pages import input_fields, openapi
 from benison.serving.server.pages.input_fields import Field
 from benison.serving.server.pages.markup import Markup, element
-from benison.serving.server.pages.openapi import Served
+from benison.serving.server.pages.openapi import ServedModel
 
 Json = dict[str, Any]
 
 
-def home(models: tuple[Served, ...], others: dict[str, str]) -> str:
+def home(models: tuple[ServedModel, ...], others: dict[str, str]) -> str:
     """The page at /.
 
     Args:
@@ -74,7 +74,7 @@ def docs(document: Json, host: str) -> str:
     )  # fmt: skip
 
 
-def try_model(model: Served, signature: Signature) -> str:
+def try_model(model: ServedModel, signature: Signature) -> str:
     """The page at /benison/try/MODEL: a form for one signature."""
     fields = input_fields.fields(signature, model.facts)
     members = input_fields.members(model.signatures, signature)

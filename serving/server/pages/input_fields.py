@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benison.serving.server.engine import Signature, TensorSpec
-from benison.serving.server.pages.model_info import Column, Facts
+from benison.serving.server.pages.model_info import InputColumn, ModelInfo
 
 Kind = Literal["choice", "text", "integer", "number", "boolean", "json"]
 
@@ -66,7 +66,7 @@ def in_rows(signature: Signature) -> bool:
     return signature.batched
 
 
-def fields(signature: Signature, facts: Facts) -> tuple[Field, ...]:
+def fields(signature: Signature, facts: ModelInfo) -> tuple[Field, ...]:
     """A signature's inputs, those that the schema names first and in its order."""
     known = {name: facts.columns[name] for name in facts.columns if name in signature.inputs}
     names = [*known, *(name for name in signature.inputs if name not in known)]
@@ -106,10 +106,10 @@ def members(signatures: Mapping[str, Signature], asked: Signature) -> Signature 
     return found if found and asked.name == _FOR_PEOPLE and found.inputs.keys() == asked.inputs.keys() else None
 
 
-def _field(name: str, signature: Signature, facts: Facts, example: Mapping[str, Any]) -> Field:
+def _field(name: str, signature: Signature, facts: ModelInfo, example: Mapping[str, Any]) -> Field:
     spec, column = signature.inputs[name], facts.columns.get(name)
     kind = _kind(spec, column, in_rows(signature) and not (facts.columns and _takes_serialised(signature)))
-    known = column or Column(name)
+    known = column or InputColumn(name)
     missing = _MISSING.get(kind, "") if known.optional and signature.name in _TAKE_MISSING else ""
     suggested = example[name] if name in example and in_rows(signature) else _example(kind, known)
     if suggested is None and not missing:
@@ -128,7 +128,7 @@ def _field(name: str, signature: Signature, facts: Facts, example: Mapping[str, 
     )
 
 
-def _kind(spec: TensorSpec, column: Column | None, rows: bool) -> Kind:
+def _kind(spec: TensorSpec, column: InputColumn | None, rows: bool) -> Kind:
     if not rows or spec.shape is None or len(spec.shape) != 1:
         return "json"
     if spec.dtype == "string":
@@ -140,7 +140,7 @@ def _kind(spec: TensorSpec, column: Column | None, rows: bool) -> Kind:
     return "number" if spec.dtype.startswith(("float", "bfloat", "half")) else "json"
 
 
-def _example(kind: Kind, column: Column) -> Any:
+def _example(kind: Kind, column: InputColumn) -> Any:
     """A value within the schema; None for a missing one."""
     if kind == "choice":
         return column.choices[0]
@@ -168,7 +168,7 @@ def _takes_serialised(signature: Signature) -> bool:
     return not more and first[1].dtype == "string" and first[0] in _SERIALISED
 
 
-def _serialised(columns: Mapping[str, Column]) -> dict[str, str]:
+def _serialised(columns: Mapping[str, InputColumn]) -> dict[str, str]:
     """A tf.Example within the schema, as JSON has bytes."""
     from tensorflow.core.example import example_pb2
 

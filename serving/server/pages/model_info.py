@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Column:
+class InputColumn:
     """What the schema says of a raw feature.
 
     Attributes:
@@ -47,7 +47,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ModelInfo:
     """What is known of a version.
 
     Attributes:
@@ -63,11 +63,11 @@ class Facts:
     members: tuple[str, ...] = ()
     combiner: str = ""
     weights: Mapping[str, float] = field(default_factory=dict)
-    columns: Mapping[str, Column] = field(default_factory=dict)
+    columns: Mapping[str, InputColumn] = field(default_factory=dict)
     examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def read(path: str) -> Facts:
+def read(path: str) -> ModelInfo:
     """Reads a version's folder; blocks."""
     folder = Path(path)
     manifest = _json(folder / MANIFEST)
@@ -76,7 +76,7 @@ def read(path: str) -> Facts:
     combiner = spec.get("combiner")
     settings: Mapping[str, Any] = combiner if isinstance(combiner, dict) else {"kind": combiner}
     kind = str(settings.get("kind") or "")
-    return Facts(
+    return ModelInfo(
         label=str(manifest.get("label") or ""),
         members=members,
         combiner=kind,
@@ -95,7 +95,7 @@ def _shares(members: tuple[str, ...], combiner: str, weights: Any) -> dict[str, 
     return {name: 1 / len(members) for name in members} if combiner in _EQUAL else {}
 
 
-def read_columns(path: str) -> dict[str, Column]:
+def read_columns(path: str) -> dict[str, InputColumn]:
     """Only the raw features of a version's folder, by their name in the signatures; blocks."""
     file = Path(path, SCHEMA)
     if not file.is_file():
@@ -111,9 +111,9 @@ def read_columns(path: str) -> dict[str, Column]:
     return {arguments[name]: column for name, column in columns.items()}
 
 
-def _column(feature: Any, domains: Mapping[str, tuple[str, ...]]) -> Column:
+def _column(feature: Any, domains: Mapping[str, tuple[str, ...]]) -> InputColumn:
     limits = feature.int_domain if feature.HasField("int_domain") else feature.float_domain
-    return Column(
+    return InputColumn(
         name=feature.name,
         dtype=_DTYPES.get(feature.type, "float32"),
         choices=tuple(feature.string_domain.value) or domains.get(feature.domain, ()),

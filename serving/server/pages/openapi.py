@@ -14,7 +14,7 @@ from benison.serving.server.engine import Signature, TensorSpec
 from benison.serving.server.inference import CLASSIFY, REGRESS
 from benison.serving.server.pages import input_fields
 from benison.serving.server.pages.input_fields import Field
-from benison.serving.server.pages.model_info import Facts
+from benison.serving.server.pages.model_info import ModelInfo
 
 Json = dict[str, Any]
 
@@ -27,7 +27,7 @@ its name."""
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """A model as requests for its newest version see it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Served:
     version: int
     labels: tuple[str, ...]
     signatures: Mapping[str, Signature]
-    facts: Facts
+    facts: ModelInfo
 
     @property
     def askable(self) -> dict[str, Signature]:
@@ -52,7 +52,7 @@ class Served:
         return {first.name: first, **usable} if first else usable
 
 
-def document(models: tuple[Served, ...]) -> Json:
+def document(models: tuple[ServedModel, ...]) -> Json:
     """The document.
 
     Args:
@@ -80,7 +80,7 @@ def document(models: tuple[Served, ...]) -> Json:
     }
 
 
-def _paths(model: Served) -> Json:
+def _paths(model: ServedModel) -> Json:
     base = f"/v1/models/{quote(model.name, safe='')}"
     places: list[tuple[str, list[Json]]] = [(base, []), (f"{base}/versions/{{version}}", [_version_parameter(model)])]
     if model.labels:
@@ -95,7 +95,7 @@ def _paths(model: Served) -> Json:
     return paths
 
 
-def _asks(model: Served) -> Iterator[tuple[str, Json]]:
+def _asks(model: ServedModel) -> Iterator[tuple[str, Json]]:
     """The operations that run the model: verb and operation."""
     yield "predict", _predict(model)
     for verb, method in (("classify", CLASSIFY), ("regress", REGRESS)):
@@ -104,7 +104,7 @@ def _asks(model: Served) -> Iterator[tuple[str, Json]]:
             yield verb, _on_examples(model, verb, names)
 
 
-def _predict(model: Served) -> Json:
+def _predict(model: ServedModel) -> Json:
     requests, answers, examples = [], [], {}
     for name, signature in model.askable.items():
         prefix = key(model.name, name)
@@ -120,7 +120,7 @@ def _predict(model: Served) -> Json:
     }
 
 
-def request_example(model: Served, signature: Signature) -> Json:
+def request_example(model: ServedModel, signature: Signature) -> Json:
     """A predict request that the model answers, with JSON's own numbers."""
     row = {
         name: _finite(value) for name, value in input_fields.row(input_fields.fields(signature, model.facts)).items()
@@ -129,7 +129,7 @@ def request_example(model: Served, signature: Signature) -> Json:
     return {**named, **({"instances": [row]} if input_fields.in_rows(signature) else {"inputs": row})}
 
 
-def _on_examples(model: Served, verb: str, names: list[str]) -> Json:
+def _on_examples(model: ServedModel, verb: str, names: list[str]) -> Json:
     classify = verb == "classify"
     results: Json = {"type": "number"}
     if classify:
@@ -154,7 +154,7 @@ def _on_examples(model: Served, verb: str, names: list[str]) -> Json:
     }
 
 
-def _schemas(model: Served, signature: Signature) -> Json:
+def _schemas(model: ServedModel, signature: Signature) -> Json:
     """A signature's request and answer, and what they are made of: rows and, for `inputs` and `outputs`, tensors."""
     prefix = key(model.name, signature.name)
     fields = input_fields.fields(signature, model.facts)
@@ -280,17 +280,17 @@ def _with(parameters: list[Json], item: Json) -> Json:
     return {"parameters": parameters, **item} if parameters else item
 
 
-def _version_parameter(model: Served) -> Json:
+def _version_parameter(model: ServedModel) -> Json:
     about = {"name": "version", "in": "path", "required": True, "description": "The version's number."}
     return {**about, "schema": {"type": "integer"}, "example": model.version}
 
 
-def _label_parameter(model: Served) -> Json:
+def _label_parameter(model: ServedModel) -> Json:
     about = {"name": "label", "in": "path", "required": True, "description": "A label of a version."}
     return {**about, "schema": {"enum": list(model.labels)}}
 
 
-def described(model: Served) -> str:
+def described(model: ServedModel) -> str:
     """A model in a sentence."""
     facts = model.facts
     words = [f"Version {model.version}"]

@@ -16,7 +16,7 @@ from benison.serving.server.engine import Engine
 from benison.serving.server.http import Request, Response
 from benison.serving.server.lifecycle import State
 from benison.serving.server.pages import html_pages, input_fields, model_info, openapi
-from benison.serving.server.pages.openapi import Served
+from benison.serving.server.pages.openapi import ServedModel
 from benison.serving.server.service import Service
 
 _HTML = "text/html; charset=utf-8"
@@ -87,7 +87,7 @@ class Site:
             return _page(html_pages.not_found(f"{what}{_instead(model.askable)}."), 404)
         return _page(html_pages.try_model(model, signature))
 
-    async def _models(self) -> tuple[Served, ...]:
+    async def _models(self) -> tuple[ServedModel, ...]:
         loaded = [(found, self._labels(found.model)) for found in self._loaded()]
         return await asyncio.to_thread(lambda: tuple(_served(found, labels) for found, labels in loaded))
 
@@ -116,8 +116,8 @@ class Site:
         return reasons
 
 
-def _served(found: _Loaded, labels: tuple[str, ...]) -> Served:
-    return Served(found.model, found.number, labels, found.engine.signatures, model_info.read(found.path))
+def _served(found: _Loaded, labels: tuple[str, ...]) -> ServedModel:
+    return ServedModel(found.model, found.number, labels, found.engine.signatures, model_info.read(found.path))
 
 
 def _static(name: str) -> Response:

@@ -17,7 +17,7 @@ from benison.serving.server.codec import json_answers, json_examples, json_tenso
 from benison.serving.server.engine import Signature, Tensors, signature
 from benison.serving.server.http import Request, Response
 from benison.serving.server.inference import Call
-from benison.serving.server.lifecycle import Version
+from benison.serving.server.lifecycle import ManagedVersion
 from benison.serving.server.pages import site
 from benison.serving.server.rest import column_names
 from benison.serving.server.service import Service, aside
@@ -214,7 +214,7 @@ async def _inputs(size: int, document: dict[str, Any], asked: Signature, path: s
     return await aside(size, json_tensors.inputs, renamed, asked.inputs)
 
 
-def _asked(version: Version, name: str) -> Signature:
+def _asked(version: ManagedVersion, name: str) -> Signature:
     message = 'Serving signature name: "{}" not found in signature def'
     asked = signature(_engine(version), name, Code.INVALID_ARGUMENT, message)
     if not asked.inputs:
@@ -222,13 +222,13 @@ def _asked(version: Version, name: str) -> Signature:
     return asked
 
 
-def _engine(version: Version) -> Any:
+def _engine(version: ManagedVersion) -> Any:
     if version.engine is None:
         raise RequestError(Code.UNAVAILABLE, f"model {version.model} version {version.number} is not loaded")
     return version.engine
 
 
-def _version_status(version: Version) -> dict[str, Any]:
+def _version_status(version: ManagedVersion) -> dict[str, Any]:
     error = version.error if version.state.name == "END" else None
     return {
         "version": str(version.number),

@@ -12,11 +12,11 @@ from typing import Any
 
 from benison.serving.server.batching.jobs import Job
 from benison.serving.server.batching.runner import Runner
-from benison.serving.server.batching.work import RowsWork, TensorsWork, Work
+from benison.serving.server.batching.tasks import BatchTask, JsonRowsTask, PackedRowsTask
 from benison.serving.server.codec import json_tensors, json_values
 from benison.serving.server.http import Request, Response
 from benison.serving.server.inference import Call
-from benison.serving.server.lifecycle import Version
+from benison.serving.server.lifecycle import ManagedVersion
 from benison.serving.server.rest.api import error_response, target
 from benison.serving.server.service import Service
 from benison.serving.server.status import Code, RequestError
@@ -26,7 +26,7 @@ _DEFAULT = "serving_default"
 Reply = Callable[[Response], None]
 
 
-class QuickPredict:
+class InlinePredict:
     """Takes the requests whose version and signature run on the loop."""
 
     def __init__(self, service: Service, timeout_ms: int, headers: tuple[tuple[str, str], ...]) -> None:
@@ -97,7 +97,9 @@ class _Predict(Job):
 
     __slots__ = ("_quick", "_reply", "_version")
 
-    def __init__(self, quick: QuickPredict, version: Version, work: Work, reply: Reply, deadline: float) -> None:
+    def __init__(
+        self, quick: InlinePredict, version: ManagedVersion, work: BatchTask, reply: Reply, deadline: float
+    ) -> None:
         super().__init__(work, deadline)
         self._quick = quick
         self._version = version
@@ -129,17 +131,19 @@ class _Predict(Job):
             service.metrics.latency(model, "predict", "REST", time.monotonic() - self.arrived)
 
 
-def _work(version: Version, document: dict[str, Any]) -> Work | None:
+def _work(version: ManagedVersion, document: dict[str, Any]) -> BatchTask | None:
     """What to run; None if the plain path must look at it."""
     path = version.paths.get(json_values.signature_name(document) or _DEFAULT)
     instances = document.get("instances")
-    if path is None or not path.pace.inline or type(instances) is not list or not instances or "inputs" in document:
+    if path is None or not path.inline_policy.inline:
+        return None
+    if type(instances) is not list or not instances or "inputs" in document:
         return None
     if path.packed:
         parts = path.packed.read(instances)
-        return None if parts is None else RowsWork(path.packed, parts, len(instances))
+        return None if parts is None else PackedRowsTask(path.packed, parts, len(instances))
     signature, engine = path.signature, version.engine
     if engine is None:
         return None
     inputs, _ = json_tensors.inputs(document, signature.inputs)
-    return TensorsWork(engine, Call(signature, inputs, tuple(signature.outputs)))
+    return JsonRowsTask(engine, Call(signature, inputs, tuple(signature.outputs)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benison.serving.server.engine import Signature, TensorSpec
 from benison.serving.server.pages import model_info
-from benison.serving.server.pages.openapi import Served
+from benison.serving.server.pages.openapi import ServedModel
 
 SCHEMA = """
 feature { name: "island" type: BYTES domain: "islands" shape { dim { size: 1 } } }
@@ -64,5 +64,5 @@ def write_folder(folder: Path) -> Path:
     return folder
 
 
-def served(folder: Path, name: str = "penguins", labels: tuple[str, ...] = ("stable",)) -> Served:
-    return Served(name, 7, labels, SIGNATURES, model_info.read(str(write_folder(folder))))
+def served(folder: Path, name: str = "penguins", labels: tuple[str, ...] = ("stable",)) -> ServedModel:
+    return ServedModel(name, 7, labels, SIGNATURES, model_info.read(str(write_folder(folder))))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benison.components.evaluate.rules import Rule, judge
-from benison.components.evaluate.verdicts import Blessing, Verdict
+from benison.components.evaluate.verdicts import BlessingReport, Verdict
 from benison.serving.errors import DataError, UsageError
 
 ROWS = 70
@@ -26,7 +26,7 @@ def right_in(share: float, labels=LABELS, classes: int = 3):
     return np.eye(classes)[chosen] * 0.8 + 0.2 / classes
 
 
-def judged(**changes) -> Blessing:
+def judged(**changes) -> BlessingReport:
     """A good three-class candidate with nothing served, but for the changes."""
     given = {
         "problem": "multiclass",
@@ -44,12 +44,12 @@ def off_by(error: float):
     return TARGETS + error * np.where(np.arange(ROWS) % 2, 1, -1)[:, None] * np.linspace(0.5, 1.5, ROWS)[:, None]
 
 
-def judged_regression(error: float, **changes) -> Blessing:
+def judged_regression(error: float, **changes) -> BlessingReport:
     given = {"problem": "regression", "metric": "rmse", "labels": TARGETS, "ensemble": off_by(error), "reference": MEAN}
     return judged(**(given | changes))
 
 
-def verdict(blessing: Blessing, rule: str) -> Verdict:
+def verdict(blessing: BlessingReport, rule: str) -> Verdict:
     (found,) = [verdict for verdict in blessing.verdicts if verdict.rule == rule]
     return found
 
@@ -206,12 +206,12 @@ def test_a_prediction_that_is_nan_refuses_every_rule_that_needs_it():
 def test_a_blessing_survives_strict_json():
     blessing = judged(served=right_in(0.9), rules=[Rule("accuracy", min=0.99)])
     text = json.dumps(blessing.to_json(), allow_nan=False)
-    assert Blessing.from_json(json.loads(text)) == blessing
+    assert BlessingReport.from_json(json.loads(text)) == blessing
 
 
 def test_what_is_not_finite_becomes_null():
     verdict = Verdict("r2 >= 0", False, math.nan, -math.inf, (math.nan, math.nan), "r2 is undefined")
-    data = Blessing(False, (verdict,)).to_json()
+    data = BlessingReport(False, (verdict,)).to_json()
     assert (data["verdicts"][0]["value"], data["verdicts"][0]["bound"], data["verdicts"][0]["interval"]) == (None,) * 3
     assert json.dumps(data, allow_nan=False)
 
@@ -219,7 +219,7 @@ def test_what_is_not_finite_becomes_null():
 @pytest.mark.parametrize("data", [{}, {"blessed": True, "verdicts": [{}]}, {"blessed": True, "verdicts": 3}])
 def test_what_is_not_a_blessing_is_refused(data):
     with pytest.raises(DataError, match="not a blessing"):
-        Blessing.from_json(data)
+        BlessingReport.from_json(data)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benison.components.ingest.csv_table import CsvTable
-from benison.components.validate.schema_violations import find_misfits
+from benison.components.validate.schema_violations import find_violations
 
 SCHEMA = """
 feature { name: "origin" type: BYTES domain: "origin" presence { min_fraction: 1.0 } }
@@ -23,7 +23,7 @@ def found(tmp_path: Path):
     (tmp_path / "schema.pbtxt").write_text(SCHEMA)
     (tmp_path / "may.csv").write_text("origin,distance,seats\n" + "\n".join(ROWS) + "\n")
     table = CsvTable((str(tmp_path / "may.csv"),), frozenset({"", "NA"}))
-    return find_misfits(table, tmp_path / "schema.pbtxt", ["origin", "distance", "seats", "gone"])
+    return find_violations(table, tmp_path / "schema.pbtxt", ["origin", "distance", "seats", "gone"])
 
 
 @pytest.mark.parametrize(

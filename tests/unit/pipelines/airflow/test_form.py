@@ -18,7 +18,7 @@ def flights() -> Pipeline:
 
 
 @pytest.fixture(scope="module")
-def fields(flights) -> dict[str, form.Parameter]:
+def fields(flights) -> dict[str, form.FormField]:
     return {field.name: field for field in form.parameters(flights)}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benison.pipelines.airflow.api import Airflow, AirflowError, configured
+from benison.pipelines.airflow.api import AirflowClient, AirflowError, configured
 from benison.pipelines.airflow.triggered_run import settle, value_of
 from benison.pipelines.records.runs import NodeRun
 from benison.serving.errors import UsageError
@@ -128,25 +128,25 @@ def test_a_refusal_says_what_to_do(answers: Any, code: int, body: Any, kind: typ
     url, known = answers
     known["/api/v2/dags/d/dagRuns/r"] = (code, body)
     with pytest.raises(kind, match=re.escape(message)):
-        Airflow(url).run("d", "r")
+        AirflowClient(url).run("d", "r")
 
 
 def test_an_asset_that_no_dag_knows_is_named_with_what_to_do(answers: Any) -> None:
     url, known = answers
     known["/api/v2/assets"] = (200, {"assets": [], "total_entries": 0})
     with pytest.raises(AirflowError, match="no DAG knows the asset benison://x/spans; compile the pipeline"):
-        Airflow(url).tell("benison://x/spans")
+        AirflowClient(url).tell("benison://x/spans")
 
 
 def test_all_pages_of_a_list_are_read(answers: Any) -> None:
     url, known = answers
     known["/api/v2/dags"] = (200, {"dags": [{"dag_id": "a"}], "total_entries": 3})
-    assert len(Airflow(url).dags()) == 3
+    assert len(AirflowClient(url).dags()) == 3
 
 
 def test_an_airflow_that_does_not_answer_is_named() -> None:
     with pytest.raises(AirflowError, match=r"^http://127\.0\.0\.1:9: Airflow does not answer .*make airflow"):
-        Airflow("http://127.0.0.1:9").run("d", "r")
+        AirflowClient("http://127.0.0.1:9").run("d", "r")
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://x"])

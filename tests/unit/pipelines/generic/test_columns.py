@@ -8,7 +8,7 @@ import pytest
 
 from benison.pipelines.config import Pipeline
 from benison.pipelines.config_file import load
-from benison.pipelines.generic.columns import GENERIC, KINDS, Column, feature_names
+from benison.pipelines.generic.columns import GENERIC, KINDS, ColumnConfig, feature_names
 from benison.serving.errors import UsageError
 
 YAML = """
@@ -30,7 +30,7 @@ def project(folder: Path, columns: str) -> str:
 
 def test_columns_bring_the_generic_features_and_members(tmp_path):
     read = load(project(tmp_path, "{age: number, born: {kind: date, format: '%Y-%m-%d'}}"))
-    assert read.columns == {"age": Column(kind="number"), "born": Column(kind="date", format="%Y-%m-%d")}
+    assert read.columns == {"age": ColumnConfig(kind="number"), "born": ColumnConfig(kind="date", format="%Y-%m-%d")}
     assert read.features == f"{GENERIC['features']}:preprocessing_fn"
     assert [member.function for member in read.ensemble.members.values()] == [
         f"{GENERIC['models']}:linear",

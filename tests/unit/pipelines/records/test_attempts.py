@@ -20,7 +20,7 @@ from pathlib import Path
 from benison.pipelines.records import attempts
 from benison.pipelines.running import termination
 termination.listen()
-with attempts.only(Path(sys.argv[1]), "Trainer.deep"):
+with attempts.sole_attempt(Path(sys.argv[1]), "Trainer.deep"):
     child = subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL, start_new_session=True)
     print(child.pid, flush=True)
     try:
@@ -35,7 +35,7 @@ import sys
 from pathlib import Path
 from benison.components import processes
 from benison.pipelines.records import attempts
-with attempts.only(Path(sys.argv[1]), sys.argv[2]):
+with attempts.sole_attempt(Path(sys.argv[1]), sys.argv[2]):
     print([pid for pid in map(int, sys.argv[3:]) if processes.started(pid) is not None])
 """
 
@@ -84,6 +84,6 @@ def test_an_attempt_at_another_node_is_let_be(at_work, tmp_path: Path) -> None:
 
 
 def test_the_mark_goes_with_the_attempt(tmp_path: Path) -> None:
-    with attempts.only(tmp_path, "Pusher"):
+    with attempts.sole_attempt(tmp_path, "Pusher"):
         assert os.environ[attempts.MARK] == str(tmp_path / ".Pusher.attempt")
     assert attempts.MARK not in os.environ

@@ -91,7 +91,7 @@ def test_where_everything_is_needed_nothing_goes(root: Path) -> None:
 
 
 def test_no_run_may_be_under_way(root: Path) -> None:
-    with locks.pipeline(root, "birds", "birds-8"), pytest.raises(UsageError, match=r"run birds-8 .* is under way"):
+    with locks.pipeline_lock(root, "birds", "birds-8"), pytest.raises(UsageError, match=r"run birds-8 .* is under way"):
         pruning.remove(root, "birds", 1)
     assert [version.number for version in local.versions(root / "serving" / "birds")] == [1, 2, 3, 4]
 

@@ -18,7 +18,7 @@ from benison.pipelines.running import scheduled
 from benison.serving.errors import UsageError
 
 _NODES = ("Gen", "Trainer.a", "Trainer.b", "Blessing", "Pusher")
-_SETTINGS = scheduled.Settings(cache=True, params={"k": "v"}, import_path=("/somewhere",))
+_SETTINGS = scheduled.RunSettings(cache=True, params={"k": "v"}, import_path=("/somewhere",))
 # Notes down the start and the end of a node, many times.
 _WRITER = """
 import sys
@@ -119,24 +119,24 @@ def test_a_run_that_was_not_begun_names_the_command(root: Path) -> None:
 
 
 def test_a_second_run_is_refused_while_a_schedulers_is_under_way(root: Path) -> None:
-    with pytest.raises(UsageError, match="run p-1 of pipeline p is under way"), locks.pipeline(root, "p", "p-2"):
+    with pytest.raises(UsageError, match="run p-1 of pipeline p is under way"), locks.pipeline_lock(root, "p", "p-2"):
         pass
     for name, run_id in (("p", "p-1"), ("q", "q-1")):  # itself, and another pipeline's
-        with locks.pipeline(root, name, run_id):
+        with locks.pipeline_lock(root, name, run_id):
             pass
     scheduled.finish(root, "p-1")
-    with locks.pipeline(root, "p", "p-2"):
+    with locks.pipeline_lock(root, "p", "p-2"):
         pass
 
 
 def test_a_run_that_fell_silent_keeps_nobody_out_unless_a_node_is_at_work(root: Path) -> None:
     for file in (root / "runs/p-1").iterdir():
         os.utime(file, (time.time() - 3600,) * 2)
-    with locks.pipeline(root, "p", "p-2"):
+    with locks.pipeline_lock(root, "p", "p-2"):
         pass
-    with attempts.only(root / "runs/p-1", "Gen"):
+    with attempts.sole_attempt(root / "runs/p-1", "Gen"):
         os.utime(root / "runs/p-1/.Gen.attempt", (time.time() - 3600,) * 2)
-        with pytest.raises(UsageError, match="is under way"), locks.pipeline(root, "p", "p-2"):
+        with pytest.raises(UsageError, match="is under way"), locks.pipeline_lock(root, "p", "p-2"):
             pass
 
 

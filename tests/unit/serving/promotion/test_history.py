@@ -47,4 +47,4 @@ def test_a_line_that_was_half_written_spoils_no_other(tmp_path: Path) -> None:
 )
 def test_the_line_leads_back_the_way_that_a_label_came(moves: list[Any], line: list[int]) -> None:
     changes = [change(9, -move, act="rollback") if isinstance(move, int) else change(*move) for move in moves]
-    assert history.line_of([*changes, change(None, 9, "canary")], "stable") == line
+    assert history.label_history([*changes, change(None, 9, "canary")], "stable") == line

@@ -20,7 +20,7 @@ from benison.serving.errors import UsageError, VersionError
 from benison.serving.models_config import Config, Latest, Model, Specific
 from benison.serving.promotion import history, labels
 from benison.serving.promotion import promote as promotion
-from benison.serving.promotion.labels import Shown
+from benison.serving.promotion.labels import ServedVersions
 from benison.serving.versions import local, sets
 from benison.serving.versions.sets import Candidate
 
@@ -321,7 +321,7 @@ def test_an_old_set_comes_back_as_the_next_number(tmp_path: Path, model: Path) -
     ],
 )
 def test_a_run_on_older_data_is_not_promoted(ours: dict[str, Any], theirs: dict[str, Any], why: str | None) -> None:
-    said = promotion.may_promote(ours, theirs)
+    said = promotion.promotion_blocker(ours, theirs)
     assert (said is None) == (why is None)
     assert (why or "") in (said or "")
 
@@ -370,7 +370,7 @@ def test_a_promotion_that_is_killed_leaves_a_whole_config_and_the_next_one_works
     assert killed.stdout.readline() == "holding\n"
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    assert labels.shown(config(base), base) in (Shown(1), Shown(2))
+    assert labels.served_versions(config(base), base) in (ServedVersions(1), ServedVersions(2))
     assert labels.served(base).number in (1, 2)
     promote(base, 3)
     assert policy(base) == ({3}, {"stable": 3})

@@ -102,7 +102,7 @@ BENISON = {
 def test_the_example_is_a_transformer_a_combiner_and_two_models() -> None:
     found = graph.of_predictor(form.read(EXAMPLE))
     assert [node.name for node in found.before] == ["preprocess"]
-    assert found.combiner == graph.Node("combiner", "COMBINER", "example/combiner:1")
+    assert found.combiner == graph.GraphNode("combiner", "COMBINER", "example/combiner:1")
     assert [node.name for node in found.models] == ["model-a", "model-b"]
     assert found.unused == ()
 
@@ -292,7 +292,7 @@ def test_of_folders_with_versions_the_highest_is_bound(tmp_path: Path, example: 
 def test_a_model_uri_on_this_machine_is_a_binding_and_another_is_not(tmp_path: Path) -> None:
     path = write_saved_model(tmp_path / "m" / "1", PLAIN)
     here, away = (
-        Graph("p", (), None, (graph.Node("m", "MODEL", model_uri=uri),))
+        Graph("p", (), None, (graph.GraphNode("m", "MODEL", model_uri=uri),))
         for uri in (f"file://{tmp_path / 'm'}", "gs://bucket/m")
     )
     assert bindings.by_node(here, []) == {"m": SavedModel(path=path)}
@@ -334,7 +334,7 @@ def test_what_is_bound_wrongly_or_not_at_all_is_told_by_its_node(example: Graph,
 
 
 def test_an_output_transformer_can_only_be_identity() -> None:
-    found = Graph("p", (graph.Node("post", "OUTPUT_TRANSFORMER"),), None, (graph.Node("m", "MODEL"),))
+    found = Graph("p", (graph.GraphNode("post", "OUTPUT_TRANSFORMER"),), None, (graph.GraphNode("m", "MODEL"),))
     assert bindings.by_node(found, ["post=identity", "m=grpc://m:1/m"])["post"] is None
     with pytest.raises(UsageError, match="of an OUTPUT_TRANSFORMER only identity is served yet"):
         bindings.by_node(found, ["post=grpc://p:1/p", "m=grpc://m:1/m"])

@@ -16,7 +16,7 @@ from benison.serving.models_config import All, Config, Latest, Model, Specific
 from benison.serving.server import lifecycle
 from benison.serving.server.batching.limits import BatchLimits
 from benison.serving.server.engines import low_priority
-from benison.serving.server.lifecycle import Models, State, Version, next_action
+from benison.serving.server.lifecycle import ManagedVersion, Models, State, next_action
 from benison.serving.server.status import Code, RequestError
 
 AVAILABLE, START, LOADING, END = State.AVAILABLE, State.START, State.LOADING, State.END
@@ -41,7 +41,7 @@ AVAILABLE, START, LOADING, END = State.AVAILABLE, State.START, State.LOADING, St
     ],
 )
 def test_the_next_action_keeps_a_version_serving(versions, action):
-    assert next_action({n: Version("m", n, "", wanted, state) for n, wanted, state in versions}) == action
+    assert next_action({n: ManagedVersion("m", n, "", wanted, state) for n, wanted, state in versions}) == action
 
 
 class FakeEngine:

@@ -15,9 +15,9 @@ import pytest
 import tensorflow as tf
 
 from benison.serving.server.batching import inline_policy, route_parity, routes
-from benison.serving.server.batching.inline_policy import Pace
+from benison.serving.server.batching.inline_policy import InlinePolicy
 from benison.serving.server.batching.limits import BatchLimits
-from benison.serving.server.batching.routes import Path
+from benison.serving.server.batching.routes import Route
 from benison.serving.server.batching.runner import Runner
 from benison.serving.server.engine import LoadOptions, Signature, TensorSpec
 from benison.serving.server.engines.saved_model import SessionEngine
@@ -94,7 +94,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 def described(engine: SessionEngine, folder: Folder, limits: BatchLimits = LIMITS) -> dict[str, Any]:
     """What the status page says of each signature."""
-    return {name: path.describe() for name, path in routes.plan(engine, str(folder), limits).items()}
+    return {name: path.describe() for name, path in routes.plan_routes(engine, str(folder), limits).items()}
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +253,7 @@ def on_a_loop(use: Callable[[Engine, Runner], Any], limits: BatchLimits = LIMITS
 
     async def run() -> Any:
         engine = Engine()
-        paths = {"double": Path(DOUBLE, Pace(inline=True))}
+        paths = {"double": Route(DOUBLE, InlinePolicy(inline=True))}
         runner = Runner(engine, limits, asyncio.get_running_loop(), "model m version 1", paths)
         try:
             return await use(engine, runner)
@@ -327,7 +327,7 @@ def test_a_slow_model_leaves_the_loop_and_comes_back_when_it_is_fast_again():
 
 def test_a_version_that_is_closed_answers_what_waits_for_the_loop():
     async def run() -> Any:
-        paths = {"double": Path(DOUBLE, Pace(inline=True))}
+        paths = {"double": Route(DOUBLE, InlinePolicy(inline=True))}
         runner = Runner(Engine(), LIMITS, asyncio.get_running_loop(), "model m version 1", paths)
         future = runner.submit(call(1))
         runner.close()
@@ -337,13 +337,13 @@ def test_a_version_that_is_closed_answers_what_waits_for_the_loop():
 
 
 def test_each_return_to_the_loop_takes_twice_as_many_short_runs():
-    signature = Pace(inline=True)
+    signature = InlinePolicy(inline=True)
 
     def short_runs() -> int:
-        signature.ran(0.0, 2 * inline_policy.LONGEST)
+        signature.record(0.0, 2 * inline_policy.LONGEST)
         count = 0
         while not signature.inline:
-            signature.ran(0.0, 0.0)
+            signature.record(0.0, 0.0)
             count += 1
         return count
 
@@ -352,21 +352,21 @@ def test_each_return_to_the_loop_takes_twice_as_many_short_runs():
 
 
 def test_a_signature_that_was_refused_never_comes_to_the_loop():
-    signature = Pace(inline=False)
+    signature = InlinePolicy(inline=False)
     for _ in range(1000):
-        signature.ran(0.0, 0.0)
+        signature.record(0.0, 0.0)
     assert not signature.inline
 
 
 def test_a_run_that_waits_leaves_the_loop_though_it_does_no_work():
-    signature = Pace(inline=True)
-    signature.ran(inline_policy.LONGEST * 2, 0.0)
+    signature = InlinePolicy(inline=True)
+    signature.record(inline_policy.LONGEST * 2, 0.0)
     assert signature.inline
-    signature.ran(1.0, 0.0)
+    signature.record(1.0, 0.0)
     assert not signature.inline
 
 
 def test_where_others_do_a_runs_work_the_clock_counts():
-    signature = Pace(inline=True, single_threaded=False)
-    signature.ran(inline_policy.LONGEST * 2, 0.0)
+    signature = InlinePolicy(inline=True, single_threaded=False)
+    signature.record(inline_policy.LONGEST * 2, 0.0)
     assert not signature.inline

@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from benison.serving.server.engine import Signature, TensorSpec
 from benison.serving.server.http import Request, Response
 from benison.serving.server.inference import Call
-from benison.serving.server.lifecycle import Version
+from benison.serving.server.lifecycle import ManagedVersion
 from benison.serving.server.observing import observers, tracing
 from benison.serving.server.observing.observers import ObservedService
 from benison.serving.server.status import RequestError
@@ -40,7 +40,7 @@ def spans_of(headers: dict[bytes, bytes], status: int = 200, run: bool = True) -
     async def handler(request: Request) -> Response:
         if run:
             with pytest.raises(RequestError, match="is not loaded"):
-                await service.run(Version("m", 7, "/m/7"), CALL, None)
+                await service.run(ManagedVersion("m", 7, "/m/7"), CALL, None)
         return Response(status, b"")
 
     request = Request("POST", "/v1/models/m:predict", headers, b"")

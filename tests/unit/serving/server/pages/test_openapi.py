@@ -15,18 +15,18 @@ from openapi_spec_validator import validate
 
 from benison.serving.server.engine import Signature
 from benison.serving.server.pages import html_pages, input_fields, model_info, openapi
-from benison.serving.server.pages.model_info import Facts
-from benison.serving.server.pages.openapi import Served
+from benison.serving.server.pages.model_info import ModelInfo
+from benison.serving.server.pages.openapi import ServedModel
 from benison.serving.server.rest import column_names
 from tests.unit.serving.served_penguins import RAW, SIGNATURES, served, write_folder
 
 
 @pytest.fixture
-def penguins(tmp_path: Path) -> Served:
+def penguins(tmp_path: Path) -> ServedModel:
     return served(tmp_path / "7")
 
 
-def fields(signature: str, known: Facts) -> dict[str, input_fields.Field]:
+def fields(signature: str, known: ModelInfo) -> dict[str, input_fields.Field]:
     return {field.argument: field for field in input_fields.fields(SIGNATURES[signature], known)}
 
 
@@ -44,11 +44,11 @@ def test_a_folder_says_what_the_data_may_be_and_how_members_count(tmp_path: Path
     assert known.members == ("linear", "deep")
     assert known.combiner == "weighted_mean"
     assert known.weights == {"linear": 0.25, "deep": 0.75}
-    assert known.columns["island"] == model_info.Column("island", "string", ("Biscoe", "<Dream>"))
-    assert known.columns["bill_length__mm_"] == model_info.Column(
+    assert known.columns["island"] == model_info.InputColumn("island", "string", ("Biscoe", "<Dream>"))
+    assert known.columns["bill_length__mm_"] == model_info.InputColumn(
         "bill length (mm)", "float32", low=0.0, high=80.5, optional=True
     )
-    assert known.columns["mass"] == model_info.Column("mass", "int64", low=1500, high=9001, optional=True)
+    assert known.columns["mass"] == model_info.InputColumn("mass", "int64", low=1500, high=9001, optional=True)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_manifest_may_have_the_weights_beside_the_combiner(
 
 
 def test_another_tools_model_has_no_facts(tmp_path: Path) -> None:
-    assert model_info.read(str(tmp_path)) == Facts()
+    assert model_info.read(str(tmp_path)) == ModelInfo()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_another_tools_model_has_no_facts(tmp_path: Path) -> None:
 def test_broken_facts_are_left_out(tmp_path: Path, file: str, content: str) -> None:
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(content)
-    assert model_info.read(str(tmp_path)) == Facts()
+    assert model_info.read(str(tmp_path)) == ModelInfo()
 
 
 def test_the_first_warm_up_request_is_the_example(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_the_first_warm_up_request_is_the_example(tmp_path: Path) -> None:
 # --- forms ------------------------------------------------------------------------------------------------------------
 
 
-def test_fields_are_what_the_schema_says(penguins: Served) -> None:
+def test_fields_are_what_the_schema_says(penguins: ServedModel) -> None:
     found = fields("raw", penguins.facts)
     assert list(found) == ["island", "bill_length__mm_", "mass", "note"]  # the schema's order
     assert [field.kind for field in found.values()] == ["choice", "number", "integer", "text"]
@@ -134,7 +134,7 @@ def test_fields_are_what_the_schema_says(penguins: Served) -> None:
 
 
 def test_without_a_schema_fields_are_what_the_signature_says() -> None:
-    found = fields("raw", Facts())
+    found = fields("raw", ModelInfo())
     assert [field.kind for field in found.values()] == ["number", "text", "integer", "text"]
     assert not any(field.missing for field in found.values())
     assert [field.example for field in found.values()] == [0, "", 0, ""]
@@ -150,11 +150,11 @@ def test_without_a_schema_fields_are_what_the_signature_says() -> None:
     ],
 )
 def test_every_kind_of_input_can_be_filled_in(signature: str, kind: str, example: Any) -> None:
-    (field,) = fields(signature, Facts()).values()
+    (field,) = fields(signature, ModelInfo()).values()
     assert (field.kind, field.example) == (kind, example)
 
 
-def test_an_example_of_tf_example_is_within_the_schema(penguins: Served) -> None:
+def test_an_example_of_tf_example_is_within_the_schema(penguins: ServedModel) -> None:
     import tensorflow as tf
 
     (field,) = fields("serving_default", penguins.facts).values()
@@ -182,13 +182,13 @@ def test_people_are_asked_by_the_signature_that_can_be_typed(names: Any, chosen:
 # --- the document -----------------------------------------------------------------------------------------------------
 
 
-def test_the_document_is_openapi(penguins: Served) -> None:
-    odd = Served("a b/ü", 1, (), SIGNATURES, Facts())
+def test_the_document_is_openapi(penguins: ServedModel) -> None:
+    odd = ServedModel("a b/ü", 1, (), SIGNATURES, ModelInfo())
     for models in ((), (penguins,), (odd, penguins)):
         validate(json.loads(json.dumps(openapi.document(models), allow_nan=False)))
 
 
-def test_the_document_has_every_path_of_a_model(penguins: Served) -> None:
+def test_the_document_has_every_path_of_a_model(penguins: ServedModel) -> None:
     paths = openapi.document((penguins,))["paths"]
     verbs = ("", ":predict", ":classify", "/metadata")  # and none to regress with
     places = ("", "/versions/{version}", "/labels/{label}")
@@ -196,7 +196,7 @@ def test_the_document_has_every_path_of_a_model(penguins: Served) -> None:
     assert set(paths) == {*expected, "/benison/status"}
 
 
-def test_every_example_fits_its_own_schema(penguins: Served) -> None:
+def test_every_example_fits_its_own_schema(penguins: ServedModel) -> None:
     document = openapi.document((penguins,))
     body = document["paths"]["/v1/models/penguins:predict"]["post"]["requestBody"]["content"]["application/json"]
     assert list(body["examples"]) == [
@@ -230,7 +230,7 @@ ROW = {"island": "Biscoe", "bill_length__mm_": 40.5, "mass": 3000, "note": ""}
     ],
 )
 def test_requests_are_described_as_the_server_takes_them(
-    penguins: Served, signature: str, request_body: Any, fits: bool
+    penguins: ServedModel, signature: str, request_body: Any, fits: bool
 ) -> None:
     assert accepts(openapi.document((penguins,)), f"penguins.{signature}.Request", request_body) is fits
 
@@ -248,7 +248,7 @@ def test_requests_are_described_as_the_server_takes_them(
     ],
 )
 def test_answers_are_described_as_the_server_gives_them(
-    penguins: Served, signature: str, answer: Any, fits: bool
+    penguins: ServedModel, signature: str, answer: Any, fits: bool
 ) -> None:
     assert accepts(openapi.document((penguins,)), f"penguins.{signature}.Answer", answer) is fits
 
@@ -275,7 +275,7 @@ class Outline(HTMLParser):
         return [str(found[attribute]) for name, found in self.elements if name == tag and attribute in found]
 
 
-def all_pages(model: Served) -> dict[str, str]:
+def all_pages(model: ServedModel) -> dict[str, str]:
     forms_by_signature = {
         f"try {name}": html_pages.try_model(model, signature) for name, signature in model.askable.items()
     }  # fmt: skip
@@ -287,7 +287,7 @@ def all_pages(model: Served) -> dict[str, str]:
     }
 
 
-def test_every_control_has_a_label_and_every_description_is_there(penguins: Served) -> None:
+def test_every_control_has_a_label_and_every_description_is_there(penguins: ServedModel) -> None:
     for name, html in all_pages(penguins).items():
         page = Outline(html)
         ids = [str(found["id"]) for _, found in page.elements if "id" in found]
@@ -299,7 +299,7 @@ def test_every_control_has_a_label_and_every_description_is_there(penguins: Serv
         assert page.having("html", "lang") == ["en"]
 
 
-def test_pages_load_nothing_from_elsewhere(penguins: Served) -> None:
+def test_pages_load_nothing_from_elsewhere(penguins: ServedModel) -> None:
     for html in all_pages(penguins).values():
         page = Outline(html)
         places = [*page.having("script", "src"), *page.having("link", "href"), *page.having("a", "href")]
@@ -311,11 +311,11 @@ def test_pages_load_nothing_from_elsewhere(penguins: Served) -> None:
 def test_names_of_models_and_columns_are_text_and_never_html(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>\"'&"
     known = served(tmp_path / "7").facts
-    column = model_info.Column(evil, "string", (evil,))
+    column = model_info.InputColumn(evil, "string", (evil,))
     inputs = {evil: RAW["island"]}
     raw = Signature("raw", "", inputs, {"y": RAW["mass"]})
-    model = Served(
-        evil, 1, (evil,), {"raw": raw}, Facts(evil, (evil,), evil, {evil: 1.0}, {evil: column}, known.examples)
+    model = ServedModel(
+        evil, 1, (evil,), {"raw": raw}, ModelInfo(evil, (evil,), evil, {evil: 1.0}, {evil: column}, known.examples)
     )
     for html in all_pages(model).values():
         assert "<script>alert" not in html
@@ -323,7 +323,7 @@ def test_names_of_models_and_columns_are_text_and_never_html(tmp_path: Path) -> 
     assert evil in Outline(html_pages.home((model,), {})).text
 
 
-def test_the_form_offers_the_schemas_values_and_the_example(penguins: Served) -> None:
+def test_the_form_offers_the_schemas_values_and_the_example(penguins: ServedModel) -> None:
     page = Outline(html_pages.try_model(penguins, SIGNATURES["raw"]))
     assert page.having("option", "value") == ["Biscoe", "<Dream>"]
     (number,) = [found for tag, found in page.elements if found.get("name") == "bill_length__mm_"]

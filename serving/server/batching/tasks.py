@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PackedRun = Callable[[Sequence["np.ndarray[Any, Any]"]], Tensors]
 
 
-class Work(Protocol):
+class BatchTask(Protocol):
     """One request, as a run sees it."""
 
     @property
@@ -51,7 +51,7 @@ class NotOneRowEach(ValueError):
     """An output has not one row per row of input."""
 
 
-class CallWork:
+class CallTask:
     """A call with a tensor per input; its answer is a tensor per output."""
 
     def __init__(self, engine: Engine, call: Call) -> None:
@@ -62,7 +62,7 @@ class CallWork:
         shapes = tuple(call.inputs[name].shape[1:] for name in call.signature.inputs)
         self.key: tuple[Any, ...] = (call.signature.name, call.outputs, shapes)
 
-    def run(self, works: Sequence[CallWork], filling: int) -> list[Tensors]:
+    def run(self, works: Sequence[CallTask], filling: int) -> list[Tensors]:
         """See Work."""
         import numpy as np
 
@@ -113,7 +113,7 @@ class PackedSignature:
         return json_answers.prediction_bodies(outputs, self._signature.outputs, sizes)
 
 
-class RowsWork:
+class PackedRowsTask:
     """Rows of JSON for a packed signature; their answer is the body of a response. Never filled up."""
 
     __slots__ = ("key", "parts", "rows", "signature", "target")
@@ -125,19 +125,19 @@ class RowsWork:
         self.signature = target.name
         self.key = target.key
 
-    def run(self, works: Sequence[RowsWork], filling: int) -> list[bytes]:
+    def run(self, works: Sequence[PackedRowsTask], filling: int) -> list[bytes]:
         """See Work."""
         return self.target.bodies([work.parts for work in works], [work.rows for work in works])
 
 
-class TensorsWork(CallWork):
+class JsonRowsTask(CallTask):
     """A call whose answer is the body of a response in row form."""
 
     def __init__(self, engine: Engine, call: Call) -> None:
         super().__init__(engine, call)
         self.key = (*self.key, "rows")
 
-    def run(self, works: Sequence[CallWork], filling: int) -> list[Any]:
+    def run(self, works: Sequence[CallTask], filling: int) -> list[Any]:
         """See Work."""
         specs = self._call.signature.outputs
         return [json_answers.predictions(answer, specs, True) for answer in super().run(works, filling)]
