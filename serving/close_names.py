@@ -1,4 +1,4 @@
-"""What the user may have meant: the end of a message about a name that does not exist."""
+"""Suggestions for misspelt names in error messages."""
 
 from __future__ import annotations
 
@@ -6,13 +6,24 @@ import difflib
 from collections.abc import Iterable
 
 
-def did_you_mean(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
-    """`; did you mean 'deep'?` where a known name is close to `name`, else nothing.
+def closest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """Return the known name that is most like `name`; None if none is close.
 
     Args:
-        name: what was given.
-        known: what there is.
-        likeness: from 0 (anything is close) to 1 (nothing but the name itself).
+        name: The name that the user gave.
+        known: The names that exist.
+        likeness: From 0 (any name is close) to 1 (only the name itself is).
     """
-    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=likeness)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=likeness)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """Return `; did you mean 'deep'?` if a known name is close to `name`, else an empty text.
+
+    Args:
+        name: The name that the user gave.
+        known: The names that exist.
+        likeness: See `closest`.
+    """
+    match = closest(name, known, likeness)
+    return f"; did you mean {match!r}?" if match else ""

@@ -1,8 +1,7 @@
-"""Locks in ROOT, held by open files: the kernel lets go of them when their holder dies, however it dies."""
+"""Locks in ROOT: one run per pipeline, and nodes that measure latency alone."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections.abc import Iterator
@@ -11,29 +10,28 @@ from pathlib import Path
 
 from benison.pipelines.records import attempts
 from benison.serving.errors import UsageError
+from benison.serving.files import file_lock
 
 SCHEDULED = "scheduled.json"  # in the folder of a run whose nodes a scheduler starts
-_SILENCE_S = 600.0  # between two of its nodes; longer than schedulers' usual retry delays
+_SILENCE_S = 600.0  # the longest pause between two nodes; longer than schedulers' usual retry delays
 
 
 @contextmanager
 def pipeline_lock(root: Path, name: str, run_id: str) -> Iterator[None]:
-    """Keeps a second run of the same pipeline out of ROOT; others share it.
+    """Keep a second run of the same pipeline out of ROOT. Runs of other pipelines share it.
 
-    A run whose nodes a scheduler starts one by one has no process that could hold the lock from its beginning to its
-    end; it is under way by what stands in its folder.
+    If a scheduler starts a run's nodes one by one, no process lives long enough to hold the lock for the whole run.
+    The files in such a run's folder tell whether it is under way.
 
     Raises:
-        UsageError: a run of this pipeline is under way; names it.
+        UsageError: A run of this pipeline is under way; the message names it.
     """
     path = root / "runs" / f".{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not file_lock.try_lock(file):
             file.seek(0)
-            raise _refusal(root, name, file.read().strip() or "of another process") from None
+            raise _refusal(root, name, file.read().strip() or "of another process")
         scheduled = next((other for other in _scheduled(root, name) if other != run_id), None)
         if scheduled is not None:
             raise _refusal(root, name, scheduled)
@@ -44,29 +42,28 @@ def pipeline_lock(root: Path, name: str, run_id: str) -> Iterator[None]:
 
 
 def _refusal(root: Path, name: str, run_id: str) -> UsageError:
-    return UsageError(f"{root}: run {run_id} of pipeline {name} is under way; wait for it or give another --root")
+    return UsageError(f"{root}: run {run_id} of pipeline {name} is under way; wait for it or use another --root")
 
 
 def _scheduled(root: Path, name: str) -> Iterator[str]:
-    """The runs of a pipeline that a scheduler has begun and not finished; one that fell silent it has given up."""
+    """Yield the unfinished runs of a pipeline whose nodes a scheduler starts; silent ones count as given up."""
     for mark in root.glob(f"runs/*/{SCHEDULED}"):
         folder = mark.parent
         try:
             run = json.loads((folder / "run.json").read_text())
             last = max(file.stat().st_mtime for file in folder.iterdir())
-        except (OSError, ValueError):  # it goes away, or is none
+        except (OSError, ValueError):  # it is being removed, or is not a run
             continue
         if run.get("pipeline") != name or run.get("outcome") != "running":
             continue
-        if time.time() - last < _SILENCE_S or attempts.under_way(folder):
+        if time.time() - last < _SILENCE_S or attempts.any_under_way(folder):
             yield folder.name
 
 
 @contextmanager
 def node_lock(root: Path, *, exclusive: bool = False) -> Iterator[None]:
-    """Held by each node while it runs; a node that measures latency holds it alone."""
+    """Hold ROOT's node lock while a node runs: shared with other nodes, or alone to measure latency."""
     path = root / ".nodes.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+    with file_lock.hold(path, shared=not exclusive):
         yield

@@ -1,4 +1,4 @@
-"""Text files that are replaced whole or not at all."""
+"""Files that survive a crash: written to disk before anyone relies on them, replaced whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,28 +8,49 @@ from pathlib import Path
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a file by one rename: whoever reads it sees the old one or the new one, and after a crash, too.
+    """Replace a text file by one rename, so that readers see the old or the new content, also after a crash.
 
     Args:
-        path: in a folder that is there.
-        text: the whole content, written as UTF-8.
+        path: The file, in a folder that exists.
+        text: The whole content, written as UTF-8.
 
     Raises:
-        OSError: it cannot be written; what was there before still is.
+        OSError: The file cannot be written; its old content is kept.
     """
-    descriptor, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            os.fchmod(descriptor, 0o644)  # a temporary file is for its owner alone, and a server may be another user
+            os.fchmod(descriptor, 0o644)  # mkstemp allows the owner only; a server may be another user
             file.write(text)
             file.flush()
             os.fsync(descriptor)
-        os.replace(aside, path)
+        os.replace(temporary, path)
     except BaseException:
-        Path(aside).unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync(path.parent)
+
+
+def write_synced(path: Path, text: str) -> None:
+    """Write a text file as UTF-8 and wait until it is on disk; a crash may leave a part of it.
+
+    Args:
+        path: The file, in a folder that exists.
+        text: The whole content.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on disk.
+
+    Without this, a rename may reach the disk before the data that it makes visible.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
