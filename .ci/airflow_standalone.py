@@ -42,7 +42,7 @@ PATIENCE = 10.0  # seconds between TERM and KILL
 WAIT_FOR_WRITERS = 60.0  # seconds that a process waits for another one's writes to SQLite
 
 
-class Trouble(Exception):
+class StartError(Exception):
     """Airflow did not start; says why, and which log says more."""
 
 
@@ -138,13 +138,13 @@ class Standalone:
         """Runs a command of Airflow's to its end.
 
         Raises:
-            Trouble: it failed.
+            StartError: it failed.
         """
         log = self._logs / f"{arguments[0]}.log"
         with log.open("wb") as out:
             done = subprocess.run([self._airflow, *arguments], env=self._environment, stdout=out, stderr=out)
         if done.returncode:
-            raise Trouble(f"airflow {' '.join(arguments)} failed; see {log}")
+            raise StartError(f"airflow {' '.join(arguments)} failed; see {log}")
 
     def start(self, name: str) -> None:
         """Starts a component."""
@@ -158,11 +158,13 @@ class Standalone:
         """Looks whether all still run.
 
         Raises:
-            Trouble: one has ended.
+            StartError: one has ended.
         """
         for name, process in self._running.items():
             if process.poll() is not None:
-                raise Trouble(f"airflow {name} ended with exit code {process.returncode}; see {self._logs / name}.log")
+                raise StartError(
+                    f"airflow {name} ended with exit code {process.returncode}; see {self._logs / name}.log"
+                )
 
 
 def ask(url: str, token: str = "", body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -177,7 +179,7 @@ def wait_for(standalone: Standalone, address: str) -> None:
     """Waits until a page answers.
 
     Raises:
-        Trouble: a component ended, or it takes too long.
+        StartError: a component ended, or it takes too long.
     """
     until = time.monotonic() + START
     while time.monotonic() < until:
@@ -186,14 +188,14 @@ def wait_for(standalone: Standalone, address: str) -> None:
             ask(address)
             return
         time.sleep(0.2)
-    raise Trouble(f"after {START:.0f} s {address} does not answer; see the api-server's log")
+    raise StartError(f"after {START:.0f} s {address} does not answer; see the api-server's log")
 
 
 def wait_until_ready(standalone: Standalone, url: str, password: str, expected: set[str]) -> None:
     """Waits until the components are healthy and the DAGs are listed.
 
     Raises:
-        Trouble: one ended, a DAG file cannot be read, or it takes too long.
+        StartError: one ended, a DAG file cannot be read, or it takes too long.
     """
     until, missing = time.monotonic() + START, "the api-server"
     while time.monotonic() < until:
@@ -204,25 +206,25 @@ def wait_until_ready(standalone: Standalone, url: str, password: str, expected: 
             token = ask(f"{url}/auth/token", body={"username": USER, "password": password})["access_token"]
             errors = ask(f"{url}/api/v2/importErrors", token)["import_errors"]
             if errors:
-                raise Trouble(f"{errors[0]['filename']}: {errors[0]['stack_trace'].strip().splitlines()[-1]}")
+                raise StartError(f"{errors[0]['filename']}: {errors[0]['stack_trace'].strip().splitlines()[-1]}")
             listed = {dag["dag_id"] for dag in ask(f"{url}/api/v2/dags?limit=500", token)["dags"]}
             missing = ", ".join([*sick, *sorted(expected - listed)])
             if not missing:
                 return
         time.sleep(0.5)
-    raise Trouble(f"after {START:.0f} s Airflow still lacks {missing}")
+    raise StartError(f"after {START:.0f} s Airflow still lacks {missing}")
 
 
 def compile_pipelines(names: Sequence[str], into: Path, root: Path) -> None:
     """Writes the manifests of pipelines; of every shipped one where none is named.
 
     Raises:
-        Trouble: one cannot be compiled; the command has said why.
+        StartError: one cannot be compiled; the command has said why.
     """
     shipped = sorted(file.stem for file in (CLONE / "configs").glob("*.yaml"))
     command = [CLONE / ".venv/bin/benison", "compile", *(names or shipped), "-o", into, "--root", root]
     if subprocess.run(list(map(str, command))).returncode:
-        raise Trouble("benison compile failed; its message is above")
+        raise StartError("benison compile failed; its message is above")
 
 
 def free_port() -> int:
@@ -247,8 +249,8 @@ def main(arguments: Sequence[str]) -> int:
     root = given.root.absolute()
     try:
         serve(given, root, root / "airflow", given.port or free_port())
-    except Trouble as trouble:
-        print(f"airflow: {trouble}", file=sys.stderr)
+    except StartError as error:
+        print(f"airflow: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("airflow: stopped", flush=True)
@@ -259,7 +261,7 @@ def serve(given: argparse.Namespace, root: Path, home: Path, port: int) -> None:
     """Starts everything, says where it is, and waits.
 
     Raises:
-        Trouble: it did not start, or a component ended.
+        StartError: it did not start, or a component ended.
     """
     logs = home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -269,7 +271,9 @@ def serve(given: argparse.Namespace, root: Path, home: Path, port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise Trouble(f"port {port} is taken; give another one: BENISON_AIRFLOW_PORT=8081 make airflow") from None
+            raise StartError(
+                f"port {port} is taken; give another one: BENISON_AIRFLOW_PORT=8081 make airflow"
+            ) from None
     if given.manifests is None:
         compile_pipelines(given.pipelines, manifests, root)
     # SIGINT as well: a shell's background jobs start with it ignored.

@@ -165,7 +165,7 @@ def _run(node: Node, compiled: Compiled, root: Path) -> Measured:
     Raises:
         SystemExit: it failed; with the end of its log.
     """
-    run_id = _RUN if node.ir == compiled.ir else runs.part(_RUN, node.ir.stem)
+    run_id = _RUN if node.ir == compiled.ir else runs.sub_run_id(_RUN, node.ir.stem)
     command = [sys.executable, "-m", "benison.pipelines.node", "--ir", str(node.ir), "--node", node.name]
     command += ["--run-id", run_id, "--root", str(root), "--no-cache"]
     log = root / "logs" / f"{node.id}.log"

@@ -40,10 +40,10 @@ class BenisonNotifier(BaseNotifier):
         error = context.get("exception")
         event = "invalid" if type(error).__name__ == "InvalidData" else "failed"
         reason = str(error or "").removeprefix(f"{context['ti'].task_id}: ")  # the message names the task by itself
-        tell(self.receivers, event, reason, context)
+        send_notifications(self.receivers, event, reason, context)
 
 
-def tell(receivers: Sequence[str], event: str, reason: str, context: Any) -> None:
+def send_notifications(receivers: Sequence[str], event: str, reason: str, context: Any) -> None:
     """Tells every receiver.
 
     Args:

@@ -23,7 +23,7 @@ from typing import IO, Any, Literal
 
 from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
-from benison_notify import tell
+from benison_notify import send_notifications
 
 Step = Literal["begin", "node", "finish"]
 _MODULES: dict[Step, str] = {"begin": "begin", "node": "scheduled_node", "finish": "finish"}
@@ -181,7 +181,7 @@ class BenisonNodeOperator(BaseOperator):
             )
         if state == "not_blessed":
             self.log.warning("not blessed: %s", reason)
-            tell(self.notify, "not_blessed", reason, context)
+            send_notifications(self.notify, "not_blessed", reason, context)
         if self.model is not None:
             if report.get("already_served"):
                 self._skip(context, result, f"version {report.get('version')} is served already: nothing was pushed")

@@ -1,6 +1,6 @@
-"""The command line `benison`: which commands there are, and how they end. What one does is in `pipelines.commands`.
+"""The command line `benison`: its list of commands and its exit codes. Each command's code is in `pipelines.commands`.
 
-Exit codes: 0 blessed and pushed (or done), 1 a node failed or data were invalid, 2 wrong usage or config, 3 finished
+Exit codes: 0 blessed and pushed (or done), 1 a node failed or the data is invalid, 2 wrong usage or config, 3 finished
 but not blessed, 130 interrupted.
 """
 
@@ -32,7 +32,7 @@ VERSIONS = "Versions"
 
 app = typer.Typer(
     name="benison",
-    help="From a CSV to a blessed ensemble that answers.",
+    help="Train, evaluate, bless and serve ensembles, from a CSV file to a model server.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,7 +47,9 @@ app.command("runs", rich_help_panel=RUN)(run.runs_)
 app.command("compile", rich_help_panel=RUN)(compile.compile_)
 
 app.command(rich_help_panel=DATA)(data.schema)
-span = typer.Typer(name="span", help="Data that come span by span.", no_args_is_help=True)
+span = typer.Typer(
+    name="span", help="Add and list the spans of a pipeline whose data arrives in parts.", no_args_is_help=True
+)
 span.command("add")(data.span_add)
 span.command("list")(data.span_list)
 app.add_typer(span, rich_help_panel=DATA)
@@ -55,7 +57,9 @@ app.add_typer(span, rich_help_panel=DATA)
 app.command(rich_help_panel=SERVE)(predict.predict)
 app.command(rich_help_panel=SERVE)(serve.serve)
 app.command(rich_help_panel=SERVE)(deploy.deploy)
-ensembles = typer.Typer(name="ensemble", help="Ensembles in Seldon's form.", no_args_is_help=True)
+ensembles = typer.Typer(
+    name="ensemble", help="Import, run and export ensembles written as Seldon graphs.", no_args_is_help=True
+)
 ensembles.command("import")(ensemble.import_)
 ensembles.command()(ensemble.predict)
 ensembles.command()(ensemble.fuse)
@@ -73,7 +77,7 @@ app.command(rich_help_panel=MACHINE)(doctor.doctor)
 
 
 def main() -> NoReturn:
-    """Runs the command line; Benison's own errors become one message and an exit code."""
+    """Run the command line; print Benison's own errors as one message and exit with their code."""
     from benison.serving.errors import BenisonError
 
     try:
@@ -86,8 +90,8 @@ def main() -> NoReturn:
         print(f"{where}{error.strerror or error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted; what had finished is kept: the same command goes on from there", file=sys.stderr)
-        # Not sys.exit: an import that a signal broke off in the middle must not hold up the end.
+        print("Interrupted. Finished nodes are cached; run the same command to continue.", file=sys.stderr)
+        # Not sys.exit: an import that a signal interrupted must not delay the exit.
         sys.stdout.flush()
         os._exit(130)
     sys.exit(0)

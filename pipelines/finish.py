@@ -1,9 +1,9 @@
-"""The last task of a scheduler's run, whatever became of the others: settles the outcome in `run.json`.
+"""The last task of a scheduled run, also after failed nodes: write the run's outcome into `run.json`.
 
     python -m benison.pipelines.finish --run-id RUN [--root DIR]
 
-What it answers: see `benison.pipelines.running.answer`. That a node failed or refused is that node's to say, and has
-been told to whom it concerns; settling the run went well all the same.
+`benison.pipelines.running.answer` describes its output. Its own result is `complete` even where a node failed or
+refused a model: that node has reported it already.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benison.pipelines.running import scheduled
-from benison.pipelines.running.answer import answer
+from benison.pipelines.running import scheduled_run
+from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result
 
-_NOT_WELL = ("failed", "invalid", "not_blessed")
+_WITH_REASON = ("failed", "invalid", "not_blessed")
 
 
 def finish(run_id: str, root: Path) -> tuple[Result, Mapping[str, Any]]:
-    """Settles a run.
+    """Write the outcome of a run.
 
     Args:
-        run_id: of a run that was begun.
+        run_id: a run that Begin started.
         root: ROOT.
 
     Returns:
-        The result, its reason what the nodes gave as theirs; and `outcome`, see `benison.pipelines.records.runs.Run`.
+        The result, with the nodes' reasons joined; and `outcome`, see `benison.pipelines.records.runs.Run`.
 
     Raises:
         UsageError: there is no such run.
     """
-    run = scheduled.finish(root, run_id)
-    said = [f"{node.id}: {node.reason}" for node in run.nodes if node.state in _NOT_WELL]
-    return Result("complete", reason="; ".join(said)), {"outcome": run.outcome}
+    run = scheduled_run.finish(root, run_id)
+    reasons = [f"{node.id}: {node.reason}" for node in run.nodes if node.state in _WITH_REASON]
+    return Result("complete", reason="; ".join(reasons)), {"outcome": run.outcome}
 
 
 def main() -> None:
-    """The command line; see the module."""
+    """Run the command line; see the module."""
     parser = argparse.ArgumentParser(prog="python -m benison.pipelines.finish")
     parser.add_argument("--run-id", required=True)
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("BENISON_ROOT", ".benison")))
     args = parser.parse_args()
-    answer(lambda: finish(args.run_id, args.root.absolute()))
+    answer_and_exit(lambda: finish(args.run_id, args.root.absolute()))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""One node of a compiled pipeline: the same call behind the CLI, Airflow and the notebook.
+"""Run one node of a compiled pipeline: the function behind the CLI, Airflow and the notebook.
 
     python -m benison.pipelines.node --ir FILE --node ID --run-id RUN [--param k=v] [--root DIR] [--no-cache]
 
-It answers as `benison.pipelines.running.answer` says. A node that has ended well is run again when it is asked for
-again. For a node of a run that a scheduler began, see `benison.pipelines.scheduled_node`.
+`benison.pipelines.running.answer` describes its output. A node that has already succeeded in the run runs again. For a
+node of a run that a scheduler began, see `benison.pipelines.scheduled_node`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from benison.pipelines.code import cache_key
 from benison.pipelines.records import attempts, locks, metadata_store
 from benison.pipelines.running import reruns
-from benison.pipelines.running.answer import answer
-from benison.pipelines.running.node_result import Result, broken, reason_of
-from benison.pipelines.running.termination import Ended
+from benison.pipelines.running.answer import answer_and_exit
+from benison.pipelines.running.node_result import Result, failed_result, reason_of
+from benison.pipelines.running.termination import Terminated
 from benison.serving.errors import NodeFailed, UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _FORMER_CLASS = re.compile(
     r'"(components\.(?:anomaly_gate|baseline|blessing|content_driver|ensemble_builder|example_gen|import_example_gen'
     r"|label_check|pusher|scorer|serving_validator|span_window|trainer|transform|tuner)\.\w+)\""
 )
-CACHE = "benison_cache"  # property of a run's context: 1 where results of earlier runs may stand in, else 0
+CACHE = "benison_cache"  # property of a run's context: 1 if the run may use cached results, else 0
 
 
 def run(
@@ -47,16 +47,16 @@ def run(
     params: Mapping[str, Any] | None = None,
     cache: bool = True,
 ) -> Result:
-    """Runs one node by TFX's launcher and reads from ML Metadata what became of it.
+    """Run one node with TFX's launcher and read its result from ML Metadata.
 
     Args:
         ir: compiled pipeline (JSON).
-        node_id: which node.
+        node_id: the node's id.
         run_id: the same for all nodes of a run.
         root: ROOT; for the metadata store see `benison.pipelines.records.metadata_store`.
         params: values of the pipeline's runtime parameters.
-        cache: whether an earlier execution with the same inputs, properties and code may stand in; for a node that
-            ended well in this very run none does.
+        cache: use the result of an earlier execution with the same inputs, properties and code, if there is one. A
+            node that has already succeeded in this run is never taken from the cache.
 
     Returns:
         The result; a failure is a result too, with its traceback on stderr.
@@ -68,12 +68,12 @@ def run(
 
     pipeline = load_ir(ir, run_id, params or {})
     node = _find(pipeline, node_id)
-    _note_cache(node, cache)
+    _record_cache_setting(node, cache)
     executor, driver = _deployment(pipeline, node_id)
     connection = metadata_store.of_pipeline(pipeline, root)
     try:
-        # What has ended well and is asked for again is to be done anew.
-        if reruns.prepare(connection, pipeline, node) or not cache:
+        # A node that has already succeeded in this run was started again on purpose, so it must not be cached.
+        if reruns.prepare_attempt(connection, pipeline, node) or not cache:
             node.execution_options.caching_options.enable_cache = False
         if executor is not None:
             key = cache_key.of_node(node, executor, driver)
@@ -89,20 +89,20 @@ def run(
                 custom_executor_operators={executable_spec_pb2.BeamExecutableSpec: InMemoryByDefault},
             ).launch()
     except (Exception, SystemExit) as error:  # a node's code that calls sys.exit() has not done its work
-        if isinstance(error, Ended):
+        if isinstance(error, Terminated):
             error.end_children()
         else:
             traceback.print_exc()
         reruns.close_unfinished(connection, pipeline, node, reason_of(error))
-        return broken(error)
+        return failed_result(error)
     return _read_result(connection, node)
 
 
 def load_ir(path: Path, run_id: str, params: Mapping[str, Any]) -> pipeline_pb2.Pipeline:
-    """Read a compiled pipeline and put the run's id and parameters into it.
+    """Read a compiled pipeline and fill in the run's id and parameters.
 
     Raises:
-        UsageError: it names a class of Benison by a path of an earlier release.
+        UsageError: the file names a class of Benison by the path of an earlier release.
     """
     from google.protobuf import json_format
     from tfx.orchestration.portable import runtime_parameter_utils
@@ -113,7 +113,7 @@ def load_ir(path: Path, run_id: str, params: Mapping[str, Any]) -> pipeline_pb2.
     if former := _FORMER_CLASS.search(text):
         raise UsageError(
             f"{path}: {former[1]} is a class path of an earlier release of Benison; "
-            "compile again (`benison compile NAME`)"
+            "compile it again (`benison compile NAME`)"
         )
     pipeline = json_format.Parse(text, pipeline_pb2.Pipeline())
     runtime_parameter_utils.substitute_runtime_parameter(pipeline, {**params, "pipeline-run-id": run_id})
@@ -121,20 +121,20 @@ def load_ir(path: Path, run_id: str, params: Mapping[str, Any]) -> pipeline_pb2.
 
 
 def _find(pipeline: pipeline_pb2.Pipeline, node_id: str) -> pipeline_pb2.PipelineNode:
-    import difflib
+    from benison.serving.close_names import did_you_mean
 
     nodes = {n.pipeline_node.node_info.id: n.pipeline_node for n in pipeline.nodes}
     if node_id not in nodes:
-        close = difflib.get_close_matches(node_id, nodes, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(nodes)}"
-        raise NodeFailed(f"{pipeline.pipeline_info.id}: no node {node_id!r}; {hint}")
+        hint = did_you_mean(node_id, nodes) or f"; it has {', '.join(nodes)}"
+        raise NodeFailed(f"{pipeline.pipeline_info.id}: no node {node_id!r}{hint}")
     return nodes[node_id]
 
 
-def _note_cache(node: pipeline_pb2.PipelineNode, cache: bool) -> None:
-    """Has a run say in ML Metadata whether it may use the cache: of no node's properties, as those make the cache key.
+def _record_cache_setting(node: pipeline_pb2.PipelineNode, cache: bool) -> None:
+    """Record in ML Metadata whether the run may use the cache.
 
-    The run's first node writes it.
+    The setting is a property of the run's context, because a node's own properties are part of its cache key. The
+    run's first node writes it.
     """
     for context in node.contexts.contexts:
         if context.type.name == reruns.RUN:
@@ -142,7 +142,7 @@ def _note_cache(node: pipeline_pb2.PipelineNode, cache: bool) -> None:
 
 
 def _deployment(pipeline: pipeline_pb2.Pipeline, node_id: str) -> tuple[Any, Any]:
-    """The node's executor and driver; None where it has none."""
+    """Return the node's executor and driver; None where it has none."""
     from tfx.orchestration.local import runner_utils
 
     deployment = runner_utils.extract_local_deployment_config(pipeline)
@@ -151,7 +151,11 @@ def _deployment(pipeline: pipeline_pb2.Pipeline, node_id: str) -> tuple[Any, Any
 
 
 def _read_result(connection: Metadata, node: pipeline_pb2.PipelineNode) -> Result:
-    """Asks ML Metadata: the launcher returns where inputs do not resolve, and lists wrong outputs when cached."""
+    """Read a node's result from ML Metadata.
+
+    The launcher's own return value is not enough: it is the same when inputs do not resolve, and it lists wrong outputs
+    for a cached node.
+    """
     from ml_metadata.proto import metadata_store_pb2 as mlmd
     from tfx.orchestration.portable.mlmd import execution_lib
 
@@ -160,11 +164,11 @@ def _read_result(connection: Metadata, node: pipeline_pb2.PipelineNode) -> Resul
         if execution is None and node.inputs.conditionals:
             return Result("skipped", reason="its condition does not hold")
         if execution is None:
-            return Result("failed", reason="its inputs do not resolve: there is nothing for it to run on")
+            return Result("failed", reason="its inputs cannot be resolved: no earlier node has written them")
         artifacts = execution_lib.get_output_artifacts(handle, execution.id)
     outputs = {key: [_describe(a) for a in values] for key, values in artifacts.items()}
     if execution.last_known_state not in (mlmd.Execution.COMPLETE, mlmd.Execution.CACHED):
-        return Result("failed", outputs, _unresolved(execution) or "it has no execution that ended well")
+        return Result("failed", outputs, _unresolved(execution) or "it has no successful execution")
     for described in (d for values in outputs.values() for d in values):
         if described["type"] in _BLESSINGS and described["properties"].get("blessed") == 0:
             return Result(
@@ -182,19 +186,19 @@ def _execution(handle: Any, node: pipeline_pb2.PipelineNode) -> Any:
     from tfx.orchestration.portable.mlmd import context_lib, execution_lib
 
     contexts = context_lib.prepare_contexts(handle, node.contexts)
-    found = execution_lib.get_executions_associated_with_all_contexts(handle, contexts)
-    return max(found, key=lambda e: e.id) if found else None
+    executions = execution_lib.get_executions_associated_with_all_contexts(handle, contexts)
+    return max(executions, key=lambda execution: execution.id) if executions else None
 
 
 def _unresolved(execution: Any) -> str:
-    """What the launcher wrote about inputs that do not resolve: the exception at the end of a traceback."""
+    """Return the error that the launcher recorded about unresolved inputs: the last line of its traceback."""
     properties = execution.custom_properties
     text = properties["__execution_result__"].string_value if "__execution_result__" in properties else ""
     lines = str(json.loads(text or "{}").get("resultMessage", "")).splitlines()
     frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
     last = next((line for line in lines[frames[-1] + 1 if frames else 0 :] if line[:1].strip()), "")
-    kind, colon, message = last.partition(": ")
-    return f"{kind.rpartition('.')[2]}{colon}{message}"
+    class_path, colon, message = last.partition(": ")
+    return f"{class_path.rpartition('.')[2]}{colon}{message}"
 
 
 def _describe(artifact: Any) -> dict[str, Any]:
@@ -225,7 +229,7 @@ def main() -> None:
         with attempts.sole_attempt(root / "runs" / args.run_id, args.node):
             return run(args.ir, args.node, args.run_id, root=root, params=params, cache=not args.no_cache), {}
 
-    answer(work)
+    answer_and_exit(work)
 
 
 if __name__ == "__main__":

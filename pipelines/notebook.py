@@ -1,4 +1,4 @@
-"""A pipeline in a notebook: the same nodes as everywhere, one at a time, with their outputs as tables."""
+"""Run a pipeline in a notebook, one node at a time, and show the nodes' outputs as tables."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class Outcome:
-    """What became of a node; a notebook shows it as its state and a table per output."""
+    """The result of a node; a notebook shows it as its state and a table per output."""
 
     def __init__(self, node: str, result: Result) -> None:
         self.node = node
         self.result = result
 
     def table(self, key: str) -> pd.DataFrame:
-        """An output as a table.
+        """Return an output as a table.
 
         Args:
             key: the output's name, such as `statistics`.
@@ -38,11 +38,11 @@ class Outcome:
         """
         tables = self._tables()
         if key not in tables:
-            raise UsageError(f"{self.node}: no table of an output {key!r}; it has {', '.join(tables) or 'none'}")
+            raise UsageError(f"{self.node}: no table of output {key!r}; there are {', '.join(tables) or 'none'}")
         return tables[key]
 
     def _tables(self) -> dict[str, pd.DataFrame]:
-        shown = {key: views.of(artifacts[0]) for key, artifacts in self.result.outputs.items() if artifacts}
+        shown = {key: views.table_of(artifacts[0]) for key, artifacts in self.result.outputs.items() if artifacts}
         return {key: table for key, table in shown.items() if table is not None}
 
     def _repr_html_(self) -> str:
@@ -62,7 +62,7 @@ class Context:
     Args:
         pipeline: a config, or any TFX pipeline.
         root: ROOT.
-        cache: False runs every node anew.
+        cache: False runs every node again, without the cache.
 
     Raises:
         UsageError: a run of this pipeline is under way in ROOT.
@@ -89,17 +89,17 @@ class Context:
 
     @property
     def nodes(self) -> list[str]:
-        """The nodes' ids in an order in which they can run."""
+        """The nodes' ids, each after the nodes that it depends on."""
         return list(self._nodes)
 
     def run(self, node: str) -> Outcome:
-        """Runs one node.
+        """Run one node.
 
         Raises:
-            UsageError: no such node, or one that it depends on has not run yet.
-            NodeFailed: it failed, or its data are invalid; names the reason and the log.
+            UsageError: there is no such node, or a node that it depends on has not run yet.
+            NodeFailed: the node failed, or its data is invalid; the message names the reason and the log.
         """
-        from benison.pipelines import node as single
+        from benison.pipelines import node as single_node
 
         upstream = {n.id: n.upstream for n in self._compiled.nodes}
         if node not in self._nodes:
@@ -107,22 +107,22 @@ class Context:
         waiting = [other for other in upstream[node] if self._nodes[other].state not in runs.ENDED]
         if waiting:
             raise UsageError(
-                f"{node} needs {', '.join(waiting)} to run first; run_until({node!r}) runs all that it takes"
+                f"{node} needs {', '.join(waiting)} to run first; run_until({node!r}) runs all of them in order"
             )
-        this = self._nodes[node]
-        this.state, this.started = "running", time.time()
+        record = self._nodes[node]
+        record.state, record.started = "running", time.time()
         quieten()
-        with open(this.log, "a") as log, redirect_stdout(log), redirect_stderr(log):
-            result = single.run(self._compiled.ir, node, self._run.id, root=self._root, cache=self._cache)
-        this.state, this.reason, this.outputs = result.state, result.reason, result.outputs
-        this.seconds = time.time() - this.started
+        with open(record.log, "a") as log, redirect_stdout(log), redirect_stderr(log):
+            result = single_node.run(self._compiled.ir, node, self._run.id, root=self._root, cache=self._cache)
+        record.state, record.reason, record.outputs = result.state, result.reason, result.outputs
+        record.seconds = time.time() - record.started
         self._run.save()
-        if this.state in runs.BROKEN:
-            raise NodeFailed(f"{node}: {this.reason} (log: {this.log})")
+        if record.state in runs.FAILED_STATES:
+            raise NodeFailed(f"{node}: {record.reason} (log: {record.log})")
         return Outcome(node, result)
 
     def run_until(self, node: str) -> Outcome:
-        """Runs a node and whatever it depends on and has not run yet."""
+        """Run a node, after the nodes that it depends on and that have not run yet."""
         upstream = {n.id: n.upstream for n in self._compiled.nodes}
         for other in upstream.get(node, ()):
             if self._nodes[other].state not in runs.ENDED:
@@ -130,7 +130,7 @@ class Context:
         return self.run(node)
 
     def close(self) -> None:
-        """Ends the run: writes its `run.json` and lets go of the pipeline's lock."""
+        """End the run: write its `run.json` and release the pipeline's lock."""
         self._stack.close()
 
     def __enter__(self) -> Context:

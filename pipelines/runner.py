@@ -1,4 +1,4 @@
-"""LocalRunner: runs any TFX pipeline on this machine, its nodes in warm worker processes."""
+"""LocalRunner: run any TFX pipeline on this machine, in worker processes that stay warm between nodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from benison.pipelines.compilation import main_module
 from benison.pipelines.compilation.compiled import Compiled, Node, compile_to
 from benison.pipelines.records import runs
-from benison.pipelines.running.workers import Worker, WorkerDied, end, first_ready
+from benison.pipelines.running.workers import Worker, WorkerDied, end_workers, first_ready
 from benison.serving.errors import DataError, NodeFailed
 
 if TYPE_CHECKING:
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 
 Observer = Callable[[runs.Run], None]
 _IR = "pipeline.json"
-_MOST_WORKERS, _WORKER_BYTES = 4, 2 << 30  # a worker with TensorFlow in it and a node at work
+_MOST_WORKERS, _WORKER_BYTES = 4, 2 << 30  # the memory of a worker that has TensorFlow loaded and runs a node
 
 
 class LocalRunner:
-    """Runs pipelines node by node, each in a worker process that has TensorFlow in it already.
+    """Runs pipelines node by node, in worker processes that have imported TensorFlow already.
 
     Args:
         root: ROOT, for logs, locks and (where a pipeline names no metadata store of its own) ML Metadata.
-        cache: False runs every node anew.
-        observer: called with the run whenever a node changes its state.
-        workers: how many nodes run at a time; None takes what this machine has cores and memory for, four at most.
+        cache: False runs every node again, without the cache.
+        observer: called with the run whenever the state of a node changes.
+        workers: how many nodes run at the same time. Defaults to what this machine's cores and memory allow, four at
+            most.
     """
 
     def __init__(
@@ -48,38 +49,38 @@ class LocalRunner:
         self._observe = observer or (lambda run: None)
 
     def run(self, pipeline: TfxPipeline) -> runs.Run:
-        """Runs any `tfx.dsl.Pipeline`, as TFX's LocalDagRunner does.
+        """Run any `tfx.dsl.Pipeline`, as TFX's LocalDagRunner does.
 
         Returns:
-            The run; all its nodes ended well or were skipped.
+            The run; each of its nodes succeeded or was skipped.
 
         Raises:
-            NodeFailed: a node failed; names it, its reason and its log.
-            DataError: the data were found invalid.
-            UsageError: another run of this pipeline is under way, or a component of it is one that worker processes
-                cannot import.
+            NodeFailed: a node failed; the message names the node, the reason and the log.
+            DataError: the data is invalid.
+            UsageError: another run of this pipeline is under way, or worker processes cannot import one of its
+                components.
         """
         main_module.forbid_in_worker()
         with runs.begin(self._root, pipeline.pipeline_info.pipeline_name) as run, _Pool(self._workers) as pool:
             self._execute(run, compile_to(pipeline, run.folder / _IR), pool)
-        for node in run.broken:
-            kind = DataError if node.state == "invalid" else NodeFailed
-            raise kind(f"{node.id}: {node.reason} (log: {node.log})")
+        for node in run.failed_nodes:
+            error_type = DataError if node.state == "invalid" else NodeFailed
+            raise error_type(f"{node.id}: {node.reason} (log: {node.log})")
         return run
 
     def run_config(self, config: Pipeline, *, span: str | None = None, only_ingest: bool = False) -> runs.Run:
-        """Builds and runs a pipeline from its config, without TFX in this process.
+        """Build and run a pipeline from its config, without importing TFX in this process.
 
         Args:
             config: the pipeline's config.
-            span: `3` or `1-3`, for a pipeline with spans; None takes the newest window.
-            only_ingest: infer the schema and stop at the gate.
+            span: `3` or `1-3`, for a pipeline with spans. Defaults to the newest window.
+            only_ingest: infer the schema and stop after the AnomalyGate.
 
         Returns:
-            The run; a node that failed is in it, and is no exception.
+            The run. A failed node raises no exception; its state and reason are in the run.
 
         Raises:
-            NodeFailed: the pipeline could not be built, or ML Metadata not be reached.
+            NodeFailed: the pipeline could not be built, or ML Metadata could not be reached.
             UsageError: another run of this pipeline is under way.
         """
         with runs.begin(self._root, config.name) as run, _Pool(self._workers) as pool:
@@ -99,15 +100,20 @@ class LocalRunner:
         return run
 
     def _execute(self, run: runs.Run, compiled: Compiled, pool: _Pool) -> None:
-        """Starts nodes as what they wait for ends; after a failure lets running ones end and starts no more."""
+        """Start each node when its upstream nodes have ended; after a failure, start no more."""
         run.plan(compiled)
         self._observe(run)
-        about = {"ir": str(compiled.ir), "run_id": run.id, "root": str(self._root)}
-        pool.ask(operation="tidy", log=str(run.folder / "tidy.log"), **about)
+        pool.ask(
+            operation="tidy",
+            log=str(run.folder / "tidy.log"),
+            ir=str(compiled.ir),
+            run_id=run.id,
+            root=str(self._root),
+        )
         by_id = {node.id: node for node in run.nodes}
         order = compiled.by_urgency()
         while True:
-            for node in [] if run.broken else order:
+            for node in [] if run.failed_nodes else order:
                 self._start_or_skip(node, by_id, run, compiled, pool)
             self._observe(run)
             if not pool.busy:
@@ -116,38 +122,38 @@ class LocalRunner:
             _settle(by_id[node_id], answer)
             run.save()
             if by_id[node_id].state == "complete" and any(node.state == "waiting" for node in run.nodes):
-                pool.grow()  # it is not all cached: there is work to do
+                pool.grow()  # not everything is cached, so more workers are worth their start
 
     def _start_or_skip(
         self, node: Node, by_id: dict[str, runs.NodeRun], run: runs.Run, compiled: Compiled, pool: _Pool
     ) -> None:
-        this = by_id[node.id]
-        before = [by_id[upstream] for upstream in node.upstream]
-        if this.state != "waiting":
+        record = by_id[node.id]
+        upstream = [by_id[upstream_id] for upstream_id in node.upstream]
+        if record.state != "waiting":
             return
-        if any(other.state == "skipped" for other in before):
-            this.state, this.reason = "skipped", "a node that it depends on was skipped"
-        elif all(other.state in runs.ENDED for other in before) and pool.has_room:
-            this.state, this.started = "running", time.time()
+        if any(other.state == "skipped" for other in upstream):
+            record.state, record.reason = "skipped", "a node that it depends on was skipped"
+        elif all(other.state in runs.ENDED for other in upstream) and pool.has_room:
+            record.state, record.started = "running", time.time()
             pool.start(
                 node.id,
                 operation="run",
                 ir=str(node.ir),
                 node=node.name,
-                # Pipelines that run before this one have runs of their own in ML Metadata.
-                run_id=run.id if node.ir == compiled.ir else runs.part(run.id, node.ir.stem),
+                # A pipeline that ingests an earlier span has its own run in ML Metadata.
+                run_id=run.id if node.ir == compiled.ir else runs.sub_run_id(run.id, node.ir.stem),
                 root=str(self._root),
                 cache=self._cache,
-                log=this.log,
+                log=record.log,
             )
 
 
 class _Pool:
-    """The worker processes: one at first, which is all that a cached run or one that ends at once needs."""
+    """The worker processes: only one at first, which is enough for a run that is cached or fails early."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._idle = [Worker()]  # at once, so that it imports while the caller goes on
+        self._idle = [Worker()]  # started now, so that it imports TensorFlow while the caller continues
         self.busy: dict[str, Worker] = {}
 
     @property
@@ -155,18 +161,18 @@ class _Pool:
         return bool(self._idle)
 
     def grow(self) -> None:
-        """Starts the other workers; until they have imported TensorFlow, the first is given work before them."""
+        """Start the other workers; the first one is preferred until they have imported TensorFlow."""
         self._idle[:0] = [Worker() for _ in range(self._most - len(self._idle) - len(self.busy))]
 
     def __enter__(self) -> _Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends the processes, however the run ended."""
-        end([*self._idle, *self.busy.values()])
+        """End the processes, whether the run succeeded or not."""
+        end_workers([*self._idle, *self.busy.values()])
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """One request to an idle worker, and its answer."""
+        """Send a request to an idle worker and return its answer."""
         self._idle[0].send(**request)
         return self._idle[0].receive()
 
@@ -174,13 +180,13 @@ class _Pool:
         self.busy[key] = self._idle.pop()
         try:
             self.busy[key].send(**request)
-        except WorkerDied:  # since its last node: that is no fault of this one
+        except WorkerDied:  # it died after its last node, so this node is not the cause
             self.busy[key].end()
             self.busy[key] = Worker()
             self.busy[key].send(**request)
 
     def next_answer(self) -> tuple[str, dict[str, Any] | NodeFailed]:
-        """Waits for any busy worker: the key of its request, and its answer or why there is none."""
+        """Wait for any busy worker; return the key of its request, and its answer or its failure."""
         worker = first_ready(list(self.busy.values()))
         key = next(key for key, other in self.busy.items() if other is worker)
         del self.busy[key]

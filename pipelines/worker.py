@@ -1,7 +1,7 @@
-"""The process in which nodes run: it pays the import of TensorFlow once and then takes node after node.
+"""The process in which nodes run: it imports TensorFlow once and then runs one node after another.
 
-It reads requests as JSON lines on stdin and answers with JSON lines on its first stdout. While a node runs, file
-descriptors 1 and 2 point to the node's log, so that what C++ prints lands there too.
+It reads requests as JSON lines on stdin and writes answers as JSON lines on its original stdout. While a node runs,
+file descriptors 1 and 2 point to the node's log, so that the log also holds the output of C++ code.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from benison.serving.errors import BenisonError
 
 
 def main() -> None:
-    """Serves requests until stdin ends, which it does when the runner dies."""
+    """Serve requests until stdin is closed, which also happens when the runner dies."""
     _die_with_parent()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     requests = os.fdopen(os.dup(0), "r")
-    # A node that reads stdin must not swallow a request, and one that prints must not answer one.
+    # A node that reads stdin must not consume a request, and a node's output must not be taken for an answer.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     for line in requests:
@@ -47,7 +47,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _compile(request: dict[str, Any]) -> dict[str, Any]:
-    """Builds and compiles a pipeline from its config; the spans before its newest are ingested first."""
+    """Build and compile a pipeline from its config, with the nodes that ingest earlier spans."""
     from benison.pipelines.compilation import compiling
     from benison.pipelines.config import Pipeline
 
@@ -59,7 +59,7 @@ def _compile(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tidy(request: dict[str, Any]) -> dict[str, Any]:
-    """Clears away what killed runs of a pipeline left behind."""
+    """Clean up after killed runs of a pipeline."""
     from benison.pipelines import node
     from benison.pipelines.records import lineage, metadata_store
 
@@ -83,7 +83,7 @@ _OPERATIONS = {"compile": _compile, "tidy": _tidy, "run": _run}
 
 
 def _forget_models() -> None:
-    """Keras keeps what a node built; the next one shall not pay for it."""
+    """Free the models that Keras keeps from the last node."""
     import gc
 
     if "keras" in sys.modules:
@@ -94,7 +94,7 @@ def _forget_models() -> None:
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = os.dup(1), os.dup(2)
+    originals = os.dup(1), os.dup(2)
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         os.dup2(log, 1)
@@ -103,7 +103,7 @@ def _logging_to(path: Path) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for target, saved in zip((1, 2), kept, strict=True):
+        for target, saved in zip((1, 2), originals, strict=True):
             os.dup2(saved, target)
             os.close(saved)
         os.close(log)
@@ -115,7 +115,7 @@ def _send(stream: TextIO, message: dict[str, Any]) -> None:
 
 
 def _die_with_parent() -> None:
-    """Linux ends this process with its parent, also where that one was killed and could not say goodbye."""
+    """Ask Linux to end this process when its parent ends, also when the parent is killed."""
     import ctypes
     import signal
 

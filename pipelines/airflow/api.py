@@ -118,7 +118,7 @@ class AirflowClient:
         self._check_dag(dag)
         return dict(self._ask("GET", f"/api/v2/dags/{_quoted(dag)}/details")["params"] or {})
 
-    def tell(self, uri: str, extra: Mapping[str, Any] | None = None) -> None:
+    def post_event(self, uri: str, extra: Mapping[str, Any] | None = None) -> None:
         """Posts an event of an asset, which starts the DAGs that wait for it.
 
         Args:

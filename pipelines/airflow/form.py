@@ -100,7 +100,7 @@ def values(fields: Sequence[FormField], given: Mapping[str, str]) -> dict[str, A
     return found
 
 
-def filled_in(config: Mapping[str, Any], fields: Mapping[str, Any]) -> Pipeline:
+def with_values(config: Mapping[str, Any], fields: Mapping[str, Any]) -> Pipeline:
     """A config with a run's values in it.
 
     Args:

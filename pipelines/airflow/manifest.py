@@ -211,7 +211,7 @@ def _common(name: str, ir: Mapping[str, Any], nodes: Sequence[Task], airflow: Ai
         "retry_delay_s": airflow.retry_delay_s,
         "timeout_s": airflow.timeout_s,
         "pool": airflow.pool,
-        "alone": tuple(_alone(ir)),
+        "alone": tuple(_exclusive_nodes(ir)),
     }
 
 
@@ -242,7 +242,7 @@ def _without_store(ir: dict[str, Any]) -> dict[str, Any]:
     return ir
 
 
-def _alone(ir: Mapping[str, Any]) -> Iterator[str]:
+def _exclusive_nodes(ir: Mapping[str, Any]) -> Iterator[str]:
     for entry in ir["nodes"]:
         node = entry["pipelineNode"]
         if "runs_alone" in node.get("parameters", {}).get("parameters", {}):

@@ -10,7 +10,7 @@ from benison.pipelines.data.spans import Span
 from benison.serving.errors import BenisonError
 
 
-def tell(name: str, span: Span, environment: Mapping[str, str] = os.environ) -> Iterator[str]:
+def post_span_event(name: str, span: Span, environment: Mapping[str, str] = os.environ) -> Iterator[str]:
     """Posts the asset event of a span. The span has landed whatever becomes of that.
 
     Args:
@@ -26,7 +26,7 @@ def tell(name: str, span: Span, environment: Mapping[str, str] = os.environ) -> 
     uri = manifest.asset(name, "spans")
     try:
         extra = {"span": span.number, "rows": span.rows, "sha256": span.sha256}
-        api.configured(environment).tell(uri, extra)
+        api.configured(environment).post_event(uri, extra)
     except BenisonError as error:
         yield f"warning: the span has landed, but Airflow was not told: {error}"
     else:

@@ -45,27 +45,29 @@ def run(airflow: AirflowClient, dag: str, given: Mapping[str, str], observe: Cal
         AirflowError: Airflow cannot be reached.
     """
     fields = airflow.parameters(dag)
-    run_id = airflow.trigger(dag, conf={name: value_of(name, text, fields) for name, text in given.items()})
+    run_id = airflow.trigger(dag, conf={name: parse_value(name, text, fields) for name, text in given.items()})
     page = f"{airflow.url}/dags/{dag}/runs/{run_id}"
     followed = Run(run_id, dag, Path(), time.time())
-    followed.nodes = [NodeRun(task, task.partition(".")[0], f"{page}/tasks/{task}") for task in order(airflow, dag)]
+    followed.nodes = [
+        NodeRun(task, task.partition(".")[0], f"{page}/tasks/{task}") for task in task_order(airflow, dag)
+    ]
     while True:
         state = str(airflow.run(dag, run_id)["state"])  # before the tasks: once it has ended they have, too
         tasks = airflow.tasks(dag, run_id)
         for node in followed.nodes:
             if node.id in tasks:
-                settle(node, tasks[node.id], lambda name: airflow.result(dag, run_id, name))
+                update_node(node, tasks[node.id], lambda name: airflow.result(dag, run_id, name))
         observe(followed)
         if state in ("success", "failed"):
-            failed = state == "failed" and not followed.broken  # as where somebody marked it as failed
+            failed = state == "failed" and not followed.failed_nodes  # as where somebody marked it as failed
             followed.seconds = time.time() - followed.started
-            followed.folder = folder(airflow.result(dag, run_id, "Begin"))
+            followed.folder = run_folder(airflow.result(dag, run_id, "Begin"))
             followed.outcome = "failed" if failed else followed.outcome_of_nodes()
             return followed
         time.sleep(_POLL_S)
 
 
-def value_of(name: str, text: str, fields: Mapping[str, Mapping[str, Any]]) -> Any:
+def parse_value(name: str, text: str, fields: Mapping[str, Mapping[str, Any]]) -> Any:
     """The value of a form's field, by the type that the field has.
 
     Raises:
@@ -85,12 +87,12 @@ def value_of(name: str, text: str, fields: Mapping[str, Mapping[str, Any]]) -> A
         raise UsageError(f"{name}: got {text!r}, expected {' or '.join(kinds)} as in JSON") from None
 
 
-def folder(begun: Any) -> Path:
+def run_folder(begun: Any) -> Path:
     """Where Airflow's side keeps the run, as its first task says; a folder of this machine where ROOT is shared."""
     return Path(begun["folder"]) if isinstance(begun, dict) and "folder" in begun else Path()
 
 
-def order(airflow: AirflowClient, dag: str) -> list[str]:
+def task_order(airflow: AirflowClient, dag: str) -> list[str]:
     """The tasks of a DAG, each after those that it waits for."""
     after = airflow.downstream(dag)
     before: dict[str, set[str]] = {task: set() for task in after}
@@ -100,7 +102,7 @@ def order(airflow: AirflowClient, dag: str) -> list[str]:
     return list(graphlib.TopologicalSorter(before).static_order())
 
 
-def settle(node: NodeRun, task: Mapping[str, Any], result: Callable[[str], Any]) -> None:
+def update_node(node: NodeRun, task: Mapping[str, Any], result: Callable[[str], Any]) -> None:
     """Takes up what Airflow says of a task; what the node itself says of its end is asked for once."""
     state = _STATES.get(str(task["state"]), "waiting")
     if state == node.state and state != "running":

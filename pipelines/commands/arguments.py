@@ -1,4 +1,4 @@
-"""What several commands take, and what they make of it."""
+"""Arguments and options that several commands share, and the functions that resolve them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(help="A pipeline's name, or the path of its YAML file.")]
 Root = Annotated[
-    Path, typer.Option("--root", envvar="BENISON_ROOT", help="Where artifacts, runs and pushed versions are kept.")
+    Path, typer.Option("--root", envvar="BENISON_ROOT", help="The folder of artifacts, runs and pushed versions.")
 ]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="key=value", help="Overrides a key of the YAML; repeatable.")
@@ -22,15 +22,15 @@ DEFAULT_ROOT = Path(".benison")
 
 
 def load(name: str, sets: list[str] | None, check_data: bool = True) -> Pipeline:
-    """The pipeline that is meant, with `--set` applied.
+    """Load a pipeline's config, with the `--set` options applied.
 
     Args:
         name: a pipeline's name, or the path of its YAML file.
         sets: `key=value` each.
-        check_data: whether a missing CSV file is a mistake.
+        check_data: report a missing CSV file as a mistake.
 
     Raises:
-        UsageError: a `--set` without a value, or the config is not there or wrong.
+        UsageError: a `--set` has no value, or the config is missing or wrong.
     """
     from benison.pipelines import config_file
 
@@ -38,24 +38,24 @@ def load(name: str, sets: list[str] | None, check_data: bool = True) -> Pipeline
 
 
 def pairs(sets: list[str] | None) -> dict[str, str]:
-    """What `--set` was given, by key.
+    """Return the values of the `--set` options, by key.
 
     Raises:
-        UsageError: one has no value.
+        UsageError: an option has no value.
     """
     from benison.serving.errors import UsageError
 
-    for given in sets or []:
-        if "=" not in given:
-            raise UsageError(f"--set {given}: expected key=value, such as --set ensemble.members.deep.epochs=5")
-    return dict(given.split("=", 1) for given in sets or [])
+    for pair in sets or []:
+        if "=" not in pair:
+            raise UsageError(f"--set {pair}: expected key=value, such as --set ensemble.members.deep.epochs=5")
+    return dict(pair.split("=", 1) for pair in sets or [])
 
 
 def served_name(name: str) -> str:
-    """The name under which versions are pushed; the config is needed only where its file was given.
+    """Return the name under which versions are pushed; read the config only if `name` is a file.
 
     Raises:
-        UsageError: the file is not there or wrong.
+        UsageError: the file is missing or wrong.
     """
     if not name.endswith((".yaml", ".yml")):
         return name
@@ -63,7 +63,7 @@ def served_name(name: str) -> str:
 
 
 def serving_settings(name: str) -> Serving | None:
-    """`serving:` of a pipeline's YAML; None where no YAML of it is here, as on a machine that only serves.
+    """Return `serving:` of a pipeline's YAML; None where there is no YAML, as on a machine that only serves.
 
     Raises:
         UsageError: the YAML is wrong.

@@ -1,4 +1,4 @@
-"""`benison init` and `benison eject`: into a pipeline without Python, and out of it again."""
+"""`benison init` and `benison eject`: make a pipeline without Python, and turn one into Python code."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ def init(
     csv: Annotated[Path, typer.Option("--csv", help="CSV file with a header.")],
     label: Annotated[str, typer.Option("--label", help="The column to predict.")],
     problem: Annotated[
-        Literal["binary", "multiclass", "regression"] | None, typer.Option("--problem", help="Default: guessed.")
+        Literal["binary", "multiclass", "regression"] | None,
+        typer.Option("--problem", help="The kind of problem. Default: guessed from the label."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over the files of an earlier one.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Writes a pipeline for a CSV file into the current folder, and says what it guessed."""
+    """Write a pipeline for a CSV file into the current folder, and print what was guessed from the data."""
     from benison.pipelines.starting.init import make
 
     for line in make(name, csv, label, problem, force).lines():
@@ -28,10 +29,10 @@ def init(
 def eject(
     name: Annotated[str, typer.Argument(help="A pipeline's name, or the path of its YAML file.")],
     to: Annotated[
-        Path | None, typer.Option("--to", help="The folder to write into. Default: one of the pipeline's name.")
+        Path | None, typer.Option("--to", help="The folder to write into. Default: the pipeline's name.")
     ] = None,
 ) -> None:
-    """Writes the generic features and members of a pipeline out as Python to go on from."""
+    """Write the generic features and members of a pipeline as Python files that you can edit."""
     from benison.pipelines.starting.eject import eject as write
 
     for file in write(name, to):

@@ -1,4 +1,4 @@
-"""`benison compile`: pipelines as files that Airflow reads."""
+"""`benison compile`: write pipelines as files that Airflow reads."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def compile_(
     to: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")],
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Writes pipelines as files for Airflow: a manifest, TFX's IR and the checked config of each."""
-    configs = [load(name, None) for name in names]  # all of them before the first is written
+    """Compile pipelines for Airflow: write a manifest, TFX's IR and the checked config of each."""
+    configs = [load(name, None) for name in names]  # check all of them before writing the first
     from benison.pipelines.quiet import quieten
 
     quieten()
     from benison.pipelines.airflow import manifest
 
     for config in configs:
-        made = manifest.write(config, to, root.absolute())
-        print(f"{to / made.name}.json: {len(made.nodes)} nodes, {len(made.parameters)} fields in the form")
+        written = manifest.write(config, to, root.absolute())
+        print(f"{to / written.name}.json: {len(written.nodes)} nodes, {len(written.parameters)} fields in the form")

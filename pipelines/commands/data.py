@@ -1,4 +1,4 @@
-"""`benison schema`, `span add` and `span list`: what a pipeline learns from."""
+"""`benison schema`, `span add` and `span list`: the schema and the spans of a pipeline's data."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def schema(
     name: Name,
     set_: Sets = None,
     root: Root = DEFAULT_ROOT,
-    accept: Annotated[bool, typer.Option("--accept", help="Write it beside the YAML, where runs import it.")] = False,
+    accept: Annotated[bool, typer.Option("--accept", help="Write it beside the YAML; runs then use it.")] = False,
 ) -> None:
-    """The schema that the data suggest; with --accept it becomes the curated one."""
+    """Infer a schema from the data and print it; with --accept, write it as the curated schema."""
     from benison.pipelines.starting import curation
 
     config = load(name, set_)
     text = curation.inferred(config, root.absolute())
     if accept:
         curation.accept(config, text)
-        print(f"written to {config.schema_path}; edit it, it is what runs check the data against")
+        print(f"wrote {config.schema_path}; review and edit it: every run checks the data against it")
     else:
         print(text, end="")
 
@@ -34,22 +34,22 @@ def schema(
 def span_add(
     name: Name,
     files: Annotated[list[Path], typer.Argument(help="CSV files of the new span.")],
-    number: Annotated[int | None, typer.Option("--number", help="Its number; default: the next one.")] = None,
+    number: Annotated[int | None, typer.Option("--number", help="The span's number. Default: the next one.")] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Lands a new span, whole or not at all; tells Airflow where BENISON_AIRFLOW_URL is set."""
+    """Add a new span, all of it or nothing; notify Airflow if BENISON_AIRFLOW_URL is set."""
     from benison.pipelines.airflow import span_event
     from benison.pipelines.data import spans
 
     config = _with_spans(name)
     landed = spans.land(config, root.absolute(), files, number)
     print(f"span {landed.number} of {name}: {landed.rows} rows, sha256 {landed.sha256[:12]}")
-    for line in span_event.tell(config.name, landed):
+    for line in span_event.post_span_event(config.name, landed):
         print(line)
 
 
 def span_list(name: Name, root: Root = DEFAULT_ROOT) -> None:
-    """The landed spans: rows, hash, anomalies, drift, and the versions trained on them."""
+    """List the spans: rows, hash, anomalies, drift, and the versions trained on them."""
     from rich.console import Console
 
     from benison.pipelines.reports import span_report
@@ -62,5 +62,5 @@ def _with_spans(name: str) -> Pipeline:
 
     config = load(name, None)
     if config.spans is None:
-        raise UsageError(f"{name}: no `spans:` in its YAML; it takes its data whole")
+        raise UsageError(f"{name}: its YAML has no `spans:`; it reads all of its data in each run")
     return config

@@ -1,4 +1,4 @@
-"""`benison doctor`: what this machine can run."""
+"""`benison doctor`: check what this machine can run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benison.pipelines.commands.arguments import DEFAULT_ROOT, Root
 
 
 def doctor(root: Root = DEFAULT_ROOT) -> None:
-    """What this machine can run, and what not and why."""
+    """Check what this machine can run, and say what to do about the rest."""
     from rich.console import Console
     from rich.table import Table
 

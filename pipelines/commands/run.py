@@ -1,4 +1,4 @@
-"""`benison list`, `validate`, `run` and `runs`: pipelines, and what became of them."""
+"""`benison list`, `validate`, `run` and `runs`: list, check and run pipelines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets,
 
 
 def list_() -> None:
-    """The pipelines that can be run by name."""
+    """List the pipelines that can be run by name."""
     from benison.pipelines.config_file import available
 
     for entry in available():
@@ -21,13 +21,13 @@ def list_() -> None:
 
 
 def validate(name: Name, set_: Sets = None) -> None:
-    """Checks a config and the functions that it names, and runs nothing."""
+    """Check a config and the functions that it names, without running anything."""
     config = load(name, set_)
     members = ", ".join(config.ensemble.members)
     if config.data.source:
         data = f"data written by {config.data.source}"
     else:
-        data = "data span by span" if config.spans else f"{len(config.files())} data file(s)"
+        data = "data in spans" if config.spans else f"{len(config.files())} data file(s)"
     print(f"{name}: valid; {config.problem} on {config.label!r}, members {members}, {data}")
 
 
@@ -39,20 +39,20 @@ def run(
             "--set",
             "--param",
             metavar="key=value",
-            help="Overrides a key of the YAML, or a field of the form; repeatable.",
+            help="Overrides a key of the YAML, or a field of Airflow's form; repeatable.",
         ),
     ] = None,
     root: Root = DEFAULT_ROOT,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every node anew.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every node, even if its result is cached.")] = False,
     span: Annotated[
-        str | None, typer.Option("--span", help="Of data with spans: 3, or 1-3; default: the newest `window`.")
+        str | None, typer.Option("--span", help="The spans to use, such as 3 or 1-3. Default: the newest `window`.")
     ] = None,
     on: Annotated[
         Literal["airflow"] | None,
-        typer.Option("--on", help="Where it runs: on the Airflow of BENISON_AIRFLOW_URL; default: here."),
+        typer.Option("--on", help="Run on the Airflow of BENISON_AIRFLOW_URL. Default: on this machine."),
     ] = None,
 ) -> None:
-    """Runs a pipeline: data in, a blessed ensemble pushed or the rule that refused it."""
+    """Run a pipeline: push a blessed ensemble, or print the rule that refused it."""
     from rich.console import Console
 
     if on == "airflow":
@@ -65,11 +65,11 @@ def run(
 
     root = root.absolute()
     console = Console()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # who stops a container means what Ctrl-C means
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopping a container must do the same as Ctrl-C
     with Progress(console, runs.usual_seconds(root, config.name)) as progress:
-        done = LocalRunner(root, cache=not no_cache, observer=progress).run_config(config, span=span)
-    report.show(done, console, root)
-    raise typer.Exit(report.EXIT_CODES[done.outcome])
+        finished = LocalRunner(root, cache=not no_cache, observer=progress).run_config(config, span=span)
+    report.show(finished, console, root)
+    raise typer.Exit(report.EXIT_CODES[finished.outcome])
 
 
 def _on_airflow(name: str, sets: list[str] | None, root: Path, no_cache: bool, span: str | None) -> NoReturn:
@@ -79,20 +79,20 @@ def _on_airflow(name: str, sets: list[str] | None, root: Path, no_cache: bool, s
     from benison.pipelines.reports import report
     from benison.pipelines.reports.progress import Progress
 
-    given = pairs(sets) | ({"cache": "false"} if no_cache else {}) | ({"span": span} if span else {})
+    form_values = pairs(sets) | ({"cache": "false"} if no_cache else {}) | ({"span": span} if span else {})
     console = Console()
     try:
         with Progress(console, {}, starting="waiting for Airflow …") as progress:
-            done = triggered_run.run(api.configured(), served_name(name), given, progress)
+            finished = triggered_run.run(api.configured(), served_name(name), form_values, progress)
     except KeyboardInterrupt:
-        print("no longer followed; what was triggered goes on in Airflow", file=sys.stderr)
+        print("Stopped following the run. It continues in Airflow.", file=sys.stderr)
         raise typer.Exit(130) from None
-    report.show(done, console, root)
-    raise typer.Exit(report.EXIT_CODES[done.outcome])
+    report.show(finished, console, root)
+    raise typer.Exit(report.EXIT_CODES[finished.outcome])
 
 
 def runs_(root: Root = DEFAULT_ROOT) -> None:
-    """Earlier runs, newest last."""
+    """List earlier runs, newest last."""
     import time
 
     from rich.console import Console
@@ -100,15 +100,15 @@ def runs_(root: Root = DEFAULT_ROOT) -> None:
 
     from benison.pipelines.records import runs
 
-    found = runs.history(root.absolute())
-    if not found:
+    history = runs.history(root.absolute())
+    if not history:
         print(f"no runs in {root}")
         return
     table = Table(
         "run", "pipeline", "started", "seconds", "outcome", "why", box=None, header_style="bold", pad_edge=False
     )
-    for one in found:
-        why = next((f"{n.id}: {n.reason}" for n in one.nodes if n.state in ("failed", "invalid", "not_blessed")), "")
-        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.started))
-        table.add_row(one.id, one.pipeline, started, f"{one.seconds or 0:.0f}", one.outcome, why)
+    for past in history:
+        why = next((f"{n.id}: {n.reason}" for n in past.nodes if n.state in ("failed", "invalid", "not_blessed")), "")
+        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(past.started))
+        table.add_row(past.id, past.pipeline, started, f"{past.seconds or 0:.0f}", past.outcome, why)
     Console().print(table)

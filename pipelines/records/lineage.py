@@ -1,4 +1,4 @@
-"""What ML Metadata says of earlier runs."""
+"""The records of earlier runs in ML Metadata: unfinished executions and deleted artifacts."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def abandon_unfinished(pipeline: pipeline_pb2.Pipeline, root: Path) -> int:
-    """Marks executions that a killed run left running as cancelled, and removes what they had half written.
+    """Mark the executions that killed runs left running as cancelled, and remove their incomplete outputs.
 
-    To be called while the pipeline's lock is held: then every running execution of a run in ROOT is a dead one. Others
-    are let be: a store may be shared with other ROOTs and other runners, whose executions may well be alive.
+    Call this while the pipeline's lock is held: then no run in ROOT is alive. Executions of other runs stay as they
+    are, because other ROOTs and other runners may share the store.
 
     Args:
-        pipeline: compiled, with its runtime parameters put in.
+        pipeline: compiled, with its runtime parameters filled in.
         root: ROOT.
 
     Returns:
-        How many there were.
+        The number of these executions.
     """
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 
@@ -39,7 +39,7 @@ def abandon_unfinished(pipeline: pipeline_pb2.Pipeline, root: Path) -> int:
             if execution.last_known_state in (mlmd.Execution.NEW, mlmd.Execution.RUNNING)
         ]
         contexts = {e.id: {c.type: c.name for c in handle.store.get_contexts_by_execution(e.id)} for e in running}
-        dead = [e for e in running if runs.is_of(contexts[e.id]["pipeline_run"], root)]
+        dead = [e for e in running if runs.belongs_to_root(contexts[e.id]["pipeline_run"], root)]
         for execution in dead:
             execution.last_known_state = mlmd.Execution.CANCELED
         if dead:
@@ -50,11 +50,11 @@ def abandon_unfinished(pipeline: pipeline_pb2.Pipeline, root: Path) -> int:
 
 
 def mark_deleted(root: Path, uris: Iterable[str]) -> None:
-    """Notes down that artifacts are gone, so that no node takes them from the cache.
+    """Mark artifacts as deleted, so that no node takes them from the cache.
 
     Args:
         root: ROOT.
-        uris: of the artifacts.
+        uris: the artifacts' URIs.
     """
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 
@@ -66,11 +66,11 @@ def mark_deleted(root: Path, uris: Iterable[str]) -> None:
 
 
 def remove_outputs(pipeline: pipeline_pb2.Pipeline, node_id: str, execution_id: int) -> None:
-    """Removes what an execution that did not end well wrote, its temporary files too."""
+    """Remove the outputs and the temporary files of a failed execution."""
     from tfx.dsl.io import fileio
 
-    # TFX's layout: ROOT/NODE/KEY/EXECUTION, and .system beside the keys
+    # TFX's layout is ROOT/NODE/KEY/EXECUTION, with .system beside the keys.
     folder = os.path.join(pipeline.runtime_spec.pipeline_root.field_value.string_value, node_id)
     for parts in (("*",), (".system", "executor_execution")):
-        for found in fileio.glob(os.path.join(folder, *parts, str(execution_id))):
-            fileio.rmtree(found)
+        for path in fileio.glob(os.path.join(folder, *parts, str(execution_id))):
+            fileio.rmtree(path)

@@ -1,13 +1,13 @@
-"""Where ML Metadata is kept: SQLite in ROOT, or the database that the environment names.
+"""The ML Metadata store: SQLite in ROOT, or the database that an environment variable names.
 
     BENISON_METADATA=postgresql://USER:PASSWORD@HOST:PORT/DATABASE      also mysql://…, and sqlite:///PATH
 
-Only the environment holds it, because of the password: it stands in no IR, manifest, run.json or log.
+The address is read from the environment only, because it holds a password: it is never written to an IR, a manifest, a
+run.json or a log.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from benison.serving.errors import NodeFailed, UsageError
+from benison.serving.files import file_lock
 
 if TYPE_CHECKING:
     from tfx.orchestration.metadata import Metadata
@@ -26,26 +27,26 @@ _SSL = frozenset({"sslmode", "sslcert", "sslkey", "sslrootcert"})
 
 
 def of_root(root: Path, environ: Mapping[str, str] = os.environ) -> Metadata:
-    """The metadata store of a ROOT.
+    """Return the metadata store of a ROOT.
 
     Args:
-        root: ROOT, which is made if need be.
-        environ: its BENISON_METADATA goes before ROOT's own SQLite file.
+        root: ROOT; it is created if it does not exist.
+        environ: BENISON_METADATA in it takes precedence over ROOT's own SQLite file.
 
     Raises:
-        UsageError: BENISON_METADATA is of no form that is known; does not repeat it.
+        UsageError: BENISON_METADATA is not a valid address. The message does not repeat it.
     """
     from tfx.orchestration import metadata
 
-    given = environ.get(VARIABLE, "")
-    if given:
-        return metadata.Metadata(_connection(given))
+    address = environ.get(VARIABLE, "")
+    if address:
+        return metadata.Metadata(_connection(address))
     root.mkdir(parents=True, exist_ok=True)
     return metadata.Metadata(metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")))
 
 
 def of_pipeline(pipeline: pipeline_pb2.Pipeline, root: Path) -> Metadata:
-    """The metadata store of a compiled pipeline: the environment's, else the one that it names, else that of ROOT."""
+    """Return the metadata store of a compiled pipeline: the environment's, else its own, else the one in ROOT."""
     from tfx.orchestration import metadata
     from tfx.orchestration.local import runner_utils
 
@@ -55,35 +56,38 @@ def of_pipeline(pipeline: pipeline_pb2.Pipeline, root: Path) -> Metadata:
 
 
 def make_tables(connection: Metadata, root: Path) -> None:
-    """Makes a store's tables if need be, one process of ROOT after another: PostgreSQL fails where two do so at once.
+    """Create the store's tables if they do not exist; a lock in ROOT keeps two processes from creating them at once.
+
+    PostgreSQL fails when two connections create the tables at the same time.
 
     Raises:
         NodeFailed: the store cannot be reached.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with (root / ".metadata.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock.hold(root / ".metadata.lock"):
         try:
             with connection:
                 pass
-        except Exception as error:  # of ML Metadata's own kinds, or of the RuntimeError that TFX makes of them
+        except Exception as error:  # one of ML Metadata's own errors, or the RuntimeError that TFX raises instead
             raise NodeFailed(f"the metadata store cannot be opened: {_first_line(error)}") from None
 
 
-def _connection(given: str) -> Any:
+def _connection(address: str) -> Any:
     from ml_metadata.proto import metadata_store_pb2 as mlmd
     from tfx.orchestration import metadata
 
     try:
-        url = urlsplit(given)
+        url = urlsplit(address)
         port = url.port
     except ValueError:
-        raise UsageError(f"{VARIABLE}: no address; {_FORM}") from None
+        raise UsageError(f"{VARIABLE}: not a valid address; {_FORM}") from None
     database = unquote(url.path.removeprefix("/"))
     if url.scheme == "sqlite" and database:
         return metadata.sqlite_metadata_connection_config(database)
     if url.scheme not in ("postgresql", "postgres", "mysql") or not url.hostname or not database:
-        raise UsageError(f"{VARIABLE}: {url.scheme or 'no'} scheme, or a part is missing; {_FORM}")
+        raise UsageError(
+            f"{VARIABLE}: got scheme {url.scheme or 'none'!r}, or the host or database is missing; {_FORM}"
+        )
     user, password = unquote(url.username or ""), unquote(url.password or "")
     config = mlmd.ConnectionConfig()
     if url.scheme == "mysql":

@@ -1,8 +1,8 @@
-"""What of a pipeline's versions and artifacts nobody needs any longer, and taking it off the disk.
+"""Pruning: find the versions and artifacts of a pipeline that are no longer needed, and remove them.
 
-Versions stay by `serving.keep`, and those that are served. Artifacts stay where the last run, the last one that ended
-well, or the run that pushed a version that stays made or used them. Of other runners' artifacts, which no run in ROOT
-names, nothing is known, so they are left alone.
+The newest `serving.keep` versions stay, and the versions that are served. An artifact stays if one of these runs wrote
+or used it: the last run, the last successful run, or a run that pushed a version that stays. Artifacts that no run in
+ROOT names, such as those of other runners, stay too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benison.pipelines.records import lineage, locks, runs
-from benison.pipelines.records.sizes import on_disk
+from benison.pipelines.records.sizes import folder_size
 from benison.serving.promotion import promote, pruning
 from benison.serving.versions import local, remote
 from benison.serving.versions.local import Version
@@ -23,13 +23,13 @@ _ENDED_WELL = frozenset({"pushed", "already_served", "not_blessed", "complete"})
 
 
 @dataclass(frozen=True)
-class Waste:
-    """What can go.
+class Prunable:
+    """Versions and artifacts that can be removed.
 
     Attributes:
-        versions: of the ensemble, and of members that no version that stays was pushed with.
+        versions: versions of the ensemble, and of members that were not pushed with a version that stays.
         artifacts: folders of artifacts.
-        sizes: bytes by path, of both.
+        sizes: bytes by path, for both.
     """
 
     versions: tuple[Version, ...]
@@ -37,30 +37,30 @@ class Waste:
     sizes: dict[Path, int]
 
 
-def waste(root: Path, name: str, keep: int) -> Waste:
-    """What of a pipeline can go.
+def find_prunable(root: Path, name: str, keep: int) -> Prunable:
+    """Find what can be removed of a pipeline.
 
     Args:
         root: ROOT.
-        name: the pipeline's.
-        keep: how many of the newest versions stay, beside those that are served.
+        name: the pipeline's name.
+        keep: how many of the newest versions stay, besides the served ones.
 
     Raises:
-        UsageError: models.config is none.
+        UsageError: models.config is not valid.
     """
     base = root / "serving" / name
-    going = pruning.unneeded(base, keep)
-    artifacts = unneeded(
+    versions = pruning.unneeded(base, keep)
+    artifacts = unneeded_artifacts(
         [run for run in runs.history(root) if run.pipeline == name],
         {version.number for version in pruning.kept(base, keep)},
     )
-    there = [path for path in artifacts if path.is_relative_to(root / "artifacts" / name) and path.is_dir()]
-    paths = [*(version.path for version in going), *there]
-    return Waste(tuple(going), tuple(there), {path: on_disk(path) for path in paths})
+    folders = [path for path in artifacts if path.is_relative_to(root / "artifacts" / name) and path.is_dir()]
+    paths = [*(version.path for version in versions), *folders]
+    return Prunable(tuple(versions), tuple(folders), {path: folder_size(path) for path in paths})
 
 
-def unneeded(history: Iterable[runs.Run], kept: set[int]) -> list[Path]:
-    """The artifacts that runs made or used, and that none needs any longer.
+def unneeded_artifacts(history: Iterable[runs.Run], kept: set[int]) -> list[Path]:
+    """Return the artifacts that runs wrote or used and that no run needs now.
 
     Args:
         history: a pipeline's runs, oldest first.
@@ -79,37 +79,37 @@ def unneeded(history: Iterable[runs.Run], kept: set[int]) -> list[Path]:
     return [Path(uri) for uri in known if uri not in needed]
 
 
-def remove(root: Path, name: str, keep: int, store: str | None = None) -> Waste:
-    """Takes off the disk what `waste` finds, while no run of the pipeline and no promotion is under way.
+def remove(root: Path, name: str, keep: int, store: str | None = None) -> Prunable:
+    """Remove what `find_prunable` finds, while no run of the pipeline and no promotion is under way.
 
-    Versions go from the object store before they go here: what is no longer here would not be looked for there.
+    A version is removed from the object store first: pruning looks only for versions that are on the disk.
 
     Args:
         root: ROOT.
-        name: the pipeline's.
-        keep: see `waste`.
-        store: that versions were copied to.
+        name: the pipeline's name.
+        keep: see `find_prunable`.
+        store: the object store that versions were copied to.
 
     Returns:
-        What it was.
+        What was removed.
 
     Raises:
-        UsageError: a run of this pipeline is under way, or models.config is none.
-        StoreError: a version cannot be removed there; what was removed before is gone.
-        OSError: something cannot be removed; what was removed before is gone.
+        UsageError: a run of this pipeline is under way, or models.config is not valid.
+        StoreError: a version cannot be removed from the store; earlier removals are not undone.
+        OSError: something cannot be removed from the disk; earlier removals are not undone.
     """
-    with _alone(root, name):
-        found = waste(root, name, keep)
-        for version in found.versions:
+    with _pruning_locks(root, name):
+        prunable = find_prunable(root, name, keep)
+        for version in prunable.versions:
             if store:
                 remote.remove(store, version.path.parent.name, version.number)
             local.remove(version)
-        if found.artifacts:
-            # First, so that no run takes from the cache what is gone, wherever this breaks off.
-            lineage.mark_deleted(root, [str(path) for path in found.artifacts])
-        for path in found.artifacts:
+        if prunable.artifacts:
+            # Before the files go, so that no run takes them from the cache even if this is interrupted.
+            lineage.mark_deleted(root, [str(path) for path in prunable.artifacts])
+        for path in prunable.artifacts:
             shutil.rmtree(path)
-        return found
+        return prunable
 
 
 def _pushed(run: runs.Run) -> set[int]:
@@ -118,7 +118,7 @@ def _pushed(run: runs.Run) -> set[int]:
 
 
 @contextmanager
-def _alone(root: Path, name: str) -> Iterator[None]:
+def _pruning_locks(root: Path, name: str) -> Iterator[None]:
     with (
         locks.pipeline_lock(root, name, "benison prune"),
         locks.node_lock(root, exclusive=True),

@@ -16,7 +16,7 @@ from benison.pipelines.compilation.compiled import Compiled
 from benison.pipelines.records import locks
 
 FILE = "run.json"
-BROKEN = frozenset({"failed", "invalid"})
+FAILED_STATES = frozenset({"failed", "invalid"})
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 ENDED = frozenset({"complete", "cached", "not_blessed"})
 
@@ -26,10 +26,11 @@ class NodeRun:
     """A node in a run.
 
     Attributes:
-        id: the node's.
-        kind: of component.
-        log: file with all that it printed.
-        state: waiting, running, one of `benison.pipelines.node.State`, or not_run where another node had failed.
+        id: the node's id.
+        kind: the component's class name.
+        log: the file with its output.
+        state: waiting, running, one of `benison.pipelines.running.node_result.State`, or not_run because another node
+            failed.
         started: Unix seconds; None before.
         seconds: wall time; None until it has ended.
         reason: why it failed, was skipped or refused.
@@ -51,15 +52,15 @@ class Run:
     """A run of a pipeline; `run.json` holds it.
 
     Attributes:
-        id: names its folder.
-        pipeline: name.
+        id: the run's id, which is also its folder's name.
+        pipeline: the pipeline's name.
         folder: ROOT/runs/ID.
         started: Unix seconds.
         seconds: wall time; None until it has ended.
         outcome: running, pushed, already_served, not_blessed, failed, invalid, interrupted, or complete where a
             pipeline pushes nothing.
         nodes: in topological order.
-        window: the spans that it takes; empty for a pipeline without.
+        window: the spans that it uses; empty for a pipeline without spans.
     """
 
     id: str
@@ -72,21 +73,21 @@ class Run:
     window: list[int] = field(default_factory=list)
 
     @property
-    def broken(self) -> list[NodeRun]:
-        """The nodes that failed, or whose data were invalid."""
-        return [node for node in self.nodes if node.state in BROKEN]
+    def failed_nodes(self) -> list[NodeRun]:
+        """The nodes that failed, or whose data is invalid."""
+        return [node for node in self.nodes if node.state in FAILED_STATES]
 
     def outputs(self, type_name: str) -> list[dict[str, Any]]:
-        """The outputs of that artifact type, in the order of the nodes: each with `uri`, `type` and `properties`."""
+        """Return the outputs of an artifact type, in the order of the nodes: each with `uri`, `type`, `properties`."""
         return [o for n in self.nodes for values in n.outputs.values() for o in values if o["type"] == type_name]
 
     def plan(self, compiled: Compiled) -> None:
-        """Takes up the nodes and the window of a compiled pipeline."""
+        """Set the nodes and the window from a compiled pipeline."""
         self.window = list(compiled.window)
         self.nodes = [NodeRun(n.id, n.kind, str(self.folder / f"{n.id}.log")) for n in compiled.nodes]
 
     def end(self, outcome: str | None = None) -> None:
-        """Settles the outcome, by the nodes' states where it is not given, and writes it down."""
+        """End the run and save it, with an outcome that defaults to that of its nodes."""
         self.seconds = time.time() - self.started
         for node in self.nodes:
             if node.state in ("waiting", "running"):
@@ -95,14 +96,14 @@ class Run:
         self.save()
 
     def save(self) -> None:
-        """Writes `run.json`, whole or not at all."""
+        """Write `run.json` in one step, so that readers never see a part of it."""
         data = {**asdict(self), "folder": str(self.folder)}
         aside = self.folder / f".{FILE}"
         aside.write_text(json.dumps(data, indent=2) + "\n")
         os.replace(aside, self.folder / FILE)
 
     def outcome_of_nodes(self) -> str:
-        """The outcome that the nodes' states make."""
+        """Return the outcome that follows from the nodes' states."""
         states = {node.state for node in self.nodes}
         pushed = self.outputs("PushedModel")
         if not self.nodes or "failed" in states:
@@ -118,11 +119,11 @@ class Run:
 
 @contextmanager
 def begin(root: Path, pipeline: str) -> Iterator[Run]:
-    """A new run, with the pipeline's lock held; at the end its outcome stands in `run.json`, however it ends.
+    """Begin a run, hold the pipeline's lock, and write the outcome into `run.json` at the end, even after an error.
 
     Raises:
         UsageError: a run of this pipeline is under way.
-        OSError: ROOT cannot be written to; names it.
+        OSError: ROOT cannot be written to; the error names it.
     """
     try:
         with _begun(root, pipeline) as run:
@@ -130,7 +131,7 @@ def begin(root: Path, pipeline: str) -> Iterator[Run]:
     except OSError as error:
         if error.errno not in _DISK or error.filename:
             raise
-        raise OSError(error.errno, error.strerror, str(root)) from error  # a full disk names no file
+        raise OSError(error.errno, error.strerror, str(root)) from error  # the error of a full disk names no file
 
 
 @contextmanager
@@ -153,22 +154,22 @@ def _begun(root: Path, pipeline: str) -> Iterator[Run]:
         run.end()
 
 
-def part(run_id: str, name: str) -> str:
-    """The id in ML Metadata of a part of a run, a pipeline that runs before its own."""
+def sub_run_id(run_id: str, name: str) -> str:
+    """Return the id in ML Metadata of the part of a run that ingests an earlier span."""
     return f"{run_id}+{name}"
 
 
-def is_of(run_id: str, root: Path) -> bool:
-    """Whether a run in ML Metadata is one of ROOT's, or a part of one."""
+def belongs_to_root(run_id: str, root: Path) -> bool:
+    """Return True if a run in ML Metadata is a run in ROOT, or a part of one."""
     names = filter(None, (run_id, run_id.rpartition("+")[0]))
     return any((root / "runs" / name / FILE).is_file() for name in names)
 
 
 def read(file: Path) -> Run:
-    """The run that a `run.json` holds.
+    """Read a `run.json`.
 
     Raises:
-        OSError, ValueError, TypeError, KeyError: there is none, or it is not legible.
+        OSError, ValueError, TypeError, KeyError: the file does not exist, or is not a valid `run.json`.
     """
     data = json.loads(file.read_text())
     nodes = [NodeRun(**node) for node in data.pop("nodes")]
@@ -176,16 +177,16 @@ def read(file: Path) -> Run:
 
 
 def history(root: Path) -> list[Run]:
-    """All runs in ROOT, oldest first; a folder without a legible `run.json` is passed over."""
-    found = []
+    """Return all runs in ROOT, oldest first; skip folders without a valid `run.json`."""
+    records = []
     for file in root.glob(f"runs/*/{FILE}"):
         with suppress(ValueError, TypeError, KeyError):
-            found.append(read(file))
-    return sorted(found, key=lambda run: run.started)
+            records.append(read(file))
+    return sorted(records, key=lambda run: run.started)
 
 
 def usual_seconds(root: Path, pipeline: str) -> dict[str, float]:
-    """How long each node took when it last really ran, by node: what an estimate of the time left is made of."""
+    """Return the seconds that each node took when it last ran without the cache, to estimate the time left."""
     seconds: dict[str, float] = {}
     for run in history(root):
         if run.pipeline == pipeline:

@@ -32,7 +32,7 @@ _WARNING = ("Examples", "DataVerdict", "LabelReport")
 
 def show(run: Run, console: Console, root: Path) -> None:
     """Prints the end of a run."""
-    for node in run.broken:
+    for node in run.failed_nodes:
         _failure(node, console)
     for warning in warnings(run):
         console.print(f"\n[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)

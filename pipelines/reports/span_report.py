@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def table(config: Pipeline, root: Path) -> Table:
     """One row per span, oldest first."""
     nodes = _newest_nodes(runs.history(root), config.name)
-    trained = {v.number: v.manifest.get("spans", []) for v in local.versions(root / "serving" / config.name)}
+    trained = {v.number: v.manifest.spans for v in local.versions(root / "serving" / config.name)}
     shown = Table(
         "span", "rows", "sha256", "anomalies", "drift", "versions", box=None, header_style="bold", pad_edge=False
     )

@@ -1,109 +1,110 @@
-"""Pushed versions as tables: which there are, how two of them differ, and who changed what is served."""
+"""Tables of pushed versions: the list, a comparison of two, and the record of changes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from benison.pipelines.records.sizes import on_disk, readable
+from benison.pipelines.records.sizes import folder_size, format_size
 from benison.serving import models_config
 from benison.serving.promotion import history
 from benison.serving.promotion import labels as promotion_labels
 from benison.serving.promotion.labels import CANARY
 from benison.serving.versions import local
 from benison.serving.versions.local import STABLE, Version
+from benison.serving.versions.manifest import Manifest
 
+Metrics = Mapping[str, float | None]
 _ENSEMBLE = "ensemble"
-_FORM: Mapping[str, Any] = {"box": None, "header_style": "bold", "pad_edge": False}
+_STYLE: Mapping[str, Any] = {"box": None, "header_style": "bold", "pad_edge": False}
 
 
 def labels(base: Path) -> dict[int, list[str]]:
-    """The labels of a model's versions, and `served` for what is served without one.
+    """Return the labels of a model's versions; `served` stands for a version that is served without a label.
 
     Args:
         base: ROOT/serving/NAME.
     """
     config = models_config.read(base.parent)
-    named = config.models.get(base.name)
-    found: dict[int, list[str]] = {}
-    for label, number in sorted(named.labels.items()) if named else ():
-        found.setdefault(number, []).append(label)
-    shown = promotion_labels.served_versions(config, base)
-    if shown.canary is not None:
-        found.setdefault(shown.canary, []).append(CANARY)
-    if shown.stable is not None and STABLE not in found.get(shown.stable, []):
-        found.setdefault(shown.stable, []).append("served")
-    return found
+    model = config.models.get(base.name)
+    labels_of: dict[int, list[str]] = {}
+    for label, number in sorted(model.labels.items()) if model else ():
+        labels_of.setdefault(number, []).append(label)
+    current = promotion_labels.served_versions(config, base)
+    if current.canary is not None:
+        labels_of.setdefault(current.canary, []).append(CANARY)
+    if current.stable is not None and STABLE not in labels_of.get(current.stable, []):
+        labels_of.setdefault(current.stable, []).append("served")
+    return labels_of
 
 
 def table(base: Path, stored: Collection[int] | None = None) -> Table:
-    """One row per version, oldest first.
+    """Return a table with one row per version, oldest first.
 
     Args:
         base: ROOT/serving/NAME.
-        stored: the versions that are in the object store; None for no such column.
+        stored: The versions that are in the object store; None for no such column.
     """
-    given = labels(base)
-    shown = Table("version", "label", "created", "spans", "metric", "members", "size", **_FORM)
+    labels_of = labels(base)
+    rows = Table("version", "label", "created", "spans", "metric", "members", "size", **_STYLE)
     if stored is not None:
-        shown.add_column("store")
+        rows.add_column("store")
     for version in local.versions(base):
         manifest = version.manifest
-        shown.add_row(
+        rows.add_row(
             str(version.number),
-            ", ".join(given.get(version.number, [])),
-            str(manifest.get("created", "")),
+            ", ".join(labels_of.get(version.number, [])),
+            manifest.created,
             _spans(manifest),
             _metric(manifest),
-            escape(", ".join(manifest.get("members", []))),
-            readable(size(version)),
+            escape(", ".join(manifest.members)),
+            format_size(size(version)),
             *([] if stored is None else ["yes" if version.number in stored else "no"]),
         )
-    return shown
+    return rows
 
 
 def changes(base: Path) -> Table:
-    """One row per change of a label, oldest first."""
-    shown = Table("when", "who", "label", "from", "to", "why", **_FORM)
+    """Return a table with one row per change of a label, oldest first."""
+    rows = Table("when", "who", "label", "from", "to", "why", **_STYLE)
     for change in history.read(base):
         numbers = ("-" if number is None else str(number) for number in (change.before, change.to))
-        shown.add_row(change.when, escape(change.who), change.label, *numbers, escape(change.why))
-    return shown
+        rows.add_row(change.when, escape(change.who), change.label, *numbers, escape(change.why))
+    return rows
 
 
-def difference(one: Version, other: Version) -> Table:
-    """Two versions side by side; a star marks what differs."""
-    shown = Table("", "", str(one.number), str(other.number), **_FORM)
-    left, right = _facts(one), _facts(other)
-    for key in dict.fromkeys([*left, *right]):
-        values = [left.get(key, "-"), right.get(key, "-")]
-        shown.add_row("" if values[0] == values[1] else "*", escape(key), *(escape(value) for value in values))
-    return shown
+def difference(left: Version, right: Version) -> Table:
+    """Return a table of two versions side by side; a star marks differences."""
+    rows = Table("", "", str(left.number), str(right.number), **_STYLE)
+    left_values, right_values = _compared_values(left), _compared_values(right)
+    for key in dict.fromkeys([*left_values, *right_values]):
+        values = [left_values.get(key, "-"), right_values.get(key, "-")]
+        rows.add_row("" if values[0] == values[1] else "*", escape(key), *(escape(value) for value in values))
+    return rows
 
 
 def size(version: Version) -> int:
-    """Of a version's files (bytes)."""
-    known = version.manifest.get("bytes")
-    return known if isinstance(known, int) else on_disk(version.path)
+    """Return the size of a version's files (bytes)."""
+    recorded = version.manifest.bytes
+    return folder_size(version.path) if recorded is None else recorded
 
 
-def _facts(version: Version) -> dict[str, str]:
-    """What two versions are compared by, in the order of the table."""
+def _compared_values(version: Version) -> dict[str, str]:
+    """Return what two versions are compared by, in the order of the table."""
     manifest = version.manifest
-    weights = manifest.get("weights") or {}
     return {
-        "created": str(manifest.get("created", "-")),
+        "created": manifest.created or "-",
         "spans": _spans(manifest),
-        "size": readable(size(version)),
-        "combiner": str(manifest.get("combiner", "-")),
-        **{f"member {name}": _weight(weights.get(name)) for name in manifest.get("members", [])},
+        "size": format_size(size(version)),
+        "combiner": manifest.combiner or "-",
+        **{f"member {name}": _weight(manifest.weights.get(name)) for name in manifest.members},
         **{
             f"{name} {metric}": f"{value:.4f}"
-            for name, metrics in _ensemble_first(manifest.get("metrics") or {}).items()
+            for name, metrics in _ensemble_first(manifest.metrics).items()
             for metric, value in metrics.items()
             if value is not None
         },
@@ -112,27 +113,25 @@ def _facts(version: Version) -> dict[str, str]:
 
 
 def _hashes(version: Version) -> dict[str, str | None]:
-    """By what it was made from; the content's own last."""
-    manifest = version.manifest
-    return {**(manifest.get("hashes") or {}), "content": manifest.get("candidate") or local.checksum(version.path)}
+    """Return the hashes of what a version was made from, and of its content last."""
+    return {**version.manifest.hashes, "content": version.manifest.candidate or local.checksum(version.path)}
 
 
-def _ensemble_first(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def _ensemble_first(metrics: Mapping[str, Metrics]) -> dict[str, Metrics]:
     return dict(sorted(metrics.items(), key=lambda item: item[0] != _ENSEMBLE))
 
 
-def _weight(weight: Any) -> str:
-    return f"weight {weight:.4f}" if isinstance(weight, int | float) else "yes"
+def _weight(weight: float | None) -> str:
+    return "yes" if weight is None else f"weight {weight:.4f}"
 
 
-def _spans(manifest: Mapping[str, Any]) -> str:
-    spans: Sequence[int] = manifest.get("spans") or []
+def _spans(manifest: Manifest) -> str:
+    spans = manifest.spans
     if not spans:
         return "-"
     return str(spans[0]) if len(spans) == 1 else f"{spans[0]}-{spans[-1]}"
 
 
-def _metric(manifest: Mapping[str, Any]) -> str:
-    name = manifest.get("metric")
-    value = (manifest.get("metrics") or {}).get(_ENSEMBLE, {}).get(name)
-    return f"{name} {value:.4f}" if isinstance(value, int | float) else "-"
+def _metric(manifest: Manifest) -> str:
+    value = manifest.metrics.get(_ENSEMBLE, {}).get(manifest.metric)
+    return "-" if value is None else f"{manifest.metric} {value:.4f}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 View = Callable[[Path], "pd.DataFrame"]
 
 
-def of(artifact: Mapping[str, Any]) -> pd.DataFrame | None:
+def table_of(artifact: Mapping[str, Any]) -> pd.DataFrame | None:
     """A table of an artifact; None where there is no view for its type.
 
     Args:
@@ -78,10 +78,10 @@ def anomalies(folder: Path) -> pd.DataFrame:
     """One row per split and anomaly; empty where the data fit the schema."""
     import pandas as pd
 
-    from benison.components.validate.anomaly_gate import found
+    from benison.components.validate.anomaly_gate import tfdv_anomalies
 
     splits = sorted(path.name.removeprefix("Split-") for path in folder.glob("Split-*"))
-    rows = [(split, *anomaly) for split in splits for anomaly in found(folder, split)]
+    rows = [(split, *anomaly) for split in splits for anomaly in tfdv_anomalies(folder, split)]
     return pd.DataFrame(rows, columns=["split", "feature", "anomaly"])
 
 

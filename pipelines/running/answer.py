@@ -1,11 +1,11 @@
-"""How the processes that a scheduler starts answer: one JSON line, the last on stdout, and an exit code.
+"""The output of the processes that a scheduler starts: one JSON line, the last one on stdout, and an exit code.
 
     0  complete, cached, skipped or not blessed
-    1  failed: another attempt may succeed
-    2  wrong usage or a wrong value: another attempt is vain
-    4  invalid data: another attempt is vain
+    1  failed: a retry may succeed
+    2  wrong usage or a wrong value: do not retry
+    4  invalid data: do not retry
 
-Everything else that they print goes to stderr, as it comes.
+All other output goes to stderr as it is printed.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from benison.pipelines.running import termination
-from benison.pipelines.running.node_result import Result, broken
+from benison.pipelines.running.node_result import Result, failed_result
 from benison.serving.errors import BenisonError, UsageError
 
 
-def answer(work: Callable[[], tuple[Result, Mapping[str, Any]]]) -> NoReturn:
-    """Does the work, answers and ends the process.
+def answer_and_exit(work: Callable[[], tuple[Result, Mapping[str, Any]]]) -> NoReturn:
+    """Call `work`, print its answer and end the process.
 
     Args:
-        work: gives a result, and what the answer holds besides.
+        work: returns a result, and further fields of the answer.
     """
-    # What a node or its C++ prints, now or at exit, must not come between the result and the end of stdout.
+    # The output of a node or of C++ code, now or at exit, must not follow the result on stdout.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    termination.listen()
+    termination.install_handlers()
     more: Mapping[str, Any] = {}
-    told_to_end = False
+    terminated = False
     try:
         result, more = work()
         code = result.exit_code
-    except termination.Ended as end:
+    except termination.Terminated as end:
         end.end_children()
-        result, code, told_to_end = broken(end), 1, True
+        result, code, terminated = failed_result(end), 1, True
     except Exception as error:
         if not isinstance(error, BenisonError):
             traceback.print_exc()
-        result = broken(error)
+        result = failed_result(error)
         code = UsageError.exit_code if isinstance(error, UsageError) else result.exit_code
     if code:
         print(result.reason, file=sys.stderr)
     print(json.dumps({**result.to_json(), **more}), file=answers, flush=True)
-    if told_to_end or termination.told():
-        # Threads of Beam or TensorFlow that are in the middle of something must not hold up the end.
+    if terminated or termination.was_signalled():
+        # Busy threads of Beam or TensorFlow must not delay the exit.
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

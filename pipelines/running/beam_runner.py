@@ -1,8 +1,8 @@
-"""The Beam runner of nodes whose pipeline names none: the one in this process's memory.
+"""The default Beam runner of nodes: the one that runs in this process.
 
-Beam's own default tries, on newer versions, to download a binary at run time. To name the runner among the arguments
-is no way out: TFX then packs its whole source for remote workers, at every node, and Beam 2.60 does not know its short
-name.
+The default of newer Beam versions tries to download a binary at run time. Naming the runner in Beam's arguments does
+not help: TFX then packs its whole source for remote workers at every node, and Beam 2.60 does not know the runner's
+short name.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tfx.proto.orchestration.execution_result_pb2 import ExecutorOutput
 
 
 class InMemoryByDefault(BeamExecutorOperator):
-    """TFX's operator of Beam executors with another default."""
+    """TFX's operator of Beam executors, with the in-memory runner as the default."""
 
     def run_executor(
         self, execution_info: ExecutionInfo, make_beam_pipeline_fn: Callable[[], Any] | None = None
     ) -> ExecutorOutput:
-        """TFX's contract."""
-        # Still placeholders on one track, strings on the other.
+        """Run the executor; see TFX's BeamExecutorOperator."""
+        # The arguments are still placeholders on one track, and strings on the other.
         if not any("--runner" in str(argument) for argument in self.beam_pipeline_args):
             make_beam_pipeline_fn = make_beam_pipeline_fn or self._in_memory
         return super().run_executor(execution_info, make_beam_pipeline_fn)

@@ -1,4 +1,4 @@
-"""A log file beside a live stderr: what this process and its children print reaches both."""
+"""Copy the output of this process and its children to a log file and to stderr at the same time."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ _tees: set[int] = set()
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Writes stdout and stderr to a file and to stderr as it is.
+def log_to_file(path: Path) -> Iterator[None]:
+    """Copy stdout and stderr to a file, and to the original stderr.
 
-    A process does the copying, so that nothing is lost where this one crashes, and nothing waits for this one's
-    interpreter while C++ prints.
+    A separate `tee` process copies, so that no output is lost if this process crashes, and C++ code that prints does
+    not wait for Python.
 
     Args:
-        path: is appended to.
+        path: the log file; output is appended to it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = os.dup(1), os.dup(2)
-    # It ends when the last process that prints has ended, however that one was ended.
+    originals = os.dup(1), os.dup(2)
+    # tee ends when the last process that writes to it has ended, even if that one was killed.
     tee = subprocess.Popen(
         ["sh", "-c", 'trap "" INT TERM; exec tee --append "$0"', str(path)],
         stdin=subprocess.PIPE,
-        stdout=kept[1],
-        stderr=kept[1],
+        stdout=originals[1],
+        stderr=originals[1],
     )
     _tees.add(tee.pid)
     assert tee.stdin is not None
@@ -41,19 +41,19 @@ def writing(path: Path) -> Iterator[None]:
         yield
     finally:
         _flush()
-        for target, saved in zip((1, 2), kept, strict=True):
+        for target, saved in zip((1, 2), originals, strict=True):
             os.dup2(saved, target)
             os.close(saved)
         try:
-            tee.wait(timeout=1)  # longer only where a child that outlives this still prints
+            tee.wait(timeout=1)  # it takes longer only if a child process that is still alive holds the pipe
         except subprocess.TimeoutExpired:
             pass
         else:
             _tees.discard(tee.pid)
 
 
-def copiers() -> frozenset[int]:
-    """The processes that copy, which end by themselves."""
+def tee_processes() -> frozenset[int]:
+    """Return the tee processes. They end when their input ends, so nobody needs to end them."""
     return frozenset(_tees)
 
 

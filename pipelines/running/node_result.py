@@ -1,4 +1,4 @@
-"""What became of a node, and the exit code of the process that ran it."""
+"""The result of a node, and the exit code of the process that ran it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from benison.pipelines.running.termination import Ended
+from benison.pipelines.running.termination import Terminated
 from benison.serving.errors import BenisonError, DataError
 
 State = Literal["complete", "cached", "skipped", "failed", "invalid", "not_blessed"]
@@ -15,10 +15,10 @@ EXIT_CODES: Mapping[str, int] = {"failed": 1, "invalid": 4}
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a node.
+    """The result of a node.
 
     Attributes:
-        state: `not_blessed` is a node that ran well and refused a model.
+        state: `not_blessed` is the state of a node that worked and refused a model.
         outputs: by key, each artifact's `uri`, `type` and `properties`.
         reason: why it failed, was skipped or refused; else empty.
     """
@@ -29,26 +29,26 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """Of the process that ran the node."""
+        """The exit code of the process that ran the node."""
         return EXIT_CODES.get(self.state, 0)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the result as plain data."""
         return asdict(self)
 
 
-def broken(error: BaseException) -> Result:
-    """The result of a node that an exception ended."""
+def failed_result(error: BaseException) -> Result:
+    """Return the result of a node that an exception ended."""
     return Result("invalid" if isinstance(error, DataError) else "failed", reason=reason_of(error))
 
 
 def reason_of(error: BaseException) -> str:
-    """Why, in one line."""
+    """Return the reason for a failure in one line."""
     if isinstance(error, BenisonError):
         return str(error)
-    if isinstance(error, Ended):
+    if isinstance(error, Terminated):
         return error.reason
     lines = [line for line in str(error).splitlines() if line.strip()]
     reason = f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
-    # TFX says «Could not import nodes.f_Executor», and the cause says why not.
+    # TFX's message is only «Could not import nodes.f_Executor»; the cause holds the reason.
     return f"{reason} ({reason_of(error.__cause__)})" if error.__cause__ else reason

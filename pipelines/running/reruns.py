@@ -1,9 +1,9 @@
-"""A node that is asked for again in the same run, as Airflow does with a retry or where a task is cleared.
+"""Run a node again in the same run, as Airflow does for a retry or a cleared task.
 
-TFX's launcher knows one execution of a node and run: it returns early where that one has finished, and writes into its
-folders where it has not. So each later attempt gets a context of its own in ML Metadata, by which the launcher finds no
-earlier execution; it stands in the contexts of the run and of the node beside the earlier ones, and what comes after it
-reads its outputs instead of theirs.
+TFX's launcher expects one execution per node and run: if that execution has finished, the launcher returns early; if
+not, it writes into that execution's folders. So each later attempt gets its own context in ML Metadata, in which the
+launcher finds no earlier execution. The attempt is also in the contexts of the run and of the node, and downstream
+nodes read its outputs instead of the earlier ones.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ CONTEXT = "benison_attempt"
 RUN = "pipeline_run"  # TFX's type of context for a run
 
 
-def prepare(connection: Metadata, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode) -> bool:
-    """Makes a node ready for another attempt: closes an unfinished one, reads the newest inputs, sets the context.
+def prepare_attempt(connection: Metadata, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode) -> bool:
+    """Prepare a node for an attempt: close an unfinished attempt, select the newest inputs, add a context.
 
-    To be called by the only attempt that is under way.
+    Only one attempt at a node may be under way when this is called.
 
     Args:
         connection: the metadata store.
-        pipeline: compiled, with the run's id put in.
-        node: of the pipeline; is changed.
+        pipeline: compiled, with the run's id filled in.
+        node: a node of the pipeline; this changes it.
 
     Returns:
-        Whether an earlier attempt ended well.
+        True if an earlier attempt succeeded.
     """
     from tfx.orchestration.portable.mlmd import execution_lib
 
@@ -53,13 +53,13 @@ def prepare(connection: Metadata, pipeline: pipeline_pb2.Pipeline, node: pipelin
 def close_unfinished(
     connection: Metadata, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode, reason: str = ""
 ) -> None:
-    """Marks what a dead attempt left running as failed, and removes what it had half written.
+    """Mark the unfinished executions of a dead attempt as failed, and remove their incomplete outputs.
 
     Args:
         connection: the metadata store.
-        pipeline: compiled, with the run's id put in.
-        node: of the pipeline.
-        reason: why, for the execution's record.
+        pipeline: compiled, with the run's id filled in.
+        node: a node of the pipeline.
+        reason: the reason for the failure, for the execution's record.
     """
     from tfx.orchestration.portable.mlmd import execution_lib
 
@@ -82,16 +82,16 @@ def _close(handle: Any, pipeline: Any, node: Any, execution: Any, reason: str = 
 
 
 def _read_newest(store: Any, channel: Any) -> None:
-    """Narrows a channel down to the producer's last attempt that ended well, where the run has several."""
+    """Restrict a channel to the producer's last successful attempt, if the run has several."""
     from tfx.orchestration.portable.mlmd import execution_lib
 
     queries = [(query.type.name, query.name.field_value.string_value) for query in channel.context_queries]
-    if RUN not in dict(queries):  # one that reads across runs takes what it takes
+    if RUN not in dict(queries):  # a channel that reads across runs is not restricted
         return
-    ended = list(filter(execution_lib.is_execution_successful, _executions(store, queries)))
-    if len(ended) < 2:
+    successful = list(filter(execution_lib.is_execution_successful, _executions(store, queries)))
+    if len(successful) < 2:
         return
-    own = next((c for c in store.get_contexts_by_execution(ended[-1].id) if c.type == CONTEXT), None)
+    own = next((c for c in store.get_contexts_by_execution(successful[-1].id) if c.type == CONTEXT), None)
     if own is not None:
         query = channel.context_queries.add()
         query.type.name = CONTEXT
@@ -99,12 +99,14 @@ def _read_newest(store: Any, channel: Any) -> None:
 
 
 def _executions(store: Any, contexts: Iterable[tuple[str, str]]) -> list[Any]:
-    """The executions that stand in all of these contexts (type and name), oldest first."""
-    inside = []
-    for kind, name in contexts:
-        context = store.get_context_by_type_and_name(kind, name)
-        inside.append({e.id: e for e in store.get_executions_by_context(context.id)} if context else {})
-    return [inside[0][number] for number in sorted(set.intersection(*map(set, inside)))] if inside else []
+    """Return the executions that are in all of these contexts (type and name), oldest first."""
+    by_context = []
+    for type_name, name in contexts:
+        context = store.get_context_by_type_and_name(type_name, name)
+        by_context.append({e.id: e for e in store.get_executions_by_context(context.id)} if context else {})
+    if not by_context:
+        return []
+    return [by_context[0][number] for number in sorted(set.intersection(*map(set, by_context)))]
 
 
 def _name(context: Any) -> str:

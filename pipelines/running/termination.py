@@ -1,4 +1,4 @@
-"""An orderly end by a signal: children first, then what was being written is given up, then the process."""
+"""End a process in order after a signal: first its children, then the work in progress, then the process itself."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from benison.components import processes
 from benison.pipelines.running import live_log
 
 
-class Ended(SystemExit):
-    """This process was told to end. A SystemExit, because asyncio and TFX let that one pass."""
+class Terminated(SystemExit):
+    """This process got SIGTERM or SIGINT. It is a SystemExit, because asyncio and TFX do not catch that."""
 
     def __init__(self, name: str) -> None:
         super().__init__(1)
         self.reason = f"ended by {name}"
 
     def end_children(self) -> None:
-        """Ends all that this process started and that is still there."""
-        spared = live_log.copiers()
+        """End all descendants of this process that are still running."""
+        spared = live_log.tee_processes()
         processes.end(pid for pid in processes.family(os.getpid())[1:] if pid not in spared)
 
 
-_told: list[int] = []
+_received: list[int] = []
 
 
-def told() -> bool:
-    """Whether this process was told to end."""
-    return bool(_told)
+def was_signalled() -> bool:
+    """Return True once this process has got SIGTERM or SIGINT."""
+    return bool(_received)
 
 
-def listen() -> None:
-    """From now on SIGTERM and SIGINT raise `Ended` in the main thread, once."""
+def install_handlers() -> None:
+    """Make the first SIGTERM or SIGINT raise `Terminated` in the main thread; later ones are ignored."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _raise)
 
@@ -40,5 +40,5 @@ def listen() -> None:
 def _raise(number: int, frame: FrameType | None) -> None:
     for other in (signal.SIGTERM, signal.SIGINT):
         signal.signal(other, signal.SIG_IGN)
-    _told.append(number)
-    raise Ended(signal.Signals(number).name)
+    _received.append(number)
+    raise Terminated(signal.Signals(number).name)

@@ -1,4 +1,4 @@
-"""The runner's side of its worker processes: start, ask, notice their death, end them."""
+"""The runner's side of its worker processes: start them, send requests, notice their death, end them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from benison.pipelines.code import modules
 from benison.serving import errors
 
 _PATIENCE = 3.0  # seconds between TERM and KILL
-# As `python -m benison.pipelines.worker`, but without the current folder, whose own `pipelines` would be taken for
-# Benison's. Where that folder is to be imported from, `modules.import_path` has it.
+# Does the same as `python -m benison.pipelines.worker`, but keeps the current folder out of sys.path, because its
+# `benison` would hide the installed one. `modules.import_path` adds the folder where it is needed.
 _START = """
 import runpy, sys
 sys.path[:] = filter(None, sys.path)
@@ -36,7 +36,7 @@ class Worker:
 
     def __init__(self) -> None:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(modules.import_path())}
-        # A session of its own: Ctrl-C reaches the runner alone, which then ends the whole group, Beam's children too.
+        # Its own session: Ctrl-C reaches only the runner, which then ends the whole group, including Beam's children.
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START],
             stdin=subprocess.PIPE,
@@ -47,15 +47,15 @@ class Worker:
         )
 
     def fileno(self) -> int:
-        """Of the pipe with the answers, for a selector."""
+        """Return the file descriptor of the pipe with the answers, for a selector."""
         assert self._process.stdout is not None
         return self._process.stdout.fileno()
 
     def send(self, **request: Any) -> None:
-        """Starts one request.
+        """Send one request.
 
         Raises:
-            WorkerDied: the process is gone.
+            WorkerDied: the process has ended.
         """
         assert self._process.stdin is not None
         try:
@@ -65,11 +65,11 @@ class Worker:
             raise self._death() from None
 
     def receive(self) -> dict[str, Any]:
-        """Waits for the answer.
+        """Wait for the answer.
 
         Raises:
-            WorkerDied: the process ended first; says by which signal.
-            BenisonError: the request failed; of the kind that the worker raised.
+            WorkerDied: the process ended without an answer; the message names the signal or the exit code.
+            BenisonError: the request failed; this is the error that the worker raised.
         """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -81,21 +81,21 @@ class Worker:
         return dict(answer["ok"])
 
     def end(self) -> None:
-        """Ends the process and all that it started: TERM, a short wait, KILL."""
-        end([self])
+        """End the process and its children: TERM, a short wait, KILL."""
+        end_workers([self])
 
     def signal(self, number: int) -> None:
-        """Sends a signal to the process and all that it started."""
+        """Send a signal to the process and its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
     def wait(self, seconds: float) -> None:
-        """Waits until the process has ended, or the time is over."""
+        """Wait until the process has ended, for at most so many seconds."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(max(seconds, 0))
 
     def close(self) -> None:
-        """Closes the pipes."""
+        """Close the pipes."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -113,8 +113,8 @@ class Worker:
         return WorkerDied(f"the worker process was killed by {name}{hint}")
 
 
-def end(workers: Collection[Worker]) -> None:
-    """Ends workers and all that they started, in the time that one of them takes: TERM, a short wait, KILL."""
+def end_workers(workers: Collection[Worker]) -> None:
+    """End workers and their children, all at the same time: TERM, a short wait, KILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for worker in workers:
             worker.signal(number)
@@ -126,18 +126,18 @@ def end(workers: Collection[Worker]) -> None:
 
 
 def first_ready(workers: list[Worker]) -> Worker:
-    """Waits until one of the workers has an answer, or has died."""
+    """Wait until one of the workers has an answer or has died, and return it."""
     with selectors.DefaultSelector() as selector:
         for worker in workers:
             selector.register(worker, selectors.EVENT_READ)
         key = selector.select()[0][0]
-    found = key.fileobj
-    assert isinstance(found, Worker)
-    return found
+    worker = key.fileobj
+    assert isinstance(worker, Worker)
+    return worker
 
 
 def last_lines(log: Path, count: int = 12) -> list[str]:
-    """The end of a node's log: what to show of a failure."""
+    """Return the last lines of a node's log that are not empty, to show after a failure."""
     if not log.is_file():
         return []
     return [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-count:]

@@ -23,7 +23,7 @@ def inferred(config: Pipeline, root: Path) -> str:
         DataError, NodeFailed: a node failed.
     """
     run = LocalRunner(root).run_config(config, only_ingest=True)
-    for node in run.broken:
+    for node in run.failed_nodes:
         raise (DataError if node.state == "invalid" else NodeFailed)(f"{node.id}: {node.reason} (log: {node.log})")
     (schema,) = run.outputs("Schema")
     return Path(schema["uri"], "schema.pbtxt").read_text()

@@ -103,7 +103,7 @@ def test_a_refused_model_is_green_its_push_skipped_and_the_reason_told(here: Her
 
 
 def test_a_new_span_starts_the_pipeline(here: Here) -> None:
-    here.api.tell("benison://acts_spans/spans", {"span": 4})
+    here.api.post_event("benison://acts_spans/spans", {"span": 4})
     eventually(lambda: [run["run_type"] for run in here.api.runs("acts_spans")] == ["asset_triggered"])
     (run,) = here.api.runs("acts_spans")
     assert set(here.ended("acts_spans", run["dag_run_id"]).values()) == {"success"}

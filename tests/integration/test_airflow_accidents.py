@@ -13,7 +13,7 @@ import pytest
 
 from benison.components import processes
 from benison.pipelines.records.runs import Run
-from benison.pipelines.running.scheduled import IR
+from benison.pipelines.running.scheduled_run import IR
 from tests.integration import lineage
 from tests.integration.airflow_birds import PATIENCE, SLOW, begun, compiled, recorded
 from tests.integration.airflow_here import Here, alive, eventually

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benison.pipelines.running.scheduled import IR
+from benison.pipelines.running.scheduled_run import IR
 from tests.integration import lineage
 from tests.integration.airflow_birds import PATIENCE, SLOW, compiled, recorded
 from tests.integration.airflow_here import (

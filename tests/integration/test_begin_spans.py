@@ -77,4 +77,4 @@ def test_a_graph_that_changed_since_is_refused(begun: tuple[Scheduler, Answered]
     other.write_text(json.dumps(manifest))
     refused = Scheduler(other, scheduler.root, "birds-3").begin()
     assert refused.code == 2
-    assert "its nodes changed since it was compiled (Pusher); `benison compile` it again" in refused.answer["reason"]
+    assert "its nodes changed since it was compiled (Pusher); compile it again" in refused.answer["reason"]

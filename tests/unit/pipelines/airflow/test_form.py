@@ -55,7 +55,7 @@ def test_bounds_and_choices_are_those_of_the_models(fields) -> None:
 def test_the_defaults_are_values_of_the_form(flights, fields) -> None:
     values = form.values(list(fields.values()), {})
     del values["span"], values["cache"]
-    assert form.filled_in(flights.model_dump(mode="json"), values) == flights
+    assert form.with_values(flights.model_dump(mode="json"), values) == flights
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_each_field_changes_its_own_key_of_the_config(name: str) -> None:
     default = known[name].default
     other = next(one for one in known[name].enum if one != default) if known[name].enum else default / 2 + 0.25
     other = int(default) + 1 if known[name].type == "integer" else other
-    changed = form.filled_in(config.model_dump(mode="json"), {name: other})
+    changed = form.with_values(config.model_dump(mode="json"), {name: other})
     differing = {field.name for field in form.parameters(changed) if field.default != known[field.name].default}
     assert differing == {name}
 
@@ -122,4 +122,4 @@ def test_all_wrong_values_are_told_at_once(fields) -> None:
 
 def test_what_only_the_config_refuses_is_told_in_its_words(flights) -> None:
     with pytest.raises(UsageError, match=r"blessing.confidence: got 0, expected a number between 0 and 1"):
-        form.filled_in(flights.model_dump(mode="json"), {"blessing.confidence": 0})
+        form.with_values(flights.model_dump(mode="json"), {"blessing.confidence": 0})

@@ -59,7 +59,7 @@ def _environment(port: int) -> dict[str, str]:
 
 
 def test_the_event_of_the_pipelines_spans_is_posted(airflow) -> None:
-    (said,) = span_event.tell("flights", _SPAN, _environment(airflow.server_port))
+    (said,) = span_event.post_span_event("flights", _SPAN, _environment(airflow.server_port))
     assert said.endswith("benison://flights/spans")
     (signed_in, event) = airflow.asked
     assert signed_in == ("/auth/token", None, {"username": "me", "password": "secret"})
@@ -68,7 +68,7 @@ def test_the_event_of_the_pipelines_spans_is_posted(airflow) -> None:
 
 
 def test_an_asset_that_no_dag_knows_is_a_warning(airflow) -> None:
-    (said,) = span_event.tell("penguins", _SPAN, _environment(airflow.server_port))
+    (said,) = span_event.post_span_event("penguins", _SPAN, _environment(airflow.server_port))
     assert said.startswith("warning: the span has landed, but Airflow was not told: ")
 
 
@@ -76,10 +76,10 @@ def test_an_airflow_that_does_not_answer_is_a_warning(airflow) -> None:
     environment = _environment(airflow.server_port)
     airflow.shutdown()
     airflow.server_close()
-    (said,) = span_event.tell("flights", _SPAN, environment)
+    (said,) = span_event.post_span_event("flights", _SPAN, environment)
     assert said.startswith("warning: the span has landed")
     assert "secret" not in said
 
 
 def test_without_an_airflow_nobody_is_told() -> None:
-    assert list(span_event.tell("flights", _SPAN, {})) == []
+    assert list(span_event.post_span_event("flights", _SPAN, {})) == []

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benison.pipelines.airflow.api import AirflowClient, AirflowError, configured
-from benison.pipelines.airflow.triggered_run import settle, value_of
+from benison.pipelines.airflow.triggered_run import parse_value, update_node
 from benison.pipelines.records.runs import NodeRun
 from benison.serving.errors import UsageError
 
@@ -37,7 +37,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     ],
 )
 def test_a_value_has_the_type_of_its_field(name: str, text: str, value: Any) -> None:
-    assert value_of(name, text, FIELDS) == value
+    assert parse_value(name, text, FIELDS) == value
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_value_has_the_type_of_its_field(name: str, text: str, value: Any) -> 
 )
 def test_what_is_no_value_of_a_field_is_refused(name: str, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
-        value_of(name, text, FIELDS)
+        parse_value(name, text, FIELDS)
 
 
 BEGUN = "2026-01-01T00:00:00Z"
@@ -75,14 +75,14 @@ def task(state: str | None, duration: float | None = None) -> dict[str, Any]:
 )
 def test_a_tasks_state_is_shown_as_the_nodes(state: str | None, said: Any, shown: str, reason: str) -> None:
     node = NodeRun("Trainer", "Trainer", "log")
-    settle(node, task(state, 2.5), lambda _: said)
+    update_node(node, task(state, 2.5), lambda _: said)
     assert (node.state, node.reason) == (shown, reason)
 
 
 def test_a_task_that_is_tried_again_ends_with_its_last_attempt() -> None:
     node = NodeRun("Trainer", "Trainer", "log")
     for state in ("running", "up_for_retry", "running", "success"):
-        settle(node, task(state, 1.0), lambda _: {"state": "complete"})
+        update_node(node, task(state, 1.0), lambda _: {"state": "complete"})
     assert (node.state, node.seconds) == ("complete", 1.0)
 
 
@@ -135,7 +135,7 @@ def test_an_asset_that_no_dag_knows_is_named_with_what_to_do(answers: Any) -> No
     url, known = answers
     known["/api/v2/assets"] = (200, {"assets": [], "total_entries": 0})
     with pytest.raises(AirflowError, match="no DAG knows the asset benison://x/spans; compile the pipeline"):
-        AirflowClient(url).tell("benison://x/spans")
+        AirflowClient(url).post_event("benison://x/spans")
 
 
 def test_all_pages_of_a_list_are_read(answers: Any) -> None:

@@ -19,13 +19,13 @@ import subprocess, sys
 from pathlib import Path
 from benison.pipelines.records import attempts
 from benison.pipelines.running import termination
-termination.listen()
+termination.install_handlers()
 with attempts.sole_attempt(Path(sys.argv[1]), "Trainer.deep"):
     child = subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL, start_new_session=True)
     print(child.pid, flush=True)
     try:
         child.wait()
-    except termination.Ended as end:
+    except termination.Terminated as end:
         end.end_children()
         sys.exit(7)
 """
@@ -57,7 +57,7 @@ def _later(folder: Path, node: str, *pids: int) -> subprocess.CompletedProcess[s
 
 def test_an_attempt_at_work_is_seen(at_work, tmp_path: Path) -> None:
     assert attempts.is_under_way(tmp_path, "Trainer.deep")
-    assert attempts.under_way(tmp_path)
+    assert attempts.any_under_way(tmp_path)
     assert not attempts.is_under_way(tmp_path, "Trainer.linear")
 
 
@@ -65,9 +65,9 @@ def test_a_later_attempt_ends_a_live_one_with_its_children(at_work, tmp_path: Pa
     process, child = at_work
     done = _later(tmp_path, "Trainer.deep", process.pid, child)
     assert done.stdout == "[]\n"
-    assert f"Trainer.deep: ends an earlier attempt, process {process.pid}" in done.stderr
+    assert f"Trainer.deep: ending an earlier attempt, process {process.pid}" in done.stderr
     assert process.wait(10) == 7  # it had the time to end in order
-    assert not attempts.under_way(tmp_path)
+    assert not attempts.any_under_way(tmp_path)
 
 
 def test_a_later_attempt_ends_the_orphans_of_a_killed_one(at_work, tmp_path: Path) -> None:

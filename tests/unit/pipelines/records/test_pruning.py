@@ -46,16 +46,16 @@ def run(root: Path, number: int, outcome: str, artifacts: list[str], pushed: int
     runs.Run(folder.name, "birds", folder, float(number), 1.0, outcome, [node]).save()
 
 
-def trainers(found: pruning.Waste) -> list[str]:
+def trainers(found: pruning.Prunable) -> list[str]:
     return sorted(path.name for path in found.artifacts)
 
 
-def numbers(found: pruning.Waste) -> list[tuple[str, int]]:
+def numbers(found: pruning.Prunable) -> list[tuple[str, int]]:
     return [(version.path.parent.name, version.number) for version in found.versions]
 
 
 def test_the_newest_versions_stay_and_what_their_runs_made(root: Path) -> None:
-    found = pruning.waste(root, "birds", 2)
+    found = pruning.find_prunable(root, "birds", 2)
     assert numbers(found) == [("birds", 1), ("birds", 2), ("birds-deep", 1), ("birds-deep", 2)]
     assert trainers(found) == ["10", "20"]
     assert found.sizes[found.artifacts[0]] == 5
@@ -65,7 +65,7 @@ def test_what_is_served_stays_however_old_it_is(root: Path) -> None:
     base = root / "serving" / "birds"
     promote.promote(base, 1, who="ann", why="")
     promote.promote(base, 2, label="canary", who="ann", why="")
-    found = pruning.waste(root, "birds", 1)
+    found = pruning.find_prunable(root, "birds", 1)
     assert numbers(found) == [("birds", 3), ("birds-deep", 3)]
     assert trainers(found) == ["30"]
 
@@ -75,18 +75,18 @@ def test_a_member_that_a_version_that_stays_needs_stays(root: Path) -> None:
     manifest = base / "4" / local.MANIFEST
     data = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**data, "fan_out": {"deep": {"model": "birds-deep", "version": 1}}}))
-    assert ("birds-deep", 1) not in numbers(pruning.waste(root, "birds", 1))
+    assert ("birds-deep", 1) not in numbers(pruning.find_prunable(root, "birds", 1))
 
 
 def test_the_last_run_and_the_last_that_ended_well_keep_theirs(root: Path) -> None:
     run(root, 6, "not_blessed", ["Trainer/model/60"])
     run(root, 7, "invalid", ["Trainer/model/70"])
-    found = pruning.waste(root, "birds", 1)
+    found = pruning.find_prunable(root, "birds", 1)
     assert trainers(found) == ["10", "20", "30", "50"]
 
 
 def test_where_everything_is_needed_nothing_goes(root: Path) -> None:
-    found = pruning.waste(root, "birds", 4)
+    found = pruning.find_prunable(root, "birds", 4)
     assert (found.versions, found.artifacts, found.sizes) == ((), (), {})
 
 
@@ -108,7 +108,7 @@ def test_what_goes_is_gone_and_no_node_takes_it_from_the_cache(root: Path) -> No
             [mlmd.Artifact(type_id=kind, uri=uri, state=mlmd.Artifact.LIVE) for uri in uris.values()]
         )
     found = pruning.remove(root, "birds", 1)
-    assert pruning.waste(root, "birds", 1) == pruning.Waste((), (), {})
+    assert pruning.find_prunable(root, "birds", 1) == pruning.Prunable((), (), {})
     assert {Path(uri).exists() for uri in uris.values()} == {False, True}
     assert len(found.versions) == 6
     with metadata_store.of_root(root) as handle:

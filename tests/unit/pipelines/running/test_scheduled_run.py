@@ -14,28 +14,28 @@ import pytest
 from benison.pipelines.compilation.compiled import Compiled, Node
 from benison.pipelines.finish import finish
 from benison.pipelines.records import attempts, locks, runs
-from benison.pipelines.running import scheduled
+from benison.pipelines.running import scheduled_run
 from benison.serving.errors import UsageError
 
 _NODES = ("Gen", "Trainer.a", "Trainer.b", "Blessing", "Pusher")
-_SETTINGS = scheduled.RunSettings(cache=True, params={"k": "v"}, import_path=("/somewhere",))
+_SETTINGS = scheduled_run.RunSettings(cache=True, params={"k": "v"}, import_path=("/somewhere",))
 # Notes down the start and the end of a node, many times.
 _WRITER = """
 import sys
 from pathlib import Path
-from benison.pipelines.running import scheduled
+from benison.pipelines.running import scheduled_run
 root, run_id, node = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 for _ in range(40):
-    scheduled.started(root, run_id, node)
-    scheduled.ended(root, run_id, node, "complete", "", {"out": [{"uri": node, "type": "Model", "properties": {}}]})
+    scheduled_run.record_start(root, run_id, node)
+    scheduled_run.record_end(root, run_id, node, "complete", "", {"out": [{"uri": node, "type": "Model", "properties": {}}]})
 """
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    scheduled.begin(tmp_path, "p-1", "p", _SETTINGS)
+    scheduled_run.begin(tmp_path, "p-1", "p", _SETTINGS)
     nodes = tuple(Node(name, (), name.partition(".")[0], name, tmp_path / "pipeline.json") for name in _NODES)
-    scheduled.plan(tmp_path, "p-1", Compiled("p", tmp_path / "pipeline.json", nodes))
+    scheduled_run.plan(tmp_path, "p-1", Compiled("p", tmp_path / "pipeline.json", nodes))
     return tmp_path
 
 
@@ -45,12 +45,12 @@ def _states(root: Path) -> dict[str, str]:
 
 def _end(root: Path, **states: str) -> None:
     for name, state in states.items():
-        scheduled.started(root, "p-1", name)
-        scheduled.ended(root, "p-1", name, state, "", {})
+        scheduled_run.record_start(root, "p-1", name)
+        scheduled_run.record_end(root, "p-1", name, state, "", {})
 
 
 def test_what_begin_resolved_is_there_for_every_process(root: Path) -> None:
-    assert scheduled.settings(root, "p-1") == _SETTINGS
+    assert scheduled_run.read_settings(root, "p-1") == _SETTINGS
 
 
 def test_processes_that_write_at_once_lose_nothing_of_each_other(root: Path) -> None:
@@ -69,14 +69,14 @@ def test_a_run_that_is_not_finished_shows_as_running(root: Path) -> None:
 
 def test_finishing_after_a_refusal_skips_what_it_switched_off(root: Path) -> None:
     _end(root, **{"Gen": "complete", "Trainer.a": "complete", "Trainer.b": "cached", "Blessing": "not_blessed"})
-    assert scheduled.finish(root, "p-1").outcome == "not_blessed"
+    assert scheduled_run.finish(root, "p-1").outcome == "not_blessed"
     assert _states(root)["Pusher"] == "skipped"
 
 
 @pytest.mark.parametrize(("state", "outcome"), [("failed", "failed"), ("invalid", "invalid")])
 def test_finishing_after_a_failure_leaves_the_rest_not_run(root: Path, state: str, outcome: str) -> None:
     _end(root, Gen=state)
-    assert scheduled.finish(root, "p-1").outcome == outcome
+    assert scheduled_run.finish(root, "p-1").outcome == outcome
     assert _states(root)["Pusher"] == "not_run"
 
 
@@ -90,32 +90,32 @@ def test_the_last_task_itself_is_well_whatever_the_nodes_were(root: Path, state:
 
 
 def test_a_node_whose_process_was_killed_has_failed(root: Path) -> None:
-    scheduled.started(root, "p-1", "Gen")
-    run = scheduled.finish(root, "p-1")
+    scheduled_run.record_start(root, "p-1", "Gen")
+    run = scheduled_run.finish(root, "p-1")
     assert (run.nodes[0].state, run.nodes[0].reason) == ("failed", "its process was killed")
 
 
 def test_a_finished_run_goes_on_where_a_task_is_cleared(root: Path) -> None:
-    scheduled.finish(root, "p-1")
-    scheduled.started(root, "p-1", "Gen")
+    scheduled_run.finish(root, "p-1")
+    scheduled_run.record_start(root, "p-1", "Gen")
     run = runs.read(root / "runs/p-1/run.json")
     assert (run.outcome, run.seconds) == ("running", None)
 
 
 def test_another_pipelines_run_of_the_same_id_is_refused(root: Path) -> None:
-    with pytest.raises(UsageError, match=r"run p-1 in .* is one of p; give each pipeline's runs ids of their own"):
-        scheduled.begin(root, "p-1", "q", _SETTINGS)
+    with pytest.raises(UsageError, match=r"run p-1 in .* is a run of p; use different run ids for each pipeline"):
+        scheduled_run.begin(root, "p-1", "q", _SETTINGS)
 
 
 @pytest.mark.parametrize("run_id", ["", "../x", "a/b", ".hidden", "a b"])
 def test_an_id_that_is_no_folder_is_refused(root: Path, run_id: str) -> None:
     with pytest.raises(UsageError, match="expected an id of letters, digits"):
-        scheduled.folder(root, run_id)
+        scheduled_run.run_folder(root, run_id)
 
 
 def test_a_run_that_was_not_begun_names_the_command(root: Path) -> None:
-    with pytest.raises(UsageError, match=r"run p-2: not begun in .*python -m benison\.pipelines\.begin"):
-        scheduled.settings(root, "p-2")
+    with pytest.raises(UsageError, match=r"run p-2: no scheduled run of this id in .*python -m benison\.pipelines\.begin"):
+        scheduled_run.read_settings(root, "p-2")
 
 
 def test_a_second_run_is_refused_while_a_schedulers_is_under_way(root: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_second_run_is_refused_while_a_schedulers_is_under_way(root: Path) -> 
     for name, run_id in (("p", "p-1"), ("q", "q-1")):  # itself, and another pipeline's
         with locks.pipeline_lock(root, name, run_id):
             pass
-    scheduled.finish(root, "p-1")
+    scheduled_run.finish(root, "p-1")
     with locks.pipeline_lock(root, "p", "p-2"):
         pass
 
@@ -142,8 +142,8 @@ def test_a_run_that_fell_silent_keeps_nobody_out_unless_a_node_is_at_work(root: 
 
 def test_ids_of_airflow_are_a_roots_own_and_so_are_their_parts(root: Path) -> None:
     run_id = "p-scheduled__2013-04-01T00:00:00+00:00"
-    scheduled.begin(root, run_id, "p", _SETTINGS)
-    assert runs.is_of(run_id, root)
-    assert runs.is_of(runs.part(run_id, "span-3"), root)
-    assert not runs.is_of("p-scheduled__2013-05-01T00:00:00+00:00", root)
+    scheduled_run.begin(root, run_id, "p", _SETTINGS)
+    assert runs.belongs_to_root(run_id, root)
+    assert runs.belongs_to_root(runs.sub_run_id(run_id, "span-3"), root)
+    assert not runs.belongs_to_root("p-scheduled__2013-05-01T00:00:00+00:00", root)
     assert json.loads((root / "runs" / run_id / "run.json").read_text())["id"] == run_id

@@ -1,0 +1,161 @@
+"""The record of a run whose nodes a scheduler such as Airflow starts, each in its own process: Begin, nodes, Finish.
+
+The run's folder has the same layout as that of the local runner. The processes update `run.json` in turn; Begin also
+writes the settings that all of them use (`scheduled.json`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benison.pipelines.compilation.compiled import Compiled
+from benison.pipelines.records import attempts, runs
+from benison.pipelines.records.locks import SCHEDULED
+from benison.pipelines.records.runs import NodeRun, Run
+from benison.serving.errors import UsageError
+from benison.serving.files import file_lock
+
+IR = "pipeline.json"
+BEGIN = "Begin"  # the node id of Begin's attempts; no component has this name
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Settings that every process of a run uses.
+
+    Attributes:
+        cache: use results of earlier runs with the same inputs.
+        params: values of the pipeline's runtime parameters.
+        import_path: folders besides the installed packages that hold the pipeline's modules.
+    """
+
+    cache: bool
+    params: Mapping[str, Any] = field(default_factory=dict)
+    import_path: tuple[str, ...] = ()
+
+
+def run_folder(root: Path, run_id: str) -> Path:
+    """Return ROOT/runs/RUN.
+
+    Raises:
+        UsageError: the id cannot be a folder's name.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.:+-]*", run_id):
+        raise UsageError(f"run {run_id!r}: expected an id of letters, digits, '_', '.', ':', '+' and '-'")
+    return root / "runs" / run_id
+
+
+def begin(root: Path, run_id: str, pipeline: str, settings: RunSettings) -> None:
+    """Create a run's folder; if it exists already, as after a retry of Begin, start the run again in it.
+
+    Raises:
+        UsageError: the folder belongs to a run of another pipeline.
+    """
+    folder = run_folder(root, run_id)
+    if (folder / runs.FILE).is_file() and (other := runs.read(folder / runs.FILE).pipeline) != pipeline:
+        raise UsageError(f"run {run_id} in {root} is a run of {other}; use different run ids for each pipeline")
+    folder.mkdir(parents=True, exist_ok=True)
+    with _record_lock(folder):
+        (folder / SCHEDULED).write_text(json.dumps(asdict(settings), indent=2) + "\n")
+        Run(run_id, pipeline, folder, time.time()).save()
+
+
+def read_settings(root: Path, run_id: str) -> RunSettings:
+    """Return the settings that Begin wrote.
+
+    Raises:
+        UsageError: there is no such run, or no scheduler began it.
+    """
+    try:
+        data = json.loads((run_folder(root, run_id) / SCHEDULED).read_text())
+    except FileNotFoundError:
+        raise _not_begun(root, run_id) from None
+    return RunSettings(**{**data, "import_path": tuple(data["import_path"])})
+
+
+def plan(root: Path, run_id: str, compiled: Compiled) -> None:
+    """Record the nodes and the window of a compiled pipeline."""
+    with update_run(root, run_id) as run:
+        run.plan(compiled)
+
+
+@contextmanager
+def update_run(root: Path, run_id: str) -> Iterator[Run]:
+    """Yield the run for a change by one process at a time; write `run.json` when the block ends.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    folder = run_folder(root, run_id)
+    if not (folder / runs.FILE).is_file():
+        raise _not_begun(root, run_id)
+    with _record_lock(folder):
+        run = runs.read(folder / runs.FILE)
+        yield run
+        run.save()
+
+
+def record_start(root: Path, run_id: str, node_id: str) -> None:
+    """Record that a node has started; a run that was finished is running again."""
+    with update_run(root, run_id) as run:
+        run.outcome, run.seconds = "running", None
+        node = _node(run, node_id)
+        node.state, node.started, node.seconds, node.reason, node.outputs = "running", time.time(), None, "", {}
+
+
+def record_end(root: Path, run_id: str, node_id: str, state: str, reason: str, outputs: Mapping[str, list]) -> None:
+    """Record the result of a node."""
+    with update_run(root, run_id) as run:
+        node = _node(run, node_id)
+        node.state, node.reason, node.outputs = state, reason, outputs
+        node.seconds = time.time() - (node.started or time.time())
+
+
+def finish(root: Path, run_id: str) -> Run:
+    """Record the run's outcome, after the last node.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    with update_run(root, run_id) as run:
+        for node in run.nodes:
+            if node.state == "running" and not attempts.is_under_way(run.folder, node.id):
+                node.state, node.reason = "failed", "its process was killed"
+        for node in run.nodes:
+            if node.state == "waiting" and not run.failed_nodes:
+                node.state, node.reason = "skipped", "a node that it depends on was skipped or refused the model"
+        run.end()
+    return run
+
+
+def _node(run: Run, node_id: str) -> NodeRun:
+    return next(node for node in run.nodes if node.id == node_id)
+
+
+def _not_begun(root: Path, run_id: str) -> UsageError:
+    return UsageError(
+        f"run {run_id}: no scheduled run of this id in {root}; begin it with `python -m benison.pipelines.begin`"
+    )
+
+
+@contextmanager
+def _record_lock(folder: Path) -> Iterator[None]:
+    with file_lock.hold(folder / ".run.lock"):
+        yield
+
+
+def use_import_path(settings: RunSettings) -> None:
+    """Make the pipeline's own modules importable in this process and in the processes that it starts."""
+    import sys
+
+    sys.path[1:1] = [entry for entry in settings.import_path if entry not in sys.path]
+    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys([*inherited, *settings.import_path])))
