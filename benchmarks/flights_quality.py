@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from benison.components.evaluate.bootstrap import Interval, bootstrap, percentile_interval
-from benison.components.evaluate.metrics import Costs, Metric, metrics_of
+from benison.components.evaluate.metrics import Costs, Metric, metrics_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +68,7 @@ def main() -> None:
     from benison.pipelines.config_file import load
 
     config = load("flights")
-    defined = metrics_of(config.problem, Costs(**config.cost.model_dump()) if config.cost else None)
+    defined = metrics_for(config.problem, Costs(**config.cost.model_dump()) if config.cost else None)
     metrics = {title: defined[name] for name, title in METRICS.items() if name in defined}
     judged = _judged(outputs, config.label)
     print(f"{len(judged.labels)} test rows, {judged.labels.mean():.1%} of them late; ", end="")

@@ -1,4 +1,4 @@
-"""What a node does, where TFX has no component for it: one room per group of nodes."""
+"""The nodes that TFX has no component for, in one package per group of nodes; each package lists its nodes."""
 
 if __name__ == "components":  # a clone's root is on the import path, and two copies of a module must not be loaded
     raise ImportError(

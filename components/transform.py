@@ -1,4 +1,4 @@
-"""The preprocessing_fn that Transform runs: the user's features, and the label which they never see."""
+"""The preprocessing_fn that Transform runs: it calls the user's function for the features and adds the label."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ CLASSES = "classes"  # name of the label's vocabulary: class id -> class name
 
 
 def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, Any]:
-    """Calls the user's preprocessing_fn on everything but the label, and adds the label.
+    """Call the user's preprocessing_fn on all columns except the label, and add the label.
 
     Args:
-        inputs: raw features by name, as TFT gives them: Tensor [batch, 1], or SparseTensor where values may be missing.
-        custom_config: `features` (reference to the user's function), `label`, `problem`, `columns` (what each column
-            is, for a function with a parameter of that name).
+        inputs: raw features by name, as TFT passes them: Tensor [batch, 1], or SparseTensor if values may be missing.
+        custom_config: `features` (reference to the user's function), `label`, `problem`, `columns` (the kind of each
+            column, for a function that has a parameter with this name).
 
     Returns:
-        The user's features, and `label_xf` [batch]: int64 class id in order of frequency, -1 where missing or not
-        seen in training; for regression float32, NaN where missing.
+        The user's features, and `label_xf` [batch]: int64 class id in order of frequency, -1 if the label is missing
+        or was not seen in training; for regression float32, NaN if it is missing.
 
     Raises:
-        ValueError: the user's function gave nothing, or a feature named `label_xf`.
+        ValueError: the user's function returned no feature, or one named `label_xf`.
     """
     label, problem = custom_config["label"], custom_config["problem"]
     function = user_code.load(custom_config["features"])
-    more = {"columns": custom_config["columns"]} if "columns" in inspect.signature(function).parameters else {}
-    features = function({name: values for name, values in inputs.items() if name != label}, **more)
+    options = {"columns": custom_config["columns"]} if "columns" in inspect.signature(function).parameters else {}
+    features = function({name: values for name, values in inputs.items() if name != label}, **options)
     if not features or LABEL in features:
-        raise ValueError(f"{custom_config['features']}: expected features by name, none of them {LABEL!r}")
+        got = f"a feature named {LABEL!r}, which is reserved for the label" if features else "no feature"
+        raise ValueError(f"{custom_config['features']} returned {got}; expected a dict of features by name")
     return {**features, LABEL: _target(inputs[label]) if problem == "regression" else _class_id(inputs[label])}
 
 
 def dense(values: Any, default: float | str) -> Any:
-    """A raw or computed column as a Tensor, whether the schema lets its values be missing or not.
+    """Return a raw or computed column as a Tensor; the column may have missing values or not.
 
     Args:
         values: Tensor or SparseTensor [batch, 1].
-        default: what a missing value becomes.
+        default: replaces missing values.
 
     Returns:
         Tensor [batch, 1].

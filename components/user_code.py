@@ -1,4 +1,4 @@
-"""Loading a user's function by file or by module: features and members live anywhere, outside Benison too."""
+"""Loads a user's function by file or by module, so that features and members can live anywhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benison.serving.errors import UsageError
 
 
 def load(reference: str) -> Callable[..., Any]:
-    """Imports the function that a reference names.
+    """Import the function that a reference names.
 
     Args:
         reference: `package.module:function`, or `/path/to/file.py:function`.
@@ -24,24 +24,24 @@ def load(reference: str) -> Callable[..., Any]:
         The function.
 
     Raises:
-        UsageError: the file is missing or does not hold the function.
+        UsageError: the file does not exist or does not define the function.
     """
-    where, _, name = reference.rpartition(":")
-    module = _from_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+    source, _, name = reference.rpartition(":")
+    module = _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
     function = getattr(module, name, None)
     if not callable(function):
-        raise UsageError(f"{where}: no function {name!r}")
+        raise UsageError(f"{source}: no function {name!r}")
     return function
 
 
 def _from_file(path: Path) -> ModuleType:
-    """Imports a file under a name of its own, so that two users' `models.py` never meet in `sys.modules`."""
+    """Import a file under a unique module name, so that two users' `models.py` do not collide in `sys.modules`."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     name = f"benison_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
-    # Appended, not prepended: a folder of the user's that happens to be named `pipelines` must not hide Benison's.
+    # Appended, not prepended, so that a file of the user does not hide an installed module with the same name.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     spec = importlib.util.spec_from_file_location(name, path)

@@ -1,0 +1,15 @@
+"""Nodes that try a candidate on a model server and push it.
+
+Nodes:
+    serving_validator: ServingValidator, tries the candidate on a model server.
+    pusher: Pusher, publishes the ensemble as a new version and promotes it.
+
+Helper modules:
+    serving_trial: the checks of a candidate on a model server.
+    candidate_server: a temporary model server for candidates.
+    path_parity: compares the answers of several serving paths.
+    boundary_rows: rows with edge values.
+    raw_rows: rows as inputs of a model's signatures.
+    push_manifest: the manifest of a pushed version.
+    warmup_requests: the warm-up requests of a pushed version.
+"""

@@ -25,7 +25,7 @@ from benison.serving.client import GrpcClient, RestClient, ServerError
 from benison.serving.errors import BenisonError
 
 VERSION = 1
-_OURS = (sys.executable, "-c", "from benison.serving.server.main import main; main()")
+_MODEL_SERVER = (sys.executable, "-c", "from benison.serving.server.main import main; main()")
 _POLL_S = 0.05
 
 
@@ -84,7 +84,7 @@ async def serve(models: Mapping[str, Path], timeout_s: float) -> AsyncIterator[C
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
         try:
             async with GrpcClient(f"127.0.0.1:{port}") as grpc, RestClient(port=rest_port) as rest:
-                await _available(grpc, models, process, log, started + timeout_s)
+                await _wait_until_available(grpc, models, process, log, started + timeout_s)
                 yield CandidateServer(f"127.0.0.1:{port}", grpc, rest, time.monotonic() - started, process.pid)
         finally:
             await asyncio.to_thread(_stop, process)
@@ -92,7 +92,7 @@ async def serve(models: Mapping[str, Path], timeout_s: float) -> AsyncIterator[C
 
 def _command() -> tuple[str, ...]:
     theirs = os.environ.get("BENISON_TF_SERVING", "")
-    return (theirs,) if theirs else _OURS
+    return (theirs,) if theirs else _MODEL_SERVER
 
 
 def _models_config(models: Mapping[str, Path], folder: Path) -> str:
@@ -102,7 +102,7 @@ def _models_config(models: Mapping[str, Path], folder: Path) -> str:
     return f"model_config_list {{\n{entries}}}\n"
 
 
-async def _available(
+async def _wait_until_available(
     client: GrpcClient, models: Mapping[str, Path], process: subprocess.Popen[bytes], log: Path, until: float
 ) -> None:
     waiting = set(models)

@@ -1,4 +1,4 @@
-"""What a pushed ensemble's manifest says: what it is made of, what it is worth, and who let it pass."""
+"""The manifest of a pushed ensemble: what it is made of, its quality, and the verdicts that let it pass."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benison.serving.ensemble import Ensemble
+from benison.serving.files import checksum
 from benison.serving.versions import local
+from benison.serving.versions.manifest import Manifest
 
 
 def describe(
@@ -17,18 +19,18 @@ def describe(
     blessing: Mapping[str, Any],
     certificate: Mapping[str, Any],
     hashes: Mapping[str, str | None],
-) -> dict[str, Any]:
-    """The manifest, to which `versions.publish` adds the version's number, time, files, sizes and checksums.
+) -> Manifest:
+    """Return the manifest; `versions.local.publish` adds number, time, files, sizes and checksums.
 
     Args:
-        facts: of the pipeline: its name, label, problem, form of its data and spans.
-        ensemble: the spec.
-        report: EnsembleBuilder's, `ensemble_report.json`.
+        facts: The pipeline's name, label, problem, data format and spans.
+        ensemble: The spec.
+        report: EnsembleBuilder's `ensemble_report.json`.
         blessing: `blessing.json`: verdicts, metrics, gains, quality without each member, slices and baseline.
-        certificate: ServingValidator's `serving.json`: verdicts, parity by path, budget and what was measured.
-        hashes: see `hashes`.
+        certificate: ServingValidator's `serving.json`: verdicts, parity by path, budget and measurements.
+        hashes: See `hashes`.
     """
-    return {
+    return Manifest.model_validate({
         **facts,
         "members": list(ensemble.members),
         "combiner": ensemble.combiner.kind,
@@ -38,20 +40,20 @@ def describe(
         **blessing,
         "serving": certificate,
         "hashes": hashes,
-    }
+    })
 
 
 def hashes(model: Path, transform_graph: Path, code: str | None, config: str) -> dict[str, str | None]:
-    """SHA-256 (hex) of what a model came from.
+    """Return the SHA-256 (hex) of what a model came from.
 
     Args:
-        model: the SavedModel, with the schema of its raw features.
+        model: The SavedModel, with the schema of its raw features.
         transform_graph: Transform's output.
-        code: of the user's functions and of Benison, see `benison.pipelines.code.cache_key`; None where nobody took it.
-        config: of the pipeline's settings.
+        code: Hash of the user's functions and of Benison, see `benison.pipelines.code.cache_key`; None if unknown.
+        config: Hash of the pipeline's settings.
     """
     return {
-        "schema": local.file_checksum(model / local.SCHEMA),
+        "schema": checksum.of_file(model / local.SCHEMA),
         "transform": local.checksum(transform_graph / "transform_fn"),
         "code": code,
         "config": config,

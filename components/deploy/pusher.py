@@ -1,12 +1,11 @@
-"""Pusher: a blessed ensemble becomes a version in TF Serving's layout, visible by one rename, with all that it needs.
+"""Pusher: make a blessed ensemble a version in TF Serving's layout, copy it to a store and promote it.
 
-Beside the SavedModel a version holds, in `assets.extra/`, the ensemble's spec and report, the rows that
-ServingValidator asked with what they must give, and warm-up requests. With fan-out, each member is pushed before it as
-a model of its own. Where there is a store, all of it is copied there next. What is pushed is served at once, unless the
-YAML or the spans say otherwise.
+In `assets.extra/`, beside the SavedModel, a version holds the ensemble's spec and report, ServingValidator's rows with
+their expected predictions, and warm-up requests. With fan-out, each member is pushed first as a model of its own. If
+there is a store, all of it is copied there next. Then the version is promoted, unless the YAML or the spans forbid it.
 
-TFX's component with another driver and executor: TFX's copies into the folder that the server watches, and never looks
-at what is served already.
+It is TFX's component with another driver and executor. TFX's own copies files into the folder that the server watches,
+and does not compare with what is served.
 """
 
 from __future__ import annotations
@@ -35,30 +34,30 @@ from benison.components.evaluate import blessing
 from benison.serving.ensemble import SPEC_FILE, Ensemble
 from benison.serving.promotion import history, labels
 from benison.serving.promotion import promote as promotion
+from benison.serving.promotion.rollout import ChangeRequest
 from benison.serving.versions import local, remote, sets
 from benison.serving.versions.local import Version
+from benison.serving.versions.manifest import Manifest
 from benison.serving.versions.sets import Candidate
 
 ALREADY_SERVED = "already_served"
 NOT_PROMOTED = "not_promoted"
-_CODE = (
-    "benison_fingerprint"  # the execution property in which benison.pipelines.node hands over the hash of a node's code
-)
+_CODE = "benison_fingerprint"  # the execution property in which benison.pipelines.node passes the hash of a node's code
 
 
 @dataclass(frozen=True)
 class PushSettings:
-    """How a blessed ensemble is pushed.
+    """Settings of a push.
 
     Attributes:
-        serving: ROOT/serving/NAME, where its versions go.
-        facts: what its manifest says of the pipeline.
-        config: hash of the pipeline's settings.
-        fan_out: push each member as a model of its own, too.
-        promote: `auto`: a blessed push is served at once; `manual`: whenever somebody promotes it.
-        servers: host:port of gRPC of the servers that are told; others poll models.config.
-        settle_s: between the steps of a promotion where no server is told (seconds).
-        store: s3://… or gs://… that a version is copied to before it is served; None: it stays here.
+        serving: ROOT/serving/NAME, the folder of its versions.
+        facts: What the manifest says about the pipeline.
+        config: Hash of the pipeline's settings.
+        fan_out: Push each member as a model of its own too.
+        promote: `auto`: promote a blessed push at once; `manual`: leave that to somebody.
+        servers: host:port of gRPC of the servers to notify; others poll models.config.
+        settle_s: Pause between the steps of a promotion if no server is notified (seconds).
+        store: s3://… or gs://… to copy a version to before it is served; None for none.
     """
 
     serving: str
@@ -72,14 +71,14 @@ class PushSettings:
 
 
 class _Driver(Driver):
-    """Keeps the Pusher out of the cache: what it did once says nothing of what is on the disk now."""
+    """Keep the Pusher out of the cache: an earlier push does not tell what is on disk now."""
 
     def more_properties(self, execution_info: ExecutionInfo) -> dict[str, str]:
         return {"attempt": uuid.uuid4().hex}
 
 
 class Executor(base_executor.Executor):
-    """Publishes the ensemble unless that was done before, and has it served where that is wanted."""
+    """Publish the ensemble unless it was published before, and promote it if the settings allow it."""
 
     def Do(
         self,
@@ -95,36 +94,35 @@ class Executor(base_executor.Executor):
         base = Path(settings.serving)
         before = _pushed_before(base, Path(self.GetModelPath(input_dict)), settings.fan_out)
         if before is None:
-            # What is served stays so until the new version is promoted, even where the highest number was served.
+            # Even if the highest number is served, the new version must not be served before it is promoted.
             promotion.pin(base)
         version = before or _publish(settings, input_dict, Path(pushed.uri), exec_properties.get(_CODE))
         self._MarkPushed(pushed, pushed_destination=str(version.path), pushed_version=str(version.number))
-        print("pushed before as" if before else "pushed", f"version {version.number}: {version.path}")
-        for pin in version.manifest.get(sets.FAN_OUT, {}).values():
-            print(f"  with {pin['model']}, version {pin['version']}")
+        print("already pushed as" if before else "pushed", f"version {version.number}: {version.path}")
+        for model, number in sets.member_versions(version).items():
+            print(f"  with {model}, version {number}")
         if before:
             self._MarkNotPushed(pushed)
         if settings.store:
-            # Also where it was pushed before: that push may have died on its way there.
+            # Also if it was pushed before: that push may have died before the copy was complete.
             remote.publish(base, version.number, settings.store)
-            print(f"it is in {settings.store}")
+            print(f"copied to {settings.store}")
         self._serve(pushed, settings, version)
 
     def _serve(self, pushed: types.Artifact, settings: PushSettings, version: Version) -> None:
-        """Has the version served, where it may be, and notes down what became of that."""
+        """Promote the version unless something speaks against it, and record the result in the artifact."""
         base = Path(settings.serving)
         served = labels.served(base)
         if served and served.number == version.number:
             pushed.set_int_custom_property(ALREADY_SERVED, 1)
-            print("it is served already")
+            print("already served")
             return
-        reason = _why_not_promoted(settings, version, served)
+        reason = _promotion_blocker(settings, version, served)
         if reason is None:
             run = self._context.pipeline_run_id if self._context else None
             who = f"run {run}" if run else "Pusher"
-            promotion.promote(
-                base, version.number, servers=settings.servers, who=who, why="blessed push", settle_s=settings.settle_s
-            )
+            request = ChangeRequest(who, "blessed push", tuple(settings.servers), settle_s=settings.settle_s)
+            promotion.promote(base, version.number, request)
             print("promoted: it is served now")
         else:
             pushed.set_string_custom_property(NOT_PROMOTED, reason)
@@ -132,17 +130,17 @@ class Executor(base_executor.Executor):
 
 
 class Pusher(base_component.BaseComponent):
-    """Pushes an ensemble that both blessings let pass.
+    """Push an ensemble that has both blessings.
 
     Args:
-        model: the candidate, EnsembleBuilder's output.
-        members: channel of each trained member's model, by name.
+        model: The candidate, EnsembleBuilder's output.
+        members: Channel of each trained member's model, by name.
         model_blessing: Blessing's output.
         infra_blessing: ServingValidator's output.
-        examples: raw examples with the split `test`, for the warm-up requests.
+        examples: Raw examples with the split `test`, for the warm-up requests.
         transform_graph: Transform's output, which the members were trained with.
-        settings: how it is pushed.
-        code: references `/path/file.py:function` to the user's code, whose hash goes into the manifest.
+        settings: Settings of the push.
+        code: References `/path/file.py:function` to the user's code; the manifest contains its hash.
     """
 
     SPEC_CLASS = ComponentSpec
@@ -160,7 +158,7 @@ class Pusher(base_component.BaseComponent):
         settings: PushSettings,
         code: Sequence[str],
     ) -> None:
-        # One input per member, so that lineage names them; the class of the spec is thus made here.
+        # One input per member, so that lineage names them; this is why the spec's class is defined here.
         class Spec(ComponentSpec):
             PARAMETERS = {"custom_config": ExecutionParameter(type=str)}
             INPUTS = {
@@ -192,35 +190,36 @@ def _input(member: str) -> str:
 
 
 def _pushed_before(base: Path, model: Path, fan_out: bool) -> Version | None:
-    """The version that is served, or else the newest one, if it is this model and was pushed in this way."""
+    """Return the served version, or else the newest one, if it is this model and was pushed in the same form."""
     candidate = local.checksum(model)
     for version in (labels.served(base), *local.versions(base)[-1:]):
-        same_way = version and bool(version.manifest.get(sets.FAN_OUT)) == fan_out
-        if version and same_way and version.manifest.get("candidate") == candidate:
+        if version is None or bool(version.manifest.fan_out) != fan_out:
+            continue
+        if version.manifest.candidate == candidate:
             return version
     return None
 
 
-def _why_not_promoted(settings: PushSettings, version: Version, served: Version | None) -> str | None:
-    """Why a blessed version is not to be served by itself; None where it is."""
+def _promotion_blocker(settings: PushSettings, version: Version, served: Version | None) -> str | None:
+    """Return why a blessed version is not promoted automatically; None if it is."""
     if settings.promote == "manual":
         return "`serving.promote` is manual"
     changes = (c for c in history.read(Path(settings.serving)) if c.label == local.STABLE)
     if any(version.number in (change.before, change.to) for change in changes):
         return "it was served before, and somebody put another version in its place"
-    return promotion.promotion_blocker(version.manifest, served.manifest if served else {})
+    return promotion.promotion_blocker(version.manifest, served.manifest if served else Manifest())
 
 
 def _publish(
     settings: PushSettings, input_dict: dict[str, list[types.Artifact]], scratch: Path, code: str | None
 ) -> Version:
-    """Publishes the ensemble, and its members where they are to be served apart.
+    """Publish the ensemble, and with fan-out its members.
 
     Args:
-        settings: how.
-        input_dict: the component's.
-        scratch: a folder to write the warm-up requests to.
-        code: hash of the code.
+        settings: Settings of the push.
+        input_dict: The component's inputs.
+        scratch: A folder for the warm-up requests.
+        code: Hash of the code.
     """
     built, validated, blessed, transform_graph = (
         Path(artifact_utils.get_single_uri(input_dict[key]))
@@ -232,7 +231,7 @@ def _publish(
         validated / serving_validator.ROWS_FILE,
     )
     certificate = _read(validated / serving_validator.FILE)
-    records = first_records(artifact_utils.get_split_uris(input_dict["examples"], "test"), warmup_requests.MOST_ROWS)
+    records = first_records(artifact_utils.get_split_uris(input_dict["examples"], "test"), warmup_requests.MAX_ROWS)
     warmup = scratch / warmup_requests.FILE
     warmup_requests.write(warmup, settings.facts["name"], _real_rows(rows, certificate["rows"]["real"]), records)
 
@@ -248,13 +247,13 @@ def _publish(
     members = {
         name: Candidate(
             _saved_model(input_dict, _input(name)),
-            {**settings.facts, "name": f"{settings.facts['name']}-{name}"},
+            Manifest.model_validate({**settings.facts, "name": f"{settings.facts['name']}-{name}"}),
             _extra(warmup),
         )
         for name in (ensemble.members if settings.fan_out else ())
     }
-    whole = Candidate(model, manifest, _extra(spec, report, rows, warmup))
-    return sets.publish(whole, Path(settings.serving), members)
+    candidate = Candidate(model, manifest, _extra(spec, report, rows, warmup))
+    return sets.publish(candidate, Path(settings.serving), members)
 
 
 def _extra(*files: Path) -> dict[str, Path]:
@@ -270,7 +269,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _real_rows(file: Path, count: int) -> dict[str, Any]:
-    """The rows that ServingValidator took from `test`, by input of `raw`; behind them it has those at the edges."""
+    """Return the rows that ServingValidator took from `test`, by input of `raw`; the rows after them are edge cases."""
     with np.load(file) as arrays:
         inputs = [name for name in arrays.files if name.startswith("input:")]
         return {name.removeprefix("input:"): arrays[name][:count] for name in inputs}

@@ -37,9 +37,9 @@ def raw_rows(records: NDArray, spec: Mapping[str, Any], label: str) -> dict[str,
     wanted = {name: feature for name, feature in spec.items() if name != label}
     parsed = tf.io.parse_example(tf.constant(records, tf.string), wanted)
     arguments = argument_names(wanted)
-    return {arguments[name]: _column(values) for name, values in parsed.items()}
+    return {arguments[name]: _as_column(values) for name, values in parsed.items()}
 
 
-def _column(values: Any) -> NDArray:
+def _as_column(values: Any) -> NDArray:
     default: Any = "" if values.dtype.name == "string" else float("nan") if values.dtype.is_floating else -1
     return np.asarray(dense(values, default=default)[:, 0])

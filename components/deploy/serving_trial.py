@@ -43,8 +43,8 @@ from benison.serving.fan_out import Endpoint, FanOut
 
 CANDIDATE = "candidate"
 REFERENCE = "the training path"
-TRIES = 3
-_WARM_UP, _FEWEST, _MOST, _SECONDS = 10, 30, 300, 5.0  # requests of a measurement, and when it is long enough
+MAX_ATTEMPTS = 3
+_WARM_UP_REQUESTS, _MIN_REQUESTS, _MAX_REQUESTS, _MEASURE_S = 10, 30, 300, 5.0  # requests of a measurement, and when it is long enough
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ServingBudget:
     p99_ms: float
 
 
-class Trial:
+class ServingTrial:
     """One candidate, its members and the rows that they are asked."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Trial:
             if self._refused:
                 said = f"{answered} of {len(self._refused)} rows at the edges that the members refuse get an answer"
                 verdicts.append(_verdict("refuses what its members refuse", answered == 0, said))
-            while len(measured) < TRIES and (not measured or self._over(measured)):
+            while len(measured) < MAX_ATTEMPTS and (not measured or self._over(measured)):
                 measured.append(await self._measure())
             verdicts += self._budget_verdicts(measured)
         except CandidateError as error:
@@ -186,14 +186,14 @@ class Trial:
         one = {name: values[:1] for name, values in self._inputs.items()}
         async with candidate_server.serve({CANDIDATE: self._candidate}, self._patience()) as server:
             seconds: list[float] = []
-            while len(seconds) < _WARM_UP + _FEWEST or (len(seconds) < _MOST and sum(seconds) < _SECONDS):
+            while len(seconds) < _WARM_UP_REQUESTS + _MIN_REQUESTS or (len(seconds) < _MAX_REQUESTS and sum(seconds) < _MEASURE_S):
                 started = time.perf_counter()
                 await server.grpc.predict(CANDIDATE, one, signature="raw", outputs=[self._spec.output])
                 seconds.append(time.perf_counter() - started)
             return {
                 "load_s": server.load_s,
                 "memory_mb": server.peak_memory_mb(),
-                "p99_ms": float(np.quantile(seconds[_WARM_UP:], 0.99)) * 1000,
+                "p99_ms": float(np.quantile(seconds[_WARM_UP_REQUESTS:], 0.99)) * 1000,
             }
 
     def _patience(self) -> float:
@@ -202,11 +202,11 @@ class Trial:
 
     def _over(self, measured: list[dict[str, float]]) -> bool:
         return any(
-            value > limit for value, limit in zip(_best(measured).values(), asdict(self._budget).values(), strict=True)
+            value > limit for value, limit in zip(_best_of_attempts(measured).values(), asdict(self._budget).values(), strict=True)
         )
 
     def _budget_verdicts(self, measured: list[dict[str, float]]) -> list[dict[str, Any]]:
-        limits, best = asdict(self._budget), _best(measured)
+        limits, best = asdict(self._budget), _best_of_attempts(measured)
         tries = f", the best of {len(measured)} tries" if len(measured) > 1 else ""
         words = {"load_s": ("load time", "s"), "memory_mb": ("peak memory", "MB"), "p99_ms": ("p99 latency", "ms")}
         return [
@@ -219,7 +219,7 @@ class Trial:
         ]
 
 
-def _best(measured: list[dict[str, float]]) -> dict[str, float]:
+def _best_of_attempts(measured: list[dict[str, float]]) -> dict[str, float]:
     return {key: min(one[key] for one in measured) for key in measured[0]}
 
 

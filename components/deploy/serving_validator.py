@@ -21,13 +21,13 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from benison.components.deploy.raw_rows import first_records
-from benison.components.deploy.serving_trial import ServingBudget, Trial
-from benison.components.evaluate.verdicts import line
+from benison.components.deploy.serving_trial import ServingBudget, ServingTrial
+from benison.components.evaluate.verdicts import verdict_line
 from benison.serving.ensemble import Ensemble
 
 FILE = "serving.json"
 ROWS_FILE = "parity_rows.npz"
-_REAL_ROWS = 64
+_TEST_ROWS = 64
 
 
 class Executor(base_executor.BaseExecutor):
@@ -47,12 +47,12 @@ class Executor(base_executor.BaseExecutor):
             name: Path(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[f"model_{name}"])))
             for name in spec.members
         }
-        trial = Trial(
+        trial = ServingTrial(
             spec,
             Path(path_utils.serving_model_path(candidate)),
             models,
             ServingBudget(**json.loads(exec_properties["budget"])),
-            first_records(artifact_utils.get_split_uris(input_dict["examples"], "test"), _REAL_ROWS),
+            first_records(artifact_utils.get_split_uris(input_dict["examples"], "test"), _TEST_ROWS),
             TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"])).raw_feature_spec(),
             exec_properties["label"],
         )
@@ -67,7 +67,7 @@ class Executor(base_executor.BaseExecutor):
         blessing.set_int_custom_property("blessed", 0 if refused else 1)
         blessing.set_string_custom_property("reason", "; ".join(refused))
         for verdict in record["verdicts"]:
-            print(line(verdict))
+            print(verdict_line(verdict))
 
 
 class ServingValidator(base_component.BaseComponent):

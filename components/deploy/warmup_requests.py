@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 FILE = "tf_serving_warmup_requests"
-MOST_ROWS = 16  # of a request
+MAX_ROWS = 16  # of a request
 
 
 def write(file: Path, model: str, rows: Mapping[str, NDArray], records: NDArray) -> None:
@@ -36,7 +36,7 @@ def _logs(model: str, inputs: Mapping[str, Mapping[str, NDArray]]) -> Iterator[A
     from tensorflow_serving.apis import prediction_log_pb2
 
     for signature, columns in inputs.items():
-        for rows in (1, MOST_ROWS):
+        for rows in (1, MAX_ROWS):
             log = prediction_log_pb2.PredictionLog()
             request = log.predict_log.request
             request.model_spec.name = model

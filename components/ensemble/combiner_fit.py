@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components.ensemble import opinion_pools
-from benison.components.ensemble.opinion_pools import Pool
+from benison.components.ensemble.opinion_pools import OpinionPool
 from benison.serving.ensemble import (
     Combiner,
     Custom,
@@ -35,8 +35,8 @@ FOLDS = 5
 # Pulls towards equal weights that are tried, strongest first: of two that are equally good the stronger one is taken.
 PENALTIES = (100.0, 10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 0.0)
 _TWO_SIDED_95 = 1.96
-_NEXT_TO_NONE, _SMALL = 0.1, 0.5  # of an equal weight
-_ROWS_TO_TELL = 50  # for each member; from fewer nothing can be said of what one brings, and all stay
+_NEGLIGIBLE_SHARE, _SMALL_SHARE = 0.1, 0.5  # of an equal weight
+_MIN_ROWS_PER_MEMBER = 50  # for each member; from fewer nothing can be said of what one brings, and all stay
 
 
 @dataclass(frozen=True)
@@ -130,20 +130,20 @@ def fit(
     if problem == "regression":
         labels = np.asarray(labels, np.float64)
     if isinstance(kind, Custom) or weights is not None or kind not in FITTED:
-        combiner = _given(kind, weights)
+        combiner = _unfitted_combiner(kind, weights)
         contributions = tuple(Contribution(name, weights.get(name, 0.0) if weights else None) for name in outputs)
     else:
-        _enough(labels)
-        combiner, contributions = _fitted(kind, problem, labels, usable, drop, seed)
+        _require_rows(labels)
+        combiner, contributions = _fit_and_drop(kind, problem, labels, usable, drop, seed)
     kept = {c.member: usable[c.member] for c in contributions if c.kept}
     calibration = None
     if calibrate != "none":
-        _enough(labels)
-        calibration = _calibration(calibrate, labels, _combined(combiner, kept, problem))
+        _require_rows(labels)
+        calibration = _calibration(calibrate, labels, _combine(combiner, kept, problem))
     return Fit(combiner, calibration, contributions, _correlations(problem, labels, usable), len(labels))
 
 
-def _given(kind: str | Custom, weights: Mapping[str, float] | None) -> Combiner:
+def _unfitted_combiner(kind: str | Custom, weights: Mapping[str, float] | None) -> Combiner:
     if isinstance(kind, Custom):
         return kind
     if kind == "weighted_mean" and weights is not None:
@@ -155,7 +155,7 @@ def _given(kind: str | Custom, weights: Mapping[str, float] | None) -> Combiner:
     return Median() if kind == "median" else Mean()
 
 
-def _fitted(
+def _fit_and_drop(
     kind: str, problem: str, labels: NDArray, outputs: Mapping[str, NDArray], drop: bool, seed: int
 ) -> tuple[Combiner, tuple[Contribution, ...]]:
     """Drops the least helpful member as long as there is one that does not help, then fits to all rows."""
@@ -165,7 +165,7 @@ def _fitted(
     left = dict(outputs)
     while True:
         solution = _solve(pool, labels, left, folds)
-        measured = _contributions(pool, labels, left, folds, solution)
+        measured = _measure_contributions(pool, labels, left, folds, solution)
         useless = [c for c in measured if not c.kept]
         if not (drop and useless and len(left) > 1):
             break
@@ -173,7 +173,7 @@ def _fitted(
         dropped[worst.member] = worst
         del left[worst.member]
     kept = {c.member: Contribution(c.member, c.weight, c.gain, c.low, c.high) for c in measured}
-    return _as_combiner(kind, pool, labels, left, solution), tuple(kept.get(name) or dropped[name] for name in outputs)
+    return _build_combiner(kind, pool, labels, left, solution), tuple(kept.get(name) or dropped[name] for name in outputs)
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class _Solution:
 
 
 def _solve(
-    pool: Pool,
+    pool: OpinionPool,
     labels: NDArray,
     outputs: Mapping[str, NDArray],
     folds: NDArray,
@@ -195,12 +195,12 @@ def _solve(
     tried = [(penalty, _out_of_fold(pool, labels, stacked, folds, penalty)) for penalty in penalties]
     # The one-standard-error rule of L. Breiman et al., Classification and Regression Trees, 1984: the strongest pull
     # whose loss is within the error of the least.
-    least, error = min(_mean_and_error(losses) for _, losses in tried)
+    least, error = min(_mean_and_standard_error(losses) for _, losses in tried)
     penalty, losses = next(pair for pair in tried if pair[1].mean() <= least + error)
     return _Solution(pool.fit(labels, stacked, penalty), penalty, losses)
 
 
-def _out_of_fold(pool: Pool, labels: NDArray, stacked: NDArray, folds: NDArray, penalty: float) -> NDArray:
+def _out_of_fold(pool: OpinionPool, labels: NDArray, stacked: NDArray, folds: NDArray, penalty: float) -> NDArray:
     """The loss of each row [rows], by parameters that were fitted to the other folds."""
     losses = np.empty(len(labels))
     for fold in range(FOLDS):
@@ -210,36 +210,36 @@ def _out_of_fold(pool: Pool, labels: NDArray, stacked: NDArray, folds: NDArray, 
     return losses
 
 
-def _contributions(
-    pool: Pool, labels: NDArray, outputs: Mapping[str, NDArray], folds: NDArray, solution: _Solution
+def _measure_contributions(
+    pool: OpinionPool, labels: NDArray, outputs: Mapping[str, NDArray], folds: NDArray, solution: _Solution
 ) -> list[Contribution]:
     weights = pool.weights(solution.parameters, len(outputs))
     if len(outputs) == 1:
         return [Contribution(name, float(weights[0])) for name in outputs]
-    enough_to_tell = len(labels) >= _ROWS_TO_TELL * len(outputs)
+    enough_to_tell = len(labels) >= _MIN_ROWS_PER_MEMBER * len(outputs)
     found = []
     for index, name in enumerate(outputs):
         without = {other: values for other, values in outputs.items() if other != name}
         gains = _solve(pool, labels, without, folds, [solution.penalty]).losses - solution.losses
-        gain, error = _mean_and_error(gains)
+        gain, error = _mean_and_standard_error(gains)
         margin, weight = _TWO_SIDED_95 * error, float(weights[index])
         # Of members that are alike none is missed alone, and yet all of them together are: a weight of some size stays.
         # With next to no weight a member goes even if it helps a little: it costs its memory and time at every answer.
         share = weight * len(outputs) / (weights.sum() or 1.0)
-        useless = share < _NEXT_TO_NONE or (share < _SMALL and gain <= margin)
+        useless = share < _NEGLIGIBLE_SHARE or (share < _SMALL_SHARE and gain <= margin)
         kept = not enough_to_tell or not useless
         why = "" if kept else f"weight {weight:.3g}, and its gain out of fold is {gain:.2g} ± {margin:.1g}"
         found.append(Contribution(name, weight, gain, gain - margin, gain + margin, kept, why))
     return found
 
 
-def _mean_and_error(values: NDArray) -> tuple[float, float]:
+def _mean_and_standard_error(values: NDArray) -> tuple[float, float]:
     """The mean, and its standard error."""
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def _as_combiner(
-    kind: str, pool: Pool, labels: NDArray, outputs: Mapping[str, NDArray], solution: _Solution
+def _build_combiner(
+    kind: str, pool: OpinionPool, labels: NDArray, outputs: Mapping[str, NDArray], solution: _Solution
 ) -> Combiner:
     names = list(outputs)
     if kind == "weighted_mean":
@@ -255,7 +255,7 @@ def _as_combiner(
     return Stacking(coefficients=stack.coefficients, intercept=stack.intercept, fallbacks=fallbacks)
 
 
-def _stack(pool: Pool, names: Sequence[str], parameters: NDArray) -> Stack:
+def _stack(pool: OpinionPool, names: Sequence[str], parameters: NDArray) -> Stack:
     coefficients, intercept = pool.stack(parameters, len(names))
     return Stack(
         coefficients={name: tuple(map(float, values)) for name, values in zip(names, coefficients, strict=True)},
@@ -263,7 +263,7 @@ def _stack(pool: Pool, names: Sequence[str], parameters: NDArray) -> Stack:
     )
 
 
-def _combined(combiner: Combiner, outputs: Mapping[str, NDArray], problem: str) -> NDArray:
+def _combine(combiner: Combiner, outputs: Mapping[str, NDArray], problem: str) -> NDArray:
     import tensorflow as tf
 
     tensors = {name: tf.constant(values, tf.float32) for name, values in outputs.items()}
@@ -271,7 +271,7 @@ def _combined(combiner: Combiner, outputs: Mapping[str, NDArray], problem: str) 
 
 
 def _calibration(how: str, labels: NDArray, probabilities: NDArray) -> TemperatureScaling:
-    temperature, bias = opinion_pools.temperature(labels, probabilities, with_bias=how == "bias_corrected_temperature")
+    temperature, bias = opinion_pools.fit_temperature(labels, probabilities, with_bias=how == "bias_corrected_temperature")
     return TemperatureScaling(temperature=float(temperature), bias=tuple(map(float, bias)))
 
 
@@ -290,7 +290,7 @@ def _correlations(problem: str, labels: NDArray, outputs: Mapping[str, NDArray])
     return {a: {b: pearson(a, b) for b in outputs} for a in outputs}
 
 
-def _enough(labels: NDArray) -> None:
+def _require_rows(labels: NDArray) -> None:
     if len(labels) < 2 * FOLDS:
         raise DataError(
             f"the split blend has {len(labels)} rows, and a fitted combiner needs {2 * FOLDS}: give `splits.blend` "

@@ -65,7 +65,7 @@ class Executor(base_executor.BaseExecutor):
 
         settings = BuilderSettings(**json.loads(exec_properties["custom_config"])["settings"])
         scores = Scores.load(Path(artifact_utils.get_single_uri(input_dict["scores"])), BLEND)
-        fit, ensemble = build(settings, exec_properties["problem"], scores, exec_properties["members"].split(","))
+        fit, ensemble = fit_ensemble(settings, exec_properties["problem"], scores, exec_properties["members"].split(","))
         loaded = {
             name: tf.saved_model.load(
                 path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[f"model_{name}"]))
@@ -89,11 +89,11 @@ class Executor(base_executor.BaseExecutor):
         )
         ensemble.save(Path(target))
         Path(target, REPORT_FILE).write_text(json.dumps(fit.to_json(), indent=2) + "\n", encoding="utf-8")
-        for line in summary(fit):
+        for line in summarize(fit):
             print(line)
 
 
-def build(settings: BuilderSettings, problem: str, scores: Scores, members: list[str]) -> tuple[Fit, Ensemble]:
+def fit_ensemble(settings: BuilderSettings, problem: str, scores: Scores, members: list[str]) -> tuple[Fit, Ensemble]:
     """The spec of an ensemble, fitted to the scores of its members on `blend`.
 
     Raises:
@@ -103,7 +103,7 @@ def build(settings: BuilderSettings, problem: str, scores: Scores, members: list
     outputs = {name: scores.outputs[name] for name in members}
     own = ":" in settings.combiner
     fit = combiner_fit.fit(
-        _custom(settings.combiner) if own else settings.combiner,
+        _load_custom(settings.combiner) if own else settings.combiner,
         problem,
         labels_of(scores),
         outputs,
@@ -123,7 +123,7 @@ def build(settings: BuilderSettings, problem: str, scores: Scores, members: list
     return fit, ensemble
 
 
-def _custom(reference: str) -> Custom:
+def _load_custom(reference: str) -> Custom:
     """A user's combiner with its source, so that a version holds all that it needs."""
     file, _, function = reference.rpartition(":")
     try:
@@ -132,16 +132,16 @@ def _custom(reference: str) -> Custom:
         raise UsageError(f"ensemble.combiner: {file} cannot be read: {error.strerror}") from error
 
 
-def summary(fit: Fit) -> list[str]:
+def summarize(fit: Fit) -> list[str]:
     """The combiner and what each member brings, as lines of text."""
     lines = [f"{fit.combiner.kind} of {', '.join(fit.kept)}, from {fit.rows} rows of {BLEND}"]
-    lines += [_line(c) for c in fit.contributions if c.weight is not None]
+    lines += [_contribution_line(c) for c in fit.contributions if c.weight is not None]
     if fit.calibration:
         lines.append(f"temperature {fit.calibration.temperature:.3g}")
     return lines
 
 
-def _line(c: Contribution) -> str:
+def _contribution_line(c: Contribution) -> str:
     if not c.kept:
         return f"  {c.member}: DROPPED: {c.why}"
     gain = "" if c.gain is None else f", gain {c.gain:.2g} ({c.low:.2g} to {c.high:.2g})"

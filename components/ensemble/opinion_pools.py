@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benison.serving.ensemble.combiners import SMALLEST_PROBABILITY
 
 
-class Pool(Protocol):
+class OpinionPool(Protocol):
     """A family of combinations, its loss and how it is fitted."""
 
     def fit(self, labels: NDArray, stacked: NDArray, penalty: float) -> NDArray:
@@ -32,14 +32,14 @@ class Pool(Protocol):
         """As `benison.serving.ensemble.Stack` has them: coefficients [members, 1 or n] and intercept [1 or n]."""
 
 
-def pool_for(kind: str, problem: str) -> Pool:
+def pool_for(kind: str, problem: str) -> OpinionPool:
     """The pool of `weighted_mean` or `stacking`."""
     if kind == "weighted_mean":
         return _LinearPool(problem == "regression")
-    return _LeastSquares() if problem == "regression" else _LogPool()
+    return _StackedRegression() if problem == "regression" else _LogPool()
 
 
-def temperature(labels: NDArray, probabilities: NDArray, with_bias: bool) -> tuple[float, NDArray]:
+def fit_temperature(labels: NDArray, probabilities: NDArray, with_bias: bool) -> tuple[float, NDArray]:
     """The temperature, and a bias [classes] (empty unless asked for), with the least log loss.
 
     Args:
@@ -159,7 +159,7 @@ class _LogPool:
         return parameters[:members, None], parameters[members:]
 
 
-class _LeastSquares:
+class _StackedRegression:
     """Weights [members, n] at least 0, then an intercept [n], for each output by itself."""
 
     def fit(self, labels: NDArray, stacked: NDArray, penalty: float) -> NDArray:

@@ -1,0 +1,17 @@
+"""Nodes that score a candidate and decide whether it may be pushed.
+
+TFX's Evaluator writes its tables beside them.
+
+Nodes:
+    scorer: Scorer (`MemberScores` and `EnsembleScores` in a pipeline), scores models row by row.
+    baseline: Baseline, looks up the served version that the candidate is compared with.
+    blessing: Blessing, applies the rules to the scores and blesses or refuses the candidate.
+
+Helper modules:
+    rules: the rules of the blessing.
+    verdicts: the verdict of a rule, and its JSON.
+    metrics: metrics on NumPy arrays with row weights.
+    bootstrap: confidence intervals by the paired bootstrap.
+    score_tables: tables of metrics, by model and by slice.
+    score_writer: writes scores as Parquet.
+"""

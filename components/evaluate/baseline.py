@@ -21,7 +21,7 @@ from benison.serving.versions import local
 FILE = "baseline.json"
 
 
-class Served(types.Artifact):
+class BaselineRecord(types.Artifact):
     """`baseline.json`: identity, version and path of what was served when a candidate was judged."""
 
     TYPE_NAME = "Baseline"
@@ -38,8 +38,9 @@ class _Driver(Driver):
         properties = execution_info.exec_properties
         served = labels.served(Path(properties["serving"]))
         model = path_utils.serving_model_path(artifact_utils.get_single_uri(execution_info.input_dict["model"]))
-        if served and served.manifest.get("candidate") == local.checksum(Path(model)):
-            baseline = served.manifest.get("baseline") or describe(None, [])
+        if served and served.manifest.candidate == local.checksum(Path(model)):
+            recorded = served.manifest.baseline
+            baseline = recorded.to_dict() if recorded else describe(None, [])
         else:
             baseline = describe(served, json.loads(properties["window"]))
         return {"baseline": json.dumps(baseline, sort_keys=True)}
@@ -62,7 +63,7 @@ class Executor(base_executor.BaseExecutor):
 class _Spec(ComponentSpec):
     PARAMETERS = {"serving": ExecutionParameter(type=str), "window": ExecutionParameter(type=str)}
     INPUTS = {"model": ChannelParameter(type=standard_artifacts.Model)}
-    OUTPUTS = {"baseline": ChannelParameter(type=Served)}
+    OUTPUTS = {"baseline": ChannelParameter(type=BaselineRecord)}
 
 
 class Baseline(base_component.BaseComponent):
@@ -80,7 +81,7 @@ class Baseline(base_component.BaseComponent):
 
     def __init__(self, model: types.BaseChannel, serving: str, window: Sequence[int] = ()) -> None:
         super().__init__(
-            _Spec(model=model, serving=serving, window=json.dumps(list(window)), baseline=types.Channel(type=Served))
+            _Spec(model=model, serving=serving, window=json.dumps(list(window)), baseline=types.Channel(type=BaselineRecord))
         )
 
 
@@ -106,12 +107,12 @@ def describe(version: local.Version | None, window: Sequence[int]) -> dict[str, 
     }
     if version is None:
         return {**found, "why_not": "nothing is served yet"}
-    if _saw_the_test(version.manifest.get("spans", []), window):
+    if _trained_on_test_span(version.manifest.spans, window):
         return {**found, "why_not": f"version {version.number} learnt from span {window[-1]}, which is the test here"}
     return {**found, "path": str(version.path)}
 
 
-def _saw_the_test(theirs: Sequence[int], window: Sequence[int]) -> bool:
+def _trained_on_test_span(theirs: Sequence[int], window: Sequence[int]) -> bool:
     """Whether a version learnt from rows of the span that a window is tested on."""
     if not window or list(theirs) == list(window):  # the same division into splits
         return False

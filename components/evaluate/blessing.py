@@ -22,7 +22,7 @@ from benison.components.evaluate import rules, score_tables
 from benison.components.evaluate.metrics import Costs, metric_for
 from benison.components.evaluate.score_tables import Resampling
 from benison.components.evaluate.scorer import SERVED, ModelScores, Scores
-from benison.components.evaluate.verdicts import line
+from benison.components.evaluate.verdicts import verdict_line
 from benison.serving.ensemble import Ensemble
 
 FILE = "blessing.json"
@@ -41,7 +41,7 @@ class Executor(base_executor.BaseExecutor):
         of_members = Scores.load(Path(artifact_utils.get_single_uri(input_dict["member_scores"])), "test")
         of_ensemble = Scores.load(Path(artifact_utils.get_single_uri(input_dict["ensemble_scores"])), "test")
         problem = exec_properties["problem"]
-        options = _judgement(exec_properties["judgement"])
+        options = _parse_judgement(exec_properties["judgement"])
         outputs = {**of_members.outputs, **of_ensemble.outputs}
         labels = score_tables.labels_of(of_ensemble)
         judged = rules.judge(
@@ -63,12 +63,12 @@ class Executor(base_executor.BaseExecutor):
         record = {
             **judged.to_json(),
             "metric": exec_properties["metric"],
-            "metrics": score_tables.metrics(problem, costs, labels, outputs),
-            "gains": score_tables.gains(metric, labels, outputs, ENSEMBLE, resampling),
-            "without": score_tables.without_each(
+            "metrics": score_tables.metric_table(problem, costs, labels, outputs),
+            "gains": score_tables.gain_table(metric, labels, outputs, ENSEMBLE, resampling),
+            "without": score_tables.leave_one_out_table(
                 spec, problem, metric, costs, labels, of_members.outputs, outputs[ENSEMBLE], resampling
             ),
-            "slices": score_tables.by_slice(problem, metric, costs, of_ensemble, outputs, ENSEMBLE, resampling),
+            "slices": score_tables.slice_tables(problem, metric, costs, of_ensemble, outputs, ENSEMBLE, resampling),
             "baseline": baselines.load(artifact_utils.get_single_instance(input_dict["baseline"])),
         }
         self._publish(artifact_utils.get_single_instance(output_dict["blessing"]), input_dict["model"], record)
@@ -88,7 +88,7 @@ class Executor(base_executor.BaseExecutor):
         refused = [f"{v['rule']}: {v['reason']}" for v in record["verdicts"] if not v["passed"]]
         artifact.set_string_custom_property("reason", "; ".join(refused))
         for verdict in record["verdicts"]:
-            print(line(verdict))
+            print(verdict_line(verdict))
         print("blessed" if blessed else "NOT BLESSED")
 
 
@@ -102,7 +102,7 @@ class _Spec(ComponentSpec):
         "model": ChannelParameter(type=standard_artifacts.Model),
         "member_scores": ChannelParameter(type=ModelScores),
         "ensemble_scores": ChannelParameter(type=ModelScores),
-        "baseline": ChannelParameter(type=baselines.Served),
+        "baseline": ChannelParameter(type=baselines.BaselineRecord),
     }
     OUTPUTS = {"blessing": ChannelParameter(type=standard_artifacts.ModelBlessing)}
 
@@ -162,7 +162,7 @@ class Blessing(base_component.BaseComponent):
         )
 
 
-def _judgement(text: str) -> dict[str, Any]:
+def _parse_judgement(text: str) -> dict[str, Any]:
     options = json.loads(text)
     return {
         **options,

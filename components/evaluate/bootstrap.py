@@ -52,14 +52,14 @@ def bootstrap(
     models = [metric.weighted(y, prediction) for prediction in predictions]
     scores = np.full((len(models), resamples), np.nan)
     done = 0
-    for counts in _counts(len(y), resamples, seed):
+    for counts in _resample_counts(len(y), resamples, seed):
         for row, model in zip(scores, models, strict=True):
             row[done : done + len(counts)] = model(counts)
         done += len(counts)
     return scores
 
 
-def _counts(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
+def _resample_counts(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
     """How often each row is drawn: float64 [resamples of the block, rows], multinomial, block by block."""
     if rows == 0:
         return
@@ -73,7 +73,7 @@ def _counts(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
         yield np.bincount(drawn.ravel(), minlength=block * rows).reshape(block, rows).astype(np.float64)
 
 
-def difference(
+def paired_difference(
     metric: Metric,
     y: NDArray,
     prediction: NDArray,

@@ -7,7 +7,6 @@ error per row) is done once, the rest is vectorised over the weightings. A boots
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -15,11 +14,12 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
 
 Floats = NDArray[np.float64]
 # From weights float64 [resamples, rows] to the metric's values float64 [resamples].
-Weighted = Callable[[Floats], Floats]
+WeightedMetric = Callable[[Floats], Floats]
 
 BINARY = frozenset({"binary"})
 CLASSIFICATION = frozenset({"binary", "multiclass"})
@@ -27,7 +27,7 @@ REGRESSION = frozenset({"regression"})
 PROBLEMS = CLASSIFICATION | REGRESSION
 
 # As in Keras, so that a log loss here is the one in TFMA's tables.
-_CLIP = 1e-7
+_PROBABILITY_CLIP = 1e-7
 _CALIBRATION_BINS = 15
 
 
@@ -58,7 +58,7 @@ class Metric:
     name: str
     greater_is_better: bool
     problems: frozenset[str]
-    prepare: Callable[[NDArray, NDArray], Weighted] = field(repr=False)
+    prepare: Callable[[NDArray, NDArray], WeightedMetric] = field(repr=False)
 
     def compute(self, y: NDArray, prediction: NDArray, weights: NDArray | None = None) -> float:
         """The metric's value; NaN where it is undefined (no rows, one class only for AUC, a prediction that is NaN).
@@ -76,7 +76,7 @@ class Metric:
             raise DataError(f"{self.name}: weights have shape {row_weights.shape}, expected ({len(y)},), one per row")
         return float(self.weighted(y, prediction)(row_weights[None, :])[0])
 
-    def weighted(self, y: NDArray, prediction: NDArray) -> Weighted:
+    def weighted(self, y: NDArray, prediction: NDArray) -> WeightedMetric:
         """The metric of these rows as a function of weights [resamples, rows]; checks the arrays first."""
         y, prediction = np.asarray(y), np.asarray(prediction)
         self._check(y, prediction)
@@ -115,36 +115,36 @@ class Metric:
             )
 
 
-def _mean(per_row: NDArray) -> Weighted:
+def _weighted_mean(per_row: NDArray) -> WeightedMetric:
     """Weighted mean of a value per row [rows]."""
     per_row = per_row.astype(np.float64)
     return lambda weights: weights @ per_row / weights.sum(axis=1)
 
 
-def _accuracy(y: NDArray, probabilities: NDArray) -> Weighted:
-    return _mean(probabilities.argmax(axis=1) == y)
+def _accuracy(y: NDArray, probabilities: NDArray) -> WeightedMetric:
+    return _weighted_mean(probabilities.argmax(axis=1) == y)
 
 
-def _log_loss(y: NDArray, probabilities: NDArray) -> Weighted:
+def _log_loss(y: NDArray, probabilities: NDArray) -> WeightedMetric:
     of_label = probabilities[np.arange(len(y)), y].astype(np.float64)
-    return _mean(-np.log(of_label.clip(_CLIP, 1 - _CLIP)))
+    return _weighted_mean(-np.log(of_label.clip(_PROBABILITY_CLIP, 1 - _PROBABILITY_CLIP)))
 
 
-def _cost(costs: Costs) -> Callable[[NDArray, NDArray], Weighted]:
+def _cost(costs: Costs) -> Callable[[NDArray, NDArray], WeightedMetric]:
     """The mean cost per row of acting where that is cheaper, by the model's own probabilities.
 
     Source: C. Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001. A model whose probabilities are wrong acts
     at the wrong places, so the metric asks for calibration too.
     """
 
-    def prepare(y: NDArray, probabilities: NDArray) -> Weighted:
+    def prepare(y: NDArray, probabilities: NDArray) -> WeightedMetric:
         acts = probabilities[:, 1] >= costs.threshold
-        return _mean(np.where(acts, (y == 0) * costs.false_positive, (y == 1) * costs.false_negative))
+        return _weighted_mean(np.where(acts, (y == 0) * costs.false_positive, (y == 1) * costs.false_negative))
 
     return prepare
 
 
-def _calibration_error(y: NDArray, probabilities: NDArray) -> Weighted:
+def _calibration_error(y: NDArray, probabilities: NDArray) -> WeightedMetric:
     """Expected calibration error: how far frequencies are from probabilities, over 15 bins of equal width.
 
     Binary: of the probability of class 1. Otherwise: of the likeliest class's.
@@ -165,17 +165,17 @@ def _calibration_error(y: NDArray, probabilities: NDArray) -> Weighted:
     return calibration_error
 
 
-def _auc(y: NDArray, probabilities: NDArray) -> Weighted:
+def _auc(y: NDArray, probabilities: NDArray) -> WeightedMetric:
     """Binary: AUC of class 1. Otherwise the unweighted mean over the classes present, each against the rest."""
-    return _of_classes(_binary_auc, y, probabilities)
+    return _one_vs_rest(_binary_auc, y, probabilities)
 
 
-def _pr_auc(y: NDArray, probabilities: NDArray) -> Weighted:
+def _pr_auc(y: NDArray, probabilities: NDArray) -> WeightedMetric:
     """Binary: average precision of class 1. Otherwise the unweighted mean over the classes present."""
-    return _of_classes(_average_precision, y, probabilities)
+    return _one_vs_rest(_average_precision, y, probabilities)
 
 
-def _of_classes(of_class: Callable[[NDArray[np.bool_], NDArray], Weighted], y: NDArray, scores: NDArray) -> Weighted:
+def _one_vs_rest(of_class: Callable[[NDArray[np.bool_], NDArray], WeightedMetric], y: NDArray, scores: NDArray) -> WeightedMetric:
     if scores.shape[1] == 2:
         return of_class(y == 1, scores[:, 1])
     per_class = [of_class(y == k, scores[:, k]) for k in np.unique(y)]
@@ -188,7 +188,7 @@ def _of_classes(of_class: Callable[[NDArray[np.bool_], NDArray], Weighted], y: N
     return macro
 
 
-def _average_precision(positive: NDArray[np.bool_], score: NDArray) -> Weighted:
+def _average_precision(positive: NDArray[np.bool_], score: NDArray) -> WeightedMetric:
     """Area under the precision-recall curve by steps: the mean, over positives, of the precision from their score up.
 
     Source: as scikit-learn's `average_precision_score`. Tied scores share the precision of their group.
@@ -210,7 +210,7 @@ def _average_precision(positive: NDArray[np.bool_], score: NDArray) -> Weighted:
     return average_precision
 
 
-def _binary_auc(positive: NDArray[np.bool_], score: NDArray) -> Weighted:
+def _binary_auc(positive: NDArray[np.bool_], score: NDArray) -> WeightedMetric:
     """Area under the ROC curve as the Mann-Whitney statistic; tied scores share their mean rank.
 
     Sorted once. A positive's rank is then the weight below its group of equal scores plus half the group's own; the
@@ -235,16 +235,16 @@ def _binary_auc(positive: NDArray[np.bool_], score: NDArray) -> Weighted:
     return auc
 
 
-def _rmse(y: NDArray, prediction: NDArray) -> Weighted:
-    mean_square = _mean(((y.astype(np.float64) - prediction) ** 2).mean(axis=1))
+def _rmse(y: NDArray, prediction: NDArray) -> WeightedMetric:
+    mean_square = _weighted_mean(((y.astype(np.float64) - prediction) ** 2).mean(axis=1))
     return lambda weights: np.sqrt(mean_square(weights))
 
 
-def _mae(y: NDArray, prediction: NDArray) -> Weighted:
-    return _mean(np.abs(y.astype(np.float64) - prediction).mean(axis=1))
+def _mae(y: NDArray, prediction: NDArray) -> WeightedMetric:
+    return _weighted_mean(np.abs(y.astype(np.float64) - prediction).mean(axis=1))
 
 
-def _r2(y: NDArray, prediction: NDArray) -> Weighted:
+def _r2(y: NDArray, prediction: NDArray) -> WeightedMetric:
     """Coefficient of determination, the mean over outputs; undefined where a label does not vary."""
     truth = y.astype(np.float64)
     square = (truth - prediction) ** 2
@@ -267,7 +267,7 @@ def _r2(y: NDArray, prediction: NDArray) -> Weighted:
 
 
 COST = "cost"
-# `cost` stands here with equal costs; `metrics_of` has it with those of a pipeline.
+# `cost` stands here with equal costs; `metrics_for` has it with those of a pipeline.
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         metric.name: metric
@@ -294,17 +294,17 @@ def default_metric(problem: str) -> str:
     Raises:
         UsageError: No such kind of problem.
     """
-    _known_problem(problem)
+    _check_problem(problem)
     return _DEFAULTS[problem]
 
 
-def metrics_of(problem: str, costs: Costs | None = None) -> dict[str, Metric]:
+def metrics_for(problem: str, costs: Costs | None = None) -> dict[str, Metric]:
     """All metrics that are defined for a problem, by name; `cost` only where it is known what mistakes cost.
 
     Raises:
         UsageError: No such kind of problem.
     """
-    _known_problem(problem)
+    _check_problem(problem)
     fitting = {name: metric for name, metric in METRICS.items() if problem in metric.problems and name != COST}
     if costs is not None and problem in METRICS[COST].problems:
         fitting[COST] = replace(METRICS[COST], prepare=_cost(costs))
@@ -317,20 +317,19 @@ def metric_for(name: str, problem: str, costs: Costs | None = None) -> Metric:
     Raises:
         UsageError: No such metric, or one for another kind of problem; names the ones that fit.
     """
-    fitting = metrics_of(problem, costs)
+    fitting = metrics_for(problem, costs)
     if name in fitting:
         return fitting[name]
     if name == COST and problem in METRICS[COST].problems:
         raise UsageError("the metric 'cost' needs to know what mistakes cost; give `cost` in the config")
     what = f"metric '{name}' is not defined for a {problem} problem" if name in METRICS else f"no metric '{name}'"
-    raise UsageError(f"{what}; {_closest(name, sorted(fitting))}")
+    raise UsageError(f"{what}; {_allowed_names(name, sorted(fitting))}")
 
 
-def _known_problem(problem: str) -> None:
+def _check_problem(problem: str) -> None:
     if problem not in PROBLEMS:
-        raise UsageError(f"no kind of problem '{problem}'; {_closest(problem, sorted(PROBLEMS))}")
+        raise UsageError(f"no kind of problem '{problem}'; {_allowed_names(problem, sorted(PROBLEMS))}")
 
 
-def _closest(name: str, allowed: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, allowed, n=1)
-    return f"allowed: {', '.join(allowed)}" + (f"; did you mean '{close[0]}'?" if close else "")
+def _allowed_names(name: str, allowed: Sequence[str]) -> str:
+    return f"allowed: {', '.join(allowed)}{did_you_mean(name, allowed)}"

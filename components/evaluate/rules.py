@@ -14,9 +14,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from benison.components.evaluate.bootstrap import Interval, difference
+from benison.components.evaluate.bootstrap import Interval, paired_difference
 from benison.components.evaluate.metrics import Costs, Metric, metric_for
-from benison.components.evaluate.verdicts import BlessingReport, Verdict, finite, finite_interval
+from benison.components.evaluate.verdicts import BlessingReport, Verdict, finite_or_none, finite_interval_or_none
 from benison.serving.errors import DataError, UsageError
 
 NOTHING_SERVED = "nothing is served yet"
@@ -118,25 +118,25 @@ def judge(
     judged_by = metric_for(metric, problem, costs)
     asked = [(metric_for(rule.metric, problem, costs), rule, rule.name) for rule in rules]
     comparison = _Comparison(judged_by, labels, ensemble, confidence, resamples, seed)
-    undecidable = _undecidable(problem, labels)
+    undecidable = _undecidable_reason(problem, labels)
     verdicts = [
         _better_than_reference(problem, comparison, reference, undecidable),
         _not_worse_than_served(comparison, served, no_baseline, undecidable),
     ]
-    test = _Test(problem, labels, ensemble, members, served, no_baseline, slices)
+    test = _TestRows(problem, labels, ensemble, members, served, no_baseline, slices)
     for metric_of_rule, rule, name in asked:
         on = replace(comparison, metric=metric_of_rule)
         if undecidable:
-            verdicts.append(_refused(name, undecidable))
+            verdicts.append(_refuse(name, undecidable))
         elif rule.slices:
-            verdicts.append(_by_slice(rule, on, test))
+            verdicts.append(_apply_by_slice(rule, on, test))
         else:
-            verdicts.append(_verdict(rule, on, test))
+            verdicts.append(_apply_rule(rule, on, test))
     return BlessingReport(all(verdict.passed for verdict in verdicts), tuple(verdicts))
 
 
 @dataclass(frozen=True)
-class _Test:
+class _TestRows:
     """Everything that predicts, on the same rows."""
 
     problem: str
@@ -147,7 +147,7 @@ class _Test:
     no_baseline: str
     slices: Mapping[str, NDArray]
 
-    def of(self, here: NDArray) -> _Test:
+    def of(self, here: NDArray) -> _TestRows:
         """The rows of a mask [rows]."""
         return replace(
             self,
@@ -168,11 +168,11 @@ class _Test:
         return best, self.members[best]
 
 
-def _verdict(rule: Rule, on: _Comparison, test: _Test) -> Verdict:
+def _apply_rule(rule: Rule, on: _Comparison, test: _TestRows) -> Verdict:
     """What a rule says of some rows, whole."""
     against = rule.better_than or rule.not_worse_than
     if against is None:
-        return _bound(on.metric, rule, test.labels, test.ensemble)
+        return _check_bounds(on.metric, rule, test.labels, test.ensemble)
     if against == "served":
         if test.served is None:
             return Verdict(rule.name, True, None, None, None, test.no_baseline)
@@ -180,43 +180,43 @@ def _verdict(rule: Rule, on: _Comparison, test: _Test) -> Verdict:
     else:
         best = test.best_member(on.metric)
         if best is None:
-            return _refused(rule.name, f"{on.metric.name} is undefined for every member")
+            return _refuse(rule.name, f"{on.metric.name} is undefined for every member")
         whose, other = f"{best[0]}'s", best[1]
     compared = replace(on, labels=test.labels, ensemble=test.ensemble).to(other)
     if compared.undefined:
         return compared.verdict(rule.name, False, compared.undefined)
     passed = compared.interval.low > rule.by if rule.better_than else compared.interval.high >= -rule.by
-    value, bound = _apart(compared.value, compared.bound)
+    value, bound = _distinct_figures(compared.value, compared.bound)
     wanted = f"lie above {rule.by:g}" if rule.better_than else f"reach {-rule.by:g}"
     tail = "" if passed else f", and its interval would have to {wanted}"
-    gain = f"the gain is {_figure(compared.gain)} ({compared.bounds}){tail}"
+    gain = f"the gain is {_format_number(compared.gain)} ({compared.bounds}){tail}"
     return compared.verdict(rule.name, passed, f"{on.metric.name} {value} against {whose} {bound}: {gain}")
 
 
-def _by_slice(rule: Rule, on: _Comparison, test: _Test) -> Verdict:
+def _apply_by_slice(rule: Rule, on: _Comparison, test: _TestRows) -> Verdict:
     """What a rule says of each slice; the verdict carries the figures of the worst."""
     judged, small = [], 0
-    cuts = [(f"{column}={value or '(missing)'}", here) for column, value, here in _cuts(rule, test)]
+    cuts = [(f"{column}={value or '(missing)'}", here) for column, value, here in _slice_masks(rule, test)]
     large = [(name, here) for name, here in cuts if here.sum() >= rule.rows]
     one_of_many = replace(on, confidence=1 - (1 - on.confidence) / max(len(large), 1))
     for name, here in large:
         rows = test.of(here)
-        if _undecidable(test.problem, rows.labels):
+        if _undecidable_reason(test.problem, rows.labels):
             small += 1
             continue
-        judged.append((name, int(here.sum()), _verdict(rule, one_of_many, rows)))
+        judged.append((name, int(here.sum()), _apply_rule(rule, one_of_many, rows)))
     left_out = len(cuts) - len(large) + small
     tail = f"; {left_out} of fewer rows than {rule.rows}, or of one class, were not judged" if left_out else ""
     if not judged:
         return Verdict(rule.name, True, None, None, None, f"no slice to judge{tail}")
     refused = [entry for entry in judged if not entry[2].passed]
-    name, rows_of_worst, worst = min(refused or judged, key=lambda entry: _room(on.metric, entry[2]))
+    name, rows_of_worst, worst = min(refused or judged, key=lambda entry: _margin(on.metric, entry[2]))
     said = f"{len(refused)} of {len(judged)} slices fail" if refused else f"all {len(judged)} slices pass"
     reason = f"{said}; the {'worst' if refused else 'closest'} is {name} ({rows_of_worst} rows): {worst.reason}{tail}"
     return replace(worst, rule=rule.name, passed=not refused, reason=reason)
 
 
-def _cuts(rule: Rule, test: _Test) -> Iterator[tuple[str, str, NDArray]]:
+def _slice_masks(rule: Rule, test: _TestRows) -> Iterator[tuple[str, str, NDArray]]:
     """Column, value and mask [rows] of every slice.
 
     Raises:
@@ -233,7 +233,7 @@ def _cuts(rule: Rule, test: _Test) -> Iterator[tuple[str, str, NDArray]]:
             yield column, value, values == value
 
 
-def _room(metric: Metric, verdict: Verdict) -> float:
+def _margin(metric: Metric, verdict: Verdict) -> float:
     """How far a verdict is from being refused, larger is better; only to put slices in order."""
     if verdict.interval is not None:
         return verdict.interval[1]
@@ -242,7 +242,7 @@ def _room(metric: Metric, verdict: Verdict) -> float:
     return (verdict.value - verdict.bound) * (1 if metric.greater_is_better else -1)
 
 
-def _undecidable(problem: str, labels: NDArray) -> str | None:
+def _undecidable_reason(problem: str, labels: NDArray) -> str | None:
     """Why no rule can be decided on these labels, as a sentence; None if it can."""
     if len(labels) < 2:
         return f"the split test has {len(labels)} row{'' if len(labels) == 1 else 's'}, and at least 2 are needed"
@@ -263,7 +263,7 @@ class _Comparison:
     seed: int
 
     def to(self, other: NDArray) -> _Difference:
-        gain, interval = difference(
+        gain, interval = paired_difference(
             self.metric, self.labels, self.ensemble, other, self.confidence, self.resamples, self.seed
         )
         value, bound = (self.metric.compute(self.labels, model) for model in (self.ensemble, other))
@@ -285,17 +285,17 @@ class _Difference:
     def undefined(self) -> str | None:
         if math.isfinite(self.gain) and math.isfinite(self.interval.low):
             return None
-        figures = f"{_figure(self.value)} against {_figure(self.bound)}"
+        figures = f"{_format_number(self.value)} against {_format_number(self.bound)}"
         return f"{self.metric.name} is undefined on the split test ({figures}), and a number is needed to compare"
 
     @property
     def bounds(self) -> str:
         """The interval in words; it is that of the gain."""
         low, high = self.interval
-        return f"{self.confidence * 100:g} % interval {_figure(low)} to {_figure(high)}"
+        return f"{self.confidence * 100:g} % interval {_format_number(low)} to {_format_number(high)}"
 
     def verdict(self, rule: str, passed: bool, reason: str) -> Verdict:
-        return Verdict(rule, passed, finite(self.value), finite(self.bound), finite_interval(self.interval), reason)
+        return Verdict(rule, passed, finite_or_none(self.value), finite_or_none(self.bound), finite_interval_or_none(self.interval), reason)
 
 
 def _better_than_reference(problem: str, rules: _Comparison, reference: NDArray, undecidable: str | None) -> Verdict:
@@ -303,7 +303,7 @@ def _better_than_reference(problem: str, rules: _Comparison, reference: NDArray,
     regression = problem == "regression"
     rule, whose = ("better_than_mean", "the mean's") if regression else ("better_than_majority", "the majority class's")
     if undecidable:
-        return _refused(rule, undecidable)
+        return _refuse(rule, undecidable)
     reference = np.asarray(reference)
     if reference.shape != rules.ensemble.shape[1:]:
         raise DataError(
@@ -312,16 +312,16 @@ def _better_than_reference(problem: str, rules: _Comparison, reference: NDArray,
     compared = rules.to(np.broadcast_to(reference, rules.ensemble.shape))
     if compared.undefined:
         return compared.verdict(rule, False, compared.undefined)
-    value, bound = _apart(compared.value, compared.bound)
+    value, bound = _distinct_figures(compared.value, compared.bound)
     side = "above" if rules.metric.greater_is_better else "below"
     if compared.interval.low > 0:
         reason = (
-            f"{rules.metric.name} {value} is {side} {whose} {bound} by {_figure(compared.gain)} ({compared.bounds})"
+            f"{rules.metric.name} {value} is {side} {whose} {bound} by {_format_number(compared.gain)} ({compared.bounds})"
         )
         return compared.verdict(rule, True, reason)
     reason = (
         f"{rules.metric.name} {value} is not {side} {whose} {bound} by more than chance: "
-        f"the gain is {_figure(compared.gain)} ({compared.bounds}), and all of its interval would have to be above 0"
+        f"the gain is {_format_number(compared.gain)} ({compared.bounds}), and all of its interval would have to be above 0"
     )
     return compared.verdict(rule, False, reason)
 
@@ -334,19 +334,19 @@ def _not_worse_than_served(
     if served is None:
         return Verdict(rule, True, None, None, None, no_baseline)
     if undecidable:
-        return _refused(rule, undecidable)
+        return _refuse(rule, undecidable)
     compared = rules.to(served)
     if compared.undefined:
         return compared.verdict(rule, False, compared.undefined)
-    value, bound = _apart(compared.value, compared.bound)
+    value, bound = _distinct_figures(compared.value, compared.bound)
     against = f"{rules.metric.name} {value} against the served version's {bound}: "
-    gain = f"the gain is {_figure(compared.gain)} ({compared.bounds})"
+    gain = f"the gain is {_format_number(compared.gain)} ({compared.bounds})"
     if compared.interval.high >= 0:
         return compared.verdict(rule, True, f"{against}{gain}, so it is not worse by more than chance")
     return compared.verdict(rule, False, f"{against}{gain}, and its interval would have to reach 0")
 
 
-def _bound(metric: Metric, rule: Rule, labels: NDArray, ensemble: NDArray) -> Verdict:
+def _check_bounds(metric: Metric, rule: Rule, labels: NDArray, ensemble: NDArray) -> Verdict:
     """The metric keeps the bounds."""
     low, high = rule.min, rule.max
     value = metric.compute(labels, ensemble)
@@ -356,32 +356,32 @@ def _bound(metric: Metric, rule: Rule, labels: NDArray, ensemble: NDArray) -> Ve
             rule.name, False, None, bound, None, f"{metric.name} is undefined on the split test, and a number is needed"
         )
     if low is not None and value < low:
-        shown, least = _apart(value, low)
+        shown, least = _distinct_figures(value, low)
         return Verdict(rule.name, False, value, low, None, f"{metric.name} {shown} is below {least}, the least allowed")
     if high is not None and value > high:
-        shown, most = _apart(value, high)
+        shown, most = _distinct_figures(value, high)
         return Verdict(rule.name, False, value, high, None, f"{metric.name} {shown} is above {most}, the most allowed")
-    return Verdict(rule.name, True, value, bound, None, f"{metric.name} {_figure(value)} {_kept(low, high)}")
+    return Verdict(rule.name, True, value, bound, None, f"{metric.name} {_format_number(value)} {_within_bounds(low, high)}")
 
 
-def _kept(low: float | None, high: float | None) -> str:
+def _within_bounds(low: float | None, high: float | None) -> str:
     if low is not None and high is not None:
         return f"lies from {low:g} to {high:g}"
     return f"is not below {low:g}" if low is not None else f"is not above {high:g}"
 
 
-def _refused(rule: str, reason: str) -> Verdict:
+def _refuse(rule: str, reason: str) -> Verdict:
     return Verdict(rule, False, None, None, None, reason)
 
 
-def _figure(number: float, digits: int = 3) -> str:
+def _format_number(number: float, digits: int = 3) -> str:
     # Adding 0 turns the -0.0 of a flipped sign into 0.
     return f"{number + 0.0:.{digits}g}"
 
 
-def _apart(value: float, bound: float) -> tuple[str, str]:
+def _distinct_figures(value: float, bound: float) -> tuple[str, str]:
     """Both figures with as many digits as it takes to tell them apart, so that no sentence says 0.85 is below 0.85."""
     digits = 3
-    while value != bound and _figure(value, digits) == _figure(bound, digits):
+    while value != bound and _format_number(value, digits) == _format_number(bound, digits):
         digits += 1
-    return _figure(value, digits), _figure(bound, digits)
+    return _format_number(value, digits), _format_number(bound, digits)

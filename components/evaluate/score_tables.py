@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components.evaluate.bootstrap import bootstrap, percentile_interval
-from benison.components.evaluate.metrics import Costs, Metric, metrics_of
+from benison.components.evaluate.metrics import Costs, Metric, metrics_for
 from benison.components.evaluate.scorer import Scores
-from benison.components.evaluate.verdicts import finite
+from benison.components.evaluate.verdicts import finite_or_none
 from benison.serving.ensemble import Ensemble
 from benison.serving.errors import EnsembleError
 
 Figures = dict[str, float | None]
-FEWEST_ROWS = 50  # of a slice whose differences are worth an interval
+MIN_SLICE_ROWS = 50  # of a slice whose differences are worth an interval
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ def slices_of(scores: Scores) -> dict[str, NDArray]:
     return {column[6:]: scores.rows[column].to_numpy().astype(object) for column in columns}
 
 
-def metrics(problem: str, costs: Costs | None, labels: NDArray, outputs: Mapping[str, NDArray]) -> dict[str, Figures]:
+def metric_table(problem: str, costs: Costs | None, labels: NDArray, outputs: Mapping[str, NDArray]) -> dict[str, Figures]:
     """Every metric that the problem has, by model; None where it is undefined on these rows."""
-    defined = metrics_of(problem, costs).items()
+    defined = metrics_for(problem, costs).items()
     return {
-        model: {name: finite(metric.compute(labels, values)) for name, metric in defined}
+        model: {name: finite_or_none(metric.compute(labels, values)) for name, metric in defined}
         for model, values in outputs.items()
     }
 
 
-def by_slice(
+def slice_tables(
     problem: str,
     metric: Metric,
     costs: Costs | None,
@@ -62,19 +62,19 @@ def by_slice(
     """The tables of each slice, such as `island=Dream`, with its number of rows."""
     labels = labels_of(scores)
     cut: dict[str, Any] = {}
-    for name, here in _cuts(scores):
+    for name, here in _slice_masks(scores):
         inside = {model: output[here] for model, output in outputs.items()}
         rows = int(here.sum())
-        large = rows >= FEWEST_ROWS
+        large = rows >= MIN_SLICE_ROWS
         cut[name] = {
             "rows": rows,
-            "metrics": metrics(problem, costs, labels[here], inside),
-            "gains": gains(metric, labels[here], inside, of, resampling) if large else {},
+            "metrics": metric_table(problem, costs, labels[here], inside),
+            "gains": gain_table(metric, labels[here], inside, of, resampling) if large else {},
         }
     return cut
 
 
-def gains(
+def gain_table(
     metric: Metric, labels: NDArray, outputs: Mapping[str, NDArray], of: str, resampling: Resampling
 ) -> dict[str, Figures]:
     """By how much one model is better than each of the others, with the paired bootstrap interval.
@@ -97,11 +97,11 @@ def gains(
     for name, drawn in zip(names[1:], resampled[1:], strict=True):
         low, high = percentile_interval(sign * (resampled[0] - drawn), resampling.confidence)
         gain = sign * (values[of] - values[name])
-        table[name] = {"gain": finite(gain), "low": finite(low), "high": finite(high)}
+        table[name] = {"gain": finite_or_none(gain), "low": finite_or_none(low), "high": finite_or_none(high)}
     return table
 
 
-def without_each(
+def leave_one_out_table(
     ensemble: Ensemble,
     problem: str,
     metric: Metric,
@@ -114,7 +114,7 @@ def without_each(
     """What the ensemble's answer is worth where one member does not answer, by that member.
 
     Returns:
-        `metrics`, and what the whole ensemble's `gain` over that answer is; or `why_not`, where there is no answer.
+        `metric_table`, and what the whole ensemble's `gain` over that answer is; or `why_not`, where there is no answer.
     """
     table: dict[str, Any] = {}
     for missing in ensemble.members:
@@ -126,21 +126,21 @@ def without_each(
         degraded = left.combine({name: members[name] for name in left.members}).numpy()
         both = {"whole": whole, "degraded": degraded}
         table[missing] = {
-            "metrics": metrics(problem, costs, labels, {"degraded": degraded})["degraded"],
-            **gains(metric, labels, both, "whole", resampling)["degraded"],
+            "metrics": metric_table(problem, costs, labels, {"degraded": degraded})["degraded"],
+            **gain_table(metric, labels, both, "whole", resampling)["degraded"],
         }
     return table
 
 
-def _cuts(scores: Scores) -> Iterator[tuple[str, NDArray]]:
+def _slice_masks(scores: Scores) -> Iterator[tuple[str, NDArray]]:
     """Each slice and the mask [rows] of its rows."""
     for column in (c for c in scores.rows.columns if c.startswith("slice:")):
         values = scores.rows[column]
-        for value in sorted(values.unique(), key=_in_order):
+        for value in sorted(values.unique(), key=_numeric_order):
             yield f"{column[6:]}={value or '(missing)'}", (values == value).to_numpy()
 
 
-def _in_order(value: str) -> tuple[float, str]:
+def _numeric_order(value: str) -> tuple[float, str]:
     """Sorts numbers as numbers: hour 5 before hour 10."""
     try:
         return float(value), value

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 FILE = "scores.parquet"
-MODEL, SLICE = "model:", "slice:"  # before the names of columns
+MODEL_PREFIX, SLICE_PREFIX = "model:", "slice:"  # before the names of columns
 GROUP_ROWS = 1 << 14
 
 
@@ -34,8 +34,8 @@ class ScoreWriter:
                 ("split", pa.string()),
                 ("row", pa.int64()),
                 ("label", pa.int64() if classification else pa.float32()),
-                *((f"{SLICE}{name}", pa.string()) for name in slices),
-                *((f"{MODEL}{name}", pa.list_(pa.float32())) for name in models),
+                *((f"{SLICE_PREFIX}{name}", pa.string()) for name in slices),
+                *((f"{MODEL_PREFIX}{name}", pa.list_(pa.float32())) for name in models),
             ]
         )
         self._writer = pq.ParquetWriter(folder / FILE, self._schema)
@@ -68,9 +68,9 @@ class ScoreWriter:
             "split": [split] * len(labels),
             "row": range(self._row, self._row + len(labels)),
             "label": labels,
-            **{f"{SLICE}{name}": values for name, values in slices.items()},
+            **{f"{SLICE_PREFIX}{name}": values for name, values in slices.items()},
             **{
-                f"{MODEL}{name}": [None] * len(labels) if values is None else list(values)
+                f"{MODEL_PREFIX}{name}": [None] * len(labels) if values is None else list(values)
                 for name, values in outputs.items()
             },
         }

@@ -19,8 +19,8 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from benison.components.evaluate import baseline as baselines
-from benison.components.evaluate.score_writer import FILE, MODEL, SLICE, ScoreWriter
-from benison.components.train.member import classes as class_names
+from benison.components.evaluate.score_writer import FILE, MODEL_PREFIX, SLICE_PREFIX, ScoreWriter
+from benison.components.train.member import class_names as class_names
 from benison.components.transform import dense
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("blend", "test")
 SERVED = "served"
-FACTS = "scores.json"
+METADATA_FILE = "scores.json"
 BATCH_ROWS = 1024
 
 
@@ -67,21 +67,21 @@ class Scores:
         """
         import pyarrow.parquet as pq
 
-        facts = json.loads((folder / FACTS).read_text())
+        facts = json.loads((folder / METADATA_FILE).read_text())
         columns = pq.read_schema(folder / FILE).names
-        of_models = [c for c in columns if c.startswith(MODEL) and c.removeprefix(MODEL) not in facts["absent"]]
-        of_rows = [c for c in columns if not c.startswith(MODEL)]
+        of_models = [c for c in columns if c.startswith(MODEL_PREFIX) and c.removeprefix(MODEL_PREFIX) not in facts["absent"]]
+        of_rows = [c for c in columns if not c.startswith(MODEL_PREFIX)]
         table = pq.read_table(
             folder / FILE,
             columns=of_rows + of_models,
             # Text as numbers of values: what a slice costs in memory is then some bytes a row.
-            read_dictionary=[c for c in of_rows if c == "split" or c.startswith(SLICE)],
+            read_dictionary=[c for c in of_rows if c == "split" or c.startswith(SLICE_PREFIX)],
             filters=None if split is None else [("split", "=", split)],
         )
         reference = np.asarray(facts["reference"])
         return cls(
             rows=table.select(of_rows).to_pandas(),
-            outputs={c.removeprefix(MODEL): _matrix(table[c], len(reference)) for c in of_models},
+            outputs={c.removeprefix(MODEL_PREFIX): _matrix(table[c], len(reference)) for c in of_models},
             classes=tuple(facts["classes"]),
             reference=reference,
             absent=facts["absent"],
@@ -123,12 +123,12 @@ class Executor(base_executor.BaseExecutor):
             else:
                 paths[SERVED] = served["path"]
         spec = transform.raw_feature_spec()
-        reader = _Reader(input_dict["examples"], spec, label, tuple(class_names(transform)))
+        reader = _ExampleReader(input_dict["examples"], spec, label, tuple(class_names(transform)))
         folder = Path(artifact_utils.get_single_uri(output_dict["scores"]))
         with ScoreWriter(folder, list(paths), slices, bool(reader.classes)) as writer:
-            absent |= _score(reader, paths, slices, writer)
-        facts = {"classes": reader.classes, "reference": _reference(reader).tolist(), "absent": absent}
-        (folder / FACTS).write_text(json.dumps(facts, indent=2))
+            absent |= _score_models(reader, paths, slices, writer)
+        facts = {"classes": reader.classes, "reference": _reference_prediction(reader).tolist(), "absent": absent}
+        (folder / METADATA_FILE).write_text(json.dumps(facts, indent=2))
         scored = ", ".join(name for name in paths if name not in absent)
         print(f"scored {scored} on {writer.rows} rows of {', '.join(SPLITS)}")
 
@@ -168,7 +168,7 @@ class Scorer(base_component.BaseComponent):
                 **{f"model_{name}": ChannelParameter(type=standard_artifacts.Model) for name in models},
                 "examples": ChannelParameter(type=standard_artifacts.Examples),
                 "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
-                "baseline": ChannelParameter(type=baselines.Served, optional=True),
+                "baseline": ChannelParameter(type=baselines.BaselineRecord, optional=True),
             }
             OUTPUTS = {"scores": ChannelParameter(type=ModelScores)}
 
@@ -186,7 +186,7 @@ class Scorer(base_component.BaseComponent):
         )
 
 
-class _Reader:
+class _ExampleReader:
     """Reads labelled raw examples in batches."""
 
     def __init__(
@@ -208,7 +208,7 @@ class _Reader:
             parsed = tf.io.parse_example(records, wanted)
             labels = self._labels(parsed[self._label])
             known = labels >= 0 if self.classes else np.isfinite(labels)
-            yield records.numpy()[known], labels[known], {name: _text(parsed[name])[known] for name in columns}
+            yield records.numpy()[known], labels[known], {name: _as_text(parsed[name])[known] for name in columns}
 
     def _labels(self, label: Any) -> np.ndarray:
         """Class ids, -1 where missing or not seen in training; or targets, NaN where missing."""
@@ -217,10 +217,10 @@ class _Reader:
         if not self.classes:
             return np.asarray(dense(tf.cast(label, tf.float32), default=float("nan"))[:, 0])
         ids = {name: i for i, name in enumerate(self.classes)}
-        return np.array([ids.get(text, -1) for text in _text(label)], dtype=np.int64)
+        return np.array([ids.get(text, -1) for text in _as_text(label)], dtype=np.int64)
 
 
-def _score(reader: _Reader, paths: Mapping[str, str], slices: Sequence[str], writer: ScoreWriter) -> dict[str, str]:
+def _score_models(reader: _ExampleReader, paths: Mapping[str, str], slices: Sequence[str], writer: ScoreWriter) -> dict[str, str]:
     """Writes all models' outputs; why what is served has none, by its name."""
     import tensorflow as tf
 
@@ -261,7 +261,7 @@ def _predict(signature: Any, records: np.ndarray, classes: tuple[str, ...]) -> n
     return ordered
 
 
-def _reference(reader: _Reader) -> np.ndarray:
+def _reference_prediction(reader: _ExampleReader) -> np.ndarray:
     """Class frequencies [classes], or the mean [1], of the labels of `train`."""
     rows, total = 0, np.zeros(len(reader.classes) or 1)
     for _, labels, _ in reader.batches("train", []):
@@ -270,7 +270,7 @@ def _reference(reader: _Reader) -> np.ndarray:
     return total / rows
 
 
-def _text(value: Any) -> np.ndarray:
+def _as_text(value: Any) -> np.ndarray:
     """A raw column as text [batch], '' where missing."""
     import tensorflow as tf
 

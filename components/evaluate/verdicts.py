@@ -56,10 +56,10 @@ class BlessingReport:
 
 
 def _verdict_to_json(verdict: Verdict) -> dict[str, Any]:
-    interval = finite_interval(verdict.interval)
+    interval = finite_interval_or_none(verdict.interval)
     return asdict(verdict) | {
-        "value": finite(verdict.value),
-        "bound": finite(verdict.bound),
+        "value": finite_or_none(verdict.value),
+        "bound": finite_or_none(verdict.bound),
         "interval": list(interval) if interval else None,
     }
 
@@ -69,16 +69,16 @@ def _verdict_from_json(data: Mapping[str, Any]) -> Verdict:
     return Verdict(**{**data, "interval": None if interval is None else (float(interval[0]), float(interval[1]))})
 
 
-def finite(number: float | None) -> float | None:
+def finite_or_none(number: float | None) -> float | None:
     """The number; None where strict JSON has none for it."""
     return number if number is not None and math.isfinite(number) else None
 
 
-def finite_interval(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+def finite_interval_or_none(interval: tuple[float, float] | None) -> tuple[float, float] | None:
     """The interval; None where an end is not finite."""
     return (interval[0], interval[1]) if interval is not None and all(map(math.isfinite, interval)) else None
 
 
-def line(verdict: Mapping[str, Any]) -> str:
+def verdict_line(verdict: Mapping[str, Any]) -> str:
     """A verdict as a node's log has it: `passed` or `REFUSED`, the rule and the reason."""
     return f"{'passed ' if verdict['passed'] else 'REFUSED'} {verdict['rule']} - {verdict['reason']}"

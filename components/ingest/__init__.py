@@ -1,0 +1,13 @@
+"""Nodes that read data into Examples artifacts.
+
+Nodes:
+    example_gen: CsvExampleGen, reads CSV files into splits.
+    import_example_gen: ImportExampleGen, reads TFRecord files of tf.Example into splits.
+    span_window: SpanWindow, combines one or more spans into the four splits.
+
+Helper modules:
+    csv_table: CSV files as one table, in batches.
+    splits: the split of a row, and the parts of a span.
+    example_writer: writes the files of an Examples artifact.
+    content_driver: ExampleGen's driver, with cache keys from file content.
+"""

@@ -1,4 +1,4 @@
-"""CSV files as one table: read in order and in batches, with file and line kept for messages."""
+"""CSV files as one table, read in order and in batches; each row knows its file and line, for messages."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ import pyarrow as pa
 
 from benison.serving.errors import DataError
 
-WARNINGS = "warnings"  # artifact property: JSON list of what the end of a run shall say
+WARNINGS = "warnings"  # artifact property: JSON list of warnings that are printed at the end of a run
 BATCH_ROWS = 8192
-KINDS = ("int", "float", "bytes")  # each holds all values of those before it
+KINDS = ("int", "float", "bytes")  # each can represent all values of the kinds before it
 _ARROW = {
     "int": pa.large_list(pa.int64()),
     "float": pa.large_list(pa.float32()),
     "bytes": pa.large_list(pa.large_binary()),
 }
 _EXPECTED = {"int": "a whole number", "float": "a finite number"}
-_STRAYS = 0.1  # the share of texts up to which a column of text was probably meant to be one of numbers
+_STRAY_SHARE = 0.1  # a column with at most this share of texts was probably meant to be numeric
 _FLOAT32_MAX = 3.4028234663852886e38
 
 
 @dataclass(frozen=True)
 class Row:
-    """One record, with where it stands; `line` is the file's line on which it begins."""
+    """One record and its position; `line` is the line of the file on which it begins."""
 
     file: str
     line: int
@@ -41,14 +41,14 @@ class Row:
 
 @dataclass(frozen=True)
 class CsvTable:
-    """Files with one header.
+    """CSV files with the same header, read as one table.
 
     Attributes:
         files: paths, read in this order.
         missing: cells that mean "no value".
-        delimiter: between cells.
-        encoding: of the bytes; a UTF-8 byte order mark is passed over.
-        decimal: what stands before a number's fraction: a point or a comma.
+        delimiter: separates cells.
+        encoding: encoding of the files; a UTF-8 byte order mark is skipped.
+        decimal: decimal separator of numbers: a point or a comma.
     """
 
     files: tuple[str, ...]
@@ -59,39 +59,44 @@ class CsvTable:
 
     @classmethod
     def matching(cls, pattern: str, **options: Any) -> CsvTable:
-        """The files that match a glob pattern, sorted.
+        """Return a table of the files that match a glob pattern, sorted.
 
         Raises:
-            DataError: there are none.
+            DataError: no file matches.
         """
         return cls(matching_files(pattern), **options)
 
     @cached_property
     def header(self) -> list[str]:
-        """The names of the columns.
+        """Names of the columns.
 
         Raises:
-            DataError: a file is empty, its header differs from the first one's, or a name is empty or stands twice.
+            DataError: a file is empty, its header differs from that of the first file, or a name is empty or appears
+                more than once.
         """
         first: list[str] = []
         for file in self.files:
             row = next(self._records(file), None)
             if row is None or not any(row.cells):
-                raise DataError(f"{file}: empty; expected a header line with the names of the columns")
+                raise DataError(f"{file}: file is empty; expected a header line with the names of the columns")
             if first and row.cells != first:
-                raise DataError(f"{file}: its header differs from that of {self.files[0]}")
+                raise DataError(f"{file}: header differs from that of {self.files[0]}; expected the same columns")
             first = row.cells
         repeated = sorted({name for name in first if first.count(name) > 1})
         if repeated or "" in first:
-            what = f"column {repeated[0]!r} stands twice" if repeated else f"column {first.index('') + 1} has no name"
-            raise DataError(f"{self.files[0]}, line 1: {what}; each column needs a name of its own")
+            fault = (
+                f"column {repeated[0]!r} appears more than once"
+                if repeated
+                else f"column {first.index('') + 1} has no name"
+            )
+            raise DataError(f"{self.files[0]}, line 1: {fault}; give each column a unique name")
         return first
 
     def rows(self) -> Iterator[Row]:
-        """The records of all files in order, without blank lines.
+        """Yield the records of all files in order, without blank lines.
 
         Raises:
-            DataError: a record has more or fewer cells than the header, or a file cannot be read as it should be.
+            DataError: a record has more or fewer cells than the header, or a file cannot be parsed.
         """
         header = self.header
         for file in self.files:
@@ -105,32 +110,32 @@ class CsvTable:
                 yield row
 
     def infer_kinds(self, columns: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-        """The narrowest of `KINDS` that holds all values of each column; bytes where there is none.
+        """Return the narrowest of `KINDS` for all values of each column; bytes if the column has no value.
 
-        NaN and infinity count as numbers here, so that a column of numbers with one of them is refused at that cell
-        when it is read, and does not become text.
+        NaN and infinity count as numbers here. Otherwise one of them would turn a numeric column into text; so the
+        column stays numeric, and reading it fails at that cell.
 
         Returns:
-            The kinds, and what to say of columns of text that hold almost only numbers.
+            The kinds by column, and a warning for each text column that contains almost only numbers.
         """
-        wanted = {name: self.header.index(name) for name in columns}
-        seen = {name: _Seen() for name in columns}
-        for row in self.rows() if wanted else ():
-            for name, index in wanted.items():
+        indices = {name: self.header.index(name) for name in columns}
+        types = {name: _ColumnTypes() for name in columns}
+        for row in self.rows() if indices else ():
+            for name, index in indices.items():
                 cell = row.cells[index]
                 if cell not in self.missing:
-                    seen[name].add(row, cell, self.decimal)
-        remarks = [remark for name, column in seen.items() if (remark := column.remark(name))]
-        return {n: c.kind if c.numbers or c.texts else "bytes" for n, c in seen.items()}, remarks
+                    types[name].add(row, cell, self.decimal)
+        warnings = [warning for name, column in types.items() if (warning := column.warning(name))]
+        return {n: c.kind if c.numbers or c.texts else "bytes" for n, c in types.items()}, warnings
 
     def batches(self, kinds: Mapping[str, str]) -> Iterator[tuple[list[Row], pa.RecordBatch]]:
-        """Up to BATCH_ROWS rows at a time, also as an Arrow batch: one list column per CSV column, missing being null.
+        """Yield up to BATCH_ROWS rows at a time, also as an Arrow batch with one list column per CSV column.
 
         Args:
-            kinds: of each column.
+            kinds: the kind of each column. Missing values become null.
 
         Raises:
-            DataError: a cell does not have its column's type; names file, line and column.
+            DataError: a cell does not have the type of its column; names file, line and column.
         """
         rows = self.rows()
         while chunk := list(islice(rows, BATCH_ROWS)):
@@ -149,7 +154,7 @@ class CsvTable:
             except ValueError:
                 raise DataError(
                     f"{row.file}, line {row.line}, column {name!r}: got {cell[:80]!r}, expected {_EXPECTED[kind]}; "
-                    "if it means a missing value, add it to data.missing, else mend the file or the schema"
+                    "if it means a missing value, add it to data.missing; otherwise fix the file or the schema"
                 ) from None
         return pa.array(values, type=_ARROW[kind])
 
@@ -158,14 +163,14 @@ class CsvTable:
         line = 1
         try:
             with open(file, encoding=encoding, newline="") as stream:
-                reader = csv.reader(_text(stream), delimiter=self.delimiter, strict=True)
+                reader = csv.reader(_reject_nul(stream), delimiter=self.delimiter, strict=True)
                 for cells in reader:
                     yield Row(file, line, cells)
                     line = reader.line_num + 1
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{file}, after line {line - 1}: not {self.encoding} (byte {error.object[error.start]:#04x}); "
-                "name the file's encoding under data.encoding, such as latin-1"
+                "set the encoding of the file in data.encoding, such as latin-1"
             ) from None
         except csv.Error as error:
             raise DataError(f"{file}, from line {line}: {error}") from None
@@ -173,19 +178,21 @@ class CsvTable:
             raise DataError(f"{file}: {error.strerror}") from None
 
 
-def _text(lines: Iterable[str]) -> Iterator[str]:
-    """The lines as they are; newer Pythons' csv takes a NUL for a character like any other."""
+def _reject_nul(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines unchanged, and fail on a NUL; newer versions of Python's csv accept it as any character."""
     for line in lines:
         if "\0" in line:
-            raise csv.Error("a NUL byte; the file is no text, or has another encoding (data.encoding, such as utf-16)")
+            raise csv.Error(
+                "a NUL byte; the file is not text, or data.encoding must name its encoding (such as utf-16)"
+            )
         yield line
 
 
 def matching_files(pattern: str) -> tuple[str, ...]:
-    """The files that match a glob pattern, sorted.
+    """Return the files that match a glob pattern, sorted.
 
     Raises:
-        DataError: there are none.
+        DataError: no file matches.
     """
     files = tuple(sorted(glob.glob(pattern)))
     if not files:
@@ -194,7 +201,7 @@ def matching_files(pattern: str) -> tuple[str, ...]:
 
 
 def kind_of(cell: str, decimal: str = ".") -> str:
-    """The narrowest of `KINDS` that a cell can be read as."""
+    """Return the narrowest of `KINDS` that a cell can be read as."""
     for kind in ("int", "float"):
         try:
             _convert(cell, kind, decimal)
@@ -204,13 +211,13 @@ def kind_of(cell: str, decimal: str = ".") -> str:
     return "bytes"
 
 
-def plain(cell: str, decimal: str) -> str:
-    """A number as Python writes it.
+def normalize_number(cell: str, decimal: str) -> str:
+    """Return a number in Python's notation, with a decimal point.
 
     Raises:
-        ValueError: it has Python's form, but not the file's.
+        ValueError: Python would read the cell as a number, but the file does not mean this number.
     """
-    # Python takes 1_000 for a number, no CSV means one by it; where commas are decimal, 1.234 may be a thousand.
+    # Python reads 1_000 as a number, but no CSV uses that; with decimal commas, 1.234 may be a thousand.
     if "_" in cell or (decimal != "." and "." in cell):
         raise ValueError(cell)
     return cell.replace(decimal, ".")
@@ -219,7 +226,7 @@ def plain(cell: str, decimal: str) -> str:
 def _convert(cell: str, kind: str, decimal: str) -> bytes | int | float:
     if kind == "bytes":
         return cell.encode()
-    cell = plain(cell, decimal)
+    cell = normalize_number(cell, decimal)
     if kind == "int":
         whole = int(cell)
         if not -(2**63) <= whole < 2**63:
@@ -231,49 +238,50 @@ def _convert(cell: str, kind: str, decimal: str) -> bytes | int | float:
     return number
 
 
-def _written_kind(cell: str, decimal: str) -> str:
-    """The kind that a cell is meant to have: float also where the number is none that can be kept, as NaN or 1e999."""
+def _intended_kind(cell: str, decimal: str) -> str:
+    """Return the kind that a cell was meant to have: float also for numbers that are refused, such as NaN or 1e999."""
     kind = kind_of(cell, decimal)
     if kind == "bytes":
         with contextlib.suppress(ValueError):
-            float(plain(cell, decimal))
+            float(normalize_number(cell, decimal))
             return "float"
     return kind
 
 
 @dataclass
-class _Seen:
-    """What the cells of a column have been so far.
+class _ColumnTypes:
+    """Types of the cells of a column, as far as they were read.
 
     Attributes:
-        kind: the narrowest of `KINDS` that holds all of them.
-        numbers: how many.
-        texts: how many; neither is counted on once the column is text beyond doubt.
-        stray: the first text, with file and line.
+        kind: the narrowest of `KINDS` for all cells.
+        numbers: number of numeric cells; counting stops once the column is certainly text.
+        texts: number of other cells, likewise.
+        first_text: the first of the other cells, with file and line.
     """
 
     kind: str = "int"
     numbers: int = 0
     texts: int = 0
-    stray: str = ""
+    first_text: str = ""
 
     def add(self, row: Row, cell: str, decimal: str) -> None:
         if self.texts > 100 + self.numbers:
             return
-        kind = _written_kind(cell, decimal)
+        kind = _intended_kind(cell, decimal)
         self.kind = max(self.kind, kind, key=KINDS.index)
         if kind != "bytes":
             self.numbers += 1
             return
         self.texts += 1
-        self.stray = self.stray or f"{Path(row.file).name} line {row.line} {cell[:40]!r}"
+        self.first_text = self.first_text or f"{Path(row.file).name} line {row.line} {cell[:40]!r}"
 
-    def remark(self, name: str) -> str:
-        """Empty where there is nothing to wonder about."""
+    def warning(self, name: str) -> str:
+        """Return a warning if the column contains almost only numbers, else an empty text."""
         cells = self.numbers + self.texts
-        if not 0 < self.texts <= _STRAYS * cells:
+        if not 0 < self.texts <= _STRAY_SHARE * cells:
             return ""
         return (
-            f"column {name!r} is taken for text, though {self.numbers} of its {cells} cells are numbers; not so "
-            f"{self.stray}: if it means a missing value, add it to data.missing, else mend the file"
+            f"column {name!r} is read as text, although {self.numbers} of its {cells} cells are numbers; the first "
+            f"other cell is {self.first_text}: if it means a missing value, add it to data.missing; otherwise fix the "
+            "file"
         )

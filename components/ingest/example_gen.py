@@ -1,14 +1,13 @@
-"""CsvExampleGen: CSV files in, one Examples artifact with four named splits out.
+"""CsvExampleGen: reads CSV files and writes one Examples artifact with four named splits.
 
-TFX's component with another driver and executor. TFX's driver recognises files by size and time; ours by content, so
-that a `touch` changes nothing and one changed byte does. TFX's executor infers the types anew in each run, takes no
-marks for missing values and shuffles at random; ours takes the types from the curated schema where there is one, keeps
-to the order of the file, and reads in batches, so that its memory does not grow with the rows.
+It is TFX's component with another driver and executor. TFX's driver compares files by size and time; this one compares
+their content, so that `touch` changes nothing and one changed byte does. TFX's executor infers the types in each run,
+knows no markers for missing values and shuffles at random. This one uses the types of the curated schema if there is
+one, keeps the order of the file, and reads in batches, so that memory does not grow with the rows.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -25,13 +24,17 @@ from tfx.utils import proto_utils
 
 from benison.components.ingest.content_driver import ContentDriver
 from benison.components.ingest.csv_table import WARNINGS, CsvTable
-from benison.components.ingest.example_writer import ExampleWriter, one_file_a_split
-from benison.components.ingest.splits import WHOLE, by_hash, check_counts, parts_by_time
+from benison.components.ingest.example_writer import ExampleWriter, one_file_per_split
+from benison.components.ingest.splits import SPAN_SPLIT, split_by_hash, check_counts, parts_by_time
+from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Reads the files once for the types (where no schema gives them) and once for the rows; needs no Beam runner."""
+    """Executor that reads the files once for the rows, and before that for types that no schema defines.
+
+    It needs no Beam runner.
+    """
 
     def Do(
         self,
@@ -53,42 +56,42 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         check_columns(table, options["needed"])
         kinds = _schema_kinds(options["schema"]) if options["schema"] else {}
-        inferred, remarks = table.infer_kinds([name for name in table.header if name not in kinds])
+        inferred, warnings = table.infer_kinds([name for name in table.header if name not in kinds])
         kinds |= inferred
 
         splits = {split.name: split.hash_buckets for split in output_config.split_config.splits}
         if options["time"]:
             parts, part_of = parts_by_time(table, options["time"], splits)
-            # One split for all rows, so that statistics are of all rows; a SpanWindow makes splits of its files.
-            files = {part: (WHOLE, part) for part in parts}
+            # One split for all rows, so that statistics cover all rows; SpanWindow builds the splits from its files.
+            files = {part: (SPAN_SPLIT, part) for part in parts}
         else:
-            files, part_of = one_file_a_split(splits), lambda row: by_hash(row.cells, splits)
+            files, part_of = one_file_per_split(splits), lambda row: split_by_hash(row.cells, splits)
         examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
-        examples.set_string_custom_property(WARNINGS, json.dumps(remarks))
+        examples.set_string_custom_property(WARNINGS, json.dumps(warnings))
         encoder = RecordBatchToExamplesEncoder()
         with ExampleWriter(examples, files) as writer:
             for rows, batch in table.batches(kinds):
                 for row, record in zip(rows, encoder.encode(batch), strict=True):
                     writer.write(part_of(row), record)
-        if not options["time"]:  # else it is the window's splits that matter
+        if not options["time"]:  # otherwise SpanWindow checks the splits of the window
             check_counts(table.files[0], writer.counts)
 
 
 class CsvExampleGen(base.FileBasedExampleGen):
-    """Reads CSV files into splits by a hash of each row, so that equal rows never stand in two splits.
+    """Node that reads CSV files into splits by a hash of each row, so that equal rows are always in the same split.
 
     Args:
         pattern: the CSV files (a glob).
-        splits: name of each split and its number of hash buckets; the shares are buckets over their sum.
+        splits: hash buckets by split; the share of a split is its buckets divided by their sum.
         missing: cells that mean "no value".
-        schema: curated schema, whose types then hold; None infers them from the files.
-        delimiter: between cells.
-        encoding: of the files.
-        decimal: what stands before a number's fraction.
-        time: column by which the last rows become `test`; the artifact then has one split, `rows`, whose files a
-            SpanWindow makes the four splits of. None puts the rows into the four splits by hash.
-        span: which span to read; `pattern` then holds {SPAN}.
-        needed: columns that the pipeline cannot do without.
+        schema: path of the curated schema, which defines the types; None infers them from the files.
+        delimiter: separates cells.
+        encoding: encoding of the files.
+        decimal: decimal separator of numbers.
+        time: time column; the latest rows become `test`. The artifact then has one split, `rows`, and SpanWindow
+            builds the four splits from its files. None assigns the rows to the four splits by hash.
+        span: number of the span to read; `pattern` then contains {SPAN}.
+        needed: columns that the pipeline requires.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
@@ -128,7 +131,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
         )
         super().__init__(
             input_base=folder,
-            input_config=example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name=WHOLE, pattern=files)]),
+            input_config=example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name=SPAN_SPLIT, pattern=files)]),
             range_config=None
             if span is None
             else range_config_pb2.RangeConfig(
@@ -147,11 +150,10 @@ class CsvExampleGen(base.FileBasedExampleGen):
 
 
 def check_columns(table: CsvTable, needed: Sequence[str]) -> None:
-    """Raises DataError where a column is not there; names close ones."""
+    """Raise DataError if a required column is missing; suggest a similar name."""
     for name in needed:
         if name not in table.header:
-            close = difflib.get_close_matches(name, table.header, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(name, table.header)
             raise DataError(f"{table.files[0]}: no column {name!r}{hint} (it has {', '.join(table.header)})")
 
 

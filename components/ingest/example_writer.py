@@ -1,4 +1,4 @@
-"""Writing examples into an Examples artifact: a gzipped TFRecord file per split, or per part of a span."""
+"""Writes an Examples artifact: one gzipped TFRecord file per split, or per part of a span."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from tfx import types
 from tfx.types import artifact_utils
 
-from benison.components.ingest.splits import ROWS
+from benison.components.ingest.splits import ROW_COUNTS
 
 
 class ExampleWriter:
-    """Writes records to files by key, and counts them.
+    """Writer that distributes records to files by key and counts them.
 
     Args:
         examples: the artifact.
-        files: by key, the split that the file lies in and the beginning of its name.
+        files: by key, the split of the file and the beginning of its name.
     """
 
     def __init__(self, examples: types.Artifact, files: Mapping[str, tuple[str, str]]) -> None:
@@ -37,7 +37,7 @@ class ExampleWriter:
         self.counts = dict.fromkeys(files, 0)
 
     def write(self, key: str, record: bytes) -> None:
-        """Adds a serialised tf.Example."""
+        """Append a serialised tf.Example to the file of a key."""
         self._writers[key].write(record)
         self.counts[key] += 1
 
@@ -49,12 +49,12 @@ class ExampleWriter:
     ) -> None:
         for writer in self._writers.values():
             writer.close()
-        self._examples.set_string_custom_property(ROWS, json.dumps(self.counts))
-        # The driver wrote the span there, StatisticsGen reads it here.
+        self._examples.set_string_custom_property(ROW_COUNTS, json.dumps(self.counts))
+        # The driver writes the span as a custom property, but StatisticsGen reads the property `span`.
         self._examples.span = self._examples.get_int_custom_property("span")
         print("rows:", ", ".join(f"{key} {count}" for key, count in self.counts.items()))
 
 
-def one_file_a_split(splits: Mapping[str, int]) -> dict[str, tuple[str, str]]:
-    """The files of data that are put into splits at once."""
+def one_file_per_split(splits: Mapping[str, int]) -> dict[str, tuple[str, str]]:
+    """Return the files of `ExampleWriter` for rows that are assigned to splits directly."""
     return {split: (split, "data_tfrecord") for split in splits}

@@ -1,6 +1,6 @@
-"""ImportExampleGen: TFRecord files of tf.Example in, one Examples artifact with named splits out.
+"""ImportExampleGen: reads TFRecord files of tf.Example and writes one Examples artifact with named splits.
 
-TFX's component with another driver and executor, as CsvExampleGen is: files are recognised by content, and the records
+Like CsvExampleGen it is TFX's component with another driver and executor: files are compared by content, and records
 keep their order, so that the same data and seed give the same models.
 """
 
@@ -19,13 +19,13 @@ from tfx.utils import proto_utils
 
 from benison.components.ingest.content_driver import ContentDriver
 from benison.components.ingest.csv_table import matching_files
-from benison.components.ingest.example_writer import ExampleWriter, one_file_a_split
-from benison.components.ingest.splits import WHOLE, by_hash, check_counts
+from benison.components.ingest.example_writer import ExampleWriter, one_file_per_split
+from benison.components.ingest.splits import SPAN_SPLIT, split_by_hash, check_counts
 from benison.serving.errors import DataError
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Reads record after record; needs no Beam runner."""
+    """Executor that reads one record after the other; it needs no Beam runner."""
 
     def Do(
         self,
@@ -40,18 +40,18 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         files = matching_files(f"{folder}/{inputs.splits[0].pattern}")
         splits = {split.name: split.hash_buckets for split in outputs.split_config.splits}
         examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
-        with ExampleWriter(examples, one_file_a_split(splits)) as writer:
+        with ExampleWriter(examples, one_file_per_split(splits)) as writer:
             for record in (record for file in files for record in records(file)):
-                writer.write(by_hash([record.hex()], splits), record)
+                writer.write(split_by_hash([record.hex()], splits), record)
         check_counts(files[0], writer.counts)
 
 
 class ImportExampleGen(base.ImportExampleGen):
-    """Reads TFRecord files into splits by a hash of each record.
+    """Node that reads TFRecord files into splits by a hash of each record.
 
     Args:
-        pattern: the files (a glob), plain or, where their names end in .gz, gzipped.
-        splits: name of each split and its number of hash buckets.
+        pattern: the files (a glob); files whose names end in .gz are gzipped.
+        splits: hash buckets by split.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
@@ -61,7 +61,7 @@ class ImportExampleGen(base.ImportExampleGen):
         super().__init__(
             input_base=str(Path(pattern).parent),
             input_config=example_gen_pb2.Input(
-                splits=[example_gen_pb2.Input.Split(name=WHOLE, pattern=Path(pattern).name)]
+                splits=[example_gen_pb2.Input.Split(name=SPAN_SPLIT, pattern=Path(pattern).name)]
             ),
             output_config=example_gen_pb2.Output(
                 split_config=example_gen_pb2.SplitConfig(
@@ -75,10 +75,10 @@ class ImportExampleGen(base.ImportExampleGen):
 
 
 def records(file: str) -> Iterator[bytes]:
-    """The serialised tf.Examples of a TFRecord file in order.
+    """Yield the serialised tf.Examples of a TFRecord file in order.
 
     Raises:
-        DataError: a record is corrupt or no tf.Example; names file and record.
+        DataError: a record is corrupt or not a tf.Example; names file and record.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
@@ -92,5 +92,5 @@ def records(file: str) -> Iterator[bytes]:
             number += 1
             yield record
     except (tf.errors.DataLossError, tf.errors.OutOfRangeError, DecodeError) as error:
-        what = "no tf.Example" if isinstance(error, DecodeError) else "corrupt or cut off"
-        raise DataError(f"{file}, record {number + 1}: {what}; write the file again") from None
+        fault = "not a tf.Example" if isinstance(error, DecodeError) else "corrupt or truncated"
+        raise DataError(f"{file}, record {number + 1}: {fault}; write the file again") from None

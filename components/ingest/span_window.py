@@ -1,8 +1,9 @@
-"""SpanWindow: the Examples of one or more spans as one artifact with the four splits, without copying a row.
+"""SpanWindow: combines the Examples of one or more spans into one artifact with the four splits, without copying rows.
 
-Transform and Evaluator want one Examples artifact with splits; ExampleGen ingests one span a run. Each span's rows lie
-in files by part (see `example_gen.parts_by_time`), so a window's splits are hard links to whole files: `test` is the
-newest span, the others are hash buckets of the earlier ones; a span alone gives its last part to `test`.
+Transform and Evaluator require one Examples artifact with splits, but ExampleGen ingests one span per run. The rows of
+each span are stored in files by part (see `splits.parts_by_time`), so the splits of a window are hard links to whole
+files: `test` is the newest span, the other splits are hash buckets of the earlier spans. In a window of one span,
+`test` is the latest part of that span.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from benison.components.ingest.splits import ALONE, LEARNT, ROWS, WHOLE, check_counts
+from benison.components.ingest.splits import SINGLE_SPAN_PARTS, TRAINING_SPLITS, ROW_COUNTS, SPAN_SPLIT, check_counts
 from benison.serving.errors import DataError
 
 SPANS = "spans"  # artifact property: JSON list of the window's spans
 
 
 class NewestOfEachSpan(ResolverStrategy):
-    """Of all that an ExampleGen ever wrote, the newest artifact of each span in a range.
+    """Resolver that selects the newest artifact of each span in a range.
 
-    TFX's SpanRangeStrategy takes all artifacts of a span, also those of an earlier schema or content.
+    TFX's SpanRangeStrategy selects all artifacts of a span, also those written with an earlier schema or content.
 
     Args:
         first: first span.
-        last: last span, included.
+        last: last span, inclusive.
     """
 
     def __init__(self, first: int, last: int) -> None:
@@ -43,16 +44,16 @@ class NewestOfEachSpan(ResolverStrategy):
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]] | None:
-        """TFX's contract."""
+        """Return the newest artifact of each span, or None if there is none; TFX's contract of a resolver."""
         newest: dict[int, types.Artifact] = {}
         for artifact in sorted(input_dict["examples"], key=lambda a: a.id):
             newest[artifact.get_int_custom_property("span")] = artifact
-        found = [newest[span] for span in self._range if span in newest]
-        return {"examples": found} if found else None
+        resolved = [newest[span] for span in self._range if span in newest]
+        return {"examples": resolved} if resolved else None
 
 
 class Executor(base_executor.BaseExecutor):
-    """Links the parts of each span into the splits."""
+    """Executor that links the parts of each span into the splits."""
 
     def Do(
         self,
@@ -61,26 +62,27 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         by_span = {artifact.get_int_custom_property("span"): artifact for artifact in input_dict["examples"]}
-        wanted = json.loads(exec_properties["spans"])
-        absent = [span for span in wanted if span not in by_span]
+        spans_of_window = json.loads(exec_properties["spans"])
+        absent = [span for span in spans_of_window if span not in by_span]
         if absent:
             raise DataError(f"span {absent[0]} was never ingested; run the pipeline on it, or on a window without it")
         window = artifact_utils.get_single_instance(output_dict["window"])
-        window.split_names = artifact_utils.encode_split_names([*LEARNT, "test"])
-        window.set_string_custom_property(SPANS, json.dumps(wanted))
-        rows = {span: json.loads(by_span[span].get_string_custom_property(ROWS)) for span in wanted}
+        window.split_names = artifact_utils.encode_split_names([*TRAINING_SPLITS, "test"])
+        window.set_string_custom_property(SPANS, json.dumps(spans_of_window))
+        rows = {span: json.loads(by_span[span].get_string_custom_property(ROW_COUNTS)) for span in spans_of_window}
         print("rows by span:", ", ".join(f"{span}: {sum(parts.values())}" for span, parts in rows.items()))
-        splits = splits_of(wanted)
+        splits = window_splits(spans_of_window)
         counts = {
             split: sum(rows[span][part] for span, parts in spans.items() for part in parts)
             for split, spans in splits.items()
         }
-        check_counts(f"span {', '.join(map(str, wanted))}" if wanted != [0] else "the data", counts)
+        source_of_rows = "the data" if spans_of_window == [0] else f"span {', '.join(map(str, spans_of_window))}"
+        check_counts(source_of_rows, counts)
         for split, spans in splits.items():
             folder = Path(artifact_utils.get_split_uri([window], split))
             folder.mkdir(parents=True)
             for span, parts in spans.items():
-                source = Path(artifact_utils.get_split_uri([by_span[span]], WHOLE))
+                source = Path(artifact_utils.get_split_uri([by_span[span]], SPAN_SPLIT))
                 for part in parts:
                     for file in sorted(source.glob(f"{part}-*")):
                         _link(file, folder / f"span-{span:06d}-{file.name}")
@@ -93,11 +95,11 @@ class _Spec(ComponentSpec):
 
 
 class SpanWindow(base_component.BaseComponent):
-    """Puts a window together.
+    """Node that combines spans into a window.
 
     Args:
         examples: Examples of each span, from CsvExampleGen with a `time` column.
-        spans: the window's spans; 0 is the one of a pipeline without spans.
+        spans: the spans of the window; a pipeline without spans has the span 0.
     """
 
     SPEC_CLASS = _Spec
@@ -113,27 +115,27 @@ class SpanWindow(base_component.BaseComponent):
         )
 
 
-def splits_of(spans: Sequence[int]) -> dict[str, Mapping[int, tuple[str, ...]]]:
-    """Which parts of which spans make each split.
+def window_splits(spans: Sequence[int]) -> dict[str, Mapping[int, tuple[str, ...]]]:
+    """Return the parts of each span that each split consists of.
 
     Args:
-        spans: ascending.
+        spans: the spans of the window, ascending.
 
     Returns:
-        By split, the parts by span.
+        By split and span, the names of the parts.
     """
     *earlier, newest = spans
     if not earlier:
-        return {split: {newest: parts} for split, parts in ALONE.items()}
-    learnt: dict[str, Mapping[int, tuple[str, ...]]] = {
-        split: dict.fromkeys(earlier, (f"head-{split}", f"tail-{split}")) for split in LEARNT
+        return {split: {newest: parts} for split, parts in SINGLE_SPAN_PARTS.items()}
+    training: dict[str, Mapping[int, tuple[str, ...]]] = {
+        split: dict.fromkeys(earlier, (f"head-{split}", f"tail-{split}")) for split in TRAINING_SPLITS
     }
-    everything = tuple(f"{side}-{split}" for side in ("head", "tail") for split in LEARNT)
-    return {**learnt, "test": {newest: everything}}
+    all_parts = tuple(f"{side}-{split}" for side in ("head", "tail") for split in TRAINING_SPLITS)
+    return {**training, "test": {newest: all_parts}}
 
 
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # another file system, or one without links
+    except OSError:  # the target is on another file system, or the file system has no hard links
         shutil.copyfile(source, target)

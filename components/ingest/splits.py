@@ -1,4 +1,4 @@
-"""Which split a row falls into, and the files that a span's rows lie in; needs no TFX."""
+"""Assigns rows to splits and to the parts of a span; needs no TFX."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from benison.components.ingest.csv_table import CsvTable, Row
 from benison.serving.errors import DataError
 
-WHOLE = "rows"  # the split of a span, whose files are its parts
-ROWS = "rows"  # artifact property: JSON, rows by part
-LEARNT = ("train", "valid", "blend")
-# Which parts make the splits of a span that stands alone.
-ALONE = {
-    **{split: (f"head-{split}",) for split in LEARNT},
-    "test": tuple(f"tail-{split}" for split in LEARNT),
+SPAN_SPLIT = "rows"  # the only split of an ingested span; its files are the parts of the span
+ROW_COUNTS = "rows"  # artifact property: JSON object, number of rows by part
+TRAINING_SPLITS = ("train", "valid", "blend")
+# The parts of each split in a window of one span.
+SINGLE_SPAN_PARTS = {
+    **{split: (f"head-{split}",) for split in TRAINING_SPLITS},
+    "test": tuple(f"tail-{split}" for split in TRAINING_SPLITS),
 }
-_SAMPLE = 20_000
-_MANY = 300  # that many different rows hardly leave a split empty
+_SAMPLE_ROWS = 20_000
+_ENOUGH_ROWS = 300  # with this many different rows an empty split is very unlikely
 
 
-def assign(cells: Sequence[str], buckets: Sequence[int]) -> int:
-    """The split of a row: SHA-256 modulo the sum of all buckets.
+def split_index(cells: Sequence[str], buckets: Sequence[int]) -> int:
+    """Return the split of a row: SHA-256 modulo the sum of all buckets.
 
-    As TFX's own ExampleGen does it, but over the text of the cells: a serialised tf.Example may differ between the
-    two tracks of TFX, and then the splits would.
+    TFX's ExampleGen hashes the serialised tf.Example, which may differ between the two supported versions of TFX. This
+    function hashes the text of the cells, so that the splits are the same in both.
 
     Args:
         cells: the row.
@@ -44,72 +44,82 @@ def assign(cells: Sequence[str], buckets: Sequence[int]) -> int:
 def parts_by_time(
     table: CsvTable, column: str, splits: Mapping[str, int]
 ) -> tuple[tuple[str, ...], Callable[[Row], str]]:
-    """How a span is divided so that any window can make its splits of whole files.
+    """Divide a span into parts, so that the splits of any window consist of whole parts.
 
-    The rows later than a moment near the end are the `tail`, as large a share as `test` has; head and tail are each
-    divided by hash. Alone, a span's tail is `test`; before other spans its tail is divided like its head; as a window's
-    newest span all of it is `test`.
+    The latest rows are the `tail`, with the same share of the rows as `test`; the other rows are the `head`. Both are
+    divided by hash. In a window of one span the tail is `test`. In a larger window the newest span is `test`, and of
+    the earlier spans both head and tail are used for training.
 
     Args:
         table: the span.
-        column: its time column: ISO dates and times, or numbers.
+        column: the time column: ISO dates and times, or numbers.
         splits: hash buckets of train, valid, blend and test.
 
     Returns:
-        The parts, such as `head-train`, and what assigns a row to one.
+        The parts, such as `head-train`, and a function that returns the part of a row.
 
     Raises:
-        DataError: there is no such column.
+        DataError: the table has no such column.
     """
     if column not in table.header:
         raise DataError(f"{table.files[0]}: no time column {column!r}; it has {', '.join(table.header)}")
     index = table.header.index(column)
-    learnt = {name: buckets for name, buckets in splits.items() if name != "test"}
-    last = _quantile((row.cells[index] for row in table.rows()), 1 - splits["test"] / sum(splits.values()))
+    training = {name: buckets for name, buckets in splits.items() if name != "test"}
+    end_of_head = _quantile((row.cells[index] for row in table.rows()), 1 - splits["test"] / sum(splits.values()))
 
     def part(row: Row) -> str:
-        side = "tail" if _moment(row.cells[index]) > last else "head"
-        return f"{side}-{by_hash(row.cells, learnt)}"
+        side = "tail" if _time_key(row.cells[index]) > end_of_head else "head"
+        return f"{side}-{split_by_hash(row.cells, training)}"
 
-    return tuple(f"{side}-{name}" for side in ("head", "tail") for name in learnt), part
+    return tuple(f"{side}-{name}" for side in ("head", "tail") for name in training), part
 
 
 def _quantile(cells: Iterable[str], share: float) -> tuple[float, str]:
-    """The moment before which `share` of the rows lie, from a sample that does not grow with them (Vitter 1985)."""
+    """Return a quantile of the times, from a reservoir sample of constant size (Vitter 1985)."""
     rng = random.Random(0)
     sample: list[tuple[float, str]] = []
     for seen, cell in enumerate(cells):
-        if len(sample) < _SAMPLE:
-            sample.append(_moment(cell))
-        elif (place := rng.randrange(seen + 1)) < _SAMPLE:
-            sample[place] = _moment(cell)
+        if len(sample) < _SAMPLE_ROWS:
+            sample.append(_time_key(cell))
+        elif (index := rng.randrange(seen + 1)) < _SAMPLE_ROWS:
+            sample[index] = _time_key(cell)
     return sorted(sample)[min(int(len(sample) * share), len(sample) - 1)] if sample else (0.0, "")
 
 
-def _moment(cell: str) -> tuple[float, str]:
-    """Sorts numbers as numbers and ISO dates as text; a missing one comes first."""
+def _time_key(cell: str) -> tuple[float, str]:
+    """Return a sort key: numbers sort as numbers, ISO dates as text, and missing values come first."""
     try:
         return float(cell), ""
     except ValueError:
         return -math.inf, cell
 
 
-def by_hash(cells: Sequence[str], splits: Mapping[str, int]) -> str:
-    """The name of the split of a row; see `assign`.
+def split_by_hash(cells: Sequence[str], splits: Mapping[str, int]) -> str:
+    """Return the name of the split of a row; see `split_index`.
 
     Args:
         cells: the row.
         splits: hash buckets by split.
     """
-    return list(splits)[assign(cells, list(splits.values()))]
+    return list(splits)[split_index(cells, list(splits.values()))]
 
 
-def check_counts(where: str, counts: Mapping[str, int]) -> None:
-    """Raises DataError where a split got no row."""
+def check_counts(source: str, counts: Mapping[str, int]) -> None:
+    """Raise DataError if a split has no row.
+
+    Args:
+        source: name of the data, for the message.
+        counts: number of rows by split.
+    """
     empty = [name for name, count in counts.items() if not count]
     if empty:
         rows = sum(counts.values())
-        few = f"{rows} rows are too few" if rows < _MANY else f"{rows} rows, most of them equal, stay together"
+        cause = (
+            f"too few rows ({rows})"
+            if rows < _ENOUGH_ROWS
+            else f"most of the {rows} rows are identical, and identical rows share a split"
+        )
         raise DataError(
-            f"{where}: {few}: no row falls into {', '.join(empty)}; give more rows, or larger buckets under `splits`"
+            f"{source}: {cause}: no row is in the splits {', '.join(empty)}; add rows, or set larger buckets under "
+            "`splits`"
         )

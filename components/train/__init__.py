@@ -1,0 +1,13 @@
+"""Code that TFX's Trainer and Tuner run for each member of the ensemble.
+
+TFX's Transform, whose preprocessing_fn is in `benison.components.transform`, runs before them.
+
+Nodes:
+    trainer: `run_fn` of TFX's Trainer, fits and exports one member.
+    tuner: `tuner_fn` of TFX's Tuner, searches the hyperparameters of one member.
+
+Helper modules:
+    member: the dataset and the Keras model of a member.
+    imbalance: class weights and undersampling for rare classes.
+    signatures: the signatures of an exported model.
+"""

@@ -28,7 +28,7 @@ Method = Literal["none", "class_weight", "undersample"]
 
 
 @dataclass(frozen=True)
-class Balance:
+class ClassBalance:
     """What is done about the classes of one training set.
 
     Attributes:

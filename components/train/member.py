@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benison.components import user_code
-from benison.components.train.imbalance import Balance, Method
+from benison.components.train.imbalance import ClassBalance, Method
 from benison.components.transform import CLASSES, LABEL
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Recipe:
     tuner: Mapping[str, Any] | None = None
 
 
-def build(
+def build_model(
     recipe: Recipe, hp: Any, transform: tft.TFTransformOutput, target: tuple[float, float] | None = None
 ) -> keras.Model:
     """The compiled model of a member.
@@ -88,9 +88,9 @@ def build(
 
 
 def dataset(
-    files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe, balance: Balance, *, learn: bool
+    files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe, balance: ClassBalance, *, learn: bool
 ) -> tf.data.Dataset:
-    """Batches of transformed examples: (features, label), with a weight where `balance` gives one.
+    """Batches of transformed examples: (features, label), with a weight where `class_balance` gives one.
 
     Rows without a label, or with a class that training has not seen, are left out.
 
@@ -101,26 +101,26 @@ def dataset(
         balance: what is done about rare classes.
         learn: a new order, and new draws, in each epoch; the same ones for the same seed.
     """
-    rows = _rows(files, transform)
+    rows = _labelled_rows(files, transform)
     if not learn:
         return balance.judged(rows).batch(recipe.batch_size).prefetch(2)
     rows = balance.learnt(rows.shuffle(_SHUFFLE_ROWS, seed=recipe.seed), recipe.seed)
     return rows.batch(recipe.batch_size).prefetch(2)
 
 
-def balance(train_files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe) -> Balance:
+def class_balance(train_files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe) -> ClassBalance:
     """What the recipe does about rare classes, by how often each stands in `train`."""
     import numpy as np
 
     if recipe.imbalance == "none":
-        return Balance("none")
-    counts = np.zeros(len(classes(transform)), np.int64)
+        return ClassBalance("none")
+    counts = np.zeros(len(class_names(transform)), np.int64)
     for labels in _labels(train_files, transform):
         counts += np.bincount(labels, minlength=len(counts))
-    return Balance(recipe.imbalance, tuple(counts.tolist()))
+    return ClassBalance(recipe.imbalance, tuple(counts.tolist()))
 
 
-def _rows(files: Sequence[str], transform: tft.TFTransformOutput) -> tf.data.Dataset:
+def _labelled_rows(files: Sequence[str], transform: tft.TFTransformOutput) -> tf.data.Dataset:
     """Single rows (features, label), those with a label that training knows."""
     import tensorflow as tf
 
@@ -130,7 +130,7 @@ def _rows(files: Sequence[str], transform: tft.TFTransformOutput) -> tf.data.Dat
         features = tf.io.parse_example(records, spec)
         label = features.pop(LABEL)
         known = tf.math.is_finite(label) if label.dtype.is_floating else label >= 0
-        columns = {name: tf.boolean_mask(_column(value), known) for name, value in features.items()}
+        columns = {name: tf.boolean_mask(_as_column(value), known) for name, value in features.items()}
         return columns, tf.boolean_mask(label, known)
 
     found = sorted(file for pattern in files for file in tf.io.gfile.glob(pattern))
@@ -156,7 +156,7 @@ def target_scale(
 
 def _labels(files: Sequence[str], transform: tft.TFTransformOutput) -> Iterator[np.ndarray]:
     """The known labels, a batch at a time, so that memory does not grow with the rows."""
-    return (label.numpy() for _, label in _rows(files, transform).batch(_SHUFFLE_ROWS))
+    return (label.numpy() for _, label in _labelled_rows(files, transform).batch(_SHUFFLE_ROWS))
 
 
 def feature_spec(transform: tft.TFTransformOutput) -> dict[str, tf.io.FixedLenFeature]:
@@ -174,7 +174,7 @@ def feature_spec(transform: tft.TFTransformOutput) -> dict[str, tf.io.FixedLenFe
     return spec
 
 
-def classes(transform: tft.TFTransformOutput) -> list[str]:
+def class_names(transform: tft.TFTransformOutput) -> list[str]:
     """The class names by id, as Transform found them in `train`; empty for regression."""
     path = transform.vocabulary_file_by_name(CLASSES)
     return [token.decode() for token in transform.vocabulary_by_name(CLASSES)] if path else []
@@ -185,7 +185,7 @@ def _output_layer(recipe: Recipe, transform: tft.TFTransformOutput) -> keras.lay
 
     if recipe.problem == "regression":
         return keras.layers.Dense(1, name="prediction")
-    return keras.layers.Dense(len(classes(transform)), activation="softmax", name="probabilities")
+    return keras.layers.Dense(len(class_names(transform)), activation="softmax", name="probabilities")
 
 
 def _loss(problem: str) -> str:
@@ -194,7 +194,7 @@ def _loss(problem: str) -> str:
     return "sparse_categorical_crossentropy"
 
 
-def _column(value: tf.Tensor) -> tf.Tensor:
+def _as_column(value: tf.Tensor) -> tf.Tensor:
     """Scalars become [batch, 1], as Keras inputs are."""
     import tensorflow as tf
 

@@ -12,7 +12,7 @@
 A raw feature whose name TensorFlow does not take has another one in `raw` and `members`:
 `benison.serving.signature_names`.
 
-The prediction is `probabilities` float32 [batch, classes] with `classes` string [batch, classes], or
+The prediction is `probabilities` float32 [batch, classes] with `class_names` string [batch, classes], or
 `prediction` float32 [batch, outputs].
 
 The schema of the raw features lies in `assets.extra/`, where TensorFlow keeps what is no part of the graph.
@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benison.components.train.member import classes, feature_spec
+from benison.components.train.member import class_names, feature_spec
 from benison.components.transform import LABEL
 from benison.serving.signature_names import argument_names
 from benison.serving.versions.local import SCHEMA
@@ -61,7 +61,7 @@ def export(
     import tensorflow as tf
 
     layer = transform.transform_features_layer()
-    names = classes(transform)
+    names = class_names(transform)
     everything = transform.raw_feature_spec()
     raw_spec = {name: spec for name, spec in everything.items() if name != label}
     arguments = argument_names(raw_spec)
@@ -73,10 +73,10 @@ def export(
         return {"probabilities": values, "classes": tf.tile(tf.constant([names]), [tf.shape(values)[0], 1])}
 
     def from_raw(inputs: Tensors) -> Tensors:
-        return _columns(layer({name: _present(inputs[arguments[name]], spec) for name, spec in raw_spec.items()}))
+        return _as_columns(layer({name: _as_transform_input(inputs[arguments[name]], spec) for name, spec in raw_spec.items()}))
 
     def serving_default(examples: tf.Tensor) -> Tensors:
-        return answer(_columns(layer(tf.io.parse_example(examples, raw_spec))))
+        return answer(_as_columns(layer(tf.io.parse_example(examples, raw_spec))))
 
     def transform_features(examples: tf.Tensor) -> Tensors:
         return dict(layer(tf.io.parse_example(examples, everything)))
@@ -121,14 +121,14 @@ def _write_schema(file: Path, schema: Any, label: str) -> None:
     file.write_text(text_format.MessageToString(kept, as_utf8=True), encoding="utf-8")
 
 
-def _columns(features: Mapping[str, Any]) -> Tensors:
+def _as_columns(features: Mapping[str, Any]) -> Tensors:
     """Scalars become [batch, 1], as Keras inputs are."""
     import tensorflow as tf
 
     return {name: tf.expand_dims(v, -1) if v.shape.rank == 1 else v for name, v in features.items()}
 
 
-def _present(values: tf.Tensor, spec: Any) -> Any:
+def _as_transform_input(values: tf.Tensor, spec: Any) -> Any:
     """A raw column [batch] as Transform's graph takes it: sparse, without the missing, where the schema allows them."""
     import tensorflow as tf
 

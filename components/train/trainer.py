@@ -20,13 +20,13 @@ def run_fn(fn_args: Any) -> None:
     recipe = member.Recipe(**fn_args.custom_config["recipe"])
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     tuned = fn_args.hyperparameters
-    hp = keras_tuner.HyperParameters.from_config(tuned) if tuned else fixed(recipe)
+    hp = keras_tuner.HyperParameters.from_config(tuned) if tuned else fixed_hyperparameters(recipe)
     print("hyperparameters:", hp.values)
 
     keras.utils.set_random_seed(recipe.seed)
     target = member.target_scale(fn_args.train_files, transform, recipe)
-    model = member.build(recipe, hp, transform, target)
-    balance = member.balance(fn_args.train_files, transform, recipe)
+    model = member.build_model(recipe, hp, transform, target)
+    balance = member.class_balance(fn_args.train_files, transform, recipe)
     stop = keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True)
     history = model.fit(
         member.dataset(fn_args.train_files, transform, recipe, balance, learn=True),
@@ -45,7 +45,7 @@ def run_fn(fn_args: Any) -> None:
     )
 
 
-def fixed(recipe: member.Recipe) -> Any:
+def fixed_hyperparameters(recipe: member.Recipe) -> Any:
     """The HyperParameters of a member that is not tuned, and the fixed ones of one that is."""
     import keras_tuner
 

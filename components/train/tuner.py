@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benison.components.train import member
-from benison.components.train.trainer import fixed
+from benison.components.train.trainer import fixed_hyperparameters
 
 _NO_LIMIT = 1_000_000
 
@@ -28,19 +28,19 @@ def tuner_fn(fn_args: Any) -> Any:
     recipe = member.Recipe(**fn_args.custom_config["recipe"])
     search = recipe.tuner or {}
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    balance = member.balance(fn_args.train_files, transform, recipe)
-    hp = fixed(recipe)
+    balance = member.class_balance(fn_args.train_files, transform, recipe)
+    hp = fixed_hyperparameters(recipe)
     for name, values in search["space"].items():
-        _declare(hp, name, values)
+        declare_hyperparameter(hp, name, values)
 
     target = member.target_scale(fn_args.train_files, transform, recipe)
 
     def build(hp: Any) -> keras.Model:
         keras.utils.set_random_seed(recipe.seed)
-        return member.build(recipe, hp, transform, target)
+        return member.build_model(recipe, hp, transform, target)
 
     return TunerFnResult(
-        tuner=_tuner(search, build, hp, recipe.seed, fn_args.working_dir),
+        tuner=build_tuner(search, build, hp, recipe.seed, fn_args.working_dir),
         fit_kwargs={
             "x": member.dataset(fn_args.train_files, transform, recipe, balance, learn=True),
             "validation_data": member.dataset(fn_args.eval_files, transform, recipe, balance, learn=False),
@@ -51,7 +51,7 @@ def tuner_fn(fn_args: Any) -> Any:
     )
 
 
-def _tuner(search: Mapping[str, Any], build: Any, hp: Any, seed: int, folder: str) -> Any:
+def build_tuner(search: Mapping[str, Any], build: Any, hp: Any, seed: int, folder: str) -> Any:
     """The KerasTuner of that name. Hyperband takes no number of trials: it follows from the epochs."""
     import keras_tuner
 
@@ -75,7 +75,7 @@ def _tuner(search: Mapping[str, Any], build: Any, hp: Any, seed: int, folder: st
     return keras_tuner.RandomSearch(max_trials=trials, seed=seed, **common)
 
 
-def _declare(hp: Any, name: str, values: Any) -> None:
+def declare_hyperparameter(hp: Any, name: str, values: Any) -> None:
     """Adds one hyperparameter: a list is a choice, {min, max, step, sampling} a range, of ints where both ends are."""
     if isinstance(values, (list, tuple)):
         hp.Choice(name, list(values))

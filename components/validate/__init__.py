@@ -1,0 +1,13 @@
+"""Nodes that check the data before anything is trained on it.
+
+TFX's StatisticsGen, SchemaGen and ExampleValidator run beside them.
+
+Nodes:
+    anomaly_gate: AnomalyGate, stops the run if an anomaly of the data has the severity `stop`.
+    drift: DriftValidator, compares a span with the newest one that the served version was trained on.
+    label_check: LabelCheck, checks the label and looks for columns that leak it.
+
+Helper modules:
+    schema_violations: finds the rows of a CSV that violate the schema.
+    drift_rows: finds the rows of a CSV that a drift consists of.
+"""

@@ -19,14 +19,14 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from benison.components.ingest.csv_table import WARNINGS, CsvTable
 from benison.components.validate import drift as drifts
-from benison.components.validate.drift_rows import Shifted, find_shifted
+from benison.components.validate.drift_rows import DriftedRows, find_drifted_rows
 from benison.components.validate.schema_violations import SchemaViolations, find_violations
 from benison.serving.errors import DataError
 
 FILE = "verdict.json"
 
 # What TFDV calls an anomaly, by the beginning of its name; see tensorflow_metadata's anomalies.proto.
-_KINDS = {
+_KIND_BY_PREFIX = {
     "SCHEMA_NEW_COLUMN": "new_column",
     "SCHEMA_MISSING_COLUMN": "missing_column",
     "UNEXPECTED_DATA_TYPE": "type",
@@ -38,8 +38,8 @@ _KINDS = {
     "BOOL_TYPE_": "range",
     "STRING_TYPE_": "domain",
 }
-_LONG = 300  # characters
-_DEFAULT = {"new_column": "warn"}
+_MAX_TEXT = 300  # characters
+_DEFAULT_SEVERITY = {"new_column": "warn"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Anomaly:
     kind: str
     severity: str
     text: str
-    rows: SchemaViolations | Shifted | None = None
+    rows: SchemaViolations | DriftedRows | None = None
 
     def __str__(self) -> str:
         where = f"column {self.column!r}" if self.column else "data"
@@ -84,13 +84,13 @@ class Executor(base_executor.BaseExecutor):
         schema = Path(artifact_utils.get_single_uri(input_dict["schema"]), "schema.pbtxt")
         anomalies = artifact_utils.get_single_instance(input_dict["anomalies"])
         splits = artifact_utils.decode_split_names(anomalies.split_names)
-        seen = [a for split in splits for a in _of_schema(Path(anomalies.uri), split)]
+        seen = [a for split in splits for a in _schema_anomalies(Path(anomalies.uri), split)]
         drift = None
         if "drift" in input_dict:
             drift = json.loads(Path(artifact_utils.get_single_uri(input_dict["drift"]), drifts.FILE).read_text())
-            seen += _of_drift(drift)
-        judged = [replace(a, severity=severity_of(a, severity)) for a in _one_each(seen)]
-        judged = _with_rows(judged, schema, drift, json.loads(exec_properties["table"]))
+            seen += _drift_anomalies(drift)
+        judged = [replace(a, severity=severity_of(a, severity)) for a in _deduplicate(seen)]
+        judged = _with_examples(judged, schema, drift, json.loads(exec_properties["table"]))
         verdict = artifact_utils.get_single_instance(output_dict["verdict"])
         Path(verdict.uri, FILE).write_text(json.dumps([asdict(a) for a in judged], indent=2))
         verdict.set_string_custom_property(WARNINGS, json.dumps([str(a) for a in judged if a.severity == "warn"]))
@@ -150,7 +150,7 @@ class AnomalyGate(base_component.BaseComponent):
         )
 
 
-def found(anomalies: Path, split: str) -> list[tuple[str, str, str]]:
+def tfdv_anomalies(anomalies: Path, split: str) -> list[tuple[str, str, str]]:
     """What ExampleValidator found in a split: feature ('' for the whole data set), kind and description, sorted.
 
     Args:
@@ -174,25 +174,25 @@ def found(anomalies: Path, split: str) -> list[tuple[str, str, str]]:
 
 def severity_of(anomaly: Anomaly, severity: Mapping[str, Mapping[str, str]]) -> str:
     """A column's own severity, else its kind's, else stop; a new column, which no feature reads yet, only warns."""
-    kinds = {**_DEFAULT, **severity["kinds"]}
+    kinds = {**_DEFAULT_SEVERITY, **severity["kinds"]}
     return severity["columns"].get(anomaly.column) or kinds.get(anomaly.kind, "stop")
 
 
 def _kind(tfdv_name: str) -> str:
-    return next((kind for start, kind in _KINDS.items() if tfdv_name.startswith(start)), "other")
+    return next((kind for start, kind in _KIND_BY_PREFIX.items() if tfdv_name.startswith(start)), "other")
 
 
-def _of_schema(folder: Path, split: str) -> Iterator[Anomaly]:
-    for column, kind, description in found(folder, split):
-        yield Anomaly(column, kind, "", _shortened(description.rstrip(". ").replace("\n", " ")))
+def _schema_anomalies(folder: Path, split: str) -> Iterator[Anomaly]:
+    for column, kind, description in tfdv_anomalies(folder, split):
+        yield Anomaly(column, kind, "", _shorten(description.rstrip(". ").replace("\n", " ")))
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     """TFDV lists every new value of a column; a hundred thousand of them are no message."""
-    return text if len(text) <= _LONG else f"{text[:_LONG].rpartition(',')[0]}, …"
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT].rpartition(',')[0]}, …"
 
 
-def _of_drift(report: Mapping[str, Any]) -> Iterator[Anomaly]:
+def _drift_anomalies(report: Mapping[str, Any]) -> Iterator[Anomaly]:
     for column, feature in report["features"].items():
         if feature["distance"] > feature["threshold"]:
             yield Anomaly(
@@ -205,7 +205,7 @@ def _of_drift(report: Mapping[str, Any]) -> Iterator[Anomaly]:
             )
 
 
-def _one_each(anomalies: Iterable[Anomaly]) -> list[Anomaly]:
+def _deduplicate(anomalies: Iterable[Anomaly]) -> list[Anomaly]:
     """The first of each kind in each column: the others say the same of another split, in other figures."""
     first: dict[tuple[str, str, str], Anomaly] = {}
     for anomaly in anomalies:
@@ -213,7 +213,7 @@ def _one_each(anomalies: Iterable[Anomaly]) -> list[Anomaly]:
     return list(first.values())
 
 
-def _with_rows(
+def _with_examples(
     anomalies: list[Anomaly], schema: Path, drift: Mapping[str, Any] | None, table: Mapping[str, Any]
 ) -> list[Anomaly]:
     """Adds the rows that misfit the schema; for a drift, those that it is made of."""
@@ -225,8 +225,8 @@ def _with_rows(
     options = {**table, "missing": frozenset(table["missing"])}
     rows = CsvTable.matching(options.pop("pattern"), **options)
     misfits = find_violations(rows, schema, misfit) if misfit else {}
-    shifted: Mapping[str, Shifted] = {}
+    shifted: Mapping[str, DriftedRows] = {}
     if drift and moved:
         before = {column: drift["features"][column]["shares"] for column in moved}
-        shifted = find_shifted(rows, before, drift["baseline"]["span"])
+        shifted = find_drifted_rows(rows, before, drift["baseline"]["span"])
     return [replace(a, rows=(shifted if a.kind == "drift" else misfits).get(a.column)) for a in anomalies]

@@ -19,8 +19,8 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from benison.components.driver import Driver
-from benison.components.ingest.splits import WHOLE
-from benison.components.validate.drift_rows import shares_of
+from benison.components.ingest.splits import SPAN_SPLIT
+from benison.components.validate.drift_rows import value_shares
 from benison.serving.promotion import labels
 
 FILE = "drift.json"
@@ -36,7 +36,7 @@ class _Driver(Driver):
         served = labels.served(Path(properties["serving"]))
         if served is None:
             return {"baseline": json.dumps({"why_not": "nothing is served yet"})}
-        trained = sorted(s for s in served.manifest.get("spans", []) if s < span)
+        trained = sorted(s for s in served.manifest.spans if s < span)
         if not trained:
             return {
                 "baseline": json.dumps({"why_not": f"version {served.number} was trained on no span before {span}"})
@@ -70,14 +70,14 @@ class Executor(base_executor.BaseExecutor):
         found: dict[str, Any] = {"baseline": baseline, "features": {}}
         if "uri" in baseline:
             statistics = artifact_utils.get_single_instance(input_dict["statistics"])
-            found["features"] = measure(Path(baseline["uri"]), Path(statistics.uri))
+            found["features"] = measure_drift(Path(baseline["uri"]), Path(statistics.uri))
             print(
                 f"compared with span {baseline['span']}, the newest that version {baseline['version']} was trained on"
             )
         else:
             print(f"not compared: {baseline['why_not']}")
         thresholds = json.loads(exec_properties["thresholds"])
-        earlier = shares(Path(baseline["uri"])) if "uri" in baseline else {}
+        earlier = feature_shares(Path(baseline["uri"])) if "uri" in baseline else {}
         for name, feature in found["features"].items():
             feature["threshold"] = thresholds["columns"].get(name, thresholds["default"])
             if feature["distance"] > feature["threshold"]:
@@ -90,7 +90,7 @@ class Executor(base_executor.BaseExecutor):
 class DriftReport(types.Artifact):
     """`drift.json`: what was compared with, and each feature's distance and threshold.
 
-    A feature beyond its threshold also has `shares`, see `drift_rows.shares_of`.
+    A feature beyond its threshold also has `feature_shares`, see `drift_rows.shares_of`.
     """
 
     TYPE_NAME = "DriftReport"
@@ -140,7 +140,7 @@ class DriftValidator(base_component.BaseComponent):
         )
 
 
-def measure(before: Path, now: Path) -> dict[str, dict[str, Any]]:
+def measure_drift(before: Path, now: Path) -> dict[str, dict[str, Any]]:
     """How far each feature of a span has moved.
 
     Args:
@@ -154,14 +154,14 @@ def measure(before: Path, now: Path) -> dict[str, dict[str, Any]]:
     import tensorflow_data_validation as tfdv
     from tensorflow_metadata.proto.v0 import schema_pb2
 
-    earlier, later = _load(before), _load(now)
+    earlier, later = _load_statistics(before), _load_statistics(now)
     schema = tfdv.infer_schema(later, infer_feature_shape=False)
     for feature in schema.feature:
         feature.drift_comparator.jensen_shannon_divergence.threshold = 1.0  # to measure, not to judge
         if feature.type == schema_pb2.INT and feature.HasField("int_domain"):
             feature.ClearField("int_domain")
     anomalies = tfdv.validate_statistics(later, schema, previous_statistics=earlier)
-    words = [{f.path.step[0]: _word(f) for f in s.datasets[0].features} for s in (earlier, later)]
+    words = [{f.path.step[0]: _summarize(f) for f in s.datasets[0].features} for s in (earlier, later)]
     moved = {}
     for info in anomalies.drift_skew_info:
         name = info.path.step[0]
@@ -171,23 +171,23 @@ def measure(before: Path, now: Path) -> dict[str, dict[str, Any]]:
     return moved
 
 
-def shares(statistics: Path) -> dict[str, dict[str, Any]]:
+def feature_shares(statistics: Path) -> dict[str, dict[str, Any]]:
     """How each feature of a span is distributed; see `drift_rows.shares_of`.
 
     Args:
         statistics: folder of the span's statistics.
     """
-    dataset = _load(statistics).datasets[0]
-    return {f.path.step[0]: shares_of(f, dataset.num_examples) for f in dataset.features}
+    dataset = _load_statistics(statistics).datasets[0]
+    return {f.path.step[0]: value_shares(f, dataset.num_examples) for f in dataset.features}
 
 
-def _load(statistics: Path) -> Any:
+def _load_statistics(statistics: Path) -> Any:
     import tensorflow_data_validation as tfdv
 
-    return tfdv.load_stats_binary(str(statistics / f"Split-{WHOLE}" / "FeatureStats.pb"))
+    return tfdv.load_stats_binary(str(statistics / f"Split-{SPAN_SPLIT}" / "FeatureStats.pb"))
 
 
-def _word(feature: Any) -> str:
+def _summarize(feature: Any) -> str:
     """A distribution in a few figures."""
     if feature.WhichOneof("stats") == "num_stats":
         stats = feature.num_stats

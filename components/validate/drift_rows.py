@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from benison.components.ingest.csv_table import CsvTable, plain
-from benison.components.validate.schema_violations import SHOWN, example, share
+from benison.components.ingest.csv_table import CsvTable, normalize_number
+from benison.components.validate.schema_violations import MAX_EXAMPLES, format_cell, format_share
 
 MISSING, OTHER = "missing", "other"
 
 
 @dataclass(frozen=True)
-class Shifted:
+class DriftedRows:
     """The rows of the bucket that grew most.
 
     Attributes:
@@ -45,12 +45,12 @@ class Shifted:
 
     def __str__(self) -> str:
         return (
-            f"{share(self.count, self.rows)} {self.what} (in span {self.span}: {self.before:.2%}); "
+            f"{format_share(self.count, self.rows)} {self.what} (in span {self.span}: {self.before:.2%}); "
             f"such as {', '.join(self.examples)}"
         )
 
 
-def shares_of(feature: Any, rows: int) -> dict[str, Any]:
+def value_shares(feature: Any, rows: int) -> dict[str, Any]:
     """How a column's values were distributed, as JSON.
 
     Args:
@@ -78,18 +78,18 @@ def shares_of(feature: Any, rows: int) -> dict[str, Any]:
     return {**shares, "edges": sorted(up_to), "up_to": [up_to[edge] for edge in sorted(up_to)], "whole": whole}
 
 
-def find_shifted(table: CsvTable, before: Mapping[str, Mapping[str, Any]], span: int) -> dict[str, Shifted]:
+def find_drifted_rows(table: CsvTable, before: Mapping[str, Mapping[str, Any]], span: int) -> dict[str, DriftedRows]:
     """Reads a table once more, for columns that drifted.
 
     Args:
         table: the data.
-        before: `shares_of` each column in the earlier span; columns that the table lacks are passed over.
+        before: `value_shares` each column in the earlier span; columns that the table lacks are passed over.
         span: the earlier one.
 
     Returns:
         By column, the rows of the bucket that grew most.
     """
-    columns = {name: _Column(shares) for name, shares in before.items() if name in table.header}
+    columns = {name: _ColumnBuckets(shares) for name, shares in before.items() if name in table.header}
     places = {name: table.header.index(name) for name in columns}
     rows = 0
     for row in table.rows():
@@ -98,13 +98,13 @@ def find_shifted(table: CsvTable, before: Mapping[str, Mapping[str, Any]], span:
             cell = row.cells[places[name]]
             bucket = column.bucket(None if cell in table.missing else cell, table.decimal)
             column.counts[bucket] += 1
-            if len(found := column.examples.setdefault(bucket, [])) < SHOWN:
-                found.append(example(row, cell))
+            if len(found := column.examples.setdefault(bucket, [])) < MAX_EXAMPLES:
+                found.append(format_cell(row, cell))
     return {name: shifted for name, column in columns.items() if (shifted := column.most(rows, span))}
 
 
 @dataclass
-class _Column:
+class _ColumnBuckets:
     """What the rows of a column fall into; a bucket is a value, the place of an edge, MISSING or OTHER."""
 
     before: Mapping[str, Any]
@@ -117,7 +117,7 @@ class _Column:
         if "values" in self.before:
             return cell if cell in self.before["values"] else (OTHER,)
         try:
-            number = float(plain(cell, decimal))
+            number = float(normalize_number(cell, decimal))
         except ValueError:
             return (OTHER,)
         # The edges are of what ExampleGen wrote.
@@ -125,13 +125,13 @@ class _Column:
         edges = self.before["edges"]
         return 1 if number == edges[0] and len(edges) > 1 else bisect.bisect_left(edges, number)
 
-    def most(self, rows: int, span: int) -> Shifted | None:
+    def most(self, rows: int, span: int) -> DriftedRows | None:
         """The bucket with the largest part in the divergence among those that grew; None where none did."""
         grew = {bucket: count for bucket, count in self.counts.items() if count / rows > self._share(bucket)}
         if not grew:
             return None
-        bucket = max(grew, key=lambda one: _part(grew[one] / rows, self._share(one)))
-        return Shifted(
+        bucket = max(grew, key=lambda one: _divergence_part(grew[one] / rows, self._share(one)))
+        return DriftedRows(
             grew[bucket], rows, self._what(bucket, span), self._share(bucket), span, tuple(self.examples[bucket])
         )
 
@@ -165,7 +165,7 @@ class _Column:
         )
 
 
-def _part(now: float, before: float) -> float:
+def _divergence_part(now: float, before: float) -> float:
     """A bucket's part in the Jensen-Shannon divergence, in bits; `now` > `before` >= 0."""
     mean = (now + before) / 2
     return (now * math.log2(now / mean) + (before * math.log2(before / mean) if before else 0.0)) / 2

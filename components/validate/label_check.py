@@ -25,9 +25,9 @@ from benison.components.ingest.csv_table import WARNINGS
 from benison.serving.errors import DataError
 
 FILE = "label.json"
-SUSPICIOUS = 0.995  # AUC, or R² for regression
-ROWS, BINS = 20_000, 64
-FEW, CLASSES = 20, 100  # classes that any label may have; that are told apart, the others being one
+LEAK_THRESHOLD = 0.995  # AUC, or R² for regression
+SAMPLE_ROWS, QUANTILE_BINS = 20_000, 64
+ALWAYS_ALLOWED_CLASSES, MAX_CLASSES = 20, 100  # classes that any label may have; that are told apart, the others being one
 
 
 class LabelReport(types.Artifact):
@@ -46,14 +46,14 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         label = exec_properties["label"]
-        columns = _columns(input_dict["examples"], Path(artifact_utils.get_single_uri(input_dict["schema"])))
+        columns = _read_columns(input_dict["examples"], Path(artifact_utils.get_single_uri(input_dict["schema"])))
         target = columns.pop(label)
         regression = exec_properties["problem"] == "regression"
-        known = is_known(target)
+        known = has_label(target)
         check_classes(label, target[known], regression)
         columns, target = {name: values[known] for name, values in columns.items()}, target[known]
-        told = {name: how_well(values, target, regression) for name, values in columns.items()}
-        suspicious = {name: value for name, value in told.items() if value >= SUSPICIOUS}
+        told = {name: predictive_power(values, target, regression) for name, values in columns.items()}
+        suspicious = {name: value for name, value in told.items() if value >= LEAK_THRESHOLD}
         report = {
             "label": label,
             "rows": len(known),
@@ -64,10 +64,10 @@ class Executor(base_executor.BaseExecutor):
         }
         checked = artifact_utils.get_single_instance(output_dict["report"])
         Path(checked.uri, FILE).write_text(json.dumps(report, indent=2))
-        leaks = sentences(report)
+        leaks = leak_warnings(report)
         if leaks and exec_properties["severity"] == "stop":
             raise DataError("; ".join(leaks))
-        said = [*unlabelled(report), *leaks]
+        said = [*unlabelled_warnings(report), *leaks]
         checked.set_string_custom_property(WARNINGS, json.dumps(said))
         for line in said:
             print("WARN", line)
@@ -118,7 +118,7 @@ class LabelCheck(base_component.BaseComponent):
         )
 
 
-def is_known(label: NDArray) -> NDArray[np.bool_]:
+def has_label(label: NDArray) -> NDArray[np.bool_]:
     """Which rows have a label: text that is not '', or a number."""
     return np.isfinite(label) if label.dtype.kind == "f" else label != ""
 
@@ -133,14 +133,14 @@ def check_classes(name: str, label: NDArray, regression: bool) -> None:
         raise DataError(
             f"label {name!r}: all {len(label)} rows of train have the same {what}, {values[0]!s}; expected two or more"
         )
-    if not regression and len(values) > max(FEW, len(label) / 2):
+    if not regression and len(values) > max(ALWAYS_ALLOWED_CLASSES, len(label) / 2):
         raise DataError(
             f"label {name!r}: {len(values)} classes in {len(label)} rows of train, such as {values[0]!s}; expected "
             "classes that come back. Is it an id, or a number (problem: regression)?"
         )
 
 
-def unlabelled(report: Mapping[str, Any]) -> list[str]:
+def unlabelled_warnings(report: Mapping[str, Any]) -> list[str]:
     """What to say of rows without a label."""
     count, rows = report["unlabelled"], report["rows"]
     if not count:
@@ -149,7 +149,7 @@ def unlabelled(report: Mapping[str, Any]) -> list[str]:
     return [f"label {report['label']!r}: missing in {share}, which are left out"]
 
 
-def how_well(values: NDArray, label: NDArray, regression: bool) -> float:
+def predictive_power(values: NDArray, label: NDArray, regression: bool) -> float:
     """How well a column alone tells the label.
 
     Args:
@@ -160,22 +160,22 @@ def how_well(values: NDArray, label: NDArray, regression: bool) -> float:
     Returns:
         AUC (the mean over classes, each against the rest) or R², from 0 to 1; 0.5 or 0 where it tells nothing.
     """
-    groups = _groups(values)
+    groups = _value_groups(values)
     learnt = np.arange(len(label)) % 2 == 0
     if regression:
         known = np.isfinite(label)
-        truth, prediction = _by_group(groups, label[:, None], learnt & known, ~learnt & known)
+        truth, prediction = _predict_group_means(groups, label[:, None], learnt & known, ~learnt & known)
         value = METRICS["r2"].compute(truth, prediction) if len(truth) > 1 else float("nan")
         return float(np.clip(np.nan_to_num(value), 0, 1))
     ids = _class_ids(label)
     if not ids.any():
         return 0.5
-    truth, prediction = _by_group(groups, np.eye(ids.max() + 1)[ids], learnt, ~learnt)
+    truth, prediction = _predict_group_means(groups, np.eye(ids.max() + 1)[ids], learnt, ~learnt)
     value = METRICS["auc"].compute(truth.argmax(axis=1), prediction)
     return float(np.nan_to_num(value, nan=0.5))
 
 
-def sentences(report: Mapping[str, Any]) -> list[str]:
+def leak_warnings(report: Mapping[str, Any]) -> list[str]:
     """A report's warnings, one a column."""
     if report["severity"] == "ignore":
         return []
@@ -186,25 +186,25 @@ def sentences(report: Mapping[str, Any]) -> list[str]:
 
 
 def _class_ids(label: NDArray) -> NDArray[np.int64]:
-    """Ids by frequency; all beyond `CLASSES` are one class."""
+    """Ids by frequency; all beyond `MAX_CLASSES` are one class."""
     _, ids, counts = np.unique(label, return_inverse=True, return_counts=True)
     places = np.empty_like(counts)
     places[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-    return np.minimum(places[ids], CLASSES)
+    return np.minimum(places[ids], MAX_CLASSES)
 
 
-def _groups(values: NDArray) -> NDArray[np.int64]:
+def _value_groups(values: NDArray) -> NDArray[np.int64]:
     """A number for each value; of many different numbers, for each quantile."""
     if values.dtype.kind == "f":
         finite = values[np.isfinite(values)]
-        if len(np.unique(finite)) > BINS:
-            edges = np.unique(np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1]))
-            return np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), BINS)
+        if len(np.unique(finite)) > QUANTILE_BINS:
+            edges = np.unique(np.quantile(finite, np.linspace(0, 1, QUANTILE_BINS + 1)[1:-1]))
+            return np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), QUANTILE_BINS)
         values = np.where(np.isfinite(values), values, np.finfo(np.float64).max)
     return np.unique(values, return_inverse=True)[1]
 
 
-def _by_group(groups: NDArray[np.int64], target: NDArray, learnt: NDArray, judged: NDArray) -> tuple[NDArray, NDArray]:
+def _predict_group_means(groups: NDArray[np.int64], target: NDArray, learnt: NDArray, judged: NDArray) -> tuple[NDArray, NDArray]:
     """The target of the judged rows, and the learnt rows' mean of their group; a new group gets the mean of all."""
     prediction = np.tile(target[learnt].mean(axis=0) if learnt.any() else 0.0, (int(judged.sum()), 1))
     size = int(groups.max(initial=0)) + 1
@@ -216,7 +216,7 @@ def _by_group(groups: NDArray[np.int64], target: NDArray, learnt: NDArray, judge
     return target[judged], prediction
 
 
-def _columns(examples: list[types.Artifact], schema: Path) -> dict[str, NDArray]:
+def _read_columns(examples: list[types.Artifact], schema: Path) -> dict[str, NDArray]:
     """Up to ROWS rows of `train`, column by column: text, or float64."""
     import tensorflow as tf
     import tensorflow_data_validation as tfdv
@@ -228,7 +228,7 @@ def _columns(examples: list[types.Artifact], schema: Path) -> dict[str, NDArray]
     features = tfdv.load_schema_text(str(schema / "schema.pbtxt")).feature
     spec = {f.name: tf.io.VarLenFeature(kinds[f.type]) for f in features if f.type in kinds}
     files = [file for uri in artifact_utils.get_split_uris(examples, "train") for file in tf.io.gfile.glob(f"{uri}/*")]
-    records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP").take(ROWS).batch(ROWS)
+    records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP").take(SAMPLE_ROWS).batch(SAMPLE_ROWS)
     parsed = tf.io.parse_example(next(iter(records)), spec)
     columns = {}
     for name, value in parsed.items():

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benison.components.ingest.csv_table import KINDS, CsvTable, Row, kind_of, plain
+from benison.components.ingest.csv_table import KINDS, CsvTable, Row, kind_of, normalize_number
 
-SHOWN = 3
+MAX_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SchemaViolations:
 
     def __str__(self) -> str:
         return (
-            f"{share(self.count, self.rows)} do not fit, expected {self.expected}; such as {', '.join(self.examples)}"
+            f"{format_share(self.count, self.rows)} do not fit, expected {self.expected}; such as {', '.join(self.examples)}"
         )
 
 
@@ -45,7 +45,7 @@ def find_violations(table: CsvTable, schema: Path, columns: Collection[str]) -> 
     Returns:
         The misfits by column.
     """
-    fits = {name: fit for name, fit in _fits(schema, table.decimal).items() if name in columns and name in table.header}
+    fits = {name: fit for name, fit in _column_checks(schema, table.decimal).items() if name in columns and name in table.header}
     places = {name: table.header.index(name) for name in fits}
     counts = dict.fromkeys(fits, 0)
     examples: dict[str, list[str]] = {name: [] for name in fits}
@@ -56,34 +56,34 @@ def find_violations(table: CsvTable, schema: Path, columns: Collection[str]) -> 
             cell = row.cells[places[name]]
             if not check("" if cell in table.missing else cell):
                 counts[name] += 1
-                if len(examples[name]) < SHOWN:
-                    examples[name].append(example(row, cell))
+                if len(examples[name]) < MAX_EXAMPLES:
+                    examples[name].append(format_cell(row, cell))
     return {
         name: SchemaViolations(counts[name], rows, expected, tuple(examples[name]))
         for name, (expected, _) in fits.items()
     }
 
 
-def share(count: int, rows: int) -> str:
+def format_share(count: int, rows: int) -> str:
     """So many rows of all, in words."""
     return f"{count} of {rows} rows ({count / max(rows, 1):.2%})"
 
 
-def example(row: Row, cell: str) -> str:
+def format_cell(row: Row, cell: str) -> str:
     """A cell to look at, with its place."""
     return f"{Path(row.file).name} line {row.line} {cell[:40]!r}"
 
 
-def _fits(schema: Path, decimal: str) -> dict[str, tuple[str, Callable[[str], bool]]]:
+def _column_checks(schema: Path, decimal: str) -> dict[str, tuple[str, Callable[[str], bool]]]:
     """By feature, what fits in words, and the check of a cell ('' being a missing one)."""
     import tensorflow_data_validation as tfdv
 
     loaded = tfdv.load_schema_text(str(schema))
     domains = {domain.name: frozenset(domain.value) for domain in loaded.string_domain}
-    return {feature.name: _fit(feature, domains, decimal) for feature in loaded.feature}
+    return {feature.name: _column_check(feature, domains, decimal) for feature in loaded.feature}
 
 
-def _fit(feature: Any, domains: dict[str, frozenset[str]], decimal: str) -> tuple[str, Callable[[str], bool]]:
+def _column_check(feature: Any, domains: dict[str, frozenset[str]], decimal: str) -> tuple[str, Callable[[str], bool]]:
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     kind = {schema_pb2.INT: "int", schema_pb2.FLOAT: "float"}.get(feature.type, "bytes")
@@ -103,7 +103,7 @@ def _fit(feature: Any, domains: dict[str, frozenset[str]], decimal: str) -> tupl
         if KINDS.index(kind_of(cell, decimal)) > KINDS.index(kind):
             return False
         if low is not None and high is not None:
-            return bool(low <= float(plain(cell, decimal)) <= high)
+            return bool(low <= float(normalize_number(cell, decimal)) <= high)
         return not domain or cell in domain
 
     return words, check

@@ -18,7 +18,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from benison.components.ingest.csv_table import BATCH_ROWS, CsvTable, kind_of, plain
+from benison.components.ingest.csv_table import BATCH_ROWS, CsvTable, kind_of, normalize_number
 from benison.pipelines.starting.csv_form import decimal_of, delimiter_of, encoding_of
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
@@ -234,7 +234,7 @@ def _label(
     if distinct < 2:
         raise DataError(f"{file}: the label {name!r} has {distinct or 'no'} value; expected at least two to tell apart")
     if problem is None:
-        whole = numeric and all(float(plain(value, tally.decimal)).is_integer() for value in values)
+        whole = numeric and all(float(normalize_number(value, tally.decimal)).is_integer() for value in values)
         problem, why = _problem(file, name, values, distinct, numeric, whole, rows)
     else:
         why = "as --problem says"
@@ -361,4 +361,4 @@ def _is_date(value: str, form: str) -> bool:
 
 def _natural(value: str, decimal: str) -> tuple[int, float, str]:
     """Numbers in their order, before texts in theirs."""
-    return (0, float(plain(value, decimal)), value) if kind_of(value, decimal) != "bytes" else (1, 0.0, value)
+    return (0, float(normalize_number(value, decimal)), value) if kind_of(value, decimal) != "bytes" else (1, 0.0, value)

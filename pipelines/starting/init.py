@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benison.components.evaluate.metrics import default_metric
 from benison.components.ingest.csv_table import CsvTable
-from benison.components.ingest.splits import assign
+from benison.components.ingest.splits import split_index
 from benison.pipelines import json_schema
 from benison.pipelines.config import Splits, strict_yaml
 from benison.pipelines.starting.guess import Guess, GuessedColumn, look
@@ -105,7 +105,7 @@ def choose_splits(guess: Guess) -> Splits:
 def _smallest(rows: Sequence[Sequence[str]], shares: Sequence[int]) -> int:
     counts = [0] * len(shares)
     for cells in rows:
-        counts[assign(cells, shares)] += 1
+        counts[split_index(cells, shares)] += 1
     return min(counts)
 
 

@@ -89,19 +89,19 @@ def corrupt_tfrecord(project: Project) -> None:
 
 CASES = {
     "missing file": Case(lambda p: p.csv.unlink(), 2, "no such file: penguins.csv"),
-    "empty": Case(csv(lambda text: ""), 1, "penguins.csv: empty; expected a header line"),
-    "header only": Case(csv(lambda text: HEADER + "\n"), 1, "0 rows are too few"),
-    "one row": Case(csv(lambda text: "\n".join(text.splitlines()[:2]) + "\n"), 1, "1 rows are too few"),
+    "empty": Case(csv(lambda text: ""), 1, "penguins.csv: file is empty; expected a header line"),
+    "header only": Case(csv(lambda text: HEADER + "\n"), 1, "too few rows (0)"),
+    "one row": Case(csv(lambda text: "\n".join(text.splitlines()[:2]) + "\n"), 1, "too few rows (1)"),
     "ragged row": Case(csv(lambda text: text + "Adelie,Dream\n"), 1, "line 346: 2 cells, expected 8 as in the header"),
     "unclosed quote": Case(csv(lambda text: text + '"Adelie,Dream\n'), 1, "from line 346: unexpected end of data"),
     "latin-1": Case(
         csv(lambda text: text.replace("Biscoe", "Biscoé").encode("latin-1")),
         1,
-        "not utf-8 (byte 0xe9); name the file's",
+        "not utf-8 (byte 0xe9); set the encoding of the file",
     ),
-    "NUL bytes": Case(csv(lambda text: text.replace("Dream", "Dre\0am")), 1, "a NUL byte; the file is no text"),
+    "NUL bytes": Case(csv(lambda text: text.replace("Dream", "Dre\0am")), 1, "a NUL byte; the file is not text"),
     "10 MB field": Case(csv(lambda text: text + "x" * 10_000_000 + "\n"), 1, "field larger than field limit"),
-    "duplicate column": Case(csv(lambda text: text.replace("sex", "year", 1)), 1, "column 'year' stands twice"),
+    "duplicate column": Case(csv(lambda text: text.replace("sex", "year", 1)), 1, "column 'year' appears more than once"),
     "empty column name": Case(csv(lambda text: text.replace("sex", "", 1)), 1, "column 7 has no name"),
     "wrong label": Case(yaml("label: species", "label: specie"), 1, "no column 'specie'; did you mean 'species'?"),
     "label of one class": Case(
@@ -122,7 +122,7 @@ CASES = {
     "all-constant features": Case(
         rows(lambda lines: [[label, *lines[0][1:]] for label, *_ in lines]),
         1,
-        "344 rows, most of them equal, stay together: no row falls into",
+        "most of the 344 rows are identical, and identical rows share a split: no row is in the splits",
     ),
     "text for numbers": Case(
         csv(lambda text: text.replace(",3750,", ",heavy,", 1)),
@@ -133,8 +133,8 @@ CASES = {
         # Goes on with a warning; what ends it here is the label.
         before_a_schema(csv(lambda text: one_class(text).replace(",3750,", ",heavy,", 1))),
         1,
-        "column 'body_mass_g' is taken for text, though 341 of its 342 cells are numbers; not so "
-        "penguins.csv line 2 'heavy': if it means a missing value, add it to data.missing, else mend the file",
+        "column 'body_mass_g' is read as text, although 341 of its 342 cells are numbers; the first other cell is "
+        "penguins.csv line 2 'heavy': if it means a missing value, add it to data.missing; otherwise fix the file",
     ),
     "NaN": Case(csv(lambda text: text.replace(",39.1,", ",NaN,", 1)), 1, "got 'NaN', expected a finite number"),
     "NaN before a schema": Case(
@@ -144,7 +144,7 @@ CASES = {
     ),
     "infinity": Case(csv(lambda text: text.replace(",39.1,", ",inf,", 1)), 1, "got 'inf', expected a finite number"),
     "new category": Case(csv(lambda text: text.replace("Torgersen", "جزيرة 🐧")), 1, "جزيرة 🐧"),
-    "corrupt TFRecord": Case(corrupt_tfrecord, 1, "birds.tfrecord, record 1: corrupt or cut off"),
+    "corrupt TFRecord": Case(corrupt_tfrecord, 1, "birds.tfrecord, record 1: corrupt or truncated"),
     "unknown key": Case(yaml("slices:", "slice:"), 2, "birds.yaml: slice: unknown key; did you mean 'slices'?"),
     "unknown member": Case(
         yaml("    linear:", "    liner:"), 2, "no function 'liner' in my_models.py; did you mean 'linear'?"
@@ -231,7 +231,7 @@ def test_the_second_run_of_a_pipeline_in_a_root_is_refused_and_names_the_first(t
     (run,) = project.root.glob("runs/birds-*")
     assert project.last_run()["outcome"] == "interrupted"
     assert refused.returncode == 2
-    assert f"run {run.name} of pipeline birds is under way; wait for it or give another --root" in refused.stderr
+    assert f"run {run.name} of pipeline birds is under way; wait for it or use another --root" in refused.stderr
 
 
 def test_two_pipelines_share_a_root_at_once(tmp_path: Path) -> None:

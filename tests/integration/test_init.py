@@ -143,7 +143,7 @@ def test_what_nobody_prepared_needs_no_edit(
         ("", "rows.csv: empty; expected a header line"),
         ("x,y\n", "rows.csv: no rows after the header"),
         ("x,,y\n1,2,3\n", "rows.csv, line 1: column 2 has no name; each column needs a name of its own"),
-        ("x,x,y\n1,2,3\n", "rows.csv, line 1: column 'x' stands twice"),
+        ("x,x,y\n1,2,3\n", "rows.csv, line 1: column 'x' appears more than once"),
         ("x,y\n1,a\n2,a\n", "the label 'y' has 1 value; expected at least two to tell apart"),
         ("x,y\n1,a\n1,b\n", "no column to learn from (x: always '1')"),
         ("x,y\n1,a\n2\n", "rows.csv, line 3: 1 cells, expected 2 as in the header"),

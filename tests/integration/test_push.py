@@ -241,7 +241,7 @@ def test_a_killed_members_ensemble_is_worth_what_was_predicted(
 
     assert (before.members, after.members) == (MEMBERS, tuple(name for name in MEMBERS if name != killed))
     assert after.failures.keys() == {killed}
-    found = score_tables.metrics("multiclass", None, labels, {"whole": before.values, "degraded": after.values})
+    found = score_tables.metric_table("multiclass", None, labels, {"whole": before.values, "degraded": after.values})
     assert found["whole"] == pytest.approx(whole.manifest["metrics"]["ensemble"], abs=1e-5)
     assert found["degraded"] == pytest.approx(whole.manifest["without"][killed]["metrics"], abs=1e-5)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benison.components.deploy.serving_trial import ServingBudget, Trial
+from benison.components.deploy.serving_trial import ServingBudget, ServingTrial
 from benison.serving.ensemble import Ensemble, WeightedMean
 
 ROOMY = ServingBudget(load_s=300, memory_mb=8000, p99_ms=5000)
@@ -79,7 +79,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def tried(candidate: Path, members: dict[str, Path], budget: ServingBudget = ROOMY) -> dict[str, Any]:
-    return asyncio.run(Trial(SPEC, candidate, members, budget, records(), COLUMNS, "y").run())
+    return asyncio.run(ServingTrial(SPEC, candidate, members, budget, records(), COLUMNS, "y").run())
 
 
 def refusals(record: dict[str, Any]) -> dict[str, str]:
@@ -137,7 +137,7 @@ def test_rows_at_the_edges_that_the_members_refuse_are_refused_by_the_candidate_
 
 def test_a_candidate_that_does_not_load_is_refused_and_says_why(members: dict[str, Path], tmp_path: Path) -> None:
     candidate = save(tmp_path / "fused", 1.75)
-    trial = Trial(SPEC, candidate, members, ROOMY, records(), COLUMNS, "y")
+    trial = ServingTrial(SPEC, candidate, members, ROOMY, records(), COLUMNS, "y")
     (candidate / "saved_model.pb").write_bytes(b"\x00broken")
     record = asyncio.run(trial.run())
     assert not record["blessed"]

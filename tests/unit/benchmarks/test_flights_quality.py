@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.flights_quality import Judged, by_days, gains_in
-from benison.components.evaluate.bootstrap import difference
+from benison.components.evaluate.bootstrap import paired_difference
 from benison.components.evaluate.metrics import METRICS
 
 AUC = METRICS["auc"]
@@ -29,7 +29,7 @@ def independent() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_days_of_one_flight_give_the_interval_of_flights(independent) -> None:
     labels, better, worse = independent
-    _, rows = difference(AUC, labels, better, worse)
+    _, rows = paired_difference(AUC, labels, better, worse)
     assert by_days(AUC, labels, np.arange(DAYS), better, worse) == pytest.approx(rows, abs=0.01)
 
 
@@ -39,7 +39,7 @@ def test_flights_that_repeat_within_their_day_tell_no_more_than_one_of_them(inde
     assert by_days(AUC, labels, days, better, worse) == pytest.approx(
         by_days(AUC, independent[0], np.arange(DAYS), independent[1], independent[2])
     )
-    _, rows = difference(AUC, labels, better, worse)
+    _, rows = paired_difference(AUC, labels, better, worse)
     drawn = by_days(AUC, labels, days, better, worse)
     assert drawn.high - drawn.low > 1.5 * (rows.high - rows.low)
 
@@ -57,5 +57,5 @@ def test_a_gain_is_the_paired_difference_to_each_other_model(independent, name) 
     worst = said(np.random.default_rng(1), labels, 3.0)
     judged = Judged(labels, np.arange(DAYS), {"worse": worse, "ensemble": better, "worst": worst}, late_before=0.5)
     for other, cell in zip((worse, worst), gains_in(METRICS[name], judged, ["worse", "worst"]), strict=True):
-        gain, interval = difference(METRICS[name], labels, better, other)
+        gain, interval = paired_difference(METRICS[name], labels, better, other)
         assert cell == f"{gain:+.4f} ({interval.low:+.4f} to {interval.high:+.4f})"

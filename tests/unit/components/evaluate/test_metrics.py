@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from benison.components.evaluate.bootstrap import bootstrap, difference, percentile_interval
-from benison.components.evaluate.metrics import METRICS, Costs, default_metric, metric_for, metrics_of
+from benison.components.evaluate.bootstrap import bootstrap, paired_difference, percentile_interval
+from benison.components.evaluate.metrics import METRICS, Costs, default_metric, metric_for, metrics_for
 from benison.serving.errors import DataError, UsageError
 
 ROWS = 300
@@ -161,9 +161,9 @@ def test_right_probabilities_cost_least():
 
 
 def test_cost_is_a_metric_only_where_costs_are_known():
-    assert "cost" not in metrics_of("binary")
-    assert "cost" in metrics_of("binary", Costs(1, 2))
-    assert "cost" not in metrics_of("multiclass", Costs(1, 2))
+    assert "cost" not in metrics_for("binary")
+    assert "cost" in metrics_for("binary", Costs(1, 2))
+    assert "cost" not in metrics_for("multiclass", Costs(1, 2))
 
 
 def test_log_loss_of_a_certain_mistake_is_clipped():
@@ -287,7 +287,7 @@ def test_bootstrap_marks_resamples_without_a_class_as_nan():
     y, prediction = np.array([0] * 20 + [1]), np.linspace((1.0, 0.0), (0.0, 1.0), 21)
     scores = bootstrap(METRICS["auc"], y, [prediction], resamples=200, seed=0)
     assert 0 < np.isnan(scores).mean() < 1
-    assert difference(METRICS["auc"], y, prediction, np.full((21, 2), 0.5), resamples=200)[1] == (0.5, 0.5)
+    assert paired_difference(METRICS["auc"], y, prediction, np.full((21, 2), 0.5), resamples=200)[1] == (0.5, 0.5)
 
 
 def test_bootstrap_of_no_rows_is_undefined():
@@ -299,7 +299,7 @@ def test_the_interval_of_a_mean_is_the_one_of_theory():
     y = np.random.default_rng(5).integers(0, 2, 4000)
     right, wrong = np.eye(2)[y], np.eye(2)[1 - y]
     half_right = np.where(np.arange(4000)[:, None] % 2 == 0, right, wrong)
-    estimate, interval = difference(METRICS["accuracy"], y, half_right, wrong, resamples=2000)
+    estimate, interval = paired_difference(METRICS["accuracy"], y, half_right, wrong, resamples=2000)
     assert estimate == 0.5
     half_width = 1.96 * math.sqrt(0.25 / 4000)
     assert interval == pytest.approx((0.5 - half_width, 0.5 + half_width), abs=0.1 * half_width)
@@ -310,15 +310,15 @@ def test_the_interval_of_a_mean_is_the_one_of_theory():
 def test_the_better_model_has_the_positive_difference_whichever_way_the_metric_points(name, problem):
     y, prediction, _ = draw(problem)
     worse = prediction[::-1]
-    estimate, interval = difference(METRICS[name], y, prediction, worse, resamples=100)
+    estimate, interval = paired_difference(METRICS[name], y, prediction, worse, resamples=100)
     assert 0 < interval.low < estimate < interval.high
-    assert difference(METRICS[name], y, worse, prediction, resamples=100)[1].high < 0
+    assert paired_difference(METRICS[name], y, worse, prediction, resamples=100)[1].high < 0
 
 
 def test_pairing_narrows_the_interval_of_two_similar_models():
     y, prediction, _ = draw("regression")
     almost = prediction + 0.01
-    _, paired = difference(METRICS["rmse"], y, prediction, almost, resamples=200)
+    _, paired = paired_difference(METRICS["rmse"], y, prediction, almost, resamples=200)
     alone = percentile_interval(bootstrap(METRICS["rmse"], y, [prediction], resamples=200)[0], 0.95)
     assert paired.high - paired.low < 0.1 * (alone.high - alone.low)
 

@@ -9,7 +9,7 @@ import pytest
 
 from benison.components.evaluate import score_writer
 from benison.components.evaluate.score_writer import ScoreWriter
-from benison.components.evaluate.scorer import FACTS, SERVED, Scores
+from benison.components.evaluate.scorer import METADATA_FILE, SERVED, Scores
 
 
 def write(folder: Path, rows_by_split: dict[str, int], batch: int, *, served_to: int | None = None) -> ScoreWriter:
@@ -27,7 +27,7 @@ def write(folder: Path, rows_by_split: dict[str, int], batch: int, *, served_to:
                 )
     absent = {} if served_to is None else {SERVED: "it cannot read these rows"}
     facts = {"classes": ["no", "yes"], "reference": [0.75, 0.25], "absent": absent}
-    (folder / FACTS).write_text(json.dumps(facts))
+    (folder / METADATA_FILE).write_text(json.dumps(facts))
     return writer
 
 
@@ -80,7 +80,7 @@ def test_a_split_without_a_labelled_row_has_empty_scores(tmp_path: Path) -> None
 def test_targets_of_a_regression_stay_numbers(tmp_path: Path) -> None:
     with ScoreWriter(tmp_path, ["deep"], [], classification=False) as writer:
         writer.write("test", np.array([1.5, -2.0], np.float32), {}, {"deep": np.array([[1.0], [2.0]], np.float32)})
-    (tmp_path / FACTS).write_text(json.dumps({"classes": [], "reference": [0.5], "absent": {}}))
+    (tmp_path / METADATA_FILE).write_text(json.dumps({"classes": [], "reference": [0.5], "absent": {}}))
     loaded = Scores.load(tmp_path, "test")
     assert list(loaded.rows["label"]) == [1.5, -2.0]
     assert loaded.outputs["deep"].tolist() == [[1.0], [2.0]]

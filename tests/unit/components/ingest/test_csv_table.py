@@ -1,4 +1,4 @@
-"""Reading CSV: types, missing values, and what is refused."""
+"""Tests of reading CSV: types, missing values and malformed files."""
 
 from __future__ import annotations
 
@@ -66,16 +66,16 @@ def test_quotes_byte_order_mark_blank_lines_and_other_scripts_are_read(write) ->
     [
         ("", "empty; expected a header line"),
         ("\n", "empty; expected a header line"),
-        ("a,a\n1,2\n", "line 1: column 'a' stands twice"),
+        ("a,a\n1,2\n", "line 1: column 'a' appears more than once"),
         ("a,\n1,2\n", "line 1: column 2 has no name"),
         ("a,b\n1,2\n1\n", "line 3: 1 cells, expected 2 as in the header"),
         ('a,b\n1,"2\n', "from line 2: unexpected end of data"),
-        (b"a,b\n1,\xe9\n", r"not utf-8 \(byte 0xe9\); name the file's encoding under data.encoding"),
-        (b"a,b\n1,\x00\n", "from line 2: a NUL byte; the file is no text"),
+        (b"a,b\n1,\xe9\n", r"not utf-8 \(byte 0xe9\); set the encoding of the file in data.encoding"),
+        (b"a,b\n1,\x00\n", "from line 2: a NUL byte; the file is not text"),
         ("a,b\n1," + "x" * 200_000 + "\n", "from line 2: field larger than field limit"),
     ],
 )
-def test_a_malformed_file_is_refused_with_its_place(write, text: str | bytes, message: str) -> None:
+def test_a_malformed_file_is_refused_with_file_and_line(write, text: str | bytes, message: str) -> None:
     file = write(text)
     with pytest.raises(DataError, match=message) as refused:
         list(CsvTable((file,)).rows())
@@ -90,17 +90,17 @@ def test_a_cell_of_the_wrong_type_is_named_by_file_line_and_column(write) -> Non
 
 def test_files_with_different_headers_are_refused(write) -> None:
     files = [write("a,b\n", "1.csv"), write("b,a\n", "2.csv")]
-    with pytest.raises(DataError, match=r"2\.csv: its header differs from that of .*1\.csv"):
+    with pytest.raises(DataError, match=r"2\.csv: header differs from that of .*1\.csv"):
         list(CsvTable(tuple(files)).rows())
 
 
 @pytest.mark.parametrize("cell", ["nan", "inf", "-Infinity", "1e300", "1_0"])
-def test_a_number_that_is_none_is_refused_where_a_number_is_expected(write, cell: str) -> None:
+def test_a_number_that_is_not_finite_is_refused_in_a_numeric_column(write, cell: str) -> None:
     with pytest.raises(DataError, match=f"line 2, column 'b': got '{cell}', expected a finite number"):
         _batch(write(f"a,b\n1,{cell}\n"), {"a": "int", "b": "float"})
 
 
-def test_delimiter_and_encoding_are_the_files(write) -> None:
+def test_delimiter_and_encoding_of_the_file_are_used(write) -> None:
     file = write("name;note\nAndr\u00e9;1,5\n".encode("latin-1"))
     ((rows, _),) = CsvTable((file,), NA, delimiter=";", encoding="latin-1").batches({"name": "bytes", "note": "bytes"})
     assert rows[0].cells == ["Andr\u00e9", "1,5"]

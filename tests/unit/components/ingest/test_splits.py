@@ -1,4 +1,4 @@
-"""Rows into splits."""
+"""Tests of the assignment of rows to splits."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from benison.components.ingest.csv_table import CsvTable
 from benison.serving.errors import DataError
 
 
-def test_a_row_falls_into_the_same_split_always_and_shares_follow_the_buckets() -> None:
+def test_a_row_is_always_in_the_same_split_and_shares_follow_the_buckets() -> None:
     rows = [[str(i), "x"] for i in range(4000)]
-    assigned = [splits.assign(row, [6, 1, 1, 2]) for row in rows]
-    assert assigned == [splits.assign(list(row), [6, 1, 1, 2]) for row in rows]
+    assigned = [splits.split_index(row, [6, 1, 1, 2]) for row in rows]
+    assert assigned == [splits.split_index(list(row), [6, 1, 1, 2]) for row in rows]
     shares = [assigned.count(split) / len(rows) for split in range(4)]
     assert shares == pytest.approx([0.6, 0.1, 0.1, 0.2], abs=0.03)
 
 
 def test_a_split_without_rows_is_refused() -> None:
-    with pytest.raises(DataError, match="3 rows are too few: no row falls into blend, test"):
+    with pytest.raises(DataError, match=r"rows\.csv: too few rows \(3\): no row is in the splits blend, test"):
         splits.check_counts("rows.csv", {"train": 2, "valid": 1, "blend": 0, "test": 0})
 
 
@@ -51,6 +51,6 @@ def test_numbers_are_ordered_as_numbers_and_missing_times_come_first(tmp_path: P
     assert sorted(map(int, tail)) == list(range(51, 100))
 
 
-def test_a_time_column_that_is_not_there_is_named(month: CsvTable) -> None:
+def test_a_missing_time_column_is_named(month: CsvTable) -> None:
     with pytest.raises(DataError, match="no time column 'date'; it has time, value"):
         splits.parts_by_time(month, "date", {"train": 1, "valid": 1, "blend": 1, "test": 1})

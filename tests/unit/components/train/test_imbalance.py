@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from benison.components.train.imbalance import Balance
+from benison.components.train.imbalance import ClassBalance
 
 ROWS = 8_000
 METHODS = ("class_weight", "undersample")
@@ -31,7 +31,7 @@ def learnt(method: Any, classes: int = 2):
     import tensorflow as tf
 
     x, y = rare(classes)
-    balance = Balance(method, counts(y))
+    balance = ClassBalance(method, counts(y))
     seen = list(balance.learnt(tf.data.Dataset.from_tensor_slices((x, y)), seed=1).batch(ROWS))
     rows, labels, *weights = (part.numpy() for part in seen[0])
     model = LogisticRegression(C=1e6).fit(rows, labels, sample_weight=weights[0] if weights else None)
@@ -57,7 +57,7 @@ def test_corrected_probabilities_are_those_of_a_model_of_all_rows(method):
 
 
 def test_undersampling_corrects_as_dal_pozzolo_does():
-    balance = Balance("undersample", (900, 100))
+    balance = ClassBalance("undersample", (900, 100))
     kept = 100 / 900
     sampled = np.array([[0.3, 0.7]], np.float32)
     expected = kept * 0.7 / (kept * 0.7 - 0.7 + 1)
@@ -65,7 +65,7 @@ def test_undersampling_corrects_as_dal_pozzolo_does():
 
 
 def test_weights_are_one_in_the_mean_and_give_each_class_the_same_say():
-    balance = Balance("class_weight", (80, 15, 5))
+    balance = ClassBalance("class_weight", (80, 15, 5))
     say = balance.weights * np.array([80, 15, 5])
     assert say == pytest.approx([100 / 3] * 3)
 
@@ -75,7 +75,7 @@ def test_undersampling_keeps_the_rarest_class_whole_and_draws_anew_in_each_epoch
 
     _, y = rare()
     rows = tf.data.Dataset.from_tensor_slices((np.arange(ROWS), y))
-    balance = Balance("undersample", counts(y))
+    balance = ClassBalance("undersample", counts(y))
 
     def epoch(seen):
         return next(iter(seen.batch(ROWS)))[0].numpy().tolist()
@@ -93,14 +93,14 @@ def test_valid_keeps_all_rows_and_weighs_them(method):
     import tensorflow as tf
 
     x, y = rare()
-    balance = Balance(method, counts(y))
+    balance = ClassBalance(method, counts(y))
     ((_, _, weights),) = balance.judged(tf.data.Dataset.from_tensor_slices((x, y))).batch(ROWS)
     assert weights.numpy().mean() == pytest.approx(1)
     assert (weights.numpy()[y == 1] > weights.numpy()[y == 0].max()).all()
 
 
 def test_none_changes_nothing():
-    balance = Balance("none")
+    balance = ClassBalance("none")
     rows, probabilities = object(), object()
     assert balance.learnt(rows, seed=1) is rows
     assert balance.judged(rows) is rows

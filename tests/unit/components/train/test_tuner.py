@@ -27,8 +27,8 @@ def test_a_search_tries_several_values_from_the_space(algorithm: str, tmp_path: 
 
     hp = keras_tuner.HyperParameters()
     for name, values in SPACE.items():
-        tuner._declare(hp, name, values)
-    search = tuner._tuner({"algorithm": algorithm, "trials": 3, "epochs": 2}, build, hp, 7, str(tmp_path))
+        tuner.declare_hyperparameter(hp, name, values)
+    search = tuner.build_tuner({"algorithm": algorithm, "trials": 3, "epochs": 2}, build, hp, 7, str(tmp_path))
     x = np.linspace(0, 1, 16).reshape(-1, 1)
     search.search(x, x, validation_data=(x, x), epochs=2, verbose=0)
 

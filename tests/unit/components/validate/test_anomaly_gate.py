@@ -27,17 +27,17 @@ def test_a_columns_severity_counts_before_its_kinds(column: str, kind: str, seve
 
 
 def test_what_each_split_says_of_a_column_is_told_once() -> None:
-    from benison.components.validate.anomaly_gate import Anomaly, _one_each
+    from benison.components.validate.anomaly_gate import Anomaly, _deduplicate
 
     train = Anomaly("carrier", "domain", "", "ZZ (~17%)")
     other = Anomaly("", "other", "", "too few rows")
-    assert _one_each([train, other, Anomaly("carrier", "domain", "", "ZZ (~15%)"), other]) == [train, other]
+    assert _deduplicate([train, other, Anomaly("carrier", "domain", "", "ZZ (~15%)"), other]) == [train, other]
 
 
 def test_a_hundred_thousand_new_values_are_cut_short() -> None:
-    from benison.components.validate.anomaly_gate import _shortened
+    from benison.components.validate.anomaly_gate import _shorten
 
-    said = _shortened(
+    said = _shorten(
         "Examples contain values missing from the schema: " + ", ".join(f"isle{i} (<1%)" for i in range(100_000))
     )
     assert said.startswith("Examples contain values missing from the schema: isle0 (<1%), isle1 (<1%), ")

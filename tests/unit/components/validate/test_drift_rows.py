@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benison.components.ingest.csv_table import CsvTable
-from benison.components.validate.drift_rows import find_shifted, shares_of
+from benison.components.validate.drift_rows import find_drifted_rows, value_shares
 
 DECILES = {"missing": 0.0, "edges": [0.0, 10.0, 20.0], "up_to": [0.0, 0.5, 0.5], "whole": False}
 CATEGORY = {"missing": 0.1, "values": {"AA": 0.6, "UA": 0.3}}
@@ -17,7 +17,7 @@ def shifted(folder: Path, cells: list[str], before: dict, decimal: str = ".") ->
     file = folder / "may.csv"
     file.write_text("x;y\n" + "".join(f"{cell};0\n" for cell in cells))
     table = CsvTable((str(file),), frozenset({"", "NA"}), ";", decimal=decimal)
-    return str(find_shifted(table, {"x": before, "gone": before}, 3).get("x"))
+    return str(find_drifted_rows(table, {"x": before, "gone": before}, 3).get("x"))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_shares_are_read_from_statistics() -> None:
             buckets { low_value: 5 high_value: 5 sample_count: 2 }
             buckets { low_value: 5 high_value: 9 sample_count: 2 } } }
     """
-    assert shares_of(feature(number), 10) == {
+    assert value_shares(feature(number), 10) == {
         "missing": pytest.approx(0.2),
         "edges": [1, 5, 9],
         "up_to": [0, pytest.approx(0.6), pytest.approx(0.2)],
@@ -89,4 +89,4 @@ def test_shares_are_read_from_statistics() -> None:
         string_stats { common_stats { num_non_missing: 10 }
           rank_histogram { buckets { label: "a" sample_count: 7 } buckets { label: "b" sample_count: 3 } } }
     """
-    assert shares_of(feature(text), 10) == {"missing": 0, "values": {"a": 0.7, "b": 0.3}}
+    assert value_shares(feature(text), 10) == {"missing": 0, "values": {"a": 0.7, "b": 0.3}}

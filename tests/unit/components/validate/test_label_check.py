@@ -29,30 +29,30 @@ LABEL = np.where(LATE, "yes", "no")
     ],
 )
 def test_of_a_binary_label(values: np.ndarray, suspicious: bool) -> None:
-    assert (label_check.how_well(values, LABEL, regression=False) >= label_check.SUSPICIOUS) == suspicious
+    assert (label_check.predictive_power(values, LABEL, regression=False) >= label_check.LEAK_THRESHOLD) == suspicious
 
 
 def test_of_several_classes() -> None:
     label = RNG.choice(["a", "b", "c"], ROWS)
-    assert label_check.how_well(np.char.add(label, "!"), label, regression=False) == pytest.approx(1)
-    assert label_check.how_well(RNG.choice(["x", "y"], ROWS), label, regression=False) == pytest.approx(0.5, abs=0.05)
+    assert label_check.predictive_power(np.char.add(label, "!"), label, regression=False) == pytest.approx(1)
+    assert label_check.predictive_power(RNG.choice(["x", "y"], ROWS), label, regression=False) == pytest.approx(0.5, abs=0.05)
 
 
 def test_of_a_number() -> None:
     price = RNG.normal(100, 20, ROWS)
-    assert label_check.how_well(price * 1.1, price, regression=True) >= 0.97
-    assert label_check.how_well(RNG.normal(0, 1, ROWS), price, regression=True) < 0.1
+    assert label_check.predictive_power(price * 1.1, price, regression=True) >= 0.97
+    assert label_check.predictive_power(RNG.normal(0, 1, ROWS), price, regression=True) < 0.1
 
 
 def test_a_label_of_one_class_tells_nothing() -> None:
-    assert label_check.how_well(LATE * 1.0, np.full(ROWS, "no"), regression=False) == 0.5
+    assert label_check.predictive_power(LATE * 1.0, np.full(ROWS, "no"), regression=False) == 0.5
 
 
 def test_a_warning_names_column_and_figure_and_asks_the_question() -> None:
     report = {"columns": {"delay": 0.9991, "hour": 0.6}, "suspicious": ["delay"], "severity": "warn"}
-    (sentence,) = label_check.sentences(report)
+    (sentence,) = label_check.leak_warnings(report)
     assert sentence == "column 'delay' alone tells the label (0.9991 of 1): is it known before the label is?"
-    assert label_check.sentences({**report, "severity": "ignore"}) == []
+    assert label_check.leak_warnings({**report, "severity": "ignore"}) == []
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ def test_a_label_with_nothing_to_tell_apart_is_refused(label, regression: bool, 
 
 
 def test_rows_without_a_label_are_counted() -> None:
-    assert list(label_check.is_known(np.array(["a", "", "b"]))) == [True, False, True]
-    assert list(label_check.is_known(np.array([1.0, np.nan]))) == [True, False]
-    (said,) = label_check.unlabelled({"label": "late", "rows": 200, "unlabelled": 5})
+    assert list(label_check.has_label(np.array(["a", "", "b"]))) == [True, False, True]
+    assert list(label_check.has_label(np.array([1.0, np.nan]))) == [True, False]
+    (said,) = label_check.unlabelled_warnings({"label": "late", "rows": 200, "unlabelled": 5})
     assert said == "label 'late': missing in 5 of 200 rows of train (2.5%), which are left out"
 
 
 def test_many_classes_are_told_apart_by_the_most_frequent_ones() -> None:
     label = RNG.integers(0, 2000, 10_000).astype(str)
-    assert label_check.how_well(label, label, regression=False) == pytest.approx(1, abs=0.01)
-    assert label_check.how_well(RNG.permutation(label), label, regression=False) == pytest.approx(0.5, abs=0.05)
+    assert label_check.predictive_power(label, label, regression=False) == pytest.approx(1, abs=0.01)
+    assert label_check.predictive_power(RNG.permutation(label), label, regression=False) == pytest.approx(0.5, abs=0.05)

@@ -119,9 +119,9 @@ def test_an_unknown_label_leaves_nothing_behind(here):
 @pytest.mark.parametrize("rows", [8, 12, 20, 40, 60])
 def test_few_rows_are_shared_out_so_that_each_split_gets_some(here, rows):
     from benison.components.ingest.csv_table import CsvTable
-    from benison.components.ingest.splits import assign
+    from benison.components.ingest.splits import split_index
 
     guess = look(pets(here / "pets.csv", rows), "yes")
     buckets = list(choose_splits(guess).model_dump().values())
-    hit = {assign(row.cells, buckets) for row in CsvTable((str(guess.csv),)).rows()}
+    hit = {split_index(row.cells, buckets) for row in CsvTable((str(guess.csv),)).rows()}
     assert hit == {0, 1, 2, 3}
