@@ -1,27 +1,36 @@
-"""A client of any server that speaks TensorFlow Serving, Benison's own or the real one: asyncio, REST and gRPC."""
+"""Clients for asyncio, over REST and gRPC, of Benison's server, TensorFlow Serving and every server with its API."""
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from benison.serving.errors import BenisonError
+from benison.serving.errors import BenisonError, UsageError
 
 if TYPE_CHECKING:
+    import ssl
+
+    import httpx
     import numpy as np
     from typing_extensions import Self
 
 
+_LONGEST_ERROR = 500  # characters
+
+
 class ServerError(BenisonError):
-    """The server refused a request, or could not be asked.
+    """The server refused a request, or could not be reached.
 
     Attributes:
-        code: gRPC's name of it, such as `NOT_FOUND`; over REST `HTTP 404`; `UNAVAILABLE` where nobody answered.
+        code: gRPC's name of the error, such as `NOT_FOUND`; over REST `HTTP 404`; `UNAVAILABLE` if nobody answered.
+        message: The server's text, or why it could not be reached.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -32,13 +41,13 @@ class ServerError(BenisonError):
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """One version, as the server sees it.
+    """State of one version on a server.
 
     Attributes:
-        version: its number.
+        version: Number of the version.
         state: START, LOADING, AVAILABLE, UNLOADING or END.
-        error_code: `OK`, or why it ended.
-        error_message: what it says; empty if all is well.
+        error_code: `OK`, or the code of the error that ended it.
+        error_message: Message of that error; empty if there is none.
     """
 
     version: int
@@ -48,21 +57,37 @@ class VersionStatus:
 
 
 class RestClient:
-    """One HTTP connection, kept open between requests; one request at a time."""
+    """A client of the REST API, which keeps connections open; any number of requests may run at a time."""
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 8501, *, timeout: float = 30.0) -> None:
-        """Connects with the first request.
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8501,
+        *,
+        url: str | None = None,
+        timeout: float = 30.0,
+        verify: bool | str | Path | ssl.SSLContext = True,
+    ) -> None:
+        """Prepare the client; the first request connects.
+
+        HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are respected; a server on loopback is always asked directly.
 
         Args:
-            host: name or address.
-            port: of the REST API.
-            timeout: for one request, connecting included (seconds).
+            host: Name or address of the server.
+            port: Port of its REST API.
+            url: Base URL in place of host and port, such as `https://models.example.org/prefix`.
+            timeout: Longest time for one request, including the connection (seconds).
+            verify: How to check the certificate of an https server: True for the system's authorities, False for no
+                check, the path of a PEM file with other authorities, or an SSLContext.
+
+        Raises:
+            UsageError: `url` is not an HTTP URL.
         """
-        self._host = host
-        self._port = port
+        self._url = _base_url(host, port) if url is None else _checked_url(url)
         self._timeout = timeout
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._turn = asyncio.Lock()
+        self._verify = verify
+        self._http: httpx.AsyncClient | None = None
+        self._connected = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,34 +105,34 @@ class RestClient:
         version: int | None = None,
         label: str | None = None,
     ) -> Any:
-        """Asks for predictions.
+        """Request predictions.
 
         Args:
-            model: its name.
-            instances: rows, each a value or an object by input; or
-            inputs: a tensor, or one per input by name.
-            signature: empty for `serving_default`.
-            version: a number; or
-            label: a label; neither for the highest that is loaded.
+            model: Name of the model.
+            instances: Rows, each a value or an object by input name; or
+            inputs: One tensor, or one per input name.
+            signature: Name of the signature; empty for `serving_default`.
+            version: A version number; or
+            label: a version label. Without both, the highest loaded version answers.
 
         Returns:
-            `predictions` or `outputs` of the answer.
+            `predictions` or `outputs` of the response.
 
         Raises:
-            ServerError: the server refused it, or does not answer in time.
+            ServerError: The server refused the request, or did not answer in time.
         """
-        form, value = ("inputs", inputs) if instances is None else ("instances", instances)
-        body = json.dumps({form: value, **({"signature_name": signature} if signature else {})}).encode()
-        answer = await self._ask("POST", f"{_path(model, version, label)}:predict", body)
+        key, value = ("inputs", inputs) if instances is None else ("instances", instances)
+        body = json.dumps({key: value, **({"signature_name": signature} if signature else {})}).encode()
+        answer = await self._request("POST", f"{_path(model, version, label)}:predict", body)
         return answer["outputs" if instances is None else "predictions"]
 
     async def status(self, model: str, version: int | None = None) -> list[VersionStatus]:
-        """The state of a model's versions, or of one.
+        """Return the state of a model's versions, or of one version.
 
         Raises:
-            ServerError: there is none, or nobody answers.
+            ServerError: There is no such model or version, or the server did not answer.
         """
-        answer = await self._ask("GET", _path(model, version, None))
+        answer = await self._request("GET", _path(model, version, None))
         return [
             VersionStatus(
                 int(entry["version"]), entry["state"], entry["status"]["error_code"], entry["status"]["error_message"]
@@ -116,74 +141,62 @@ class RestClient:
         ]
 
     async def metadata(self, model: str, version: int | None = None, label: str | None = None) -> dict[str, Any]:
-        """The signatures of a version: SignatureDef as JSON, by name.
+        """Return the signatures of a version: SignatureDef as JSON, by name.
 
         Raises:
-            ServerError: it is not loaded, or nobody answers.
+            ServerError: The version is not loaded, or the server did not answer.
         """
-        answer = await self._ask("GET", f"{_path(model, version, label)}/metadata")
+        answer = await self._request("GET", f"{_path(model, version, label)}/metadata")
         return dict(answer["metadata"]["signature_def"]["signature_def"])
 
     async def close(self) -> None:
-        """Closes the connection."""
-        if self._streams:
-            self._streams[1].close()
-            self._streams = None
+        """Close the connections."""
+        http, self._http, self._connected = self._http, None, False
+        if http is not None:
+            await http.aclose()
 
-    async def _ask(self, method: str, path: str, body: bytes = b"") -> Any:
-        async with self._turn:
-            reused = self._streams is not None
-            try:
-                status, answer = await asyncio.wait_for(self._exchange(method, path, body, reused), self._timeout)
-            except asyncio.TimeoutError:
-                await self.close()
-                raise ServerError("DEADLINE_EXCEEDED", f"no answer within {self._timeout:g} s") from None
-            except (OSError, asyncio.IncompleteReadError, ValueError) as error:
-                await self.close()
-                raise ServerError(
-                    "UNAVAILABLE", f"{self._host}:{self._port}: {str(error) or type(error).__name__}"
-                ) from None
-            except BaseException:  # an answer that is only half read must not be taken for the next one's
-                await self.close()
-                raise
-        if status != 200:
-            raise ServerError(f"HTTP {status}", answer.get("error", "") if isinstance(answer, dict) else str(answer))
+    async def _request(self, method: str, path: str, body: bytes = b"") -> Any:
+        import httpx
+
+        try:
+            response = await asyncio.wait_for(self._send(method, self._url + path, body), self._timeout)
+            answer = _parsed(response)
+        except asyncio.TimeoutError:
+            raise ServerError("DEADLINE_EXCEEDED", f"no answer within {self._timeout:g} s") from None
+        except (httpx.HTTPError, OSError, ValueError) as error:
+            raise ServerError("UNAVAILABLE", f"{self._url}: {_reason(error)}") from None
+        if response.status_code != 200:
+            message = answer.get("error", "") if isinstance(answer, dict) else str(answer)
+            raise ServerError(f"HTTP {response.status_code}", message)
         return answer
 
-    async def _exchange(self, method: str, path: str, body: bytes, reused: bool) -> tuple[int, Any]:
-        try:
-            return await self._once(method, path, body)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            if not reused:
-                raise
-        await self.close()  # the server had closed an idle connection
-        return await self._once(method, path, body)
+    async def _send(self, method: str, url: str, body: bytes) -> httpx.Response:
+        import httpx
 
-    async def _once(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
-        if self._streams is None:
-            self._streams = await asyncio.open_connection(self._host, self._port)
-        reader, writer = self._streams
-        head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode("latin-1") + body)
-        await writer.drain()
-        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").rstrip().split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        answer = await reader.readexactly(int(headers.get("content-length", "0")))
-        if headers.get("connection", "").lower() == "close":
-            await self.close()
-        return int(first.split()[1]), json.loads(answer or b"null")
+        if self._http is None:
+            self._http = _http_client(self._url, self._verify)
+        was_connected = self._connected
+        try:
+            response = await self._http.request(method, url, content=body)
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+            if not was_connected:
+                raise
+            # The server closed an idle connection at the moment when the request was sent.
+            response = await self._http.request(method, url, content=body)
+        self._connected = True
+        return response
 
 
 class GrpcClient:
     """One gRPC channel; any number of requests at a time."""
 
     def __init__(self, target: str = "127.0.0.1:8500", *, timeout: float = 30.0, credentials: Any = None) -> None:
-        """Connects with the first request.
+        """Prepare the client; the first request connects.
 
         Args:
             target: `host:port` or `unix:PATH`.
-            timeout: for one request (seconds).
-            credentials: grpc.ChannelCredentials for TLS; None for none.
+            timeout: Longest time for one request (seconds).
+            credentials: grpc.ChannelCredentials for TLS; None for a plain connection.
         """
         import grpc
         from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
@@ -214,43 +227,43 @@ class GrpcClient:
         label: str | None = None,
         outputs: Sequence[str] = (),
     ) -> dict[str, np.ndarray[Any, Any]]:
-        """Asks for predictions.
+        """Request predictions.
 
         Args:
-            model: its name.
-            inputs: numpy arrays by input, in the signature's dtypes.
-            signature: empty for `serving_default`.
-            version: a number; or
-            label: a label; neither for the highest that is loaded.
-            outputs: names of those that are wanted; none for all.
+            model: Name of the model.
+            inputs: Numpy arrays by input name, in the signature's dtypes.
+            signature: Name of the signature; empty for `serving_default`.
+            version: A version number; or
+            label: a version label. Without both, the highest loaded version answers.
+            outputs: Names of the outputs to return; empty for all.
 
         Returns:
             The outputs by name; text as bytes.
 
         Raises:
-            ServerError: the server refused it, or does not answer in time.
+            ServerError: The server refused the request, or did not answer in time.
         """
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
         request = predict_pb2.PredictRequest(output_filter=outputs)
-        _fill(request.model_spec, model, signature, version, label)
+        _fill_model_spec(request.model_spec, model, signature, version, label)
         for name, values in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
         answer = await self._call(self._prediction.Predict, request)
         return {name: tf.make_ndarray(proto) for name, proto in answer.outputs.items()}
 
     async def status(self, model: str, version: int | None = None) -> list[VersionStatus]:
-        """The state of a model's versions, or of one.
+        """Return the state of a model's versions, or of one version.
 
         Raises:
-            ServerError: there is none, or nobody answers.
+            ServerError: There is no such model or version, or the server did not answer.
         """
         from tensorflow.core.protobuf import error_codes_pb2
         from tensorflow_serving.apis import get_model_status_pb2
 
         request = get_model_status_pb2.GetModelStatusRequest()
-        _fill(request.model_spec, model, "", version, None)
+        _fill_model_spec(request.model_spec, model, "", version, None)
         answer = await self._call(self._model.GetModelStatus, request)
         state = get_model_status_pb2.ModelVersionStatus.State.Name
         return [
@@ -264,30 +277,30 @@ class GrpcClient:
         ]
 
     async def metadata(self, model: str, version: int | None = None, label: str | None = None) -> dict[str, Any]:
-        """The signatures of a version: SignatureDef by name.
+        """Return the signatures of a version: SignatureDef by name.
 
         Raises:
-            ServerError: it is not loaded, or nobody answers.
+            ServerError: The version is not loaded, or the server did not answer.
         """
         from tensorflow_serving.apis import get_model_metadata_pb2
 
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        _fill(request.model_spec, model, "", version, label)
+        _fill_model_spec(request.model_spec, model, "", version, label)
         answer = await self._call(self._prediction.GetModelMetadata, request)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         answer.metadata["signature_def"].Unpack(signatures)
         return dict(signatures.signature_def)
 
     async def reload(self, config: str, *, token: str = "", timeout: float | None = None) -> None:
-        """Replaces the server's whole config, and waits until its models serve.
+        """Replace the server's whole config, and wait until its models are served.
 
         Args:
-            config: a text proto ModelServerConfig, as in a models.config file.
-            token: the server's BENISON_ADMIN_TOKEN, where it wants one.
-            timeout: for this request (seconds); None for the client's own.
+            config: A text proto ModelServerConfig, as in a models.config file.
+            token: The server's BENISON_ADMIN_TOKEN, if it requires one.
+            timeout: Longest time for this request (seconds); None for the client's own.
 
         Raises:
-            ServerError: the config is wrong, the server refused it, or does not answer in time.
+            ServerError: The config is wrong, or the server refused it or did not answer in time.
         """
         from google.protobuf import text_format
         from tensorflow_serving.apis import model_management_pb2
@@ -301,7 +314,7 @@ class GrpcClient:
         await self._call(self._model.HandleReloadConfigRequest, request, headers, timeout)
 
     async def close(self) -> None:
-        """Closes the channel."""
+        """Close the channel."""
         await self._channel.close()
 
     async def _call(
@@ -315,13 +328,70 @@ class GrpcClient:
             raise ServerError(error.code().name, error.details() or "") from None
 
 
+def _base_url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host and not host.startswith("[") else f"http://{host}:{port}"
+
+
+def _checked_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise UsageError(f"got the URL {url!r}, expected http://HOST[:PORT][/PREFIX] or https://HOST[:PORT][/PREFIX]")
+    return url.rstrip("/")
+
+
+def _http_client(url: str, verify: bool | str | Path | ssl.SSLContext) -> httpx.AsyncClient:
+    import ssl
+
+    import httpx
+
+    if isinstance(verify, (str, Path)):
+        verify = ssl.create_default_context(cafile=str(verify))
+    host = str(urlsplit(url).hostname)
+    # HTTP_PROXY would apply to loopback too, where no proxy can reach what this process reaches.
+    direct = {f"all://[{host}]" if ":" in host else f"all://{host}": None} if _is_loopback(host) else None
+    return httpx.AsyncClient(
+        verify=verify,
+        mounts=direct,
+        timeout=None,  # `RestClient` limits the whole request, httpx only each step
+        headers={"content-type": "application/json", "accept-encoding": "identity"},
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _parsed(response: httpx.Response) -> Any:
+    """Return the JSON of a response, with NaN and Infinity as TF Serving writes them; an error may be plain text.
+
+    Raises:
+        ValueError: A successful response is not JSON.
+    """
+    try:
+        return json.loads(response.content or b"null")
+    except ValueError:
+        if response.status_code == 200:
+            raise
+        return response.text[:_LONGEST_ERROR]  # a proxy's page
+
+
+def _reason(error: BaseException) -> str:
+    """Return the text of the innermost cause: httpx only says that all attempts to connect failed."""
+    while (cause := error.__cause__) is not None:
+        error = getattr(cause, "exceptions", [cause])[0]  # a group holds one error per address of the host
+    return str(error) or type(error).__name__
+
+
 def _path(model: str, version: int | None, label: str | None) -> str:
-    place = "" if version is None else f"/versions/{version}"
-    place = place if label is None else f"/labels/{quote(label, safe='')}"
-    return f"/v1/models/{quote(model, safe='')}{place}"
+    suffix = "" if version is None else f"/versions/{version}"
+    suffix = suffix if label is None else f"/labels/{quote(label, safe='')}"
+    return f"/v1/models/{quote(model, safe='')}{suffix}"
 
 
-def _fill(spec: Any, model: str, signature: str, version: int | None, label: str | None) -> None:
+def _fill_model_spec(spec: Any, model: str, signature: str, version: int | None, label: str | None) -> None:
     spec.name = model
     spec.signature_name = signature
     if label is not None:
