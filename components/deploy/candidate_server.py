@@ -53,7 +53,7 @@ class CandidateServer:
 
     def peak_memory_mb(self) -> float:
         """The most memory that the process and its children had resident so far (MB, of 2^20 bytes)."""
-        return sum(_peak_kb(pid) for pid in processes.family(self.pid)) / 1024
+        return sum(_peak_kb(pid) for pid in processes.process_tree(self.pid)) / 1024
 
 
 @contextlib.asynccontextmanager

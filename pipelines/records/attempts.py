@@ -37,7 +37,7 @@ def sole_attempt(folder: Path, node_id: str) -> Iterator[None]:
         while True:
             if earlier:
                 print(f"{node_id}: ending an earlier attempt, process {', '.join(map(str, earlier))}", file=sys.stderr)
-                processes.end(earlier)
+                processes.terminate(earlier)
             if file_lock.try_lock(file):
                 break
             earlier = _earlier(path)
@@ -66,25 +66,14 @@ def is_under_way(folder: Path, node_id: str) -> bool:
 def _earlier(path: Path) -> list[int]:
     """Return the processes of earlier attempts on this machine, with their child processes."""
     me = os.getpid()
-    began = (processes.started(me) or 0, me)
-    mark = f"{MARK}={path}".encode()
+    began = (processes.start_time(me) or 0, me)
     earlier: dict[int, None] = {}
-    for pid in processes.running():
-        start = processes.started(pid)
-        if start is not None and (start, pid) < began and (_opens(pid, path) or mark in _environment(pid)):
-            earlier |= dict.fromkeys(processes.family(pid))
+    for pid in processes.all_ids():
+        start = processes.start_time(pid)
+        if start is not None and (start, pid) < began and _belongs_to_attempt(pid, path):
+            earlier |= dict.fromkeys(processes.process_tree(pid))
     return [pid for pid in earlier if pid != me]
 
 
-def _opens(pid: int, path: Path) -> bool:
-    try:
-        return any(os.readlink(entry) == str(path) for entry in (processes.PROC / str(pid) / "fd").iterdir())
-    except OSError:  # the process has ended, or belongs to another user
-        return False
-
-
-def _environment(pid: int) -> list[bytes]:
-    try:
-        return (processes.PROC / str(pid) / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return []
+def _belongs_to_attempt(pid: int, path: Path) -> bool:
+    return processes.has_open(pid, path) or processes.environment(pid).get(MARK) == str(path)

@@ -20,7 +20,7 @@ class Terminated(SystemExit):
     def end_children(self) -> None:
         """End all descendants of this process that are still running."""
         spared = live_log.tee_processes()
-        processes.end(pid for pid in processes.family(os.getpid())[1:] if pid not in spared)
+        processes.terminate(pid for pid in processes.process_tree(os.getpid())[1:] if pid not in spared)
 
 
 _received: list[int] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from collections.abc import Mapping
@@ -87,12 +86,12 @@ def _training(folder: Path, attempt: int) -> int:
 
     eventually(lambda: f"Epoch 5/{EPOCHS}" in epochs(), PATIENCE)
     wanted = {"benison.pipelines.scheduled_node", folder.name, TRAINER}
-    (node,) = [pid for pid in processes.running() if wanted <= set(words := _words(pid)) and GUARD not in words]
+    (node,) = [pid for pid in processes.all_ids() if wanted <= set(words := _words(pid)) and GUARD not in words]
     return node
 
 
 def _family(node: int) -> list[int]:
-    return processes.family(_parent(node))  # its guard's
+    return processes.process_tree(_parent(node))  # its guard's
 
 
 def _words(process: int) -> list[str]:
@@ -122,13 +121,12 @@ def test_nothing_of_a_node_outlives_it(here: Here, accidents: Accidents) -> None
 
 def _of_nodes(here: Here) -> list[list[str]]:
     """The command lines of what steps of this ROOT have started and not ended."""
-    root = f"BENISON_ROOT={here.root}".encode()
     found = []
-    for process in processes.running():
-        with contextlib.suppress(OSError):
-            environment = (processes.PROC / str(process) / "environ").read_bytes().split(b"\0")
-            if root in environment and b"SECRET_OF_AIRFLOWS=hush" not in environment:  # Airflow's own have that
-                found.append(_words(process))
+    for process in processes.all_ids():
+        environment = processes.environment(process)
+        # Airflow's own processes have the secret.
+        if environment.get("BENISON_ROOT") == str(here.root) and environment.get("SECRET_OF_AIRFLOWS") != "hush":
+            found.append(_words(process))
     return found
 
 

@@ -221,7 +221,7 @@ def test_a_later_attempt_ends_a_live_earlier_one(story: Story) -> None:
 
 
 def test_no_child_of_an_attempt_outlives_it_or_the_next_one(story: Story) -> None:
-    assert [pid for pid in story.children if processes.started(pid) is not None] == []
+    assert [pid for pid in story.children if processes.start_time(pid) is not None] == []
 
 
 def test_a_killed_attempt_is_closed_as_failed_by_the_next_one(story: Story, lineage: Any) -> None:

@@ -36,7 +36,7 @@ from pathlib import Path
 from benison.components import processes
 from benison.pipelines.records import attempts
 with attempts.sole_attempt(Path(sys.argv[1]), sys.argv[2]):
-    print([pid for pid in map(int, sys.argv[3:]) if processes.started(pid) is not None])
+    print([pid for pid in map(int, sys.argv[3:]) if processes.start_time(pid) is not None])
 """
 
 
@@ -45,7 +45,7 @@ def at_work(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     process = subprocess.Popen([sys.executable, "-c", _AT_WORK, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     child = int(process.stdout.readline())
     yield process, child
-    processes.end([process.pid, child])
+    processes.terminate([process.pid, child])
     process.wait()
     process.stdout.close()
 
@@ -74,7 +74,7 @@ def test_a_later_attempt_ends_the_orphans_of_a_killed_one(at_work, tmp_path: Pat
     process, child = at_work
     process.kill()
     process.wait()
-    assert processes.started(child) is not None
+    assert processes.start_time(child) is not None
     assert _later(tmp_path, "Trainer.deep", child).stdout == "[]\n"
 
 
