@@ -1,11 +1,12 @@
-"""The DAGs of every compiled pipeline: one per manifest, and with a schedule a second one that goes by the date.
+"""The DAGs of every compiled pipeline: one per manifest, and a second one for a pipeline with a schedule.
 
 `benison compile NAME… -o FOLDER` writes the manifests; BENISON_MANIFESTS names that folder (default: `manifests/`
-beside this file). Airflow and the standard library only. Other settings, read where DAG files are parsed:
+beside this file). This file imports only Airflow and the standard library. Other settings, which must be set where DAG
+files are parsed:
 
-    BENISON_POOLS    the pools that there are, separated by commas: a task in a pool that does not exist never starts,
-                     and a DAG file may not ask Airflow's database. A pool that is not named here is not used.
-    BENISON_NOTIFY   whom to tell, besides the manifests' `notify` (benison_notify)
+    BENISON_POOLS    Airflow's pools, separated by commas. A pool that is not listed is not used: a task in a pool that
+                     does not exist never starts, and a DAG file may not read Airflow's database.
+    BENISON_NOTIFY   receivers of notifications, besides the manifests' `notify` (benison_notify)
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup
 from benison_notify import BenisonNotifier
 from benison_operator import BenisonNodeOperator
 
-FORM = 1  # of manifests that are understood here
+FORMAT = 2  # the manifest format that this file reads
 # In the order in which the graph shows them.
 GROUPS = {
-    "ingest": "Spans taken in, counted and checked",
-    "validate": "Schema, anomalies, drift",
-    "train": "Features and members",
-    "ensemble": "The members together, and the blessing",
-    "deploy": "Tried on a model server, pushed, promoted",
+    "ingest": "Read the data and its spans",
+    "validate": "Check schema, anomalies and drift",
+    "train": "Compute features and train the members",
+    "ensemble": "Combine the members, evaluate and bless",
+    "deploy": "Test on a model server, push and promote",
 }
 _BLESSES = frozenset({"Blessing", "ServingValidator"})
 
@@ -41,39 +42,41 @@ class ManifestError(Exception):
 
 
 def folder() -> Path:
-    """Where the manifests are."""
+    """Return the folder of the manifests."""
     return Path(os.environ.get("BENISON_MANIFESTS") or Path(__file__).with_name("manifests")).absolute()
 
 
-def manifests(where: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The manifests in a folder, by name.
+def manifests(directory: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the manifests in a folder, ordered by file name.
 
     Raises:
-        ManifestError: a file is none, or of a form that is not known here.
+        ManifestError: a file is not a manifest, or has another format.
     """
-    for file in sorted(where.glob("*.json")):
+    for file in sorted(directory.glob("*.json")):
         try:
-            found = json.loads(file.read_text())
+            manifest = json.loads(file.read_text())
         except ValueError as error:
-            raise ManifestError(f"{file}: no JSON ({error}); write it anew: benison compile {file.stem}") from None
-        form = found.get("manifest") if isinstance(found, dict) else None
-        if form != FORM:
             raise ManifestError(
-                f"{file}: got a manifest of form {form!r}, expected {FORM}; write it anew (benison compile "
-                f"{file.stem}) or take the dags/ of the Benison that wrote it"
+                f"{file}: not valid JSON ({error}); compile it again: benison compile {file.stem}"
+            ) from None
+        version = manifest.get("manifest") if isinstance(manifest, dict) else None
+        if version != FORMAT:
+            raise ManifestError(
+                f"{file}: got manifest format {version!r}, expected {FORMAT}; compile it again (benison compile "
+                f"{file.stem}) or use the dags/ folder of the Benison release that wrote it"
             )
-        yield file, found
+        yield file, manifest
 
 
 def dags(file: Path, manifest: Mapping[str, Any]) -> Iterator[DAG]:
-    """The DAGs of a pipeline: NAME, and NAME_by_date where it has a schedule."""
+    """Yield the DAGs of a pipeline: NAME, and NAME_by_date if it has a schedule."""
     yield by_form(file, manifest)
     if manifest["schedule"]:
         yield by_date(manifest)
 
 
 def by_form(file: Path, manifest: Mapping[str, Any]) -> DAG:
-    """The DAG with the pipeline's nodes: started by its form, by REST, or by a new span."""
+    """Return the DAG with the pipeline's nodes, which its form, a REST call or a new span starts."""
     spans = manifest["assets"]["spans"]
     receivers = list(manifest.get("notify") or [])
     seconds = manifest["timeout_s"]
@@ -97,24 +100,26 @@ def by_form(file: Path, manifest: Mapping[str, Any]) -> DAG:
         is_paused_upon_creation=False,
         default_args=common,
     ) as dag:
-        begin = step(task_id="Begin", step="begin", doc_md="Checks the form, compiles this run.")
+        begin = step(
+            task_id="Begin", step="begin", doc_md="Checks the form's values and compiles the pipeline for this run."
+        )
         tasks = nodes(manifest, step)
-        # Of the run's state it says nothing: that is the nodes'. A teardown also runs where the others failed.
-        finish = step(task_id="Finish", step="finish", doc_md="Settles the run.").as_teardown()
+        # A teardown also runs after failed tasks, and does not count for the state of the DAG run.
+        finish = step(task_id="Finish", step="finish", doc_md="Records the outcome of the run.").as_teardown()
         for node in manifest["nodes"]:
             tasks[node["id"]].set_upstream([tasks[name] for name in node["upstream"]] or [begin])
         finish.set_upstream([begin, *tasks.values()])
-    # Last: each task would deep-copy what the DAG has by then. A running task gets the DAG's all the same.
+    # Set last, because each new task deep-copies the params that the DAG has by then. A running task still sees them.
     dag.params.update({parameter["name"]: param(parameter) for parameter in manifest["parameters"]})
     return dag
 
 
 def nodes(manifest: Mapping[str, Any], step: Callable[..., BenisonNodeOperator]) -> dict[str, BenisonNodeOperator]:
-    """A task per node, in its group; called within the DAG.
+    """Create a task per node, in its group. Call this within the DAG.
 
     Args:
-        manifest: of the pipeline.
-        step: makes one of its operators.
+        manifest: the pipeline's manifest.
+        step: creates one of its operators.
     """
     used = {node["group"] for node in manifest["nodes"]}
     groups = {
@@ -136,16 +141,16 @@ def nodes(manifest: Mapping[str, Any], step: Callable[..., BenisonNodeOperator])
 
 
 def by_date(manifest: Mapping[str, Any]) -> DAG:
-    """The DAG on a timetable, paused at first: for each period it starts NAME with that period's span.
+    """Return the DAG on a timetable, which is created paused: for each period it starts NAME with the period's span.
 
-    It starts the other DAG instead of running nodes itself, so that runs of a pipeline go one at a time whoever asked.
-    A period's run comes when the period is over.
+    It starts the other DAG instead of running nodes itself, so that only one run of a pipeline is active at a time. The
+    run of a period starts when the period is over.
     """
     name, spans = manifest["name"], manifest["spans"]
     with DAG(
         f"{name}_by_date",
         description=f"{name} for the span of each date",
-        doc_md=f"Starts `{name}` with the span that the logical date lies in; for a schedule, and for backfills.",
+        doc_md=f"Starts `{name}` with the span of the logical date. Use it for a schedule and for backfills.",
         tags=list(manifest["tags"]),
         schedule=CronDataIntervalTimetable(manifest["schedule"], timezone="UTC"),
         start_date=first_day(spans["first"]) if spans else datetime(2000, 1, 1, tzinfo=timezone.utc),
@@ -162,41 +167,41 @@ def by_date(manifest: Mapping[str, Any]) -> DAG:
             logical_date=None,
             reset_dag_run=True,
             wait_for_completion=True,
-            deferrable=True,  # dates that wait in the workers would keep the run that they wait for out of them
+            deferrable=True,  # a waiting task must not occupy the worker that the other DAG's run needs
             poke_interval=5,
         )
     return dag
 
 
 def param(parameter: Mapping[str, Any]) -> Param:
-    """A field of the form."""
-    kind = parameter["type"]
+    """Return a field of the form."""
+    field_type = parameter["type"]
     schema = {key: parameter[key] for key in ("minimum", "maximum", "pattern") if parameter[key] is not None}
     if parameter["enum"] is not None:
         schema["enum"] = [*parameter["enum"], *([None] if parameter["nullable"] else [])]
     return Param(
         parameter["default"],
-        type=[kind, "null"] if parameter["nullable"] else kind,
+        type=[field_type, "null"] if parameter["nullable"] else field_type,
         description=parameter["help"],
-        title=parameter["name"].replace(".", " "),  # so that it can be broken into lines
+        title=parameter["name"].replace(".", " "),  # spaces, so that the browser can wrap it
         **schema,
     )
 
 
 def usable_pool(name: str | None) -> str:
-    """The pool where it is known to exist, else Airflow's default one."""
+    """Return the pool if BENISON_POOLS lists it, else Airflow's default pool."""
     known = {pool.strip() for pool in os.environ.get("BENISON_POOLS", "").split(",")}
     return name if name and name in known else "default_pool"
 
 
 def first_day(period: str) -> datetime:
-    """The first day of a period such as 2013, 2013-01 or 2013-01-31."""
+    """Return the first day of a period such as 2013, 2013-01 or 2013-01-31."""
     year, month, day = [*map(int, period[:10].split("-")), 1, 1][:3]
     return datetime(year, month, day, tzinfo=timezone.utc)
 
 
 _collects = gc.isenabled()
-gc.disable()  # all that is made here stays; to look for garbage in it takes a fifth of the time
+gc.disable()  # everything created here stays alive, and the collector would take a fifth of the time
 try:
     for _file, _manifest in manifests(folder()):
         for _dag in dags(_file, _manifest):

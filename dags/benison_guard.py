@@ -1,15 +1,15 @@
-"""Runs a command and ends all that it started, whatever becomes of who asked for it. Standard library, Linux.
+"""Run a command and end all its descendants, even if the caller is killed. Standard library, Linux.
 
     python -I benison_guard.py SECONDS COMMAND [ARGUMENT...]
 
-The command gets a session of its own. When it has ended, or stdin here ends, or a TERM comes, what is left of its
-descendants gets TERM, SECONDS to end, then KILL. Stdin is a pipe that the caller holds: it ends with the caller, also
-where that one was killed and could not say goodbye.
+The command runs in its own session. When the command ends, or stdin is closed, or SIGTERM arrives, all remaining
+descendants get SIGTERM, SECONDS to end, then SIGKILL. Stdin is a pipe that the caller holds open, so it is closed when
+the caller ends, also when the caller is killed.
 
-A descendant that has left the group and whose parent has died is found as well: this process asks the kernel to make
-such orphans its own children (PR_SET_CHILD_SUBREAPER), so all of them stand in the tree below it.
+The guard also finds descendants that have left the process group and whose parent has died: it asks the kernel to make
+such orphans its own children (PR_SET_CHILD_SUBREAPER), so all of them are in the process tree below it.
 
-The exit code is the command's; of one that a signal ended, 128 + its number, as in a shell.
+The exit code is the command's, or 128 + the number of the signal that ended it, as in a shell.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ import time
 from pathlib import Path
 
 _SUBREAPER, _DEATH_SIGNAL = 36, 1  # linux/prctl.h
-_LOOK = 0.1  # seconds between two looks at what is left
+_POLL = 0.1  # seconds between two checks for remaining processes
 
 
 def guard(patience: float, command: list[str]) -> int:
-    """Runs the command to its end, or to the caller's.
+    """Run the command until it or the caller ends.
 
     Args:
-        patience: seconds between TERM and KILL.
+        patience: seconds between SIGTERM and SIGKILL.
         command: the program and its arguments.
 
     Returns:
-        Its exit code; 127 where it cannot be started.
+        The command's exit code; 127 if it cannot be started.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_SUBREAPER, 1, 0, 0, 0)
@@ -44,18 +44,18 @@ def guard(patience: float, command: list[str]) -> int:
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)  # each only wakes the loop below
+        signal.signal(number, lambda *_: None)  # a signal only wakes the loop below
 
-    def with_the_guard() -> None:
+    def end_with_the_guard() -> None:
         libc.prctl(_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
 
     try:
-        # The guard has no threads, so there is nothing that preexec_fn could upset.
+        # preexec_fn is safe here, because the guard has no threads.
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=with_the_guard,
+            preexec_fn=end_with_the_guard,
         )
     except OSError as error:
         print(f"{command[0]}: {error.strerror or error}", file=sys.stderr)
@@ -67,28 +67,28 @@ def guard(patience: float, command: list[str]) -> int:
     return 128 - code if code < 0 else code
 
 
-def descendants(of: int) -> list[int]:
-    """The living processes below one, itself left out; zombies do not count."""
+def descendants(ancestor: int) -> list[int]:
+    """Return the living descendants of a process, without zombies."""
     parents: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-        except OSError:  # it has ended meanwhile
+        except OSError:  # the process has just ended
             continue
         if state not in "ZX":
             parents.setdefault(int(parent), []).append(int(stat.parent.name))
-        else:  # its children, if any, have been handed on already
+        else:  # a zombie has no children: the kernel has given them a new parent
             continue
-    found, open_ = [], [of]
-    while open_:
-        below = parents.get(open_.pop(), [])
-        found += below
-        open_ += below
-    return found
+    living, unvisited = [], [ancestor]
+    while unvisited:
+        children = parents.get(unvisited.pop(), [])
+        living += children
+        unvisited += children
+    return living
 
 
 def _wait(child: subprocess.Popen[bytes], woken: int) -> None:
-    """Until the command has ended, the caller has gone, or somebody sends a signal."""
+    """Wait until the command ends, the caller ends, or a signal arrives."""
     while child.poll() is None:
         ready, _, _ = select.select([0, woken], [], [])
         if 0 in ready and not os.read(0, 1024):
@@ -98,16 +98,16 @@ def _wait(child: subprocess.Popen[bytes], woken: int) -> None:
 
 
 def _end_all(patience: float, child: subprocess.Popen[bytes]) -> None:
-    """TERM to what is left below this process, then KILL until nothing is."""
-    told: set[int] = set()
-    until = time.monotonic() + patience
-    while left := descendants(os.getpid()):
-        late = time.monotonic() >= until
-        for process in left:
-            if late or process not in told:  # one that was started meanwhile is told, too
+    """Send SIGTERM to all descendants, then SIGKILL until none is left."""
+    terminated: set[int] = set()
+    deadline = time.monotonic() + patience
+    while remaining := descendants(os.getpid()):
+        late = time.monotonic() >= deadline
+        for process in remaining:
+            if late or process not in terminated:  # also a process that was started since the last check
                 _send(process, signal.SIGKILL if late else signal.SIGTERM)
-        told.update(left)
-        time.sleep(_LOOK)
+        terminated.update(remaining)
+        time.sleep(_POLL)
         _reap(child)
     _reap(child)
 
@@ -118,7 +118,7 @@ def _send(process: int, number: int) -> None:
 
 
 def _reap(child: subprocess.Popen[bytes]) -> None:
-    """Takes note of children that have ended: the command, and orphans that were handed to this process."""
+    """Collect the exit status of children that have ended: the command, and orphans that this process adopted."""
     child.poll()
     while child.returncode is not None:
         try:

@@ -1,7 +1,7 @@
-"""BenisonNodeOperator: runs one step of a compiled pipeline in TFX's environment, as a subprocess.
+"""BenisonNodeOperator: run one step of a compiled pipeline as a subprocess in TFX's environment.
 
-Airflow and the standard library only: TFX's environment is another one, named by BENISON_PYTHON (its interpreter), and
-works in the folder that BENISON_ROOT names.
+This file imports only Airflow and the standard library. BENISON_PYTHON names the interpreter of TFX's environment, and
+BENISON_ROOT names the folder of artifacts and runs.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from benison_notify import send_notifications
 
 Step = Literal["begin", "node", "finish"]
 _MODULES: dict[Step, str] = {"begin": "begin", "node": "scheduled_node", "finish": "finish"}
-NO_USE, INVALID = 2, 4  # exit codes after which trying again is vain
-PATIENCE = 10.0  # seconds between TERM and KILL
+USAGE, INVALID = 2, 4  # exit codes of steps that must not be retried
+PATIENCE = 10.0  # seconds between SIGTERM and SIGKILL
 GUARD = Path(__file__).with_name("benison_guard.py")
 
-# What of the worker's environment a step may see. Airflow's own settings hold secrets, and its PYTHONPATH and virtual
-# environment are not TFX's.
+# The worker's environment variables that a step gets. Airflow's own settings hold secrets, and its PYTHONPATH and
+# virtual environment are not TFX's.
 _KEPT = frozenset(
     [
         *("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "OMP_NUM_THREADS"),
@@ -42,29 +42,29 @@ _KEPT = frozenset(
     ]
 )
 _KEPT_PREFIXES = ("BENISON_", "LC_", "TF_", "XLA_")
-_NOT_KEPT = "BENISON_AIRFLOW"  # how to sign in to Airflow, its database
+_NOT_KEPT = "BENISON_AIRFLOW"  # credentials of Airflow and its database
 
 
 class InvalidData(AirflowFailException):
-    """The data were found invalid: trying again is vain until they are other ones."""
+    """The data is invalid; do not retry until the data has changed."""
 
 
 class BenisonNodeOperator(BaseOperator):
-    """Runs a step, writes its lines into the task's log as they come, and returns its result as XCom.
+    """Runs a step, copies its output into the task's log, and returns its result as XCom.
 
-    A step that refuses a model ends green; what the refusal switches off is skipped, with the reason. Invalid data and
-    wrong parameters fail without a retry, everything else that goes wrong may be retried. However the task ends,
-    nothing that it started lives on (`benison_guard`).
+    A step that refuses a model succeeds, and the nodes that depend on it are skipped with the reason. Invalid data and
+    wrong parameters fail without a retry; other failures may be retried. When the task ends, `benison_guard` ends every
+    process that it started.
 
     Args:
-        step: `begin` takes up a run, `node` runs one node, `finish` settles the run.
-        pipeline: name.
+        step: `begin` begins a run, `node` runs one node, `finish` records the run's outcome.
+        pipeline: the pipeline's name.
         manifest: path of the pipeline's manifest.
-        node: id, for the step `node`.
-        verdict: asset whose event says what came of a blessing.
-        model: asset whose event says which version was pushed.
-        notify: whom to tell of a refused model (`benison_notify`).
-        kwargs: the BaseOperator's.
+        node: the node's id, for the step `node`.
+        verdict: the asset whose event holds the verdict of a blessing.
+        model: the asset whose event holds the pushed version.
+        notify: receivers of a notification when a model is refused (`benison_notify`).
+        kwargs: arguments of BaseOperator.
     """
 
     ui_color = "#e8f1ee"
@@ -93,33 +93,33 @@ class BenisonNodeOperator(BaseOperator):
         self._killed = False
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Runs the step.
+        """Run the step.
 
         Returns:
-            What it says of itself: `state`, `outputs`, `reason`, for some a `report`; and the `folder` of the run.
+            The step's result: `state`, `outputs`, `reason`, for some steps a `report`; and the `folder` of the run.
 
         Raises:
-            AirflowSkipException: its condition does not hold, or there was nothing new to push.
-            AirflowFailException: a retry would end the same.
-            AirflowException: it failed.
+            AirflowSkipException: the node's condition does not hold, or there was nothing new to push.
+            AirflowFailException: the step failed and a retry would fail too.
+            AirflowException: the step failed.
         """
         command = self._command(context)
         self.log.info("%s", shlex.join(command))
         code, answer = self._run(command, scrubbed(os.environ))
         if self._killed:
-            raise AirflowException(f"{self.task_id}: ended on Airflow's request, with all that it had started")
+            raise AirflowException(f"{self.task_id}: ended on Airflow's request, with all its processes")
         folder = os.path.join(required("BENISON_ROOT"), "runs", run_of(self.pipeline, context["dag_run"].run_id))
         result = {**result_of(answer), "folder": folder}
         if code:
-            # Airflow takes what a task returns only from those that end well; a reader of the run wants the reason too.
+            # Airflow stores the return value only of successful tasks, but a client of the run needs the reason too.
             context["ti"].xcom_push(key="return_value", value=result)
             error = failure(self.task_id, code, str(result.get("reason", "")))
-            self.log.error("%s", error)  # in the log as a line, above the traceback that nobody needs
+            self.log.error("%s", error)  # one clear line in the log, above Airflow's traceback
             raise error
-        return self._settled(result, context)
+        return self._publish(result, context)
 
     def on_kill(self) -> None:
-        """Has the step ended; Airflow calls this in a signal handler, so `execute` does the waiting."""
+        """End the step. Airflow calls this in a signal handler, so only `execute` waits for the end."""
         self._killed = True
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
@@ -130,15 +130,15 @@ class BenisonNodeOperator(BaseOperator):
         params = dict(context["params"])
         command = [python, "-m", f"benison.pipelines.{_MODULES[self.step]}", "--root", root]
         if self.step == "begin":
-            given = [f"--param={name}={json.dumps(value)}" for name, value in params.items()]
-            return [*command, "--run-id", run, "--manifest", self.manifest, *given]
+            options = [f"--param={name}={json.dumps(value)}" for name, value in params.items()]
+            return [*command, "--run-id", run, "--manifest", self.manifest, *options]
         if self.step == "finish":
             return [*command, "--run-id", run]
         no_cache = ["--no-cache"] if params.get("cache") is False else []
         return [*command, "--run", run, "--node", self.node, "--attempt", str(context["ti"].try_number), *no_cache]
 
     def _run(self, command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
-        """The exit code of a command, and what it printed on stdout; stderr goes into the log."""
+        """Run a command with its stderr in the task's log; return its exit code and its stdout."""
         with tempfile.TemporaryFile() as answers:
             process = subprocess.Popen(
                 [sys.executable, "-I", str(GUARD), str(PATIENCE), *command],
@@ -147,15 +147,15 @@ class BenisonNodeOperator(BaseOperator):
                 stdout=answers,
                 stderr=subprocess.PIPE,
                 env=dict(environment),
-                cwd="/",  # python -m looks for modules in the current folder first
-                start_new_session=True,  # Airflow kills the whole group of a task that is slow to end; not the guard
+                cwd="/",  # python -m would import modules from the current folder first
+                start_new_session=True,  # Airflow kills the process group of a slow task; the guard must survive that
             )
             self._process = process
             reader = threading.Thread(target=self._log_lines, args=(process.stderr,), daemon=True)
             reader.start()
             try:
                 process.wait()
-            finally:  # a timeout comes as an exception
+            finally:  # Airflow raises a task's timeout as an exception
                 _end(process)
                 reader.join(PATIENCE)
             answers.seek(0)
@@ -167,8 +167,8 @@ class BenisonNodeOperator(BaseOperator):
             for line in buffered:
                 self.log.info("%s", line.decode(errors="replace").rstrip())
 
-    def _settled(self, result: dict[str, Any], context: Any) -> dict[str, Any]:
-        """What a step that ended well means to Airflow."""
+    def _publish(self, result: dict[str, Any], context: Any) -> dict[str, Any]:
+        """Publish the result of a successful step: skip the task, emit asset events, send notifications."""
         state, reason, report = result["state"], str(result.get("reason", "")), result.get("report") or {}
         if state == "skipped":
             self._skip(context, result, reason)
@@ -184,7 +184,7 @@ class BenisonNodeOperator(BaseOperator):
             send_notifications(self.notify, "not_blessed", reason, context)
         if self.model is not None:
             if report.get("already_served"):
-                self._skip(context, result, f"version {report.get('version')} is served already: nothing was pushed")
+                self._skip(context, result, f"version {report.get('version')} is already served; nothing was pushed")
             context["outlet_events"][self.model].extra.update(report)
         return result
 
@@ -194,7 +194,7 @@ class BenisonNodeOperator(BaseOperator):
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Lets the guard end what is left, and waits for it."""
+    """Ask the guard to end the remaining processes, and wait for it."""
     if process.stdin is not None:
         process.stdin.close()
     try:
@@ -205,19 +205,19 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def failure(task: str, code: int, reason: str) -> AirflowException:
-    """The exception for an exit code other than 0: of a kind that is retried, or not."""
+    """Return the exception for an exit code other than 0; its type decides if Airflow retries the task."""
     if code == INVALID:
-        return InvalidData(f"{task}: {reason or 'the data are invalid'}")
-    if code == NO_USE:
-        return AirflowFailException(f"{task}: {reason or 'wrong parameters; the log says which'}")
+        return InvalidData(f"{task}: {reason or 'the data is invalid'}")
+    if code == USAGE:
+        return AirflowFailException(f"{task}: {reason or 'wrong parameters; see the log'}")
     if code > 128:
         with contextlib.suppress(ValueError):
             return AirflowException(f"{task}: ended by {signal.Signals(code - 128).name}")
-    return AirflowException(f"{task}: {reason or f'exit code {code}; the log says more'}")
+    return AirflowException(f"{task}: {reason or f'exit code {code}; see the log'}")
 
 
 def result_of(answer: str) -> dict[str, Any]:
-    """The result that stands in the last line of a step's stdout; a failure with a reason where there is none."""
+    """Parse the result in the last line of a step's stdout; return a failure without a reason if there is none."""
     lines = [line for line in answer.splitlines() if line.strip()]
     try:
         result = json.loads(lines[-1])
@@ -229,9 +229,9 @@ def result_of(answer: str) -> dict[str, Any]:
 
 
 def run_of(pipeline: str, run_id: str) -> str:
-    """Benison's name for a run of Airflow's, fit for a folder.
+    """Return Benison's run id for an Airflow run id; it can be a folder's name.
 
-    Airflow's ids hold `:` and `+`, and two of them may differ in nothing else: the digest keeps those apart.
+    Airflow's ids contain `:` and `+`. A digest keeps two ids apart that differ only in such characters.
     """
     plain = re.sub(r"[^A-Za-z0-9_.-]", "-", run_id)
     if plain == run_id and run_id.startswith(f"{pipeline}-"):
@@ -240,10 +240,10 @@ def run_of(pipeline: str, run_id: str) -> str:
 
 
 def required(name: str) -> str:
-    """A setting of this machine.
+    """Return an environment variable of the worker.
 
     Raises:
-        AirflowFailException: it is missing; says what it is.
+        AirflowFailException: it is not set; the message says what it must hold.
     """
     value = os.environ.get(name, "")
     if not value:
@@ -257,15 +257,15 @@ def required(name: str) -> str:
 
 
 def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
-    """What of an environment a step gets; BENISON_KEEP names more of it, separated by commas."""
-    more = {name.strip() for name in environment.get("BENISON_KEEP", "").split(",")}
+    """Return the environment variables that a step gets; BENISON_KEEP names further ones, separated by commas."""
+    extra = {name.strip() for name in environment.get("BENISON_KEEP", "").split(",")}
     kept = {
         name: value
         for name, value in environment.items()
-        if name in _KEPT | more or (name.startswith(_KEPT_PREFIXES) and not name.startswith(_NOT_KEPT))
+        if name in _KEPT | extra or (name.startswith(_KEPT_PREFIXES) and not name.startswith(_NOT_KEPT))
     }
     folder = os.path.dirname(environment.get("BENISON_PYTHON", ""))
-    # Beam and TFX start programs of their own environment by name.
+    # Beam and TFX start programs of their own environment by name, so its bin folder comes first.
     return {
         **kept,
         "PATH": os.pathsep.join(filter(None, [folder, kept.get("PATH", os.defpath)])),

@@ -1,7 +1,7 @@
-"""The fields of a pipeline's trigger form: which values of a config a run may be given, typed and with help.
+"""The fields of a pipeline's trigger form in Airflow: the config values that a run may change, with types and help.
 
-A field is named by its key in the YAML, as for `--set`: `ensemble.members.deep.epochs`. What changes the graph's shape
-is no field.
+A field's name is its key in the YAML, as for `--set`: `ensemble.members.deep.epochs`. Values that change the graph are
+not fields.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from benison.pipelines.airflow import manifest_texts
 from benison.pipelines.config import Member, Pipeline, RuleConfig
-from benison.pipelines.config.mistakes import of_shape
+from benison.pipelines.config.mistakes import shape_mistakes
 from benison.pipelines.config.periods import FORMS
 from benison.pipelines.config_file import put
 from benison.serving.close_names import did_you_mean
@@ -41,18 +41,18 @@ _ARTICLED: Mapping[Type, str] = {
 
 @dataclass(frozen=True)
 class FormField:
-    """A field.
+    """A field of the form.
 
     Attributes:
-        name: `span`, `cache`, or a key of the config, dotted.
-        type: JSON schema's.
-        default: what a run takes that is given nothing.
+        name: `span`, `cache`, or a dotted key of the config.
+        type: the JSON schema type.
+        default: the value of a run that does not set the field.
         help: one line.
-        enum: the values that there are; None where there are more.
-        minimum: the least; None for no bound. A number that the config excludes only at its bound is refused later.
-        maximum: the most, likewise.
-        pattern: of text.
-        nullable: whether null is a value.
+        enum: the allowed values; None if they are not a list.
+        minimum: the smallest value; None for no bound. The config refuses an excluded bound later.
+        maximum: the largest value, likewise.
+        pattern: a regular expression for text.
+        nullable: null is an allowed value.
     """
 
     name: str
@@ -67,48 +67,48 @@ class FormField:
 
 
 def parameters(config: Pipeline) -> tuple[FormField, ...]:
-    """The fields of a pipeline, with its config's values as defaults."""
+    """Return the fields of a pipeline, with its config's values as defaults."""
     schema = Pipeline.model_json_schema(by_alias=True)
     raw = config.model_dump(mode="json")
-    fields = [_of_config(schema, raw, loc, about) for loc, about in _keys(config)]
-    return (*_of_run(config), *fields)
+    fields = [_config_field(schema, raw, path, label) for path, label in _keys(config)]
+    return (*_run_fields(config), *fields)
 
 
-def values(fields: Sequence[FormField], given: Mapping[str, str]) -> dict[str, Any]:
-    """The values of a run, by field; the default where none is given.
+def values(fields: Sequence[FormField], texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of a run by field, with the defaults of the fields that are not set.
 
     Args:
-        fields: the pipeline's.
-        given: JSON text by name; text of a field for text needs no quotes.
+        fields: the pipeline's fields.
+        texts: JSON text by name; the text of a string field needs no quotes.
 
     Raises:
-        UsageError: one line per value that is not allowed, and per name that is no field.
+        UsageError: one line per value that is not allowed, and per name that is not a field.
     """
     known = {field.name: field for field in fields}
-    found = {field.name: field.default for field in fields}
+    run_values = {field.name: field.default for field in fields}
     mistakes = []
-    for name, text in given.items():
+    for name, text in texts.items():
         if name not in known:
-            mistakes.append(f"{name}: no field of this pipeline's form{did_you_mean(name, known)}")
+            mistakes.append(f"{name}: no such field in the form of this pipeline{did_you_mean(name, known)}")
             continue
         try:
-            found[name] = _value(known[name], text)
+            run_values[name] = _value(known[name], text)
         except ValueError:
             mistakes.append(f"{name}: got {text}, expected {_allowed(known[name])}")
     if mistakes:
         raise UsageError("\n".join(mistakes))
-    return found
+    return run_values
 
 
 def with_values(config: Mapping[str, Any], fields: Mapping[str, Any]) -> Pipeline:
-    """A config with a run's values in it.
+    """Return a config with a run's values filled in.
 
     Args:
-        config: as plain data.
-        fields: values by key of the config, dotted.
+        config: the config as plain data.
+        fields: values by dotted key of the config.
 
     Raises:
-        UsageError: the values do not fit; one line per mistake.
+        UsageError: the values are not valid together; one line per mistake.
     """
     raw: Any = config
     for name, value in fields.items():
@@ -116,20 +116,19 @@ def with_values(config: Mapping[str, Any], fields: Mapping[str, Any]) -> Pipelin
     try:
         return Pipeline.model_validate(raw)
     except ValidationError as error:
-        mistakes = of_shape(error)
+        mistakes = shape_mistakes(error)
         raise UsageError("\n".join(f"{mistake.key}: {mistake.message}" for mistake in mistakes)) from None
 
 
-def _of_run(config: Pipeline) -> Iterator[FormField]:
+def _run_fields(config: Pipeline) -> Iterator[FormField]:
     if config.spans is not None:
-        form = "" if config.spans.every is None else f", or a date such as {FORMS[config.spans.every]}"
-        size = config.spans.window or "all"
+        date = "" if config.spans.every is None else f", or a date such as {FORMS[config.spans.every]}"
         yield FormField(
             SPAN,
             "string",
             None,
-            f"The newest span of the window of {size}: a number such as 3, a range such as 1-3{form}; "
-            "empty: the newest that has landed",
+            f"The newest span of the window: a number such as 3, a range such as 1-3{date}. "
+            "Empty: the newest span that has landed",
             pattern=r"^[0-9][0-9:+.TZ -]*$",
             nullable=True,
         )
@@ -137,7 +136,7 @@ def _of_run(config: Pipeline) -> Iterator[FormField]:
 
 
 def _keys(config: Pipeline) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The places of the fields, and what each is about."""
+    """Yield the path of each field in the config, and the label that its help begins with."""
     yield ("seed",), "Seed"
     for name, member in config.ensemble.members.items():
         yield from _keys_of_member(name, member)
@@ -151,32 +150,32 @@ def _keys(config: Pipeline) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _keys_of_member(name: str, member: Member) -> Iterator[tuple[tuple[str, ...], str]]:
-    place = ("ensemble", "members", name)
+    path = ("ensemble", "members", name)
     for key in ("epochs", "batch_size", "patience"):
-        yield (*place, key), f"Member {name}, {key}"
+        yield (*path, key), f"Member {name}, {key}"
     for key, value in member.hyperparameters.items():
         if _is_number(value):
-            yield (*place, "hyperparameters", key), f"Member {name}, hyperparameter {key}"
+            yield (*path, "hyperparameters", key), f"Member {name}, hyperparameter {key}"
 
 
 def _threshold(rule: RuleConfig) -> str:
     return "min" if rule.min is not None else "max" if rule.max is not None else "by"
 
 
-def _of_config(schema: Mapping[str, Any], raw: Any, loc: tuple[str, ...], about: str) -> FormField:
+def _config_field(schema: Mapping[str, Any], raw: Any, path: tuple[str, ...], label: str) -> FormField:
     node: Mapping[str, Any] = schema
-    for key in loc:
+    for key in path:
         node = _inside(_resolved(schema, node), key)
         raw = raw[int(key)] if isinstance(raw, list) else raw[key]
     leaf = _resolved(schema, node)
     description = leaf.get("description", "")
-    kind = _type(leaf, raw)
-    step = 1 if kind == "integer" else 0
+    field_type = _type(leaf, raw)
+    step = 1 if field_type == "integer" else 0
     return FormField(
-        ".".join(loc),
-        kind,
+        ".".join(path),
+        field_type,
         raw,
-        f"{about}: {description}" if description else about,
+        f"{label}: {description}" if description else label,
         enum=leaf.get("enum"),
         minimum=leaf["exclusiveMinimum"] + step if "exclusiveMinimum" in leaf else leaf.get("minimum"),
         maximum=leaf["exclusiveMaximum"] - step if "exclusiveMaximum" in leaf else leaf.get("maximum"),
@@ -184,28 +183,28 @@ def _of_config(schema: Mapping[str, Any], raw: Any, loc: tuple[str, ...], about:
 
 
 def _resolved(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A schema's node with what its `$ref` names."""
+    """Return a schema's node merged with the definition that its `$ref` names."""
     return {**node, **schema["$defs"][node["$ref"].rpartition("/")[2]]} if "$ref" in node else node
 
 
 def _inside(node: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The schema of a key, or of an entry of a list."""
+    """Return the schema of a key, or of an entry of a list."""
     if "items" in node:
         return dict(node["items"])
     if key in node.get("properties", {}):
         return dict(node["properties"][key])
     patterns = node.get("patternProperties", {})
-    entry = next((found for pattern, found in patterns.items() if re.search(pattern, key)), None)
+    entry = next((schema for pattern, schema in patterns.items() if re.search(pattern, key)), None)
     return dict(entry if entry is not None else node["additionalProperties"])
 
 
 def _type(leaf: Mapping[str, Any], value: Any) -> Type:
-    """A leaf's type; where the schema leaves a choice of several, such as for a hyperparameter, the value's own."""
-    kinds = {leaf["type"]} if "type" in leaf else {part["type"] for part in leaf["anyOf"]} - {"null"}
-    if kinds == {"integer", "number"}:
+    """Return a leaf's type; if the schema allows several, as for a hyperparameter, the type of the value."""
+    types = {leaf["type"]} if "type" in leaf else {part["type"] for part in leaf["anyOf"]} - {"null"}
+    if types == {"integer", "number"}:
         return "number"
-    if len(kinds) == 1:
-        return next(iter(kinds))
+    if len(types) == 1:
+        return next(iter(types))
     return "integer" if isinstance(value, int) else "number"
 
 
@@ -214,10 +213,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _value(field: FormField, text: str) -> Any:
-    """The value that a text means.
+    """Parse the text of a field's value.
 
     Raises:
-        ValueError: it is not allowed.
+        ValueError: the value is not allowed.
     """
     try:
         value = json.loads(text)
@@ -243,8 +242,9 @@ def _value(field: FormField, text: str) -> Any:
 
 
 def _within(field: FormField, value: float) -> bool:
-    least, most = (-math.inf if field.minimum is None else field.minimum), field.maximum
-    return math.isfinite(value) and least <= value <= (math.inf if most is None else most)
+    minimum = -math.inf if field.minimum is None else field.minimum
+    maximum = math.inf if field.maximum is None else field.maximum
+    return math.isfinite(value) and minimum <= value <= maximum
 
 
 def _allowed(field: FormField) -> str:

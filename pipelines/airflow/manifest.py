@@ -1,10 +1,10 @@
-"""What a scheduler has to know of a pipeline, as JSON beside its IR: it needs neither TFX nor Benison to read it.
+"""The manifest of a compiled pipeline: JSON that a scheduler can read without TFX or Benison.
 
     FOLDER/NAME.json             the manifest
     FOLDER/NAME/pipeline.json    TFX's IR
-    FOLDER/NAME/config.json      the checked config; not there for a pipeline that was written in Python
+    FOLDER/NAME/config.json      the checked config; missing for a pipeline that was written in Python
 
-None of them holds a secret: the metadata store reaches a task by its environment.
+None of them holds a secret: a task reads the address of the metadata store from its environment.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 
 FORMAT = 2  # 1: class and module paths of the releases before everything was imported as `benison.…`
 IR, CONFIG = "pipeline.json", "config.json"
-# What TFX fills in itself.
+# Parameters that TFX fills in itself.
 _TFX_PARAMETERS = frozenset({"pipeline-run-id", "pipeline-root"})
 _TYPES: Mapping[str, Type] = {"STRING": "string", "INT": "integer", "DOUBLE": "number"}
 
 
 @dataclass(frozen=True)
 class Task:
-    """A node as a scheduler draws it.
+    """A node as a scheduler shows it.
 
     Attributes:
-        id: the node's.
-        kind: of component.
+        id: the node's id.
+        kind: the component's class name.
         group: ingest, validate, train, ensemble or deploy.
-        upstream: ids of what has to run before it.
+        upstream: ids of the nodes that must run before it.
         doc: one line.
     """
 
@@ -62,25 +62,25 @@ class Manifest:
     """A compiled pipeline.
 
     Attributes:
-        manifest: the format's number.
-        name: the pipeline's.
+        manifest: the number of the format.
+        name: the pipeline's name.
         description: one line.
         doc: Markdown.
-        owners: who is asked about it.
-        tags: to find it by.
+        owners: the people to ask about the pipeline.
+        tags: tags to find the pipeline by.
         ir: the IR's file, relative to the manifest.
-        config: the config's, likewise; None where the pipeline was written in Python.
+        config: the config's file, likewise; None for a pipeline that was written in Python.
         nodes: in topological order.
-        parameters: the trigger form's fields.
-        schedule: cron or a preset such as @monthly; None for none.
-        spans: which date means which span: `first`, `every`, `first_number`; None where dates mean nothing.
-        assets: URIs of what a run makes (`model`) and of what it is started by (`spans`, or None).
-        retries: of a node that failed.
+        parameters: the fields of the trigger form.
+        schedule: cron or a preset such as @monthly; None for no schedule.
+        spans: how dates map to spans: `first`, `every`, `first_number`; None if they do not.
+        assets: URIs of the asset that a run produces (`model`) and of the one that starts it (`spans`, or None).
+        retries: how often a failed node is retried.
         retry_delay_s: seconds before a retry.
-        timeout_s: seconds that a node may take; None for no limit.
+        timeout_s: the longest time that a node may take, in seconds; None for no limit.
         pool: the scheduler's pool; None for its default.
-        alone: nodes beside which nothing else of ROOT runs.
-        import_path: folders beyond the installed packages that hold the pipeline's modules.
+        alone: nodes that run while no other node in ROOT does.
+        import_path: folders besides the installed packages that hold the pipeline's modules.
     """
 
     manifest: int
@@ -105,12 +105,12 @@ class Manifest:
 
 
 def write(config: Pipeline, folder: Path, root: Path) -> Manifest:
-    """Compiles a pipeline from its config.
+    """Compile a pipeline from its config and write its files.
 
     Args:
         config: the pipeline's config.
-        folder: where the files go; those of an earlier time are replaced, each whole.
-        root: ROOT; the IR names it. A run takes the ROOT that it is given.
+        folder: the folder to write into; each existing file is replaced in one step.
+        root: ROOT, as the IR names it. A run may use another one.
     """
     from benison.pipelines.compilation import compiling
 
@@ -142,16 +142,16 @@ def write(config: Pipeline, folder: Path, root: Path) -> Manifest:
 def write_any(
     pipeline: TfxPipeline, folder: Path, *, description: str = "", airflow: AirflowConfig | None = None
 ) -> Manifest:
-    """Compiles any `tfx.dsl.Pipeline`; its runtime parameters become the fields of the form.
+    """Compile any `tfx.dsl.Pipeline`; its runtime parameters become the fields of the form.
 
     Args:
-        pipeline: hand-written, or ours.
+        pipeline: written by hand, or built from a config.
         folder: see `write`.
         description: one line.
         airflow: owners, tags, retries and the like.
 
     Raises:
-        UsageError: its name is none for a file, or a component of it cannot be imported by another process.
+        UsageError: its name cannot be a file's name, or another process cannot import one of its components.
     """
     from benison.pipelines.compilation.compiled import compile_to
 
@@ -178,26 +178,26 @@ def write_any(
 
 
 def read(file: Path) -> Manifest:
-    """A manifest from its file.
+    """Read a manifest.
 
     Raises:
-        UsageError: it is not there or is none.
+        UsageError: the file is missing or is not a manifest of this format.
     """
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
         if data.get("manifest") != FORMAT:
-            raise ValueError(f"format {data.get('manifest')!r}, expected {FORMAT}; compile again")
+            raise ValueError(f"format {data.get('manifest')!r}, expected {FORMAT}; compile it again")
         nodes = tuple(Task(**{**node, "upstream": tuple(node["upstream"])}) for node in data["nodes"])
         fields = tuple(FormField(**field) for field in data["parameters"])
         known = {key: data[key] for key in Manifest.__dataclass_fields__}
         return Manifest(**{**known, "nodes": nodes, "parameters": fields})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{file}: no manifest that `benison compile` of this version wrote: {error}") from error
+        raise UsageError(f"{file}: not a manifest written by this version's `benison compile`: {error}") from error
 
 
-def asset(name: str, what: str) -> str:
-    """The URI by which a scheduler knows a pipeline's `model` or `spans`."""
-    return f"benison://{name}/{what}"
+def asset(name: str, key: str) -> str:
+    """Return the URI of a pipeline's asset; the key is `model` or `spans`."""
+    return f"benison://{name}/{key}"
 
 
 def _common(name: str, ir: Mapping[str, Any], nodes: Sequence[Task], airflow: AirflowConfig) -> dict[str, Any]:
@@ -216,14 +216,14 @@ def _common(name: str, ir: Mapping[str, Any], nodes: Sequence[Task], airflow: Ai
 
 
 def _write_ir(compiled: Callable[[Path], Compiled], folder: Path, name: str) -> tuple[dict[str, Any], list[Task]]:
-    """Compiles into a file aside, takes out where the metadata are kept, and puts it into its place."""
+    """Compile into a temporary file, and write the IR without its metadata connection."""
     target = folder / name / IR
-    aside = target.with_name(f".{IR}.{uuid.uuid4().hex}")
+    temporary = target.with_name(f".{IR}.{uuid.uuid4().hex}")
     try:
-        pipeline: Compiled = compiled(aside)
-        ir = json.loads(aside.read_text(encoding="utf-8"))
+        pipeline: Compiled = compiled(temporary)
+        ir = json.loads(temporary.read_text(encoding="utf-8"))
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     _write(target, json.dumps(_without_store(ir), indent=2) + "\n")
     groups: dict[str, str] = {}
     for node in pipeline.nodes:
@@ -235,7 +235,7 @@ def _write_ir(compiled: Callable[[Path], Compiled], folder: Path, name: str) -> 
 
 
 def _without_store(ir: dict[str, Any]) -> dict[str, Any]:
-    """The IR without its metadata connection, whose password would stand in it; SQLite's has none and stays."""
+    """Remove the metadata connection from an IR, because it holds a password; SQLite's has none and stays."""
     connection = ir.get("deploymentConfig", {}).get("metadataConnectionConfig")
     if connection and not any("sqlite" in part for part in mappings(connection)):
         del ir["deploymentConfig"]["metadataConnectionConfig"]
@@ -250,20 +250,22 @@ def _exclusive_nodes(ir: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _runtime_parameters(ir: Mapping[str, Any]) -> Iterator[FormField]:
-    """One field per runtime parameter, in the order of the IR."""
+    """Yield one field per runtime parameter, in the order of the IR."""
     seen = set(_TFX_PARAMETERS)
-    for found in mappings(ir):
-        given = found.get("runtimeParameter")
-        if isinstance(given, Mapping) and given.get("name") not in seen:
-            seen.add(given["name"])
-            default = next(iter(given.get("defaultValue", {}).values()), None)
-            kind = _TYPES[given.get("type", "STRING")]
-            value = int(default) if kind == "integer" and default is not None else default  # protobuf's JSON has text
-            yield FormField(given["name"], kind, value, "Runtime parameter of the pipeline", nullable=value is None)
+    for mapping in mappings(ir):
+        parameter = mapping.get("runtimeParameter")
+        if isinstance(parameter, Mapping) and parameter.get("name") not in seen:
+            name = parameter["name"]
+            seen.add(name)
+            default = next(iter(parameter.get("defaultValue", {}).values()), None)
+            field_type = _TYPES[parameter.get("type", "STRING")]
+            if field_type == "integer" and default is not None:
+                default = int(default)  # protobuf's JSON holds integers as text
+            yield FormField(name, field_type, default, "Runtime parameter of the pipeline", nullable=default is None)
 
 
 def _finish(manifest: Manifest, folder: Path) -> Manifest:
-    """Writes the manifest itself, last: whoever finds it finds the rest."""
+    """Write the manifest last, so that the files that it names exist before it does."""
     _write(folder / f"{manifest.name}.json", json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n")
     return manifest
 

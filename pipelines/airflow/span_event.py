@@ -1,4 +1,4 @@
-"""A landed span is told to Airflow, where the DAG of its pipeline waits for it."""
+"""Notify Airflow of a new span, which starts the pipeline's DAG."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from benison.serving.errors import BenisonError
 
 
 def post_span_event(name: str, span: Span, environment: Mapping[str, str] = os.environ) -> Iterator[str]:
-    """Posts the asset event of a span. The span has landed whatever becomes of that.
+    """Post the asset event of a span. A failure is only a warning, because the span has landed already.
 
     Args:
-        name: the pipeline's.
-        span: that landed.
-        environment: without BENISON_AIRFLOW_URL nobody is told.
+        name: the pipeline's name.
+        span: the span that landed.
+        environment: nothing is posted if it has no BENISON_AIRFLOW_URL.
 
     Yields:
-        What to say of it: who was told, or a warning.
+        A message for the user: what was posted, or a warning.
     """
     if not environment.get(api.URL):
         return
@@ -28,6 +28,6 @@ def post_span_event(name: str, span: Span, environment: Mapping[str, str] = os.e
         extra = {"span": span.number, "rows": span.rows, "sha256": span.sha256}
         api.configured(environment).post_event(uri, extra)
     except BenisonError as error:
-        yield f"warning: the span has landed, but Airflow was not told: {error}"
+        yield f"warning: the span has landed, but Airflow was not notified: {error}"
     else:
-        yield f"told Airflow at {environment[api.URL]}: {uri}"
+        yield f"notified Airflow at {environment[api.URL]}: {uri}"

@@ -1,4 +1,4 @@
-"""A run on Airflow, seen as a local one: triggered by REST, followed node by node."""
+"""Trigger a run on Airflow by its REST API, and follow it node by node like a local run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
 
 _POLL_S = 2.0
-# What Airflow calls the states in which a task has yet to start, or starts again.
+# Benison's state for each of Airflow's; a task in any other state has not started yet.
 _STATES: Mapping[str, str] = {
     "running": "running",
     "restarting": "running",
@@ -28,38 +28,38 @@ _STATES: Mapping[str, str] = {
 }
 
 
-def run(airflow: AirflowClient, dag: str, given: Mapping[str, str], observe: Callable[[Run], None]) -> Run:
-    """Triggers a pipeline's DAG and follows it to its end.
+def run(airflow: AirflowClient, dag: str, form_values: Mapping[str, str], observe: Callable[[Run], None]) -> Run:
+    """Trigger a pipeline's DAG and follow it to its end.
 
     Args:
-        airflow: signed in.
+        airflow: a client that is signed in.
         dag: the pipeline's name.
-        given: values of the form's fields, as text.
-        observe: called with the run as it goes.
+        form_values: values of the form's fields, as text.
+        observe: called with the run after each poll.
 
     Returns:
-        The run; a node that failed is in it. Its outcome is what the nodes say.
+        The run. A failed node raises no exception; the outcome follows from the nodes' states.
 
     Raises:
         UsageError: there is no such DAG, or a value is not allowed.
         AirflowError: Airflow cannot be reached.
     """
     fields = airflow.parameters(dag)
-    run_id = airflow.trigger(dag, conf={name: parse_value(name, text, fields) for name, text in given.items()})
+    run_id = airflow.trigger(dag, conf={name: parse_value(name, text, fields) for name, text in form_values.items()})
     page = f"{airflow.url}/dags/{dag}/runs/{run_id}"
     followed = Run(run_id, dag, Path(), time.time())
     followed.nodes = [
         NodeRun(task, task.partition(".")[0], f"{page}/tasks/{task}") for task in task_order(airflow, dag)
     ]
     while True:
-        state = str(airflow.run(dag, run_id)["state"])  # before the tasks: once it has ended they have, too
+        state = str(airflow.run(dag, run_id)["state"])  # read before the tasks: if the run has ended, so have they
         tasks = airflow.tasks(dag, run_id)
         for node in followed.nodes:
             if node.id in tasks:
                 update_node(node, tasks[node.id], lambda name: airflow.result(dag, run_id, name))
         observe(followed)
         if state in ("success", "failed"):
-            failed = state == "failed" and not followed.failed_nodes  # as where somebody marked it as failed
+            failed = state == "failed" and not followed.failed_nodes  # such as a run that somebody marked as failed
             followed.seconds = time.time() - followed.started
             followed.folder = run_folder(airflow.result(dag, run_id, "Begin"))
             followed.outcome = "failed" if failed else followed.outcome_of_nodes()
@@ -68,42 +68,43 @@ def run(airflow: AirflowClient, dag: str, given: Mapping[str, str], observe: Cal
 
 
 def parse_value(name: str, text: str, fields: Mapping[str, Mapping[str, Any]]) -> Any:
-    """The value of a form's field, by the type that the field has.
+    """Return the value of a form's field, with the field's type.
 
     Raises:
-        UsageError: there is no such field, or the text is no value of its type; Airflow itself checks the bounds.
+        UsageError: there is no such field, or the text is not a value of its type. Airflow checks the bounds.
     """
     if name not in fields:
         raise UsageError(f"{name}: no such field in the form{did_you_mean(name, fields)}; it has {', '.join(fields)}")
-    kinds = fields[name].get("schema", {}).get("type", "string")
-    kinds = [kinds] if isinstance(kinds, str) else list(kinds)
-    if text in ("", "null") and "null" in kinds:
+    types = fields[name].get("schema", {}).get("type", "string")
+    types = [types] if isinstance(types, str) else list(types)
+    if text in ("", "null") and "null" in types:
         return None
-    if "string" in kinds:
+    if "string" in types:
         return text
     try:
         return json.loads(text)
     except ValueError:
-        raise UsageError(f"{name}: got {text!r}, expected {' or '.join(kinds)} as in JSON") from None
+        raise UsageError(f"{name}: got {text!r}, expected {' or '.join(types)} as in JSON") from None
 
 
-def run_folder(begun: Any) -> Path:
-    """Where Airflow's side keeps the run, as its first task says; a folder of this machine where ROOT is shared."""
-    return Path(begun["folder"]) if isinstance(begun, dict) and "folder" in begun else Path()
+def run_folder(begin_result: Any) -> Path:
+    """Return the run's folder from the result of Begin; it exists on this machine only if ROOT is shared."""
+    has_folder = isinstance(begin_result, dict) and "folder" in begin_result
+    return Path(begin_result["folder"]) if has_folder else Path()
 
 
 def task_order(airflow: AirflowClient, dag: str) -> list[str]:
-    """The tasks of a DAG, each after those that it waits for."""
-    after = airflow.downstream(dag)
-    before: dict[str, set[str]] = {task: set() for task in after}
-    for task, names in after.items():
+    """Return the tasks of a DAG in topological order."""
+    downstream = airflow.downstream(dag)
+    upstream: dict[str, set[str]] = {task: set() for task in downstream}
+    for task, names in downstream.items():
         for name in names:
-            before[name].add(task)
-    return list(graphlib.TopologicalSorter(before).static_order())
+            upstream[name].add(task)
+    return list(graphlib.TopologicalSorter(upstream).static_order())
 
 
 def update_node(node: NodeRun, task: Mapping[str, Any], result: Callable[[str], Any]) -> None:
-    """Takes up what Airflow says of a task; what the node itself says of its end is asked for once."""
+    """Update a node from Airflow's task instance; fetch the node's own result once, when the task has ended."""
     state = _STATES.get(str(task["state"]), "waiting")
     if state == node.state and state != "running":
         return
@@ -113,11 +114,11 @@ def update_node(node: NodeRun, task: Mapping[str, Any], result: Callable[[str], 
         if node.seconds is not None:
             return
         node.seconds = float(task["duration"] or 0.0)
-        said = result(node.id)
-        if isinstance(said, dict):
-            node.state, node.reason, node.outputs = said["state"], said.get("reason", ""), said.get("outputs", {})
+        answer = result(node.id)
+        if isinstance(answer, dict):
+            node.state, node.reason, node.outputs = answer["state"], answer.get("reason", ""), answer.get("outputs", {})
             return
-        node.reason = "Airflow's log of the task says why" if state == "failed" else ""
+        node.reason = "see the task's log in Airflow" if state == "failed" else ""
     else:
-        node.seconds = None  # it starts again
+        node.seconds = None  # Airflow retries the task, or somebody cleared it
     node.state = state

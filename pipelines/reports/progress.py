@@ -1,4 +1,4 @@
-"""The live view of a run: one line a node, or on a plain stream one line an event."""
+"""The live view of a run: one line per node on a terminal, one line per finished node on a plain stream."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _ENDED = frozenset(_STYLES) - {"waiting", "running"}
 
 
 class Progress:
-    """Draws a run as it goes; call it with the run whenever something changes.
+    """Draws a run while it runs; call it with the run whenever something changes.
 
     Args:
         console: where to draw.
         usual: seconds that each node took before, for an estimate of the time left.
-        starting: what goes on before there are nodes.
+        starting: the text to show before the run has nodes.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Progress:
                 self._console.print(self._table(self._run))
 
     def __call__(self, run: Run) -> None:
-        """Takes in what changed."""
+        """Show the changes since the last call."""
         self._run = run
         if self._console.is_terminal:
             return

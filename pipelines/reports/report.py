@@ -1,4 +1,4 @@
-"""What a run says at its end: metrics of every model, the rules with their verdicts, the version, the next command."""
+"""The report at the end of a run: each model's metrics, the rules' verdicts, the version and the next command."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WARNING = ("Examples", "DataVerdict", "LabelReport")
 
 
 def show(run: Run, console: Console, root: Path) -> None:
-    """Prints the end of a run."""
+    """Print the report of a run."""
     for node in run.failed_nodes:
         _failure(node, console)
     for warning in warnings(run):
@@ -48,24 +48,24 @@ def show(run: Run, console: Console, root: Path) -> None:
 
 
 def warnings(run: Run) -> list[str]:
-    """What the nodes that look at the data warn of."""
-    said = [json.loads(o["properties"].get("warnings", "[]")) for t in _WARNING for o in run.outputs(t)]
-    return list(dict.fromkeys(line for lines in said for line in lines))
+    """Return the warnings of the nodes that check the data, each once."""
+    lists = [json.loads(o["properties"].get("warnings", "[]")) for t in _WARNING for o in run.outputs(t)]
+    return list(dict.fromkeys(line for lines in lists for line in lines))
 
 
 def read_blessing(run: Run) -> dict[str, Any] | None:
-    """`blessing.json` of a run; None where it did not get that far."""
+    """Return `blessing.json` of a run; None if the run ended before the Blessing."""
     return _read(run, "ModelBlessing", "blessing.json")
 
 
 def _read(run: Run, kind: str, name: str) -> dict[str, Any] | None:
-    # TFX's Evaluators have an output of the type ModelBlessing too, and leave it empty.
+    # TFX's Evaluators also have an output of the type ModelBlessing, and leave it empty.
     files = [Path(output["uri"]) / name for output in run.outputs(kind)]
     return next((json.loads(file.read_text()) for file in files if file.is_file()), None)
 
 
 def show_predictions(predictions: list[Prediction], console: Console) -> None:
-    """Prints one row per prediction: the answer, then what each member says."""
+    """Print one row per prediction: the ensemble's answer, then each member's."""
     members = list(predictions[0].members) if predictions else []
     table = Table("row", "ensemble", *members, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for number, prediction in enumerate(predictions, start=1):
@@ -82,12 +82,12 @@ def _answer(output: Mapping[str, float]) -> str:
 
 
 def _failure(node: NodeRun, console: Console) -> None:
-    what = "found the data invalid" if node.state == "invalid" else "failed"
-    console.print(f"\n[bold red]{escape(node.id)} {what}:[/] {escape(node.reason)}", soft_wrap=True, highlight=False)
-    # Of invalid data the reason says it all; where Python ended is of interest to nobody.
+    verb = "found invalid data" if node.state == "invalid" else "failed"
+    console.print(f"\n[bold red]{escape(node.id)} {verb}:[/] {escape(node.reason)}", soft_wrap=True, highlight=False)
+    # For invalid data the reason is complete, and a traceback would only distract.
     for line in last_lines(Path(node.log)) if node.state != "invalid" else ():
         console.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"  whole log: {node.log}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"  full log: {node.log}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _metrics(blessing: Mapping[str, Any], console: Console) -> None:
@@ -114,7 +114,7 @@ def _slices(blessing: Mapping[str, Any], console: Console) -> None:
 
 
 def names_of_models(metrics: Mapping[str, Any]) -> list[str]:
-    """The members, then the ensemble, then what is served."""
+    """Return the names of the members, then the ensemble, then the served model."""
     last = [name for name in ("ensemble", "served") if name in metrics]
     return [name for name in metrics if name not in last] + last
 
@@ -133,28 +133,28 @@ def _outcome(run: Run, console: Console, root: Path) -> None:
     if run.outcome in ("pushed", "already_served"):
         _pushed(run, pushed, option, console)
     elif run.outcome == "not_blessed":
-        console.print("[bold yellow]not blessed: nothing was pushed, what is served stays[/]", highlight=False)
+        console.print("[bold yellow]not blessed: nothing was pushed; the served version stays[/]", highlight=False)
     elif run.outcome == "complete":
         console.print("[bold green]complete[/]; this pipeline pushes nothing", highlight=False)
     else:
-        console.print(f"[bold red]{run.outcome}[/]: nothing was pushed, what is served stays", highlight=False)
+        console.print(f"[bold red]{run.outcome}[/]: nothing was pushed; the served version stays", highlight=False)
         if run.outcome == "interrupted":
-            console.print("what had finished is kept: the same command goes on from there")
+            console.print("Finished nodes are cached; run the same command to continue.")
     took = f"{run.seconds:.0f} s" if run.seconds is not None else ""
     console.print(f"{took}, {run.folder / 'run.json'}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _pushed(run: Run, pushed: Mapping[str, Any], option: str, console: Console) -> None:
-    what = "blessed and pushed as" if pushed.get("pushed") else "blessed, and pushed before as"
+    action = "blessed and pushed as" if pushed.get("pushed") else "blessed; pushed before as"
     if run.outcome == "already_served":
-        what = "blessed, and served already as"
-    console.print(f"[bold green]{what} version {pushed['pushed_version']}[/]", highlight=False)
+        action = "blessed; already served as"
+    console.print(f"[bold green]{action} version {pushed['pushed_version']}[/]", highlight=False)
     console.print(f"  {pushed['pushed_destination']}", markup=False, highlight=False, soft_wrap=True)
     if "not_promoted" in pushed:
         reason = f"[bold yellow]pushed, not promoted:[/] {escape(pushed['not_promoted'])}"
         console.print(reason, highlight=False, soft_wrap=True)
         promote = f"benison promote {run.pipeline} {pushed['pushed_version']}{option}"
-        hint = f"what is served stays; to serve this one: {promote}"
+        hint = f"the served version stays; to serve this one: {promote}"
     else:
         from_records = any(node.kind == "ImportExampleGen" for node in run.nodes)  # `predict` reads CSV only
         command, more = ("serve", "") if from_records else ("predict", " --csv FILE --members")

@@ -1,4 +1,4 @@
-"""What is known of each landed span: its data's anomalies and drift, and the versions that learnt from it."""
+"""The table of landed spans: anomalies, drift, and the versions that were trained on each span."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def table(config: Pipeline, root: Path) -> Table:
-    """One row per span, oldest first."""
+    """Return a table with one row per span, oldest first."""
     nodes = _newest_nodes(runs.history(root), config.name)
     trained = {v.number: v.manifest.spans for v in local.versions(root / "serving" / config.name)}
-    shown = Table(
+    rows = Table(
         "span", "rows", "sha256", "anomalies", "drift", "versions", box=None, header_style="bold", pad_edge=False
     )
     for span in spans.landed(root, config.name):
-        shown.add_row(
+        rows.add_row(
             str(span.number),
             str(span.rows),
             span.sha256[:12],
@@ -35,24 +35,24 @@ def table(config: Pipeline, root: Path) -> Table:
             escape(_drift(nodes.get(("DriftValidator", span.number)))),
             ", ".join(str(number) for number, on in trained.items() if span.number in on) or "-",
         )
-    return shown
+    return rows
 
 
 def _newest_nodes(history: list[runs.Run], pipeline: str) -> Mapping[tuple[str, int], runs.NodeRun]:
-    """The last time that each kind of node looked at each span."""
-    found = {}
+    """Return, by kind of node and span, the last node that checked the span."""
+    newest = {}
     for run in history:
         for node in run.nodes if run.pipeline == pipeline else ():
             mark = node.id.partition("[")[2].rstrip("]")
             span = int(mark) if mark else (run.window[-1] if run.window else None)
             if span is not None and node.state in ("complete", "cached", "invalid"):
-                found[node.kind, span] = node
-    return found
+                newest[node.kind, span] = node
+    return newest
 
 
 def _anomalies(node: runs.NodeRun | None) -> str:
     if node is None:
-        return "not looked at"
+        return "not checked"
     if node.state == "invalid":
         return f"stopped: {node.reason[:80]} …"
     verdict = _read(node, "verdict", "verdict.json")
@@ -63,7 +63,7 @@ def _anomalies(node: runs.NodeRun | None) -> str:
 def _drift(node: runs.NodeRun | None) -> str:
     report = _read(node, "drift", "drift.json") if node else None
     if not report:
-        return "not looked at"
+        return "not checked"
     if "why_not" in report["baseline"]:
         return f"- ({report['baseline']['why_not']})"
     name, most = max(report["features"].items(), key=lambda item: item[1]["distance"] / item[1]["threshold"])

@@ -1,4 +1,4 @@
-"""Artifacts as tables for people: what a notebook shows of a node's output, by the artifact's type."""
+"""Artifacts as tables, one function per artifact type, for notebooks."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ View = Callable[[Path], "pd.DataFrame"]
 
 
 def table_of(artifact: Mapping[str, Any]) -> pd.DataFrame | None:
-    """A table of an artifact; None where there is no view for its type.
+    """Return a table of an artifact; None if there is no view for its type.
 
     Args:
-        artifact: `uri` and `type`, as in `benison.pipelines.node.Result.outputs`.
+        artifact: `uri` and `type`, as in `benison.pipelines.running.node_result.Result.outputs`.
     """
     view = _VIEWS.get(artifact["type"])
     return view(Path(artifact["uri"])) if view else None
 
 
 def statistics(folder: Path) -> pd.DataFrame:
-    """One row per split and feature: how many values, how many missing, and their distribution in a few figures."""
+    """Return one row per split and feature: counts of present and missing values, and a summary of the distribution."""
     import pandas as pd
     import tensorflow_data_validation as tfdv
 
     rows = []
     for file in sorted(folder.glob("Split-*/FeatureStats.pb")):
         for feature in tfdv.load_stats_binary(str(file)).datasets[0].features:
-            which = feature.WhichOneof("stats")
-            stats = getattr(feature, which)
+            stats_field = feature.WhichOneof("stats")
+            stats = getattr(feature, stats_field)
             row = {
                 "split": file.parent.name.removeprefix("Split-"),
                 "feature": feature.path.step[0],
                 "present": stats.common_stats.num_non_missing,
                 "missing": stats.common_stats.num_missing,
             }
-            if which == "num_stats":
+            if stats_field == "num_stats":
                 row |= {"mean": stats.mean, "std": stats.std_dev, "min": stats.min, "max": stats.max}
-            elif which == "string_stats":
+            elif stats_field == "string_stats":
                 row |= {"unique": stats.unique, "top": stats.top_values[0].value if stats.top_values else ""}
             rows.append(row)
     return pd.DataFrame(rows)
 
 
 def schema(folder: Path) -> pd.DataFrame:
-    """One row per feature: type, presence, and its domain or range."""
+    """Return one row per feature: its type, presence, and domain or range."""
     import pandas as pd
     import tensorflow_data_validation as tfdv
     from tensorflow_metadata.proto.v0 import schema_pb2
@@ -57,9 +57,9 @@ def schema(folder: Path) -> pd.DataFrame:
     domains = {domain.name: ", ".join(domain.value) for domain in loaded.string_domain}
     rows = []
     for feature in loaded.feature:
-        kind = feature.WhichOneof("domain_info")
-        if kind in ("int_domain", "float_domain"):
-            bounds = getattr(feature, kind)
+        domain_field = feature.WhichOneof("domain_info")
+        if domain_field in ("int_domain", "float_domain"):
+            bounds = getattr(feature, domain_field)
             limits = f"{bounds.min:g} to {bounds.max:g}"
         else:
             limits = domains.get(feature.domain, "")
@@ -75,7 +75,7 @@ def schema(folder: Path) -> pd.DataFrame:
 
 
 def anomalies(folder: Path) -> pd.DataFrame:
-    """One row per split and anomaly; empty where the data fit the schema."""
+    """Return one row per split and anomaly; no rows if the data fits the schema."""
     import pandas as pd
 
     from benison.components.validate.anomaly_gate import tfdv_anomalies
@@ -86,15 +86,16 @@ def anomalies(folder: Path) -> pd.DataFrame:
 
 
 def label(folder: Path) -> pd.DataFrame:
-    """One row per column: how well it alone tells the label, the best first."""
+    """Return one row per column: how well the column alone predicts the label, best first."""
     import pandas as pd
 
-    told = json.loads((folder / "label.json").read_text())["columns"]
-    return pd.DataFrame({"column": list(told), "tells": list(told.values())}).sort_values("tells", ascending=False)
+    columns = json.loads((folder / "label.json").read_text())["columns"]
+    table = pd.DataFrame({"column": list(columns), "tells": list(columns.values())})
+    return table.sort_values("tells", ascending=False)
 
 
 def evaluation(folder: Path) -> pd.DataFrame:
-    """One row per slice: TFMA's metrics on `test`."""
+    """Return one row per slice: TFMA's metrics on `test`."""
     import pandas as pd
     import tensorflow_model_analysis as tfma
 
@@ -112,7 +113,7 @@ def evaluation(folder: Path) -> pd.DataFrame:
 
 
 def blessing(folder: Path) -> pd.DataFrame | None:
-    """One row per rule, with its verdict and reason; None for the empty one that TFX's Evaluator leaves."""
+    """Return one row per rule, with its verdict and reason; None for the empty blessing of TFX's Evaluator."""
     import pandas as pd
 
     if not (folder / "blessing.json").is_file():
@@ -122,14 +123,14 @@ def blessing(folder: Path) -> pd.DataFrame | None:
 
 
 def served(folder: Path) -> pd.DataFrame:
-    """One row per rule of the ServingValidator, with its verdict and reason."""
+    """Return one row per rule of the ServingValidator, with its verdict and reason."""
     import pandas as pd
 
     return pd.DataFrame(json.loads((folder / "serving.json").read_text())["verdicts"])
 
 
 def ensemble(folder: Path) -> pd.DataFrame | None:
-    """The members, how they are combined, and what each of them brings; None for a single model."""
+    """Return the members, their combiner and each member's contribution; None for a single model."""
     import pandas as pd
 
     report = folder / "ensemble_report.json"
@@ -140,7 +141,7 @@ def ensemble(folder: Path) -> pd.DataFrame | None:
 
 
 def scores(folder: Path) -> pd.DataFrame:
-    """The first rows of a Scorer's output, with the probability of the label's class or the prediction, by model."""
+    """Return the first rows of a Scorer's output, with each model's probability of the label's class or prediction."""
     from benison.components.evaluate.scorer import Scores
 
     loaded = Scores.load(folder)
@@ -152,7 +153,7 @@ def scores(folder: Path) -> pd.DataFrame:
 
 
 def tuner_results(folder: Path) -> pd.DataFrame:
-    """One row per trial of a Tuner, best first: its loss on `valid` and its hyperparameters."""
+    """Return one row per trial of a Tuner, best first: its loss on `valid` and its hyperparameters."""
     import pandas as pd
 
     return pd.read_json(folder / "tuner_results.json", orient="records")

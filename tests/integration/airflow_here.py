@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benison.pipelines.airflow.api import PASSWORD, URL, USER, AirflowClient, configured
+from benison.pipelines.airflow.manifest import FORMAT
 
 CLONE = Path(__file__).parents[2]
 AIRFLOW = CLONE / ".airflow-venv/bin/airflow"
@@ -81,7 +82,7 @@ answer("complete", window=[])
 def manifest(name: str, *nodes: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """A manifest of nodes that only act."""
     return {
-        "manifest": 1,
+        "manifest": FORMAT,
         "name": name,
         "description": "acts",
         "doc": f"# {name}\n\nIts nodes only act.",

@@ -58,7 +58,7 @@ class Months:
         before = self.asset_triggered()
         done = self.add(file, number)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "told Airflow at" in done.stdout
+        assert "notified Airflow at" in done.stdout
         eventually(lambda: len(self.asset_triggered()) == len(before) + 1, PATIENCE)
         (run,) = set(self.asset_triggered()) - set(before)
         return run, self.here.ended("flights", run, PATIENCE)

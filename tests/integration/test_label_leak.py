@@ -1,4 +1,4 @@
-"""A column that gives the label away: the run goes on and warns, or stops where the YAML says so."""
+"""A column that leaks the label: the run continues with a warning, or stops if the YAML demands it."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ import pytest
 
 from tests.integration.conftest import Project, make
 
-SAID = "column 'ring' alone tells the label (1.0000 of 1): is it known before the label is?"
+WARNING = "column 'ring' alone predicts the label (1.0000 of 1): is it known before the label?"
 FEW = ("--set", "ensemble.members={linear: {epochs: 20, hyperparameters: {learning_rate: 0.03}}}")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Penguins that got a ring whose colour depends on their species; one species wears none."""
-    made = make(tmp_path_factory.mktemp("leak") / "own")
-    with made.csv.open(newline="") as stream:
+    """Return a project of penguins with a ring whose colour depends on the species; one species has no ring."""
+    project = make(tmp_path_factory.mktemp("leak") / "own")
+    with project.csv.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    with made.csv.open("w", newline="") as stream:
+    with project.csv.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, [*rows[0], "ring"])
         writer.writeheader()
         writer.writerows({**row, "ring": {"Adelie": "red", "Gentoo": "blue"}.get(row["species"], "")} for row in rows)
-    return made
+    return project
 
 
-def test_the_run_goes_on_and_warns_at_its_end_and_in_its_report(project: Project) -> None:
+def test_the_run_continues_and_warns_at_its_end_and_in_its_report(project: Project) -> None:
     done = project.run(*FEW)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"warning: {SAID}" in done.stdout
+    assert f"warning: {WARNING}" in done.stdout
     (check,) = [node for node in project.last_run()["nodes"] if node["id"] == "LabelCheck"]
     (output,) = check["outputs"]["report"]
-    assert json.loads(output["properties"]["warnings"]) == [SAID]
+    assert json.loads(output["properties"]["warnings"]) == [WARNING]
     report = json.loads(Path(output["uri"], "label.json").read_text())
     assert report["suspicious"] == ["ring"]
     assert report["columns"]["ring"] == 1
     assert max(value for name, value in report["columns"].items() if name != "ring") < 0.99
 
 
-def test_it_stops_the_run_where_the_yaml_says_so(project: Project) -> None:
+def test_it_stops_the_run_if_the_yaml_demands_it(project: Project) -> None:
     before = project.versions() if project.base.exists() else []
     yaml = project.folder / "birds.yaml"
     yaml.write_text(yaml.read_text() + "validation: {severity: {leak: stop}}\n")
     done = project.run(*FEW)
     assert done.returncode == 1
-    assert f"LabelCheck found the data invalid: {SAID}" in done.stdout
+    assert f"LabelCheck found invalid data: {WARNING}" in done.stdout
     assert (project.versions() if project.base.exists() else []) == before

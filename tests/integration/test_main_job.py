@@ -97,7 +97,7 @@ def test_with_nothing_changed_all_is_cached_and_the_candidate_is_served_already(
         file.touch()
     again = kept.run()
     assert again.returncode == 0, again.stdout + again.stderr
-    assert f"served already as version {before[0]}" in again.stdout
+    assert f"already served as version {before[0]}" in again.stdout
     assert {id for id, state in kept.states().items() if state != "cached"} == {"Pusher"}
     assert kept.versions() == before
 

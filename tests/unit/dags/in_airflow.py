@@ -14,12 +14,12 @@ CLONE = Path(__file__).parents[3]
 PYTHON = CLONE / ".airflow-venv/bin/python"
 
 # One process imports Airflow, which takes seconds; each piece of code runs in a fork of it. Whoever imports one of the
-# trapped packages in a DAG file has broken the promise that dags/ needs Airflow alone.
+# trapped packages in a DAG file has broken the rule that dags/ needs only Airflow.
 _SERVER = f"""
 import json, os, sys, traceback
 class Trap:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("tensorflow", "tfx", "keras", "apache_beam", "pipelines", "components", "serving"):
+        if name.split(".")[0] in ("tensorflow", "tfx", "keras", "apache_beam", "benison"):
             raise AssertionError(name + " is imported")
 sys.meta_path.insert(0, Trap())
 sys.path.insert(0, {str(CLONE / "dags")!r})

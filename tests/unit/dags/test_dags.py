@@ -141,9 +141,9 @@ def test_only_a_pool_that_is_known_to_exist_is_used(in_airflow: InAirflow, asked
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no JSON .*; write it anew: benison compile old"),
-        ('{"manifest": 2}', "got a manifest of form 2, expected 1; write it anew"),
-        ("[]", "got a manifest of form None, expected 1"),
+        ("{", "not valid JSON .*; compile it again: benison compile old"),
+        ('{"manifest": 1}', "got manifest format 1, expected 2; compile it again"),
+        ("[]", "got manifest format None, expected 2"),
     ],
 )
 def test_a_file_that_is_no_manifest_is_named(in_airflow: InAirflow, tmp_path: Path, text: str, message: str) -> None:

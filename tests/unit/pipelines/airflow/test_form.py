@@ -105,7 +105,7 @@ def test_values_are_json_and_text_needs_no_quotes(fields, name: str, text: str, 
         ("blessing.confidence", "[0.9]", "got [0.9], expected a number"),
         ("serving.promote", "never", "serving.promote: got never, expected one of auto, manual"),
         ("span", "April", "span: got April, expected a number such as 3, a range such as 1-3, or a date"),
-        ("sed", "1", "sed: no field of this pipeline's form; did you mean 'seed'?"),
+        ("sed", "1", "sed: no such field in the form of this pipeline; did you mean 'seed'?"),
     ],
 )
 def test_a_wrong_value_is_told_with_what_is_allowed(fields, name: str, text: str, message: str) -> None:

@@ -27,7 +27,7 @@ def test_a_pipelines_text_holds_data_members_rules_and_how_to_start_it() -> None
     text = manifest_texts.doc(config_file.load("flights", environ={}, check_data=False))
     for said in (
         "# flights",
-        "predicts `late`; what counts is **auc**",
+        "predicts `late`, evaluated by **auc**",
         "one a month from 2013-01 on",
         "| `deep` | 6 |",
         "- auc at least 0.65",

@@ -69,7 +69,7 @@ def test_the_event_of_the_pipelines_spans_is_posted(airflow) -> None:
 
 def test_an_asset_that_no_dag_knows_is_a_warning(airflow) -> None:
     (said,) = span_event.post_span_event("penguins", _SPAN, _environment(airflow.server_port))
-    assert said.startswith("warning: the span has landed, but Airflow was not told: ")
+    assert said.startswith("warning: the span has landed, but Airflow was not notified: ")
 
 
 def test_an_airflow_that_does_not_answer_is_a_warning(airflow) -> None:

@@ -65,7 +65,7 @@ def task(state: str | None, duration: float | None = None) -> dict[str, Any]:
         ("success", {"state": "cached", "outputs": {}, "reason": ""}, "cached", ""),
         ("success", {"state": "not_blessed", "reason": "too bad"}, "not_blessed", "too bad"),
         ("failed", {"state": "invalid", "reason": "a null"}, "invalid", "a null"),
-        ("failed", None, "failed", "Airflow's log of the task says why"),
+        ("failed", None, "failed", "see the task's log in Airflow"),
         ("skipped", None, "skipped", ""),
         ("upstream_failed", None, "not_run", ""),
         ("up_for_retry", None, "waiting", ""),
@@ -117,11 +117,11 @@ def answers() -> Iterator[tuple[str, dict[str, tuple[int, Any]]]]:
 @pytest.mark.parametrize(
     ("code", "body", "kind", "message"),
     [
-        (401, {"detail": "Invalid credentials"}, UsageError, "user or password is wrong; set BENISON_AIRFLOW_USER"),
+        (401, {"detail": "Invalid credentials"}, UsageError, "wrong user or password; set BENISON_AIRFLOW_USER"),
         (403, {"detail": "Forbidden"}, UsageError, "this user may not GET"),
         (404, {"detail": "no such run"}, UsageError, "no such run"),
         (422, {"detail": [{"loc": ["body", "conf"], "msg": "no object"}]}, UsageError, "body.conf: no object"),
-        (500, "Internal Server Error", AirflowError, "500 Internal Server Error; Airflow's api-server log says more"),
+        (500, "Internal Server Error", AirflowError, "500 Internal Server Error; see the log of Airflow's api-server"),
     ],
 )
 def test_a_refusal_says_what_to_do(answers: Any, code: int, body: Any, kind: type[Exception], message: str) -> None:

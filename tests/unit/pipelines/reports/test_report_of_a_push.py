@@ -33,8 +33,8 @@ def said(root: Path, properties: dict[str, Any], source: str = "CsvExampleGen") 
     ("noted", "line"),
     [
         ({}, "blessed and pushed as version 42"),
-        ({"pushed": 0, "already_served": 1}, "blessed, and served already as version 42"),
-        ({"pushed": 0}, "blessed, and pushed before as version 42"),
+        ({"pushed": 0, "already_served": 1}, "blessed; already served as version 42"),
+        ({"pushed": 0}, "blessed; pushed before as version 42"),
     ],
 )
 def test_a_version_that_is_served_is_to_be_tried(tmp_path: Path, noted: dict[str, Any], line: str) -> None:
@@ -50,7 +50,7 @@ def test_what_learnt_from_tfrecord_files_is_to_be_served_as_predict_reads_csv_on
     assert f"next: benison serve birds --root {tmp_path}" in text
 
 
-@pytest.mark.parametrize(("pushed", "line"), [(1, "blessed and pushed as"), (0, "blessed, and pushed before as")])
+@pytest.mark.parametrize(("pushed", "line"), [(1, "blessed and pushed as"), (0, "blessed; pushed before as")])
 def test_a_version_that_is_not_promoted_is_said_to_be_kept_with_the_reason(
     tmp_path: Path, pushed: int, line: str
 ) -> None:
