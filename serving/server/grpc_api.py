@@ -1,4 +1,4 @@
-"""TF Serving's gRPC API: PredictionService, ModelService and, if asked for, the standard health service."""
+"""TF Serving's gRPC API: PredictionService, ModelService and, if a flag turns it on, the standard health service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benison.serving.server.codec import tensors
 from benison.serving.server.http import LAST_CALL_SECONDS
 from benison.serving.server.inference import CLASSIFY, Call
 from benison.serving.server.lifecycle import ManagedVersion, State
-from benison.serving.server.service import Service, aside
+from benison.serving.server.service import Service, offload_if_large
 from benison.serving.server.status import Code, RequestError, invalid
 
 _GRPC = {code.value[0]: code for code in grpc.StatusCode}
@@ -28,6 +28,11 @@ _HEALTHY = (
     "tensorflow.serving.ModelService",
     "tensorflow.serving.PredictionService",
 )
+# Methods on tf.Examples: the function that makes the call, and the one that fills the result.
+_EXAMPLE_METHODS: Mapping[str, tuple[Callable[..., Call], Callable[[Any, Mapping[str, Any], int], None]]] = {
+    "Classify": (inference.classify_call, inference.fill_classification),
+    "Regress": (inference.regress_call, inference.fill_regression),
+}
 Method = Callable[[Any, Any], Awaitable[Any]]
 _log = logging.getLogger(__name__)
 
@@ -41,24 +46,24 @@ def build(
     max_message_bytes: int,
     interceptors: Sequence[Any] = (),
 ) -> Any:
-    """A grpc.aio server with all services, which listens nowhere yet.
+    """Return a grpc.aio server with all services and no open port.
 
     Args:
         service: the models.
-        stopping: new calls are refused once it is set; see `drain`.
-        health: --enable_grpc_healthcheck_service.
-        channel_arguments: key=value, with commas between.
-        max_message_bytes: a request may have.
-        interceptors: what each call passes through.
+        stopping: an event; after it is set, new calls are refused. See `drain`.
+        health: value of --enable_grpc_healthcheck_service.
+        channel_arguments: key=value pairs, separated by commas.
+        max_message_bytes: largest size of a request.
+        interceptors: interceptors of every call.
 
     Raises:
-        UsageError: the channel arguments are not of that form.
+        UsageError: the channel arguments are not key=value pairs.
     """
     options = {
-        "grpc.so_reuseport": 0,  # a taken port is an error, not a port shared with a stranger
+        "grpc.so_reuseport": 0,  # a port that is in use must be an error, not shared with another process
         "grpc.max_receive_message_length": max_message_bytes,
         "grpc.max_send_message_length": -1,
-        **dict(_arguments(channel_arguments)),  # of two for one name gRPC takes the first
+        **dict(_arguments(channel_arguments)),  # in a dict, because gRPC uses the first of two equal names
     }
     server = grpc.aio.server(interceptors=interceptors, options=list(options.items()))
     server.add_generic_rpc_handlers((_prediction_handler(service, stopping), _model_handler(service, stopping)))
@@ -68,26 +73,26 @@ def build(
 
 
 async def drain(server: Any, seconds: float) -> None:
-    """Ends a server whose `stopping` is set: what it accepted is finished, within that time.
+    """Stop a server whose `stopping` event is set; accepted calls may finish within that time (seconds).
 
-    gRPC cancels the calls that have arrived but were not handed over yet when it stops. So it does not stop before
-    those had the time to be refused, and their callers to stop asking.
+    When gRPC stops, it cancels the calls that have arrived but were not dispatched. So this first waits for
+    LAST_CALL_SECONDS, in which such calls get an error and clients stop sending new ones.
     """
     await asyncio.sleep(min(seconds, LAST_CALL_SECONDS))
     await server.stop(seconds)
 
 
 def credentials(path: str) -> Any:
-    """TLS as a text proto SSLConfig says.
+    """Return the TLS credentials of a text proto SSLConfig.
 
     Raises:
-        UsageError: the file cannot be read, or lacks key or certificate.
+        UsageError: the file cannot be read, or the key or the certificate is missing.
     """
     proto = text_protos.read(path, text_protos.message_class("SSLConfig")())
     if not proto.server_key or not proto.server_cert:
         raise UsageError(f"{path}: server_key and server_cert must both be set, as PEM text")
     if proto.client_verify and not proto.custom_ca:
-        raise UsageError(f"{path}: client_verify wants custom_ca, to know whose certificates to accept")
+        raise UsageError(f"{path}: client_verify needs custom_ca, the certificate authority of the clients")
     return grpc.ssl_server_credentials(
         [(proto.server_key.encode(), proto.server_cert.encode())],
         root_certificates=proto.custom_ca.encode() or None,
@@ -96,60 +101,56 @@ def credentials(path: str) -> Any:
 
 
 class PredictionService:
-    """All five methods."""
+    """The five methods of PredictionService."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     async def Predict(self, request: Any, context: Any) -> Any:
-        """Any signature, any dtype, `output_filter`."""
+        """Run any signature on tensors of any type."""
         from tensorflow_serving.apis import predict_pb2
 
         async with self._answering(request, "Predict", context):
             size = request.ByteSize()
             with self._lease(request.model_spec) as version:
-                call = await aside(size, inference.predict_call, version.engine, request)
+                call = await offload_if_large(size, inference.predict_call, version.engine, request)
                 outputs = await self._service.run(version, call, context.time_remaining())
             response = predict_pb2.PredictResponse()
             _fill_spec(response.model_spec, version, call.signature.name)
             for name, values in outputs.items():
                 dtype = call.signature.outputs[name].dtype
-                proto = await aside(values.nbytes, tensors.to_proto, values, dtype, self._service.as_tensor_content)
+                proto = await offload_if_large(
+                    values.nbytes, tensors.to_proto, values, dtype, self._service.as_tensor_content
+                )
                 response.outputs[name].CopyFrom(proto)
             return response
 
     async def Classify(self, request: Any, context: Any) -> Any:
-        """Examples to classes and scores."""
+        """Return classes and scores for examples."""
         from tensorflow_serving.apis import classification_pb2
 
-        response = classification_pb2.ClassificationResponse()
-        async with self._answering(request, "Classify", context):
-            await self._about_examples(
-                request, context, response, inference.classify_call, inference.fill_classification
-            )
-        return response
+        return await self._run_examples("Classify", request, context, classification_pb2.ClassificationResponse())
 
     async def Regress(self, request: Any, context: Any) -> Any:
-        """Examples to numbers."""
+        """Return a number for each example."""
         from tensorflow_serving.apis import regression_pb2
 
-        response = regression_pb2.RegressionResponse()
-        async with self._answering(request, "Regress", context):
-            await self._about_examples(request, context, response, inference.regress_call, inference.fill_regression)
-        return response
+        return await self._run_examples("Regress", request, context, regression_pb2.RegressionResponse())
 
     async def MultiInference(self, request: Any, context: Any) -> Any:
-        """The same examples to several signatures of one version."""
+        """Run several signatures of one version on the same examples."""
         from tensorflow_serving.apis import inference_pb2
 
         async with self._answering(request, "MultiInference", context, request.tasks):
             check = self._service.check_methods
             with self._lease(request.tasks[0].model_spec) as version:
-                calls = await aside(request.ByteSize(), inference.multi_calls, version.engine, request, check)
-                left = context.time_remaining()
-                answers = await asyncio.gather(*(self._service.run(version, call, left) for call in calls))
+                calls = await offload_if_large(
+                    request.ByteSize(), inference.multi_calls, version.engine, request, check
+                )
+                seconds_left = context.time_remaining()
+                results = await asyncio.gather(*(self._service.run(version, call, seconds_left) for call in calls))
             response = inference_pb2.MultiInferenceResponse()
-            for task, call, outputs in zip(request.tasks, calls, answers, strict=True):
+            for task, call, outputs in zip(request.tasks, calls, results, strict=True):
                 result = response.results.add()
                 _fill_spec(result.model_spec, version, call.signature.name)
                 count = len(call.inputs["inputs"])
@@ -160,7 +161,7 @@ class PredictionService:
             return response
 
     async def GetModelMetadata(self, request: Any, context: Any) -> Any:
-        """The signatures."""
+        """Return the signatures of a version."""
         from tensorflow_serving.apis import get_model_metadata_pb2
 
         async with self._answering(request, "GetModelMetadata", context):
@@ -171,8 +172,8 @@ class PredictionService:
                     raise invalid(f"Metadata field {name} is not supported")
             signatures = get_model_metadata_pb2.SignatureDefMap()
             with self._lease(request.model_spec) as version:
-                for name, asked in version.engine.signatures.items():
-                    signatures.signature_def[name].CopyFrom(asked.proto)
+                for name, signature in version.engine.signatures.items():
+                    signatures.signature_def[name].CopyFrom(signature.proto)
             response = get_model_metadata_pb2.GetModelMetadataResponse()
             _fill_spec(response.model_spec, version, "")
             response.metadata["signature_def"].Pack(signatures)
@@ -180,7 +181,7 @@ class PredictionService:
 
     @asynccontextmanager
     async def _answering(self, request: Any, api: str, context: Any, tasks: Any = None) -> AsyncIterator[None]:
-        """Counts a request, and turns its error into the call's status."""
+        """Count a call, and turn its error into the status of the call."""
         specs = [task.model_spec for task in tasks] if tasks is not None else [request.model_spec]
         name = specs[0].name if specs else ""
         try:
@@ -198,31 +199,28 @@ class PredictionService:
         number = spec.version.value if choice == "version" else None
         return self._service.models.lease(spec.name, number, spec.version_label if choice == "version_label" else None)
 
-    async def _about_examples(
-        self,
-        request: Any,
-        context: Any,
-        response: Any,
-        make: Callable[..., Call],
-        fill: Callable[[Any, Mapping[str, Any], int], None],
-    ) -> None:
-        """Runs the call that `make` makes of the request's examples, and fills the response."""
-        with self._lease(request.model_spec) as version:
-            arguments = (version.engine, request.model_spec.signature_name, request.input, self._service.check_methods)
-            call = await aside(request.ByteSize(), make, *arguments)
-            outputs = await self._service.run(version, call, context.time_remaining())
-        _fill_spec(response.model_spec, version, call.signature.name)
-        fill(response.result, outputs, len(call.inputs["inputs"]))
+    async def _run_examples(self, api: str, request: Any, context: Any, response: Any) -> Any:
+        """Run one of _EXAMPLE_METHODS, fill the response and return it."""
+        make_call, fill_result = _EXAMPLE_METHODS[api]
+        async with self._answering(request, api, context):
+            name, check = request.model_spec.signature_name, self._service.check_methods
+            with self._lease(request.model_spec) as version:
+                arguments = (version.engine, name, request.input, check)
+                call = await offload_if_large(request.ByteSize(), make_call, *arguments)
+                outputs = await self._service.run(version, call, context.time_remaining())
+            _fill_spec(response.model_spec, version, call.signature.name)
+            fill_result(response.result, outputs, len(call.inputs["inputs"]))
+        return response
 
 
 class ModelService:
-    """Status, and the reload of the whole config."""
+    """The status of models, and the reload of the config."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     async def GetModelStatus(self, request: Any, context: Any) -> Any:
-        """The state of a model's versions, or of the one asked for."""
+        """Return the state of all versions of a model, or of the requested one."""
         from tensorflow_serving.apis import get_model_status_pb2
 
         try:
@@ -244,7 +242,7 @@ class ModelService:
         return response
 
     async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:
-        """Replaces the whole config; answers once its models serve."""
+        """Replace the whole config, and answer when its models are available."""
         from tensorflow_serving.apis import model_management_pb2
 
         headers = dict(context.invocation_metadata() or ())
@@ -316,9 +314,14 @@ def _model_handler(service: Service, stopping: asyncio.Event) -> Any:
 
 
 def _handler(name: str, methods: Mapping[Method, Any], stopping: asyncio.Event) -> Any:
-    """A service's methods with the classes of their requests, as grpc wants them.
+    """Return the gRPC handler of a service.
 
-    The generated functions do the same, but log a traceback for each message that is none, and answer UNKNOWN.
+    The generated functions do the same, but for a malformed message they log a traceback and answer UNKNOWN.
+
+    Args:
+        name: full name of the service.
+        methods: the class of the request, by method.
+        stopping: see `build`.
     """
     handlers = {
         method.__name__: grpc.unary_unary_rpc_method_handler(
@@ -342,7 +345,9 @@ async def _call(method: Method, stopping: asyncio.Event, request: Any, context: 
     if stopping.is_set():
         await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
     if request is None:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is not one of this method's")
+        await context.abort(
+            grpc.StatusCode.INVALID_ARGUMENT, "the message cannot be parsed as a request of this method"
+        )
     return await method(request, context)
 
 
@@ -351,7 +356,7 @@ def _serialize(response: Any) -> bytes:
 
 
 def _health_handler(stopping: asyncio.Event) -> Any:
-    """grpc.health.v1.Health.Check: one text in, one number out, so that no further package is needed."""
+    """Return grpc.health.v1.Health with Check. Its messages are written by hand, so that no other package is needed."""
     request_class = text_protos.message_class("HealthCheckRequest")
 
     async def check(request: Any, context: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on an asyncio.Protocol: keep-alive, pipelining, and limits for who sends or reads too slowly or too much."""
+"""An HTTP/1.1 server on asyncio.Protocol, with keep-alive, pipelining, and limits on slow clients and large bodies."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ import httptools
 
 from benison.serving.server.codec import json_answers
 
-_MOST_HEADER_BYTES = 64 << 10
-_MOST_PIPELINED = 16
+_MAX_HEADER_BYTES = 64 << 10
+_MAX_PIPELINED = 16
 _IDLE_SECONDS = 300.0
-LAST_CALL_SECONDS = 1.0  # in which what is on its way still arrives when the server is told to stop
-_SLOWEST_BYTES_PER_SECOND = 64 << 10  # a large body may take its time, as long as it comes
-_SMALL_BODY = 64 << 10  # bytes; who sends so little is served, however much others have sent
-_NO_ROOM = "The bodies of all requests together are too large; try later"
+LAST_CALL_SECONDS = 1.0  # after the stop signal, requests that are already on their way are still accepted this long
+_SLOWEST_BYTES_PER_SECOND = 64 << 10  # a large body may take longer, if it arrives at this speed or faster
+_SMALL_BODY = 64 << 10  # bytes; a body of up to this size is accepted even if the total limit is reached
+_TOTAL_TOO_LARGE = "The bodies of all requests together are too large; try later"
 _RETRY = (("Retry-After", "1"),)
 _NO_LINGER = struct.pack("ii", 1, 0)
 _log = logging.getLogger(__name__)
 
 
 class Request(NamedTuple):
-    """A request that has arrived whole.
+    """A complete request.
 
     Attributes:
-        method: such as `GET`.
+        method: for example `GET`.
         path: as sent, still percent-encoded, without the query.
-        headers: by lower-case name.
-        body: unpacked, if it was sent with gzip.
+        headers: values by lower-case name.
+        body: decompressed, if it was sent with gzip.
     """
 
     method: str
@@ -49,7 +49,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """An answer."""
+    """A response before it is written to the connection."""
 
     status: int
     body: bytes
@@ -61,19 +61,19 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Cancellable(Protocol):
-    """What works on an answer, a task or something cheaper."""
+    """A response in progress: a task, or something cheaper."""
 
     def cancel(self) -> Any:
-        """The client has gone."""
+        """Stop the work, because the client has disconnected."""
 
 
-# Takes a request and promises to call back with the response, later; or returns None, and the handler gets the request.
+# Takes a request and calls back with the response later. If it returns None, the handler gets the request.
 Begin = Callable[[Request, Callable[[Response], None]], "Cancellable | None"]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a client may do; see Settings."""
+    """Limits per client and in total; see ServerSettings for their units."""
 
     max_body_bytes: int
     max_connections: int
@@ -82,30 +82,30 @@ class Limits:
 
 
 class HttpServer:
-    """Listening sockets and their connections."""
+    """The listening sockets and their connections."""
 
     def __init__(self, handler: Handler, limits: Limits, begin: Begin | None = None) -> None:
-        """Listens nowhere yet.
+        """Create the server; `listen` opens the ports.
 
         Args:
-            handler: answers what `begin` does not take.
+            handler: answers the requests that `begin` does not take.
             limits: for every client.
-            begin: asked first; it must not block.
+            begin: called first for every request; it must not block.
         """
         self.handler = handler
         self.begin = begin
         self.limits = limits
         self.connections: set[Connection] = set()
-        self.held = 0  # bytes of bodies that have not been answered
+        self.held_bytes = 0  # bytes, of the bodies of all unanswered requests
         self.draining = False
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
 
     async def listen(self, address: str, port: int) -> None:
-        """Begins to accept connections.
+        """Open a port and accept connections on it.
 
         Raises:
-            OSError: the address is taken or not this machine's.
+            OSError: the address is in use, or is not an address of this machine.
         """
         loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if ":" in address else 0
@@ -114,17 +114,17 @@ class HttpServer:
         self._sweeper = self._sweeper or asyncio.create_task(self._sweep())
 
     async def drain(self, seconds: float) -> None:
-        """Accepts no connections any more, answers what arrives within that time, and closes every connection.
+        """Stop accepting connections, answer the requests that arrive within that time, then close every connection.
 
-        A connection ends with its next answer. One that is idle has a moment more for a request that is on its way:
-        closed at once, it would lose that.
+        Each connection closes after its next response. Idle connections stay open for LAST_CALL_SECONDS, because a
+        request that is on its way would be lost if they closed at once.
         """
         self.draining = True
         for server in self._servers:
             server.close()
         now = time.monotonic()
-        until, last_call = now + seconds, now + min(seconds, LAST_CALL_SECONDS)
-        while self.connections and (now := time.monotonic()) < until:
+        deadline, last_call = now + seconds, now + min(seconds, LAST_CALL_SECONDS)
+        while self.connections and (now := time.monotonic()) < deadline:
             if now >= last_call:
                 for connection in list(self.connections):
                     connection.close_if_idle()
@@ -135,7 +135,7 @@ class HttpServer:
             self._sweeper.cancel()
 
     async def _sweep(self) -> None:
-        """Drops slow clients: one look per second at all is cheaper than a timer for each request."""
+        """Drop slow clients. One check of all connections per second is cheaper than a timer per request."""
         while True:
             await asyncio.sleep(min(1.0, self.limits.slow_seconds / 2))
             now = time.monotonic()
@@ -144,25 +144,25 @@ class HttpServer:
 
 
 class Connection(asyncio.Protocol):
-    """One client. Its requests are answered one after the other, in their order."""
+    """The connection of one client. Its requests are answered one at a time, in their order."""
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
         self._pending: deque[tuple[Request | Response, bool]] = deque()
-        self._work: Cancellable | None = None  # on the answer to the request in turn
-        self._keep = False  # the connection after the request in turn
-        self._no_body = False
-        self._held = 0  # this connection's part of what the server holds
-        self._receiving_since = 0.0  # 0: not within a request
-        self._unread_since = 0.0  # 0: the client takes what is written
+        self._current: Cancellable | None = None  # the response in progress
+        self._keep_alive = False  # whether the connection stays open after the current request
+        self._omit_body = False
+        self._held_bytes = 0  # bytes, this connection's part of the server's total
+        self._receiving_since = 0.0  # 0: no request is arriving
+        self._unread_since = 0.0  # 0: the client reads its responses
         self._idle_since = time.monotonic()
         self._closing = False
         self._reset()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has come."""
+        """Accept a client, unless the server is stopping or full."""
         self._transport = transport  # type: ignore[assignment]
         if self._server.draining or len(self._server.connections) >= self._server.limits.max_connections:
             transport.abort()  # type: ignore[attr-defined]
@@ -170,75 +170,75 @@ class Connection(asyncio.Protocol):
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone: no more work for it."""
+        """Cancel the work for a client that has disconnected."""
         self._server.connections.discard(self)
-        self._let_go()
+        self._release()
         self._closing = True
         self._pending.clear()
-        if self._work:
-            self._work.cancel()
+        if self._current:
+            self._current.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Part of a request, or several."""
+        """Parse received bytes: part of a request, or several requests."""
         if self._closing:
             return
         self._receiving_since = self._receiving_since or time.monotonic()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._closing = True  # HTTP/1.1 is all there is; what was asked is answered, what follows is not HTTP
+            self._closing = True  # only HTTP/1.1 is supported: answer this request, ignore the bytes that follow
         except httptools.HttpParserCallbackError:
-            pass  # a limit; its answer is queued
+            pass  # a limit was exceeded; the error response is already queued
         except httptools.HttpParserError as error:
             self._refuse(400, f"Malformed HTTP: {error}")
-        if len(self._pending) > _MOST_PIPELINED:
+        if len(self._pending) > _MAX_PIPELINED:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """A client that hangs up wants no answer; one that closes its own half only cannot be told from it."""
+        """Close the connection. A client that closes only its own half looks the same as one that disconnects."""
         return False
 
     def pause_writing(self) -> None:
-        """The client does not take its answers."""
+        """Start the clock of a client that does not read its responses."""
         self._unread_since = time.monotonic()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """Continue with a client that reads its responses again."""
         self._unread_since = 0.0
         self._next()
 
-    # What httptools calls.
+    # Callbacks of httptools.
 
     def on_url(self, url: bytes) -> None:
-        """A part of the request line."""
+        """Collect a part of the request line."""
         self._url += url
         self._check_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
+        """Collect one header."""
         self._headers[name.lower()] = value
         self._check_head(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
-        """The body comes next: too large a one is refused before it is sent."""
+        """Refuse a body that is too large before the client sends it."""
         length = self._headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._server.limits.max_body_bytes:
-            self._too_large()
+            self._refuse_large_body()
         if self._headers.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
+        """Collect a part of the body."""
         self._size += len(body)
         if self._size > self._server.limits.max_body_bytes:
-            self._too_large()
-        if not self._has_room(len(body), self._size):
-            self._refuse(503, _NO_ROOM, _RETRY)
+            self._refuse_large_body()
+        if not self._reserve(len(body), self._size):
+            self._refuse(503, _TOTAL_TOO_LARGE, _RETRY)
             raise ValueError("no room")
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """Queue the complete request."""
         keep = self._parser.should_keep_alive() and not self._server.draining
         self._pending.append((self._request(), keep))
         self._receiving_since = 0.0
@@ -246,23 +246,23 @@ class Connection(asyncio.Protocol):
         self._next()
 
     def drop_if_slow(self, now: float) -> None:
-        """Ends the connection if its client takes too long."""
-        patience = self._server.limits.slow_seconds
-        arriving = patience + self._size / _SLOWEST_BYTES_PER_SECOND
-        if self._receiving_since and now - self._receiving_since > arriving and not self._work:
+        """Close the connection if its client is too slow."""
+        slow_seconds = self._server.limits.slow_seconds
+        arrival_seconds = slow_seconds + self._size / _SLOWEST_BYTES_PER_SECOND
+        if self._receiving_since and now - self._receiving_since > arrival_seconds and not self._current:
             self._refuse(408, "The request took too long to arrive")
-        elif self._unread_since and now - self._unread_since > patience:
+        elif self._unread_since and now - self._unread_since > slow_seconds:
             self.abort()
-        elif not self._receiving_since and not self._work and now - self._idle_since > _IDLE_SECONDS:
+        elif not self._receiving_since and not self._current and now - self._idle_since > _IDLE_SECONDS:
             self.close_if_idle()
 
     def close_if_idle(self) -> None:
-        """Closes the connection unless a request is being received or answered."""
-        if not self._work and not self._pending and not self._receiving_since:
+        """Close the connection unless a request is being received or answered."""
+        if not self._current and not self._pending and not self._receiving_since:
             self._transport.close()
 
     def abort(self) -> None:
-        """Closes the connection at once; the kernel, too, forgets what the client has not taken."""
+        """Close the connection at once and discard the data that the client has not read."""
         if (connected := self._transport.get_extra_info("socket")) is not None:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
@@ -276,26 +276,26 @@ class Connection(asyncio.Protocol):
 
     def _check_head(self, size: int) -> None:
         self._head_size += size
-        if self._head_size > _MOST_HEADER_BYTES:
-            self._refuse(431, f"The headers are longer than {_MOST_HEADER_BYTES} bytes")
-            raise ValueError("head too long")  # ends the parser
+        if self._head_size > _MAX_HEADER_BYTES:
+            self._refuse(431, f"The headers are longer than {_MAX_HEADER_BYTES} bytes")
+            raise ValueError("head too long")  # stops the parser
 
-    def _too_large(self) -> None:
+    def _refuse_large_body(self) -> None:
         self._refuse(413, f"The body is longer than {self._server.limits.max_body_bytes} bytes")
         raise ValueError("body too long")
 
-    def _has_room(self, more: int, size: int) -> bool:
-        """Holds so many bytes more; False if all bodies together are then too much, and this one of `size` is large."""
-        self._held += more
-        self._server.held += more
-        return size <= _SMALL_BODY or self._server.held <= self._server.limits.max_held_bytes
+    def _reserve(self, more: int, size: int) -> bool:
+        """Add bytes of a body to the total; return False if the body is large and the total is over the limit."""
+        self._held_bytes += more
+        self._server.held_bytes += more
+        return size <= _SMALL_BODY or self._server.held_bytes <= self._server.limits.max_held_bytes
 
-    def _let_go(self) -> None:
-        self._server.held -= self._held
-        self._held = 0
+    def _release(self) -> None:
+        self._server.held_bytes -= self._held_bytes
+        self._held_bytes = 0
 
     def _refuse(self, status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        """Queues an error as the connection's last answer."""
+        """Queue an error as the last response of the connection."""
         if not self._closing:
             self._closing = True
             self._receiving_since = 0.0
@@ -307,75 +307,75 @@ class Connection(asyncio.Protocol):
             path = _path(self._url)
             body = b"".join(self._body)
             if self._headers.get(b"content-encoding", b"").lower() == b"gzip":
-                body = _unpack(body, self._server.limits.max_body_bytes)
-                if not self._has_room(len(body), len(body)):
-                    return Response(503, json_answers.error(_NO_ROOM), headers=_RETRY)
+                body = _decompress(body, self._server.limits.max_body_bytes)
+                if not self._reserve(len(body), len(body)):
+                    return Response(503, json_answers.error(_TOTAL_TOO_LARGE), headers=_RETRY)
         except (httptools.HttpParserInvalidURLError, zlib.error):
             return Response(400, json_answers.error("Malformed request: not a path, or not gzip"))
         except OverflowError:
-            return Response(413, json_answers.error("The body is too long once it is unpacked"))
+            return Response(413, json_answers.error("The body is too long after decompression"))
         return Request(self._parser.get_method().decode("ascii", "replace"), path, self._headers, body)
 
     def _next(self) -> None:
-        """Answers the next request, once the one before is answered and the client takes its answers."""
-        if self._work or not self._pending or self._unread_since or self._transport.is_closing():
+        """Answer the next request, if the previous one is answered and the client reads its responses."""
+        if self._current or not self._pending or self._unread_since or self._transport.is_closing():
             return
-        request, self._keep = self._pending.popleft()
-        self._no_body = isinstance(request, Request) and request.method == "HEAD"
+        request, self._keep_alive = self._pending.popleft()
+        self._omit_body = isinstance(request, Request) and request.method == "HEAD"
         if self._server.begin and isinstance(request, Request):
-            self._work = self._server.begin(request, self._reply)
-        if not self._work:
-            self._work = asyncio.get_running_loop().create_task(self._answer(request))
+            self._current = self._server.begin(request, self._reply)
+        if not self._current:
+            self._current = asyncio.get_running_loop().create_task(self._answer(request))
 
     async def _answer(self, request: Request | Response) -> None:
         try:
             response = request if isinstance(request, Response) else await self._server.handler(request)
         except asyncio.CancelledError:
-            self._work = None
+            self._current = None
             raise
         except Exception:
-            _log.exception("an error of the server's own")
+            _log.exception("internal error; the request is answered with status 500")
             response = Response(500, json_answers.error("Internal error"))
         self._reply(response)
 
     def _reply(self, response: Response) -> None:
-        """Sends the answer to the request in turn, and goes on with the next."""
-        self._work = None
+        """Send the response to the current request and continue with the next one."""
+        self._current = None
         last = self._closing and not self._pending
-        keep = self._keep and not self._server.draining and not last
+        keep = self._keep_alive and not self._server.draining and not last
         if self._transport.is_closing():
             return
         head = _head(response.status, response.content_type, response.headers, keep)
-        self._transport.write(b"%b%d\r\n\r\n%b" % (head, len(response.body), b"" if self._no_body else response.body))
+        self._transport.write(b"%b%d\r\n\r\n%b" % (head, len(response.body), b"" if self._omit_body else response.body))
         if not keep:
             self._transport.close()
             return
         self._idle_since = time.monotonic()
         if not self._pending and not self._receiving_since:
-            self._let_go()
-        if len(self._pending) == _MOST_PIPELINED // 2:
-            with contextlib.suppress(RuntimeError):  # was not paused
+            self._release()
+        if len(self._pending) == _MAX_PIPELINED // 2:
+            with contextlib.suppress(RuntimeError):  # reading was not paused
                 self._transport.resume_reading()
         self._next()
 
 
 @lru_cache(maxsize=256)
 def _path(url: bytes) -> str:
-    """The path of a request line's target.
+    """Return the path of a request target.
 
     Raises:
-        httptools.HttpParserInvalidURLError: it is none.
+        httptools.HttpParserInvalidURLError: the target has no valid path.
     """
     return (httptools.parse_url(url).path or b"/").decode("latin-1")
 
 
 @lru_cache(maxsize=256)
 def _head(status: int, content_type: str, headers: tuple[tuple[str, str], ...], keep: bool) -> bytes:
-    """Everything up to the length of the body."""
+    """Return the head of a response up to the value of Content-Length."""
     try:
         reason = http.HTTPStatus(status).phrase
     except ValueError:
-        reason = "Client Closed Request"  # 499, which is nginx's and TF Serving's own
+        reason = "Client Closed Request"  # 499 is not a registered status; nginx and TF Serving use it
     lines = [
         f"HTTP/1.1 {status} {reason}",
         f"Content-Type: {content_type}",
@@ -386,17 +386,17 @@ def _head(status: int, content_type: str, headers: tuple[tuple[str, str], ...], 
     return "\r\n".join(lines).encode("latin-1")
 
 
-def _unpack(body: bytes, most: int) -> bytes:
-    """Unpacks gzip.
+def _decompress(body: bytes, max_bytes: int) -> bytes:
+    """Decompress gzip.
 
     Raises:
-        OverflowError: it would be longer than `most`.
-        zlib.error: it is not gzip.
+        OverflowError: the result would be longer than `max_bytes`.
+        zlib.error: the body is not gzip.
     """
-    unpacker = zlib.decompressobj(wbits=31)
-    unpacked = unpacker.decompress(body, most)
-    if unpacker.unconsumed_tail:
+    decompressor = zlib.decompressobj(wbits=31)
+    decompressed = decompressor.decompress(body, max_bytes)
+    if decompressor.unconsumed_tail:
         raise OverflowError
-    if not unpacker.eof:
+    if not decompressor.eof:
         raise zlib.error
-    return unpacked
+    return decompressed

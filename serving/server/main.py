@@ -1,4 +1,4 @@
-"""`benison-model-server`: tensorflow_model_server's command line, in Python."""
+"""The command `benison-model-server`, which has the command line of tensorflow_model_server."""
 
 from __future__ import annotations
 
@@ -26,41 +26,42 @@ _log = logging.getLogger("benison-model-server")
 
 
 def main() -> None:
-    """The command."""
+    """Run the command and exit."""
     sys.exit(serve(sys.argv[1:]))
 
 
 def serve(argv: Sequence[str], when_ready: Callable[[], None] | None = None) -> int:
-    """Serves until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT.
 
     Args:
-        argv: tensorflow_model_server's flags.
-        when_ready: called once, when the ports are open.
+        argv: flags of tensorflow_model_server, without the command.
+        when_ready: called once, after the ports are open.
 
     Returns:
-        The exit code: 0 after a signal, 2 for a wrong command line, 1 where a model cannot be served at the start.
+        The exit code: 0 after a signal, 2 for a wrong command line, 1 if a model cannot be served at the start.
     """
     if {"--help", "-h"} & set(argv):
         print(flags.usage())
         return 0
     try:
-        parsed, problems = flags.parse(argv)
+        parsed, flag_warnings = flags.parse(argv)
         if parsed.version:
             _print_versions()
             return 0
-        own = settings.read(os.environ)
-        _quieten()
-        logs.configure(own.log)
-        limits, more = _limits(parsed, own)
-        for problem in [*problems, *more]:
-            _log.warning("%s", problem)
-        return _run(_serve(parsed, own, limits, when_ready))
+        server_settings = settings.read(os.environ)
+        _silence_tensorflow()
+        logs.configure(server_settings.log)
+        limits, limit_warnings = _batch_limits(parsed, server_settings)
+        for warning in [*flag_warnings, *limit_warnings]:
+            _log.warning("%s", warning)
+        return _run(_serve(parsed, server_settings, limits, when_ready))
     except BenisonError as error:
         print(f"benison-model-server: {error}", file=sys.stderr)
         return error.exit_code
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:
+    """Run the server on uvloop, or on asyncio where uvloop is not installed."""
     try:
         import uvloop
     except ImportError:
@@ -75,18 +76,18 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _serve(
-    parsed: Flags, own: ServerSettings, limits: BatchLimits, when_ready: Callable[[], None] | None = None
+    parsed: Flags, server_settings: ServerSettings, limits: BatchLimits, when_ready: Callable[[], None] | None = None
 ) -> int:
     from benison.serving.server import grpc_api, model_config
     from benison.serving.server.engines import loading
     from benison.serving.server.http import HttpServer, Limits
     from benison.serving.server.lifecycle import Models
-    from benison.serving.server.observing import observers as observing_observers
-    from benison.serving.server.rest.api import Rest, cors_headers
+    from benison.serving.server.observing import observers
+    from benison.serving.server.rest.api import RestApi, cors_headers
     from benison.serving.server.rest.inline_predict import InlinePredict
     from benison.serving.server.service import Service
 
-    # A thread that loads a version would else keep the loop waiting for 5 ms whenever it is its turn.
+    # By default a thread that loads a version may run for 5 ms before the event loop gets its turn again.
     sys.setswitchinterval(_SWITCH_SECONDS)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -95,7 +96,7 @@ async def _serve(
     config = (
         model_config.read(parsed.model_config_file)
         if parsed.model_config_file
-        else model_config.single(parsed.model_name, parsed.model_base_path)
+        else model_config.single_model(parsed.model_name, parsed.model_base_path)
     )
     options = _load_options(parsed)
     models = Models(
@@ -105,52 +106,59 @@ async def _serve(
         max_retries=parsed.max_num_load_retries,
         retry_seconds=parsed.load_retry_interval_micros / 1e6,
         allow_new_labels=parsed.allow_version_labels_for_unavailable_models,
-        fast_paths=own.fast_paths,
+        fast_paths=server_settings.fast_paths,
     )
     trace = tracing.configure(os.environ)
-    observers: list[observing_observers.Observer] = [trace] if trace else []
-    if own.access_log:
-        observers.append(logs.AccessLog(own.access_log))  # after the trace, whose id it writes
-    service = (observing_observers.ObservedService if observers else Service)(
+    active: list[observers.Observer] = [trace] if trace else []
+    if server_settings.access_log:
+        active.append(logs.AccessLog(server_settings.access_log))  # after the trace, because it logs the trace id
+    service = (observers.ObservedService if active else Service)(
         models,
         check_methods=parsed.enable_signature_method_name_check,
         as_tensor_content=parsed.enable_serialization_as_tensor_content,
-        admin_token=own.admin_token,
-        open_reload=own.loopback_only,
+        admin_token=server_settings.admin_token,
+        open_reload=server_settings.loopback_only,
     )
-    rest = Rest(service, parsed.rest_api_timeout_in_ms, parsed.rest_api_enable_cors_support, _metrics_path(parsed))
+    rest = RestApi(service, parsed.rest_api_timeout_in_ms, parsed.rest_api_enable_cors_support, _metrics_path(parsed))
     headers = cors_headers(parsed.rest_api_enable_cors_support)
-    quick = InlinePredict(service, parsed.rest_api_timeout_in_ms, headers)
+    inline = InlinePredict(service, parsed.rest_api_timeout_in_ms, headers)
     http = HttpServer(
         rest.answer,
-        Limits(own.max_body_bytes, own.max_connections, own.slow_client_seconds, own.max_held_bytes),
-        begin=observing_observers.begin(quick.begin, rest.answer, observers) if observers else quick.begin,
+        Limits(
+            server_settings.max_body_bytes,
+            server_settings.max_connections,
+            server_settings.slow_client_seconds,
+            server_settings.max_held_bytes,
+        ),
+        begin=observers.begin(inline.begin, rest.answer, active) if active else inline.begin,
     )
     grpc_server = grpc_api.build(
         service,
         stop,
         health=parsed.enable_grpc_healthcheck_service,
         channel_arguments=parsed.grpc_channel_arguments,
-        max_message_bytes=own.max_body_bytes,
-        interceptors=[observing_observers.GrpcInterceptor(observers)] if observers else [],
+        max_message_bytes=server_settings.max_body_bytes,
+        interceptors=[observers.GrpcInterceptor(active)] if active else [],
     )
     polls = [asyncio.create_task(_poll_folders(models, parsed.file_system_poll_wait_seconds))]
     try:
-        # As with TF Serving the ports open once every model of the first config serves.
-        if not await _unless(stop, asyncio.to_thread(_prepare, options)):
+        # Like TF Serving, open the ports only when every model of the first config is available.
+        if not await _completes_before(stop, asyncio.to_thread(_prepare, options)):
             return 0
-        if not await _unless(stop, models.reload(config)):
+        if not await _completes_before(stop, models.reload(config)):
             return 0
         if parsed.model_config_file and parsed.model_config_file_poll_wait_seconds > 0:
             polls.append(asyncio.create_task(_poll_config(models, parsed)))
-        await _listen_grpc(grpc_server, parsed, own)
+        await _listen_grpc(grpc_server, parsed, server_settings)
         if parsed.rest_api_port:
-            await _listen_http(http, parsed.rest_api_port, own)
+            await _listen_http(http, parsed.rest_api_port, server_settings)
         if when_ready:
             when_ready()
         await stop.wait()
-        _log.info("stopping: finishing the requests that were accepted", extra={"event": "stopping"})
-        await asyncio.gather(http.drain(own.drain_seconds), grpc_api.drain(grpc_server, own.drain_seconds))
+        _log.info("Stopping: finishing the accepted requests", extra={"event": "stopping"})
+        await asyncio.gather(
+            http.drain(server_settings.drain_seconds), grpc_api.drain(grpc_server, server_settings.drain_seconds)
+        )
         return 0
     finally:
         for task in polls:
@@ -162,11 +170,11 @@ async def _serve(
 
 
 def _prepare(options: Any) -> None:
-    """Does once what versions need, and has the collector of garbage never look at it again.
+    """Prepare TensorFlow once, and exclude its objects from garbage collection.
 
-    TensorFlow's modules alone are a third of a million objects: a full collection that walks through them stops every
-    request for a quarter of a second, every few seconds under load and at each unload. Versions are loaded later, so
-    what they hold is still collected.
+    TensorFlow's modules alone have a third of a million objects. A full collection that walks through them stops all
+    requests for a quarter of a second, every few seconds under load and at each unload. Versions are loaded later, so
+    their objects are still collected.
     """
     import gc
 
@@ -177,8 +185,8 @@ def _prepare(options: Any) -> None:
     gc.freeze()
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Does the work; False if it was stopped before it was done."""
+async def _completes_before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Run a coroutine; cancel it and return False if the server is stopped first."""
     task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
     if not task.done():
@@ -197,11 +205,11 @@ async def _poll_folders(models: Any, seconds: float) -> None:
         try:
             await models.poll()
         except Exception:
-            _log.exception("looking for versions failed; it is tried again")
+            _log.exception("Looking for new versions failed; retrying at the next poll")
 
 
 async def _poll_config(models: Any, parsed: Flags) -> None:
-    """Reads the config file again and again, and applies it where it differs from what is served: the file wins."""
+    """Poll the config file and apply it if it differs from the current config, which a reload RPC may have changed."""
     from benison.serving import models_config
     from benison.serving.server import model_config
 
@@ -209,68 +217,70 @@ async def _poll_config(models: Any, parsed: Flags) -> None:
         await asyncio.sleep(parsed.model_config_file_poll_wait_seconds)
         try:
             config = await asyncio.to_thread(model_config.read, parsed.model_config_file)
-            # The file may have gone further than one reload can follow.
+            # The file may have changed more than a single reload can apply.
             for step in models_config.steps(models.config, config):
                 await models.reload(step)
         except BenisonError as error:
             _log.error("%s: not applied: %s", parsed.model_config_file, error)
 
 
-async def _listen_grpc(server: Any, parsed: Flags, own: ServerSettings) -> None:
+async def _listen_grpc(server: Any, parsed: Flags, server_settings: ServerSettings) -> None:
     from benison.serving.server import grpc_api
 
     tls = grpc_api.credentials(parsed.ssl_config_file) if parsed.ssl_config_file else None
-    places = [f"{_bracketed(address)}:{parsed.port}" for address in own.bind] if parsed.port else []
+    addresses = [f"{_bracketed(address)}:{parsed.port}" for address in server_settings.bind] if parsed.port else []
     if parsed.grpc_socket_path:
-        places.append(f"unix:{parsed.grpc_socket_path}")
-    for place in places:
+        addresses.append(f"unix:{parsed.grpc_socket_path}")
+    for address in addresses:
         try:
-            bound = server.add_secure_port(place, tls) if tls else server.add_insecure_port(place)
+            bound = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
         except RuntimeError:
             bound = 0
-        if bound or place.startswith("unix:"):
-            _log.info("Running gRPC ModelServer at %s ...", place, extra={"event": "listening", "address": place})
-        elif own.bind_given or place != f"[::1]:{parsed.port}":
+        if bound or address.startswith("unix:"):
+            _log.info("Running gRPC ModelServer at %s ...", address, extra={"event": "listening", "address": address})
+        elif server_settings.bind_is_explicit or address != f"[::1]:{parsed.port}":
             raise UsageError(
-                f"--port={parsed.port}: cannot listen on {place}: taken, or not an address of this machine"
+                f"--port={parsed.port}: cannot listen on {address}: it is in use, or is not an address of this machine"
             )
     await server.start()
 
 
-async def _listen_http(http: Any, port: int, own: ServerSettings) -> None:
-    for address in own.bind:
+async def _listen_http(http: Any, port: int, server_settings: ServerSettings) -> None:
+    for address in server_settings.bind:
         try:
             await http.listen(address.strip("[]"), port)
         except OSError as error:
-            if own.bind_given or address != "::1":
+            if server_settings.bind_is_explicit or address != "::1":
                 raise UsageError(f"--rest_api_port={port}: cannot listen on {address}: {error.strerror}") from None
         else:
-            place = f"{_bracketed(address)}:{port}"
-            _log.info("Exporting HTTP/REST API at:%s ...", place, extra={"event": "listening", "address": place})
+            host_port = f"{_bracketed(address)}:{port}"
+            _log.info(
+                "Exporting HTTP/REST API at:%s ...", host_port, extra={"event": "listening", "address": host_port}
+            )
 
 
 def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address and not address.startswith("[") else address
 
 
-def _limits(parsed: Flags, own: ServerSettings) -> tuple[BatchLimits, list[str]]:
+def _batch_limits(parsed: Flags, server_settings: ServerSettings) -> tuple[BatchLimits, list[str]]:
     if parsed.enable_batching:
-        return batching_limits.read_parameters(parsed.batching_parameters_file, own.max_queue)
-    return BatchLimits(max_queue=own.max_queue), []
+        return batching_limits.read_parameters(parsed.batching_parameters_file, server_settings.max_queue)
+    return BatchLimits(max_queue=server_settings.max_queue), []
 
 
 def _load_options(parsed: Flags) -> Any:
     from benison.serving.server.engine import LoadOptions
 
-    both = parsed.tensorflow_session_parallelism
+    session_threads = parsed.tensorflow_session_parallelism
     return LoadOptions(
         tags=tuple(parsed.saved_model_tags.split(",")),
         prefer_tflite=parsed.prefer_tflite_model,
         warm_up=parsed.enable_model_warmup,
         warm_up_iterations=max(parsed.num_request_iterations_for_warmup, 1),
-        # One thread each: a batch keeps a core busy, and more threads only wait for each other.
-        intra_op_threads=parsed.tensorflow_intra_op_parallelism or both or 1,
-        inter_op_threads=parsed.tensorflow_inter_op_parallelism or both or 1,
+        # One thread each: one batch keeps a core busy, and more threads would only wait for each other.
+        intra_op_threads=parsed.tensorflow_intra_op_parallelism or session_threads or 1,
+        inter_op_threads=parsed.tensorflow_inter_op_parallelism or session_threads or 1,
         gpu_memory_fraction=parsed.per_process_gpu_memory_fraction,
         session_config_file=parsed.tensorflow_session_config_file,
     )
@@ -281,12 +291,12 @@ def _metrics_path(parsed: Flags) -> str:
 
     if not parsed.monitoring_config_file:
         return ""
-    proto = text_protos.read(parsed.monitoring_config_file, text_protos.message_class("MonitoringConfig")())
-    return (proto.prometheus_config.path or metrics.PATH) if proto.prometheus_config.enable else ""
+    config = text_protos.read(parsed.monitoring_config_file, text_protos.message_class("MonitoringConfig")())
+    return (config.prometheus_config.path or metrics.PATH) if config.prometheus_config.enable else ""
 
 
-def _quieten() -> None:
-    """What TensorFlow says about itself would hide what the server has to say."""
+def _silence_tensorflow() -> None:
+    """Turn off TensorFlow's own logs, which would hide the server's."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Counts and latencies under TF Serving's names, as a Prometheus page."""
+"""Counters and latency histograms under TF Serving's names, rendered as a Prometheus page."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 
-_BOUNDS = [10 * 1.8**power for power in range(33)]  # microseconds; TF Serving's own
+_BOUNDS = [10 * 1.8**power for power in range(33)]  # microseconds; the buckets of TF Serving
 PATH = "/monitoring/prometheus/metrics"
 
 
 class Metrics:
-    """All metrics of the server."""
+    """All counters and histograms of the server."""
 
     def __init__(self) -> None:
         self._requests: dict[tuple[str, str], int] = {}
-        self._latencies: dict[tuple[str, str, str], list[float]] = {}  # a count per bound, one beyond, and the sum
+        self._latencies: dict[tuple[str, str, str], list[float]] = {}  # counts per bucket, larger ones, sum
 
     def count(self, model: str, code: str) -> None:
-        """A request that ended.
+        """Count a request that has ended.
 
         Args:
-            model: a name that exists, or empty: clients must not fill the memory with names.
-            code: such as `OK`.
+            model: name of an existing model, or empty. Unknown names would let clients fill the memory.
+            code: name of its code, for example `OK`.
         """
         self._requests[model, code] = self._requests.get((model, code), 0) + 1
 
     def latency(self, model: str, api: str, entrypoint: str, seconds: float) -> None:
-        """How long a request took that was answered.
+        """Record the latency of an answered request.
 
         Args:
-            model: its name.
-            api: such as `predict`.
+            model: name of the model.
+            api: for example `predict`.
             entrypoint: `REST` or `GRPC`.
-            seconds: from its arrival to its answer.
+            seconds: time from its arrival to its response (seconds).
         """
         cells = self._latencies.setdefault((model, api, entrypoint), [0.0] * (len(_BOUNDS) + 2))
         micros = seconds * 1e6
@@ -41,10 +41,10 @@ class Metrics:
         cells[-1] += micros
 
     def page(self, gauges: Sequence[tuple[str, dict[str, str], float]] = ()) -> str:
-        """The page.
+        """Return the page in the text format of Prometheus.
 
         Args:
-            gauges: further values of the moment: name, labels, value; those of one name in a row.
+            gauges: current values to add, as name, labels and value. Gauges of the same name must be adjacent.
         """
         lines = ["# TYPE :tensorflow:serving:request_count counter"]
         for (model, code), count in sorted(self._requests.items()):
@@ -58,11 +58,11 @@ class Metrics:
                 total += cell
                 lines.append(f"{name}_bucket{_labels(**labels, le=bound)} {total:.0f}")
             lines += [f"{name}_sum{_labels(**labels)} {cells[-1]:.6g}", f"{name}_count{_labels(**labels)} {total:.0f}"]
-        announced = ""
+        typed = ""
         for gauge, labels, value in gauges:
-            if gauge != announced:
+            if gauge != typed:
                 lines.append(f"# TYPE {gauge} gauge")
-                announced = gauge
+                typed = gauge
             lines.append(f"{gauge}{_labels(**labels)} {value:g}")
         return "\n".join(lines) + "\n"
 

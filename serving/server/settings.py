@@ -1,4 +1,4 @@
-"""What is Benison's own, by environment: TF Serving has no such flags, so that one command line works on both."""
+"""Settings that TF Serving does not have; they are environment variables, so that one command line works on both."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ _DEFAULT_BIND = ("127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """The environment, parsed.
+    """The parsed environment variables.
 
     Attributes:
-        bind: addresses to listen on, without port. Default: both loopbacks.
-        bind_given: whether the user named them; of the defaults one may be missing on a machine.
-        admin_token: who reloads the config must show it; empty: nobody can, unless bound to loopback only.
-        max_queue: requests that may wait for one version; the next is answered 503 / UNAVAILABLE.
-        max_body_bytes: of one request, unpacked.
-        max_held_bytes: of all bodies together that HTTP clients sent and that are not answered yet; beyond, large ones
-            are answered 503.
-        max_connections: HTTP connections at a time; the next is closed at once.
-        slow_client_seconds: within which a request must have arrived, or an answer been taken.
-        drain_seconds: after SIGTERM, for the requests that were accepted.
-        fast_paths: whether requests may go a faster way than the plain one, once it was seen to answer alike.
-        log: the form of the logs.
-        access_log: the share of requests that get a line in them; 0 for none.
+        bind: addresses to listen on, without a port. Default: both loopback addresses.
+        bind_is_explicit: whether the user set them. If not, a default address that the machine lacks is skipped.
+        admin_token: token that a config reload must send. If empty, reloads work only when bound to loopback.
+        max_queue: requests that may wait for one version; the next one gets 503 or UNAVAILABLE.
+        max_body_bytes: largest request body after decompression.
+        max_held_bytes: largest total size of the bodies of unanswered HTTP requests; beyond it, large bodies get 503.
+        max_connections: HTTP connections at a time; the next one is closed at once.
+        slow_client_seconds: time in which a request must arrive and a response must be read (seconds).
+        drain_seconds: time for accepted requests after SIGTERM (seconds).
+        fast_paths: whether requests may take a faster path, if a check at load showed that its answers are the same.
+        log: format of the logs.
+        access_log: share of requests that get a log line, from 0 to 1.
     """
 
     bind: tuple[str, ...] = _DEFAULT_BIND
-    bind_given: bool = False
+    bind_is_explicit: bool = False
     admin_token: str = ""
     max_queue: int = 1024
     max_body_bytes: int = 128 << 20
@@ -43,25 +42,28 @@ class ServerSettings:
     slow_client_seconds: float = 30.0
     drain_seconds: float = 30.0
     fast_paths: bool = True
-    log: logs.Form = "text"
+    log: logs.LogFormat = "text"
     access_log: float = 0.0
 
     @property
     def loopback_only(self) -> bool:
-        """Whether nobody but this machine can reach the server."""
+        """True if only this machine can reach the server."""
         return all(_is_loopback(address) for address in self.bind)
 
 
 def read(environment: Mapping[str, str]) -> ServerSettings:
-    """Parses BENISON_BIND, BENISON_ADMIN_TOKEN, BENISON_MAX_QUEUE and the other limits.
+    """Parse the variables whose names begin with BENISON_.
+
+    Args:
+        environment: the environment, by name.
 
     Raises:
-        UsageError: a value is not of its kind.
+        UsageError: a value is not valid for its variable.
     """
     bind = tuple(part.strip() for part in environment.get("BENISON_BIND", "").split(",") if part.strip())
     return ServerSettings(
         bind=bind or _DEFAULT_BIND,
-        bind_given=bool(bind),
+        bind_is_explicit=bool(bind),
         admin_token=environment.get("BENISON_ADMIN_TOKEN", ""),
         max_queue=int(_number(environment, "BENISON_MAX_QUEUE", ServerSettings.max_queue)),
         max_body_bytes=int(_number(environment, "BENISON_MAX_BODY_BYTES", ServerSettings.max_body_bytes)),
@@ -70,7 +72,7 @@ def read(environment: Mapping[str, str]) -> ServerSettings:
         slow_client_seconds=_number(environment, "BENISON_SLOW_CLIENT_SECONDS", ServerSettings.slow_client_seconds),
         drain_seconds=_number(environment, "BENISON_DRAIN_SECONDS", ServerSettings.drain_seconds),
         fast_paths=_switch(environment, "BENISON_FAST_PATHS"),
-        log=_log_form(environment),
+        log=_log_format(environment),
         access_log=_share(environment, "BENISON_ACCESS_LOG"),
     )
 
@@ -88,12 +90,12 @@ def _number(environment: Mapping[str, str], name: str, default: float) -> float:
     return value
 
 
-def _log_form(environment: Mapping[str, str]) -> logs.Form:
-    given = environment.get("BENISON_LOG", "") or "text"
-    for form in get_args(logs.Form):
-        if given == form:
-            return form
-    raise UsageError(f"BENISON_LOG={given}: expected text or json")
+def _log_format(environment: Mapping[str, str]) -> logs.LogFormat:
+    text = environment.get("BENISON_LOG", "") or "text"
+    for log_format in get_args(logs.LogFormat):
+        if text == log_format:
+            return log_format
+    raise UsageError(f"BENISON_LOG={text}: expected text or json")
 
 
 def _share(environment: Mapping[str, str], name: str) -> float:
@@ -103,7 +105,7 @@ def _share(environment: Mapping[str, str], name: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise UsageError(f"{name}={text}: expected a share from 0 (no request) to 1 (every one)")
+        raise UsageError(f"{name}={text}: expected a share from 0 (no request) to 1 (every request)")
     return value
 
 

@@ -277,7 +277,7 @@ def test_a_model_whose_rows_depend_on_each_other_is_not_batched(shop: Server) ->
 
 @ours_only
 def test_known_flags_without_effect_give_one_warning(shop: Server) -> None:
-    assert shop.log.read_text().count("--rest_api_num_threads is known but not honoured") == 1
+    assert shop.log.read_text().count("--rest_api_num_threads has no effect") == 1
 
 
 # --- gRPC, by the stubs of tensorflow-serving-api ---------------------------------------------------------------------

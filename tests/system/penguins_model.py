@@ -1,4 +1,4 @@
-"""A small ensemble of penguins as a push leaves it: SavedModel, schema and manifest, made in seconds by plain TensorFlow."""
+"""A small penguins ensemble in the layout of a pushed version: SavedModel, schema and manifest, by plain TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from benison.serving.versions import local
+from benison.serving.versions.manifest import Manifest
 
 v1 = tf.compat.v1
 
@@ -35,7 +36,7 @@ def _definition(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
 
 
 def push(folder: Path, base: Path) -> local.Version:
-    """Makes the model in a folder, and publishes it under a base path."""
+    """Write the model to a folder, and publish it under a base path."""
     with tf.Graph().as_default(), v1.Session() as session:
         island = v1.placeholder(tf.string, [None], "island")
         bill = v1.placeholder(tf.float32, [None], "bill")
@@ -56,4 +57,4 @@ def push(folder: Path, base: Path) -> local.Version:
         builder.save()
     (folder / local.SCHEMA).parent.mkdir()
     (folder / local.SCHEMA).write_text(SCHEMA)
-    return local.publish(folder, base, MANIFEST)
+    return local.publish(folder, base, Manifest.model_validate(MANIFEST))

@@ -1,4 +1,4 @@
-"""The server's pages in a real browser: by keyboard, on a phone, for a screen reader."""
+"""The server's pages work in a real browser: by keyboard, on a phone, and with a screen reader."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.system
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
-    "--no-sandbox",  # root has none, and what is looked at is ours
+    "--no-sandbox",  # root cannot use the sandbox, and the pages are our own
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -52,7 +52,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def screenshots(tmp_path: Path) -> Path:
-    """Where the pictures go: BENISON_SCREENSHOTS, else pytest's own folder."""
+    """The folder for screenshots: BENISON_SCREENSHOTS, else pytest's temporary folder."""
     folder = Path(os.environ.get("BENISON_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -62,7 +62,7 @@ def screenshots(tmp_path: Path) -> Path:
 def opened(
     browser: Browser, server: Server, path: str, size: tuple[int, int] = DESKTOP, scheme: Any = "light"
 ) -> Iterator[Page]:
-    """A page in a profile of its own; an error in its script fails the test."""
+    """Open a page in its own profile; an error in its script fails the test."""
     context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
     page = context.new_page()
     errors: list[str] = []
@@ -75,20 +75,20 @@ def opened(
 
 def predict(page: Page) -> None:
     page.get_by_role("button", name="Predict").click()
-    expect(page.locator("#answer")).to_have_class("told")
+    expect(page.locator("#answer")).to_have_class("result")
 
 
 def numbers(page: Page, selector: str) -> list[float]:
-    """The exact figures that cells show rounded."""
+    """Return the exact numbers of cells that show them rounded."""
     return [float(str(cell.get_attribute("data-value"))) for cell in page.locator(f"{selector} [data-value]").all()]
 
 
-def test_a_form_filled_by_keyboard_alone_answers_as_rest_does(
+def test_a_form_filled_by_keyboard_gives_the_same_answer_as_rest(
     browser: Browser, server: Server, screenshots: Path
 ) -> None:
     with opened(browser, server, TRY) as page:
         press = page.keyboard.press
-        for _ in range(10):  # past the links in front
+        for _ in range(10):  # skip the links before the form
             press("Tab")
             if page.evaluate("document.activeElement.name") == "island":
                 break
@@ -99,25 +99,27 @@ def test_a_form_filled_by_keyboard_alone_answers_as_rest_does(
         page.keyboard.type("47.5")
         press("Tab")
         press("Control+A")
-        press("Delete")  # a mass that nobody measured
+        press("Delete")  # a missing mass
         press("Tab")
         page.keyboard.type("male")
         press("Shift+Tab")
         press("Enter")
-        expect(page.locator("#answer")).to_have_class("told")
+        expect(page.locator("#answer")).to_have_class("result")
 
         row = {"island": "Dream", "bill_length__mm_": 47.5, "body_mass_g": -1, "sex": "male"}
         code, answer = server.post("penguins:predict", {"signature_name": "raw", "instances": [row]})
-        said = answer["predictions"][0]
+        prediction = answer["predictions"][0]
         assert code == 200
-        assert said["classes"] == CLASSES
-        best = max(range(3), key=lambda index: said["probabilities"][index])
-        expect(page.get_by_role("status")).to_have_text(f"{CLASSES[best]}, {100 * said['probabilities'][best]:.1f} %")
-        assert numbers(page, "#outcome") == sorted(said["probabilities"], reverse=True)
+        assert prediction["classes"] == CLASSES
+        best = max(range(3), key=lambda index: prediction["probabilities"][index])
+        expect(page.get_by_role("status")).to_have_text(
+            f"{CLASSES[best]}, {100 * prediction['probabilities'][best]:.1f} %"
+        )
+        assert numbers(page, "#outcome") == sorted(prediction["probabilities"], reverse=True)
         _, answer = server.post("penguins:predict", {"signature_name": "members", "instances": [row]})
         for member in ("linear", "deep"):
             assert numbers(page, f"[data-member={member}]") == answer["predictions"][0][member]
-        assert numbers(page, "tr.whole") == said["probabilities"]
+        assert numbers(page, "tr.whole") == prediction["probabilities"]
         weights = [page.locator(f"[data-member={member}] td").first.inner_text() for member in ("linear", "deep")]
         assert weights == ["25.0 %", "75.0 %"]
         page.screenshot(path=screenshots / "try-by-keyboard.png", full_page=True)
@@ -125,7 +127,7 @@ def test_a_form_filled_by_keyboard_alone_answers_as_rest_does(
 
 def test_the_command_that_the_page_shows_gives_the_same_answer(browser: Browser, server: Server) -> None:
     with opened(browser, server, TRY) as page:
-        page.get_by_label("bill length (mm)").fill("")  # missing: a bare NaN in the body
+        page.get_by_label("bill length (mm)").fill("")  # a missing value: NaN in the body
         predict(page)
         command = page.locator("#command").inner_text()
         assert '"bill_length__mm_": NaN' in command
@@ -141,7 +143,7 @@ def test_the_command_that_the_page_shows_gives_the_same_answer(browser: Browser,
         ("bill length (mm)", "-", "Not a number"),
     ],
 )
-def test_a_wrong_field_says_so_and_has_the_focus(
+def test_a_wrong_field_shows_an_error_and_gets_the_focus(
     browser: Browser, server: Server, label: str, text: str, message: str
 ) -> None:
     with opened(browser, server, TRY) as page:
@@ -165,7 +167,7 @@ def test_on_a_phone_the_answer_comes_into_view(browser: Browser, server: Server)
         expect(page.locator("#answer")).to_be_in_viewport()
 
 
-def test_what_the_server_refuses_is_shown(browser: Browser, server: Server) -> None:
+def test_an_error_of_the_server_is_shown(browser: Browser, server: Server) -> None:
     with opened(browser, server, TRY) as page:
         page.get_by_label("body_mass_g").fill("99999999999999999999")
         page.get_by_role("button", name="Predict").click()
@@ -175,30 +177,30 @@ def test_what_the_server_refuses_is_shown(browser: Browser, server: Server) -> N
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", PAGES)
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_pages_fit_their_screen_and_everybody(
+def test_pages_fit_the_screen_and_are_accessible(
     browser: Browser, server: Server, screenshots: Path, size: tuple[int, int], path: str, scheme: str
 ) -> None:
-    """No horizontal scrolling, and nothing that axe-core finds against WCAG."""
+    """Check that nothing scrolls horizontally and that axe-core finds no violation of WCAG."""
     with opened(browser, server, path, size, scheme) as page:
         page.locator("details").evaluate_all("all => all.forEach((details) => { details.open = true; })")
         if path == TRY:
             predict(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
-        found = Axe().run(page)
-        assert found.violations_count == 0, found.generate_report()
+        report = Axe().run(page)
+        assert report.violations_count == 0, report.generate_report()
         name = path.strip("/").replace("/", "-") or "home"
         page.screenshot(path=screenshots / f"{name}-{size[0]}-{scheme}.png", full_page=True)
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_pages_ask_nobody_but_their_server(browser: Browser, server: Server, path: str) -> None:
-    asked: list[str] = []
+def test_pages_send_requests_only_to_their_server(browser: Browser, server: Server, path: str) -> None:
+    urls: list[str] = []
 
-    def note(request: Request) -> None:
-        asked.append(request.url)
+    def record(request: Request) -> None:
+        urls.append(request.url)
 
     with opened(browser, server, "/benison/status") as page:
-        page.on("request", note)
+        page.on("request", record)
         page.goto(f"http://127.0.0.1:{server.rest}{path}")
-    assert asked
-    assert all(url.startswith((f"http://127.0.0.1:{server.rest}/", "data:")) for url in asked)
+    assert urls
+    assert all(url.startswith((f"http://127.0.0.1:{server.rest}/", "data:")) for url in urls)

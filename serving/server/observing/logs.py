@@ -1,4 +1,4 @@
-"""What the server logs: as text or as one JSON object per line, and a line per request where that is asked for."""
+"""The server's logs: lines of text or JSON, and an access log with one line per request."""
 
 from __future__ import annotations
 
@@ -12,85 +12,86 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from benison.serving.server.observing.observers import Seen
+    from benison.serving.server.observing.observers import ObservedRequest
 
-Form = Literal["text", "json"]
+LogFormat = Literal["text", "json"]
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_STANDARD = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"])
+_STANDARD_FIELDS = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"])
 _log = logging.getLogger("benison.access")
 
 
-def configure(form: Form) -> None:
-    """Sends every log to standard error.
+def configure(log_format: LogFormat) -> None:
+    """Send all logs to standard error.
 
     Args:
-        form: `text`, or `json` for a machine that collects them.
+        log_format: `text`, or `json` for a log collector.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(_TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line: `time` (UTC), `level`, `logger`, `message`, and what was given as `extra`."""
+    """Formats a record as one line with `time` (UTC), `level`, `logger`, `message`, and the fields of `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the line."""
         time = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
-        line = {
+        fields = {
             "time": time.replace("+00:00", "Z"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            **{name: value for name, value in vars(record).items() if name not in _STANDARD},
+            **{name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS},
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=False, default=str)
 
 
 class AccessLog:
-    """An observer that writes a line for each request, or for a share of them."""
+    """An observer that writes one line per request, for all requests or a random share of them."""
 
     def __init__(self, share: float) -> None:
-        """Nothing is written yet.
+        """Create the log.
 
         Args:
-            share: of the requests, above 0 and up to 1; which ones is left to chance.
+            share: share of the requests that get a line, above 0 and up to 1.
         """
         self._share = share
 
-    def wants(self) -> bool:
+    def observes_next(self) -> bool:
         """See Observer."""
         return self._share >= 1 or random.random() < self._share
 
     @contextmanager
-    def around(self, seen: Seen) -> Iterator[None]:
+    def observe_request(self, request: ObservedRequest) -> Iterator[None]:
         """See Observer."""
         try:
             yield
         finally:
-            self._write(seen)
+            self._write(request)
 
-    def around_run(self, seen: Seen) -> AbstractContextManager[None]:
+    def observe_run(self, request: ObservedRequest) -> AbstractContextManager[None]:
         """See Observer."""
         return nullcontext()
 
-    def _write(self, seen: Seen) -> None:
-        status = seen.status or "gone"  # whoever asked did not wait for the answer
+    def _write(self, request: ObservedRequest) -> None:
+        status = request.status or "gone"  # the client disconnected before the response
         fields = {
-            "request_id": seen.request_id,
-            "protocol": seen.protocol,
-            "request": seen.name,
-            "model": seen.model,
-            "version": seen.version,
-            "signature": seen.signature,
-            "rows": seen.rows,
+            "request_id": request.request_id,
+            "protocol": request.protocol,
+            "request": request.name,
+            "model": request.model,
+            "version": request.version,
+            "signature": request.signature,
+            "rows": request.rows,
             "status": int(status) if status.isdigit() else status,
-            "ms": round(seen.ms, 3),
-            "trace_id": seen.trace_id,
+            "ms": round(request.milliseconds, 3),
+            "trace_id": request.trace_id,
         }
         known = {name: value for name, value in fields.items() if value not in ("", 0)}
-        place = f" by {seen.model} version {seen.version}, {seen.rows} rows" if seen.model else ""
-        _log.info("%s: %s%s, %.1f ms, id %s", seen.name, status, place, seen.ms, seen.request_id, extra=known)
+        model = f", model {request.model} version {request.version}, {request.rows} rows" if request.model else ""
+        message = "%s: %s%s, %.1f ms, id %s"
+        _log.info(message, request.name, status, model, request.milliseconds, request.request_id, extra=known)

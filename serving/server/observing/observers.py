@@ -1,4 +1,4 @@
-"""Requests as logs and traces see them. Put around REST and gRPC only where somebody looks: else it costs nothing."""
+"""Observers of requests, such as logs and traces. Without observers, requests do not pass through this module."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from benison.serving.server.lifecycle import ManagedVersion
 from benison.serving.server.service import Service
 
 REQUEST_ID = "x-request-id"
-_LONGEST_ID = 128
+_MAX_ID_LENGTH = 128
 _log = logging.getLogger(__name__)
 
 
 @dataclass
-class Seen:
-    """One request; what is not known before its end is filled in meanwhile.
+class ObservedRequest:
+    """A request that is being observed. Fields that are not known at its start are set while it runs.
 
     Attributes:
         protocol: `REST` or `GRPC`.
         name: `POST /v1/models/m:predict`, or `tensorflow.serving.PredictionService/Predict`.
-        headers: by lower-case name; gRPC's metadata.
-        request_id: the client's X-Request-Id, or one of ours.
-        begun: time.perf_counter() (seconds).
-        model: that ran; empty where none did.
-        version: of it.
-        signature: that was asked for.
-        rows: of the request; 0 where it has no rows.
-        status: HTTP's status or gRPC's code.
-        failed: whether it was the server's fault.
-        trace_id: where there is a trace.
+        headers: HTTP headers or gRPC metadata, by lower-case name.
+        request_id: the client's X-Request-Id, or a generated one.
+        begun: start of the request, from time.perf_counter() (seconds).
+        model: name of the model that ran; empty if none did.
+        version: number of its version.
+        signature: name of the requested signature.
+        rows: number of rows in the request; 0 if it has no rows.
+        status: HTTP status or gRPC code; empty while the request runs.
+        failed: whether the request failed because of the server.
+        trace_id: id of its trace; empty without a trace.
     """
 
     protocol: str
@@ -60,77 +60,77 @@ class Seen:
     trace_id: str = ""
 
     @property
-    def ms(self) -> float:
-        """Since the request began (milliseconds)."""
+    def milliseconds(self) -> float:
+        """Time since the start of the request (milliseconds)."""
         return (time.perf_counter() - self.begun) * 1000
 
 
 class Observer(Protocol):
-    """Who looks at requests."""
+    """An observer of requests."""
 
-    def wants(self) -> bool:
-        """Whether it looks at the next one."""
+    def observes_next(self) -> bool:
+        """Return True if the next request must be observed."""
 
-    def around(self, seen: Seen) -> AbstractContextManager[None]:
-        """What it does before and after a request."""
+    def observe_request(self, request: ObservedRequest) -> AbstractContextManager[None]:
+        """Observe a request; the context spans its handling."""
 
-    def around_run(self, seen: Seen) -> AbstractContextManager[None]:
-        """What it does before and after the model's part in it."""
+    def observe_run(self, request: ObservedRequest) -> AbstractContextManager[None]:
+        """Observe the run of the model for a request; the context spans the run."""
 
 
-_current: ContextVar[tuple[Seen, Sequence[Observer]] | None] = ContextVar("observed request", default=None)
+_current: ContextVar[tuple[ObservedRequest, Sequence[Observer]] | None] = ContextVar("observed request", default=None)
 
 
 @dataclass(frozen=True)
 class ObservedService(Service):
-    """A service that tells the observers which model ran for a request."""
+    """A service that reports to the observers which model ran for a request."""
 
     async def run(self, version: ManagedVersion, call: Call, seconds: float | None) -> Tensors:
         """See Service."""
         current = _current.get()
         if current is None:
             return await super().run(version, call, seconds)
-        seen, observers = current
-        seen.model, seen.version = version.model, version.number
-        seen.signature, seen.rows = call.signature.name, _rows(call)
+        request, observers = current
+        request.model, request.version = version.model, version.number
+        request.signature, request.rows = call.signature.name, _rows(call)
         with ExitStack() as stack:
             for observer in observers:
-                stack.enter_context(observer.around_run(seen))
+                stack.enter_context(observer.observe_run(request))
             return await super().run(version, call, seconds)
 
 
-def begin(quick: Begin, handler: Handler, observers: Sequence[Observer]) -> Begin:
-    """What takes the requests that somebody looks at, by the plain path; the others go their quickest way.
+def begin(inline: Begin, handler: Handler, observers: Sequence[Observer]) -> Begin:
+    """Return a function that sends observed requests through the plain path, and all others to the inline path.
 
     Args:
-        quick: takes the others, if it can.
+        inline: takes the requests that are not observed, if it can.
         handler: the plain path.
-        observers: who may want to look.
+        observers: the observers; each decides per request.
     """
 
-    def begun(request: Request, reply: Callable[[Response], None]) -> Cancellable | None:
-        looking = [observer for observer in observers if observer.wants()]
-        if not looking:
-            return quick(request, reply)
-        task = asyncio.get_running_loop().create_task(answer(handler, request, looking))
+    def begin_request(request: Request, reply: Callable[[Response], None]) -> Cancellable | None:
+        active = [observer for observer in observers if observer.observes_next()]
+        if not active:
+            return inline(request, reply)
+        task = asyncio.get_running_loop().create_task(answer(handler, request, active))
         task.add_done_callback(partial(_reply, reply))
         return task
 
-    return begun
+    return begin_request
 
 
 async def answer(handler: Handler, request: Request, observers: Sequence[Observer]) -> Response:
-    """The handler's response while observers look on, with X-Request-Id."""
+    """Answer a request while it is observed; the response has the header X-Request-Id."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()}
-    seen = Seen("REST", f"{request.method} {request.path}", headers, _request_id(headers))
-    with _observing(seen, observers):
+    observed = ObservedRequest("REST", f"{request.method} {request.path}", headers, _request_id(headers))
+    with _observing(observed, observers):
         try:
             response = await handler(request)
         except Exception:
-            _log.exception("an error of the server's own")
+            _log.exception("internal error; the request is answered with status 500")
             response = Response(500, json_answers.error("Internal error"))
-        seen.status, seen.failed = str(response.status), response.status >= 500
-    return response._replace(headers=(*response.headers, (REQUEST_ID, seen.request_id)))
+        observed.status, observed.failed = str(response.status), response.status >= 500
+    return response._replace(headers=(*response.headers, (REQUEST_ID, observed.request_id)))
 
 
 def _reply(reply: Callable[[Response], None], task: asyncio.Task[Response]) -> None:
@@ -139,35 +139,35 @@ def _reply(reply: Callable[[Response], None], task: asyncio.Task[Response]) -> N
 
 
 class GrpcInterceptor(grpc.aio.ServerInterceptor):
-    """The same for gRPC; the request id goes into the trailing metadata."""
+    """An interceptor that lets observers observe gRPC calls; it adds the request id to the trailing metadata."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
-        """Wraps a method."""
+        """Return the handler of a call, wrapped if the call is observed."""
         method = await continuation(handler_call_details)
-        looking = [observer for observer in self._observers if observer.wants()]
-        if method is None or method.unary_unary is None or not looking:
+        active = [observer for observer in self._observers if observer.observes_next()]
+        if method is None or method.unary_unary is None or not active:
             return method
         name = handler_call_details.method.lstrip("/")
 
-        async def observed(request: Any, context: Any) -> Any:
+        async def call(message: Any, context: Any) -> Any:
             metadata = context.invocation_metadata() or ()
             headers = {key: value for key, value in metadata if isinstance(value, str)}
-            seen = Seen("GRPC", name, headers, _request_id(headers))
-            context.set_trailing_metadata(((REQUEST_ID, seen.request_id),))
-            with _observing(seen, looking):
+            observed = ObservedRequest("GRPC", name, headers, _request_id(headers))
+            context.set_trailing_metadata(((REQUEST_ID, observed.request_id),))
+            with _observing(observed, active):
                 try:
-                    return await method.unary_unary(request, context)
+                    return await method.unary_unary(message, context)
                 finally:
                     code = _code(context.code())
-                    seen.status, seen.failed = code.name, code in _SERVERS_FAULT
+                    observed.status, observed.failed = code.name, code in _SERVER_ERRORS
 
-        return grpc.unary_unary_rpc_method_handler(observed, method.request_deserializer, method.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(call, method.request_deserializer, method.response_serializer)
 
 
-_SERVERS_FAULT = frozenset(
+_SERVER_ERRORS = frozenset(
     [
         grpc.StatusCode.UNKNOWN,
         grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -176,20 +176,20 @@ _SERVERS_FAULT = frozenset(
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DATA_LOSS,
     ]
-)  # as OpenTelemetry's conventions for gRPC servers count it
+)  # the codes that OpenTelemetry's conventions count as errors of a gRPC server
 
 
 def _code(code: Any) -> grpc.StatusCode:
-    """What a context says: nothing, or 0, as long as nothing went wrong."""
+    """Return the code of a context, which is None or 0 until an error sets it."""
     return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.OK
 
 
-def _observing(seen: Seen, observers: Sequence[Observer]) -> ExitStack:
+def _observing(request: ObservedRequest, observers: Sequence[Observer]) -> ExitStack:
     stack = ExitStack()
-    token = _current.set((seen, observers))
+    token = _current.set((request, observers))
     stack.callback(_current.reset, token)
     for observer in observers:
-        stack.enter_context(observer.around(seen))
+        stack.enter_context(observer.observe_request(request))
     return stack
 
 
@@ -199,7 +199,7 @@ def _rows(call: Call) -> int:
 
 
 def _request_id(headers: Mapping[str, str]) -> str:
-    """The client's, if it is one that can stand in a header and in a log."""
-    given = headers.get(REQUEST_ID, "")
-    fits = 0 < len(given) <= _LONGEST_ID and given.isascii() and given.isprintable()
-    return given if fits else os.urandom(8).hex()
+    """Return the client's id if it is safe in a header and in a log, else a generated one."""
+    request_id = headers.get(REQUEST_ID, "")
+    is_valid = 0 < len(request_id) <= _MAX_ID_LENGTH and request_id.isascii() and request_id.isprintable()
+    return request_id if is_valid else os.urandom(8).hex()

@@ -1,4 +1,4 @@
-"""The server's pages for people: the models, the API's documentation, and a form to try a model with."""
+"""The server's HTML pages: the list of models, the API documentation, and a form to try a model."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from benison.serving.server.pages.openapi import ServedModel
 Json = dict[str, Any]
 
 
-def home(models: tuple[ServedModel, ...], others: dict[str, str]) -> str:
-    """The page at /.
+def home(models: tuple[ServedModel, ...], unavailable: dict[str, str]) -> str:
+    """Return the page at /.
 
     Args:
-        models: what can be asked.
-        others: models that cannot, and why.
+        models: the loaded models.
+        unavailable: the reason for each model without an available version.
     """
     cards = [
         element(
             "li",
             element("h2", element("a", model.name, href=_try_path(model.name))),
-            element("p", openapi.described(model)),
+            element("p", openapi.description(model)),
             class_="card",
         )
         for model in models
     ] + [
-        element("li", element("h2", name), element("p", why, class_="problem"), class_="card")
-        for name, why in others.items()
+        element("li", element("h2", name), element("p", reason, class_="problem"), class_="card")
+        for name, reason in unavailable.items()
     ]
-    listed = element("ul", cards, class_="cards") if cards else element("p", "No model is loaded.")
-    return _page("Models", element("h1", "Models"), listed, current="/")
+    model_list = element("ul", cards, class_="cards") if cards else element("p", "No model is loaded.")
+    return _page("Models", element("h1", "Models"), model_list, current="/")
 
 
 def docs(document: Json, host: str) -> str:
-    """The page at /docs: an OpenAPI document of `openapi.document`, to read.
+    """Return the page at /docs, which shows an OpenAPI document.
 
     Args:
-        document: the document.
-        host: the server's name and port, for commands to copy.
+        document: the result of `openapi.document`.
+        host: name and port of the server, for the curl commands.
     """
     sections = [
         element(
             "section",
             element("h2", tag["name"]),
             element("p", tag["description"]),
-            element("p", element("a", f"Try {tag['name']} in a form", href=_try_path(tag["name"]))),
+            element("p", element("a", f"Try {tag['name']}", href=_try_path(tag["name"]))),
             [
                 _operation(path, method, item[method], item.get("parameters", []), document, host)
                 for path, item in document["paths"].items()
@@ -60,14 +60,14 @@ def docs(document: Json, host: str) -> str:
         )
         for tag in document["tags"]
     ]
-    about = document["info"]["description"].replace("\n", " ")
+    description = document["info"]["description"].replace("\n", " ")
     return _page(
         "API",
         element("h1", "API"),
-        _prose(about),
+        _prose(description),
         element(
-            "p", "The same for machines: ", element("a", "OpenAPI 3.1", href=openapi.PATH), f" ({openapi.PATH}). ",
-            "How the server is: ", element("a", "/benison/status", href="/benison/status"), ".",
+            "p", "This page as a document: ", element("a", "OpenAPI 3.1", href=openapi.PATH), f" ({openapi.PATH}). ",
+            "Status of the server: ", element("a", "/benison/status", href="/benison/status"), ".",
         ),
         sections or element("p", "No model is loaded."),
         current="/docs",
@@ -75,10 +75,10 @@ def docs(document: Json, host: str) -> str:
 
 
 def try_model(model: ServedModel, signature: Signature) -> str:
-    """The page at /benison/try/MODEL: a form for one signature."""
-    fields = input_fields.fields(signature, model.facts)
-    members = input_fields.members(model.signatures, signature)
-    names = [name for name in model.askable if name != input_fields.MEMBERS or not members]
+    """Return the page at /benison/try/MODEL: a form for one signature."""
+    fields = input_fields.fields(signature, model.info)
+    members = input_fields.members_signature(model.signatures, signature)
+    names = [name for name in model.predict_signatures if name != input_fields.MEMBERS or not members]
     form = element(
         "form",
         element("div", [_control(field) for field in fields], class_="fields"),
@@ -95,17 +95,17 @@ def try_model(model: ServedModel, signature: Signature) -> str:
         data_path=f"/v1/models/{quote(model.name, safe='')}",
         data_version=str(model.version),
         data_signature=signature.name,
-        data_rows=input_fields.in_rows(signature),
+        data_rows=input_fields.takes_rows(signature),
         data_members=bool(members),
         data_ensemble=json.dumps(
-            {"members": model.facts.members, "weights": model.facts.weights, "combiner": model.facts.combiner}
+            {"members": model.info.members, "weights": model.info.weights, "combiner": model.info.combiner}
         ),
     )
     links = [
         element("a", name, href=_try_path(model.name, name), aria_current="page" if name == signature.name else None)
         for name in names
     ]
-    choice = element(
+    signature_list = element(
         "nav",
         element("h2", f"Signatures of {model.name}", id="signatures"),
         element("ul", [element("li", link) for link in links]),
@@ -115,23 +115,23 @@ def try_model(model: ServedModel, signature: Signature) -> str:
     return _page(
         f"Try {model.name}",
         element("h1", f"Try {model.name}"),
-        element("p", openapi.described(model), class_="lead"),
-        element("noscript", element("p", "This form asks the model by JavaScript, which is off.", class_="problem")),
+        element("p", openapi.description(model), class_="lead"),
+        element("noscript", element("p", "This form needs JavaScript, which is turned off.", class_="problem")),
         element(
             "div",
             element(
-                "section", element("h2", "Row" if input_fields.in_rows(signature) else "Inputs"), form, class_="card"
+                "section", element("h2", "Row" if input_fields.takes_rows(signature) else "Inputs"), form, class_="card"
             ),
             _results(),
             class_="columns",
         ),
-        choice if len(names) > 1 else None,
+        signature_list if len(names) > 1 else None,
         script="/benison/static/try.js",
     )
 
 
 def not_found(message: str) -> str:
-    """A page for a wrong address."""
+    """Return the page for an unknown address."""
     return _page("Not found", element("h1", "Not found"), element("p", message, class_="problem"))
 
 
@@ -152,7 +152,7 @@ def _page(title: str, *content: Markup | list[Markup] | None, current: str = "",
     )
     body = element(
         "body",
-        element("a", "To the content", href="#content", class_="skip"),
+        element("a", "Skip to content", href="#content", class_="skip"),
         element(
             "header",
             element("span", "Benison", element("span", " model server", class_="wide"), class_="brand"),
@@ -164,10 +164,10 @@ def _page(title: str, *content: Markup | list[Markup] | None, current: str = "",
 
 
 def _control(field: Field) -> Markup:
-    """A labelled input with its hint."""
+    """Return a labelled control with its hint."""
     key, hint = f"input-{field.argument}", field.hint
-    given = "" if field.example is None else field.example
-    text = given if isinstance(given, str) else json.dumps(given).removesuffix(".0")
+    value = "" if field.example is None else field.example
+    text = value if isinstance(value, str) else json.dumps(value).removesuffix(".0")
     common: dict[str, str | bool | None] = {
         "id": key,
         "name": field.argument,
@@ -179,7 +179,7 @@ def _control(field: Field) -> Markup:
     if field.kind in ("choice", "boolean"):
         control = element("select", _options(field, text), **common)
     elif field.kind == "json":
-        control = element("textarea", json.dumps(given), rows="3", spellcheck="false", **common)
+        control = element("textarea", json.dumps(value), rows="3", spellcheck="false", **common)
     elif field.kind == "text":
         control = element("input", type="text", value=text, autocomplete="off", **common)
     else:
@@ -187,7 +187,9 @@ def _control(field: Field) -> Markup:
             "input",
             type="number",
             step="1" if field.kind == "integer" else "any",
-            inputmode="decimal" if field.low is not None and field.low >= 0 else None,  # phones' pads may lack a minus
+            inputmode="decimal"
+            if field.low is not None and field.low >= 0
+            else None,  # number pads of phones may lack a minus
             value=text,
             autocomplete="off",
             data_low=None if field.low is None else f"{field.low:g}",
@@ -208,7 +210,7 @@ def _options(field: Field, chosen: str) -> list[Markup]:
     choices = [(choice, choice) for choice in field.choices]
     if field.kind == "boolean":
         choices = [("false", "no"), ("true", "yes")]
-    # An example that the schema does not know stays what it is.
+    # An example outside the schema must stay selectable.
     if chosen and chosen not in (value for value, _ in choices):
         choices.append((chosen, chosen))
     missing = [("", "(missing)")] if field.missing else []
@@ -220,16 +222,16 @@ def _options(field: Field, chosen: str) -> list[Markup]:
 def _results() -> Markup:
     return element(
         "section",
-        element("h2", "Answer"),
-        element("p", "Press Predict, or Enter in a field.", id="answer", role="status"),
+        element("h2", "Prediction"),
+        element("p", "Press Predict, or press Enter in a field.", id="answer", role="status"),
         element("div", id="outcome"),
         element("div", id="members"),
         element(
             "div",
-            element("h3", "As a command", id="command-title"),
+            element("h3", "Command for this request", id="command-title"),
             element("pre", element("code", id="command"), tabindex="0", role="region", aria_labelledby="command-title"),
             element("button", "Copy", type="button", id="copy"),
-            element("details", element("summary", "The answer as the server sent it"), _region("sent", "Sent answer")),
+            element("details", element("summary", "Response of the server"), _region("sent", "Response of the server")),
             id="request",
             hidden=True,
         ),
@@ -239,18 +241,18 @@ def _results() -> Markup:
 
 
 def _region(key: str, label: str) -> Markup:
-    """Text that scrolls sideways in itself, by keyboard too."""
+    """Return a block of text that scrolls horizontally, also by keyboard."""
     return element("pre", element("code", id=key), tabindex="0", role="region", aria_label=label)
 
 
 def _operation(path: str, method: str, operation: Json, parameters: list[Json], document: Json, host: str) -> Markup:
     request = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-    ways = [
-        _way(name, path, example["value"], document["components"]["schemas"], operation["tags"][0], host)
+    signatures = [
+        _signature_details(name, path, example["value"], document["components"]["schemas"], operation["tags"][0], host)
         for name, example in request.get("examples", {}).items()
-        if not parameters  # the same again, of another version
+        if not parameters  # the paths of versions and labels repeat the same signatures
     ]
-    said = operation["responses"]["200"]["description"]
+    response = operation["responses"]["200"]["description"]
     summary = element(
         "summary",
         element("span", method.upper(), class_=f"method {method}"),
@@ -261,14 +263,14 @@ def _operation(path: str, method: str, operation: Json, parameters: list[Json], 
         "details",
         summary,
         [element("p", element("code", p["name"]), f": {p['description']}") for p in parameters],
-        ways,
-        element("p", "All else is as without it." if parameters else f"Answer: {said}"),
+        signatures,
+        element("p", "Otherwise the same as the path without it." if parameters else f"Response: {response}"),
         class_="operation",
     )
 
 
-def _way(signature: str, path: str, body: Json, schemas: Json, model: str, host: str) -> Markup:
-    """One signature to ask by: its inputs and outputs, and a request."""
+def _signature_details(signature: str, path: str, body: Json, schemas: Json, model: str, host: str) -> Markup:
+    """Return the inputs and outputs of a signature and an example request."""
     return element(
         "details",
         element("summary", element("code", signature)),
@@ -280,13 +282,13 @@ def _way(signature: str, path: str, body: Json, schemas: Json, model: str, host:
             role="region",
             aria_label=f"Request for {signature}",
         ),
-        class_="way",
+        class_="signature",
     )
 
 
 def _tables(schemas: Json, model: str, signature: str) -> Markup:
-    """A signature's inputs and outputs."""
-    prefix = openapi.key(model, signature)
+    """Return the table of a signature's inputs and outputs."""
+    prefix = openapi.component_name(model, signature)
     parts = ("Row", "AnswerRow") if f"{prefix}.Row" in schemas else ("Tensors", "AnswerTensors")
     rows = [
         element(
@@ -296,10 +298,10 @@ def _tables(schemas: Json, model: str, signature: str) -> Markup:
             element("td", _type(schema)),
             element("td", schema.get("description", "")),
         )
-        for direction, part in zip(("in", "out"), parts, strict=True)
+        for direction, part in zip(("input", "output"), parts, strict=True)
         for name, schema in schemas[f"{prefix}.{part}"]["properties"].items()
     ]
-    head = element("tr", *(element("th", title, scope="col") for title in ("Name", "In or out", "Type", "Meaning")))
+    head = element("tr", *(element("th", title, scope="col") for title in ("Name", "Direction", "Type", "Description")))
     table = element("table", element("thead", head), element("tbody", rows))
     label = f"Inputs and outputs of {signature}"
     return element("div", table, class_="scroll", tabindex="0", role="region", aria_label=label)
@@ -319,11 +321,11 @@ def _curl(host: str, path: str, value: Json) -> str:
 
 
 def _prose(text: str) -> Markup:
-    """Text in which `code` is marked by backticks."""
+    """Return a paragraph of text in which backticks mark code."""
     parts = text.split("`")
     return element("p", *(element("code", part) if number % 2 else part for number, part in enumerate(parts)))
 
 
 def _try_path(model: str, signature: str = "") -> str:
-    place = f"/benison/try/{quote(model, safe='')}"
-    return f"{place}/{quote(signature, safe='')}" if signature else place
+    path = f"/benison/try/{quote(model, safe='')}"
+    return f"{path}/{quote(signature, safe='')}" if signature else path

@@ -1,4 +1,4 @@
-"""What a signature asks for, input by input, so that a person can fill it in: for the pages and for OpenAPI."""
+"""The inputs of a signature as fields of a form, for the pages and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from benison.serving.server.pages.model_info import InputColumn, ModelInfo
 
 Kind = Literal["choice", "text", "integer", "number", "boolean", "json"]
 
-MEMBERS = "members"  # Benison's signature of what each member says
-_FOR_PEOPLE = "raw"  # Benison's signature of one value per raw feature
-_TAKE_MISSING = frozenset([_FOR_PEOPLE, MEMBERS])
-_SERIALISED = frozenset(["examples", "inputs", "input_examples", "serialized_examples"])
-# How Benison's `raw` is told that a value is missing, as JSON.
+MEMBERS = "members"  # Benison's signature with the predictions of each member
+_RAW = "raw"  # Benison's signature with one value per raw feature
+_TAKE_MISSING = frozenset([_RAW, MEMBERS])
+_SERIALIZED = frozenset(["examples", "inputs", "input_examples", "serialized_examples"])
+# The JSON that stands for a missing value in the signature `raw`.
 _MISSING: Mapping[Kind, str] = {"choice": '""', "text": '""', "integer": "-1", "number": "NaN"}
 
 
 @dataclass(frozen=True)
 class Field:
-    """One input.
+    """One input of a signature.
 
     Attributes:
-        argument: its name in the signature.
-        title: what people call it.
-        kind: how it is filled in; `json` for what is no single value.
+        argument: name of the input in the signature.
+        title: name of the column in the data.
+        kind: type of its control in the form; `json` for an input that is not a single value.
         spec: its type and shape.
         choices: values to choose from.
-        low: the least number of the schema; None: not known.
-        high: the largest one.
-        missing: the JSON by which a missing value is sent; empty: it must not be missing.
-        example: a value; None for a missing one.
+        low: smallest number in the schema; None if unknown.
+        high: largest number in the schema; None if unknown.
+        missing: JSON that stands for a missing value; empty if the value is required.
+        example: an example value; None for a missing value.
     """
 
     argument: str
@@ -48,9 +48,9 @@ class Field:
 
     @property
     def hint(self) -> str:
-        """What may be filled in, in words."""
+        """A description of the allowed values."""
         if self.kind == "json":
-            return f"JSON: {self.spec.dtype} {_written(self.spec.shape)}"
+            return f"JSON: {self.spec.dtype} {_shape_text(self.spec.shape)}"
         words = {"text": "text", "integer": "whole number", "number": "number"}.get(self.kind, "")
         if self.low is not None and self.high is not None:
             words = f"{words}, {self.low:g} to {self.high:g}"
@@ -61,78 +61,78 @@ class Field:
         return "; ".join(part for part in (words, "optional" if self.missing else "") if part)
 
 
-def in_rows(signature: Signature) -> bool:
-    """Whether it is asked row by row, `instances`; else by whole tensors, `inputs`."""
+def takes_rows(signature: Signature) -> bool:
+    """Return True if a request sends rows (`instances`), False if it sends whole tensors (`inputs`)."""
     return signature.batched
 
 
-def fields(signature: Signature, facts: ModelInfo) -> tuple[Field, ...]:
-    """A signature's inputs, those that the schema names first and in its order."""
-    known = {name: facts.columns[name] for name in facts.columns if name in signature.inputs}
+def fields(signature: Signature, info: ModelInfo) -> tuple[Field, ...]:
+    """Return the inputs of a signature: first those in the schema, in its order, then the others."""
+    known = {name: info.columns[name] for name in info.columns if name in signature.inputs}
     names = [*known, *(name for name in signature.inputs if name not in known)]
-    example = facts.examples.get(signature.name, {})
-    if facts.columns and _takes_serialised(signature):
-        example = {names[0]: _serialised(facts.columns)}
-    return tuple(_field(name, signature, facts, example) for name in names)
+    example = info.examples.get(signature.name, {})
+    if info.columns and _takes_serialized(signature):
+        example = {names[0]: _serialized_example(info.columns)}
+    return tuple(_field(name, signature, info, example) for name in names)
 
 
 def row(fields: tuple[Field, ...]) -> dict[str, Any]:
-    """The example, as a request has it; a missing number is NaN."""
-    missing: dict[str, Any] = {'""': "", "-1": -1, "NaN": float("nan")}
-    return {f.argument: missing[f.missing] if f.example is None else f.example for f in fields}
+    """Return the example row of a request; a missing number is NaN."""
+    missing_values: dict[str, Any] = {'""': "", "-1": -1, "NaN": float("nan")}
+    return {f.argument: missing_values[f.missing] if f.example is None else f.example for f in fields}
 
 
-def for_people(signatures: Mapping[str, Signature]) -> Signature | None:
-    """The signature that a person is asked to fill in: values that can be typed, and none of Benison's own purposes."""
-    if _FOR_PEOPLE in signatures:
-        return signatures[_FOR_PEOPLE]
-    usable = [s for name, s in signatures.items() if askable(s) and name != MEMBERS]
-    typed = [s for s in usable if not _takes_serialised(s)]
-    for candidates in (typed, usable):
+def form_signature(signatures: Mapping[str, Signature]) -> Signature | None:
+    """Return the signature for the form: `raw`, else one whose inputs can be typed, else any other; or None."""
+    if _RAW in signatures:
+        return signatures[_RAW]
+    usable = [s for name, s in signatures.items() if can_predict(s) and name != MEMBERS]
+    typeable = [s for s in usable if not _takes_serialized(s)]
+    for candidates in (typeable, usable):
         for signature in sorted(candidates, key=lambda s: (s.name != "serving_default", s.name)):
             return signature
     return None
 
 
-def askable(signature: Signature) -> bool:
-    """Whether `predict` can be asked for it: TensorFlow keeps operations of its own among the signatures."""
+def can_predict(signature: Signature) -> bool:
+    """Return True if `predict` can run a signature; some signatures are internal operations of TensorFlow."""
     specs = [*signature.inputs.values(), *signature.outputs.values()]
     return bool(signature.inputs and signature.outputs) and all(spec.dtype != "invalid" for spec in specs)
 
 
-def members(signatures: Mapping[str, Signature], asked: Signature) -> Signature | None:
-    """The signature that tells what each member says to the same inputs, if there is one."""
-    found = signatures.get(MEMBERS)
-    return found if found and asked.name == _FOR_PEOPLE and found.inputs.keys() == asked.inputs.keys() else None
+def members_signature(signatures: Mapping[str, Signature], signature: Signature) -> Signature | None:
+    """Return the signature with the predictions of each member for the same inputs, or None."""
+    members = signatures.get(MEMBERS)
+    has_same_inputs = members and signature.name == _RAW and members.inputs.keys() == signature.inputs.keys()
+    return members if has_same_inputs else None
 
 
-def _field(name: str, signature: Signature, facts: ModelInfo, example: Mapping[str, Any]) -> Field:
-    spec, column = signature.inputs[name], facts.columns.get(name)
-    kind = _kind(spec, column, in_rows(signature) and not (facts.columns and _takes_serialised(signature)))
-    known = column or InputColumn(name)
-    missing = _MISSING.get(kind, "") if known.optional and signature.name in _TAKE_MISSING else ""
-    suggested = example[name] if name in example and in_rows(signature) else _example(kind, known)
-    if suggested is None and not missing:
-        suggested = _plain(kind, spec, signature)
-    low, high = (known.low, known.high) if kind in ("integer", "number") else (None, None)
+def _field(name: str, signature: Signature, info: ModelInfo, example: Mapping[str, Any]) -> Field:
+    spec, column = signature.inputs[name], info.columns.get(name, InputColumn(name))
+    kind = _kind(spec, column, takes_rows(signature) and not (info.columns and _takes_serialized(signature)))
+    missing = _MISSING.get(kind, "") if column.optional and signature.name in _TAKE_MISSING else ""
+    value = example[name] if name in example and takes_rows(signature) else _schema_example(kind, column)
+    if value is None and not missing:
+        value = _default_value(kind, spec, signature)
+    low, high = (column.low, column.high) if kind in ("integer", "number") else (None, None)
     return Field(
         argument=name,
-        title=known.name,
+        title=column.name,
         kind=kind,
         spec=spec,
-        choices=known.choices if kind == "choice" else (),
+        choices=column.choices if kind == "choice" else (),
         low=low,
         high=high,
         missing=missing,
-        example=suggested,
+        example=value,
     )
 
 
-def _kind(spec: TensorSpec, column: InputColumn | None, rows: bool) -> Kind:
-    if not rows or spec.shape is None or len(spec.shape) != 1:
+def _kind(spec: TensorSpec, column: InputColumn, single_values: bool) -> Kind:
+    if not single_values or spec.shape is None or len(spec.shape) != 1:
         return "json"
     if spec.dtype == "string":
-        return "choice" if column and column.choices else "text"
+        return "choice" if column.choices else "text"
     if spec.dtype == "bool":
         return "boolean"
     if spec.dtype.startswith(("int", "uint")):
@@ -140,36 +140,38 @@ def _kind(spec: TensorSpec, column: InputColumn | None, rows: bool) -> Kind:
     return "number" if spec.dtype.startswith(("float", "bfloat", "half")) else "json"
 
 
-def _example(kind: Kind, column: InputColumn) -> Any:
-    """A value within the schema; None for a missing one."""
+def _schema_example(kind: Kind, column: InputColumn) -> Any:
+    """Return a value that the schema allows; None for a missing value."""
     if kind == "choice":
         return column.choices[0]
     if kind in ("integer", "number") and (column.low is not None or column.high is not None):
-        ends = [end for end in (column.low, column.high) if end is not None]
-        middle = sum(ends) / len(ends)
+        limits = [limit for limit in (column.low, column.high) if limit is not None]
+        middle = sum(limits) / len(limits)
         return int(middle) if kind == "integer" else float(f"{middle:.3g}")
     return None
 
 
-def _plain(kind: Kind, spec: TensorSpec, signature: Signature) -> Any:
-    """A value of the right type and shape, where nothing is known of it."""
-    scalar: Any = {"string": "", "bool": False}.get(spec.dtype, 0)
+def _default_value(kind: Kind, spec: TensorSpec, signature: Signature) -> Any:
+    """Return an empty value of the right type and shape."""
+    value: Any = {"string": "", "bool": False}.get(spec.dtype, 0)
     if kind != "json":
-        return scalar
+        return value
     sizes = [max(size, 1) for size in spec.shape or ()]
-    for size in reversed(sizes[1:] if in_rows(signature) else sizes):
-        scalar = [scalar] * size
-    return scalar
+    for size in reversed(sizes[1:] if takes_rows(signature) else sizes):
+        value = [value] * size
+    return value
 
 
-def _takes_serialised(signature: Signature) -> bool:
-    """Whether it wants tf.Example, which nobody types."""
-    (first, *more) = signature.inputs.items()
-    return not more and first[1].dtype == "string" and first[0] in _SERIALISED
+def _takes_serialized(signature: Signature) -> bool:
+    """Return True if its only input is a serialized tf.Example, which a person cannot type."""
+    if len(signature.inputs) != 1:
+        return False
+    ((name, spec),) = signature.inputs.items()
+    return spec.dtype == "string" and name in _SERIALIZED
 
 
-def _serialised(columns: Mapping[str, InputColumn]) -> dict[str, str]:
-    """A tf.Example within the schema, as JSON has bytes."""
+def _serialized_example(columns: Mapping[str, InputColumn]) -> dict[str, str]:
+    """Return a tf.Example that the schema allows, in the JSON form of bytes."""
     from tensorflow.core.example import example_pb2
 
     example = example_pb2.Example()
@@ -178,11 +180,11 @@ def _serialised(columns: Mapping[str, InputColumn]) -> dict[str, str]:
         if column.dtype == "string":
             feature.bytes_list.value.append((column.choices[0] if column.choices else "").encode())
         elif column.dtype == "int64":
-            feature.int64_list.value.append(_example("integer", column) or 0)
+            feature.int64_list.value.append(_schema_example("integer", column) or 0)
         else:
-            feature.float_list.value.append(_example("number", column) or 0.0)
+            feature.float_list.value.append(_schema_example("number", column) or 0.0)
     return {"b64": base64.b64encode(example.SerializeToString(deterministic=True)).decode()}
 
 
-def _written(shape: tuple[int, ...] | None) -> str:
+def _shape_text(shape: tuple[int, ...] | None) -> str:
     return "" if shape is None else f"[{', '.join('?' if size < 0 else str(size) for size in shape)}]"

@@ -1,4 +1,4 @@
-"""HTML from nested calls. Text is always escaped: names of models and columns are other people's."""
+"""HTML from nested function calls. Text is always escaped, because names of models and columns are untrusted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _EMPTY = frozenset(["br", "input", "link", "meta"])  # elements without an end t
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
     __slots__ = ()
 
@@ -18,20 +18,19 @@ Child = Union[str, None, "list[Markup]"]
 
 
 def element(tag: str, *children: Child, **attributes: str | bool | None) -> Markup:
-    """An element.
+    """Return an element.
 
     Args:
-        tag: its name.
-        children: text, elements, lists of elements; None is left out.
-        attributes: by name, `class_` for `class` and `_` for `-`; False and None are left out.
+        tag: name of the element.
+        children: text, elements and lists of elements; None is skipped.
+        attributes: values by name, with `class_` for `class` and `_` for `-`; False and None are skipped.
     """
-    written = "".join(_attribute(name, value) for name, value in attributes.items())
-    opened = f"<{tag}{written}>"
-    return Markup(opened if tag in _EMPTY else f"{opened}{joined(*children)}</{tag}>")
+    start = f"<{tag}{''.join(_attribute(name, value) for name, value in attributes.items())}>"
+    return Markup(start if tag in _EMPTY else f"{start}{joined(*children)}</{tag}>")
 
 
 def joined(*children: Child) -> Markup:
-    """Children without an element around them."""
+    """Return children without an element around them."""
     return Markup("".join(_child(child) for child in children))
 
 

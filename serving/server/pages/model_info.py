@@ -1,6 +1,6 @@
-"""What a version's folder says of the model beside the SavedModel: Benison's manifest, the data's schema, warm-up rows.
+"""Information in a version's folder beside the SavedModel: Benison's manifest, the schema of the data, warm-up rows.
 
-Nothing of it is needed to serve, and another tool's model may have none of it: what is missing or broken is left out.
+Serving needs none of it, and a model of another tool may not have it. Missing or broken files are skipped.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from benison.serving.signature_names import argument_names
 from benison.serving.versions.local import EXTRA, MANIFEST, SCHEMA
 
 _SPEC = f"{EXTRA}/ensemble.json"
-_EQUAL = frozenset(["mean", "soft_vote", "majority_vote"])  # combiners that weigh all members the same unless told
+_EQUAL = frozenset(["mean", "soft_vote", "majority_vote"])  # combiners with equal weights by default
 _DTYPES = {1: "string", 2: "int64", 3: "float32"}  # by FeatureType
-_MOST_RECORDS = 50  # of the warm-up file: an example is among the first, or nowhere
+_MAX_RECORDS = 50  # records of the warm-up file that are searched for an example
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class InputColumn:
-    """What the schema says of a raw feature.
+    """A raw feature in the schema.
 
     Attributes:
-        name: as in the data.
-        dtype: of its values, `string`, `int64` or `float32`.
-        choices: the values that it may have; empty: any.
-        low: the least number; None: any.
-        high: the largest number; None: any.
-        optional: whether a row may lack it.
+        name: name of the column in the data.
+        dtype: type of its values: `string`, `int64` or `float32`.
+        choices: allowed values; empty if any value is allowed.
+        low: smallest allowed number; None if there is no limit.
+        high: largest allowed number; None if there is no limit.
+        optional: whether it may be missing in a row.
     """
 
     name: str
@@ -48,15 +48,15 @@ class InputColumn:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a version.
+    """Information about a version.
 
     Attributes:
-        label: the column that it predicts; empty where unknown.
-        members: names of the ensemble's members, in its order.
-        combiner: how they are combined; empty where unknown.
-        weights: each member's share, of 1 in all; empty where the combiner has no weights.
-        columns: raw features by their name in the signatures.
-        examples: by signature, one row: values by input.
+        label: name of the predicted column; empty if unknown.
+        members: names of the ensemble's members, in the order of the ensemble.
+        combiner: name of the combiner; empty if unknown.
+        weights: weight of each member, with a sum of 1; empty if the combiner has no weights.
+        columns: raw features by input name in the signatures.
+        examples: one example row per signature, as values by input name.
     """
 
     label: str = ""
@@ -68,11 +68,11 @@ class ModelInfo:
 
 
 def read(path: str) -> ModelInfo:
-    """Reads a version's folder; blocks."""
+    """Read a version's folder; blocks."""
     folder = Path(path)
     manifest = _json(folder / MANIFEST)
     spec = {**manifest, **_json(folder / _SPEC)}
-    members = tuple(str(name) for name in _listed(spec.get("members")))
+    members = tuple(str(name) for name in _as_list(spec.get("members")))
     combiner = spec.get("combiner")
     settings: Mapping[str, Any] = combiner if isinstance(combiner, dict) else {"kind": combiner}
     kind = str(settings.get("kind") or "")
@@ -80,23 +80,23 @@ def read(path: str) -> ModelInfo:
         label=str(manifest.get("label") or ""),
         members=members,
         combiner=kind,
-        weights=_shares(members, kind, settings.get("weights") or manifest.get("weights")),
+        weights=_normalized_weights(members, kind, settings.get("weights") or manifest.get("weights")),
         columns=read_columns(path),
         examples=_examples(folder / warmup.FILE),
     )
 
 
-def _shares(members: tuple[str, ...], combiner: str, weights: Any) -> dict[str, float]:
+def _normalized_weights(members: tuple[str, ...], combiner: str, weights: Any) -> dict[str, float]:
     if weights and isinstance(weights, dict):
         numbers = {name: weight for name, weight in weights.items() if isinstance(weight, (int, float))}
-        given = {name: max(float(numbers.get(name, 0.0)), 0.0) for name in members}
-        total = sum(given.values())
-        return {name: weight / total for name, weight in given.items()} if total > 0 else {}
+        positive = {name: max(float(numbers.get(name, 0.0)), 0.0) for name in members}
+        total = sum(positive.values())
+        return {name: weight / total for name, weight in positive.items()} if total > 0 else {}
     return {name: 1 / len(members) for name in members} if combiner in _EQUAL else {}
 
 
 def read_columns(path: str) -> dict[str, InputColumn]:
-    """Only the raw features of a version's folder, by their name in the signatures; blocks."""
+    """Return only the raw features of a version, by input name in the signatures; blocks."""
     file = Path(path, SCHEMA)
     if not file.is_file():
         return {}
@@ -119,12 +119,12 @@ def _column(feature: Any, domains: Mapping[str, tuple[str, ...]]) -> InputColumn
         choices=tuple(feature.string_domain.value) or domains.get(feature.domain, ()),
         low=limits.min if limits.HasField("min") else None,
         high=limits.max if limits.HasField("max") else None,
-        optional=not feature.HasField("shape"),  # as TFX reads a schema: of a fixed shape is what no row lacks
+        optional=not feature.HasField("shape"),  # in TFX, a feature with a fixed shape is required
     )
 
 
 def _examples(path: Path) -> dict[str, dict[str, Any]]:
-    """The first row of the first request for each signature in a warm-up file."""
+    """Return the first row of the first request per signature in a warm-up file."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
     from tensorflow_serving.apis import prediction_log_pb2
@@ -134,7 +134,7 @@ def _examples(path: Path) -> dict[str, dict[str, Any]]:
         return rows
     try:
         for number, record in enumerate(tf.compat.v1.io.tf_record_iterator(str(path))):
-            if number == _MOST_RECORDS:
+            if number == _MAX_RECORDS:
                 break
             log = prediction_log_pb2.PredictionLog.FromString(record)
             if log.HasField("predict_log"):
@@ -142,12 +142,12 @@ def _examples(path: Path) -> dict[str, dict[str, Any]]:
                 row = {name: _first(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
                 rows.setdefault(request.model_spec.signature_name or "serving_default", row)
     except (DecodeError, tf.errors.OpError, TypeError, ValueError) as error:
-        _log.warning("%s: no example taken from it: %s", path, error)
+        _log.warning("%s: cannot read an example row from it: %s", path, error)
     return rows
 
 
 def _first(values: Any) -> Any:
-    """The first row of a tensor, as JSON has it; None for a number that JSON lacks, and for bytes that are no text."""
+    """Return the first row of a tensor as JSON values; None for NaN, infinity, and bytes that are not UTF-8."""
     row = values[0] if values.ndim else values[()]
     plain = row.tolist() if hasattr(row, "tolist") else row
     try:
@@ -165,10 +165,10 @@ def _json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        _log.warning("%s: not read: %s", path, error)
+        _log.warning("%s: cannot read it: %s", path, error)
         return {}
     return document if isinstance(document, dict) else {}
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []

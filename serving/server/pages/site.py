@@ -1,4 +1,4 @@
-"""What the server answers beside TF Serving's paths: /, /docs and everything under /benison/."""
+"""Answers for the paths that TF Serving does not have: /, /docs and everything under /benison/."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from benison.serving.server.pages.openapi import ServedModel
 from benison.serving.server.service import Service
 
 _HTML = "text/html; charset=utf-8"
-_TRY = re.compile(r"/benison/try/(?P<model>[^/]+)(?:/(?P<signature>[^/]+))?")
+_TRY_PATH = re.compile(r"/benison/try/(?P<model>[^/]+)(?:/(?P<signature>[^/]+))?")
 _STATIC = {"style.css": "text/css; charset=utf-8", "try.js": "text/javascript; charset=utf-8"}
-# Nothing from elsewhere, nothing inline: a name in a model can never become a script.
+# Allow no external and no inline content, so that a name in a model can never run as a script.
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; "
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
@@ -36,8 +36,8 @@ _HEADERS = (
 
 
 @dataclass(frozen=True)
-class _Loaded:
-    """The version of a model that answers requests which name none."""
+class _LoadedVersion:
+    """The newest loaded version of a model, which answers requests that do not name a version."""
 
     model: str
     number: int
@@ -45,19 +45,19 @@ class _Loaded:
     engine: Engine
 
 
-def owns(path: str) -> bool:
-    """Whether a path is answered here."""
+def has_path(path: str) -> bool:
+    """Return True if the site answers a path."""
     return path in ("/", "/docs") or path.startswith("/benison/")
 
 
 class Site:
-    """The answers."""
+    """The pages of the server, its OpenAPI document and its status."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     async def answer(self, request: Request) -> Response:
-        """The response to a request whose path it `owns`."""
+        """Answer a request for one of the paths of `has_path`."""
         path = request.path
         if request.method not in ("GET", "HEAD"):
             return Response(405, json_answers.error(f"Method Not Allowed: {request.method} {path}"))
@@ -68,56 +68,60 @@ class Site:
         if path == openapi.PATH:
             return Response(200, orjson.dumps(openapi.document(await self._models())))
         if path == "/":
-            return _page(html_pages.home(await self._models(), self._others()))
+            return _page(html_pages.home(await self._models(), self._unavailable_models()))
         if path == "/docs":
             host = request.headers.get(b"host", b"localhost:8501").decode("latin-1")
             return _page(html_pages.docs(openapi.document(await self._models()), host))
-        if found := _TRY.fullmatch(path):
-            return await self._try(unquote(found["model"]), unquote(found["signature"] or ""))
+        if match := _TRY_PATH.fullmatch(path):
+            return await self._try(unquote(match["model"]), unquote(match["signature"] or ""))
         return Response(404, json_answers.error(f"Not Found: {request.method} {path}"))
 
-    async def _try(self, name: str, wanted: str) -> Response:
-        loaded = {found.model: found for found in self._loaded()}
+    async def _try(self, name: str, signature_name: str) -> Response:
+        loaded = {version.model: version for version in self._loaded()}
         if name not in loaded:
-            return _page(html_pages.not_found(f"No model {name} is loaded{_instead(loaded)}."), 404)
-        model = await asyncio.to_thread(_served, loaded[name], self._labels(name))
-        signature = model.askable.get(wanted) if wanted else input_fields.for_people(model.signatures)
+            return _page(html_pages.not_found(f"Model {name} is not loaded{_alternatives('models', loaded)}."), 404)
+        model = await asyncio.to_thread(_served_model, loaded[name], self._labels(name))
+        signatures = model.predict_signatures
+        default = input_fields.form_signature(model.signatures)
+        signature = signatures.get(signature_name) if signature_name else default
         if signature is None:
-            what = f"{name} has no signature {wanted}" if wanted else f"{name} has no signature that can be asked"
-            return _page(html_pages.not_found(f"{what}{_instead(model.askable)}."), 404)
+            problem = f"no signature {signature_name}" if signature_name else "no signature that predict can run"
+            alternatives = _alternatives("signatures", signatures)
+            return _page(html_pages.not_found(f"Model {name} has {problem}{alternatives}."), 404)
         return _page(html_pages.try_model(model, signature))
 
     async def _models(self) -> tuple[ServedModel, ...]:
-        loaded = [(found, self._labels(found.model)) for found in self._loaded()]
-        return await asyncio.to_thread(lambda: tuple(_served(found, labels) for found, labels in loaded))
+        loaded = [(version, self._labels(version.model)) for version in self._loaded()]
+        return await asyncio.to_thread(lambda: tuple(_served_model(version, labels) for version, labels in loaded))
 
-    def _loaded(self) -> list[_Loaded]:
-        newest: dict[str, _Loaded] = {}
+    def _loaded(self) -> list[_LoadedVersion]:
+        newest: dict[str, _LoadedVersion] = {}
         for name, versions in sorted(self._service.models.versions.items()):
             for number, version in sorted(versions.items()):
                 if version.state is State.AVAILABLE and version.engine:
-                    newest[name] = _Loaded(name, number, version.path, version.engine)
+                    newest[name] = _LoadedVersion(name, number, version.path, version.engine)
         return list(newest.values())
 
     def _labels(self, model: str) -> tuple[str, ...]:
         return tuple(sorted(self._service.models.labels.get(model, {})))
 
-    def _others(self) -> dict[str, str]:
-        """Models that do not serve, and why."""
-        serving = {found.model for found in self._loaded()}
+    def _unavailable_models(self) -> dict[str, str]:
+        """Return the reason for each model without an available version."""
+        available = {version.model for version in self._loaded()}
         reasons = {}
-        for name in sorted(self._service.models.config.models.keys() - serving):
+        for name in sorted(self._service.models.config.models.keys() - available):
             versions = self._service.models.versions.get(name, {})
             newest = versions[max(versions)] if versions else None
             error = f": {newest.error.message}" if newest and newest.error else ""
             reasons[name] = (
-                f"Version {newest.number} is at {newest.state.name}{error}" if newest else "No version found"
+                f"The state of version {newest.number} is {newest.state.name}{error}" if newest else "No version found"
             )
         return reasons
 
 
-def _served(found: _Loaded, labels: tuple[str, ...]) -> ServedModel:
-    return ServedModel(found.model, found.number, labels, found.engine.signatures, model_info.read(found.path))
+def _served_model(version: _LoadedVersion, labels: tuple[str, ...]) -> ServedModel:
+    info = model_info.read(version.path)
+    return ServedModel(version.model, version.number, labels, version.engine.signatures, info)
 
 
 def _static(name: str) -> Response:
@@ -131,5 +135,5 @@ def _page(html: str, status: int = 200) -> Response:
     return Response(status, html.encode("utf-8", "replace"), _HTML, _HEADERS)
 
 
-def _instead(names: Collection[str]) -> str:
-    return f"; there is {', '.join(sorted(names))}" if names else ""
+def _alternatives(noun: str, names: Collection[str]) -> str:
+    return f"; available {noun}: {', '.join(sorted(names))}" if names else ""

@@ -1,4 +1,4 @@
-"""TF Serving's REST API: paths, bodies, errors and codes as in its http_rest_api_handler.cc."""
+"""TF Serving's REST API. Paths, bodies, errors and codes are those of its http_rest_api_handler.cc."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ import orjson
 
 from benison.serving.server import inference
 from benison.serving.server.codec import json_answers, json_examples, json_tensors, json_values
-from benison.serving.server.engine import Signature, Tensors, signature
+from benison.serving.server.engine import Signature, Tensors, find_signature
 from benison.serving.server.http import Request, Response
 from benison.serving.server.inference import Call
 from benison.serving.server.lifecycle import ManagedVersion
 from benison.serving.server.pages import site
 from benison.serving.server.rest import column_names
-from benison.serving.server.service import Service, aside
+from benison.serving.server.service import Service, offload_if_large
 from benison.serving.server.status import Code, RequestError, http_status, invalid
 
-_PLACE = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-_ASK = re.compile(rf"/v1/models/(?P<model>[^/:]+){_PLACE}:(?P<verb>classify|regress|predict)", re.IGNORECASE | re.ASCII)
-_LOOK = re.compile(rf"/v1/models(?:/(?P<model>[^/:]+))?{_PLACE}(?:/(?P<verb>metadata))?", re.IGNORECASE | re.ASCII)
+_VERSION_OR_LABEL = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_INFERENCE_PATH = re.compile(
+    rf"/v1/models/(?P<model>[^/:]+){_VERSION_OR_LABEL}:(?P<verb>classify|regress|predict)", re.IGNORECASE | re.ASCII
+)
+_STATUS_PATH = re.compile(
+    rf"/v1/models(?:/(?P<model>[^/:]+))?{_VERSION_OR_LABEL}(?:/(?P<verb>metadata))?", re.IGNORECASE | re.ASCII
+)
 _CORS = (
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Allow-Methods", "POST, GET"),
@@ -34,18 +38,18 @@ _CORS = (
 
 
 def cors_headers(cors: bool) -> tuple[tuple[str, str], ...]:
-    """The headers of every answer where browsers of other origins may ask."""
+    """Return the CORS headers of every response; none if CORS is off."""
     return _CORS if cors else ()
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a path names.
+    """The target of a request, as its path names it.
 
     Attributes:
-        model: its name; empty where there is none.
-        version: its number, if given.
-        label: its label, if given.
+        model: name of the model; empty if the path has none.
+        version: version number, if the path has one.
+        label: version label, if the path has one.
         verb: `predict`, `classify`, `regress`, `metadata` or `status`.
     """
 
@@ -56,15 +60,15 @@ class Target:
 
 
 @lru_cache(maxsize=1024)
-def target(method: str, path: str) -> Target:
-    """What a request is about.
+def parse_target(method: str, path: str) -> Target:
+    """Parse the path of a request.
 
     Raises:
-        RequestError: the path is none of TF Serving's, or the version no int64.
+        RequestError: TF Serving has no such path, or the version is not an int64.
     """
-    pattern = {"POST": _ASK, "GET": _LOOK}.get(method)
+    pattern = {"POST": _INFERENCE_PATH, "GET": _STATUS_PATH}.get(method)
     match = pattern.fullmatch(path) if pattern else None
-    # The path may be in any case, the verb not: TF Serving finds no one to answer it.
+    # The case of the path does not matter, but TF Serving accepts only a lower-case verb.
     if not match or (match["verb"] or "").lower() != (match["verb"] or ""):
         raise invalid(f"Malformed request: {method} {path}")
     if match["version"] and int(match["version"][:40]) > 2**63 - 1:
@@ -78,40 +82,40 @@ def target(method: str, path: str) -> Target:
 
 
 def error_response(error: RequestError, headers: tuple[tuple[str, str], ...]) -> Response:
-    """The response to a request that failed.
+    """Return the response to a failed request.
 
     Args:
-        error: why.
-        headers: of every answer.
+        error: the error.
+        headers: headers of every response.
     """
     retry = (("Retry-After", "1"),) if error.code is Code.UNAVAILABLE else ()
     return Response(http_status(error.code), json_answers.error(error.message), headers=(*headers, *retry))
 
 
-class Rest:
-    """Answers HTTP requests; `answer` is the handler of an HttpServer."""
+class RestApi:
+    """The REST API; its `answer` is the handler of an HttpServer."""
 
     def __init__(self, service: Service, timeout_ms: int, cors: bool, metrics_path: str) -> None:
-        """As the flags say.
+        """Create the API.
 
         Args:
             service: the models.
-            timeout_ms: for one request (milliseconds); 0 for any.
-            cors: whether browsers of other origins may ask.
-            metrics_path: of the Prometheus page; empty for none.
+            timeout_ms: time limit of a request (milliseconds); 0: no limit.
+            cors: whether responses have CORS headers.
+            metrics_path: path of the Prometheus page; empty: no page.
         """
         self._service = service
-        self._seconds = timeout_ms / 1000 if timeout_ms > 0 else None
+        self._timeout = timeout_ms / 1000 if timeout_ms > 0 else None
         self._cors = cors_headers(cors)
         self._metrics_path = metrics_path
         self._site = site.Site(service)
 
     async def answer(self, request: Request) -> Response:
-        """The response to a request; never raises for what a client did."""
+        """Answer a request. Client errors become responses, not exceptions."""
         if self._metrics_path and request.path == self._metrics_path:
             return Response(200, self._metrics().encode(), "text/plain")
         if not request.path.lower().startswith("/v1/"):
-            if site.owns(request.path):
+            if site.has_path(request.path):
                 return await self._site.answer(request)
             return Response(404, json_answers.error(f"Not Found: {request.path}"))
         if request.method == "OPTIONS":
@@ -123,43 +127,43 @@ class Rest:
 
     async def _dispatch(self, request: Request) -> bytes:
         try:
-            place = target(request.method, request.path)
+            target = parse_target(request.method, request.path)
         except RequestError as error:
             self._service.metrics.count("", error.code.name)
             raise
-        with self._service.counted(place.model, place.verb, "REST"):
-            if place.verb == "predict":
-                return await self._predict(place, request.body)
-            if place.verb in ("classify", "regress"):
-                return await self._classify_or_regress(place, request.body)
-            if not place.model:
+        with self._service.counted(target.model, target.verb, "REST"):
+            if target.verb == "predict":
+                return await self._predict(target, request.body)
+            if target.verb in ("classify", "regress"):
+                return await self._classify_or_regress(target, request.body)
+            if not target.model:
                 raise invalid("Missing model name in request.")
-            return self._metadata(place) if place.verb == "metadata" else self._status(place)
+            return self._metadata(target) if target.verb == "metadata" else self._status(target)
 
-    async def _predict(self, place: Target, body: bytes) -> bytes:
-        until = self._until()
-        document = await aside(len(body), json_values.parse, body)
+    async def _predict(self, target: Target, body: bytes) -> bytes:
+        deadline = self._deadline()
+        document = await offload_if_large(len(body), json_values.parse, body)
         name = json_values.signature_name(document)
-        with self._service.models.lease(place.model, place.version, place.label) as version:
-            asked = _asked(version, name)
-            inputs, row_form = await _inputs(len(body), document, asked, version.path)
-            call = Call(asked, inputs, tuple(asked.outputs))
-            outputs = await self._service.run(version, call, self._left(until))
+        with self._service.models.lease(target.model, target.version, target.label) as version:
+            signature = _predict_signature(version, name)
+            inputs, row_form = await _read_inputs(len(body), document, signature, version.path)
+            call = Call(signature, inputs, tuple(signature.outputs))
+            outputs = await self._service.run(version, call, _seconds_left(deadline))
         size = sum(values.nbytes for values in outputs.values())
-        return await aside(size, json_answers.predictions, outputs, asked.outputs, row_form)
+        return await offload_if_large(size, json_answers.predictions, outputs, signature.outputs, row_form)
 
-    async def _classify_or_regress(self, place: Target, body: bytes) -> bytes:
+    async def _classify_or_regress(self, target: Target, body: bytes) -> bytes:
         from tensorflow_serving.apis import classification_pb2, regression_pb2
 
-        until = self._until()
-        document = await aside(len(body), json_values.parse, body)
+        deadline = self._deadline()
+        document = await offload_if_large(len(body), json_values.parse, body)
         name = json_values.signature_name(document)
-        examples = await aside(len(body), json_examples.examples, document)
-        classify = place.verb == "classify"
-        with self._service.models.lease(place.model, place.version, place.label) as version:
-            make = inference.classify_call if classify else inference.regress_call
-            call = make(_engine(version), name, examples, self._service.check_methods)
-            outputs = await self._service.run(version, call, self._left(until))
+        examples = await offload_if_large(len(body), json_examples.read_examples, document)
+        classify = target.verb == "classify"
+        with self._service.models.lease(target.model, target.version, target.label) as version:
+            make_call = inference.classify_call if classify else inference.regress_call
+            call = make_call(_engine(version), name, examples, self._service.check_methods)
+            outputs = await self._service.run(version, call, _seconds_left(deadline))
         count = len(call.inputs["inputs"])
         result = classification_pb2.ClassificationResult() if classify else regression_pb2.RegressionResult()
         if classify:
@@ -168,13 +172,13 @@ class Rest:
         inference.fill_regression(result, outputs, count)
         return json_answers.regressions(result)
 
-    def _status(self, place: Target) -> bytes:
-        # A label does not choose here: TF Serving's answer lists every version then.
-        versions = self._service.models.status(place.model, place.version)
+    def _status(self, target: Target) -> bytes:
+        # A label has no effect here: like TF Serving, list every version.
+        versions = self._service.models.status(target.model, target.version)
         return orjson.dumps({"model_version_status": [_version_status(version) for version in versions]})
 
-    def _metadata(self, place: Target) -> bytes:
-        with self._service.models.lease(place.model, place.version, place.label) as version:
+    def _metadata(self, target: Target) -> bytes:
+        with self._service.models.lease(target.model, target.version, target.label) as version:
             signatures = {name: _signature_json(s.proto) for name, s in _engine(version).signatures.items()}
         spec = {"name": version.model, "signature_name": "", "version": str(version.number)}
         return orjson.dumps({"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}})
@@ -193,33 +197,35 @@ class Rest:
                     gauges.append((":benison:serving:queue_length", labels, float(version.runner.waiting)))
         return self._service.metrics.page(gauges)
 
-    def _until(self) -> float | None:
-        return None if self._seconds is None else time.monotonic() + self._seconds
-
-    def _left(self, until: float | None) -> float | None:
-        return None if until is None else until - time.monotonic()
+    def _deadline(self) -> float | None:
+        return None if self._timeout is None else time.monotonic() + self._timeout
 
 
-async def _inputs(size: int, document: dict[str, Any], asked: Signature, path: str) -> tuple[Tensors, bool]:
-    """The tensors of a predict request, and whether its answer is to be in row form.
+def _seconds_left(deadline: float | None) -> float | None:
+    return None if deadline is None else deadline - time.monotonic()
 
-    Names of columns that the signature has under another name are tried second, so that nobody else pays for them.
+
+async def _read_inputs(size: int, document: dict[str, Any], signature: Signature, path: str) -> tuple[Tensors, bool]:
+    """Return the tensors of a predict request, and whether its answer must be in row form.
+
+    Original column names are tried only after the names of the signature failed, so that other requests do not pay for
+    the second try.
     """
     try:
-        return await aside(size, json_tensors.inputs, document, asked.inputs)
+        return await offload_if_large(size, json_tensors.read_inputs, document, signature.inputs)
     except RequestError:
-        renamed = await asyncio.to_thread(column_names.in_signature, document, path)
+        renamed = await asyncio.to_thread(column_names.rename_columns, document, path)
         if renamed is None:
             raise
-    return await aside(size, json_tensors.inputs, renamed, asked.inputs)
+    return await offload_if_large(size, json_tensors.read_inputs, renamed, signature.inputs)
 
 
-def _asked(version: ManagedVersion, name: str) -> Signature:
+def _predict_signature(version: ManagedVersion, name: str) -> Signature:
     message = 'Serving signature name: "{}" not found in signature def'
-    asked = signature(_engine(version), name, Code.INVALID_ARGUMENT, message)
-    if not asked.inputs:
+    signature = find_signature(_engine(version), name, Code.INVALID_ARGUMENT, message)
+    if not signature.inputs:
         raise invalid(f"Failed to get input map for signature: {name or 'DEFAULT'}")
-    return asked
+    return signature
 
 
 def _engine(version: ManagedVersion) -> Any:

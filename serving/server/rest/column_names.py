@@ -1,4 +1,4 @@
-"""Columns by their own names, such as `sepal length (cm)`, which TensorFlow does not take for inputs of a signature."""
+"""Original column names, such as `sepal length (cm)`, which TensorFlow does not allow as input names of a signature."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from benison.serving.server.pages import model_info
 
 @lru_cache(maxsize=64)
 def renamed_columns(path: str) -> Mapping[str, str]:
-    """The inputs by the names of their columns, for the columns of a version that have another one there; blocks.
+    """Return input names by column name, for the columns whose names differ from the input names; blocks.
 
     Args:
-        path: of the version's folder.
+        path: the version's folder.
     """
     columns = model_info.read_columns(path)
     return {column.name: argument for argument, column in columns.items() if column.name != argument}
 
 
-def in_signature(document: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
-    """A predict request whose columns are called as in the signature; None where nothing needs another name; blocks.
+def rename_columns(document: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
+    """Return a predict request with the input names of the signature, or None if no name changes; blocks.
 
     Args:
         document: the request.
-        path: of the version's folder.
+        path: the version's folder.
     """
-    arguments = renamed_columns(path)
-    if not arguments:
+    inputs = renamed_columns(path)
+    if not inputs:
         return None
-    changed = {key: _renamed(document[key], arguments) for key in ("instances", "inputs") if key in document}
+    changed = {key: _rename(document[key], inputs) for key in ("instances", "inputs") if key in document}
     return {**document, **changed} if any(changed[key] != document[key] for key in changed) else None
 
 
-def _renamed(value: Any, arguments: Mapping[str, str]) -> Any:
+def _rename(value: Any, inputs: Mapping[str, str]) -> Any:
     if isinstance(value, list):
-        return [_renamed(row, arguments) if isinstance(row, dict) else row for row in value]
+        return [_rename(row, inputs) if isinstance(row, dict) else row for row in value]
     if isinstance(value, dict):
-        return {arguments.get(name, name): content for name, content in value.items()}
+        return {inputs.get(name, name): content for name, content in value.items()}
     return value

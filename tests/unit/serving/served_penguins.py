@@ -1,4 +1,4 @@
-"""A model as the server's pages and documents see it, without TensorFlow: signatures, and the facts of a folder."""
+"""A served model for tests of the server's pages, without TensorFlow: signatures, and the files of a folder."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ SIGNATURES = {
 
 
 def write_folder(folder: Path) -> Path:
-    """What a pushed version has beside its SavedModel."""
+    """Write the files that a pushed version has beside its SavedModel."""
     (folder / "assets.extra").mkdir(parents=True)
     (folder / "assets.extra" / "schema.pbtxt").write_text(SCHEMA)
     (folder / "manifest.json").write_text(json.dumps(MANIFEST))

@@ -47,19 +47,19 @@ def test_a_flag_is_read_in_every_spelling(argv, name, value):
     [
         (["--rest_port=1"], "unknown flag --rest_port; did you mean --rest_api_port?"),
         (["--nomodel_name"], "unknown flag --nomodel_name"),
-        (["--zzz"], "unknown flag --zzz; --help lists those there are"),
+        (["--zzz"], "unknown flag --zzz; --help lists all flags"),
         (["serve"], "unknown argument 'serve'; expected --flag=value"),
         (["-port=1"], "unknown argument '-port=1'"),
         (["--port=x"], "--port: got 'x', expected a whole number"),
         (["--port=70000"], "--port=70000: expected 0 to 65535"),
         (["--enable_batching=maybe"], "--enable_batching: got 'maybe', expected true or false"),
         (["--port"], "--port: no value; expected a whole number"),
-        (["--port=0"], "at least one of them must be set"),
+        (["--port=0"], "set at least one of them"),
         (["--batching_parameters_file=x"], "without --enable_batching"),
         (["--rest_api_port=8500"], "is the same as --port"),
         (
             [f"--tensorflow_{kind}_parallelism=1" for kind in ("session", "intra_op", "inter_op")],
-            "give the first or the other two",
+            "set the first flag, or the other two",
         ),
     ],
 )
@@ -91,7 +91,7 @@ def test_version_wants_nothing_else():
 
 def test_the_help_names_every_flag():
     text = flags.usage()
-    assert all(f"--{name}" in text for name in [*Flags.__dataclass_fields__, *flags.NOT_HONOURED])
+    assert all(f"--{name}" in text for name in [*Flags.__dataclass_fields__, *flags.WITHOUT_EFFECT])
 
 
 @pytest.mark.parametrize(

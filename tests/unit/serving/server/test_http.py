@@ -1,4 +1,4 @@
-"""HTTP clients of every manner get their answers in order, and those who take too much are told so."""
+"""HTTP clients of every kind get their answers in order, and those that exceed a limit get an error."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 
 from benison.serving.server import metrics
 from benison.serving.server.http import Connection, HttpServer, Limits, Request, Response
-from benison.serving.server.rest.api import Target, target
+from benison.serving.server.rest.api import Target, parse_target
 from benison.serving.server.status import Code, RequestError, from_exception, http_status
 
 LIMITS = Limits(max_body_bytes=100, max_connections=1, slow_seconds=5.0)
 
 
 class Transport(asyncio.Transport):
-    """What a connection writes, and whether it is closed."""
+    """A transport that records what a connection writes, and whether it is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,13 +47,13 @@ async def echo(request: Request) -> Response:
 
 
 async def until_quiet() -> None:
-    """Lets everything that can go on do so."""
+    """Let the event loop run until no callback is left."""
     for _ in range(50):
         await asyncio.sleep(0)
 
 
 def talk(*chunks: bytes) -> Transport:
-    """Sends the chunks to a fresh connection; returns what it wrote until it had nothing more to do."""
+    """Send the chunks to a new connection; return its transport once it has nothing left to do."""
 
     async def run() -> Transport:
         connection, transport = Connection(HttpServer(echo, LIMITS)), Transport()
@@ -189,7 +189,7 @@ def test_bodies_that_are_too_large_together_are_refused():
         assert transports[2].written.count(b"HTTP/1.1 200 ") == 2
         for connection in (connections[0], connections[2], connections[3]):
             connection.connection_lost(None)
-        assert server.held == 0
+        assert server.held_bytes == 0
 
     asyncio.run(run())
 
@@ -230,7 +230,7 @@ def test_slow_senders_and_readers_are_dropped():
     ],
 )
 def test_a_path_names_a_model(method, path, expected):
-    assert target(method, path) == expected
+    assert parse_target(method, path) == expected
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_a_path_names_a_model(method, path, expected):
 )
 def test_another_path_is_malformed(method, path):
     with pytest.raises(RequestError, match="Malformed request: "):
-        target(method, path)
+        parse_target(method, path)
 
 
 @pytest.mark.parametrize(

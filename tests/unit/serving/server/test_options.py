@@ -46,7 +46,7 @@ def test_flags_reach_tensorflows_session(tmp_path):
     ("text", "message"),
     [
         ('server_key: "k"', "server_key and server_cert must both be set"),
-        ('server_key: "k" server_cert: "c" client_verify: true', "client_verify wants custom_ca"),
+        ('server_key: "k" server_cert: "c" client_verify: true', "client_verify needs custom_ca"),
         ("server_key", "not a text proto SSLConfig"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benison.serving.server.flags import NOT_HONOURED, Flags
+from benison.serving.server.flags import WITHOUT_EFFECT, Flags
 
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs" / "model-server.md").read_text(encoding="utf-8")
@@ -46,4 +46,4 @@ def test_every_test_that_is_named_exists():
 
 def test_every_flag_is_listed_once():
     listed = [flag for row in tables("flags") for flag in row[0].strip("`").split()]
-    assert sorted(listed) == sorted({f.name for f in fields(Flags)} | NOT_HONOURED.keys())
+    assert sorted(listed) == sorted({f.name for f in fields(Flags)} | WITHOUT_EFFECT.keys())

@@ -1,4 +1,4 @@
-"""Logs: one JSON object per line, and a line per request where that is asked for."""
+"""The logs are one JSON object per line, and the access log has one line per request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benison.serving.errors import UsageError
 from benison.serving.server import settings
 from benison.serving.server.http import Request, Response
 from benison.serving.server.observing import logs, observers
-from benison.serving.server.observing.observers import Seen
+from benison.serving.server.observing.observers import ObservedRequest
 
 
 def record(message: str, *arguments: Any, **extra: Any) -> logging.LogRecord:
@@ -53,7 +53,7 @@ def test_an_exception_is_in_its_records_line() -> None:
         ({"BENISON_LOG": "", "BENISON_ACCESS_LOG": ""}, "text", 0.0),
     ],
 )
-def test_the_environment_says_what_is_logged(environment: dict[str, str], form: str, share: float) -> None:
+def test_the_environment_configures_the_logs(environment: dict[str, str], form: str, share: float) -> None:
     own = settings.read(environment)
     assert (own.log, own.access_log) == (form, share)
 
@@ -78,7 +78,7 @@ def test_a_wrong_setting_is_refused(environment: dict[str, str], message: str) -
 def answered(
     caplog: pytest.LogCaptureFixture, headers: dict[bytes, bytes], status: int = 200
 ) -> tuple[Response, list[dict[str, Any]]]:
-    """A request through the access log: the response, and what was logged of it."""
+    """Send a request through the access log; return the response and the logged lines."""
 
     async def handler(request: Request) -> Response:
         return Response(status, b"{}", headers=(("X", "y"),))
@@ -86,7 +86,7 @@ def answered(
     request = Request("POST", "/v1/models/m:predict", headers, b"")
     with caplog.at_level(logging.INFO, "benison.access"):
         response = asyncio.run(observers.answer(handler, request, [logs.AccessLog(1.0)]))
-    return response, [json.loads(logs.JsonFormatter().format(found)) for found in caplog.records]
+    return response, [json.loads(logs.JsonFormatter().format(line)) for line in caplog.records]
 
 
 def test_a_request_is_a_line_with_the_callers_id(caplog: pytest.LogCaptureFixture) -> None:
@@ -96,66 +96,66 @@ def test_a_request_is_a_line_with_the_callers_id(caplog: pytest.LogCaptureFixtur
     assert line["request"] == "POST /v1/models/m:predict"
     assert (line["request_id"], line["status"], line["protocol"]) == ("abc-1", 404, "REST")
     assert line["ms"] >= 0
-    assert "model" not in line  # none ran
+    assert "model" not in line  # no model ran
 
 
 @pytest.mark.parametrize("given", [b"", b"a" * 129, b"a\tb", "ü".encode("latin-1")])
-def test_an_id_that_could_not_stand_in_a_log_is_replaced(caplog: pytest.LogCaptureFixture, given: bytes) -> None:
+def test_an_id_that_is_not_safe_in_a_log_is_replaced(caplog: pytest.LogCaptureFixture, given: bytes) -> None:
     _, (line,) = answered(caplog, {b"x-request-id": given})
     assert line["request_id"] != given.decode("latin-1")
     assert len(line["request_id"]) == 16
 
 
-def test_only_a_share_of_the_requests_is_looked_at() -> None:
+def test_only_a_share_of_the_requests_is_logged() -> None:
     random.seed(1)
     log = logs.AccessLog(0.1)
-    assert 800 < sum(log.wants() for _ in range(10_000)) < 1200
+    assert 800 < sum(log.observes_next() for _ in range(10_000)) < 1200
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_a_request_that_nobody_looks_at_goes_the_quick_way(share: float) -> None:
-    came: list[str] = []
+def test_a_request_that_is_not_observed_takes_the_inline_path(share: float) -> None:
+    paths: list[str] = []
 
-    class Quick:
+    class Inline:
         def cancel(self) -> None: ...
 
-    def quick(request: Request, reply: Any) -> Any:
-        came.append("quick")
-        return Quick()
+    def inline(request: Request, reply: Any) -> Any:
+        paths.append("inline")
+        return Inline()
 
     async def plain(request: Request) -> Response:
-        came.append("plain")
+        paths.append("plain")
         return Response(200, b"")
 
     async def ask() -> None:
         replied = asyncio.Event()
-        begin = observers.begin(quick, plain, [logs.AccessLog(share)])
+        begin = observers.begin(inline, plain, [logs.AccessLog(share)])
         assert begin(Request("GET", "/", {}, b""), lambda _: replied.set())
         if share:
             await replied.wait()
 
     asyncio.run(ask())
-    assert came == ["plain" if share else "quick"]
+    assert paths == ["plain" if share else "inline"]
 
 
-def test_an_error_of_the_servers_own_is_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_internal_error_gets_an_answer(caplog: pytest.LogCaptureFixture) -> None:
     async def broken(request: Request) -> Response:
         raise KeyError("secret")
 
     response = asyncio.run(observers.answer(broken, Request("GET", "/", {}, b""), [logs.AccessLog(1.0)]))
     assert response.status == 500
     assert b"secret" not in response.body
-    assert "an error of the server's own" in caplog.text
+    assert "internal error" in caplog.text
 
 
-def test_what_ends_without_an_answer_is_logged_too(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_request_without_an_answer_is_logged_too(caplog: pytest.LogCaptureFixture) -> None:
     async def gone() -> None:
         async def forever(request: Request) -> Response:
             await asyncio.Event().wait()
             raise AssertionError
 
-        looking = [logs.AccessLog(1.0)]
-        task = asyncio.ensure_future(observers.answer(forever, Request("GET", "/", {}, b""), looking))
+        log = logs.AccessLog(1.0)
+        task = asyncio.ensure_future(observers.answer(forever, Request("GET", "/", {}, b""), [log]))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -163,10 +163,10 @@ def test_what_ends_without_an_answer_is_logged_too(caplog: pytest.LogCaptureFixt
 
     with caplog.at_level(logging.INFO, "benison.access"):
         asyncio.run(gone())
-    assert [found.__dict__["status"] for found in caplog.records] == ["gone"]
+    assert [line.__dict__["status"] for line in caplog.records] == ["gone"]
 
 
-def test_seen_measures_milliseconds() -> None:
-    seen = Seen("REST", "GET /", {}, "id")
-    seen.begun -= 2.0
-    assert 2000 <= seen.ms < 10_000
+def test_the_duration_of_a_request_is_in_milliseconds() -> None:
+    request = ObservedRequest("REST", "GET /", {}, "id")
+    request.begun -= 2.0
+    assert 2000 <= request.milliseconds < 10_000

@@ -1,4 +1,4 @@
-"""Traces: a span per request on the caller's trace, and one for the model's part."""
+"""A trace has one span per request, which continues the caller's trace, and one for the run of the model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CALL = Call(
 
 
 def spans_of(headers: dict[bytes, bytes], status: int = 200, run: bool = True) -> list[Any]:
-    """The spans of one request; a version that is not loaded is asked, so that no TensorFlow is needed."""
+    """Return the spans of one request, to a version that is not loaded: so the test needs no TensorFlow."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -48,7 +48,7 @@ def spans_of(headers: dict[bytes, bytes], status: int = 200, run: bool = True) -
     return list(exporter.get_finished_spans())
 
 
-def test_a_request_goes_on_the_callers_trace() -> None:
+def test_a_request_continues_the_callers_trace() -> None:
     run, request = spans_of({b"traceparent": f"00-{TRACE}-{CALLER}-01".encode(), b"x-request-id": b"abc"})
     assert f"{request.context.trace_id:032x}" == TRACE
     assert f"{request.parent.span_id:016x}" == CALLER
@@ -65,7 +65,7 @@ def test_a_request_goes_on_the_callers_trace() -> None:
 
 
 @pytest.mark.parametrize("header", [{}, {b"traceparent": b"nonsense"}])
-def test_without_a_caller_a_trace_begins_here(header: dict[bytes, bytes]) -> None:
+def test_without_a_caller_the_server_starts_a_trace(header: dict[bytes, bytes]) -> None:
     (request,) = spans_of(header, run=False)
     assert request.parent is None
 
@@ -83,7 +83,7 @@ def test_only_the_servers_own_failures_are_errors(status: int, code: StatusCode)
 
 
 @pytest.mark.parametrize(
-    ("environment", "wanted"),
+    ("environment", "enabled"),
     [
         ({}, False),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, True),
@@ -93,16 +93,14 @@ def test_only_the_servers_own_failures_are_errors(status: int, code: StatusCode)
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_TRACES_EXPORTER": "none"}, False),
     ],
 )
-def test_tracing_is_on_where_a_collector_is_named(environment: dict[str, str], wanted: bool) -> None:
-    assert tracing.wanted(environment) is wanted
+def test_tracing_is_on_if_a_collector_is_named(environment: dict[str, str], enabled: bool) -> None:
+    assert tracing.is_enabled(environment) is enabled
 
 
-def test_a_missing_package_is_said_once_and_nothing_else_happens(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_missing_package_gives_one_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.json.http.trace_exporter", None)
     with caplog.at_level(logging.WARNING):
         assert tracing.configure({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}) is None
     (line,) = caplog.messages
-    assert line.startswith("OTEL_EXPORTER_OTLP_ENDPOINT is set, but there will be no traces: ")
+    assert line.startswith("OTEL_EXPORTER_OTLP_ENDPOINT is set, but tracing is off: ")
     assert line.endswith("pip install 'benison[otel]'")

@@ -1,4 +1,4 @@
-"""The OpenAPI document is one, describes what the models take and say, and the pages show it to people."""
+"""The OpenAPI document is valid and describes the requests and responses of the models; the pages show it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def penguins(tmp_path: Path) -> ServedModel:
     return served(tmp_path / "7")
 
 
-def fields(signature: str, known: ModelInfo) -> dict[str, input_fields.Field]:
-    return {field.argument: field for field in input_fields.fields(SIGNATURES[signature], known)}
+def fields(signature: str, info: ModelInfo) -> dict[str, input_fields.Field]:
+    return {field.argument: field for field in input_fields.fields(SIGNATURES[signature], info)}
 
 
 def accepts(document: dict[str, Any], component: str, value: Any) -> bool:
@@ -35,20 +35,20 @@ def accepts(document: dict[str, Any], component: str, value: Any) -> bool:
     return bool(Draft202012Validator(schema).is_valid(value))
 
 
-# --- the facts beside a SavedModel ------------------------------------------------------------------------------------
+# --- the information beside a SavedModel ------------------------------------------------------------------------------
 
 
-def test_a_folder_says_what_the_data_may_be_and_how_members_count(tmp_path: Path) -> None:
-    known = model_info.read(str(write_folder(tmp_path / "7")))
-    assert known.label == "species"
-    assert known.members == ("linear", "deep")
-    assert known.combiner == "weighted_mean"
-    assert known.weights == {"linear": 0.25, "deep": 0.75}
-    assert known.columns["island"] == model_info.InputColumn("island", "string", ("Biscoe", "<Dream>"))
-    assert known.columns["bill_length__mm_"] == model_info.InputColumn(
+def test_a_folder_describes_the_data_and_the_weights_of_members(tmp_path: Path) -> None:
+    info = model_info.read(str(write_folder(tmp_path / "7")))
+    assert info.label == "species"
+    assert info.members == ("linear", "deep")
+    assert info.combiner == "weighted_mean"
+    assert info.weights == {"linear": 0.25, "deep": 0.75}
+    assert info.columns["island"] == model_info.InputColumn("island", "string", ("Biscoe", "<Dream>"))
+    assert info.columns["bill_length__mm_"] == model_info.InputColumn(
         "bill length (mm)", "float32", low=0.0, high=80.5, optional=True
     )
-    assert known.columns["mass"] == model_info.InputColumn("mass", "int64", low=1500, high=9001, optional=True)
+    assert info.columns["mass"] == model_info.InputColumn("mass", "int64", low=1500, high=9001, optional=True)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_folder_says_what_the_data_may_be_and_how_members_count(tmp_path: Path
         (None, {}),
     ],
 )
-def test_weights_are_shares_and_only_where_the_combiner_has_them(
+def test_weights_sum_to_one_if_the_combiner_has_weights(
     tmp_path: Path, combiner: Any, weights: dict[str, float]
 ) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"members": ["a", "b"], "combiner": combiner}))
@@ -79,7 +79,7 @@ def test_a_manifest_may_have_the_weights_beside_the_combiner(
     assert model_info.read(str(tmp_path)).weights == weights
 
 
-def test_another_tools_model_has_no_facts(tmp_path: Path) -> None:
+def test_a_model_of_another_tool_has_no_information(tmp_path: Path) -> None:
     assert model_info.read(str(tmp_path)) == ModelInfo()
 
 
@@ -94,7 +94,7 @@ def test_another_tools_model_has_no_facts(tmp_path: Path) -> None:
         ("assets.extra/tf_serving_warmup_requests", "no records"),
     ],
 )
-def test_broken_facts_are_left_out(tmp_path: Path, file: str, content: str) -> None:
+def test_broken_files_are_skipped(tmp_path: Path, file: str, content: str) -> None:
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(content)
     assert model_info.read(str(tmp_path)) == ModelInfo()
@@ -123,28 +123,28 @@ def test_the_first_warm_up_request_is_the_example(tmp_path: Path) -> None:
 # --- forms ------------------------------------------------------------------------------------------------------------
 
 
-def test_fields_are_what_the_schema_says(penguins: ServedModel) -> None:
-    found = fields("raw", penguins.facts)
-    assert list(found) == ["island", "bill_length__mm_", "mass", "note"]  # the schema's order
-    assert [field.kind for field in found.values()] == ["choice", "number", "integer", "text"]
-    assert [field.missing for field in found.values()] == ["", "NaN", "-1", '""']
-    assert [field.example for field in found.values()] == ["Biscoe", 40.2, 5250, None]
-    assert found["bill_length__mm_"].title == "bill length (mm)"
-    assert found["bill_length__mm_"].hint == "number, 0 to 80.5; optional"
+def test_fields_follow_the_schema(penguins: ServedModel) -> None:
+    form = fields("raw", penguins.info)
+    assert list(form) == ["island", "bill_length__mm_", "mass", "note"]  # the schema's order
+    assert [field.kind for field in form.values()] == ["choice", "number", "integer", "text"]
+    assert [field.missing for field in form.values()] == ["", "NaN", "-1", '""']
+    assert [field.example for field in form.values()] == ["Biscoe", 40.2, 5250, None]
+    assert form["bill_length__mm_"].title == "bill length (mm)"
+    assert form["bill_length__mm_"].hint == "number, 0 to 80.5; optional"
 
 
-def test_without_a_schema_fields_are_what_the_signature_says() -> None:
-    found = fields("raw", ModelInfo())
-    assert [field.kind for field in found.values()] == ["number", "text", "integer", "text"]
-    assert not any(field.missing for field in found.values())
-    assert [field.example for field in found.values()] == [0, "", 0, ""]
+def test_without_a_schema_fields_follow_the_signature() -> None:
+    form = fields("raw", ModelInfo())
+    assert [field.kind for field in form.values()] == ["number", "text", "integer", "text"]
+    assert not any(field.missing for field in form.values())
+    assert [field.example for field in form.values()] == [0, "", 0, ""]
 
 
 @pytest.mark.parametrize(
     ("signature", "kind", "example"),
     [
         ("image", "json", [[0, 0, 0], [0, 0, 0]]),
-        ("total", "json", [0]),  # its output has no rows, so it is asked by whole tensors
+        ("total", "json", [0]),  # its output has no rows, so a request sends whole tensors
         ("flag", "boolean", False),
         ("label it", "text", ""),
     ],
@@ -154,10 +154,10 @@ def test_every_kind_of_input_can_be_filled_in(signature: str, kind: str, example
     assert (field.kind, field.example) == (kind, example)
 
 
-def test_an_example_of_tf_example_is_within_the_schema(penguins: ServedModel) -> None:
+def test_the_tf_example_of_the_form_fits_the_schema(penguins: ServedModel) -> None:
     import tensorflow as tf
 
-    (field,) = fields("serving_default", penguins.facts).values()
+    (field,) = fields("serving_default", penguins.info).values()
     features = tf.train.Example.FromString(base64.b64decode(field.example["b64"])).features.feature
     assert features["bill length (mm)"].float_list.value[0] == pytest.approx(40.2)
     assert features["mass"].int64_list.value == [5250]
@@ -165,24 +165,24 @@ def test_an_example_of_tf_example_is_within_the_schema(penguins: ServedModel) ->
 
 
 @pytest.mark.parametrize(
-    ("names", "chosen"),
+    ("names", "expected"),
     [
         (SIGNATURES.keys(), "raw"),
-        (["image", "serving_default"], "image"),  # nobody types a tf.Example …
+        (["image", "serving_default"], "image"),  # a person cannot type a tf.Example …
         (["serving_default", "__saved_model_init_op"], "serving_default"),  # … unless there is nothing else
         (["total", "flag", "members"], "flag"),
         (["__saved_model_init_op"], None),
     ],
 )
-def test_people_are_asked_by_the_signature_that_can_be_typed(names: Any, chosen: str | None) -> None:
-    found = input_fields.for_people({name: SIGNATURES[name] for name in names})
-    assert (found.name if found else None) == chosen
+def test_the_form_uses_a_signature_whose_inputs_can_be_typed(names: Any, expected: str | None) -> None:
+    signature = input_fields.form_signature({name: SIGNATURES[name] for name in names})
+    assert (signature.name if signature else None) == expected
 
 
 # --- the document -----------------------------------------------------------------------------------------------------
 
 
-def test_the_document_is_openapi(penguins: ServedModel) -> None:
+def test_the_document_is_valid_openapi(penguins: ServedModel) -> None:
     odd = ServedModel("a b/ü", 1, (), SIGNATURES, ModelInfo())
     for models in ((), (penguins,), (odd, penguins)):
         validate(json.loads(json.dumps(openapi.document(models), allow_nan=False)))
@@ -190,9 +190,9 @@ def test_the_document_is_openapi(penguins: ServedModel) -> None:
 
 def test_the_document_has_every_path_of_a_model(penguins: ServedModel) -> None:
     paths = openapi.document((penguins,))["paths"]
-    verbs = ("", ":predict", ":classify", "/metadata")  # and none to regress with
-    places = ("", "/versions/{version}", "/labels/{label}")
-    expected = {f"/v1/models/penguins{place}{verb}" for place in places for verb in verbs}
+    verbs = ("", ":predict", ":classify", "/metadata")  # no signature is for regression
+    prefixes = ("", "/versions/{version}", "/labels/{label}")
+    expected = {f"/v1/models/penguins{prefix}{verb}" for prefix in prefixes for verb in verbs}
     assert set(paths) == {*expected, "/benison/status"}
 
 
@@ -204,7 +204,7 @@ def test_every_example_fits_its_own_schema(penguins: ServedModel) -> None:
         *(name for name in SIGNATURES if name not in ("raw", "__saved_model_init_op")),
     ]
     for name, example in body["examples"].items():
-        assert accepts(document, f"{openapi.key('penguins', name)}.Request", example["value"]), name
+        assert accepts(document, f"{openapi.component_name('penguins', name)}.Request", example["value"]), name
 
 
 ROW = {"island": "Biscoe", "bill_length__mm_": 40.5, "mass": 3000, "note": ""}
@@ -217,7 +217,7 @@ ROW = {"island": "Biscoe", "bill_length__mm_": 40.5, "mass": 3000, "note": ""}
         ("raw", {"signature_name": "raw", "inputs": {name: [value] for name, value in ROW.items()}}, True),
         ("raw", {"signature_name": "raw", "instances": [{**ROW, "island": {"b64": "/w=="}}]}, True),
         ("raw", {"signature_name": "raw", "instances": [{**ROW, "island": "elsewhere"}]}, True),
-        ("raw", {"instances": [ROW]}, False),  # that would be serving_default
+        ("raw", {"instances": [ROW]}, False),  # without a name it is serving_default
         ("raw", {"signature_name": "raw", "instances": []}, False),
         ("raw", {"signature_name": "raw", "instances": [{**ROW, "mass": 1.5}]}, False),
         ("raw", {"signature_name": "raw", "instances": [{"island": "Biscoe"}]}, False),
@@ -229,7 +229,7 @@ ROW = {"island": "Biscoe", "bill_length__mm_": 40.5, "mass": 3000, "note": ""}
         ("total", {"signature_name": "total", "instances": [1.0, 2.0]}, False),
     ],
 )
-def test_requests_are_described_as_the_server_takes_them(
+def test_the_schema_of_requests_matches_the_server(
     penguins: ServedModel, signature: str, request_body: Any, fits: bool
 ) -> None:
     assert accepts(openapi.document((penguins,)), f"penguins.{signature}.Request", request_body) is fits
@@ -247,7 +247,7 @@ def test_requests_are_described_as_the_server_takes_them(
         ("total", {"predictions": [3.0]}, False),
     ],
 )
-def test_answers_are_described_as_the_server_gives_them(
+def test_the_schema_of_answers_matches_the_server(
     penguins: ServedModel, signature: str, answer: Any, fits: bool
 ) -> None:
     assert accepts(openapi.document((penguins,)), f"penguins.{signature}.Answer", answer) is fits
@@ -257,7 +257,7 @@ def test_answers_are_described_as_the_server_gives_them(
 
 
 class Outline(HTMLParser):
-    """The elements of a page, and its text."""
+    """The elements and the text of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -276,18 +276,18 @@ class Outline(HTMLParser):
 
 
 def all_pages(model: ServedModel) -> dict[str, str]:
-    forms_by_signature = {
-        f"try {name}": html_pages.try_model(model, signature) for name, signature in model.askable.items()
+    form_pages = {
+        f"try {name}": html_pages.try_model(model, signature) for name, signature in model.predict_signatures.items()
     }  # fmt: skip
     return {
         "home": html_pages.home((model,), {"gone": "No version found"}),
         "docs": html_pages.docs(openapi.document((model,)), "localhost:8501"),
         "lost": html_pages.not_found("nothing"),
-        **forms_by_signature,
+        **form_pages,
     }
 
 
-def test_every_control_has_a_label_and_every_description_is_there(penguins: ServedModel) -> None:
+def test_every_control_has_a_label_and_every_description_exists(penguins: ServedModel) -> None:
     for name, html in all_pages(penguins).items():
         page = Outline(html)
         ids = [str(found["id"]) for _, found in page.elements if "id" in found]
@@ -302,20 +302,20 @@ def test_every_control_has_a_label_and_every_description_is_there(penguins: Serv
 def test_pages_load_nothing_from_elsewhere(penguins: ServedModel) -> None:
     for html in all_pages(penguins).values():
         page = Outline(html)
-        places = [*page.having("script", "src"), *page.having("link", "href"), *page.having("a", "href")]
-        assert all(place.startswith(("/", "#", "data:")) for place in places)
+        urls = [*page.having("script", "src"), *page.having("link", "href"), *page.having("a", "href")]
+        assert all(url.startswith(("/", "#", "data:")) for url in urls)
         assert "style" not in {tag for tag, _ in page.elements}
         assert not [found for _, found in page.elements if any(name.startswith("on") for name in found)]
 
 
-def test_names_of_models_and_columns_are_text_and_never_html(tmp_path: Path) -> None:
+def test_names_of_models_and_columns_are_escaped(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>\"'&"
-    known = served(tmp_path / "7").facts
+    info = served(tmp_path / "7").info
     column = model_info.InputColumn(evil, "string", (evil,))
     inputs = {evil: RAW["island"]}
     raw = Signature("raw", "", inputs, {"y": RAW["mass"]})
     model = ServedModel(
-        evil, 1, (evil,), {"raw": raw}, ModelInfo(evil, (evil,), evil, {evil: 1.0}, {evil: column}, known.examples)
+        evil, 1, (evil,), {"raw": raw}, ModelInfo(evil, (evil,), evil, {evil: 1.0}, {evil: column}, info.examples)
     )
     for html in all_pages(model).values():
         assert "<script>alert" not in html
@@ -333,20 +333,20 @@ def test_the_form_offers_the_schemas_values_and_the_example(penguins: ServedMode
     assert "data-members" in form
 
 
-# --- columns by their own names ---------------------------------------------------------------------------------------
+# --- original column names --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", ["instances", "inputs"])
-def test_columns_may_be_called_as_in_the_data(tmp_path: Path, key: str) -> None:
+def test_columns_may_have_their_names_in_the_data(tmp_path: Path, key: str) -> None:
     folder = str(write_folder(tmp_path / "7"))
     row = {"island": "Biscoe", "bill length (mm)": 40.5}
     plain = {"island": "Biscoe", "bill_length__mm_": 40.5}
     given: dict[str, Any] = {"signature_name": "raw", key: [row, plain] if key == "instances" else row}
     expected = {**given, key: [plain, plain] if key == "instances" else plain}
-    assert column_names.in_signature(given, folder) == expected
+    assert column_names.rename_columns(given, folder) == expected
 
 
 @pytest.mark.parametrize("document", [{"instances": [1.0]}, {"instances": [{"island": "x"}]}, {"inputs": 3}, {}])
-def test_a_request_without_such_columns_stays_as_it_is(tmp_path: Path, document: dict[str, Any]) -> None:
-    assert column_names.in_signature(document, str(write_folder(tmp_path / "7"))) is None
-    assert column_names.in_signature(document, str(tmp_path)) is None
+def test_a_request_without_such_columns_is_not_changed(tmp_path: Path, document: dict[str, Any]) -> None:
+    assert column_names.rename_columns(document, str(write_folder(tmp_path / "7"))) is None
+    assert column_names.rename_columns(document, str(tmp_path)) is None
