@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -32,11 +32,29 @@ VERSIONS = "Versions"
 
 app = typer.Typer(
     name="benison",
-    help="Train, evaluate, bless and serve ensembles, from a CSV file to a model server.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        import benison
+
+        print(f"benison {benison.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train, evaluate, bless and serve ensembles, from a CSV file to a model server."""
+
+
 app.command(rich_help_panel=BEGIN)(begin.init)
 app.command(rich_help_panel=BEGIN)(begin.eject)
 

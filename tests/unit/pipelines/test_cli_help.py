@@ -1,0 +1,50 @@
+"""The help of every command is drawn, and shows all that is written for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import benison
+from benison.pipelines import cli
+
+WIDTH = 400  # characters: no help text is wrapped
+
+
+def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from _commands(child, (*path, name))
+
+
+COMMANDS = dict(_commands(typer.main.get_command(cli.app)))
+
+
+def test_the_subcommands_are_found() -> None:
+    assert {(), ("run",), ("span", "add"), ("ensemble", "import")} <= COMMANDS.keys()
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(path) or "benison")
+def test_the_help_of_a_command_shows_every_text(path: tuple[str, ...]) -> None:
+    # A square bracket in a text is markup to rich: it ends in a traceback, or the text is missing.
+    done = CliRunner().invoke(cli.app, [*path, "--help"], terminal_width=WIDTH, env={"COLUMNS": str(WIDTH)})
+    assert done.exit_code == 0, done.exception
+    command = COMMANDS[path]
+    texts = [parameter.help for parameter in command.params if getattr(parameter, "help", None)]
+    texts += [child.get_short_help_str(WIDTH) for child in getattr(command, "commands", {}).values()]
+    drawn = " ".join(done.output.split())
+    for text in (*texts, *(command.help or "").split("\n\n")):
+        assert " ".join(text.split()) in drawn
+
+
+def test_version_prints_the_version() -> None:
+    program = Path(sys.executable).with_name("benison")
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == f"benison {benison.__version__}\n"
