@@ -1,7 +1,7 @@
-"""AnomalyGate: stops a run whose data ExampleValidator or DriftValidator found wanting.
+"""AnomalyGate: stops a run if ExampleValidator or DriftValidator reports an anomaly that is severe enough.
 
-TFX lets a run go on with anomalies: ExampleValidator writes them down and is green. Here each anomaly has a severity;
-one that stops is an error that names column, share of rows, what was expected and seen, and rows to look at.
+In TFX a run continues with anomalies: ExampleValidator records them and succeeds. Here each anomaly has a severity. An
+anomaly with the severity `stop` is an error that names column, share of rows, expected and actual values, and examples.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benison.serving.errors import DataError
 
 FILE = "verdict.json"
 
-# What TFDV calls an anomaly, by the beginning of its name; see tensorflow_metadata's anomalies.proto.
+# Our kind of an anomaly, by the beginning of TFDV's name for it; see tensorflow_metadata's anomalies.proto.
 _KIND_BY_PREFIX = {
     "SCHEMA_NEW_COLUMN": "new_column",
     "SCHEMA_MISSING_COLUMN": "missing_column",
@@ -44,14 +44,14 @@ _DEFAULT_SEVERITY = {"new_column": "warn"}
 
 @dataclass(frozen=True)
 class Anomaly:
-    """One thing that is wrong with the data.
+    """One fault of the data.
 
     Attributes:
-        column: '' for the data as a whole.
+        column: name; '' for the whole data set.
         kind: new_column, missing_column, type, presence, domain, range, drift or other.
-        severity: stop, warn or ignore.
-        text: what was expected and what was seen.
-        rows: those that misfit, or that moved; None where it is not a matter of single rows.
+        severity: stop, warn or ignore; '' as long as it is not decided.
+        text: expected and actual values.
+        rows: the rows that violate the schema or that drifted; None if the fault is not one of single rows.
     """
 
     column: str
@@ -66,13 +66,13 @@ class Anomaly:
 
 
 class Verdict(types.Artifact):
-    """The gate's word on the data: `verdict.json`, all anomalies with their severities."""
+    """The result of the gate: `verdict.json`, all anomalies with their severities."""
 
     TYPE_NAME = "DataVerdict"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Raises where an anomaly stops, naming all of them; prints those that warn."""
+    """Executor that prints all anomalies, and raises an error that names those with the severity `stop`."""
 
     def Do(
         self,
@@ -84,25 +84,25 @@ class Executor(base_executor.BaseExecutor):
         schema = Path(artifact_utils.get_single_uri(input_dict["schema"]), "schema.pbtxt")
         anomalies = artifact_utils.get_single_instance(input_dict["anomalies"])
         splits = artifact_utils.decode_split_names(anomalies.split_names)
-        seen = [a for split in splits for a in _schema_anomalies(Path(anomalies.uri), split)]
+        detected = schema_anomalies(Path(anomalies.uri), splits)
         drift = None
         if "drift" in input_dict:
             drift = json.loads(Path(artifact_utils.get_single_uri(input_dict["drift"]), drifts.FILE).read_text())
-            seen += _drift_anomalies(drift)
-        judged = [replace(a, severity=severity_of(a, severity)) for a in _deduplicate(seen)]
-        judged = _with_examples(judged, schema, drift, json.loads(exec_properties["table"]))
+            detected += _drift_anomalies(drift)
+        rated = [replace(a, severity=severity_of(a, severity)) for a in detected]
+        rated = _with_examples(rated, schema, drift, json.loads(exec_properties["table"]))
         verdict = artifact_utils.get_single_instance(output_dict["verdict"])
-        Path(verdict.uri, FILE).write_text(json.dumps([asdict(a) for a in judged], indent=2))
-        verdict.set_string_custom_property(WARNINGS, json.dumps([str(a) for a in judged if a.severity == "warn"]))
-        for anomaly in judged:
+        Path(verdict.uri, FILE).write_text(json.dumps([asdict(a) for a in rated], indent=2))
+        verdict.set_string_custom_property(WARNINGS, json.dumps([str(a) for a in rated if a.severity == "warn"]))
+        for anomaly in rated:
             print(anomaly.severity.upper(), anomaly)
-        stopping = [str(a) for a in judged if a.severity == "stop"]
+        stopping = [str(a) for a in rated if a.severity == "stop"]
         if stopping:
             raise DataError(
-                "; ".join(stopping) + ". Mend the data; where the data are right, mend the schema, or the severity "
-                "under `validation`"
+                "; ".join(stopping) + ". Fix the data. If the data is correct, update the schema, or change the "
+                "severity under `validation`"
             )
-        print(f"{len(judged)} anomalies, none that stops" if judged else "no anomalies")
+        print(f"anomalies: {len(rated)}, none with the severity stop" if rated else "no anomalies")
 
 
 class _Spec(ComponentSpec):
@@ -116,15 +116,16 @@ class _Spec(ComponentSpec):
 
 
 class AnomalyGate(base_component.BaseComponent):
-    """Lets what depends on it run only where no anomaly stops.
+    """Node that stops the nodes after it if an anomaly has the severity `stop`.
 
     Args:
-        anomalies: ExampleValidator's output.
-        schema: the schema that they are against.
-        severity: `kinds` and `columns`, each from a name to stop, warn or ignore; a column's counts before a kind's.
-        table: how to read the CSV again for rows to show: `pattern` and the options of `CsvTable`; empty for data
-            that are no CSV.
-        drift: DriftValidator's output.
+        anomalies: output of ExampleValidator.
+        schema: the schema that the data was validated against.
+        severity: `kinds` and `columns`, each a mapping from a name to stop, warn or ignore; the severity of a column
+            overrides that of a kind.
+        table: how to read the CSV again for examples: `pattern` and the options of `CsvTable`; empty if the data is
+            not CSV.
+        drift: output of DriftValidator.
     """
 
     SPEC_CLASS = _Spec
@@ -151,11 +152,11 @@ class AnomalyGate(base_component.BaseComponent):
 
 
 def tfdv_anomalies(anomalies: Path, split: str) -> list[tuple[str, str, str]]:
-    """What ExampleValidator found in a split: feature ('' for the whole data set), kind and description, sorted.
+    """Return ExampleValidator's anomalies of a split: feature ('' for the data set), kind and description, sorted.
 
     Args:
-        anomalies: folder of its output.
-        split: name.
+        anomalies: folder of ExampleValidator's output.
+        split: name of the split.
     """
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
@@ -166,14 +167,14 @@ def tfdv_anomalies(anomalies: Path, split: str) -> list[tuple[str, str, str]]:
     single = [
         (name, _kind(anomalies_pb2.AnomalyInfo.Type.Name(reason.type)), reason.description)
         for name, info in sorted(message.anomaly_info.items())
-        # The same as a value that is not there, in harder words.
+        # For a missing value TFDV also reports an invalid shape; sort it last, so that the clearer message is kept.
         for reason in sorted(info.reason, key=lambda reason: reason.type == shape)
     ]
     return whole + single
 
 
 def severity_of(anomaly: Anomaly, severity: Mapping[str, Mapping[str, str]]) -> str:
-    """A column's own severity, else its kind's, else stop; a new column, which no feature reads yet, only warns."""
+    """Return the severity of the column, else of the kind, else `stop`; for a new column the default is `warn`."""
     kinds = {**_DEFAULT_SEVERITY, **severity["kinds"]}
     return severity["columns"].get(anomaly.column) or kinds.get(anomaly.kind, "stop")
 
@@ -182,13 +183,22 @@ def _kind(tfdv_name: str) -> str:
     return next((kind for start, kind in _KIND_BY_PREFIX.items() if tfdv_name.startswith(start)), "other")
 
 
-def _schema_anomalies(folder: Path, split: str) -> Iterator[Anomaly]:
-    for column, kind, description in tfdv_anomalies(folder, split):
-        yield Anomaly(column, kind, "", _shorten(description.rstrip(". ").replace("\n", " ")))
+def schema_anomalies(folder: Path, splits: Iterable[str]) -> list[Anomaly]:
+    """Return ExampleValidator's anomalies of all splits, one per kind and column, without severity.
+
+    Args:
+        folder: folder of ExampleValidator's output.
+        splits: names of the splits.
+    """
+    return _deduplicate(
+        Anomaly(column, kind, "", _shorten(description.rstrip(". ").replace("\n", " ")))
+        for split in splits
+        for column, kind, description in tfdv_anomalies(folder, split)
+    )
 
 
 def _shorten(text: str) -> str:
-    """TFDV lists every new value of a column; a hundred thousand of them are no message."""
+    # TFDV lists every new value of a column, and there may be a hundred thousand.
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT].rpartition(',')[0]}, …"
 
 
@@ -199,14 +209,14 @@ def _drift_anomalies(report: Mapping[str, Any]) -> Iterator[Anomaly]:
                 column,
                 "drift",
                 "",
-                f"its distribution moved by {feature['distance']:.3f} (Jensen-Shannon divergence) from span "
-                f"{report['baseline']['span']}, allowed is {feature['threshold']:g}; was {feature['before']}, "
-                f"is {feature['now']}",
+                f"its distribution differs from span {report['baseline']['span']} by {feature['distance']:.3f} "
+                f"(Jensen-Shannon divergence), the limit is {feature['threshold']:g}; before: {feature['before']}, "
+                f"now: {feature['now']}",
             )
 
 
 def _deduplicate(anomalies: Iterable[Anomaly]) -> list[Anomaly]:
-    """The first of each kind in each column: the others say the same of another split, in other figures."""
+    """Keep the first anomaly of each kind in each column; the others report the same for another split."""
     first: dict[tuple[str, str, str], Anomaly] = {}
     for anomaly in anomalies:
         first.setdefault((anomaly.column, anomaly.kind, anomaly.text if anomaly.kind == "other" else ""), anomaly)
@@ -216,17 +226,17 @@ def _deduplicate(anomalies: Iterable[Anomaly]) -> list[Anomaly]:
 def _with_examples(
     anomalies: list[Anomaly], schema: Path, drift: Mapping[str, Any] | None, table: Mapping[str, Any]
 ) -> list[Anomaly]:
-    """Adds the rows that misfit the schema; for a drift, those that it is made of."""
+    """Add example rows to the anomalies: rows that violate the schema, or that a drift consists of."""
     shown = [anomaly for anomaly in anomalies if anomaly.severity != "ignore"]
-    misfit = {a.column for a in shown if a.kind in ("type", "presence", "domain", "range")}
-    moved = {a.column for a in shown if a.kind == "drift"}
-    if not table or not misfit | moved:
+    violating = {a.column for a in shown if a.kind in ("type", "presence", "domain", "range")}
+    drifted = {a.column for a in shown if a.kind == "drift"}
+    if not table or not violating | drifted:
         return anomalies
     options = {**table, "missing": frozenset(table["missing"])}
     rows = CsvTable.matching(options.pop("pattern"), **options)
-    misfits = find_violations(rows, schema, misfit) if misfit else {}
-    shifted: Mapping[str, DriftedRows] = {}
-    if drift and moved:
-        before = {column: drift["features"][column]["shares"] for column in moved}
-        shifted = find_drifted_rows(rows, before, drift["baseline"]["span"])
-    return [replace(a, rows=(shifted if a.kind == "drift" else misfits).get(a.column)) for a in anomalies]
+    violations = find_violations(rows, schema, violating) if violating else {}
+    drifted_rows: Mapping[str, DriftedRows] = {}
+    if drift and drifted:
+        before = {column: drift["features"][column]["shares"] for column in drifted}
+        drifted_rows = find_drifted_rows(rows, before, drift["baseline"]["span"])
+    return [replace(a, rows=(drifted_rows if a.kind == "drift" else violations).get(a.column)) for a in anomalies]

@@ -1,7 +1,8 @@
-"""DriftValidator: does a span look like the newest one that the served version was trained on?
+"""DriftValidator: compares a span with the newest span that the served version was trained on.
 
-TFX's ExampleValidator compares with the schema only and so sees no drift; its DistributionValidator compares two
-statistics that the pipeline's author names. What counts here is what is served, so this node looks that up itself.
+TFX's ExampleValidator compares the data with the schema only, so it detects no drift. TFX's DistributionValidator
+compares two statistics that the author of the pipeline must name. This node looks up the served version and selects the
+statistics to compare with.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ FILE = "drift.json"
 
 
 class _Driver(Driver):
-    """Finds the statistics of the baseline's span, and puts which one they are into the cache key."""
+    """Driver that finds the statistics of the baseline span and adds their path to the cache key."""
 
     def more_properties(self, execution_info: ExecutionInfo) -> dict[str, str]:
         properties = execution_info.exec_properties
@@ -43,22 +44,22 @@ class _Driver(Driver):
             }
         uri = self._statistics_of(execution_info, trained[-1])
         if uri is None:
-            return {"baseline": json.dumps({"why_not": f"the statistics of span {trained[-1]} are gone"})}
+            return {"baseline": json.dumps({"why_not": f"the statistics of span {trained[-1]} no longer exist"})}
         return {"baseline": json.dumps({"span": trained[-1], "version": served.number, "uri": uri})}
 
     def _statistics_of(self, execution_info: ExecutionInfo, span: int) -> str | None:
         node = f"{execution_info.pipeline_info.id}.{execution_info.exec_properties['statistics_node']}"
         with self._metadata_handle as handle:
             context = handle.store.get_context_by_type_and_name("node", node)
-            found = handle.store.get_artifacts_by_context(context.id) if context else []
-        there = [a for a in found if a.type == "ExampleStatistics" and a.state == mlmd.Artifact.LIVE]
-        of_span = [a for a in there if a.properties["span"].int_value == span]
+            artifacts = handle.store.get_artifacts_by_context(context.id) if context else []
+        statistics = [a for a in artifacts if a.type == "ExampleStatistics" and a.state == mlmd.Artifact.LIVE]
+        of_span = [a for a in statistics if a.properties["span"].int_value == span]
         newest = max(of_span, key=lambda a: a.id, default=None)
         return newest.uri if newest else None
 
 
 class Executor(base_executor.BaseExecutor):
-    """Compares the two statistics, feature by feature."""
+    """Executor that compares the two statistics, feature by feature."""
 
     def Do(
         self,
@@ -67,30 +68,31 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         baseline = json.loads(exec_properties["baseline"])
-        found: dict[str, Any] = {"baseline": baseline, "features": {}}
+        report: dict[str, Any] = {"baseline": baseline, "features": {}}
         if "uri" in baseline:
             statistics = artifact_utils.get_single_instance(input_dict["statistics"])
-            found["features"] = measure_drift(Path(baseline["uri"]), Path(statistics.uri))
+            report["features"] = measure_drift(Path(baseline["uri"]), Path(statistics.uri))
             print(
-                f"compared with span {baseline['span']}, the newest that version {baseline['version']} was trained on"
+                f"compared with span {baseline['span']}, the newest span that version {baseline['version']} was "
+                "trained on"
             )
         else:
             print(f"not compared: {baseline['why_not']}")
         thresholds = json.loads(exec_properties["thresholds"])
         earlier = feature_shares(Path(baseline["uri"])) if "uri" in baseline else {}
-        for name, feature in found["features"].items():
+        for name, feature in report["features"].items():
             feature["threshold"] = thresholds["columns"].get(name, thresholds["default"])
             if feature["distance"] > feature["threshold"]:
                 feature["shares"] = earlier[name]
             mark = "DRIFT" if feature["distance"] > feature["threshold"] else "     "
-            print(f"{mark} {name}: {feature['distance']:.4f} (allowed {feature['threshold']})")
-        Path(artifact_utils.get_single_uri(output_dict["drift"]), FILE).write_text(json.dumps(found, indent=2))
+            print(f"{mark} {name}: {feature['distance']:.4f} (limit {feature['threshold']})")
+        Path(artifact_utils.get_single_uri(output_dict["drift"]), FILE).write_text(json.dumps(report, indent=2))
 
 
 class DriftReport(types.Artifact):
-    """`drift.json`: what was compared with, and each feature's distance and threshold.
+    """`drift.json`: the baseline of the comparison, and the distance and threshold of each feature.
 
-    A feature beyond its threshold also has `feature_shares`, see `drift_rows.shares_of`.
+    A feature above its threshold also has `shares`, see `drift_rows.value_shares`.
     """
 
     TYPE_NAME = "DriftReport"
@@ -107,14 +109,14 @@ class _Spec(ComponentSpec):
 
 
 class DriftValidator(base_component.BaseComponent):
-    """Compares a span with the served version's newest.
+    """Node that compares a span with the newest span that the served version was trained on.
 
     Args:
-        statistics: StatisticsGen's output for the span.
+        statistics: output of StatisticsGen for the span.
         serving: base folder of the pushed versions.
         statistics_node: id of the node that wrote the statistics of all spans.
-        default: the largest allowed Jensen-Shannon divergence of a column.
-        columns: the same for single columns.
+        default: largest allowed Jensen-Shannon divergence of a column.
+        columns: the same for single columns, by name.
     """
 
     SPEC_CLASS = _Spec
@@ -141,15 +143,15 @@ class DriftValidator(base_component.BaseComponent):
 
 
 def measure_drift(before: Path, now: Path) -> dict[str, dict[str, Any]]:
-    """How far each feature of a span has moved.
+    """Measure the distance between the distributions of each feature in two spans.
 
     Args:
-        before: folder of the earlier span's statistics.
-        now: folder of this span's.
+        before: folder of the statistics of the earlier span.
+        now: folder of the statistics of this span.
 
     Returns:
-        By feature: `distance`, the Jensen-Shannon divergence (Lin 1991) of the two distributions, base 2, between 0 and
-        1, as TFDV computes it; and `before` and `now`, each a word on the distribution.
+        By feature: `distance`, the Jensen-Shannon divergence (Lin 1991) of the two distributions, base 2, from 0 to 1,
+        as TFDV computes it; and `before` and `now`, short descriptions of the two distributions.
     """
     import tensorflow_data_validation as tfdv
     from tensorflow_metadata.proto.v0 import schema_pb2
@@ -157,25 +159,27 @@ def measure_drift(before: Path, now: Path) -> dict[str, dict[str, Any]]:
     earlier, later = _load_statistics(before), _load_statistics(now)
     schema = tfdv.infer_schema(later, infer_feature_shape=False)
     for feature in schema.feature:
-        feature.drift_comparator.jensen_shannon_divergence.threshold = 1.0  # to measure, not to judge
+        feature.drift_comparator.jensen_shannon_divergence.threshold = (
+            1.0  # only measures; DriftReport has the thresholds
+        )
         if feature.type == schema_pb2.INT and feature.HasField("int_domain"):
             feature.ClearField("int_domain")
     anomalies = tfdv.validate_statistics(later, schema, previous_statistics=earlier)
-    words = [{f.path.step[0]: _summarize(f) for f in s.datasets[0].features} for s in (earlier, later)]
-    moved = {}
+    summaries = [{f.path.step[0]: _summarize(f) for f in s.datasets[0].features} for s in (earlier, later)]
+    drift = {}
     for info in anomalies.drift_skew_info:
         name = info.path.step[0]
         values = [m.value for m in info.drift_measurements]
-        if values and name in words[0]:
-            moved[name] = {"distance": min(max(values), 1.0), "before": words[0][name], "now": words[1][name]}
-    return moved
+        if values and name in summaries[0]:
+            drift[name] = {"distance": min(max(values), 1.0), "before": summaries[0][name], "now": summaries[1][name]}
+    return drift
 
 
 def feature_shares(statistics: Path) -> dict[str, dict[str, Any]]:
-    """How each feature of a span is distributed; see `drift_rows.shares_of`.
+    """Return the distribution of each feature of a span; see `drift_rows.value_shares`.
 
     Args:
-        statistics: folder of the span's statistics.
+        statistics: folder of the statistics of the span.
     """
     dataset = _load_statistics(statistics).datasets[0]
     return {f.path.step[0]: value_shares(f, dataset.num_examples) for f in dataset.features}
@@ -188,7 +192,7 @@ def _load_statistics(statistics: Path) -> Any:
 
 
 def _summarize(feature: Any) -> str:
-    """A distribution in a few figures."""
+    """Describe the distribution of a feature in a few figures."""
     if feature.WhichOneof("stats") == "num_stats":
         stats = feature.num_stats
         return f"mean {stats.mean:.6g}, {stats.min:.6g} to {stats.max:.6g}"

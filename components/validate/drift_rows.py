@@ -1,9 +1,9 @@
-"""Rows that a drift is made of: the kind of value that grew most since the earlier span, and a few rows to look at.
+"""Finds the rows that a drift consists of: the values whose share grew most since the earlier span, with examples.
 
-The values of a column fall into buckets: for numbers the quantiles of the earlier span and what lies outside of them,
-for text its values and all others, and for both the missing ones. Each bucket has its part in the Jensen-Shannon
-divergence (J. Lin, Divergence Measures Based on the Shannon Entropy, IEEE Trans. Inf. Theory 37, 1991); shown is the
-one with the largest part among those that hold a larger share of the rows than before.
+The values of a column are counted in buckets. For numbers the buckets are the quantiles of the earlier span and the
+values outside them; for text they are the values of the earlier span and all others; missing values are one more. Each
+bucket contributes to the Jensen-Shannon divergence (J. Lin, Divergence Measures Based on the Shannon Entropy, IEEE
+Trans. Inf. Theory 37, 1991). Of the buckets whose share of the rows grew, the one that contributes most is reported.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class DriftedRows:
     """The rows of the bucket that grew most.
 
     Attributes:
-        count: how many.
-        rows: of how many.
-        what: they have in common.
-        before: their share in the earlier span.
-        span: which one that was.
-        examples: the first few, each with file, line and value.
+        count: number of rows in the bucket.
+        rows: number of all rows.
+        what: what the rows of the bucket have in common, such as `are above 20`.
+        before: share of the bucket in the earlier span.
+        span: number of the earlier span.
+        examples: the first rows, each with file, line and value.
     """
 
     count: int
@@ -46,20 +46,21 @@ class DriftedRows:
     def __str__(self) -> str:
         return (
             f"{format_share(self.count, self.rows)} {self.what} (in span {self.span}: {self.before:.2%}); "
-            f"such as {', '.join(self.examples)}"
+            f"for example {', '.join(self.examples)}"
         )
 
 
 def value_shares(feature: Any, rows: int) -> dict[str, Any]:
-    """How a column's values were distributed, as JSON.
+    """Return the distribution of a column's values, as JSON data.
 
     Args:
         feature: TFDV's FeatureNameStatistics.
-        rows: of the span.
+        rows: number of rows of the span.
 
     Returns:
-        `missing`, a share of the rows, and either `edges` (ascending) with the share up to each one, or the share of
-        each of the most frequent `values`.
+        `missing`, the share of rows without a value. For numbers also `edges` (ascending), `up_to` (the share between
+        the edge before and each edge) and `whole` (the numbers are integers). For text also `values`, the share of each
+        of the most frequent values.
     """
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
@@ -79,33 +80,33 @@ def value_shares(feature: Any, rows: int) -> dict[str, Any]:
 
 
 def find_drifted_rows(table: CsvTable, before: Mapping[str, Mapping[str, Any]], span: int) -> dict[str, DriftedRows]:
-    """Reads a table once more, for columns that drifted.
+    """Read a table again and find the rows that the drift of each column consists of.
 
     Args:
         table: the data.
-        before: `value_shares` each column in the earlier span; columns that the table lacks are passed over.
-        span: the earlier one.
+        before: `value_shares` of each column in the earlier span; columns that the table lacks are skipped.
+        span: number of the earlier span.
 
     Returns:
         By column, the rows of the bucket that grew most.
     """
     columns = {name: _ColumnBuckets(shares) for name, shares in before.items() if name in table.header}
-    places = {name: table.header.index(name) for name in columns}
+    indices = {name: table.header.index(name) for name in columns}
     rows = 0
     for row in table.rows():
         rows += 1
         for name, column in columns.items():
-            cell = row.cells[places[name]]
+            cell = row.cells[indices[name]]
             bucket = column.bucket(None if cell in table.missing else cell, table.decimal)
             column.counts[bucket] += 1
-            if len(found := column.examples.setdefault(bucket, [])) < MAX_EXAMPLES:
-                found.append(format_cell(row, cell))
-    return {name: shifted for name, column in columns.items() if (shifted := column.most(rows, span))}
+            if len(examples := column.examples.setdefault(bucket, [])) < MAX_EXAMPLES:
+                examples.append(format_cell(row, cell))
+    return {name: drifted for name, column in columns.items() if (drifted := column.largest_growth(rows, span))}
 
 
 @dataclass
 class _ColumnBuckets:
-    """What the rows of a column fall into; a bucket is a value, the place of an edge, MISSING or OTHER."""
+    """The rows of a column by bucket; a bucket is a text value, the index of an edge, `(MISSING,)` or `(OTHER,)`."""
 
     before: Mapping[str, Any]
     counts: Counter[Any] = field(default_factory=Counter)
@@ -120,19 +121,19 @@ class _ColumnBuckets:
             number = float(normalize_number(cell, decimal))
         except ValueError:
             return (OTHER,)
-        # The edges are of what ExampleGen wrote.
+        # ExampleGen wrote float32, so the edges are float32 values.
         number = number if self.before["whole"] else float(np.float32(number))
         edges = self.before["edges"]
         return 1 if number == edges[0] and len(edges) > 1 else bisect.bisect_left(edges, number)
 
-    def most(self, rows: int, span: int) -> DriftedRows | None:
-        """The bucket with the largest part in the divergence among those that grew; None where none did."""
+    def largest_growth(self, rows: int, span: int) -> DriftedRows | None:
+        """Return, of the buckets that grew, the one that contributes most to the divergence; None if none grew."""
         grew = {bucket: count for bucket, count in self.counts.items() if count / rows > self._share(bucket)}
         if not grew:
             return None
-        bucket = max(grew, key=lambda one: _divergence_part(grew[one] / rows, self._share(one)))
+        bucket = max(grew, key=lambda b: _divergence_part(grew[b] / rows, self._share(b)))
         return DriftedRows(
-            grew[bucket], rows, self._what(bucket, span), self._share(bucket), span, tuple(self.examples[bucket])
+            grew[bucket], rows, self._describe(bucket, span), self._share(bucket), span, tuple(self.examples[bucket])
         )
 
     def _share(self, bucket: Any) -> float:
@@ -146,26 +147,22 @@ class _ColumnBuckets:
         up_to = self.before["up_to"]
         return float(up_to[bucket]) if bucket < len(up_to) else 0.0
 
-    def _what(self, bucket: Any, span: int) -> str:
+    def _describe(self, bucket: Any, span: int) -> str:
         if bucket == (MISSING,):
             return "have no value"
         if bucket == (OTHER,):
-            return (
-                f"have a value that was not among those of span {span}" if "values" in self.before else "are no number"
-            )
+            return f"have a value that span {span} did not have" if "values" in self.before else "are not numbers"
         if isinstance(bucket, str):
             return f"are {bucket!r}"
         edges = self.before["edges"]
         if bucket == 0:
-            return f"lie below {edges[0]:g}"
-        return (
-            f"lie above {edges[-1]:g}"
-            if bucket == len(edges)
-            else f"lie from {edges[bucket - 1]:g} to {edges[bucket]:g}"
-        )
+            return f"are below {edges[0]:g}"
+        if bucket == len(edges):
+            return f"are above {edges[-1]:g}"
+        return f"are between {edges[bucket - 1]:g} and {edges[bucket]:g}"
 
 
 def _divergence_part(now: float, before: float) -> float:
-    """A bucket's part in the Jensen-Shannon divergence, in bits; `now` > `before` >= 0."""
+    """Return the contribution of a bucket to the Jensen-Shannon divergence, in bits; `now` > `before` >= 0."""
     mean = (now + before) / 2
     return (now * math.log2(now / mean) + (before * math.log2(before / mean) if before else 0.0)) / 2

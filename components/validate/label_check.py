@@ -1,9 +1,9 @@
-"""LabelCheck: has the label something to tell apart, and does one column alone tell it?
+"""LabelCheck: checks that the label has at least two classes, and looks for columns that leak it.
 
-A label of one class cannot be learnt; rows without one are left out, and that is said. A column that is a consequence
-of the label, or a copy of it, makes every metric look splendid and the served model useless; no schema sees that. Here
-each raw column is asked on its own, on rows of `train`: values (numbers by quantile) learn their class frequencies on
-one half, and are judged on the other.
+A label with one class cannot be learned. Rows without a label are skipped, and a warning counts them. A column that is
+a copy or a consequence of the label makes every metric look excellent and the served model useless, and no schema can
+detect it. So this node measures how well each raw column alone predicts the label, on rows of `train`: the class
+frequencies of each value (or quantile) are fitted on one half of the rows and evaluated on the other half.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ from benison.serving.errors import DataError
 FILE = "label.json"
 LEAK_THRESHOLD = 0.995  # AUC, or R² for regression
 SAMPLE_ROWS, QUANTILE_BINS = 20_000, 64
-ALWAYS_ALLOWED_CLASSES, MAX_CLASSES = 20, 100  # classes that any label may have; that are told apart, the others being one
+ALWAYS_ALLOWED_CLASSES = 20  # a label with more classes must have at least two rows per class on average
+MAX_CLASSES = 100  # less frequent classes are counted as one class
 
 
 class LabelReport(types.Artifact):
-    """`label.json`: rows without a label, how well each column alone tells it, and which ones are suspicious."""
+    """`label.json`: rows without a label, how well each column alone predicts the label, and suspicious columns."""
 
     TYPE_NAME = "LabelReport"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Asks each column; a suspicious one warns, or stops where the config says so."""
+    """Executor that checks each column; a suspicious one causes a warning, or an error if the severity is `stop`."""
 
     def Do(
         self,
@@ -49,31 +50,31 @@ class Executor(base_executor.BaseExecutor):
         columns = _read_columns(input_dict["examples"], Path(artifact_utils.get_single_uri(input_dict["schema"])))
         target = columns.pop(label)
         regression = exec_properties["problem"] == "regression"
-        known = has_label(target)
-        check_classes(label, target[known], regression)
-        columns, target = {name: values[known] for name, values in columns.items()}, target[known]
-        told = {name: predictive_power(values, target, regression) for name, values in columns.items()}
-        suspicious = {name: value for name, value in told.items() if value >= LEAK_THRESHOLD}
+        labelled = has_label(target)
+        check_classes(label, target[labelled], regression)
+        columns, target = {name: values[labelled] for name, values in columns.items()}, target[labelled]
+        scores = {name: predictive_power(values, target, regression) for name, values in columns.items()}
+        suspicious = {name: score for name, score in scores.items() if score >= LEAK_THRESHOLD}
         report = {
             "label": label,
-            "rows": len(known),
-            "unlabelled": int((~known).sum()),
-            "columns": told,
+            "rows": len(labelled),
+            "unlabelled": int((~labelled).sum()),
+            "columns": scores,
             "suspicious": sorted(suspicious),
             "severity": exec_properties["severity"],
         }
-        checked = artifact_utils.get_single_instance(output_dict["report"])
-        Path(checked.uri, FILE).write_text(json.dumps(report, indent=2))
+        artifact = artifact_utils.get_single_instance(output_dict["report"])
+        Path(artifact.uri, FILE).write_text(json.dumps(report, indent=2))
         leaks = leak_warnings(report)
         if leaks and exec_properties["severity"] == "stop":
             raise DataError("; ".join(leaks))
-        said = [*unlabelled_warnings(report), *leaks]
-        checked.set_string_custom_property(WARNINGS, json.dumps(said))
-        for line in said:
-            print("WARN", line)
-        if told:
-            best = max(told, key=lambda name: told[name])
-            print(f"the column that tells most on its own: {best} ({told[best]:.3f})")
+        warnings = [*unlabelled_warnings(report), *leaks]
+        artifact.set_string_custom_property(WARNINGS, json.dumps(warnings))
+        for warning in warnings:
+            print("WARN", warning)
+        if scores:
+            best = max(scores, key=lambda name: scores[name])
+            print(f"best single predictor of the label: {best} ({scores[best]:.3f})")
 
 
 class _Spec(ComponentSpec):
@@ -90,14 +91,14 @@ class _Spec(ComponentSpec):
 
 
 class LabelCheck(base_component.BaseComponent):
-    """Looks at the label, and asks each raw column how well it alone tells it.
+    """Node that checks the label and measures how well each raw column alone predicts it.
 
     Args:
         examples: raw examples with the split `train`.
         schema: names and types of the columns.
         label: name of the label.
         problem: binary, multiclass or regression.
-        severity: of a column that tells the label: stop, warn or ignore.
+        severity: severity of a column that leaks the label: stop, warn or ignore.
     """
 
     SPEC_CLASS = _Spec
@@ -119,82 +120,82 @@ class LabelCheck(base_component.BaseComponent):
 
 
 def has_label(label: NDArray) -> NDArray[np.bool_]:
-    """Which rows have a label: text that is not '', or a number."""
+    """Return a mask [rows] of the rows that have a label: text that is not '', or a finite number."""
     return np.isfinite(label) if label.dtype.kind == "f" else label != ""
 
 
 def check_classes(name: str, label: NDArray, regression: bool) -> None:
-    """Raises DataError where there is nothing to learn: no label, all of one class or number, or hardly two alike."""
+    """Raise DataError if nothing can be learned: no labels, only one class or number, or almost one class per row."""
     values = np.unique(label)
     if not len(values):
-        raise DataError(f"label {name!r}: no row of train has one")
+        raise DataError(f"label {name!r}: no row of train has a label; expected at least two classes or numbers")
     if len(values) == 1:
-        what = "number" if regression else "class"
+        noun = "number" if regression else "class"
         raise DataError(
-            f"label {name!r}: all {len(label)} rows of train have the same {what}, {values[0]!s}; expected two or more"
+            f"label {name!r}: all {len(label)} rows of train have the same {noun}, {values[0]!s}; expected at least two"
         )
     if not regression and len(values) > max(ALWAYS_ALLOWED_CLASSES, len(label) / 2):
         raise DataError(
             f"label {name!r}: {len(values)} classes in {len(label)} rows of train, such as {values[0]!s}; expected "
-            "classes that come back. Is it an id, or a number (problem: regression)?"
+            "classes that appear more than once. Is the label an id, or a number (problem: regression)?"
         )
 
 
 def unlabelled_warnings(report: Mapping[str, Any]) -> list[str]:
-    """What to say of rows without a label."""
+    """Return a warning about the rows without a label, if there are any."""
     count, rows = report["unlabelled"], report["rows"]
     if not count:
         return []
     share = f"{count} of {rows} rows of train ({count / rows:.1%})"
-    return [f"label {report['label']!r}: missing in {share}, which are left out"]
+    return [f"label {report['label']!r} is missing in {share}; these rows are skipped"]
 
 
 def predictive_power(values: NDArray, label: NDArray, regression: bool) -> float:
-    """How well a column alone tells the label.
+    """Measure how well a column alone predicts the label.
 
     Args:
-        values: text or float [rows]; '' or NaN where missing, which counts as a value of its own.
+        values: text or float [rows]; '' or NaN is a missing value, which counts as one more value.
         label: text [rows]; for regression float.
-        regression: R² instead of AUC.
+        regression: measure R² instead of AUC.
 
     Returns:
-        AUC (the mean over classes, each against the rest) or R², from 0 to 1; 0.5 or 0 where it tells nothing.
+        AUC (the mean over classes, one against the rest) or R², from 0 to 1; 0.5 or 0 if the column predicts nothing.
     """
     groups = _value_groups(values)
-    learnt = np.arange(len(label)) % 2 == 0
+    fitted = np.arange(len(label)) % 2 == 0
     if regression:
         known = np.isfinite(label)
-        truth, prediction = _predict_group_means(groups, label[:, None], learnt & known, ~learnt & known)
+        truth, prediction = _predict_group_means(groups, label[:, None], fitted & known, ~fitted & known)
         value = METRICS["r2"].compute(truth, prediction) if len(truth) > 1 else float("nan")
         return float(np.clip(np.nan_to_num(value), 0, 1))
     ids = _class_ids(label)
     if not ids.any():
         return 0.5
-    truth, prediction = _predict_group_means(groups, np.eye(ids.max() + 1)[ids], learnt, ~learnt)
+    truth, prediction = _predict_group_means(groups, np.eye(ids.max() + 1)[ids], fitted, ~fitted)
     value = METRICS["auc"].compute(truth.argmax(axis=1), prediction)
     return float(np.nan_to_num(value, nan=0.5))
 
 
 def leak_warnings(report: Mapping[str, Any]) -> list[str]:
-    """A report's warnings, one a column."""
+    """Return one warning per suspicious column of a report."""
     if report["severity"] == "ignore":
         return []
     return [
-        f"column {name!r} alone tells the label ({report['columns'][name]:.4f} of 1): is it known before the label is?"
+        f"column {name!r} alone predicts the label ({report['columns'][name]:.4f} of 1): is it known before the label?"
         for name in report["suspicious"]
     ]
 
 
 def _class_ids(label: NDArray) -> NDArray[np.int64]:
-    """Ids by frequency; all beyond `MAX_CLASSES` are one class."""
+    """Return class ids in order of frequency; all classes beyond `MAX_CLASSES` share one id."""
     _, ids, counts = np.unique(label, return_inverse=True, return_counts=True)
-    places = np.empty_like(counts)
-    places[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-    return np.minimum(places[ids], MAX_CLASSES)
+    ranks = np.empty_like(counts)
+    ranks[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return np.minimum(ranks[ids], MAX_CLASSES)
 
 
 def _value_groups(values: NDArray) -> NDArray[np.int64]:
-    """A number for each value; of many different numbers, for each quantile."""
+    """Return a group id for each row: one id per value or, if there are many different numbers, per quantile."""
     if values.dtype.kind == "f":
         finite = values[np.isfinite(values)]
         if len(np.unique(finite)) > QUANTILE_BINS:
@@ -204,20 +205,32 @@ def _value_groups(values: NDArray) -> NDArray[np.int64]:
     return np.unique(values, return_inverse=True)[1]
 
 
-def _predict_group_means(groups: NDArray[np.int64], target: NDArray, learnt: NDArray, judged: NDArray) -> tuple[NDArray, NDArray]:
-    """The target of the judged rows, and the learnt rows' mean of their group; a new group gets the mean of all."""
-    prediction = np.tile(target[learnt].mean(axis=0) if learnt.any() else 0.0, (int(judged.sum()), 1))
+def _predict_group_means(
+    groups: NDArray[np.int64], target: NDArray, fitted: NDArray, evaluated: NDArray
+) -> tuple[NDArray, NDArray]:
+    """Predict the target of the evaluated rows by the mean of their group, over the fitted rows.
+
+    Args:
+        groups: group id of each row [rows].
+        target: [rows, n].
+        fitted: mask [rows].
+        evaluated: mask [rows].
+
+    Returns:
+        Target and prediction of the evaluated rows; a group without fitted rows gets the mean of all fitted rows.
+    """
+    prediction = np.tile(target[fitted].mean(axis=0) if fitted.any() else 0.0, (int(evaluated.sum()), 1))
     size = int(groups.max(initial=0)) + 1
-    counts = np.bincount(groups[learnt], minlength=size)
-    sums = np.stack([np.bincount(groups[learnt], column, size) for column in target[learnt].T], axis=1)
-    seen = counts[groups[judged]] > 0
-    known = groups[judged][seen]
-    prediction[seen] = sums[known] / counts[known, None]
-    return target[judged], prediction
+    counts = np.bincount(groups[fitted], minlength=size)
+    sums = np.stack([np.bincount(groups[fitted], column, size) for column in target[fitted].T], axis=1)
+    has_mean = counts[groups[evaluated]] > 0
+    known_groups = groups[evaluated][has_mean]
+    prediction[has_mean] = sums[known_groups] / counts[known_groups, None]
+    return target[evaluated], prediction
 
 
 def _read_columns(examples: list[types.Artifact], schema: Path) -> dict[str, NDArray]:
-    """Up to ROWS rows of `train`, column by column: text, or float64."""
+    """Read up to SAMPLE_ROWS rows of `train`; return the columns by name, as text or float64."""
     import tensorflow as tf
     import tensorflow_data_validation as tfdv
     from tensorflow_metadata.proto.v0 import schema_pb2

@@ -1,4 +1,4 @@
-"""Rows of a CSV that do not fit the schema: how many, and a few to look at."""
+"""Finds the rows of a CSV that violate the schema: counts them and keeps a few examples."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MAX_EXAMPLES = 3
 
 @dataclass(frozen=True)
 class SchemaViolations:
-    """The rows whose value in a column does not fit.
+    """The rows whose value in a column violates the schema.
 
     Attributes:
-        count: how many.
-        rows: of how many.
-        expected: what fits.
-        examples: the first few, each with file, line and value.
+        count: number of these rows.
+        rows: number of all rows.
+        expected: description of valid values.
+        examples: the first rows, each with file, line and value.
     """
 
     count: int
@@ -30,57 +30,62 @@ class SchemaViolations:
 
     def __str__(self) -> str:
         return (
-            f"{format_share(self.count, self.rows)} do not fit, expected {self.expected}; such as {', '.join(self.examples)}"
+            f"{format_share(self.count, self.rows)} do not fit, expected {self.expected}; "
+            f"for example {', '.join(self.examples)}"
         )
 
 
 def find_violations(table: CsvTable, schema: Path, columns: Collection[str]) -> dict[str, SchemaViolations]:
-    """Reads a table once more, for columns in which anomalies were found.
+    """Read a table again and find the rows that violate the schema.
 
     Args:
         table: the data.
-        schema: TensorFlow Metadata's Schema as text.
-        columns: names; those that the table or the schema lacks are passed over.
+        schema: path of TensorFlow Metadata's Schema as text.
+        columns: names of the columns to check; columns that the table or the schema lacks are skipped.
 
     Returns:
-        The misfits by column.
+        The violations by column.
     """
-    fits = {name: fit for name, fit in _column_checks(schema, table.decimal).items() if name in columns and name in table.header}
-    places = {name: table.header.index(name) for name in fits}
-    counts = dict.fromkeys(fits, 0)
-    examples: dict[str, list[str]] = {name: [] for name in fits}
+    checks = {
+        name: check
+        for name, check in _column_checks(schema, table.decimal).items()
+        if name in columns and name in table.header
+    }
+    indices = {name: table.header.index(name) for name in checks}
+    counts = dict.fromkeys(checks, 0)
+    examples: dict[str, list[str]] = {name: [] for name in checks}
     rows = 0
     for row in table.rows():
         rows += 1
-        for name, (_, check) in fits.items():
-            cell = row.cells[places[name]]
-            if not check("" if cell in table.missing else cell):
+        for name, (_, is_valid) in checks.items():
+            cell = row.cells[indices[name]]
+            if not is_valid("" if cell in table.missing else cell):
                 counts[name] += 1
                 if len(examples[name]) < MAX_EXAMPLES:
                     examples[name].append(format_cell(row, cell))
     return {
         name: SchemaViolations(counts[name], rows, expected, tuple(examples[name]))
-        for name, (expected, _) in fits.items()
+        for name, (expected, _) in checks.items()
     }
 
 
 def format_share(count: int, rows: int) -> str:
-    """So many rows of all, in words."""
+    """Return a number of rows as a text, such as `1020 of 5903 rows (17.28%)`."""
     return f"{count} of {rows} rows ({count / max(rows, 1):.2%})"
 
 
 def format_cell(row: Row, cell: str) -> str:
-    """A cell to look at, with its place."""
+    """Return a cell with its file and line, such as `5-2.csv line 5 'ZZ'`."""
     return f"{Path(row.file).name} line {row.line} {cell[:40]!r}"
 
 
 def _column_checks(schema: Path, decimal: str) -> dict[str, tuple[str, Callable[[str], bool]]]:
-    """By feature, what fits in words, and the check of a cell ('' being a missing one)."""
+    """Return, by feature, a description of valid values and the check of a cell ('' is a missing value)."""
     import tensorflow_data_validation as tfdv
 
-    loaded = tfdv.load_schema_text(str(schema))
-    domains = {domain.name: frozenset(domain.value) for domain in loaded.string_domain}
-    return {feature.name: _column_check(feature, domains, decimal) for feature in loaded.feature}
+    message = tfdv.load_schema_text(str(schema))
+    domains = {domain.name: frozenset(domain.value) for domain in message.string_domain}
+    return {feature.name: _column_check(feature, domains, decimal) for feature in message.feature}
 
 
 def _column_check(feature: Any, domains: dict[str, frozenset[str]], decimal: str) -> tuple[str, Callable[[str], bool]]:
@@ -91,13 +96,13 @@ def _column_check(feature: Any, domains: dict[str, frozenset[str]], decimal: str
     domain = domains.get(feature.domain) or frozenset(feature.string_domain.value)
     bounds = getattr(feature, feature.WhichOneof("domain_info") or "", None) if kind != "bytes" else None
     low, high = (bounds.min, bounds.max) if bounds is not None and (bounds.min or bounds.max) else (None, None)
-    words = {"int": "a whole number", "float": "a number", "bytes": "text"}[kind]
+    expected = {"int": "a whole number", "float": "a number", "bytes": "text"}[kind]
     if low is not None:
-        words += f" from {low:g} to {high:g}"
+        expected += f" from {low:g} to {high:g}"
     if domain:
-        words = f"one of {', '.join(sorted(domain)[:8])}" + (" …" if len(domain) > 8 else "")
+        expected = f"one of {', '.join(sorted(domain)[:8])}" + (" …" if len(domain) > 8 else "")
 
-    def check(cell: str) -> bool:
+    def is_valid(cell: str) -> bool:
         if not cell:
             return not required
         if KINDS.index(kind_of(cell, decimal)) > KINDS.index(kind):
@@ -106,4 +111,4 @@ def _column_check(feature: Any, domains: dict[str, frozenset[str]], decimal: str
             return bool(low <= float(normalize_number(cell, decimal)) <= high)
         return not domain or cell in domain
 
-    return words, check
+    return expected, is_valid

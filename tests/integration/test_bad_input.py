@@ -113,12 +113,12 @@ CASES = {
         rows(labels_missing),
         1,
         "2 of 344 rows (0.58%) do not fit, expected one of Adelie, Chinstrap, Gentoo; "
-        "such as penguins.csv line 6 'NA', penguins.csv line 10 'NA'",
+        "for example penguins.csv line 6 'NA', penguins.csv line 10 'NA'",
     ),
     "label all null": Case(
-        before_a_schema(rows(lambda lines: [["NA", *cells] for _, *cells in lines])), 1, "no row of train has one"
+        before_a_schema(rows(lambda lines: [["NA", *cells] for _, *cells in lines])), 1, "no row of train has a label"
     ),
-    "a class a row": Case(before_a_schema(rows(a_class_a_row)), 1, "expected classes that come back. Is it an id"),
+    "a class a row": Case(before_a_schema(rows(a_class_a_row)), 1, "expected classes that appear more than once. Is the label an id"),
     "all-constant features": Case(
         rows(lambda lines: [[label, *lines[0][1:]] for label, *_ in lines]),
         1,

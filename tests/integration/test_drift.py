@@ -1,4 +1,4 @@
-"""What corrupted spans are caught by, and that an untouched one is not."""
+"""Corrupted spans stop at a node that reports the fault; an unchanged span passes."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from typing import Any
 
 import pytest
 
-Said = dict[str, dict[str, Any]]
+Results = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Said]:
-    """By corruption of the month, each node's state and reason."""
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
+    """Return state and reason of each node, by corruption of the month."""
     root = tmp_path_factory.mktemp("root")
     program = Path(__file__).with_name("ingesting.py")
-    done = subprocess.run([sys.executable, program, root], capture_output=True, text=True, timeout=580)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    process = subprocess.run([sys.executable, program, root], capture_output=True, text=True, timeout=580)
+    assert process.returncode == 0, process.stderr[-3000:]
+    return dict(json.loads(process.stdout.splitlines()[-1]))
 
 
-def test_the_first_span_is_compared_with_nothing_and_passes(said: dict[str, Said]) -> None:
-    assert said["january"]["AnomalyGate"]["state"] == "complete"
+def test_the_first_span_is_compared_with_nothing_and_passes(results: dict[str, Results]) -> None:
+    assert results["january"]["AnomalyGate"]["state"] == "complete"
 
 
-def test_an_untouched_month_passes(said: dict[str, Said]) -> None:
-    assert said["untouched"]["AnomalyGate"]["state"] == "complete", said["untouched"]["AnomalyGate"]["reason"]
+def test_an_untouched_month_passes(results: dict[str, Results]) -> None:
+    assert results["untouched"]["AnomalyGate"]["state"] == "complete", results["untouched"]["AnomalyGate"]["reason"]
 
 
 @pytest.mark.parametrize(
-    ("corruption", "column", "kind", "telling"),
+    ("corruption", "column", "kind", "message"),
     [
         ("currency", "distance", "drift", "from span 1"),
         ("currency", "distance", "range", "do not fit, expected"),
         ("nulls", "dest_lat", "presence", "do not fit, expected"),
-        ("currency", "distance", "drift", "lie above 4983 (in span 1: 0.00%); such as 3-2.csv line"),
+        ("currency", "distance", "drift", "are above 4983 (in span 1: 0.00%); for example 3-2.csv line"),
         ("category", "carrier", "domain", "'ZZ'"),
         ("unit", "sched_minutes", "drift", "Jensen-Shannon divergence"),
-        ("unit", "sched_minutes", "drift", "5903 of 5903 rows (100.00%) lie above 690 (in span 1: 0.00%)"),
+        ("unit", "sched_minutes", "drift", "5903 of 5903 rows (100.00%) are above 690 (in span 1: 0.00%)"),
     ],
 )
-def test_a_corrupted_month_stops_at_the_gate(said: dict[str, Said], corruption, column, kind, telling) -> None:
-    gate = said[corruption]["AnomalyGate"]
+def test_a_corrupted_month_stops_at_the_gate(results: dict[str, Results], corruption, column, kind, message) -> None:
+    gate = results[corruption]["AnomalyGate"]
     assert gate["state"] == "invalid"
     (reason,) = [part for part in gate["reason"].split("; column ") if f"{column!r} ({kind})" in part][:1]
-    assert telling in reason
+    assert message in reason
 
 
-def test_misfits_are_shown_with_share_file_and_line(said: dict[str, Said]) -> None:
-    reason = said["category"]["AnomalyGate"]["reason"]
+def test_violations_are_reported_with_share_file_and_line(results: dict[str, Results]) -> None:
+    reason = results["category"]["AnomalyGate"]["reason"]
     assert "rows (" in reason
     assert "2.csv line" in reason
 
 
-def test_a_type_that_changed_stops_at_the_first_cell(said: dict[str, Said]) -> None:
-    gen = said["type"]["CsvExampleGen"]
-    assert gen["state"] == "invalid"
-    assert "column 'hour': got" in gen["reason"]
-    assert "expected a whole number" in gen["reason"]
+def test_a_type_that_changed_stops_at_the_first_cell(results: dict[str, Results]) -> None:
+    ingestion = results["type"]["CsvExampleGen"]
+    assert ingestion["state"] == "invalid"
+    assert "column 'hour': got" in ingestion["reason"]
+    assert "expected a whole number" in ingestion["reason"]

@@ -1,4 +1,4 @@
-"""A column that alone tells the label is suspicious; one that merely helps is not."""
+"""Tests of LabelCheck: a column that alone predicts the label is suspicious, one that only helps is not."""
 
 from __future__ import annotations
 
@@ -28,47 +28,49 @@ LABEL = np.where(LATE, "yes", "no")
         (np.full(ROWS, np.nan), False),
     ],
 )
-def test_of_a_binary_label(values: np.ndarray, suspicious: bool) -> None:
+def test_a_column_that_predicts_a_binary_label_is_suspicious(values: np.ndarray, suspicious: bool) -> None:
     assert (label_check.predictive_power(values, LABEL, regression=False) >= label_check.LEAK_THRESHOLD) == suspicious
 
 
-def test_of_several_classes() -> None:
+def test_predictive_power_for_several_classes() -> None:
     label = RNG.choice(["a", "b", "c"], ROWS)
     assert label_check.predictive_power(np.char.add(label, "!"), label, regression=False) == pytest.approx(1)
-    assert label_check.predictive_power(RNG.choice(["x", "y"], ROWS), label, regression=False) == pytest.approx(0.5, abs=0.05)
+    assert label_check.predictive_power(RNG.choice(["x", "y"], ROWS), label, regression=False) == pytest.approx(
+        0.5, abs=0.05
+    )
 
 
-def test_of_a_number() -> None:
+def test_predictive_power_for_a_number() -> None:
     price = RNG.normal(100, 20, ROWS)
     assert label_check.predictive_power(price * 1.1, price, regression=True) >= 0.97
     assert label_check.predictive_power(RNG.normal(0, 1, ROWS), price, regression=True) < 0.1
 
 
-def test_a_label_of_one_class_tells_nothing() -> None:
+def test_a_label_with_one_class_cannot_be_predicted() -> None:
     assert label_check.predictive_power(LATE * 1.0, np.full(ROWS, "no"), regression=False) == 0.5
 
 
 def test_a_warning_names_column_and_figure_and_asks_the_question() -> None:
     report = {"columns": {"delay": 0.9991, "hour": 0.6}, "suspicious": ["delay"], "severity": "warn"}
-    (sentence,) = label_check.leak_warnings(report)
-    assert sentence == "column 'delay' alone tells the label (0.9991 of 1): is it known before the label is?"
+    (warning,) = label_check.leak_warnings(report)
+    assert warning == "column 'delay' alone predicts the label (0.9991 of 1): is it known before the label?"
     assert label_check.leak_warnings({**report, "severity": "ignore"}) == []
 
 
 @pytest.mark.parametrize(
     ("label", "regression", "message"),
     [
-        (np.array([]), False, "no row of train has one"),
+        (np.array([]), False, "no row of train has a label; expected at least two"),
         (np.array(["a", "a"]), False, "all 2 rows of train have the same class, a"),
         (
             np.arange(100).astype(str),
             False,
-            "100 classes in 100 rows of train, such as 0; expected classes that come back",
+            "100 classes in 100 rows of train, such as 0; expected classes that appear more than once",
         ),
         (np.array([1.5, 1.5]), True, "all 2 rows of train have the same number, 1.5"),
     ],
 )
-def test_a_label_with_nothing_to_tell_apart_is_refused(label, regression: bool, message: str) -> None:
+def test_a_label_that_cannot_be_learned_is_refused(label, regression: bool, message: str) -> None:
     with pytest.raises(DataError, match=message):
         label_check.check_classes("late", label, regression)
 
@@ -76,11 +78,11 @@ def test_a_label_with_nothing_to_tell_apart_is_refused(label, regression: bool, 
 def test_rows_without_a_label_are_counted() -> None:
     assert list(label_check.has_label(np.array(["a", "", "b"]))) == [True, False, True]
     assert list(label_check.has_label(np.array([1.0, np.nan]))) == [True, False]
-    (said,) = label_check.unlabelled_warnings({"label": "late", "rows": 200, "unlabelled": 5})
-    assert said == "label 'late': missing in 5 of 200 rows of train (2.5%), which are left out"
+    (warning,) = label_check.unlabelled_warnings({"label": "late", "rows": 200, "unlabelled": 5})
+    assert warning == "label 'late' is missing in 5 of 200 rows of train (2.5%); these rows are skipped"
 
 
-def test_many_classes_are_told_apart_by_the_most_frequent_ones() -> None:
+def test_of_many_classes_only_the_most_frequent_ones_are_distinguished() -> None:
     label = RNG.integers(0, 2000, 10_000).astype(str)
     assert label_check.predictive_power(label, label, regression=False) == pytest.approx(1, abs=0.01)
     assert label_check.predictive_power(RNG.permutation(label), label, regression=False) == pytest.approx(0.5, abs=0.05)

@@ -1,4 +1,4 @@
-"""Rows that do not fit the schema, with file and line."""
+"""Tests of the rows that violate the schema."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS = ["EWR,200,150", "JFK,NA,NA", "LGA,22000,3.5", ",90,2", "JFK,far,1"]
 
 
 @pytest.fixture
-def found(tmp_path: Path):
+def violations(tmp_path: Path):
     (tmp_path / "schema.pbtxt").write_text(SCHEMA)
     (tmp_path / "may.csv").write_text("origin,distance,seats\n" + "\n".join(ROWS) + "\n")
     table = CsvTable((str(tmp_path / "may.csv"),), frozenset({"", "NA"}))
@@ -31,19 +31,19 @@ def found(tmp_path: Path):
     [
         (
             "origin",
-            "2 of 5 rows (40.00%) do not fit, expected one of EWR, JFK; such as may.csv line 4 'LGA', may.csv line 5 ''",
+            "2 of 5 rows (40.00%) do not fit, expected one of EWR, JFK; for example may.csv line 4 'LGA', may.csv line 5 ''",
         ),
         (
             "distance",
             "3 of 5 rows (60.00%) do not fit, expected a number from 10 to 5000; "
-            "such as may.csv line 3 'NA', may.csv line 4 '22000', may.csv line 6 'far'",
+            "for example may.csv line 3 'NA', may.csv line 4 '22000', may.csv line 6 'far'",
         ),
-        ("seats", "1 of 5 rows (20.00%) do not fit, expected a whole number; such as may.csv line 4 '3.5'"),
+        ("seats", "1 of 5 rows (20.00%) do not fit, expected a whole number; for example may.csv line 4 '3.5'"),
     ],
 )
-def test_misfits_are_counted_and_shown_with_file_and_line(found, column: str, text: str) -> None:
-    assert str(found[column]) == text
+def test_violations_are_counted_and_reported_with_file_and_line(violations, column: str, text: str) -> None:
+    assert str(violations[column]) == text
 
 
-def test_a_column_that_is_not_there_is_passed_over(found) -> None:
-    assert "gone" not in found
+def test_a_missing_column_is_skipped(violations) -> None:
+    assert "gone" not in violations
