@@ -1,4 +1,4 @@
-"""Random ensembles and what they must answer, by NumPy alone."""
+"""Random ensembles, and a reference implementation of their combiners in NumPy."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def geometric(outputs):
 
 
 def softmax(score: np.ndarray) -> np.ndarray:
-    raised = np.exp(score - score.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
+    exponentials = np.exp(score - score.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
 def reference(spec: Ensemble, outputs: dict[str, np.ndarray]) -> np.ndarray:
-    """The same maths once more, in float64 NumPy and without looking at Benison's."""
+    """Combine the outputs in float64 NumPy, independently of Benison's implementation."""
     combiner: Any = spec.combiner
     names = [name for name in spec.members if name in outputs]
     stacked = np.stack([outputs[name].astype(np.float64) for name in names])
@@ -80,7 +80,7 @@ def random_spec(kind: str, output: Output, rng: np.random.Generator, n: int) -> 
         coefficients = {name: tuple(map(float, rng.uniform(0, 1, width))) for name in members}
         return {"coefficients": coefficients, "intercept": tuple(map(float, rng.normal(size=n)))}
 
-    made: dict[str, Any] = {
+    combiners: dict[str, Any] = {
         "mean": Mean,
         "weighted_mean": lambda: WeightedMean(weights=weights),
         "median": Median,
@@ -95,7 +95,7 @@ def random_spec(kind: str, output: Output, rng: np.random.Generator, n: int) -> 
     if output == "probabilities" and rng.random() < 0.5:
         bias = tuple(map(float, rng.normal(0, 0.3, n))) if rng.random() < 0.5 else ()
         calibration = TemperatureScaling(temperature=float(rng.uniform(0.5, 3)), bias=bias)
-    return Ensemble(members=tuple(names), combiner=made[kind](), output=output, calibration=calibration)
+    return Ensemble(members=tuple(names), combiner=combiners[kind](), output=output, calibration=calibration)
 
 
 def random_outputs(spec: Ensemble, rng: np.random.Generator, batch: int, n: int) -> dict[str, np.ndarray]:

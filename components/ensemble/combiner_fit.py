@@ -1,8 +1,8 @@
-"""What a combiner learns from members' outputs on rows that no member learnt from.
+"""Fits a combiner to the members' outputs on rows that no member was trained on, and drops members that do not help.
 
-All that is fitted is small and convex, so the answer does not depend on where the search begins. How far it is pulled
-towards equal weights is chosen by cross-validation, so that thirty rows give nearly the mean and thirty thousand the
-optimum. A member that does not help is dropped: its weight is small, and out of fold it gains nothing for sure.
+The problems are small and convex, so the solution does not depend on the start. The penalty on the distance from equal
+weights is chosen by cross-validation, so that thirty rows give almost the mean, and thirty thousand the optimum. A
+member is dropped if its weight is small and its gain out of fold is not significant.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from benison.serving.errors import DataError
 
 FITTED = ("weighted_mean", "stacking")
 FOLDS = 5
-# Pulls towards equal weights that are tried, strongest first: of two that are equally good the stronger one is taken.
+# Penalties on the distance from equal weights, strongest first: of two equally good ones the stronger one is used.
 PENALTIES = (100.0, 10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 0.0)
 _TWO_SIDED_95 = 1.96
-_NEGLIGIBLE_SHARE, _SMALL_SHARE = 0.1, 0.5  # of an equal weight
-_MIN_ROWS_PER_MEMBER = 50  # for each member; from fewer nothing can be said of what one brings, and all stay
+_NEGLIGIBLE_SHARE, _SMALL_SHARE = 0.1, 0.5  # in units of an equal weight
+_MIN_ROWS_PER_MEMBER = 50  # with fewer rows contributions cannot be measured, and no member is dropped
 
 
 @dataclass(frozen=True)
 class Contribution:
-    """What one member brings.
+    """The contribution of one member.
 
     Attributes:
-        member: its name.
-        weight: in the combiner; None where the combiner has no weights.
-        gain: by how much the loss (log loss, or squared error in units of the label's variance) on rows that were not
-            fitted to is lower with the member than without it; None where it was not measured.
+        member: name of the member.
+        weight: weight in the combiner; None if the combiner has no weights.
+        gain: difference between the loss out of fold (log loss, or squared error in units of the label's variance)
+            without the member and with it; None if it was not measured.
         low: lower end of the gain's 95 % interval.
-        high: its upper end.
-        kept: whether it is in the ensemble.
-        why: one sentence, where it was dropped.
+        high: upper end of the gain's 95 % interval.
+        kept: the member is in the ensemble.
+        why: reason, if the member was dropped.
     """
 
     member: str
@@ -65,14 +65,14 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted combiner and how it came about.
+    """A fitted combiner and the details of the fit.
 
     Attributes:
-        combiner: of the members that were kept.
-        calibration: where it was asked for.
-        contributions: one for each member that was there, dropped ones too.
-        correlations: Pearson's, between the members' errors (label less prediction), by member and member.
-        rows: how many were fitted to.
+        combiner: combiner of the members that were kept.
+        calibration: calibration of the combined output; None if it was not requested.
+        contributions: one for each member, also for dropped ones.
+        correlations: Pearson's correlation between the members' errors (label minus prediction), by member and member.
+        rows: number of rows of the fit.
     """
 
     combiner: Combiner
@@ -83,11 +83,11 @@ class Fit:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """The members of the ensemble, in the order given."""
+        """The members of the ensemble, in the order of the arguments."""
         return tuple(c.member for c in self.contributions if c.kept)
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain data."""
+        """Return the report as JSON data."""
         return {
             "rows": self.rows,
             "combiner": self.combiner.kind,
@@ -108,23 +108,20 @@ def fit(
     calibrate: str = "none",
     seed: int = 0,
 ) -> Fit:
-    """Fits a combiner to the rows of `blend`.
+    """Fit a combiner to the rows of `blend`; the result is deterministic.
 
     Args:
-        kind: `mean`, `weighted_mean`, `median`, `majority_vote`, `soft_vote`, `stacking`, or a user's own.
+        kind: `mean`, `weighted_mean`, `median`, `majority_vote`, `soft_vote`, `stacking`, or a custom combiner.
         problem: binary, multiclass or regression.
         labels: int64 [rows], class ids; for regression float [rows, outputs].
         outputs: by member, probabilities float [rows, classes] or predictions float [rows, outputs].
-        weights: given ones, for the combiners that take them; nothing is fitted or dropped then.
-        drop: leave members out that do not help, where the combiner is fitted.
+        weights: fixed weights, for combiners with weights; then nothing is fitted or dropped.
+        drop: drop members that do not help, if the combiner is fitted.
         calibrate: `none`, `temperature` or `bias_corrected_temperature`.
-        seed: of the folds.
-
-    Returns:
-        The same for the same arguments.
+        seed: seed of the folds.
 
     Raises:
-        DataError: too few rows to fit to.
+        DataError: `blend` has too few rows.
     """
     usable = {name: np.asarray(values, np.float64) for name, values in outputs.items()}
     if problem == "regression":
@@ -158,22 +155,24 @@ def _unfitted_combiner(kind: str | Custom, weights: Mapping[str, float] | None) 
 def _fit_and_drop(
     kind: str, problem: str, labels: NDArray, outputs: Mapping[str, NDArray], drop: bool, seed: int
 ) -> tuple[Combiner, tuple[Contribution, ...]]:
-    """Drops the least helpful member as long as there is one that does not help, then fits to all rows."""
+    """Fit to all rows, and drop the least helpful member until every member helps."""
     pool = opinion_pools.pool_for(kind, problem)
     folds = np.random.default_rng(seed).permutation(len(labels)) % FOLDS
     dropped: dict[str, Contribution] = {}
-    left = dict(outputs)
+    remaining = dict(outputs)
     while True:
-        solution = _solve(pool, labels, left, folds)
-        measured = _measure_contributions(pool, labels, left, folds, solution)
-        useless = [c for c in measured if not c.kept]
-        if not (drop and useless and len(left) > 1):
+        solution = _solve(pool, labels, remaining, folds)
+        contributions = _measure_contributions(pool, labels, remaining, folds, solution)
+        useless = [c for c in contributions if not c.kept]
+        if not (drop and useless and len(remaining) > 1):
             break
         worst = min(useless, key=lambda c: (c.weight or 0.0, c.member))
         dropped[worst.member] = worst
-        del left[worst.member]
-    kept = {c.member: Contribution(c.member, c.weight, c.gain, c.low, c.high) for c in measured}
-    return _build_combiner(kind, pool, labels, left, solution), tuple(kept.get(name) or dropped[name] for name in outputs)
+        del remaining[worst.member]
+    kept = {c.member: Contribution(c.member, c.weight, c.gain, c.low, c.high) for c in contributions}
+    return _build_combiner(kind, pool, labels, remaining, solution), tuple(
+        kept.get(name) or dropped[name] for name in outputs
+    )
 
 
 @dataclass(frozen=True)
@@ -190,18 +189,18 @@ def _solve(
     folds: NDArray,
     penalties: Sequence[float] = PENALTIES,
 ) -> _Solution:
-    """Fits to all rows, with the pull that does best on rows that were not fitted to."""
+    """Fit to all rows, with the penalty that is best out of fold."""
     stacked = np.stack(list(outputs.values()))
-    tried = [(penalty, _out_of_fold(pool, labels, stacked, folds, penalty)) for penalty in penalties]
-    # The one-standard-error rule of L. Breiman et al., Classification and Regression Trees, 1984: the strongest pull
-    # whose loss is within the error of the least.
-    least, error = min(_mean_and_standard_error(losses) for _, losses in tried)
-    penalty, losses = next(pair for pair in tried if pair[1].mean() <= least + error)
+    candidates = [(penalty, _out_of_fold(pool, labels, stacked, folds, penalty)) for penalty in penalties]
+    # The one-standard-error rule of L. Breiman et al., Classification and Regression Trees, 1984: the strongest penalty
+    # whose loss is within one standard error of the minimum.
+    least, error = min(_mean_and_standard_error(losses) for _, losses in candidates)
+    penalty, losses = next(pair for pair in candidates if pair[1].mean() <= least + error)
     return _Solution(pool.fit(labels, stacked, penalty), penalty, losses)
 
 
 def _out_of_fold(pool: OpinionPool, labels: NDArray, stacked: NDArray, folds: NDArray, penalty: float) -> NDArray:
-    """The loss of each row [rows], by parameters that were fitted to the other folds."""
+    """Compute the loss of each row [rows], with parameters fitted to the other folds."""
     losses = np.empty(len(labels))
     for fold in range(FOLDS):
         out = folds == fold
@@ -216,25 +215,26 @@ def _measure_contributions(
     weights = pool.weights(solution.parameters, len(outputs))
     if len(outputs) == 1:
         return [Contribution(name, float(weights[0])) for name in outputs]
-    enough_to_tell = len(labels) >= _MIN_ROWS_PER_MEMBER * len(outputs)
-    found = []
+    measurable = len(labels) >= _MIN_ROWS_PER_MEMBER * len(outputs)
+    contributions = []
     for index, name in enumerate(outputs):
         without = {other: values for other, values in outputs.items() if other != name}
         gains = _solve(pool, labels, without, folds, [solution.penalty]).losses - solution.losses
         gain, error = _mean_and_standard_error(gains)
         margin, weight = _TWO_SIDED_95 * error, float(weights[index])
-        # Of members that are alike none is missed alone, and yet all of them together are: a weight of some size stays.
-        # With next to no weight a member goes even if it helps a little: it costs its memory and time at every answer.
+        # If members are similar, the loss of any one does not matter, but the loss of all does: a member with a
+        # considerable weight stays. A member with a negligible weight is dropped even if it helps a little, because it
+        # costs memory and time in every prediction.
         share = weight * len(outputs) / (weights.sum() or 1.0)
         useless = share < _NEGLIGIBLE_SHARE or (share < _SMALL_SHARE and gain <= margin)
-        kept = not enough_to_tell or not useless
-        why = "" if kept else f"weight {weight:.3g}, and its gain out of fold is {gain:.2g} ± {margin:.1g}"
-        found.append(Contribution(name, weight, gain, gain - margin, gain + margin, kept, why))
-    return found
+        kept = not measurable or not useless
+        why = "" if kept else f"weight {weight:.3g}, gain out of fold {gain:.2g} ± {margin:.1g}"
+        contributions.append(Contribution(name, weight, gain, gain - margin, gain + margin, kept, why))
+    return contributions
 
 
 def _mean_and_standard_error(values: NDArray) -> tuple[float, float]:
-    """The mean, and its standard error."""
+    """Compute the mean and its standard error."""
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
@@ -270,13 +270,15 @@ def _combine(combiner: Combiner, outputs: Mapping[str, NDArray], problem: str) -
     return combiner.combine(tensors, "prediction" if problem == "regression" else "probabilities").numpy()
 
 
-def _calibration(how: str, labels: NDArray, probabilities: NDArray) -> TemperatureScaling:
-    temperature, bias = opinion_pools.fit_temperature(labels, probabilities, with_bias=how == "bias_corrected_temperature")
+def _calibration(method: str, labels: NDArray, probabilities: NDArray) -> TemperatureScaling:
+    temperature, bias = opinion_pools.fit_temperature(
+        labels, probabilities, with_bias=method == "bias_corrected_temperature"
+    )
     return TemperatureScaling(temperature=float(temperature), bias=tuple(map(float, bias)))
 
 
 def _correlations(problem: str, labels: NDArray, outputs: Mapping[str, NDArray]) -> dict[str, dict[str, float | None]]:
-    """Pearson's correlation between the members' errors; None where a member's errors do not vary."""
+    """Compute Pearson's correlation between the members' errors; None if the errors of a member do not vary."""
     if not len(labels):
         return {name: dict.fromkeys(outputs) for name in outputs}
     truth = labels if problem == "regression" else np.eye(next(iter(outputs.values())).shape[1])[labels]
@@ -284,8 +286,8 @@ def _correlations(problem: str, labels: NDArray, outputs: Mapping[str, NDArray])
     norms = {name: float(np.linalg.norm(error)) for name, error in errors.items()}
 
     def pearson(a: str, b: str) -> float | None:
-        both = norms[a] * norms[b]
-        return float(errors[a] @ errors[b] / both) if both > 0 else None
+        product = norms[a] * norms[b]
+        return float(errors[a] @ errors[b] / product) if product > 0 else None
 
     return {a: {b: pearson(a, b) for b in outputs} for a in outputs}
 
@@ -293,6 +295,6 @@ def _correlations(problem: str, labels: NDArray, outputs: Mapping[str, NDArray])
 def _require_rows(labels: NDArray) -> None:
     if len(labels) < 2 * FOLDS:
         raise DataError(
-            f"the split blend has {len(labels)} rows, and a fitted combiner needs {2 * FOLDS}: give `splits.blend` "
-            "more hash buckets, or take `combiner: mean`, which fits nothing"
+            f"the split blend has {len(labels)} rows; a fitted combiner needs at least {2 * FOLDS}. Give "
+            "`splits.blend` more hash buckets, or use `combiner: mean`, which is not fitted"
         )

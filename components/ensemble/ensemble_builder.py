@@ -1,7 +1,7 @@
-"""EnsembleBuilder: the trained members become one fused SavedModel, with Transform's graph in it once.
+"""EnsembleBuilder: combines the trained members into one fused SavedModel that contains Transform's graph once.
 
-What the combiner needs is fitted on `blend`, whose rows no member learnt from; members that do not help are left out.
-Beside the model lie its spec (`ensemble.json`) and `ensemble_report.json`: weights, gains and correlations.
+The combiner is fitted on the `blend` split, which no member was trained on; members that do not help are dropped.
+Beside the model it writes the spec (`ensemble.json`) and `ensemble_report.json` with weights, gains and correlations.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ BLEND = "blend"
 
 @dataclass(frozen=True)
 class BuilderSettings:
-    """How the members are to be combined.
+    """Settings of the combination.
 
     Attributes:
-        combiner: a kind of `benison.serving.ensemble.combiners`, or a user's own as `/path/to/file.py:function`.
-        weights: given ones by member, in place of fitted or equal ones.
+        combiner: a kind of `benison.serving.ensemble.combiners`, or a custom one as `/path/to/file.py:function`.
+        weights: fixed weights by member, instead of fitted or equal ones.
         calibration: `none`, `temperature` or `bias_corrected_temperature`.
-        drop: leave out members that do not help, where the combiner is fitted.
-        quorum: how many members must answer, in a fan-out.
-        seed: of the folds of cross-validation.
+        drop: drop members that do not help, if the combiner is fitted.
+        quorum: number of members that must answer, in a fan-out.
+        seed: seed of the cross-validation folds.
     """
 
     combiner: str = "mean"
@@ -52,7 +52,7 @@ class BuilderSettings:
 
 
 class Executor(base_executor.BaseExecutor):
-    """Fits the combiner, loads each member's `transformed` signature and exports their combination."""
+    """Executor that fits the combiner, loads the `transformed` signature of each member and exports the combination."""
 
     def Do(
         self,
@@ -65,7 +65,9 @@ class Executor(base_executor.BaseExecutor):
 
         settings = BuilderSettings(**json.loads(exec_properties["custom_config"])["settings"])
         scores = Scores.load(Path(artifact_utils.get_single_uri(input_dict["scores"])), BLEND)
-        fit, ensemble = fit_ensemble(settings, exec_properties["problem"], scores, exec_properties["members"].split(","))
+        fit, ensemble = fit_ensemble(
+            settings, exec_properties["problem"], scores, exec_properties["members"].split(",")
+        )
         loaded = {
             name: tf.saved_model.load(
                 path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[f"model_{name}"]))
@@ -94,16 +96,16 @@ class Executor(base_executor.BaseExecutor):
 
 
 def fit_ensemble(settings: BuilderSettings, problem: str, scores: Scores, members: list[str]) -> tuple[Fit, Ensemble]:
-    """The spec of an ensemble, fitted to the scores of its members on `blend`.
+    """Fit the spec of an ensemble to the scores of its members on `blend`.
 
     Raises:
-        DataError: too few rows to fit to.
-        UsageError: a user's combiner is not in its file.
+        DataError: `blend` has too few rows.
+        UsageError: the file of a custom combiner cannot be read.
     """
     outputs = {name: scores.outputs[name] for name in members}
-    own = ":" in settings.combiner
+    is_custom = ":" in settings.combiner
     fit = combiner_fit.fit(
-        _load_custom(settings.combiner) if own else settings.combiner,
+        _load_custom(settings.combiner) if is_custom else settings.combiner,
         problem,
         labels_of(scores),
         outputs,
@@ -117,14 +119,14 @@ def fit_ensemble(settings: BuilderSettings, problem: str, scores: Scores, member
         combiner=fit.combiner,
         output="prediction" if problem == "regression" else "probabilities",
         calibration=fit.calibration,
-        # Who was dropped cannot be missed.
+        # A dropped member does not count towards the quorum.
         quorum=min(settings.quorum, len(fit.kept)),
     )
     return fit, ensemble
 
 
 def _load_custom(reference: str) -> Custom:
-    """A user's combiner with its source, so that a version holds all that it needs."""
+    """Load a custom combiner with its source, so that a version is self-contained."""
     file, _, function = reference.rpartition(":")
     try:
         return Custom(function=function, source=Path(file).read_text(encoding="utf-8"))
@@ -133,7 +135,7 @@ def _load_custom(reference: str) -> Custom:
 
 
 def summarize(fit: Fit) -> list[str]:
-    """The combiner and what each member brings, as lines of text."""
+    """Describe the combiner and the contribution of each member, as lines of text."""
     lines = [f"{fit.combiner.kind} of {', '.join(fit.kept)}, from {fit.rows} rows of {BLEND}"]
     lines += [_contribution_line(c) for c in fit.contributions if c.weight is not None]
     if fit.calibration:
@@ -149,15 +151,15 @@ def _contribution_line(c: Contribution) -> str:
 
 
 class EnsembleBuilder(base_component.BaseComponent):
-    """Fuses any number of members.
+    """Node that combines any number of members into one model.
 
     Args:
         members: channel of each trained member's model, by name.
-        scores: Scorer's output for the members.
-        transform_graph: Transform's output, which all members were trained with.
+        scores: output of Scorer for the members.
+        transform_graph: output of Transform that all members were trained with.
         label: name of the raw label.
         problem: binary, multiclass or regression.
-        settings: how they are combined.
+        settings: settings of the combination.
     """
 
     SPEC_CLASS = ComponentSpec
@@ -172,7 +174,7 @@ class EnsembleBuilder(base_component.BaseComponent):
         problem: str,
         settings: BuilderSettings,
     ) -> None:
-        # One input per member, so that lineage names them; the class of the spec is thus made here.
+        # One input per member, so that lineage names them; so the spec depends on the members and is defined here.
         class Spec(ComponentSpec):
             PARAMETERS = {
                 "members": ExecutionParameter(type=str),
@@ -195,7 +197,7 @@ class EnsembleBuilder(base_component.BaseComponent):
                 members=",".join(members),
                 label=label,
                 problem=problem,
-                # `code` makes a user's own function part of the cache key (benison.pipelines.code.cache_key).
+                # `code` adds the custom combiner to the cache key (benison.pipelines.code.cache_key).
                 custom_config=json.dumps(
                     {"settings": asdict(settings), "code": [settings.combiner] if ":" in settings.combiner else []},
                     sort_keys=True,

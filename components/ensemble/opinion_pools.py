@@ -1,8 +1,8 @@
-"""The convex problems behind the fitted combiners: a linear pool, a stack, and temperature scaling.
+"""The convex problems behind the fitted combiners: linear and logarithmic opinion pools, stacking, and calibration.
 
-Each is fitted by minimising a mean loss over rows plus `penalty` / rows x the squared distance of the weights from
-equal ones; weights are never negative (L. Breiman, Stacked Regressions, Machine Learning 24, 1996). `stacked` is
-float64 [members, rows, n] throughout: probabilities of n classes, or n outputs.
+Each fit minimises the mean loss over the rows plus `penalty` / rows x the squared distance of the weights from equal
+weights; weights are never negative (L. Breiman, Stacked Regressions, Machine Learning 24, 1996). `stacked` is always
+float64 [members, rows, n]: probabilities of n classes, or n outputs.
 """
 
 from __future__ import annotations
@@ -17,35 +17,43 @@ from benison.serving.ensemble.combiners import SMALLEST_PROBABILITY
 
 
 class OpinionPool(Protocol):
-    """A family of combinations, its loss and how it is fitted."""
+    """A parametric combination of members, with its loss and its fit."""
 
     def fit(self, labels: NDArray, stacked: NDArray, penalty: float) -> NDArray:
-        """The parameters that fit these rows best."""
+        """Return the parameters with the lowest penalised loss on these rows."""
 
     def losses(self, parameters: NDArray, labels: NDArray, stacked: NDArray) -> NDArray:
-        """The loss of each row [rows]: log loss, or squared error in units of the label's variance."""
+        """Compute the loss of each row [rows]: log loss, or squared error in units of the label's variance."""
 
     def weights(self, parameters: NDArray, members: int) -> NDArray:
-        """One weight per member, to be compared with each other."""
+        """Return one weight per member, comparable between members."""
 
     def stack(self, parameters: NDArray, members: int) -> tuple[NDArray, NDArray]:
-        """As `benison.serving.ensemble.Stack` has them: coefficients [members, 1 or n] and intercept [1 or n]."""
+        """Return coefficients [members, 1 or n] and intercept [1 or n], see `benison.serving.ensemble.Stack`."""
 
 
 def pool_for(kind: str, problem: str) -> OpinionPool:
-    """The pool of `weighted_mean` or `stacking`."""
+    """Return the pool of a combiner.
+
+    Args:
+        kind: `weighted_mean` or `stacking`.
+        problem: binary, multiclass or regression.
+    """
     if kind == "weighted_mean":
         return _LinearPool(problem == "regression")
     return _StackedRegression() if problem == "regression" else _LogPool()
 
 
 def fit_temperature(labels: NDArray, probabilities: NDArray, with_bias: bool) -> tuple[float, NDArray]:
-    """The temperature, and a bias [classes] (empty unless asked for), with the least log loss.
+    """Fit the temperature, and optionally a bias, with the lowest log loss.
 
     Args:
         labels: int64 [rows], class ids.
         probabilities: float [rows, classes].
-        with_bias: fit a bias for each class too; it is kept small, since it is fitted to few rows.
+        with_bias: also fit a bias per class; a penalty keeps it small, because `blend` may have few rows.
+
+    Returns:
+        The temperature and the bias [classes], which is empty without `with_bias`.
     """
     logs = _log(probabilities)
     classes = logs.shape[1]
@@ -56,13 +64,13 @@ def fit_temperature(labels: NDArray, probabilities: NDArray, with_bias: bool) ->
         ridge = float((x[1:] ** 2).sum()) / len(labels)
         return loss + ridge, np.concatenate([[(of_score * logs).sum()], by_bias])
 
-    # Sharper than ten times, or flatter than a hundred times, is no calibration any more but a fault of the rows.
-    found = _minimise(objective, np.array([1.0, *np.zeros(classes)]), [(0.01, 10.0), *[(None, None)] * classes])
-    return 1 / found[0], found[1:] if with_bias else np.zeros(0)
+    # A stronger change than these bounds is not calibration, but a sign of bad rows.
+    solution = _minimise(objective, np.array([1.0, *np.zeros(classes)]), [(0.01, 10.0), *[(None, None)] * classes])
+    return 1 / solution[0], solution[1:] if with_bias else np.zeros(0)
 
 
 class _LinearPool:
-    """Weights of a mean: at least 0, their sum 1."""
+    """Weighted mean; the weights are at least 0 and their sum is 1."""
 
     def __init__(self, regression: bool) -> None:
         self._regression = regression
@@ -76,12 +84,12 @@ class _LinearPool:
 
         def objective(w: NDArray) -> tuple[float, NDArray]:
             value, gradient = loss(w)
-            apart = w - equal
-            return value + penalty / rows * float(apart @ apart), gradient + 2 * penalty / rows * apart
+            deviation = w - equal
+            return value + penalty / rows * float(deviation @ deviation), gradient + 2 * penalty / rows * deviation
 
         from scipy.optimize import minimize
 
-        found = minimize(
+        result = minimize(
             objective,
             equal,
             jac=True,
@@ -90,7 +98,7 @@ class _LinearPool:
             constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(members)},
             options={"ftol": 1e-12, "maxiter": 500},
         )
-        weights = np.clip(found.x, 0, None)
+        weights = np.clip(result.x, 0, None)
         return weights / weights.sum()
 
     def losses(self, parameters: NDArray, labels: NDArray, stacked: NDArray) -> NDArray:
@@ -107,7 +115,7 @@ class _LinearPool:
 
     @staticmethod
     def _squared_error(labels: NDArray, stacked: NDArray) -> Callable[[NDArray], tuple[float, NDArray]]:
-        """As weights sum to 1, the error is the pool of the members' errors: all is in their second moments."""
+        """Return loss and gradient; as weights sum to 1, the second moments of the members' errors are sufficient."""
         errors = ((stacked - labels) / np.sqrt(_variance(labels))).reshape(len(stacked), -1)
         moments = errors @ errors.T / errors.shape[1]
 
@@ -138,11 +146,11 @@ class _LogPool:
         def objective(x: NDArray) -> tuple[float, NDArray]:
             w, bias = x[:members], x[members:]
             loss, of_score = _cross_entropy(labels, np.tensordot(w, logs, axes=1) + bias)
-            apart = np.concatenate([w - equal, bias])
+            deviation = np.concatenate([w - equal, bias])
             gradient = np.concatenate([np.einsum("mrc,rc->m", logs, of_score), of_score.sum(axis=0)])
-            # Only differences between biases count; a trace of a pull on them keeps the answer unique.
-            pull = max(penalty, 1e-3) / rows
-            return loss + pull * float(apart @ apart), gradient + 2 * pull * apart
+            # Only differences between biases matter; a minimal penalty makes the solution unique.
+            factor = max(penalty, 1e-3) / rows
+            return loss + factor * float(deviation @ deviation), gradient + 2 * factor * deviation
 
         start = np.concatenate([equal, np.zeros(classes)])
         return _minimise(objective, start, [(0, None)] * members + [(None, None)] * classes)
@@ -160,27 +168,27 @@ class _LogPool:
 
 
 class _StackedRegression:
-    """Weights [members, n] at least 0, then an intercept [n], for each output by itself."""
+    """Non-negative least squares for each output: weights [members, n] at least 0, then an intercept [n]."""
 
     def fit(self, labels: NDArray, stacked: NDArray, penalty: float) -> NDArray:
         from scipy.optimize import nnls
 
         members, _rows, outputs = stacked.shape
         scale = np.sqrt(_variance(labels))
-        found = np.empty((members + 1, outputs))
-        pull = np.sqrt(penalty) * np.eye(members)
+        parameters = np.empty((members + 1, outputs))
+        ridge = np.sqrt(penalty) * np.eye(members)
         for output in range(outputs):
             x: NDArray = stacked[:, :, output].T / scale[output]
             y: NDArray = labels[:, output] / scale[output]
-            centre, middle = x.mean(axis=0), y.mean()
-            # The rows count through their second moments only: R of the QR decomposition is as good as all of them.
-            reduced: Any = np.linalg.qr(np.column_stack([x - centre, y - middle]), mode="r")
-            left = np.vstack([reduced[:, :members], pull])
-            right = np.concatenate([reduced[:, members], pull @ np.full(members, 1 / members)])
+            x_mean, y_mean = x.mean(axis=0), y.mean()
+            # Only second moments matter, so R of the QR decomposition replaces the rows.
+            reduced: Any = np.linalg.qr(np.column_stack([x - x_mean, y - y_mean]), mode="r")
+            left = np.vstack([reduced[:, :members], ridge])
+            right = np.concatenate([reduced[:, members], ridge @ np.full(members, 1 / members)])
             weights = nnls(left, right)[0]
-            found[:members, output] = weights
-            found[members, output] = (middle - centre @ weights) * scale[output]
-        return found.ravel()
+            parameters[:members, output] = weights
+            parameters[members, output] = (y_mean - x_mean @ weights) * scale[output]
+        return parameters.ravel()
 
     def losses(self, parameters: NDArray, labels: NDArray, stacked: NDArray) -> NDArray:
         table = parameters.reshape(len(stacked) + 1, -1)
@@ -196,7 +204,7 @@ class _StackedRegression:
 
 
 def _cross_entropy(labels: NDArray, score: NDArray) -> tuple[float, NDArray]:
-    """Mean log loss of softmax(score), and its gradient by the score [rows, classes]."""
+    """Compute the mean log loss of softmax(score), and its gradient with respect to the score [rows, classes]."""
     logs = _log_softmax(score)
     rows = np.arange(len(labels))
     gradient = np.exp(logs)
@@ -211,10 +219,10 @@ def _minimise(
 ) -> NDArray:
     from scipy.optimize import minimize
 
-    found = minimize(
+    result = minimize(
         objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "maxiter": 500}
     )
-    return np.asarray(found.x)
+    return np.asarray(result.x)
 
 
 def _log_softmax(score: NDArray) -> NDArray:
@@ -228,6 +236,6 @@ def _log(probabilities: NDArray) -> NDArray:
 
 
 def _variance(labels: NDArray) -> NDArray:
-    """Of each output [outputs]; 1 where it does not vary."""
+    """Compute the variance of each output [outputs]; 1 if the output does not vary."""
     variance = labels.var(axis=0)
     return np.where(variance > 0, variance, 1)

@@ -1,13 +1,13 @@
-"""Rare classes, learnt as if all classes were equally frequent; the probabilities stay those of the data.
+"""Class weights and undersampling for rare classes, with a correction that keeps the probabilities calibrated.
 
-| method         | while a member learns                                                                   |
+| method         | during training                                                                         |
 |----------------|-----------------------------------------------------------------------------------------|
-| `class_weight` | a row counts by the inverse of its class's frequency                                    |
-| `undersample`  | of a frequent class only as many rows as of the rarest are seen, others in each epoch   |
-| `none`         | rows are as they are                                                                    |
+| `class_weight` | the weight of a row is the inverse frequency of its class                               |
+| `undersample`  | each epoch draws as many rows of each class as the rarest class has                     |
+| `none`         | all rows have the same weight                                                           |
 
-Either way a member comes to know p'(k | x) ∝ p(k | x) / π_k, where π_k is the class's frequency in `train`. What it
-exports is multiplied by π_k again and normalised, so that rows which get 0.3 are of that class in 3 of 10 cases.
+Both methods train a member to predict p'(k | x) ∝ p(k | x) / π_k, where π_k is the frequency of the class in `train`.
+The exported model multiplies by π_k and normalises, so that of the rows with probability 0.3, 3 in 10 are of the class.
 
 Sources: C. Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001, theorem 2 (change of base rate); G. King and
 L. Zeng, Logistic Regression in Rare Events Data, Political Analysis 9, 2001 (prior correction); A. Dal Pozzolo et al.,
@@ -29,11 +29,11 @@ Method = Literal["none", "class_weight", "undersample"]
 
 @dataclass(frozen=True)
 class ClassBalance:
-    """What is done about the classes of one training set.
+    """The method for rare classes, with the class counts of a training set.
 
     Attributes:
         method: see above.
-        counts: rows of `train` by class id; not needed for `none`.
+        counts: number of rows of `train` by class id; not needed for `none`.
     """
 
     method: Method
@@ -41,31 +41,31 @@ class ClassBalance:
 
     @property
     def weights(self) -> np.ndarray:
-        """Float32 [classes]: what a row counts; 1 in the mean over `train`."""
+        """Float32 [classes]: weight of a row, by class; the mean over `train` is 1."""
         counts = self._counts()
         return (counts.sum() / (len(counts) * counts)).astype(np.float32)
 
     @property
-    def kept(self) -> np.ndarray:
-        """Float32 [classes]: the share of a class's rows that `undersample` lets through."""
+    def sampling_rates(self) -> np.ndarray:
+        """Float32 [classes]: the share of a class's rows that `undersample` draws in each epoch."""
         counts = self._counts()
         return (counts.min() / counts).astype(np.float32)
 
-    def learnt(self, rows: tf.data.Dataset, seed: int) -> tf.data.Dataset:
-        """The rows (features, label) that a member learns from, in the same draws for the same seed."""
+    def balance_training(self, rows: tf.data.Dataset, seed: int) -> tf.data.Dataset:
+        """Weight or undersample the training rows (features, label); the same seed gives the same draws."""
         if self.method == "class_weight":
             return self._weighted(rows)
         return self._undersampled(rows, seed) if self.method == "undersample" else rows
 
-    def judged(self, rows: tf.data.Dataset) -> tf.data.Dataset:
-        """Rows of `valid`: weighted for both methods; the loss there is the one that is learnt by, without a draw."""
+    def balance_validation(self, rows: tf.data.Dataset) -> tf.data.Dataset:
+        """Weight the rows of `valid`, with both methods, so that validation and training minimise the same loss."""
         return rows if self.method == "none" else self._weighted(rows)
 
-    def corrected(self, probabilities: Any) -> Any:
-        """Probabilities for the data as they are.
+    def correct(self, probabilities: Any) -> Any:
+        """Correct a member's probabilities to the class frequencies of the data.
 
         Args:
-            probabilities: Tensor float32 [batch, classes], as the member learnt them.
+            probabilities: Tensor float32 [batch, classes], as predicted by a member that was trained on balanced rows.
         """
         import tensorflow as tf
 
@@ -75,7 +75,7 @@ class ClassBalance:
         return shares / tf.reduce_sum(shares, axis=1, keepdims=True)
 
     def _counts(self) -> np.ndarray:
-        # A class may be known to Transform and have no row with usable features.
+        # Transform's vocabulary may contain a class that has no row here.
         return np.maximum(np.asarray(self.counts, np.float64), 1)
 
     def _weighted(self, rows: tf.data.Dataset) -> tf.data.Dataset:
@@ -87,10 +87,10 @@ class ClassBalance:
     def _undersampled(self, rows: tf.data.Dataset, seed: int) -> tf.data.Dataset:
         import tensorflow as tf
 
-        kept = tf.constant(self.kept)
+        rates = tf.constant(self.sampling_rates)
         draws = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)  # int64, 0 to 2**32 - 1
         return (
             tf.data.Dataset.zip((rows, draws))
-            .filter(lambda row, draw: tf.cast(draw, tf.float32) < tf.gather(kept, row[1]) * 2.0**32)
+            .filter(lambda row, draw: tf.cast(draw, tf.float32) < tf.gather(rates, row[1]) * 2.0**32)
             .map(lambda row, _: row)
         )

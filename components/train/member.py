@@ -1,4 +1,4 @@
-"""A member of the ensemble: its data, and its Keras model built from the user's function."""
+"""The datasets of a member of the ensemble, and its Keras model, built by the user's function."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _SHUFFLE_ROWS = 50_000
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one member is made; travels to Trainer and Tuner as their `custom_config`.
+    """Settings of one member; Trainer and Tuner receive them in their `custom_config`.
 
     Attributes:
         function: reference to the user's function, `function(inputs, hp)`.
         problem: binary, multiclass or regression.
-        epochs: at the most.
-        batch_size: rows.
-        patience: epochs without a better loss on `valid` after which training ends.
-        seed: of weights, dropout and the order of rows.
+        epochs: maximum number of epochs.
+        batch_size: rows per batch.
+        patience: training stops after this many epochs without a lower loss on `valid`.
+        seed: seed of the weights, dropout and the order of rows.
         imbalance: none, class_weight or undersample, see `benison.components.train.imbalance`.
         hyperparameters: fixed values by name.
-        tuner: search space and how to search it; None where nothing is tuned.
+        tuner: search space and search settings; None if nothing is tuned.
     """
 
     function: str
@@ -49,21 +49,23 @@ class Recipe:
 def build_model(
     recipe: Recipe, hp: Any, transform: tft.TFTransformOutput, target: tuple[float, float] | None = None
 ) -> keras.Model:
-    """The compiled model of a member.
+    """Build and compile the model of a member.
 
-    The user's function gets `inputs` (symbolic tensors by name of the transformed feature) and `hp`. It returns either
-    the last hidden tensor [batch, n], to which the output layer is added here, or a whole keras.Model whose output
-    is [batch, classes] probabilities or a [batch, 1] prediction; a compiled one keeps its own optimizer and loss.
+    The user's function receives `inputs` (symbolic tensors by name of the transformed feature) and `hp`. It returns
+    either the last hidden tensor [batch, n], to which this function adds the output layer, or a complete keras.Model
+    whose output is probabilities [batch, classes] or a prediction [batch, 1]. A compiled model keeps its own optimizer
+    and loss.
 
     Args:
-        recipe: how the member is made.
+        recipe: settings of the member.
         hp: KerasTuner's hyperparameters.
-        transform: gives the features and the classes.
-        target: mean and deviation of a regression's label over `train`, see `target_scale`. The output layer added here
-            then learns in units of the deviation, else a label in the thousands would take thousands of epochs.
+        transform: defines the features and the classes.
+        target: for regression, mean and standard deviation of the label over `train`, see `target_scale`. The output
+            layer then learns in units of the deviation; otherwise a label in the thousands would need thousands of
+            epochs.
 
     Raises:
-        ValueError: a transformed feature is sparse, or the function returned neither.
+        ValueError: a transformed feature is sparse, or the function returned neither a tensor nor a model.
     """
     import keras
 
@@ -71,16 +73,16 @@ def build_model(
         name: keras.Input(shape=spec.shape or (1,), dtype=spec.dtype.name, name=name)
         for name, spec in feature_spec(transform).items()
     }
-    made = user_code.load(recipe.function)(dict(inputs), hp)
-    if isinstance(made, keras.Model):
-        model = made
-    elif isinstance(made, keras.KerasTensor):
-        output = _output_layer(recipe, transform)(made)
+    result = user_code.load(recipe.function)(dict(inputs), hp)
+    if isinstance(result, keras.Model):
+        model = result
+    elif isinstance(result, keras.KerasTensor):
+        output = _output_layer(recipe, transform)(result)
         if recipe.problem == "regression" and target is not None:
             output = keras.layers.Rescaling(scale=target[1], offset=target[0])(output)
         model = keras.Model(inputs, output)
     else:
-        raise ValueError(f"{recipe.function} returned {type(made).__name__}, expected a Keras tensor or model")
+        raise ValueError(f"{recipe.function} returned {type(result).__name__}, expected a Keras tensor or model")
     if not model.compiled:
         rate = hp.get("learning_rate") if "learning_rate" in hp.values else 1e-3
         model.compile(keras.optimizers.Adam(rate), loss=_loss(recipe.problem))
@@ -90,26 +92,26 @@ def build_model(
 def dataset(
     files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe, balance: ClassBalance, *, learn: bool
 ) -> tf.data.Dataset:
-    """Batches of transformed examples: (features, label), with a weight where `class_balance` gives one.
+    """Read batches of transformed examples: (features, label), with a weight if `balance` defines one.
 
-    Rows without a label, or with a class that training has not seen, are left out.
+    Rows without a label, or with a class that `train` does not have, are skipped.
 
     Args:
         files: glob patterns of gzipped TFRecord files.
-        transform: gives the feature spec.
-        recipe: gives batch size and seed.
-        balance: what is done about rare classes.
-        learn: a new order, and new draws, in each epoch; the same ones for the same seed.
+        transform: defines the feature spec.
+        recipe: defines batch size and seed.
+        balance: the method for rare classes.
+        learn: the dataset is for training: shuffle, and undersample, in each epoch. The same seed gives the same order.
     """
     rows = _labelled_rows(files, transform)
     if not learn:
-        return balance.judged(rows).batch(recipe.batch_size).prefetch(2)
-    rows = balance.learnt(rows.shuffle(_SHUFFLE_ROWS, seed=recipe.seed), recipe.seed)
+        return balance.balance_validation(rows).batch(recipe.batch_size).prefetch(2)
+    rows = balance.balance_training(rows.shuffle(_SHUFFLE_ROWS, seed=recipe.seed), recipe.seed)
     return rows.batch(recipe.batch_size).prefetch(2)
 
 
 def class_balance(train_files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe) -> ClassBalance:
-    """What the recipe does about rare classes, by how often each stands in `train`."""
+    """Return the method for rare classes, with the class counts of `train`."""
     import numpy as np
 
     if recipe.imbalance == "none":
@@ -121,7 +123,7 @@ def class_balance(train_files: Sequence[str], transform: tft.TFTransformOutput, 
 
 
 def _labelled_rows(files: Sequence[str], transform: tft.TFTransformOutput) -> tf.data.Dataset:
-    """Single rows (features, label), those with a label that training knows."""
+    """Read single rows (features, label) whose label is known."""
     import tensorflow as tf
 
     spec = transform.transformed_feature_spec()
@@ -133,14 +135,14 @@ def _labelled_rows(files: Sequence[str], transform: tft.TFTransformOutput) -> tf
         columns = {name: tf.boolean_mask(_as_column(value), known) for name, value in features.items()}
         return columns, tf.boolean_mask(label, known)
 
-    found = sorted(file for pattern in files for file in tf.io.gfile.glob(pattern))
-    return tf.data.TFRecordDataset(found, compression_type="GZIP").batch(1024).map(parse).unbatch()
+    paths = sorted(path for pattern in files for path in tf.io.gfile.glob(pattern))
+    return tf.data.TFRecordDataset(paths, compression_type="GZIP").batch(1024).map(parse).unbatch()
 
 
 def target_scale(
     train_files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe
 ) -> tuple[float, float] | None:
-    """Mean and standard deviation of a regression's label in `train`, the latter 1 where all labels are equal."""
+    """Compute mean and standard deviation of a regression's label in `train`; the deviation of equal labels is 1."""
     import numpy as np
 
     if recipe.problem != "regression":
@@ -149,21 +151,21 @@ def target_scale(
     for labels in _labels(train_files, transform):
         rows, total = rows + len(labels), total + float(labels.sum(dtype=np.float64))
     mean = total / rows
-    for labels in _labels(train_files, transform):  # a second time: the mean is taken off before squaring, not after
+    for labels in _labels(train_files, transform):  # second pass: subtracting the mean first is exact
         squares += float(((labels.astype(np.float64) - mean) ** 2).sum())
     return mean, float(np.sqrt(squares / rows)) or 1.0
 
 
 def _labels(files: Sequence[str], transform: tft.TFTransformOutput) -> Iterator[np.ndarray]:
-    """The known labels, a batch at a time, so that memory does not grow with the rows."""
+    """Yield the known labels in batches, so that memory does not grow with the rows."""
     return (label.numpy() for _, label in _labelled_rows(files, transform).batch(_SHUFFLE_ROWS))
 
 
 def feature_spec(transform: tft.TFTransformOutput) -> dict[str, tf.io.FixedLenFeature]:
-    """The transformed features without the label.
+    """Return the spec of the transformed features, without the label.
 
     Raises:
-        ValueError: one of them is sparse.
+        ValueError: a feature is sparse.
     """
     import tensorflow as tf
 
@@ -175,7 +177,7 @@ def feature_spec(transform: tft.TFTransformOutput) -> dict[str, tf.io.FixedLenFe
 
 
 def class_names(transform: tft.TFTransformOutput) -> list[str]:
-    """The class names by id, as Transform found them in `train`; empty for regression."""
+    """Return the class names by id, from Transform's vocabulary of the label; empty for regression."""
     path = transform.vocabulary_file_by_name(CLASSES)
     return [token.decode() for token in transform.vocabulary_by_name(CLASSES)] if path else []
 
@@ -195,7 +197,7 @@ def _loss(problem: str) -> str:
 
 
 def _as_column(value: tf.Tensor) -> tf.Tensor:
-    """Scalars become [batch, 1], as Keras inputs are."""
+    """Reshape scalars [batch] to [batch, 1], the shape of Keras inputs."""
     import tensorflow as tf
 
     return tf.expand_dims(value, -1) if value.shape.rank == 1 else value

@@ -1,4 +1,4 @@
-"""The SavedModel of a member or of the ensemble, and its signatures.
+"""Exports the SavedModel of a member or of the ensemble, with these signatures.
 
 | signature            | input                                                        | output                         |
 |----------------------|--------------------------------------------------------------|--------------------------------|
@@ -6,19 +6,19 @@
 | `raw`                | one tensor [batch] per raw feature; missing is '', NaN or -1 | the prediction                 |
 | `transformed`        | one tensor [batch, n] per transformed feature                | the prediction                 |
 | `transform_features` | `examples`                                                   | transformed features and label |
-| `label`              | `examples`                                                   | the label alone, for TFMA      |
-| `members`            | as `raw`; only the ensemble has it                           | one output per member, by name |
+| `label`              | `examples`                                                   | only the label, for TFMA       |
+| `members`            | same as `raw`; only the ensemble has this signature          | one output per member, by name |
 
-A raw feature whose name TensorFlow does not take has another one in `raw` and `members`:
+If TensorFlow does not accept the name of a raw feature, `raw` and `members` use another one; see
 `benison.serving.signature_names`.
 
-The prediction is `probabilities` float32 [batch, classes] with `class_names` string [batch, classes], or
+The prediction is `probabilities` float32 [batch, classes] with `classes` string [batch, classes], or
 `prediction` float32 [batch, outputs].
 
-The schema of the raw features lies in `assets.extra/`, where TensorFlow keeps what is no part of the graph.
+The schema of the raw features is in `assets.extra/`, TensorFlow's folder for files that are not part of the graph.
 
-It is written by Keras's ExportArchive: of the ways tried it is the one whose models TFMA, TensorFlow's v1 loader (and
-so TF Serving) and BulkInferrer all restore.
+Keras's ExportArchive writes the model, because TFMA, TensorFlow's v1 loader (and so TF Serving) and BulkInferrer can
+all restore it; the models of other exporters that were tried fail in at least one of them.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def export(
     tracked: Sequence[Any],
     members: Callable[[Tensors], Mapping[str, tf.Tensor]] | None = None,
 ) -> None:
-    """Writes a SavedModel with the signatures above.
+    """Write a SavedModel with the signatures above.
 
     Args:
-        folder: where to; made if need be.
+        folder: target folder; it is created if necessary.
         transform: Transform's graph, which becomes part of the model.
-        label: name of the raw label, which serving does not have.
+        label: name of the raw label, which requests do not contain.
         predict: from transformed features [batch, n] to probabilities [batch, classes] or predictions [batch, outputs].
         tracked: models and loaded SavedModels whose variables and tables belong in it.
         members: from transformed features to each member's output by its name.
@@ -62,8 +62,8 @@ def export(
 
     layer = transform.transform_features_layer()
     names = class_names(transform)
-    everything = transform.raw_feature_spec()
-    raw_spec = {name: spec for name, spec in everything.items() if name != label}
+    labelled_spec = transform.raw_feature_spec()
+    raw_spec = {name: spec for name, spec in labelled_spec.items() if name != label}
     arguments = argument_names(raw_spec)
 
     def answer(transformed: Tensors) -> Tensors:
@@ -73,23 +73,25 @@ def export(
         return {"probabilities": values, "classes": tf.tile(tf.constant([names]), [tf.shape(values)[0], 1])}
 
     def from_raw(inputs: Tensors) -> Tensors:
-        return _as_columns(layer({name: _as_transform_input(inputs[arguments[name]], spec) for name, spec in raw_spec.items()}))
+        return _as_columns(
+            layer({name: _as_transform_input(inputs[arguments[name]], spec) for name, spec in raw_spec.items()})
+        )
 
     def serving_default(examples: tf.Tensor) -> Tensors:
         return answer(_as_columns(layer(tf.io.parse_example(examples, raw_spec))))
 
     def transform_features(examples: tf.Tensor) -> Tensors:
-        return dict(layer(tf.io.parse_example(examples, everything)))
+        return dict(layer(tf.io.parse_example(examples, labelled_spec)))
 
-    # TFMA's own signature: transformed features would hide the raw ones of the same name from its slices.
+    # A separate signature for TFMA: in its slices, transformed features would hide raw features of the same name.
     def label_only(examples: tf.Tensor) -> Tensors:
         return {LABEL: transform_features(examples)[LABEL]}
 
-    one_string = [tf.TensorSpec([None], tf.string, name="examples")]
+    examples_spec = [tf.TensorSpec([None], tf.string, name="examples")]
     raw = [
         {arguments[name]: tf.TensorSpec([None], spec.dtype, name=arguments[name]) for name, spec in raw_spec.items()}
     ]
-    wide = [
+    transformed_spec = [
         {
             name: tf.TensorSpec([None, *(spec.shape or [1])], spec.dtype, name=name)
             for name, spec in feature_spec(transform).items()
@@ -98,11 +100,11 @@ def export(
     archive = keras.export.ExportArchive()
     for resource in (layer, *tracked):
         archive.track(resource)
-    archive.add_endpoint("serving_default", serving_default, one_string)
+    archive.add_endpoint("serving_default", serving_default, examples_spec)
     archive.add_endpoint("raw", lambda inputs: answer(from_raw(inputs)), raw)
-    archive.add_endpoint("transformed", answer, wide)
-    archive.add_endpoint("transform_features", transform_features, one_string)
-    archive.add_endpoint("label", label_only, one_string)
+    archive.add_endpoint("transformed", answer, transformed_spec)
+    archive.add_endpoint("transform_features", transform_features, examples_spec)
+    archive.add_endpoint("label", label_only, examples_spec)
     if members is not None:
         archive.add_endpoint("members", lambda inputs: dict(members(from_raw(inputs))), raw)
     archive.write_out(folder, verbose=False)
@@ -110,26 +112,26 @@ def export(
 
 
 def _write_schema(file: Path, schema: Any, label: str) -> None:
-    """The schema of the raw features, beside the SavedModel: whoever serves it need not guess what it may be asked."""
+    """Write the schema of the raw features beside the SavedModel, so that a server knows types and values of inputs."""
     from google.protobuf import text_format
 
-    kept = type(schema)()
-    kept.CopyFrom(schema)
-    del kept.feature[:]
-    kept.feature.extend(feature for feature in schema.feature if feature.name != label)
+    raw_schema = type(schema)()
+    raw_schema.CopyFrom(schema)
+    del raw_schema.feature[:]
+    raw_schema.feature.extend(feature for feature in schema.feature if feature.name != label)
     file.parent.mkdir(exist_ok=True)
-    file.write_text(text_format.MessageToString(kept, as_utf8=True), encoding="utf-8")
+    file.write_text(text_format.MessageToString(raw_schema, as_utf8=True), encoding="utf-8")
 
 
 def _as_columns(features: Mapping[str, Any]) -> Tensors:
-    """Scalars become [batch, 1], as Keras inputs are."""
+    """Reshape scalars [batch] to [batch, 1], the shape of Keras inputs."""
     import tensorflow as tf
 
     return {name: tf.expand_dims(v, -1) if v.shape.rank == 1 else v for name, v in features.items()}
 
 
 def _as_transform_input(values: tf.Tensor, spec: Any) -> Any:
-    """A raw column [batch] as Transform's graph takes it: sparse, without the missing, where the schema allows them."""
+    """Convert a raw column [batch] to an input of Transform's graph: sparse if the schema allows missing values."""
     import tensorflow as tf
 
     if isinstance(spec, tf.io.FixedLenFeature):

@@ -1,4 +1,4 @@
-"""What TFX's Trainer runs for a member: build, fit on `train`, stop early on `valid`, export."""
+"""The run_fn of TFX's Trainer: builds a member, fits it on `train` with early stopping on `valid`, and exports it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benison.components.train import member, signatures
 
 
 def run_fn(fn_args: Any) -> None:
-    """Trains one member; TFX's contract for Trainer(run_fn=…).
+    """Train one member; TFX's contract for Trainer(run_fn=…).
 
     Args:
         fn_args: TFX's FnArgs; `custom_config` holds `recipe` (see `member.Recipe`) and `label`.
@@ -40,13 +40,13 @@ def run_fn(fn_args: Any) -> None:
         fn_args.serving_model_dir,
         transform,
         fn_args.custom_config["label"],
-        predict=lambda transformed: balance.corrected(model(transformed)),
+        predict=lambda transformed: balance.correct(model(transformed)),
         tracked=[model],
     )
 
 
 def fixed_hyperparameters(recipe: member.Recipe) -> Any:
-    """The HyperParameters of a member that is not tuned, and the fixed ones of one that is."""
+    """Return KerasTuner's HyperParameters with the fixed values of a member."""
     import keras_tuner
 
     hp = keras_tuner.HyperParameters()

@@ -1,4 +1,4 @@
-"""What TFX's Tuner runs for a member with a search space: a KerasTuner search on `train`, judged on `valid`."""
+"""The tuner_fn of TFX's Tuner: a KerasTuner search for one member, trained on `train` and evaluated on `valid`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NO_LIMIT = 1_000_000
 
 
 def tuner_fn(fn_args: Any) -> Any:
-    """The search for one member; TFX's contract for Tuner(tuner_fn=…).
+    """Return the search for one member; TFX's contract for Tuner(tuner_fn=…).
 
     Args:
         fn_args: TFX's FnArgs; `custom_config` holds `recipe` (see `member.Recipe`), whose `tuner` is
@@ -52,7 +52,15 @@ def tuner_fn(fn_args: Any) -> Any:
 
 
 def build_tuner(search: Mapping[str, Any], build: Any, hp: Any, seed: int, folder: str) -> Any:
-    """The KerasTuner of that name. Hyperband takes no number of trials: it follows from the epochs."""
+    """Return the KerasTuner for a search.
+
+    Args:
+        search: {algorithm, trials, epochs}; Hyperband derives the number of trials from the epochs.
+        build: function from hyperparameters to a compiled model.
+        hp: KerasTuner's HyperParameters, with the search space.
+        seed: seed of the search.
+        folder: working folder of the search.
+    """
     import keras_tuner
 
     common = {
@@ -66,7 +74,7 @@ def build_tuner(search: Mapping[str, Any], build: Any, hp: Any, seed: int, folde
     algorithm, trials = search["algorithm"], search["trials"]
     if algorithm == "hyperband":
         tuner = keras_tuner.Hyperband(max_epochs=search["epochs"], seed=seed, **common)
-        tuner.oracle.max_trials = _NO_LIMIT  # TFX asks for the best of that many, and Hyperband leaves it empty
+        tuner.oracle.max_trials = _NO_LIMIT  # TFX reads this number, and Hyperband does not set it
         return tuner
     if algorithm == "grid":
         return keras_tuner.GridSearch(max_trials=trials, seed=seed, **common)
@@ -76,7 +84,13 @@ def build_tuner(search: Mapping[str, Any], build: Any, hp: Any, seed: int, folde
 
 
 def declare_hyperparameter(hp: Any, name: str, values: Any) -> None:
-    """Adds one hyperparameter: a list is a choice, {min, max, step, sampling} a range, of ints where both ends are."""
+    """Add one hyperparameter to the search space.
+
+    Args:
+        hp: KerasTuner's HyperParameters.
+        name: name of the hyperparameter.
+        values: a list of choices, or a range {min, max, step, sampling}, of integers if both ends are integers.
+    """
     if isinstance(values, (list, tuple)):
         hp.Choice(name, list(values))
         return

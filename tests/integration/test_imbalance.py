@@ -1,4 +1,4 @@
-"""Rare classes: members that learn from balanced ones answer with the probabilities of the data, all the way to the push."""
+"""Rare classes: members trained on balanced rows predict the probabilities of the data, also after the push."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ ensemble:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """One row in twelve is of the rare class, and no feature tells it for sure; a logistic regression fits it exactly."""
-    made = Project(tmp_path_factory.mktemp("frauds"))
+    """Run a pipeline on rows of which one in twelve is of the rare class; a logistic regression is the exact model."""
+    project = Project(tmp_path_factory.mktemp("frauds"))
     rng = np.random.default_rng(0)
     rare = rng.random(ROWS) < RARE
-    with (made.folder / "rows.csv").open("w", newline="") as stream:
+    with (project.folder / "rows.csv").open("w", newline="") as stream:
         table = csv.writer(stream)
         table.writerow(["amount", "hour", "fraud"])
         for fraud in rare:
             table.writerow(
                 [f"{rng.normal(1.2 * fraud, 1):.4f}", f"{rng.normal(-0.8 * fraud, 1):.4f}", "y" if fraud else "n"]
             )
-    (made.folder / "frauds.yaml").write_text(YAML)
-    done = made.benison("run", "frauds.yaml")
+    (project.folder / "frauds.yaml").write_text(YAML)
+    done = project.benison("run", "frauds.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
-    return made
+    return project
 
 
 def scores(project: Project) -> dict[str, dict[str, float]]:
-    """Metrics on `test`, by model."""
+    """Return the metrics on `test`, by model."""
     run = json.loads(max(project.root.glob("runs/*/run.json")).read_text())
     outputs = [output for node in run["nodes"] for values in node["outputs"].values() for output in values]
     files = [Path(o["uri"], "blessing.json") for o in outputs if o["type"] == "ModelBlessing"]
     (blessing,) = [json.loads(file.read_text()) for file in files if file.is_file()]
-    found: dict[str, Any] = blessing["metrics"]
-    return found
+    metrics: dict[str, Any] = blessing["metrics"]
+    return metrics
 
 
 @pytest.mark.parametrize("member", ["weighted", "sampled"])
@@ -70,15 +70,15 @@ def test_a_balanced_member_is_as_calibrated_as_a_plain_one(project: Project, mem
     assert balanced["auc"] == pytest.approx(plain["auc"], abs=0.02)
 
 
-def test_mistakes_cost_less_than_never_to_act(project: Project) -> None:
+def test_mistakes_cost_less_than_with_no_action_at_all(project: Project) -> None:
     metrics = scores(project)
     assert all(metrics[model]["cost"] < 20 * RARE for model in ("plain", "weighted", "sampled", "ensemble"))
 
 
-def test_a_pushed_member_answers_with_the_frequency_in_the_data(project: Project) -> None:
+def test_a_pushed_member_predicts_the_frequency_in_the_data(project: Project) -> None:
     done = project.benison("predict", "frauds.yaml", "--csv", "rows.csv", "--members")
     assert done.returncode == 0, done.stderr
-    # `NAME 0.xxx` is the likelier class of each model: hardly one row is predicted to be of the rare class.
+    # Each model prints `NAME 0.xxx`, the likelier class and its probability; that is almost never the rare class.
     answers = [line.split() for line in done.stdout.splitlines() if line[:1].isdigit()]
     assert len(answers) == ROWS
     for column in (2, 4, 6, 8):

@@ -1,4 +1,4 @@
-"""Members that learn from balanced classes still answer with the probabilities of the data."""
+"""Members trained on balanced classes still predict the probabilities of the data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ METHODS = ("class_weight", "undersample")
 
 
 def rare(classes: int = 2):
-    """Features [rows, 1] and class ids, of which the last ones are rare; the classes' features overlap."""
+    """Draw features [rows, 1] and class ids; the last classes are rare, and the features of the classes overlap."""
     rng = np.random.default_rng(0)
     shares = np.array([0.9, 0.1] if classes == 2 else [0.8, 0.15, 0.05])
     y = rng.choice(classes, ROWS, p=shares)
@@ -26,14 +26,14 @@ def counts(y) -> tuple[int, ...]:
     return tuple(np.bincount(y).tolist())
 
 
-def learnt(method: Any, classes: int = 2):
-    """What a logistic regression answers that was fitted to what the method lets it see, and the balance."""
+def fit_balanced(method: Any, classes: int = 2):
+    """Fit a logistic regression to balanced rows; return its probabilities, the labels and the balance."""
     import tensorflow as tf
 
     x, y = rare(classes)
     balance = ClassBalance(method, counts(y))
-    seen = list(balance.learnt(tf.data.Dataset.from_tensor_slices((x, y)), seed=1).batch(ROWS))
-    rows, labels, *weights = (part.numpy() for part in seen[0])
+    batches = list(balance.balance_training(tf.data.Dataset.from_tensor_slices((x, y)), seed=1).batch(ROWS))
+    rows, labels, *weights = (part.numpy() for part in batches[0])
     model = LogisticRegression(C=1e6).fit(rows, labels, sample_weight=weights[0] if weights else None)
     return model.predict_proba(x), y, balance
 
@@ -41,51 +41,51 @@ def learnt(method: Any, classes: int = 2):
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_mean_corrected_probability_is_the_base_rate(method, classes):
-    probabilities, y, balance = learnt(method, classes)
+    probabilities, y, balance = fit_balanced(method, classes)
     assert probabilities.mean(axis=0) != pytest.approx(np.bincount(y) / ROWS, abs=0.1)
-    corrected = balance.corrected(probabilities).numpy()
+    corrected = balance.correct(probabilities).numpy()
     assert corrected.mean(axis=0) == pytest.approx(np.bincount(y) / ROWS, abs=0.005)
     assert corrected.sum(axis=1) == pytest.approx(np.ones(ROWS))
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_corrected_probabilities_are_those_of_a_model_of_all_rows(method):
-    probabilities, y, balance = learnt(method)
+def test_corrected_probabilities_equal_those_of_a_model_trained_on_all_rows(method):
+    probabilities, y, balance = fit_balanced(method)
     x, _ = rare()
     plain = LogisticRegression(C=1e6).fit(x, y).predict_proba(x)
-    assert np.abs(balance.corrected(probabilities).numpy() - plain).max() < 0.05
+    assert np.abs(balance.correct(probabilities).numpy() - plain).max() < 0.05
 
 
-def test_undersampling_corrects_as_dal_pozzolo_does():
+def test_the_correction_of_undersampling_is_that_of_dal_pozzolo():
     balance = ClassBalance("undersample", (900, 100))
-    kept = 100 / 900
+    rate = 100 / 900
     sampled = np.array([[0.3, 0.7]], np.float32)
-    expected = kept * 0.7 / (kept * 0.7 - 0.7 + 1)
-    assert balance.corrected(sampled).numpy()[0, 1] == pytest.approx(expected)
+    expected = rate * 0.7 / (rate * 0.7 - 0.7 + 1)
+    assert balance.correct(sampled).numpy()[0, 1] == pytest.approx(expected)
 
 
-def test_weights_are_one_in_the_mean_and_give_each_class_the_same_say():
+def test_the_mean_weight_is_one_and_each_class_has_the_same_total_weight():
     balance = ClassBalance("class_weight", (80, 15, 5))
-    say = balance.weights * np.array([80, 15, 5])
-    assert say == pytest.approx([100 / 3] * 3)
+    totals = balance.weights * np.array([80, 15, 5])
+    assert totals == pytest.approx([100 / 3] * 3)
 
 
-def test_undersampling_keeps_the_rarest_class_whole_and_draws_anew_in_each_epoch():
+def test_undersampling_keeps_the_rarest_class_and_draws_other_rows_in_each_epoch():
     import tensorflow as tf
 
     _, y = rare()
     rows = tf.data.Dataset.from_tensor_slices((np.arange(ROWS), y))
     balance = ClassBalance("undersample", counts(y))
 
-    def epoch(seen):
-        return next(iter(seen.batch(ROWS)))[0].numpy().tolist()
+    def epoch(dataset):
+        return next(iter(dataset.batch(ROWS)))[0].numpy().tolist()
 
-    seen = balance.learnt(rows, seed=1)
-    first, second = epoch(seen), epoch(seen)
+    dataset = balance.balance_training(rows, seed=1)
+    first, second = epoch(dataset), epoch(dataset)
     assert set(np.flatnonzero(y == 1)) <= set(first) & set(second)
     assert len(first) == pytest.approx(2 * (y == 1).sum(), rel=0.1)
     assert first != second
-    assert first == epoch(balance.learnt(rows, seed=1))
+    assert first == epoch(balance.balance_training(rows, seed=1))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -94,7 +94,7 @@ def test_valid_keeps_all_rows_and_weighs_them(method):
 
     x, y = rare()
     balance = ClassBalance(method, counts(y))
-    ((_, _, weights),) = balance.judged(tf.data.Dataset.from_tensor_slices((x, y))).batch(ROWS)
+    ((_, _, weights),) = balance.balance_validation(tf.data.Dataset.from_tensor_slices((x, y))).batch(ROWS)
     assert weights.numpy().mean() == pytest.approx(1)
     assert (weights.numpy()[y == 1] > weights.numpy()[y == 0].max()).all()
 
@@ -102,6 +102,6 @@ def test_valid_keeps_all_rows_and_weighs_them(method):
 def test_none_changes_nothing():
     balance = ClassBalance("none")
     rows, probabilities = object(), object()
-    assert balance.learnt(rows, seed=1) is rows
-    assert balance.judged(rows) is rows
-    assert balance.corrected(probabilities) is probabilities
+    assert balance.balance_training(rows, seed=1) is rows
+    assert balance.balance_validation(rows) is rows
+    assert balance.correct(probabilities) is probabilities

@@ -1,4 +1,4 @@
-"""Every search algorithm really searches, and leaves what TFX's Tuner then asks for."""
+"""Every search algorithm searches, and leaves the trials that TFX's Tuner reads."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_search_tries_several_values_from_the_space(algorithm: str, tmp_path: 
     x = np.linspace(0, 1, 16).reshape(-1, 1)
     search.search(x, x, validation_data=(x, x), epochs=2, verbose=0)
 
-    trials = search.oracle.get_best_trials(search.oracle.max_trials)  # as TFX asks
+    trials = search.oracle.get_best_trials(search.oracle.max_trials)  # the call of TFX's Tuner
     assert len(trials) >= 2
     assert all(trial.hyperparameters.get("units") in (2, 4) for trial in trials)
     assert len({tuple(trial.hyperparameters.values.items()) for trial in trials}) >= 2
