@@ -1,13 +1,13 @@
-"""How good the flights ensemble is on its `test` rows, beside scikit-learn's models fitted to the same rows.
+"""Compare the flights ensemble on its `test` rows with scikit-learn's models, fitted to the same training rows.
 
     make demo && python -m benchmarks.flights_quality [--root DIR] [--run RUN]
 
-Reads the latest run's scores and the rows that it learnt from, fits the baselines to the raw columns of `train` and
-`valid`, and prints the README's two tables: every metric of every model with the mean of its probabilities, and by how
-much the ensemble is better than each other model, with paired 95 % bootstrap intervals.
+It reads the scores and the training rows of the latest run, fits the baselines to the raw columns of `train` and
+`valid`, and prints the two tables of docs/quality.md. The first has every metric and the mean probability of every
+model. The second has the gain of the ensemble over each other model, with paired 95 % bootstrap intervals.
 
-Flights of one day share their weather and their queues, so intervals that take rows for independent are too narrow. The
-last column draws whole days instead.
+Flights of the same day share weather and queues, so intervals that treat rows as independent are too narrow. The last
+column resamples whole days instead.
 """
 
 from __future__ import annotations
@@ -35,64 +35,62 @@ METRICS = {
 ENSEMBLE = "ensemble"
 RESAMPLES = 1000
 CONFIDENCE = 0.95
-_DAYS_AT_ONCE = 50  # resamples of days whose weights are held at a time
-# What only says when a row was: on a later month, the baselines do better without it.
+_DAYS_AT_ONCE = 50  # resamples in memory at the same time
+# Columns that only contain the date: on a later month, the baselines are better without them.
 NOT_FEATURES = ("time_hour", "month", "day")
-MOST_CATEGORIES = 250  # HistGradientBoosting takes 255
+MOST_CATEGORIES = 250  # HistGradientBoosting allows 255
 
 
-class Judged(NamedTuple):
-    """What the models said of the `test` rows.
+class Predictions(NamedTuple):
+    """The predictions of all models for the `test` rows.
 
     Attributes:
-        labels: int64 [rows], 1 where late.
-        days: int64 [rows], equal for flights of one day.
+        labels: int64 [rows], 1 if the flight was late.
+        days: int64 [rows], one number per day.
         models: float [rows, 2] probabilities, by model.
-        late_before: the share of late ones among the rows learnt from.
+        training_rate: share of late flights among the training rows.
     """
 
     labels: np.ndarray
     days: np.ndarray
     models: Mapping[str, np.ndarray]
-    late_before: float
+    training_rate: float
 
 
 def main() -> None:
-    """Prints both tables."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--root", type=Path, default=Path(".benison"), help="ROOT of the run")
-    parser.add_argument("--run", help="id of the run; default: the latest one that got as far as a blessing")
-    given = parser.parse_args()
-    outputs = _outputs(given.root, given.run)
+    parser.add_argument("--run", help="id of the run (default: the latest run with scores)")
+    arguments = parser.parse_args()
+    outputs = _outputs(arguments.root, arguments.run)
 
     from benison.pipelines.config_file import load
 
     config = load("flights")
     defined = metrics_for(config.problem, Costs(**config.cost.model_dump()) if config.cost else None)
     metrics = {title: defined[name] for name, title in METRICS.items() if name in defined}
-    judged = _judged(outputs, config.label)
-    print(f"{len(judged.labels)} test rows, {judged.labels.mean():.1%} of them late; ", end="")
-    print(f"{judged.late_before:.1%} of the rows learnt from\n")
-    print(_values(judged, metrics))
-    print(_gains(judged, metrics))
+    predictions = _predictions(outputs, config.label)
+    print(f"{len(predictions.labels)} test rows, of which {predictions.labels.mean():.1%} are late; ", end="")
+    print(f"{predictions.training_rate:.1%} of the training rows are late\n")
+    print(_values(predictions, metrics))
+    print(_gain_table(predictions, metrics))
 
 
 def _outputs(root: Path, run_id: str | None) -> dict[str, list[dict[str, Any]]]:
-    """The outputs of a run's nodes, by node and key."""
+    """Return the outputs of a run's nodes, by node and key."""
     from benison.pipelines.records.runs import history
 
     runs = [run for run in history(root) if run.pipeline == "flights" and run_id in (None, run.id)]
-    done = [run for run in runs if any(node.id == "EnsembleScores" and node.outputs for node in run.nodes)]
-    if not done:
-        raise SystemExit(
-            f"{root}: no run {run_id or 'of flights'} with scores; first: benison run flights --root {root}"
-        )
-    print(f"run {done[-1].id}")
-    return {f"{node.id}.{key}": list(values) for node in done[-1].nodes for key, values in node.outputs.items()}
+    scored = [run for run in runs if any(node.id == "EnsembleScores" and node.outputs for node in run.nodes)]
+    if not scored:
+        raise SystemExit(f"{root}: no run {run_id or 'of flights'} with scores; run: benison run flights --root {root}")
+    print(f"run {scored[-1].id}")
+    return {f"{node.id}.{key}": list(values) for node in scored[-1].nodes for key, values in node.outputs.items()}
 
 
-def _judged(outputs: Mapping[str, Any], label: str) -> Judged:
-    """The run's scores and the baselines' on the same rows."""
+def _predictions(outputs: Mapping[str, Any], label: str) -> Predictions:
+    """Return the run's scores and the predictions of the baselines for the same rows."""
     from benison.components.evaluate.scorer import Scores
 
     models: dict[str, np.ndarray] = {}
@@ -108,29 +106,29 @@ def _judged(outputs: Mapping[str, Any], label: str) -> Judged:
         if key in outputs and Path(outputs[key][0]["uri"], "Split-test").is_dir()
     )
     columns = _columns(outputs)
-    learnt = _rows(folder, ("train", "valid"), columns)
+    training_rows = _rows(folder, ("train", "valid"), columns)
     rows = _rows(folder, ("test",), columns)
     classes = {name.encode(): index for index, name in enumerate(scores.classes)}
     if list(rows[label].map(classes)) != list(labels):
-        raise SystemExit(f"{folder}: its test rows are not those of the scores; run the pipeline again")
-    learnt_labels = learnt[label].map(classes).to_numpy()
-    return Judged(
+        raise SystemExit(f"{folder}: the test rows differ from the rows of the scores; run the pipeline again")
+    training_labels = training_rows[label].map(classes).to_numpy()
+    return Predictions(
         labels=labels,
         days=rows.groupby(["month", "day"]).ngroup().to_numpy(),
-        models=models | _baselines(learnt, learnt_labels, rows, label),
-        late_before=float(learnt_labels.mean()),
+        models=models | _baselines(training_rows, training_labels, rows, label),
+        training_rate=float(training_labels.mean()),
     )
 
 
 def _columns(outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The raw columns' parsing specs."""
+    """Return the parsing specs of the raw columns."""
     import tensorflow_transform as tft
 
     return dict(tft.TFTransformOutput(outputs["Transform.transform_graph"][0]["uri"]).raw_feature_spec())
 
 
 def _rows(folder: Path, splits: Iterable[str], columns: Mapping[str, Any]) -> pd.DataFrame:
-    """The splits' rows in the order of the files: numbers as float64, text as bytes or NaN."""
+    """Return the rows of some splits in the order of the files: numbers as float64, text as bytes or NaN."""
     import pandas as pd
     import tensorflow as tf
 
@@ -146,23 +144,23 @@ def _rows(folder: Path, splits: Iterable[str], columns: Mapping[str, Any]) -> pd
     return pd.concat(parts, ignore_index=True)
 
 
-def _baselines(learnt: pd.DataFrame, y: np.ndarray, judged: pd.DataFrame, label: str) -> dict[str, np.ndarray]:
-    """Probabilities [rows, 2] of the judged rows, by baseline."""
+def _baselines(training: pd.DataFrame, y: np.ndarray, test: pd.DataFrame, label: str) -> dict[str, np.ndarray]:
+    """Return probabilities [rows, 2] of the test rows, by baseline."""
     from benison.pipelines.flights.features import CATEGORIES, NUMBERS
 
-    everything = [str(name) for name in learnt if name not in (label, *NOT_FEATURES)]
-    ours = sorted({*NUMBERS, *CATEGORIES})
-    answers = {}
-    for name, make, columns in (
-        ("scikit-learn's logistic regression", _logistic_regression, everything),
-        ("scikit-learn's HistGradientBoosting", _gradient_boosting, everything),
-        ("the latter on our members' columns", _gradient_boosting, ours),
+    all_columns = [str(name) for name in training if name not in (label, *NOT_FEATURES)]
+    member_columns = sorted({*NUMBERS, *CATEGORIES})
+    probabilities = {}
+    for name, make_model, columns in (
+        ("scikit-learn's logistic regression", _logistic_regression, all_columns),
+        ("scikit-learn's HistGradientBoosting", _gradient_boosting, all_columns),
+        ("HistGradientBoosting on the members' columns", _gradient_boosting, member_columns),
     ):
-        text = [column for column in columns if learnt[column].dtype == object]
-        model = make([column for column in columns if column not in text], text)
-        model.fit(learnt[columns], y)
-        answers[name] = model.predict_proba(judged[columns])
-    return answers
+        text = [column for column in columns if training[column].dtype == object]
+        model = make_model([column for column in columns if column not in text], text)
+        model.fit(training[columns], y)
+        probabilities[name] = model.predict_proba(test[columns])
+    return probabilities
 
 
 def _logistic_regression(numbers: list[str], text: list[str]) -> Any:
@@ -193,67 +191,71 @@ def _gradient_boosting(numbers: list[str], text: list[str]) -> Any:
     return make_pipeline(columns, HistGradientBoostingClassifier(categorical_features=categorical, random_state=0))
 
 
-def _values(judged: Judged, metrics: Mapping[str, Metric]) -> str:
+def _values(predictions: Predictions, metrics: Mapping[str, Metric]) -> str:
     rows = [
         [
             name,
-            *(f"{metric.compute(judged.labels, values):.4f}" for metric in metrics.values()),
+            *(f"{metric.compute(predictions.labels, values):.4f}" for metric in metrics.values()),
             f"{values[:, 1].mean():.4f}",
         ]
-        for name, values in judged.models.items()
+        for name, values in predictions.models.items()
     ]
     return _markdown(["", *metrics, "mean probability"], rows)
 
 
-def _gains(judged: Judged, metrics: Mapping[str, Metric]) -> str:
-    others = [name for name in judged.models if name != ENSEMBLE]
-    columns = [gains_in(metric, judged, others) for metric in metrics.values()]
-    ours = judged.models[ENSEMBLE]
+def _gain_table(predictions: Predictions, metrics: Mapping[str, Metric]) -> str:
+    others = [name for name in predictions.models if name != ENSEMBLE]
+    columns = [gains(metric, predictions, others) for metric in metrics.values()]
+    labels, days, ensemble = predictions.labels, predictions.days, predictions.models[ENSEMBLE]
     columns.append(
-        [_span(by_days(metrics["AUC"], judged.labels, judged.days, ours, judged.models[name])) for name in others]
+        [
+            _interval_text(interval_by_day(metrics["AUC"], labels, days, ensemble, predictions.models[name]))
+            for name in others
+        ]
     )
     rows = [[name, *cells] for name, cells in zip(others, zip(*columns, strict=True), strict=True)]
-    return _markdown(["the ensemble is better (+) than", *metrics, "AUC, whole days drawn"], rows)
+    return _markdown(["gain of the ensemble over", *metrics, "AUC, whole days resampled"], rows)
 
 
-def gains_in(metric: Metric, judged: Judged, others: list[str]) -> list[str]:
-    """By how much the ensemble is better than each of the others in one metric; all on the same resamples."""
+def gains(metric: Metric, predictions: Predictions, others: list[str]) -> list[str]:
+    """Return the gain of the ensemble over each other model in one metric; all models use the same resamples."""
     sign = 1 if metric.greater_is_better else -1
-    models = [judged.models[name] for name in (ENSEMBLE, *others)]
-    ours, *theirs = (metric.compute(judged.labels, values) for values in models)
-    drawn, *drawn_others = bootstrap(metric, judged.labels, models, RESAMPLES)
+    models = [predictions.models[name] for name in (ENSEMBLE, *others)]
+    value, *other_values = (metric.compute(predictions.labels, scores) for scores in models)
+    resampled, *other_resampled = bootstrap(metric, predictions.labels, models, RESAMPLES)
+    intervals = [percentile_interval(sign * (resampled - other), CONFIDENCE) for other in other_resampled]
     return [
-        f"{sign * (ours - value):+.4f} ({_span(percentile_interval(sign * (drawn - other), CONFIDENCE))})"
-        for value, other in zip(theirs, drawn_others, strict=True)
+        f"{sign * (value - other):+.4f} ({_interval_text(interval)})"
+        for other, interval in zip(other_values, intervals, strict=True)
     ]
 
 
-def by_days(
-    metric: Metric, labels: np.ndarray, days: np.ndarray, ours: np.ndarray, theirs: np.ndarray, seed: int = 0
+def interval_by_day(
+    metric: Metric, labels: np.ndarray, days: np.ndarray, model: np.ndarray, other: np.ndarray, seed: int = 0
 ) -> Interval:
-    """The paired 95 % interval of `ours` minus `theirs`, positive where ours is better, with whole days drawn.
+    """Return the paired 95 % interval of a model's gain over another one, by resampling whole days.
 
     Source: A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application, Cambridge 1997, section 3.8.
 
     Args:
-        metric: what is compared.
+        metric: the metric to compare.
         labels: int64 [rows].
-        days: int64 [rows], from 0 on without a gap.
-        ours: float [rows, 2].
-        theirs: float [rows, 2].
-        seed: of the draws.
+        days: int64 [rows], numbered from 0 without gaps.
+        model: float [rows, 2], probabilities.
+        other: float [rows, 2], probabilities.
+        seed: seed of the resamples.
     """
     rng, count = np.random.default_rng(seed), int(days.max()) + 1
-    first, second = metric.weighted(labels, ours), metric.weighted(labels, theirs)
-    gains = []
+    first, second = metric.weighted(labels, model), metric.weighted(labels, other)
+    differences = []
     for start in range(0, RESAMPLES, _DAYS_AT_ONCE):
         block = min(_DAYS_AT_ONCE, RESAMPLES - start)
         weights = rng.multinomial(count, np.full(count, 1 / count), size=block)[:, days].astype(np.float64)
-        gains.append(first(weights) - second(weights))
-    return percentile_interval((1 if metric.greater_is_better else -1) * np.concatenate(gains), CONFIDENCE)
+        differences.append(first(weights) - second(weights))
+    return percentile_interval((1 if metric.greater_is_better else -1) * np.concatenate(differences), CONFIDENCE)
 
 
-def _span(interval: Interval) -> str:
+def _interval_text(interval: Interval) -> str:
     return f"{interval.low:+.4f} to {interval.high:+.4f}"
 
 

@@ -1,11 +1,11 @@
-"""How each node's time and memory grow with the rows: flights x1, x3, x10, every node in a process of its own.
+"""Measure how the time and memory of each node grow with the number of rows: flights x1, x3 and x10.
 
     python -m benchmarks.growth [--rows 1,3,10] [--spans 3-5] [--folder DIR]
 
-Draws each month's flights with replacement into a CSV that has so many times its rows, runs the pipeline with one
-member that learns for one epoch, and prints tables in Markdown: wall time, processor time and the largest resident
-memory of a node's process. A node that runs once a span has the figures of the span that took most. With --folder, a
-measurement that was cut short goes on where it ended.
+For each scale, it draws the flights of each month with replacement into a CSV with that many times the rows. It runs
+every node of the pipeline in its own process, with one member that trains for one epoch. It prints tables in Markdown:
+wall time, processor time and largest resident memory. For a node that runs once per span, they show the largest value.
+With --folder, an interrupted measurement continues with the next node.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _WRITE = "import sys, pathlib; from benison.pipelines.flights.source import writ
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What one node took.
+class Measurement:
+    """The time and memory of one node.
 
     Attributes:
-        id: of the node, with its span's mark where it runs once a span.
-        name: without it.
-        wall: seconds, the process's imports included.
-        processor: seconds of all its threads, in user mode and in the kernel.
-        megabytes: largest resident set of the process, or of a process that it started if that is larger; 2**20 bytes.
+        id: id of the node; it contains the span if the node runs once per span.
+        name: name of the node, without the span.
+        wall: wall time, including the imports of the process (seconds).
+        processor: processor time of all threads, in user and kernel mode (seconds).
+        megabytes: largest resident set of the process or of one of its children (2**20 bytes).
     """
 
     id: str
@@ -54,30 +54,30 @@ class Measured:
 
 
 def main() -> None:
-    """Measures, and prints the tables."""
+    """Measure every node and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rows", default="1,3,10", help="how many times the flights' own rows (default: %(default)s)")
-    parser.add_argument("--spans", default="3-5", help="the months, the last one being the test (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, help="where data and results are kept; default: a temporary folder")
-    given = parser.parse_args()
+    parser.add_argument("--rows", default="1,3,10", help="multiples of the number of rows (default: %(default)s)")
+    parser.add_argument("--spans", default="3-5", help="months; the last one is the test split (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="folder for data and results (default: a temporary folder)")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = (given.folder or Path(temporary)).absolute()
+        folder = (arguments.folder or Path(temporary)).absolute()
         originals = _originals(folder)
         measured = {}
-        for scale in map(int, given.rows.split(",")):
+        for scale in map(int, arguments.rows.split(",")):
             root = folder / f"x{scale}"
-            rows = draw(originals, root / "csv", scale, _months(given.spans))
-            _say(f"x{scale}: {rows:,} rows")
-            measured[f"x{scale}: {rows:,} rows"] = list(_measure(root, given.spans))
+            rows = draw(originals, root / "csv", scale, _months(arguments.spans))
+            _report(f"x{scale}: {rows:,} rows")
+            measured[f"x{scale}: {rows:,} rows"] = list(_measure(root, arguments.spans))
     print(tables(measured))
 
 
 def _originals(folder: Path) -> Path:
-    """The flights as they are, a CSV a month."""
+    """Write the original flights, one CSV per month, and return their folder."""
     target = folder / "flights"
     if not (target / "12.csv").is_file():
         target.mkdir(parents=True, exist_ok=True)
-        # Not in this process: what a node is said to have held begins with what its parent held when it started.
+        # In another process: the measured memory of a node starts with the memory of its parent at that time.
         subprocess.run([sys.executable, "-c", _WRITE, str(target)], check=True, stdout=subprocess.DEVNULL)
     return target
 
@@ -88,16 +88,16 @@ def _months(spans: str) -> range:
 
 
 def draw(originals: Path, folder: Path, scale: int, months: Sequence[int]) -> int:
-    """Writes each month with `scale` times its rows, drawn with replacement and in their old order.
+    """Write each month with `scale` times its rows, drawn with replacement and in their original order.
 
     Args:
-        originals: folder with a CSV a month.
-        folder: where to.
-        scale: how many times the rows.
-        months: which ones.
+        originals: folder with one CSV per month.
+        folder: folder to write to.
+        scale: multiple of the number of rows.
+        months: months to write.
 
     Returns:
-        How many rows were written.
+        The number of rows written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     drawn = 0
@@ -112,24 +112,27 @@ def draw(originals: Path, folder: Path, scale: int, months: Sequence[int]) -> in
     return drawn
 
 
-def _measure(root: Path, spans: str) -> Iterator[Measured]:
-    """Runs all nodes that were not measured before, one after the other."""
+def _measure(root: Path, spans: str) -> Iterator[Measurement]:
+    """Yield the measurements of all nodes; run those that are not in the results file, one at a time."""
     results = root / "measured.jsonl"
-    before = [Measured(**json.loads(line)) for line in results.read_text().splitlines()] if results.is_file() else []
-    yield from before
+    earlier = (
+        [Measurement(**json.loads(line)) for line in results.read_text().splitlines()] if results.is_file() else []
+    )
+    yield from earlier
     compiled = _compile(_config(root), root, spans)
     for node in compiled.nodes:
-        if any(node.id == one.id for one in before):
+        if any(node.id == measurement.id for measurement in earlier):
             continue
-        measured = _run(node, compiled, root)
+        measurement = _run(node, compiled, root)
         with results.open("a") as file:
-            file.write(json.dumps(asdict(measured)) + "\n")
-        _say(f"  {node.id}: {measured.wall:.1f} s, {measured.processor:.1f} s, {measured.megabytes:.0f} MB")
-        yield measured
+            file.write(json.dumps(asdict(measurement)) + "\n")
+        figures = f"{measurement.wall:.1f} s, {measurement.processor:.1f} s, {measurement.megabytes:.0f} MB"
+        _report(f"  {node.id}: {figures}")
+        yield measurement
 
 
 def _config(root: Path) -> Pipeline:
-    """Flights with the drawn rows and one member."""
+    """Return the config of flights with the drawn rows and one member."""
     member = load("flights").ensemble.members[MEMBER].model_copy(update={"epochs": 1})
     return load(
         "flights",
@@ -142,7 +145,7 @@ def _config(root: Path) -> Pipeline:
 
 
 def _compile(config: Pipeline, root: Path, spans: str) -> Compiled:
-    """Lands the spans and compiles the pipeline, in a process that imports TFX."""
+    """Ingest the spans and compile the pipeline, in a process that imports TFX."""
     worker = Worker()
     try:
         worker.send(
@@ -159,11 +162,11 @@ def _compile(config: Pipeline, root: Path, spans: str) -> Compiled:
         worker.end()
 
 
-def _run(node: Node, compiled: Compiled, root: Path) -> Measured:
-    """Runs one node in a fresh process.
+def _run(node: Node, compiled: Compiled, root: Path) -> Measurement:
+    """Run one node in a new process.
 
     Raises:
-        SystemExit: it failed; with the end of its log.
+        SystemExit: the node failed; the message has the end of its log.
     """
     run_id = _RUN if node.ir == compiled.ir else runs.sub_run_id(_RUN, node.ir.stem)
     command = [sys.executable, "-m", "benison.pipelines.node", "--ir", str(node.ir), "--node", node.name]
@@ -177,27 +180,27 @@ def _run(node: Node, compiled: Compiled, root: Path) -> Measured:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit("\n".join([f"{node.id}: exit code {process.returncode}; the end of {log}:", *last_lines(log)]))
-    return Measured(node.id, node.name, wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return Measurement(node.id, node.name, wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
-def tables(measured: Mapping[str, Sequence[Measured]]) -> str:
-    """One table a figure: a row a node, a column for each number of rows.
+def tables(measured: Mapping[str, Sequence[Measurement]]) -> str:
+    """Return one table per figure, with one row per node and one column per scale.
 
     Args:
-        measured: by the head of the column.
+        measured: measurements by column title.
     """
-    names = list(dict.fromkeys(one.name for of_scale in measured.values() for one in of_scale))
-    found = []
+    names = list(dict.fromkeys(node.name for nodes in measured.values() for node in nodes))
+    parts = []
     for title, figure in (("wall seconds", "wall"), ("processor seconds", "processor"), ("largest MB", "megabytes")):
         rows = [[title, *measured], ["---"] * (len(measured) + 1)]
         for name in names:
-            of_node = [[getattr(one, figure) for one in ones if one.name == name] for ones in measured.values()]
-            rows.append([name, *(f"{max(figures):,.0f}" for figures in of_node)])
-        found.append("\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n")
-    return "\n".join(found)
+            columns = [[getattr(node, figure) for node in nodes if node.name == name] for nodes in measured.values()]
+            rows.append([name, *(f"{max(figures):,.0f}" for figures in columns)])
+        parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n")
+    return "\n".join(parts)
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What the benchmark of the model server runs against: environments, programs and how each is started."""
+"""The servers of the serving benchmark: their environments, programs and commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PEERS = HERE / "serving_peers"
-_PROTOBUF = "protobuf==6.33.6"  # KServe and MLServer want it; TensorFlow 2.16 runs with it though it says < 5
+_PROTOBUF = "protobuf==6.33.6"  # KServe and MLServer need it; TensorFlow 2.16 runs with it although it requires < 5
 _BASE = ("tensorflow==2.16.2", "numpy==1.26.4", "setuptools<81", "orjson==3.13.0", "uvloop==0.23.0", "httptools==0.9.0")
 PINS: Mapping[str, tuple[str, ...]] = {
     "asgi": ("uvicorn==0.54.0",),
@@ -22,21 +22,22 @@ PINS: Mapping[str, tuple[str, ...]] = {
     "bentoml": ("bentoml==1.4.39",),
     "mlserver": ("mlserver==1.7.1",),
 }
-_KSERVE_GO = "v0.16.0"  # the newest of its Go modules that the module proxy has
+_KSERVE_GO = "v0.16.0"  # the newest Go module of KServe in the module proxy
 
 
 @dataclass(frozen=True)
 class Server:
-    """One server that is measured.
+    """One server to measure.
 
     Attributes:
-        name: in the table.
-        commands: its processes, `{port}` and `{inner}` being ports.
-        path: what is asked.
+        name: name in the table.
+        commands: commands of its processes, in which `{port}` and `{inner}` stand for ports.
+        path: path of the request.
         variant: A, C, or empty.
-        form: of the body: `v1` (TF Serving's), `v2` (the open inference protocol), `list` (the answer has no name).
-        environment: for its processes.
-        files: to be written into its folder, by name.
+        form: form of the bodies: `v1` (TF Serving), `v2` (open inference protocol), `list` (response without a name),
+            `constant` (any response).
+        environment: environment variables of its processes.
+        files: contents of files in its folder, by name.
     """
 
     name: str
@@ -48,31 +49,31 @@ class Server:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-def prepare(work: Path, uv: str, wanted: Sequence[str]) -> dict[str, str]:
-    """Makes the models, one environment per peer, and KServe's Go agent; what is there already stays.
+def prepare(work: Path, uv: str, names: Sequence[str]) -> dict[str, str]:
+    """Make the models, one environment per peer, and KServe's Go agent, unless they exist already.
 
     Args:
-        work: a folder.
-        uv: its command.
-        wanted: peers.
+        work: folder for models and environments.
+        uv: the uv command.
+        names: names of the peers.
 
     Returns:
-        Why a peer could not be installed, by name.
+        The reasons why peers could not be installed, by name.
     """
     work.mkdir(parents=True, exist_ok=True)
     if not (work / "models" / "ensemble").exists():
         subprocess.run([sys.executable, PEERS / "make_models.py", work / "models"], check=True)
     failed = {}
-    for name in wanted:
+    for name in names:
         if not (work / name / "done").exists():
             failed |= _install(work / name, uv, PINS[name])
-    if "kserve" in wanted and not (work / "agent").exists():
+    if "kserve" in names and not (work / "agent").exists():
         failed |= _build_agent(work)
     return failed
 
 
 def servers(work: Path, variant: str, names: Sequence[str]) -> list[Server]:
-    """The peers of a variant."""
+    """Return the peers of a variant."""
     environment = {
         "BENCHMARK_MODELS": str(work / "models"),
         "BENCHMARK_VARIANT": variant,
@@ -89,7 +90,7 @@ def servers(work: Path, variant: str, names: Sequence[str]) -> list[Server]:
     settings = {"debug": False, "parallel_workers": 0, "http_port": "{port}", "grpc_port": "{inner}"}
     settings |= {"metrics_endpoint": None, "host": "127.0.0.1"}
     model = {"name": "m", "implementation": "mlserver_app.Ensemble", "max_batch_size": 64, "max_batch_time": 0.001}
-    every = {
+    servers_by_name = {
         "kserve": [
             Server("KServe", ((*kserve, "--http_port={port}"),), "/v1/models/m:predict", variant),
             Server(
@@ -134,12 +135,12 @@ def servers(work: Path, variant: str, names: Sequence[str]) -> list[Server]:
     return [
         Server(**{**vars(server), "environment": {**environment, **server.environment}})
         for name in names
-        for server in every.get(name, [])
+        for server in servers_by_name.get(name, [])
     ]
 
 
-def ours(work: Path) -> Server:
-    """The server that all is about."""
+def benison_server(work: Path) -> Server:
+    """Return Benison's own server."""
     flags = ("--port={inner}", "--rest_api_port={port}", "--model_name=m", f"--model_base_path={work}/models/ensemble")
     return Server(
         "benison-model-server",
@@ -150,7 +151,7 @@ def ours(work: Path) -> Server:
 
 
 def raw_asgi(work: Path) -> Server:
-    """The handler without a model."""
+    """Return a raw ASGI handler without a model."""
     options = ("--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning", "--port={port}")
     return Server(
         "raw ASGI on uvicorn, no model",
@@ -179,20 +180,20 @@ def _install(folder: Path, uv: str, pins: Sequence[str]) -> dict[str, str]:
 
 
 def _build_agent(work: Path) -> dict[str, str]:
-    """Builds the agent from its module's own folder: `go install` asks the proxy for a list that it may not give."""
+    """Build the agent in the folder of its module: `go install` asks the proxy for a list that it may refuse."""
     name = "kserve's Go batcher"
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     if go is None:
-        return {name: "no Go on this machine"}
+        return {name: "Go is not installed"}
     module = f"github.com/kserve/kserve@{_KSERVE_GO}"
-    found = subprocess.run([go, "mod", "download", "-json", module], capture_output=True, text=True, cwd=work)
-    if found.returncode:
-        return {name: found.stdout[-300:] + found.stderr[-300:]}
-    built = subprocess.run(
+    download = subprocess.run([go, "mod", "download", "-json", module], capture_output=True, text=True, cwd=work)
+    if download.returncode:
+        return {name: download.stdout[-300:] + download.stderr[-300:]}
+    build = subprocess.run(
         [go, "build", "-o", str(work / "agent"), "./cmd/agent"],
-        cwd=json.loads(found.stdout)["Dir"],
+        cwd=json.loads(download.stdout)["Dir"],
         env={**os.environ, "GOFLAGS": "-mod=mod"},
         capture_output=True,
         text=True,
     )
-    return {name: built.stderr[-300:]} if built.returncode else {}
+    return {name: build.stderr[-300:]} if build.returncode else {}

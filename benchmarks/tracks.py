@@ -1,12 +1,11 @@
-"""Whether both tracks of uv.lock give the same models: one pipeline with several seeds on each, metrics side by side.
+"""Compare the models of the two tracks of uv.lock: the metrics of one pipeline with several seeds on each track.
 
     make track && .ci/second-track track
     python -m benchmarks.tracks compare .benison/track.json CHROOT/benison/.benison/track.json
 
-`run`, which `make track` calls, runs the pipeline once a seed and writes the metrics of every model on `test` to a
-file. `compare` prints a table in Markdown from two such files: the mean over the seeds on each track, how far the seeds
-lie apart on one track (the noise that a change of track is measured against), and how far the tracks lie apart at one
-seed.
+`make track` calls `run`, which runs the pipeline once per seed and writes the `test` metrics of every model to a file.
+`compare` prints a table in Markdown from two such files: the mean over the seeds on each track, the largest difference
+between seeds on one track (which is the noise), and the largest difference between the tracks at one seed.
 """
 
 from __future__ import annotations
@@ -23,33 +22,33 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("tfx", "tensorflow", "keras", "numpy")
-FINISHED = (0, 3)  # pushed, or not blessed: both have metrics
+FINISHED = (0, 3)  # exit codes of pushed and not blessed: both have metrics
 
-# By seed, model and metric.
+# Values by seed, model and metric.
 Metrics = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 def main() -> None:
-    """Does what one of the two commands says."""
+    """Run one of the two commands."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = parser.add_subparsers(required=True, dest="command")
     run = commands.add_parser("run", help="run the pipeline on this track")
-    run.add_argument("file", type=Path, help="where the metrics go")
+    run.add_argument("file", type=Path, help="file to write the metrics to")
     run.add_argument("--pipeline", default="penguins", help="name or YAML file (default: %(default)s)")
-    run.add_argument("--seeds", default="1,2,3", help="default: %(default)s")
-    compare = commands.add_parser("compare", help="print two such files side by side")
+    run.add_argument("--seeds", default="1,2,3", help="seeds, separated by commas (default: %(default)s)")
+    compare = commands.add_parser("compare", help="compare two such files")
     compare.add_argument("files", type=Path, nargs=2, metavar="FILE")
-    given = parser.parse_args()
-    if given.command == "run":
-        given.file.parent.mkdir(parents=True, exist_ok=True)
-        given.file.write_text(json.dumps(_measure(given.pipeline, given.seeds.split(",")), indent=2) + "\n")
-        print(f"wrote {given.file}")
+    arguments = parser.parse_args()
+    if arguments.command == "run":
+        arguments.file.parent.mkdir(parents=True, exist_ok=True)
+        arguments.file.write_text(json.dumps(_measure(arguments.pipeline, arguments.seeds.split(",")), indent=2) + "\n")
+        print(f"wrote {arguments.file}")
     else:
-        print(_comparison(*(json.loads(file.read_text()) for file in given.files)))
+        print(_comparison(*(json.loads(file.read_text()) for file in arguments.files)))
 
 
 def _measure(pipeline: str, seeds: Iterable[str]) -> dict[str, Any]:
-    """What this track is, and its metrics."""
+    """Return the versions of this track and its metrics."""
     with tempfile.TemporaryDirectory() as folder:
         return {
             "pipeline": pipeline,
@@ -59,10 +58,10 @@ def _measure(pipeline: str, seeds: Iterable[str]) -> dict[str, Any]:
 
 
 def _run(pipeline: str, seed: str, root: Path) -> Mapping[str, Mapping[str, float]]:
-    """Metrics on `test` by model and name, of a run in a ROOT of its own.
+    """Run the pipeline in its own ROOT and return the metrics on `test`, by model and metric.
 
     Raises:
-        SystemExit: a node failed; the command has said why.
+        SystemExit: a node failed; the command has printed the reason.
     """
     from benison.pipelines.records.runs import history
     from benison.pipelines.reports.report import read_blessing
@@ -71,34 +70,34 @@ def _run(pipeline: str, seed: str, root: Path) -> Mapping[str, Mapping[str, floa
     done = subprocess.run([benison, "run", pipeline, "--set", f"seed={seed}", "--root", root])
     blessing = read_blessing(history(root)[-1]) if done.returncode in FINISHED else None
     if blessing is None:
-        raise SystemExit(f"seed {seed}: benison run {pipeline} ended with exit code {done.returncode} and no blessing")
+        raise SystemExit(f"seed {seed}: benison run {pipeline} has no blessing (exit code {done.returncode})")
     return dict(blessing["metrics"])
 
 
-def _comparison(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Both tracks' makes, and the table.
+def _comparison(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """Return the versions of both tracks and the table.
 
     Raises:
-        SystemExit: the files are of different pipelines or seeds.
+        SystemExit: the files have different pipelines or seeds.
     """
-    for what, values in (
-        ("pipelines", (one["pipeline"], other["pipeline"])),
-        ("seeds", (sorted(one["metrics"]), sorted(other["metrics"]))),
+    for noun, a, b in (
+        ("pipelines", first["pipeline"], second["pipeline"]),
+        ("seeds", sorted(first["metrics"]), sorted(second["metrics"])),
     ):
-        if values[0] != values[1]:
-            raise SystemExit(f"the files have different {what}: {values[0]} and {values[1]}; run both alike")
-    makes = [f"{name}: {', '.join(f'{k} {v}' for k, v in each['track'].items())}" for name, each in _named(one, other)]
-    header = ["on test", "metric", "A, mean", "B, mean", "seeds apart on A", "on B", "A and B apart at one seed"]
-    lines = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *_rows(one, other))]
-    return "\n".join([f"{one['pipeline']}, seeds {', '.join(one['metrics'])}", *makes, "", *lines])
+        if a != b:
+            raise SystemExit(f"the files have different {noun}: {a} and {b}; use the same for both runs")
+    tracks = [f"{name}: {_versions(file['track'])}" for name, file in (("A", first), ("B", second))]
+    header = ["on test", "metric", "mean, A", "mean, B", "largest seed difference, A", "B", "largest track difference"]
+    lines = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *_rows(first, second))]
+    return "\n".join([f"{first['pipeline']}, seeds {', '.join(first['metrics'])}", *tracks, "", *lines])
 
 
-def _named(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-    return ("A", one), ("B", other)
+def _versions(track: Mapping[str, str]) -> str:
+    return ", ".join(f"{package} {number}" for package, number in track.items())
 
 
-def _rows(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[list[str]]:
-    a, b = one["metrics"], other["metrics"]
+def _rows(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[list[str]]:
+    a, b = first["metrics"], second["metrics"]
     models = next(iter(a.values()))
     return [
         [model, metric, *_figures(_by_seed(a, model, metric), _by_seed(b, model, metric))]
@@ -112,11 +111,11 @@ def _by_seed(metrics: Metrics, model: str, metric: str) -> dict[str, float]:
 
 
 def _figures(a: Mapping[str, float], b: Mapping[str, float]) -> list[str]:
-    """Means, largest differences between seeds, and the largest difference between tracks at one seed."""
+    """Return the means, the largest differences between seeds, and the largest difference between tracks."""
     means = [sum(values.values()) / len(values) for values in (a, b)]
     spreads = [max(values.values()) - min(values.values()) for values in (a, b)]
-    apart = max(abs(a[seed] - b[seed]) for seed in a)
-    return [*(f"{figure:.4f}" for figure in (*means, *spreads)), f"{apart:.0e}" if apart else "0"]
+    difference = max(abs(a[seed] - b[seed]) for seed in a)
+    return [*(f"{figure:.4f}" for figure in (*means, *spreads)), f"{difference:.0e}" if difference else "0"]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is left of a server without a model: JSON in, JSON of the same size out, on bare ASGI."""
+"""A raw ASGI handler without a model: it parses the request and answers constant JSON of the same size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HEADERS = [(b"content-type", b"application/json")]
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Answers POST with ANSWER, and everything else with nothing."""
+    """Answer POST with ANSWER, and other methods with an empty body."""
     if scope["type"] == "lifespan":
         while True:
             message = await receive()

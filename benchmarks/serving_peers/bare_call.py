@@ -1,4 +1,4 @@
-"""The time of one TensorFlow call for one row, with nothing around it: `python bare_call.py FOLDER`; prints JSON."""
+"""Measure one TensorFlow call for one row without a server: `python bare_call.py FOLDER` prints JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CALLS = 5000
 
 
 def main(folder: Path) -> None:
-    """Calls the ensemble's signature with the same row, again and again."""
+    """Call the ensemble's signature CALLS times with the same row and print p50 and p99 (milliseconds)."""
     import numpy as np
 
     from benison.serving.server.engine import LoadOptions

@@ -17,5 +17,5 @@ class Ensemble:
 
     @bentoml.api(batchable=True, max_batch_size=64, max_latency_ms=1000, route="/predict")
     def predict(self, instances: list[dict[str, Any]]) -> list[list[float]]:
-        """Rows of several requests together."""
+        """Predict the rows of several requests together."""
         return self.model(instances)

@@ -1,4 +1,4 @@
-"""KServe's model server, which batches nothing by itself: `python kserve_app.py --http_port=PORT`."""
+"""KServe's model server, which does not batch: `python kserve_app.py --http_port=PORT`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import members
 
 
 class Ensemble(kserve.Model):
-    """The v1 protocol."""
+    """The ensemble behind the v1 protocol."""
 
     def __init__(self) -> None:
         super().__init__("m")
@@ -17,7 +17,7 @@ class Ensemble(kserve.Model):
         self.ready = True
 
     def predict(self, payload: dict[str, Any], headers: Any = None, response_headers: Any = None) -> dict[str, Any]:
-        """All instances of a request, or of a batch of Go's batcher, together."""
+        """Predict all instances of a request, which may be a batch of the Go batcher."""
         return {"predictions": self.model(payload["instances"])}
 
 

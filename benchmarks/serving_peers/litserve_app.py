@@ -10,31 +10,31 @@ import members
 
 
 class Api(litserve.LitAPI):
-    """Rows are decoded one by one and predicted together."""
+    """Decodes each request and predicts several requests together."""
 
     def setup(self, device: str) -> None:
-        """Loads the model in the worker."""
+        """Load the model in the worker."""
         self.model = members.load()
 
-    def decode_request(self, request):  # LitServe takes an annotation for the body's schema
-        """A request's rows."""
+    def decode_request(self, request):  # without annotations, which LitServe would use as the schema of the body
+        """Return the rows of a request."""
         return request["instances"]
 
     def batch(self, inputs: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
-        """Requests that run together."""
+        """Return the requests of a batch unchanged."""
         return inputs
 
     def predict(self, requests: Any) -> Any:
-        """One list of answers per request."""
-        answers = iter(self.model([row for rows in requests for row in rows]))
-        return [[next(answers) for _ in rows] for rows in requests]
+        """Return one list of predictions per request."""
+        predictions = iter(self.model([row for rows in requests for row in rows]))
+        return [[next(predictions) for _ in rows] for rows in requests]
 
     def unbatch(self, output: Any) -> Any:
-        """The same list."""
+        """Return the list unchanged."""
         return output
 
     def encode_response(self, output: Any) -> dict[str, Any]:
-        """As TF Serving writes it."""
+        """Return the response in the form of TF Serving."""
         return {"predictions": output}
 
 

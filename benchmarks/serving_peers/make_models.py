@@ -1,6 +1,6 @@
-"""Three small Keras members over 20 numbers and 5 texts, and their ensemble: `python make_models.py FOLDER`.
+"""Make three small Keras members over 20 numbers and 5 strings, and their ensemble: `python make_models.py FOLDER`.
 
-As Benison's own are made: every member carries the preprocessing in itself, the ensemble has it once.
+They have the structure of Benison's own models: each member contains the preprocessing, the ensemble contains it once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MEMBERS: dict[str, list[int]] = {"wide": [], "deep": [32, 16], "cross": [24]}  #
 
 
 def main(folder: Path) -> None:
-    """Writes FOLDER/NAME/1 for every member and for `ensemble`."""
+    """Write FOLDER/NAME/1 for every member and for `ensemble`."""
     import keras
     import numpy as np
     import tensorflow as tf

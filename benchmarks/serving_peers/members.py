@@ -1,6 +1,7 @@
-"""The model that every peer serves: as its users would write it, or our fused and packed engine.
+"""The model that every peer serves: written as its users would write it, or Benison's fused and packed engine.
 
-Runs in the peers' own environments: TensorFlow, numpy and the modules of `benison.serving.server` that need no more.
+It runs in the environments of the peers, with TensorFlow, numpy and the modules of `benison.serving.server` that need
+nothing else.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ Predict = Callable[[Rows], list[list[float]]]
 
 
 def load() -> Predict:
-    """From rows to probabilities, by the variables BENCHMARK_MODELS (a folder) and BENCHMARK_VARIANT (A or C)."""
+    """Return a function from rows to probabilities.
+
+    The variable BENCHMARK_MODELS names the folder of the models, and BENCHMARK_VARIANT is A or C.
+    """
     folder = Path(os.environ["BENCHMARK_MODELS"])
     return _fused(folder) if os.environ["BENCHMARK_VARIANT"] == "C" else _separate(folder)
 
 
 def _separate(folder: Path) -> Predict:
-    """Three signature calls and a mean."""
+    """Return a function that calls three signatures and takes the mean."""
     import numpy as np
     import tensorflow as tf
 
@@ -36,7 +40,7 @@ def _separate(folder: Path) -> Predict:
         answers = [signature(**inputs)["probabilities"].numpy() for signature in signatures]
         return np.mean(answers, axis=0).tolist()
 
-    # What is loaded goes with the object that loaded it.
+    # A loaded model is released with its object, so keep a reference.
     predict.models = models  # type: ignore[attr-defined]
     return predict
 
@@ -54,7 +58,7 @@ def _fused(folder: Path) -> Predict:
     def predict(rows: Rows) -> list[list[float]]:
         parts = read(rows)
         if parts is None:
-            raise ValueError("rows of another form")
+            raise ValueError("the rows do not match the inputs of the model")
         return run(packing.arrays(groups, [parts]))["probabilities"].tolist()
 
     return predict

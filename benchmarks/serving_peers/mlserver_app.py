@@ -1,4 +1,4 @@
-"""MLServer with its adaptive batching: `mlserver start FOLDER`, where FOLDER holds its two settings files."""
+"""MLServer with its adaptive batching: `mlserver start FOLDER`; FOLDER contains its two settings files."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 
 class Ensemble(MLModel):
-    """The v2 protocol: an input per feature."""
+    """The ensemble behind the v2 protocol, with one input per feature."""
 
     async def load(self) -> bool:
-        """Loads the model."""
+        """Load the model."""
         self.model = members.load()
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """The rows of a request, or of several that MLServer has joined."""
+        """Predict the rows of one request, or of several that MLServer has combined."""
         import numpy as np
 
         columns = {entry.name: list(entry.data) for entry in payload.inputs}

@@ -1,10 +1,10 @@
-"""The rows that the measurement draws, and the tables that it prints."""
+"""The growth benchmark draws the right rows and prints the right tables."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.growth import Measured, draw, tables
+from benchmarks.growth import Measurement, draw, tables
 
 
 def flights(folder: Path) -> Path:
@@ -14,7 +14,7 @@ def flights(folder: Path) -> Path:
     return folder
 
 
-def test_each_month_gets_so_many_times_its_rows_in_their_old_order(tmp_path: Path) -> None:
+def test_each_month_gets_a_multiple_of_its_rows_in_their_original_order(tmp_path: Path) -> None:
     assert draw(flights(tmp_path), tmp_path / "x3", 3, [3, 4]) == 180
     header, *rows = (tmp_path / "x3" / "4.csv").read_text().splitlines()
     days = [int(row.split(",")[0]) for row in rows]
@@ -24,7 +24,7 @@ def test_each_month_gets_so_many_times_its_rows_in_their_old_order(tmp_path: Pat
     assert set(days) <= set(range(1, 31))
 
 
-def test_rows_are_drawn_with_replacement_and_the_same_ones_each_time(tmp_path: Path) -> None:
+def test_rows_are_drawn_with_replacement_and_are_the_same_each_time(tmp_path: Path) -> None:
     originals = flights(tmp_path)
     for folder in ("one", "other"):
         draw(originals, tmp_path / folder, 1, [3])
@@ -33,10 +33,13 @@ def test_rows_are_drawn_with_replacement_and_the_same_ones_each_time(tmp_path: P
     assert len(set(drawn.splitlines())) < 31
 
 
-def test_a_node_that_runs_once_a_span_has_the_figures_of_the_span_that_took_most() -> None:
+def test_a_node_that_runs_once_per_span_has_its_largest_figures() -> None:
     measured = {
-        "x1": [Measured("ExampleGen[3]", "ExampleGen", 1, 2, 800), Measured("ExampleGen", "ExampleGen", 3, 4, 700)],
-        "x3": [Measured("ExampleGen[3]", "ExampleGen", 5, 5, 1900)],
+        "x1": [
+            Measurement("ExampleGen[3]", "ExampleGen", 1, 2, 800),
+            Measurement("ExampleGen", "ExampleGen", 3, 4, 700),
+        ],
+        "x3": [Measurement("ExampleGen[3]", "ExampleGen", 5, 5, 1900)],
     }
     wall, processor, memory = tables(measured).split("\n\n")
     assert wall.splitlines() == ["| wall seconds | x1 | x3 |", "| --- | --- | --- |", "| ExampleGen | 3 | 5 |"]
