@@ -1,79 +1,86 @@
-# Two commands to begin with: `make demo` and `make test`. Both make .venv first; `make help` lists the rest.
+# Start with `make demo` or `make test`; both create .venv first. `make help` lists all targets.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup airflow-setup airflow demo demo-penguins test test-system test-all track soak check format system-deps clean
+.PHONY: help setup airflow-setup airflow demo demo-penguins test test-system test-all track soak check docs format \
+	system-deps clean
 
 ROOT := .benison
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
-# A process per core, four at most for the sake of memory. A file's tests stay together, for they share costly fixtures.
+# One process per core, but at most four, because each needs memory. The tests of a file run in one process, because they
+# share expensive fixtures.
 AT_A_TIME := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# A pyenv shim named python3 fails where no version is selected: take the first python3 that starts.
+# A pyenv shim named python3 fails if no version is selected, so use the first python3 that starts.
 python3 = $(shell for p in python3 /usr/bin/python3 /usr/local/bin/python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1 && echo "$$p" && break; done)
-# Only `make … PYTHON=…` counts; a PYTHON in the environment was hardly meant for us.
+# Only `make … PYTHON=…` counts; a PYTHON in the environment has probably another purpose.
 chosen = $(if $(filter command line,$(origin PYTHON)),--python '$(PYTHON)')
-found = python3="$(python3)"; \
+start = python3="$(python3)"; \
 	test -n "$$python3" || { echo "setup: no python3 that starts, 3.8 or newer (Debian, Ubuntu: apt install python3)" >&2; exit 1; }
-bootstrap = $(found); "$$python3" .ci/bootstrap.py
+bootstrap = $(start); "$$python3" .ci/bootstrap.py
 
-# Airflow's environment is another one than TFX's.
-airflow_setup = $(found); "$$python3" .ci/airflow_setup.py
+# Airflow has its own environment, because it cannot share one with TFX.
+airflow_setup = $(start); "$$python3" .ci/airflow_setup.py
 
 # System packages that the tests marked `system` need.
 SYSTEM_PACKAGES := chromium curl golang-go redis-server postgresql
 
-help: ## this list
+help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
-setup: ## make .venv from uv.lock (PYTHON=… chooses the interpreter)
+setup: ## create .venv from uv.lock (PYTHON=… chooses the interpreter)
 	@$(bootstrap) setup $(chosen)
 
-airflow-setup: ## make .airflow-venv, Airflow's own environment, from dags/uv.lock (PYTHON=… chooses the interpreter)
+airflow-setup: ## create .airflow-venv, Airflow's own environment, from dags/uv.lock (PYTHON=… chooses the interpreter)
 	@$(airflow_setup) $(chosen)
 
-airflow: setup airflow-setup ## start Airflow on this machine with every shipped pipeline; Ctrl-C ends it (docs/airflow.md)
+airflow: setup airflow-setup ## start Airflow on this machine with every shipped pipeline; Ctrl-C stops it (docs/airflow.md)
 	@exec $(BIN)/python .ci/airflow_standalone.py --root $(ROOT)
 
-demo: setup ## the main job: three months of flights to a pushed ensemble, then five predictions (about 4 minutes)
+demo: setup ## train, push and query an ensemble on three months of flights (about 4 minutes)
 	$(BIN)/benison run flights --span 3-5 --root $(ROOT)
 	$(BIN)/benison predict flights --root $(ROOT) --csv configs/examples/flights.csv --members
 
-demo-penguins: setup ## the same on 344 penguins (a minute and a half)
+demo-penguins: setup ## the same on 344 penguins (about 90 seconds)
 	$(BIN)/benison run penguins --root $(ROOT)
 	$(BIN)/benison predict penguins --root $(ROOT) --csv configs/examples/penguins.csv --members
 
-test: setup ## unit and integration tests: Python packages are all they need
+test: setup ## run the unit and integration tests; they need only Python packages
 	$(PYTEST) $(AT_A_TIME)
 
-test-system: setup ## only the tests that need system packages (make system-deps)
+test-system: setup ## run the tests that need system packages (make system-deps)
 	$(PYTEST) -m "system and not soak"
 
-test-all: test test-system ## every test but the long counts
+test-all: test test-system ## run every test except the soak tests
 
-track: setup ## penguins with three seeds: ROOT/track.json, to compare with the other track's (docs/second-track.md)
+track: setup ## run penguins with three seeds and write ROOT/track.json, to compare the two tracks (docs/second-track.md)
 	$(BIN)/python -m benchmarks.tracks run $(ROOT)/track.json
 
-soak: setup ## the long counts: tests marked soak, and make test on the second track
+soak: setup ## run the soak tests, then make test on the second track
 	$(PYTEST) -m soak
 	$(if $(filter 0,$(shell id -u)),,sudo --preserve-env )$(CURDIR)/.ci/second-track
 
-check: setup ## format, lint, types, imports between packages, lock
+check: setup ## check formatting, lint, English, types, imports between packages and the lock files
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/python .ci/plain_english.py
 	$(BIN)/mypy
 	PYTHONPATH=.ci $(BIN)/lint-imports --no-logo
 	@$(bootstrap) uv lock --check --quiet
 	@$(bootstrap) uv lock --check --quiet --project dags
 
-format: setup ## let ruff format and repair what it can
+docs: setup ## write docs/cli.md from the code and build the documentation into site/
+	$(BIN)/python docs/make_cli.py
+	$(BIN)/mkdocs build --strict --quiet
+
+format: setup ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix --exit-zero
 	$(BIN)/ruff format
 
-system-deps: airflow-setup ## name and install (apt) what the tests marked system need
+system-deps: airflow-setup ## install the system packages (apt) of the tests marked system
 ifeq ($(strip $(SYSTEM_PACKAGES)),)
-	@echo "nothing needed yet"
+	@echo "no system packages needed"
 else
 	@echo "installing: $(SYSTEM_PACKAGES)"
 	$(if $(filter 0,$(shell id -u)),,sudo )apt-get update --quiet
@@ -81,6 +88,6 @@ else
 	GOBIN=$(CURDIR)/$(BIN) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.8.9 # builds with Debian 12's Go, too
 endif
 
-clean: ## remove what was made here, .venv too (not ROOT=.benison: that holds your runs)
-	rm -rf .venv .airflow-venv .uv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+clean: ## remove generated files and .venv, but not ROOT=.benison, which holds your runs
+	rm -rf .venv .airflow-venv .uv build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,12 +1,12 @@
-"""A whole Airflow on this machine, for trying and for the tests: what `make airflow` runs.
+"""Run a complete Airflow on this machine, to try it and for the tests. `make airflow` runs this.
 
     python .ci/airflow_standalone.py [--root ROOT] [--port N] [--manifests FOLDER] [--dags FOLDER] [PIPELINE...]
 
-Compiles the pipelines (default: every shipped one) into ROOT/airflow/manifests, starts Airflow's four components on
-loopback with LocalExecutor, waits until they are healthy and every DAG is there, prints where it is, and on Ctrl-C or
-TERM ends all that was started. BENISON_AIRFLOW_DB names another database than SQLite, such as
-postgresql+psycopg2://user:password@127.0.0.1/airflow. Settings that Airflow takes from its environment (AIRFLOW__…) win
-over those set here. Each component runs under dags/benison_guard.py, so that nothing outlives this process either way.
+It compiles the pipelines (default: every shipped one) into ROOT/airflow/manifests and starts Airflow's four components
+on loopback with LocalExecutor. When they are healthy and list every DAG, it prints their address. Ctrl-C or SIGTERM
+ends all of them. BENISON_AIRFLOW_DB replaces SQLite by another database, such as
+postgresql+psycopg2://user:password@127.0.0.1/airflow. Settings in Airflow's environment variables (AIRFLOW__…) take
+precedence over those set here. Each component runs under dags/benison_guard.py, so none outlives this process.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from typing import Any
 CLONE = Path(__file__).resolve().parent.parent
 GUARD = CLONE / "dags/benison_guard.py"
 USER = "admin"
-# In each: the arguments of `airflow`. Logs are read from their files: with --skip-serve-logs no port is open for them,
-# which Airflow would bind on every interface.
+# The arguments of `airflow` for each component. --skip-serve-logs keeps Airflow from serving logs on a port of every
+# interface; the api-server reads the log files.
 COMPONENTS: Mapping[str, Sequence[str]] = {
     "api-server": ("api-server", "--host", "127.0.0.1"),
     "scheduler": ("scheduler", "--skip-serve-logs"),
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
-START = 120.0  # seconds until all is healthy
-PATIENCE = 10.0  # seconds between TERM and KILL
-WAIT_FOR_WRITERS = 60.0  # seconds that a process waits for another one's writes to SQLite
+START = 120.0  # seconds until everything must be healthy
+PATIENCE = 10.0  # seconds between SIGTERM and SIGKILL
+WAIT_FOR_WRITERS = 60.0  # seconds that a process waits while another one writes to SQLite
 
 
 class StartError(Exception):
-    """Airflow did not start; says why, and which log says more."""
+    """Airflow did not start; the message gives the reason and the log."""
 
 
 def settings(home: Path, port: int, dags: Path, manifests: Path, root: Path) -> dict[str, str]:
-    """Airflow's settings, and those that the DAG files and the operator read."""
+    """Return Airflow's settings, and those that the DAG files and the operator read."""
     url = f"http://127.0.0.1:{port}"
-    kept = remembered(home / "secrets.json")
+    kept = load_secrets(home / "secrets.json")
     airflow = {
         "CORE__DAGS_FOLDER": dags,
         "CORE__EXECUTOR": "LocalExecutor",
@@ -65,7 +65,7 @@ def settings(home: Path, port: int, dags: Path, manifests: Path, root: Path) -> 
         "API__WORKERS": 1,
         "API_AUTH__JWT_SECRET": kept["jwt_secret"],
         "DATABASE__SQL_ALCHEMY_CONN": os.environ.get("BENISON_AIRFLOW_DB") or sqlite(home),
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 10,  # seconds until a pipeline compiled meanwhile is there
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 10,  # seconds until a newly compiled pipeline appears
         "SCHEDULER__ENABLE_HEALTH_CHECK": False,
         "USAGE_DATA_COLLECTION__ENABLED": False,
     }
@@ -81,41 +81,41 @@ def settings(home: Path, port: int, dags: Path, manifests: Path, root: Path) -> 
 
 
 def sqlite(home: Path) -> str:
-    """Airflow's own SQLite database, for SQLAlchemy.
+    """Return the SQLAlchemy address of Airflow's own SQLite database.
 
-    One process writes to it at a time. By default the others give up after 5 s with "database is locked"; here they
-    wait longer.
+    Only one process can write to it at a time. By default the others fail after 5 s with "database is locked"; here
+    they wait longer.
     """
     return f"sqlite:///{home / 'airflow.sqlite'}?timeout={WAIT_FOR_WRITERS:.0f}"
 
 
-def remembered(file: Path) -> dict[str, str]:
-    """Keys and the password, made at the first start and kept: readable by their owner alone."""
+def load_secrets(file: Path) -> dict[str, str]:
+    """Load the keys and the password; create them at the first start, in a file that only its owner can read."""
     try:
         return dict(json.loads(file.read_text()))
     except FileNotFoundError:
         pass
     from base64 import urlsafe_b64encode
 
-    made = {name: secrets.token_urlsafe(64) for name in ("secret_key", "jwt_secret")}
-    made |= {"fernet_key": urlsafe_b64encode(os.urandom(32)).decode(), "password": secrets.token_urlsafe(12)}
-    write_privately(file, json.dumps(made))
-    return made
+    created = {name: secrets.token_urlsafe(64) for name in ("secret_key", "jwt_secret")}
+    created |= {"fernet_key": urlsafe_b64encode(os.urandom(32)).decode(), "password": secrets.token_urlsafe(12)}
+    write_privately(file, json.dumps(created))
+    return created
 
 
 def write_privately(file: Path, text: str) -> None:
-    """Writes a file that nobody else may read."""
+    """Write a file that only its owner can read."""
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
         stream.write(text)
 
 
 class Standalone:
-    """The components of one Airflow. A context manager: leaving it ends them.
+    """The components of one Airflow, as a context manager that ends them.
 
     Args:
         airflow: the program `airflow`.
-        environment: theirs.
-        logs: folder with one log per component.
+        environment: the components' environment.
+        logs: the folder of the components' logs.
     """
 
     def __init__(self, airflow: Path, environment: Mapping[str, str], logs: Path) -> None:
@@ -128,17 +128,17 @@ class Standalone:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._running.values():  # all at once, then wait
+        for process in self._running.values():  # end all of them first, then wait
             if process.stdin is not None:
                 process.stdin.close()
         for process in self._running.values():
             process.wait()
 
     def once(self, *arguments: str) -> None:
-        """Runs a command of Airflow's to its end.
+        """Run a command of Airflow's to its end.
 
         Raises:
-            StartError: it failed.
+            StartError: the command failed.
         """
         log = self._logs / f"{arguments[0]}.log"
         with log.open("wb") as out:
@@ -147,7 +147,7 @@ class Standalone:
             raise StartError(f"airflow {' '.join(arguments)} failed; see {log}")
 
     def start(self, name: str) -> None:
-        """Starts a component."""
+        """Start a component."""
         command = [sys.executable, "-I", str(GUARD), str(PATIENCE), str(self._airflow), *COMPONENTS[name]]
         with (self._logs / f"{name}.log").open("ab") as out:
             self._running[name] = subprocess.Popen(
@@ -155,10 +155,10 @@ class Standalone:
             )
 
     def check(self) -> None:
-        """Looks whether all still run.
+        """Check that all components are running.
 
         Raises:
-            StartError: one has ended.
+            StartError: a component has ended.
         """
         for name, process in self._running.items():
             if process.poll() is not None:
@@ -168,7 +168,7 @@ class Standalone:
 
 
 def ask(url: str, token: str = "", body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """One request to Airflow's API."""
+    """Send a request to Airflow's API and return the answer."""
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
     request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=10) as answer:
@@ -176,13 +176,13 @@ def ask(url: str, token: str = "", body: Mapping[str, Any] | None = None) -> dic
 
 
 def wait_for(standalone: Standalone, address: str) -> None:
-    """Waits until a page answers.
+    """Wait until an address answers.
 
     Raises:
-        StartError: a component ended, or it takes too long.
+        StartError: a component ended, or it took too long.
     """
-    until = time.monotonic() + START
-    while time.monotonic() < until:
+    deadline = time.monotonic() + START
+    while time.monotonic() < deadline:
         standalone.check()
         with contextlib.suppress(OSError):
             ask(address)
@@ -192,63 +192,63 @@ def wait_for(standalone: Standalone, address: str) -> None:
 
 
 def wait_until_ready(standalone: Standalone, url: str, password: str, expected: set[str]) -> None:
-    """Waits until the components are healthy and the DAGs are listed.
+    """Wait until the components are healthy and the DAGs are listed.
 
     Raises:
-        StartError: one ended, a DAG file cannot be read, or it takes too long.
+        StartError: a component ended, a DAG file cannot be read, or it took too long.
     """
-    until, missing = time.monotonic() + START, "the api-server"
-    while time.monotonic() < until:
+    deadline, missing = time.monotonic() + START, "the api-server"
+    while time.monotonic() < deadline:
         standalone.check()
         with contextlib.suppress(OSError):
             health = ask(f"{url}/api/v2/monitor/health")
-            sick = [name for name, said in health.items() if said and said.get("status") not in ("healthy", None)]
+            unhealthy = [name for name, part in health.items() if part and part.get("status") not in ("healthy", None)]
             token = ask(f"{url}/auth/token", body={"username": USER, "password": password})["access_token"]
             errors = ask(f"{url}/api/v2/importErrors", token)["import_errors"]
             if errors:
                 raise StartError(f"{errors[0]['filename']}: {errors[0]['stack_trace'].strip().splitlines()[-1]}")
             listed = {dag["dag_id"] for dag in ask(f"{url}/api/v2/dags?limit=500", token)["dags"]}
-            missing = ", ".join([*sick, *sorted(expected - listed)])
+            missing = ", ".join([*unhealthy, *sorted(expected - listed)])
             if not missing:
                 return
         time.sleep(0.5)
-    raise StartError(f"after {START:.0f} s Airflow still lacks {missing}")
+    raise StartError(f"after {START:.0f} s these parts of Airflow are not ready: {missing}; see the logs")
 
 
-def compile_pipelines(names: Sequence[str], into: Path, root: Path) -> None:
-    """Writes the manifests of pipelines; of every shipped one where none is named.
+def compile_pipelines(names: Sequence[str], folder: Path, root: Path) -> None:
+    """Write the manifests of pipelines; by default those of every shipped pipeline.
 
     Raises:
-        StartError: one cannot be compiled; the command has said why.
+        StartError: a pipeline cannot be compiled; the command has printed the reason.
     """
     shipped = sorted(file.stem for file in (CLONE / "configs").glob("*.yaml"))
-    command = [CLONE / ".venv/bin/benison", "compile", *(names or shipped), "-o", into, "--root", root]
+    command = [CLONE / ".venv/bin/benison", "compile", *(names or shipped), "-o", folder, "--root", root]
     if subprocess.run(list(map(str, command))).returncode:
-        raise StartError("benison compile failed; its message is above")
+        raise StartError("benison compile failed; see its message above")
 
 
 def free_port() -> int:
-    """A port of loopback that is free now."""
+    """Return a free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs Airflow until it is asked to end; 1 where it does not start."""
+    """Run Airflow until it is stopped; return 1 if it does not start."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("pipelines", nargs="*", metavar="PIPELINE")
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("BENISON_ROOT") or ".benison"))
     parser.add_argument(
-        "--port", type=int, default=int(os.environ.get("BENISON_AIRFLOW_PORT") or 8080), help="0: a free one"
+        "--port", type=int, default=int(os.environ.get("BENISON_AIRFLOW_PORT") or 8080), help="0 chooses a free one"
     )
-    parser.add_argument("--manifests", type=Path, help="a folder of compiled pipelines: nothing is compiled")
+    parser.add_argument("--manifests", type=Path, help="a folder of compiled pipelines; compiles none")
     parser.add_argument("--dags", type=Path, default=CLONE / "dags")
     parser.add_argument("--airflow", type=Path, default=CLONE / ".airflow-venv/bin/airflow")
-    given = parser.parse_args(arguments)
-    root = given.root.absolute()
+    options = parser.parse_args(arguments)
+    root = options.root.absolute()
     try:
-        serve(given, root, root / "airflow", given.port or free_port())
+        serve(options, root, root / "airflow", options.port or free_port())
     except StartError as error:
         print(f"airflow: {error}", file=sys.stderr)
         return 1
@@ -257,15 +257,15 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def serve(given: argparse.Namespace, root: Path, home: Path, port: int) -> None:
-    """Starts everything, says where it is, and waits.
+def serve(options: argparse.Namespace, root: Path, home: Path, port: int) -> None:
+    """Start everything, print the address, and wait.
 
     Raises:
-        StartError: it did not start, or a component ended.
+        StartError: Airflow did not start, or a component ended.
     """
     logs = home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    manifests = (given.manifests or home / "manifests").absolute()
+    manifests = (options.manifests or home / "manifests").absolute()
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -274,20 +274,20 @@ def serve(given: argparse.Namespace, root: Path, home: Path, port: int) -> None:
             raise StartError(
                 f"port {port} is taken; give another one: BENISON_AIRFLOW_PORT=8081 make airflow"
             ) from None
-    if given.manifests is None:
-        compile_pipelines(given.pipelines, manifests, root)
-    # SIGINT as well: a shell's background jobs start with it ignored.
+    if options.manifests is None:
+        compile_pipelines(options.pipelines, manifests, root)
+    # Also for SIGINT, because a shell starts background jobs with it ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    changed = settings(home, port, given.dags.absolute(), manifests, root)
-    password = remembered(home / "secrets.json")["password"]
+    variables = settings(home, port, options.dags.absolute(), manifests, root)
+    password = load_secrets(home / "secrets.json")["password"]
     write_privately(home / "passwords.json", json.dumps({USER: password}))
     url = f"http://127.0.0.1:{port}"
     expected = {file.stem for file in manifests.glob("*.json")}
-    with Standalone(given.airflow.absolute(), {**os.environ, **changed}, logs) as standalone:
-        print("airflow: starting (half a minute)", flush=True)
+    with Standalone(options.airflow.absolute(), {**os.environ, **variables}, logs) as standalone:
+        print("airflow: starting (about 30 seconds)", flush=True)
         standalone.once("db", "migrate")
-        # A scheduler that starts first would fail the tasks of an earlier start: they find no API to report to.
+        # The api-server first: without it, the scheduler would fail the tasks of an earlier start.
         api, *others = COMPONENTS
         standalone.start(api)
         wait_for(standalone, f"{url}/api/v2/version")
@@ -297,7 +297,7 @@ def serve(given: argparse.Namespace, root: Path, home: Path, port: int) -> None:
         print(
             f"\nAirflow is up: {url}\n  user      {USER}\n  password  {password}\n  logs      {logs}\n\n"
             f"For `benison run NAME --on airflow` and `benison span add`:\n  export BENISON_AIRFLOW_URL={url} "
-            f"BENISON_AIRFLOW_USER={USER} BENISON_AIRFLOW_PASSWORD={password}\n\nCtrl-C ends it.",
+            f"BENISON_AIRFLOW_USER={USER} BENISON_AIRFLOW_PASSWORD={password}\n\nCtrl-C stops it.",
             flush=True,
         )
         while True:

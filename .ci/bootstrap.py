@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Make `.venv` from `uv.lock`: what `make setup` runs.
+"""Create `.venv` from `uv.lock`. `make setup` runs this.
 
-    python3 .ci/bootstrap.py setup [--python PYTHON]   make or refresh .venv; quick when nothing changed
+    python3 .ci/bootstrap.py setup [--python PYTHON]   create or update .venv; fast if nothing changed
     python3 .ci/bootstrap.py uv ARGUMENT...            run the uv that setup uses
 
-Needs nothing but the standard library of Python 3.8 or newer, because it runs before anything is installed. The Python
-that it runs on need not be the one that `.venv` gets: that one is chosen to fit this machine's glibc.
+It needs only the standard library of Python 3.8 or newer, because it runs before anything is installed. `.venv` may get
+another Python than the one that runs this file: setup chooses one that fits this machine's glibc.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable, Mapping, Sequence, Tuple
 
-Version = Tuple[int, int]  # evaluated at import, so not `tuple[…]`: that needs Python 3.9
+Version = Tuple[int, int]  # evaluated at import, so not `tuple[…]`, which needs Python 3.9
 
 # The newer TFX needs ml-metadata 1.21, whose wheels are built against glibc 2.39; the rest of the lock needs 2.27.
 OLDEST_GLIBC: Version = (2, 27)
@@ -33,12 +33,12 @@ OLDER_TRACK: tuple[Version, ...] = ((3, 11), (3, 10))
 OLDEST_UV: Version = (0, 8)
 STAMP = ".setup-stamp"
 
-# Debian's and Ubuntu's, Fedora's and Red Hat's.
+# The paths of Debian and Ubuntu, and of Fedora and Red Hat.
 CERTIFICATE_STORES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
 PYTHON_NAMES = ("python3.11", "python3.10", "python3.13", "python3.12", "python3")
-# Each of these would send uv or pip elsewhere than into this clone's own folders.
-DISTURBING = (
+# With any of these set, uv or pip would not install into this clone's own folders.
+CONFLICTING = (
     "VIRTUAL_ENV",
     "CONDA_PREFIX",
     "PYTHONPATH",
@@ -52,10 +52,12 @@ DISTURBING = (
     "UV_NO_DEV",
 )
 
-UNREACHABLE = "  (pip says so, too, when it cannot reach the package index: look at network, proxy and pip's settings)"
+UNREACHABLE = (
+    "  (pip prints this also if it cannot reach the package index: check the network, proxy and pip's settings)"
+)
 
-# Run in every candidate, because only a start shows whether it works: a pyenv shim fails unless its version is
-# selected, and a Python built without some library lacks the module. pyfarmhash has no wheel, hence Python.h.
+# Run in every candidate, because only a start shows if it works: a pyenv shim fails unless its version is selected, and
+# a Python built without some library lacks the module. Python.h is needed because pyfarmhash has no wheel.
 PROBE = """
 import importlib, json, os, platform, sys, sysconfig
 lacks = []
@@ -76,12 +78,12 @@ print(json.dumps({"path": base, "version": sys.version_info[:3], "lacks": lacks}
 
 
 class SetupError(Exception):
-    """What this machine lacks and how to get it."""
+    """Setup cannot continue; the message says what is missing and how to get it."""
 
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python that starts: its path, its full version, and what it lacks for building Benison's environment."""
+    """A Python that starts: its path, its full version, and what Benison's environment needs but it lacks."""
 
     path: str
     version: tuple[int, int, int]
@@ -93,7 +95,7 @@ class Interpreter:
         return self.version[:2]
 
     def refusal(self, allowed: Sequence[Version]) -> str:
-        """Why it cannot be used on a machine that allows these versions; empty if it can."""
+        """Return why this interpreter cannot be used if these versions are allowed; an empty string if it can."""
         if self.minor not in allowed:
             return f"{dotted(self.version)}, but this machine needs {' or '.join(map(dotted, allowed))}"
         if self.lacks:
@@ -106,18 +108,18 @@ class Interpreter:
 
 
 def dotted(version: Iterable[int]) -> str:
-    """(3, 11) as `3.11`."""
+    """Format (3, 11) as `3.11`."""
     return ".".join(map(str, version))
 
 
 def first_version(text: str) -> Version | None:
-    """The first `N.N` in a text such as `glibc 2.36` or `uv 0.13.8 (…)`, or None."""
-    found = re.search(r"(\d+)\.(\d+)", text)
-    return (int(found.group(1)), int(found.group(2))) if found else None
+    """Return the first `N.N` in a text such as `glibc 2.36` or `uv 0.13.8 (…)`, or None."""
+    match = re.search(r"(\d+)\.(\d+)", text)
+    return (int(match.group(1)), int(match.group(2))) if match else None
 
 
 def machine_problem(system: str, machine: str, glibc: Version | None) -> str:
-    """Why TFX's libraries cannot be installed on this kind of machine at all; empty if they can."""
+    """Return why TFX's libraries cannot be installed on this kind of machine; an empty string if they can."""
     if system != "Linux":
         return (
             f"TFX's libraries are built for Linux; this is {system}. Use a Linux container, virtual machine or WSL 2."
@@ -135,24 +137,24 @@ def machine_problem(system: str, machine: str, glibc: Version | None) -> str:
 
 
 def allowed_versions(glibc: Version) -> tuple[Version, ...]:
-    """The Python versions that this glibc can run TFX on, best first: the newest TFX, then the newest Python."""
+    """Return the Python versions on which TFX runs with this glibc: the newest TFX first, then the newest Python."""
     return NEWER_TRACK + OLDER_TRACK if glibc >= NEWER_TRACK_GLIBC else OLDER_TRACK
 
 
-def choose(found: Sequence[Interpreter], allowed: Sequence[Version]) -> Interpreter | None:
-    """The best usable interpreter: by version first, and among equals the one found first."""
-    usable = [interpreter for interpreter in found if not interpreter.refusal(allowed)]
+def choose(interpreters: Sequence[Interpreter], allowed: Sequence[Version]) -> Interpreter | None:
+    """Return the usable interpreter of the best version; of several with that version, the first one."""
+    usable = [interpreter for interpreter in interpreters if not interpreter.refusal(allowed)]
     return min(usable, key=lambda interpreter: allowed.index(interpreter.minor), default=None)
 
 
-def no_interpreter(found: Sequence[Interpreter], allowed: Sequence[Version], glibc: Version) -> str:
-    """The message when nothing found fits: what was found, why each was refused, and how to get one that fits."""
-    refused = [f"  {interpreter.path}: {interpreter.refusal(allowed)}" for interpreter in found]
+def no_interpreter(interpreters: Sequence[Interpreter], allowed: Sequence[Version], glibc: Version) -> str:
+    """Return the message if no interpreter can be used: the reason for each, and how to install one."""
+    refused = [f"  {interpreter.path}: {interpreter.refusal(allowed)}" for interpreter in interpreters]
     return "\n".join(
         [
-            f"no Python that fits. With glibc {dotted(glibc)} it must be {' or '.join(map(dotted, allowed))}. Found:",
+            f"no usable Python. With glibc {dotted(glibc)}, Benison needs {' or '.join(map(dotted, allowed))}. Found:",
             *(refused or ["  none"]),
-            "uv could not download one either. Get one in any of these ways, then repeat the command:",
+            "uv could not download one either. Install one in any of these ways, then run the command again:",
             "  Debian 12 and 13, Ubuntu 22.04 and 24.04: apt install python3 python3-dev",
             f"  pyenv: pyenv install {dotted(allowed[0])}",
             "  elsewhere: make setup PYTHON=/path/to/python3.N",
@@ -161,25 +163,25 @@ def no_interpreter(found: Sequence[Interpreter], allowed: Sequence[Version], gli
 
 
 def no_uv(pip_errors: Sequence[str]) -> str:
-    """The message when uv is neither there nor installable.
+    """Return the message if uv is missing and cannot be installed.
 
     Args:
-        pip_errors: the last line that each attempt printed; an attempt without pip says `No module named pip`.
+        pip_errors: the last line of each attempt's output; without pip it is `No module named pip`.
     """
     return "\n".join(
         [
-            "uv is needed, is not on PATH, and could not be installed into .uv:",
+            "setup needs uv. It is not on PATH and could not be installed into .uv:",
             *[f"  {error}" for error in pip_errors],
             *([UNREACHABLE] if any("No matching distribution" in error for error in pip_errors) else []),
-            "Get it in any of these ways, then repeat the command:",
-            "  Debian, Ubuntu: apt install python3-pip (or python3-venv), and this command installs uv by itself",
-            "  anywhere: the installer that uv's documentation names (docs.astral.sh/uv)",
+            "Install it in any of these ways, then run the command again:",
+            "  Debian, Ubuntu: apt install python3-pip (or python3-venv); this command then installs uv itself",
+            "  elsewhere: see uv's documentation (docs.astral.sh/uv)",
         ]
     )
 
 
 def python_candidates(search_path: str, pyenv_root: Path) -> list[str]:
-    """Paths worth starting, PATH first and pyenv's versions (newest first) after it."""
+    """Return the paths of possible interpreters: those on PATH first, then pyenv's versions, newest first."""
     on_path = [Path(folder) / name for name in PYTHON_NAMES for folder in search_path.split(os.pathsep) if folder]
     by_pyenv = sorted(
         (path for name in PYTHON_NAMES[:-1] for path in pyenv_root.glob(f"versions/*/bin/{name}")),
@@ -190,42 +192,42 @@ def python_candidates(search_path: str, pyenv_root: Path) -> list[str]:
 
 
 def clean_environment(environment: Mapping[str, str], has_certificates: bool) -> dict[str, str]:
-    """The environment without what would disturb uv or pip, and with what they need here.
+    """Return the environment for uv and pip: without conflicting variables, and with the settings that they need.
 
     Args:
-        environment: the one that this command was called with; what it says about certificates counts.
-        has_certificates: whether the system has a certificate store. uv brings its own, which knows nothing of a
-            company's proxy that the system has been told to trust.
+        environment: the environment of this command; its own settings of certificates take precedence.
+        has_certificates: the system has a certificate store. uv has its own, which does not contain the certificates
+            that a company has added to the system, such as its proxy's.
     """
-    kept = {name: value for name, value in environment.items() if name not in DISTURBING}
-    certificates = {"UV_NATIVE_TLS": "1", "UV_SYSTEM_CERTS": "1"} if has_certificates else {}  # its old and new name
-    # Importing TFX takes 22 s without compiled bytecode and 9 s with it, in every process that may not write its own.
+    kept = {name: value for name, value in environment.items() if name not in CONFLICTING}
+    certificates = {"UV_NATIVE_TLS": "1", "UV_SYSTEM_CERTS": "1"} if has_certificates else {}  # the old and new name
+    # Importing TFX takes 22 s without compiled bytecode and 9 s with it, in every process that cannot write bytecode.
     return {**certificates, **kept, "UV_COMPILE_BYTECODE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
 def stamp_of(root: Path, override: str | None) -> dict[str, str]:
-    """What `.venv` is made from: the folder (its scripts name it), the files that decide, the Python asked for."""
+    """Return what `.venv` depends on: the clone's folder (scripts name it), the lock, and the requested Python."""
     digest = hashlib.sha256()
     for name in ("uv.lock", "pyproject.toml"):
         digest.update(hashlib.sha256((root / name).read_bytes()).digest())
     return {"root": str(root), "files": digest.hexdigest(), "python": override or ""}
 
 
-def is_same(stamp: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Whether an environment with this stamp is the one wanted; who asks for no Python takes the one that is there."""
-    return {**stamp, "python": ""} == {**wanted, "python": ""} and wanted["python"] in ("", stamp["python"])
+def is_same(stamp: Mapping[str, str], new_stamp: Mapping[str, str]) -> bool:
+    """Return True if an environment with this stamp is up to date; without a requested Python, any Python will do."""
+    return {**stamp, "python": ""} == {**new_stamp, "python": ""} and new_stamp["python"] in ("", stamp["python"])
 
 
 # ---- the machine -----------------------------------------------------------------------------------------------------
 
 
 def say(text: str) -> None:
-    """One line of progress, at once."""
+    """Print one line of progress without buffering."""
     print(f"setup: {text}", flush=True)
 
 
 def run(command: Sequence[str], timeout: float | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command and keep what it prints; one that does not start, or not in time (seconds), counts as failed."""
+    """Run a command and capture its output; a command that cannot start, or that times out (seconds), has failed."""
     try:
         return subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=ENVIRONMENT, timeout=timeout
@@ -235,21 +237,21 @@ def run(command: Sequence[str], timeout: float | None = None) -> subprocess.Comp
 
 
 def last_line(text: str) -> str:
-    """The last line with something on it: where pip and Python put the reason."""
+    """Return the last line that is not empty, where pip and Python print the reason of a failure."""
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "no message"
 
 
 def machine_glibc() -> Version | None:
-    """The glibc of this system, or None where the C library is another one."""
+    """Return the version of this system's glibc, or None if it has another C library."""
     try:
         return first_version(os.confstr("CS_GNU_LIBC_VERSION") or "")
-    except (ValueError, OSError):  # musl knows no such name
+    except (ValueError, OSError):  # musl does not know this name
         return None
 
 
 def probe(path: str) -> Interpreter | None:
-    """Start a candidate and let it describe itself; None if it does not start."""
+    """Start an interpreter and return its description; None if it does not start."""
     done = run([path, "-I", "-c", PROBE], timeout=30)
     if done.returncode:
         return None
@@ -258,7 +260,7 @@ def probe(path: str) -> Interpreter | None:
 
 
 def found_interpreters() -> list[Interpreter]:
-    """Every interpreter that starts, each once, in the order of the search."""
+    """Return every interpreter that starts, without duplicates, in the order of the search."""
     pyenv_root = Path(ENVIRONMENT.get("PYENV_ROOT") or Path.home() / ".pyenv")
     candidates = python_candidates(ENVIRONMENT.get("PATH", os.defpath), pyenv_root)
     described = (probe(path) for path in dict.fromkeys(candidates))
@@ -266,7 +268,7 @@ def found_interpreters() -> list[Interpreter]:
 
 
 def find_uv(root: Path) -> str | None:
-    """A uv that starts and is new enough: the one on PATH, else our own."""
+    """Return a uv that starts and is new enough: the one on PATH, else the one in `.uv`."""
     for uv in (shutil.which("uv", path=ENVIRONMENT.get("PATH")), str(root / ".uv/bin/uv")):
         if uv and (first_version(run([uv, "--version"]).stdout) or (0, 0)) >= OLDEST_UV:
             return uv
@@ -274,19 +276,19 @@ def find_uv(root: Path) -> str | None:
 
 
 def install_uv(root: Path) -> str:
-    """Install uv into `.uv`, by pip or else by a virtual environment's pip.
+    """Install uv into `.uv` with pip, or else with the pip of a virtual environment.
 
     Raises:
-        SetupError: neither works; the message says what each attempt answered.
+        SetupError: both failed; the message holds the last line of each attempt.
     """
     target = root / ".uv"
-    wanted = f"uv>={dotted(OLDEST_UV)}"
+    requirement = f"uv>={dotted(OLDEST_UV)}"
     say("installing uv into .uv")
-    # --target is allowed where the system's Python is marked as externally managed.
-    by_pip = [[sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), wanted]]
+    # pip allows --target even if the system's Python is marked as externally managed.
+    by_pip = [[sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), requirement]]
     by_venv = [
         [sys.executable, "-m", "venv", str(target)],
-        [str(target / "bin/python"), "-m", "pip", "install", "--quiet", wanted],
+        [str(target / "bin/python"), "-m", "pip", "install", "--quiet", requirement],
     ]
     errors = []
     for attempt in (by_pip, by_venv):
@@ -306,8 +308,8 @@ def install_uv(root: Path) -> str:
 
 
 def download_interpreter(uv: str, version: Version) -> Interpreter | None:
-    """Let uv fetch a Python of its own (it brings its headers); None if that fails."""
-    say(f"no Python here fits; asking uv for {dotted(version)}")
+    """Let uv download a Python, which includes the headers; return None if that fails."""
+    say(f"no usable Python on this machine; downloading {dotted(version)} with uv")
     if run([uv, "python", "install", dotted(version)]).returncode:
         return None
     where = run([uv, "python", "find", "--python-preference", "only-managed", dotted(version)])
@@ -315,30 +317,30 @@ def download_interpreter(uv: str, version: Version) -> Interpreter | None:
 
 
 def pick_interpreter(root: Path, uv: str, glibc: Version, override: str | None) -> Interpreter:
-    """The interpreter that `.venv` gets: the one asked for, the one it has already, or the best one found.
+    """Return the interpreter for `.venv`: the requested one, the one that it has already, or the best one found.
 
     Raises:
-        SetupError: the one asked for does not fit, or none was found and uv could not download one.
+        SetupError: the requested interpreter cannot be used, or none was found and uv could not download one.
     """
     allowed = allowed_versions(glibc)
     if override:
-        asked = probe(shutil.which(override, path=ENVIRONMENT.get("PATH")) or override)
-        refusal = asked.refusal(allowed) if asked else "it does not start"
-        if asked is None or refusal:
+        requested = probe(shutil.which(override, path=ENVIRONMENT.get("PATH")) or override)
+        refusal = requested.refusal(allowed) if requested else "it does not start"
+        if requested is None or refusal:
             raise SetupError(f"PYTHON={override}: {refusal}")
-        return asked
+        return requested
     present = probe(str(root / ".venv/bin/python"))
     if present and not present.refusal(allowed):
         return present
-    found = found_interpreters()
-    chosen = choose(found, allowed) or download_interpreter(uv, allowed[0])
+    interpreters = found_interpreters()
+    chosen = choose(interpreters, allowed) or download_interpreter(uv, allowed[0])
     if chosen is None or chosen.refusal(allowed):
-        raise SetupError(no_interpreter(found, allowed, glibc))
+        raise SetupError(no_interpreter(interpreters, allowed, glibc))
     return chosen
 
 
 def read_stamp(root: Path) -> dict[str, str]:
-    """The stamp that the last complete setup left; empty if there is none."""
+    """Return the stamp of the last complete setup; an empty dict if there is none."""
     try:
         return dict(json.loads((root / ".venv" / STAMP).read_text()))
     except (OSError, ValueError):
@@ -346,31 +348,31 @@ def read_stamp(root: Path) -> dict[str, str]:
 
 
 def sync(root: Path, uv: str, python: Interpreter) -> None:
-    """Install everything in the lock into `.venv`.
+    """Install all packages of the lock into `.venv`.
 
     Raises:
-        SetupError: uv failed; it has printed why.
+        SetupError: uv failed; it has printed the reason.
     """
     if not (shutil.which("g++") or shutil.which("c++")):
-        raise SetupError("no C++ compiler: pyfarmhash is built here. Debian, Ubuntu: apt install g++")
+        raise SetupError("found no C++ compiler, which pyfarmhash needs (Debian, Ubuntu: apt install g++)")
     say(f"Python {dotted(python.version)} ({python.path}), {uv}")
-    say("installing the packages of uv.lock into .venv (the first time: about 1 GB, some minutes)")
+    say("installing the packages of uv.lock into .venv (about 1 GB and some minutes the first time)")
     environment = {**ENVIRONMENT, "UV_PROJECT_ENVIRONMENT": str(root / ".venv")}
-    quiet = [] if sys.stderr.isatty() else ["--quiet"]  # without a terminal: one line per package, hundreds
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]  # without a terminal, uv prints one line per package
     command = [uv, "sync", "--locked", "--all-extras", "--python", python.path, "--project", str(root), *quiet]
     if subprocess.run(command, env=environment, cwd=root).returncode:
-        raise SetupError("uv could not install the packages; its own message is above")
+        raise SetupError("uv could not install the packages; see its message above")
 
 
 def setup(root: Path, override: str | None) -> None:
-    """Make or refresh `.venv`.
+    """Create or update `.venv`.
 
     Raises:
-        SetupError: something that cannot be had without the user.
+        SetupError: something is missing that the user must install.
     """
-    stamp, wanted = read_stamp(root), stamp_of(root, override)
+    stamp, new_stamp = read_stamp(root), stamp_of(root, override)
     in_venv = str(root / ".venv/bin/python")
-    if stamp and is_same(stamp, wanted) and run([in_venv, "-c", ""]).returncode == 0:
+    if stamp and is_same(stamp, new_stamp) and run([in_venv, "-c", ""]).returncode == 0:
         return
     glibc = machine_glibc()
     problem = machine_problem(platform.system(), platform.machine(), glibc)
@@ -379,15 +381,15 @@ def setup(root: Path, override: str | None) -> None:
     uv = find_uv(root) or install_uv(root)
     python = pick_interpreter(root, uv, glibc, override)
     if stamp and stamp["root"] != str(root):
-        # A clone that was moved or copied: the scripts in .venv name the old folder, and would run the code there.
+        # The clone was moved or copied: the scripts in .venv name the old folder, and would run the code there.
         shutil.rmtree(root / ".venv")
     sync(root, uv, python)
-    (root / ".venv" / STAMP).write_text(json.dumps(wanted))
+    (root / ".venv" / STAMP).write_text(json.dumps(new_stamp))
     say("done: .venv is ready")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one of the two commands; 1 with a message where something is missing."""
+    """Run one of the two commands; print a message and return 1 if something is missing."""
     root = Path(__file__).resolve().parent.parent
     try:
         if arguments[:1] == ["uv"]:

@@ -1,4 +1,4 @@
-"""An import-linter contract that import-linter does not have: a package may be entered by a few doors only."""
+"""An import-linter contract: a package may be imported only through a few of its modules, its doors."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from importlinter import Contract, ContractCheck, fields, output
 
 
 class DoorsContract(Contract):
-    """`importers` may import nothing of `package` but `doors`; the doors may import nothing of it but each other.
+    """`importers` may import only the `doors` of `package`, and the doors may import only each other from it.
 
-    The second half keeps the first honest: behind a door that imports the rest, all of it would come along. A new
-    module is closed until it is named, which a list of forbidden modules cannot do.
+    Without the second rule, a door that imports the rest of the package would open all of it. A new module is closed
+    until it is listed as a door; a list of forbidden modules cannot do that.
     """
 
     type_name = "doors"
@@ -33,13 +33,13 @@ class DoorsContract(Contract):
         return ContractCheck(kept=not broken, metadata={"broken": broken, "doors": sorted(doors)})
 
     def render_broken_contract(self, check: ContractCheck) -> None:
-        """One line per import that is not allowed, then what is."""
+        """Print one line per forbidden import, then the allowed modules."""
         for link in check.metadata["broken"]:
             output.print_error(link)
         output.print(f"Allowed: {', '.join(check.metadata['doors'])}")
 
 
 def _with_descendants(graph: grimp.ImportGraph, modules: list[str]) -> set[str]:
-    """These modules, where they exist, and all below them."""
+    """Return the modules that exist, with all their descendants."""
     present = {module for module in modules if module in graph.modules}
     return present.union(*(graph.find_descendants(module) for module in present))

@@ -272,7 +272,7 @@ def running(
             env={**os.environ, "BENISON_PYTHON": str(actor), "SECRET_OF_AIRFLOWS": "hush", **environment},
         )
     try:
-        eventually(lambda: "Ctrl-C ends it" in log.read_text() or process.poll() is not None, 300)
+        eventually(lambda: "Ctrl-C stops it" in log.read_text() or process.poll() is not None, 300)
         said = log.read_text()
         assert process.poll() is None, said
         found = dict(re.findall(r"(BENISON_AIRFLOW_\w+)=(\S+)", said))

@@ -69,8 +69,8 @@ def test_the_lock_names_the_public_index_alone() -> None:
 
 def test_keys_and_password_are_made_once_and_nobody_else_may_read_them(standalone: ModuleType, tmp_path: Path) -> None:
     file = tmp_path / "secrets.json"
-    made = standalone.remembered(file)
-    assert standalone.remembered(file) == made
+    made = standalone.load_secrets(file)
+    assert standalone.load_secrets(file) == made
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert len(set(made.values())) == len(made) == 4
     assert all(len(value) >= 12 for value in json.loads(file.read_text()).values())

@@ -79,8 +79,8 @@ def test_an_older_glibc_needs_a_chroot_and_so_root(machine: Machine, glibc: str)
 @pytest.mark.parametrize(
     ("words", "environment", "message"),
     [
-        (["--fesh"], {}, "no option --fesh"),
-        ([], {"BENISON_CHROOT": "here"}, "BENISON_CHROOT=here: a path from the root on"),
+        (["--fesh"], {}, "unknown option --fesh"),
+        ([], {"BENISON_CHROOT": "here"}, "BENISON_CHROOT=here: expected an absolute path"),
     ],
 )
 def test_a_wrong_call_is_refused(machine: Machine, words: list[str], environment: dict[str, str], message: str) -> None:
@@ -94,5 +94,5 @@ def test_a_folder_that_is_not_its_own_is_left_alone(machine: Machine, tmp_path: 
     somebodys.mkdir(parents=True)
     refused = machine.second_track("--fresh", BENISON_CHROOT=str(tmp_path / "home"), BENISON_MIRROR="http://mirror")
     assert refused.returncode == 1
-    assert "is not a chroot of this script's" in refused.stderr
+    assert "is not a chroot of this script" in refused.stderr
     assert somebodys.is_dir()

@@ -25,16 +25,16 @@ def test_a_node_is_never_in_a_group_before_those_that_it_waits_for(kind: str, up
 
 def test_a_pipelines_text_holds_data_members_rules_and_how_to_start_it() -> None:
     text = manifest_texts.doc(config_file.load("flights", environ={}, check_data=False))
-    for said in (
+    for sentence in (
         "# flights",
         "predicts `late`, evaluated by **auc**",
-        "one a month from 2013-01 on",
+        "one per month since 2013-01",
         "| `deep` | 6 |",
         "- auc at least 0.65",
         "- calibration_error at most 0.1",
-        "`flights_by_date` runs on `@monthly`",
+        "`flights_by_date` starts a run on the schedule `@monthly`",
     ):
-        assert said in text
+        assert sentence in text
 
 
 def test_a_node_is_told_by_what_it_does_and_its_own_name() -> None:
