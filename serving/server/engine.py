@@ -1,4 +1,4 @@
-"""One loaded version: what it can be asked, and how. Everything else in the server sees only this."""
+"""The interface of a loaded version: its signatures and how to run them. The rest of the server uses only this."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Tensors = Mapping[str, "np.ndarray[Any, Any]"]
 
-# The names by which TensorFlow's C++ calls its types in messages, where they are not Python's.
+# The names of types in messages of TensorFlow's C++ code, where they differ from Python's.
 _CPP_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
 
 
@@ -22,9 +22,9 @@ class TensorSpec:
     """An input or output of a signature.
 
     Attributes:
-        dtype: TensorFlow's name of it, such as `float32` or `string`.
-        shape: -1 for an unknown size; None for an unknown rank.
-        tensor: its name in the graph; empty for a sparse or composite one, which cannot be asked for.
+        dtype: TensorFlow's name of the dtype, such as `float32` or `string`.
+        shape: the sizes, -1 for an unknown size; None for an unknown rank.
+        tensor: the name of the tensor in the graph; empty for a sparse or composite one, which requests cannot use.
     """
 
     dtype: str
@@ -33,26 +33,26 @@ class TensorSpec:
 
     @property
     def cpp_dtype(self) -> str:
-        """As error messages call it."""
+        """The name of the dtype in error messages."""
         return _CPP_NAMES.get(self.dtype, self.dtype)
 
     @property
     def batched(self) -> bool:
-        """Whether the first dimension may have any size."""
+        """True if the first dimension may have any size."""
         return bool(self.shape) and self.shape is not None and self.shape[0] == -1
 
 
 @dataclass(frozen=True)
 class Signature:
-    """One way to ask a version.
+    """A signature of a version.
 
     Attributes:
-        name: as in requests.
-        method: such as `tensorflow/serving/predict`.
-        inputs: by name.
-        outputs: by name.
+        name: the name in requests.
+        method: the method name, such as `tensorflow/serving/predict`.
+        inputs: the inputs by name.
+        outputs: the outputs by name.
         proto: the SignatureDef, for metadata.
-        defaults: inputs that may be left out.
+        defaults: the values of inputs that a request may leave out.
     """
 
     name: str
@@ -64,37 +64,37 @@ class Signature:
 
     @property
     def batched(self) -> bool:
-        """Whether rows of several requests may go into one run: every input and output has a free first dimension."""
+        """True if several requests may share a run: the first dimension of every input and output has any size."""
         specs = [*self.inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all(spec.batched for spec in specs)
 
 
 class Engine(Protocol):
-    """A loaded version. `run` is called by several threads at a time only where `parallel` says so."""
+    """A loaded version. Several threads call `run` at the same time only if `parallel` is true."""
 
     kind: str
     parallel: bool
     signatures: Mapping[str, Signature]
 
     def run(self, signature: Signature, inputs: Tensors, outputs: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
-        """The outputs asked for, by name.
+        """Run a signature and return the requested outputs by name.
 
         Args:
             signature: one of `signatures`.
             inputs: every input of the signature, in its dtype; text is bytes in an object array.
-            outputs: names of outputs.
+            outputs: the names of the requested outputs.
 
         Raises:
-            Exception: whatever TensorFlow raises; `status.from_exception` says it as TF Serving does.
+            Exception: TensorFlow failed; `status.from_exception` converts the error to TF Serving's form.
         """
 
     def close(self) -> None:
-        """Gives the memory back. Nothing may be asked afterwards."""
+        """Release the memory. The engine cannot run afterwards."""
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How versions are loaded; from the flags."""
+    """Options for loading versions, from the flags."""
 
     tags: tuple[str, ...] = ("serve",)
     prefer_tflite: bool = False
@@ -106,11 +106,17 @@ class LoadOptions:
     session_config_file: str = ""
 
 
-def signature(engine: Engine, name: str, missing: Code = Code.FAILED_PRECONDITION, message: str = "") -> Signature:
-    """The signature of that name, `serving_default` if it is empty.
+def find_signature(engine: Engine, name: str, missing: Code = Code.FAILED_PRECONDITION, message: str = "") -> Signature:
+    """Return the signature with a name; `serving_default` if the name is empty.
+
+    Args:
+        engine: the loaded version.
+        name: the name in the request.
+        missing: the code of the error if there is no such signature.
+        message: the message of the error; `{}` stands for the name.
 
     Raises:
-        RequestError: with the given code and message (`{}` is the name), if there is none.
+        RequestError: There is no such signature.
     """
     name = name or "serving_default"
     if name not in engine.signatures:

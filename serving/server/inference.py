@@ -1,4 +1,4 @@
-"""Requests as runs of a signature, and the results of classify and regress: the same for REST, gRPC and warm-up."""
+"""Turns requests into runs of a signature and fills in the results; REST, gRPC and warm-up share it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benison.serving.server.codec import tensors
-from benison.serving.server.engine import Engine, Signature, Tensors, signature
+from benison.serving.server.engine import Engine, Signature, Tensors, find_signature
 from benison.serving.server.status import Code, RequestError, invalid
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ class Call:
     """One run of a signature.
 
     Attributes:
-        signature: of the loaded version.
-        inputs: every input of it.
-        outputs: the names that are wanted.
+        signature: one of the loaded version.
+        inputs: a tensor for every input of the signature.
+        outputs: the names of the requested outputs.
     """
 
     signature: Signature
@@ -34,70 +34,78 @@ class Call:
 
 
 def predict_call(engine: Engine, request: Any) -> Call:
-    """The run that a PredictRequest asks for.
+    """Return the run that a PredictRequest asks for.
 
     Raises:
-        RequestError: no such signature; inputs missing, unknown or of another dtype; unknown or repeated outputs.
+        RequestError: The signature does not exist, an input is missing, unknown or has the wrong dtype, or an output is
+            unknown or repeated.
     """
-    asked = signature(engine, request.model_spec.signature_name)
-    sent = request.inputs.keys()
-    extra, missing = sent - asked.inputs.keys(), asked.inputs.keys() - sent - asked.defaults.keys()
+    signature = find_signature(engine, request.model_spec.signature_name)
+    sent_names = request.inputs.keys()
+    extra, missing = (
+        sent_names - signature.inputs.keys(),
+        signature.inputs.keys() - sent_names - signature.defaults.keys(),
+    )
     if extra or missing:
         raise invalid(
-            f"input size does not match signature: {len(sent)}!={len(asked.inputs)} "
-            f"len({{{','.join(sorted(sent))}}}) != len({{{','.join(asked.inputs)}}}). "
+            f"input size does not match signature: {len(sent_names)}!={len(signature.inputs)} "
+            f"len({{{','.join(sorted(sent_names))}}}) != len({{{','.join(signature.inputs)}}}). "
             f"Sent extra: {{{','.join(sorted(extra))}}}. Missing but required: {{{','.join(sorted(missing))}}}."
         )
     inputs = {
-        name: tensors.from_proto(name, request.inputs[name], spec.dtype) if name in sent else asked.defaults[name]
-        for name, spec in asked.inputs.items()
+        name: tensors.from_proto(name, request.inputs[name], spec.dtype)
+        if name in sent_names
+        else signature.defaults[name]
+        for name, spec in signature.inputs.items()
     }
-    return Call(asked, inputs, _wanted(asked, list(request.output_filter)))
+    return Call(signature, inputs, _output_names(signature, list(request.output_filter)))
 
 
 def classify_call(engine: Engine, signature_name: str, examples: Any, check_method: bool = False) -> Call:
-    """The run that a classification asks for.
+    """Return the run that a classification asks for.
 
     Args:
-        engine: the version.
+        engine: the loaded version.
         signature_name: empty for `serving_default`.
-        examples: tensorflow.serving.Input.
+        examples: a tensorflow.serving.Input.
         check_method: --enable_signature_method_name_check.
 
     Raises:
-        RequestError: no such signature, or it is none to classify with; no examples.
+        RequestError: The signature does not exist or cannot classify, or there are no examples.
     """
-    asked = signature(engine, signature_name, Code.INVALID_ARGUMENT, _NO_SIGNATURE)
-    _check_method(asked, CLASSIFY, "classification", check_method)
-    _check_one_input(asked, "classification")
-    if len(asked.outputs) not in (1, 2):
-        raise invalid(f"Expected one or two output Tensors, found {len(asked.outputs)}")
-    outputs = tuple(name for name in ("classes", "scores") if name in asked.outputs)
+    signature = find_signature(engine, signature_name, Code.INVALID_ARGUMENT, _NO_SIGNATURE)
+    _check_method(signature, CLASSIFY, "classification", check_method)
+    _check_one_input(signature, "classification")
+    if len(signature.outputs) not in (1, 2):
+        raise invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
+    outputs = tuple(name for name in ("classes", "scores") if name in signature.outputs)
     if not outputs:
         raise invalid(
             'Expected classification signature outputs to contain at least one of "classes" or "scores". '
-            f"Signature {asked.name} has: {', '.join(asked.outputs)}"
+            f"Signature {signature.name} has: {', '.join(signature.outputs)}"
         )
-    return Call(asked, {"inputs": serialized_examples(examples)}, outputs)
+    return Call(signature, {"inputs": serialized_examples(examples)}, outputs)
 
 
 def regress_call(engine: Engine, signature_name: str, examples: Any, check_method: bool = False) -> Call:
-    """The run that a regression asks for; arguments and errors as `classify_call`."""
-    asked = signature(engine, signature_name, Code.INVALID_ARGUMENT, _NO_SIGNATURE)
-    _check_method(asked, REGRESS, "regression", check_method)
-    _check_one_input(asked, "regression")
-    if len(asked.outputs) != 1:
+    """Return the run that a regression asks for; arguments and errors are those of `classify_call`."""
+    signature = find_signature(engine, signature_name, Code.INVALID_ARGUMENT, _NO_SIGNATURE)
+    _check_method(signature, REGRESS, "regression", check_method)
+    _check_one_input(signature, "regression")
+    if len(signature.outputs) != 1:
         raise invalid("Expected one output Tensor.")
-    if "outputs" not in asked.outputs:
-        raise invalid(f"No regression outputs found in SignatureDef: {asked.name} has {', '.join(asked.outputs)}")
-    return Call(asked, {"inputs": serialized_examples(examples)}, ("outputs",))
+    if "outputs" not in signature.outputs:
+        raise invalid(
+            f"No regression outputs found in SignatureDef: {signature.name} has {', '.join(signature.outputs)}"
+        )
+    return Call(signature, {"inputs": serialized_examples(examples)}, ("outputs",))
 
 
 def multi_calls(engine: Engine, request: Any, check_method: bool = False) -> list[Call]:
-    """The runs that a MultiInferenceRequest asks for, one per task, in its order.
+    """Return the runs that a MultiInferenceRequest asks for, one per task, in the same order.
 
     Raises:
-        RequestError: several models, a signature twice, or a task that is neither classify nor regress.
+        RequestError: The tasks name several models or one signature twice, or a task neither classifies nor regresses.
     """
     names = [task.model_spec.name for task in request.tasks]
     if not all(names):
@@ -113,35 +121,35 @@ def multi_calls(engine: Engine, request: Any, check_method: bool = False) -> lis
             raise invalid(f"Requested signature not found in model graph: {name}")
         if task.method_name not in (CLASSIFY, REGRESS):
             raise RequestError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
-        make = classify_call if task.method_name == CLASSIFY else regress_call
-        calls.append(make(engine, name, request.input, check_method))
+        build_call = classify_call if task.method_name == CLASSIFY else regress_call
+        calls.append(build_call(engine, name, request.input, check_method))
     return calls
 
 
 def serialized_examples(examples: Any) -> np.ndarray[Any, Any]:
-    """A tensorflow.serving.Input as string [batch], one serialised tf.Example each, the context in front of each.
+    """Return a tensorflow.serving.Input as string [batch]: one serialized tf.Example each, preceded by the context.
 
     Raises:
-        RequestError: it holds none.
+        RequestError: There are no examples.
     """
     import numpy as np
 
-    kind = examples.WhichOneof("kind")
-    listed = getattr(examples, kind) if kind else None
-    if listed is None or not listed.examples:
+    field = examples.WhichOneof("kind")
+    example_list = getattr(examples, field) if field else None
+    if example_list is None or not example_list.examples:
         raise invalid("Input is empty.")
-    context = listed.context.SerializeToString() if kind == "example_list_with_context" else b""
-    rows = np.empty(len(listed.examples), object)
-    # Serialised protos that are joined are merged when they are parsed.
-    rows[:] = [context + example.SerializeToString() for example in listed.examples]
+    context = example_list.context.SerializeToString() if field == "example_list_with_context" else b""
+    rows = np.empty(len(example_list.examples), object)
+    # Protobuf merges concatenated messages when it parses them.
+    rows[:] = [context + example.SerializeToString() for example in example_list.examples]
     return rows
 
 
 def fill_classification(result: Any, outputs: Tensors, count: int) -> None:
-    """Writes classes and scores [batch, classes] into a ClassificationResult.
+    """Write classes and scores [batch, classes] into a ClassificationResult.
 
     Raises:
-        RequestError: their shapes or types are others.
+        RequestError: A shape or dtype is wrong.
     """
     classes, scores = outputs.get("classes"), outputs.get("scores")
     for name, values in outputs.items():
@@ -159,9 +167,9 @@ def fill_classification(result: Any, outputs: Tensors, count: int) -> None:
         )
     width = next(iter(outputs.values())).shape[1]
     for row in range(count):
-        listed = result.classifications.add()
+        classification = result.classifications.add()
         for column in range(width):
-            entry = listed.classes.add()
+            entry = classification.classes.add()
             if classes is not None:
                 entry.label = classes[row, column]
             if scores is not None:
@@ -169,10 +177,10 @@ def fill_classification(result: Any, outputs: Tensors, count: int) -> None:
 
 
 def fill_regression(result: Any, outputs: Tensors, count: int) -> None:
-    """Writes an output [batch] or [batch, 1] into a RegressionResult.
+    """Write an output [batch] or [batch, 1] into a RegressionResult.
 
     Raises:
-        RequestError: its shape or type is another.
+        RequestError: The shape or dtype is wrong.
     """
     values = outputs["outputs"]
     if values.ndim != 1 and not (values.ndim == 2 and values.shape[1] == 1):
@@ -187,27 +195,29 @@ def fill_regression(result: Any, outputs: Tensors, count: int) -> None:
         result.regressions.add().value = value
 
 
-def _wanted(asked: Signature, names: Sequence[str]) -> tuple[str, ...]:
+def _output_names(signature: Signature, names: Sequence[str]) -> tuple[str, ...]:
     for position, name in enumerate(names):
-        if name not in asked.outputs:
+        if name not in signature.outputs:
             raise invalid(
                 f"output tensor alias not found in signature: {name} "
-                f"Outputs expected to be in the set {{{','.join(asked.outputs)}}}."
+                f"Outputs expected to be in the set {{{','.join(signature.outputs)}}}."
             )
         if name in names[:position]:
             raise invalid(f"duplicate output tensor alias: {name}")
-    return tuple(names) or tuple(asked.outputs)
+    return tuple(names) or tuple(signature.outputs)
 
 
-def _check_method(asked: Signature, method: str, kind: str, check: bool) -> None:
-    if check and asked.method != method:
-        raise invalid(f"Expected {kind} signature method_name to be {method}. Was: {asked.method}")
+def _check_method(signature: Signature, method: str, task: str, check: bool) -> None:
+    if check and signature.method != method:
+        raise invalid(f"Expected {task} signature method_name to be {method}. Was: {signature.method}")
 
 
-def _check_one_input(asked: Signature, kind: str) -> None:
-    if len(asked.inputs) != 1:
+def _check_one_input(signature: Signature, task: str) -> None:
+    if len(signature.inputs) != 1:
         raise invalid("Expected one input Tensor.")
-    if "inputs" not in asked.inputs:
-        raise invalid(f"No {kind} inputs found in SignatureDef: {asked.name} has {', '.join(asked.inputs)}")
-    if asked.inputs["inputs"].dtype != "string":
-        raise invalid(f"Expected an input of serialized examples; {asked.name} takes {asked.inputs['inputs'].dtype}")
+    if "inputs" not in signature.inputs:
+        raise invalid(f"No {task} inputs found in SignatureDef: {signature.name} has {', '.join(signature.inputs)}")
+    if signature.inputs["inputs"].dtype != "string":
+        raise invalid(
+            f"Expected an input of serialized examples; {signature.name} takes {signature.inputs['inputs'].dtype}"
+        )

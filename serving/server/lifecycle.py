@@ -1,4 +1,4 @@
-"""The life of versions: load before unload, retries, states, labels, and who may still use an old one.
+"""The life cycle of versions: load before unload, retries, states, labels, and leases of versions in use.
 
 Everything here runs on the event loop, so nothing needs a lock; loads and unloads block threads of their own.
 """
@@ -16,9 +16,8 @@ from enum import IntEnum
 
 from benison.serving.models_config import Config
 from benison.serving.server import version_folders
-from benison.serving.server.batching import routes
 from benison.serving.server.batching.limits import BatchLimits
-from benison.serving.server.batching.routes import Route
+from benison.serving.server.batching.routes import Route, plan_routes
 from benison.serving.server.batching.runner import Runner
 from benison.serving.server.engine import Engine
 from benison.serving.server.engines import low_priority
@@ -43,17 +42,20 @@ class ManagedVersion:
     """One version of a model.
 
     Attributes:
-        model: the model's name.
-        number: the version's.
-        path: its folder.
-        aspired: whether the policy wants it now.
-        state: where in its life it is.
-        error: why it ended, if not as asked; or why the last try to load it failed.
-        tries: how often it was tried to load it.
-        engine: what is loaded; None unless AVAILABLE or UNLOADING.
-        runner: its queue.
-        paths: the way of each signature's requests.
+        model: the name of the model.
+        number: the version number.
+        path: the version's folder.
+        aspired: whether the policy selects the version now (TF Serving's word).
+        state: the current state.
+        error: why the version failed, or why the last try to load it failed.
+        tries: the number of tries to load it.
+        engine: the loaded engine; None unless the state is AVAILABLE or UNLOADING.
+        runner: the queues of the version.
+        routes: the route of each signature's requests.
         since: Unix time of the last change of state (seconds).
+        leases: the number of requests that use the version.
+        idle: set when the last lease ends.
+        dropped: set when the policy no longer selects the version.
     """
 
     model: str
@@ -65,14 +67,14 @@ class ManagedVersion:
     tries: int = 0
     engine: Engine | None = None
     runner: Runner | None = None
-    paths: Mapping[str, Route] = field(default_factory=dict)
+    routes: Mapping[str, Route] = field(default_factory=dict)
     since: float = field(default_factory=time.time)
     leases: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
-    unwanted: asyncio.Event = field(default_factory=asyncio.Event)
+    dropped: asyncio.Event = field(default_factory=asyncio.Event)
 
     def enter(self, state: State) -> None:
-        """Changes the state."""
+        """Change the state."""
         self.state, self.since = state, time.time()
         _log.info(
             "model %s version %d: %s%s",
@@ -85,27 +87,27 @@ class ManagedVersion:
 
 
 def next_action(versions: Mapping[int, ManagedVersion]) -> tuple[str, int] | None:
-    """What to do next, so that a version serves all the time (TF Serving calls it AvailabilityPreservingPolicy).
+    """Return the next step that keeps a version available (TF Serving's AvailabilityPreservingPolicy).
 
-    An unwanted version goes once a wanted one serves, or none is wanted, or another unwanted one remains; else the
-    highest wanted version that was not tried yet is loaded.
+    A version that is not aspired is unloaded once an aspired one is available, or no version is aspired, or another
+    version that is not aspired remains. Otherwise the highest aspired version that was not tried yet is loaded.
 
     Returns:
-        `load` or `unload` and the version; None where there is nothing to do.
+        `load` or `unload` and the version number; None if there is nothing to do.
     """
-    wanted = [version for version in versions.values() if version.aspired]
+    aspired = [version for version in versions.values() if version.aspired]
     old = [v.number for v in versions.values() if not v.aspired and v.state is State.AVAILABLE]
-    serving = any(version.state is State.AVAILABLE for version in wanted)
-    if old and (not wanted or serving or len(old) > 1):
+    available = any(version.state is State.AVAILABLE for version in aspired)
+    if old and (not aspired or available or len(old) > 1):
         return "unload", min(old)
-    new = [version.number for version in wanted if version.state is State.START]
+    new = [version.number for version in aspired if version.state is State.START]
     return ("load", max(new)) if new else None
 
 
 def _newest(versions: Mapping[int, ManagedVersion]) -> ManagedVersion | None:
-    """Of those that serve."""
-    serving = [number for number, version in versions.items() if version.state is State.AVAILABLE]
-    return versions[max(serving)] if serving else None
+    """Return the highest available version; None if no version is available."""
+    available = [number for number, version in versions.items() if version.state is State.AVAILABLE]
+    return versions[max(available)] if available else None
 
 
 class Models:
@@ -122,16 +124,16 @@ class Models:
         allow_new_labels: bool = False,
         fast_paths: bool = True,
     ) -> None:
-        """Nothing is loaded before `reload`.
+        """Start without models; `reload` loads them.
 
         Args:
-            load: from a version's folder to the loaded version; blocks.
-            limits: of each version's queue and batches.
-            load_threads: versions that load at the same time.
-            max_retries: tries after the first.
-            retry_seconds: between two of them.
-            allow_new_labels: a new label may be for a version that does not serve yet.
-            fast_paths: whether requests may go a faster way than the plain one.
+            load: loads a version's folder; blocks.
+            limits: the limits of each version's queues and runs.
+            load_threads: the number of versions that load at the same time.
+            max_retries: the number of tries after the first one.
+            retry_seconds: the time between two tries (seconds).
+            allow_new_labels: whether a new label may name a version that is not available yet.
+            fast_paths: whether requests may take a faster route than the plain one.
         """
         self.config = Config({})
         self.labels: dict[str, dict[str, int]] = {}
@@ -143,47 +145,54 @@ class Models:
         self._allow_new_labels = allow_new_labels
         self._fast_paths = fast_paths
         self._loaders = ThreadPoolExecutor(max(load_threads, 1), thread_name_prefix="load")
-        self._modest_loaders = ThreadPoolExecutor(max(load_threads, 1), "load", initializer=low_priority.begin)
+        self._low_priority_loaders = ThreadPoolExecutor(
+            max(load_threads, 1), "load", initializer=low_priority.lower_this_thread
+        )
         self._unloaders = ThreadPoolExecutor(4, thread_name_prefix="unload")
-        self._tasks: dict[str, asyncio.Task[None]] = {}  # the work on each model's versions, one after the other
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # each loads and unloads the versions of one model
         self._unloads: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
         self._changed = asyncio.Condition()
 
     @contextmanager
     def lease(self, model: str, number: int | None = None, label: str | None = None) -> Iterator[ManagedVersion]:
-        """A version for the time of one request: it is not unloaded before.
+        """Lease a version for one request; it is not unloaded before the lease ends.
 
         Raises:
-            RequestError: no such label, or nothing that serves.
+            RequestError: The label does not exist, or no such version is available.
         """
-        version = self.take(model, number, label)
+        version = self.acquire(model, number, label)
         try:
             yield version
         finally:
-            self.give_back(version)
+            self.release(version)
 
-    def take(self, model: str, number: int | None = None, label: str | None = None) -> ManagedVersion:
-        """A version that is not unloaded until it is given back.
+    def acquire(self, model: str, number: int | None = None, label: str | None = None) -> ManagedVersion:
+        """Return a version that is not unloaded before `release`.
+
+        Args:
+            model: the name of the model.
+            number: the version number; None for the version of the label, or for the highest available version.
+            label: the label of the version.
 
         Raises:
-            RequestError: no such label, or nothing that serves.
+            RequestError: The label does not exist, or no such version is available.
         """
         version = self._find(model, number, label)
         version.leases += 1
         return version
 
-    def give_back(self, version: ManagedVersion) -> None:
-        """Ends the use of a version that was taken."""
+    def release(self, version: ManagedVersion) -> None:
+        """End the use of a version from `acquire`."""
         version.leases -= 1
         if not version.leases:
             version.idle.set()
 
     def status(self, model: str, number: int | None = None) -> list[ManagedVersion]:
-        """A model's versions, the highest first, with those that have ended; or the one asked for.
+        """Return a model's versions, the highest first, including ended ones; or only the requested version.
 
         Raises:
-            RequestError: there is none.
+            RequestError: There is no such version.
         """
         versions = self.versions.get(model, {})
         if number is not None:
@@ -195,12 +204,12 @@ class Models:
         return [versions[n] for n in sorted(versions, reverse=True)]
 
     async def reload(self, config: Config) -> None:
-        """Replaces the whole config, and waits until what it newly asks for serves.
+        """Replace the whole config, and wait until its new models and versions are available.
 
         Raises:
-            RequestError: a label is for a version that does not serve, and nothing was changed; or a model that is new
-                did not become available. A failed version of a model that was there before is no error: its old
-                version goes on serving, and the status says so.
+            RequestError: A label names a version that is not available; nothing was changed. Or a new model did not
+                become available. A failed version of an existing model is not an error: the old version stays
+                available, and the status shows the failure.
         """
         async with self._reloading:
             available = {
@@ -209,10 +218,10 @@ class Models:
             }
             self.labels = check_labels(config, self.labels, available, self._allow_new_labels)
             new = config.models.keys() - self.config.models.keys()
-            gone = self.config.models.keys() - config.models.keys()
+            removed = self.config.models.keys() - config.models.keys()
             self.config = config
-            for name in gone:
-                self._aspire(name, {})
+            for name in removed:
+                self._set_aspired(name, {})
             await self.poll()
             async with self._changed:
                 await self._changed.wait_for(lambda: all(self._settled(name, name in new) for name in config.models))
@@ -223,31 +232,31 @@ class Models:
             if version.error and not self._serves(name)
         ]
         if failed:
-            listed = "".join(f"{{{{name: {v.model} version: {v.number}}} due to error: {v.error}}}, " for v in failed)
-            raise RequestError(Code.UNKNOWN, f"{len(failed)} servable(s) did not become available: {{{listed}}}")
+            failures = "".join(f"{{{{name: {v.model} version: {v.number}}} due to error: {v.error}}}, " for v in failed)
+            raise RequestError(Code.UNKNOWN, f"{len(failed)} servable(s) did not become available: {{{failures}}}")
 
     async def poll(self) -> None:
-        """Looks into the folders of all models, and begins what has to be done."""
+        """Look for versions in the folders of all models, and start to load and unload them."""
         loop = asyncio.get_running_loop()
         for model in list(self.config.models.values()):
             try:
-                found = await loop.run_in_executor(None, version_folders.aspired, model)
+                paths = await loop.run_in_executor(None, version_folders.aspired_versions, model)
             except OSError as error:
                 _log.warning("Could not find base path %s for servable %s: %s", model.base_path, model.name, error)
                 continue
-            if not found:
+            if not paths:
                 _log.warning("No versions of servable %s found under base path %s", model.name, model.base_path)
-            if self.config.models.get(model.name) is model:  # else another config came meanwhile
-                self._aspire(model.name, found)
+            if self.config.models.get(model.name) is model:  # otherwise the config was replaced meanwhile
+                self._set_aspired(model.name, paths)
 
     async def close(self) -> None:
-        """Unloads everything."""
+        """Unload all versions."""
         for task in [*self._tasks.values(), *self._unloads]:
             task.cancel()
         runners = [v.runner for versions in self.versions.values() for v in versions.values() if v.runner]
         await asyncio.gather(*(asyncio.to_thread(runner.close) for runner in runners), return_exceptions=True)
         self._loaders.shutdown(wait=False, cancel_futures=True)
-        self._modest_loaders.shutdown(wait=False, cancel_futures=True)
+        self._low_priority_loaders.shutdown(wait=False, cancel_futures=True)
         self._unloaders.shutdown(wait=False, cancel_futures=True)
 
     def _find(self, model: str, number: int | None, label: str | None) -> ManagedVersion:
@@ -258,54 +267,59 @@ class Models:
             if number is None:
                 raise invalid(f"Unrecognized servable version label: {label}")
         versions = self.versions.get(model, {})
-        found = versions.get(number) if number is not None else _newest(versions)
-        if found is None or found.state is not State.AVAILABLE:
-            wanted = f"Latest({model})" if number is None else f"Specific({model}, {number})"
-            raise RequestError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
-        return found
+        version = versions.get(number) if number is not None else _newest(versions)
+        if version is None or version.state is not State.AVAILABLE:
+            request = f"Latest({model})" if number is None else f"Specific({model}, {number})"
+            raise RequestError(Code.NOT_FOUND, f"Servable not found for request: {request}")
+        return version
 
-    def _aspire(self, model: str, found: Mapping[int, str]) -> None:
-        """Notes which versions are wanted now, and sees to it that the work on them goes on."""
+    def _set_aspired(self, model: str, paths: Mapping[int, str]) -> None:
+        """Record which versions are aspired now, and start to load and unload.
+
+        Args:
+            model: the name of the model.
+            paths: the folders of the aspired versions.
+        """
         versions = self.versions.setdefault(model, {})
         for number, version in versions.items():
-            version.aspired = number in found
+            version.aspired = number in paths
             if not version.aspired:
-                version.unwanted.set()
-        for number, path in found.items():
-            before = versions.get(number)
-            # One that ended well or was taken away may come back; one that failed stays so until it was taken away.
-            if before is None or (before.state is State.END and (before.error is None or before.unwanted.is_set())):
+                version.dropped.set()
+        for number, path in paths.items():
+            old = versions.get(number)
+            # An unloaded or dropped version may return. A failed one is not tried again before it was dropped.
+            if old is None or (old.state is State.END and (old.error is None or old.dropped.is_set())):
                 versions[number] = ManagedVersion(model, number, path)
-        self._go_on(model)
+        self._start_task(model)
         if not versions:
             del self.versions[model]
 
-    def _go_on(self, model: str) -> None:
-        """Sees to it that somebody does what there is to do on a model's versions."""
+    def _start_task(self, model: str) -> None:
+        """Start the task of a model, if there is something to do and it does not run yet."""
         if next_action(self.versions[model]) and model not in self._tasks:
-            self._tasks[model] = asyncio.create_task(self._work(model))
+            self._tasks[model] = asyncio.create_task(self._load_and_unload(model))
 
-    async def _work(self, model: str) -> None:
-        """Does what the policy says until there is nothing more to do."""
+    async def _load_and_unload(self, model: str) -> None:
+        """Load and unload a model's versions until there is nothing more to do."""
         try:
             while action := next_action(self.versions[model]):
                 version = self.versions[model][action[1]]
                 if action[0] == "unload":
                     self._begin_unload(version)
                 else:
-                    await self._bring_up(version)
+                    await self._load_with_retries(version)
                 await self._notify()
         finally:
-            del self._tasks[model]  # in the same step as the last look, or what is wanted meanwhile would be missed
+            del self._tasks[model]  # without an await after the last check, so that no new step is missed
 
-    async def _bring_up(self, version: ManagedVersion) -> None:
-        """Loads a version, with retries; it ends AVAILABLE or, with the error, at END."""
+    async def _load_with_retries(self, version: ManagedVersion) -> None:
+        """Load a version, with retries; the result is AVAILABLE, or END with the error."""
         loop = asyncio.get_running_loop()
         version.enter(State.LOADING)
         while True:
             version.tries += 1
             try:
-                engine, paths = await loop.run_in_executor(self._loader(), self._load_and_plan, version.path)
+                engine, routes = await loop.run_in_executor(self._loader(), self._load_and_plan, version.path)
             except Exception as error:
                 version.error = from_exception(error)
                 _log.warning(
@@ -314,33 +328,33 @@ class Models:
             else:
                 break
             await self._notify()
-            if version.tries > self._max_retries or await self._given_up(version):
+            if version.tries > self._max_retries or await self._dropped_before_retry(version):
                 self._end(version)
                 return
         version.error = None
-        version.engine, version.paths = engine, paths
-        version.runner = Runner(engine, self._limits, loop, f"model {version.model} version {version.number}", paths)
+        version.engine, version.routes = engine, routes
+        version.runner = Runner(engine, self._limits, loop, f"model {version.model} version {version.number}", routes)
         version.enter(State.AVAILABLE)
 
     def _loader(self) -> ThreadPoolExecutor:
-        """Those who give way, once there is anybody to give way to."""
-        return self._modest_loaders if any(map(self._serves, self.versions)) else self._loaders
+        """Return the threads to load in; they have low priority if any version is available."""
+        return self._low_priority_loaders if any(map(self._serves, self.versions)) else self._loaders
 
     def _load_and_plan(self, folder: str) -> tuple[Engine, Mapping[str, Route]]:
         version_folders.check_inside(folder)
         engine = self._load(folder)
-        return engine, routes.plan_routes(engine, folder, self._limits) if self._fast_paths else {}
+        return engine, plan_routes(engine, folder, self._limits) if self._fast_paths else {}
 
-    async def _given_up(self, version: ManagedVersion) -> bool:
-        """Waits for the time of the next try; True as soon as nobody wants the version any more."""
+    async def _dropped_before_retry(self, version: ManagedVersion) -> bool:
+        """Wait for the next try; return True as soon as the policy drops the version."""
         try:
-            await asyncio.wait_for(version.unwanted.wait(), max(self._retry_seconds, 0))
+            await asyncio.wait_for(version.dropped.wait(), max(self._retry_seconds, 0))
         except asyncio.TimeoutError:
-            return version.unwanted.is_set()
+            return version.dropped.is_set()
         return True
 
     def _begin_unload(self, version: ManagedVersion) -> None:
-        """Takes a version out of service; its memory goes once its last request has ended."""
+        """Stop serving a version; its memory is released after its last request."""
         version.enter(State.UNLOADING)
         task = asyncio.create_task(self._unload(version))
         self._unloads.add(task)
@@ -353,15 +367,15 @@ class Models:
         if version.runner:
             await asyncio.get_running_loop().run_in_executor(self._unloaders, version.runner.close)
         version.runner = version.engine = None
-        version.paths = {}  # they hold on to the engine
+        version.routes = {}  # they reference the engine
         self._end(version)
-        self._go_on(version.model)
+        self._start_task(version.model)
         await self._notify()
 
     def _end(self, version: ManagedVersion) -> None:
-        """A version ends; one that was taken away and is wanted again before its end begins anew at once."""
+        """End a version. If it was dropped and is aspired again meanwhile, start again."""
         version.enter(State.END)
-        if version.aspired and version.unwanted.is_set():
+        if version.aspired and version.dropped.is_set():
             self.versions[version.model][version.number] = ManagedVersion(version.model, version.number, version.path)
 
     async def _notify(self) -> None:
@@ -372,8 +386,8 @@ class Models:
         return any(v.state is State.AVAILABLE for v in self.versions.get(model, {}).values())
 
     def _settled(self, model: str, new: bool) -> bool:
-        """Whether a reload need not wait for a model any longer."""
-        wanted = [v for v in self.versions.get(model, {}).values() if v.aspired]
+        """Return whether a reload no longer waits for a model."""
+        aspired = [v for v in self.versions.get(model, {}).values() if v.aspired]
         if new:
-            return self._serves(model) or bool(wanted and all(v.state is State.END for v in wanted))
-        return all(v.state in (State.AVAILABLE, State.END) or v.error for v in wanted)
+            return self._serves(model) or bool(aspired and all(v.state is State.END for v in aspired))
+        return all(v.state in (State.AVAILABLE, State.END) or v.error for v in aspired)

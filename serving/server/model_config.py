@@ -1,4 +1,4 @@
-"""The server's config, from a file, from flags or by the reload RPC, with the errors that its clients are told."""
+"""Reads the server's config from a file, from flags or from the reload RPC, with the errors that clients see."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from benison.serving.models_config import Config, Model
 from benison.serving.server.status import Code, RequestError, invalid
 
 
-def single(name: str, base_path: str) -> Config:
-    """The config of --model_name and --model_base_path.
+def single_model(name: str, base_path: str) -> Config:
+    """Return the config for --model_name and --model_base_path.
 
     Raises:
-        RequestError: the path is relative.
+        RequestError: The path is relative.
     """
     model = Model(name, base_path)
     try:
@@ -26,11 +26,11 @@ def single(name: str, base_path: str) -> Config:
 
 
 def read(path: str) -> Config:
-    """The config in a text proto file.
+    """Read the config from a text proto file.
 
     Raises:
-        UsageError: the file cannot be read or is no ModelServerConfig.
-        RequestError: it says something that TF Serving refuses, too.
+        UsageError: The file cannot be read or is not a ModelServerConfig.
+        RequestError: TF Serving would refuse the config.
     """
     from tensorflow_serving.config import model_server_config_pb2
 
@@ -38,10 +38,10 @@ def read(path: str) -> Config:
 
 
 def from_proto(proto: Any) -> Config:
-    """The config as the reload RPC brings it.
+    """Read the config from the reload RPC.
 
     Args:
-        proto: tensorflow.serving.ModelServerConfig.
+        proto: a tensorflow.serving.ModelServerConfig.
 
     Raises:
         RequestError: INVALID_ARGUMENT, see `models_config.from_proto`.
@@ -55,20 +55,20 @@ def from_proto(proto: Any) -> Config:
 def check_labels(
     new: Config, labels: Mapping[str, Mapping[str, int]], available: Mapping[str, frozenset[int]], allow_new: bool
 ) -> dict[str, dict[str, int]]:
-    """The labels of a config, if they may be given.
+    """Check the labels of a new config and return them.
 
     Args:
-        new: the config that asks for them.
-        labels: those given now, by model.
-        available: versions by model that serve now.
-        allow_new: --allow_version_labels_for_unavailable_models: a label that is not given yet, or not moved, may name
-            a version that does not serve.
+        new: the new config.
+        labels: the current labels by model.
+        available: the available versions by model.
+        allow_new: --allow_version_labels_for_unavailable_models: a label that is new or does not move may name a
+            version that is not available.
 
     Returns:
-        Version by label by model.
+        The version by label by model.
 
     Raises:
-        RequestError: a label is for a version that does not serve.
+        RequestError: A label names a version that is not available.
     """
     for model in new.models.values():
         for label, version in model.labels.items():

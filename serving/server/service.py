@@ -1,4 +1,4 @@
-"""What REST and gRPC share: one request through a version, its deadline and its count; and who may reload."""
+"""The part of the request path that REST and gRPC share: deadlines, metrics, and the permission to reload."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from benison.serving.server.metrics import Metrics
 from benison.serving.server.status import Code, RequestError, from_exception
 
 _log = logging.getLogger(__name__)
-_LARGE = 256 << 10  # bytes; converting more than that would hold up the other requests
+_LARGE = 256 << 10  # bytes; converting more than this on the event loop would delay other requests
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Service:
-    """The models with what both protocols need to answer for them.
+    """The models, and the settings that both protocols need.
 
     Attributes:
-        models: what is loaded.
-        metrics: what is counted.
+        models: the models and their versions.
+        metrics: the metrics of requests.
         check_methods: --enable_signature_method_name_check.
         as_tensor_content: --enable_serialization_as_tensor_content.
-        admin_token: who reloads the config must show it.
-        open_reload: without a token, whether anybody may: the server is bound to loopback only.
+        admin_token: the token that a request to reload the config must contain.
+        open_reload: whether every client may reload if there is no token: the server listens on loopback only.
     """
 
     models: Models
@@ -43,22 +43,22 @@ class Service:
     open_reload: bool = True
 
     async def run(self, version: ManagedVersion, call: Call, seconds: float | None) -> Tensors:
-        """The outputs of a call.
+        """Run a call and return its outputs.
 
         Args:
-            version: leased by the caller.
-            call: made for this version.
-            seconds: time that is left; None for any.
+            version: a version that the caller has leased.
+            call: a call of this version.
+            seconds: the remaining time (seconds); None for no limit.
 
         Raises:
-            RequestError: it failed, the queue is full, or the time is over.
+            RequestError: The run failed, the queue is full, or the time is over.
         """
         if version.runner is None:
             raise RequestError(Code.UNAVAILABLE, f"model {version.model} version {version.number} is not loaded")
         if seconds is None:
             return await version.runner.submit(call)
         if seconds <= 0:
-            raise RequestError(Code.DEADLINE_EXCEEDED, "Timed out before it began")
+            raise RequestError(Code.DEADLINE_EXCEEDED, "Timed out before the request started")
         future = version.runner.submit(call, time.monotonic() + seconds)
         timer = asyncio.get_running_loop().call_later(seconds, _expire, future)
         try:
@@ -68,8 +68,8 @@ class Service:
 
     @contextmanager
     def counted(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
-        """Counts one request by how it ends, and makes every error a RequestError."""
-        begun = time.monotonic()
+        """Count one request by its result, and convert every error to a RequestError."""
+        start = time.monotonic()
         code = Code.OK
         try:
             yield
@@ -86,13 +86,13 @@ class Service:
             known = model if model in self.models.versions else ""
             self.metrics.count(known, code.name)
             if code is Code.OK:
-                self.metrics.latency(known, api, entrypoint, time.monotonic() - begun)
+                self.metrics.latency(known, api, entrypoint, time.monotonic() - start)
 
     def check_reload(self, authorization: str) -> None:
-        """Refuses a reload by a stranger.
+        """Check that a client may reload the config.
 
         Args:
-            authorization: the request's header of that name: `Bearer TOKEN`.
+            authorization: the value of the request's authorization header: `Bearer TOKEN`.
 
         Raises:
             RequestError: PERMISSION_DENIED.
@@ -107,7 +107,7 @@ class Service:
             )
 
     def describe(self) -> dict[str, Any]:
-        """What /benison/status says: per version what TF Serving's own status has no field for."""
+        """Return the content of /benison/status: for each version, what TF Serving's own status has no field for."""
         return {
             "models": {
                 name: {
@@ -122,13 +122,13 @@ class Service:
         }
 
 
-async def aside(size: int, function: Callable[..., _T], *arguments: Any) -> _T:
-    """Calls a function: at once if it has little to do, else in a thread.
+async def offload_if_large(size: int, function: Callable[..., _T], *arguments: Any) -> _T:
+    """Call a function, in a thread if it has much to convert.
 
     Args:
-        size: of what it converts (bytes).
-        function: a pure one.
-        arguments: its own.
+        size: the size of the data that it converts (bytes).
+        function: a pure function.
+        arguments: its arguments.
     """
     return function(*arguments) if size < _LARGE else await asyncio.to_thread(function, *arguments)
 
@@ -150,7 +150,7 @@ def _version(version: ManagedVersion) -> dict[str, Any]:
             "requests": version.runner.counts.requests,
             "runs": version.runner.counts.runs,
             "shared_runs": version.runner.counts.shared,
-            "not_batched": version.runner.apart,
-            "paths": {name: path.describe() for name, path in version.paths.items()},
+            "not_batched": version.runner.unbatched_signatures,
+            "paths": {name: route.describe() for name, route in version.routes.items()},
         }
     return described

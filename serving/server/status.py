@@ -1,4 +1,4 @@
-"""What went wrong with a request, as TF Serving says it: a gRPC code and one message, whichever protocol it came by."""
+"""Errors of requests in TF Serving's form: a gRPC code and one message, whatever the protocol of the request."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _HTTP = {
 
 
 class RequestError(BenisonError):
-    """A request or a load that failed; `code` says how, and the message is what the client sees."""
+    """A failed request or load, with a gRPC code and the message for the client."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
@@ -57,17 +57,17 @@ class RequestError(BenisonError):
 
 
 def http_status(code: Code) -> int:
-    """The HTTP status by which TF Serving answers a code; 500 where there is nothing better."""
+    """Return the HTTP status with which TF Serving answers a code; 500 if there is no better one."""
     return _HTTP.get(code, 500)
 
 
 def invalid(message: str) -> RequestError:
-    """INVALID_ARGUMENT: what most mistakes in a request are."""
+    """Make a RequestError with INVALID_ARGUMENT, the code of most mistakes in a request."""
     return RequestError(Code.INVALID_ARGUMENT, message)
 
 
 def from_exception(error: BaseException) -> RequestError:
-    """Whatever TensorFlow or Python raised, without the traceback that TensorFlow writes into its messages."""
+    """Convert any exception to a RequestError, without the traceback that TensorFlow adds to its messages."""
     if isinstance(error, RequestError):
         return error
     number = getattr(error, "error_code", None)  # tf.errors.OpError

@@ -1,7 +1,6 @@
-"""TF Serving's config files that tensorflow-serving-api has no classes for: text protos of a few fields each.
+"""Message classes for TF Serving's config files that tensorflow-serving-api lacks: text protos with a few fields each.
 
-The messages are described here, in a pool of their own, so that a client's generated classes in the same process never
-clash with them.
+The messages have their own descriptor pool, so they never clash with a client's generated classes in the same process.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from benison.serving.proto_text import read as read
 _SCALARS = {"string": 9, "bool": 8, "int64": 3, "float": 2}  # FieldDescriptorProto's numbers
 _ENUMS = {"FeatureType": {"TYPE_UNKNOWN": 0, "BYTES": 1, "INT": 2, "FLOAT": 3, "STRUCT": 4}}
 _WRAPPERS = {"Int64Value": "int64", "BoolValue": "bool", "StringValue": "string"}
-# message: {field: (number, type)}; "repeated" in front where it is.
+# message: {field: (number, type)}; the type of a repeated field begins with "repeated".
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "SSLConfig": {
         "server_key": (1, "string"),
@@ -36,7 +35,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "max_execution_batch_size": (9, "Int64Value"),
     },
     "HealthCheckRequest": {"service": (1, "string")},
-    # TensorFlow Metadata's Schema, as far as the server's pages show it.
+    # The part of TensorFlow Metadata's Schema that the server's pages show.
     "Schema": {"feature": (1, "repeated Feature"), "string_domain": (4, "repeated StringDomain")},
     "Feature": {
         "name": (1, "string"),
@@ -51,29 +50,29 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "IntDomain": {"min": (3, "int64"), "max": (4, "int64")},
     "FloatDomain": {"min": (3, "float"), "max": (4, "float")},
     "StringDomain": {"name": (1, "string"), "value": (2, "repeated string")},
-} | {name: {"value": (1, kind)} for name, kind in _WRAPPERS.items()}
+} | {name: {"value": (1, scalar)} for name, scalar in _WRAPPERS.items()}
 
 
 @cache
 def message_class(name: str) -> Any:
-    """The class of one of the messages above."""
+    """Return the class of one of the messages above."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-    # Not proto3, which cannot tell a limit of 0 from none.
+    # proto2, because proto3 cannot distinguish a limit of 0 from no limit.
     file = descriptor_pb2.FileDescriptorProto(name="benison_text_protos.proto", package="benison", syntax="proto2")
     for enum, values in _ENUMS.items():
-        listed = file.enum_type.add(name=enum)
+        enum_type = file.enum_type.add(name=enum)
         for value, number in values.items():
-            listed.value.add(name=value, number=number)
-    for message, members in _MESSAGES.items():
-        described = file.message_type.add(name=message)
-        for member, (number, kind) in members.items():
-            repeated, _, plain = kind.rpartition(" ")
-            entry = described.field.add(name=member, number=number, label=3 if repeated else 1)
-            if plain in _SCALARS:
-                entry.type = _SCALARS[plain]
+            enum_type.value.add(name=value, number=number)
+    for message, fields in _MESSAGES.items():
+        message_type = file.message_type.add(name=message)
+        for field_name, (number, type_text) in fields.items():
+            repeated, _, type_name = type_text.rpartition(" ")
+            field = message_type.field.add(name=field_name, number=number, label=3 if repeated else 1)
+            if type_name in _SCALARS:
+                field.type = _SCALARS[type_name]
             else:
-                entry.type, entry.type_name = 14 if plain in _ENUMS else 11, f".benison.{plain}"
+                field.type, field.type_name = 14 if type_name in _ENUMS else 11, f".benison.{type_name}"
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     descriptor = pool.FindMessageTypeByName(f"benison.{name}")

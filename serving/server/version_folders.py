@@ -1,4 +1,4 @@
-"""Which versions of a model are there: TF Serving's rules for folders and policies."""
+"""Finds the versions of a model by TF Serving's rules for folders and policies."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from benison.serving.server.status import Code, RequestError
 _log = logging.getLogger(__name__)
 
 
-def aspired(model: Model) -> dict[int, str]:
-    """The versions that a model's policy wants, as its folder is now.
+def aspired_versions(model: Model) -> dict[int, str]:
+    """Return the versions that a model's policy selects among the folders that exist now.
 
-    A link that leads out of the base path is not followed: whoever may write there must not make the server read
-    elsewhere.
+    A link that leads out of the base path is not followed: a user who may write there must not make the server read
+    other files.
 
     Returns:
-        Path by version; empty where there is none.
+        The path by version; empty if there are no versions.
 
     Raises:
-        OSError: the base path cannot be listed.
+        OSError: The base path cannot be listed.
     """
     base = os.path.realpath(model.base_path)
-    found: dict[int, str] = {}
-    for version, name in versions(os.listdir(base)).items():
+    paths: dict[int, str] = {}
+    for version, name in numbered_folders(os.listdir(base)).items():
         path = os.path.join(base, name)
         if not os.path.realpath(path).startswith(base + os.sep):
             _log.warning("%s: leads out of %s; not served", path, base)
         elif os.path.isdir(path):
-            found[version] = path
-    return {version: found[version] for version in choose(found, model.policy)}
+            paths[version] = path
+    return {version: paths[version] for version in choose(paths, model.policy)}
 
 
 def check_inside(path: str) -> None:
-    """Makes sure that a version has no file, linked from wherever within it, that lies outside the model's base path.
+    """Check that no link in a version's folder leads out of the model's base path.
 
     Args:
-        path: of the version's folder, as `aspired` returns it.
+        path: the path of the version's folder, from `aspired_versions`.
 
     Raises:
-        RequestError: PERMISSION_DENIED, naming the link.
-        OSError: a folder cannot be listed.
+        RequestError: PERMISSION_DENIED; the message names the link.
+        OSError: A folder cannot be listed.
     """
     base = os.path.dirname(path)
-    waiting, seen = [path], set()
-    while waiting:
-        place = waiting.pop()
-        real = os.path.realpath(place)
+    pending, seen = [path], set()
+    while pending:
+        entry_path = pending.pop()
+        real = os.path.realpath(entry_path)
         if not real.startswith(base + os.sep):
-            raise RequestError(Code.PERMISSION_DENIED, f"{place}: leads out of {base}, to {real}; not served")
+            raise RequestError(Code.PERMISSION_DENIED, f"{entry_path}: leads out of {base}, to {real}; not served")
         if os.path.isdir(real) and real not in seen:
             seen.add(real)
-            waiting += [entry.path for entry in os.scandir(real) if entry.is_dir() or entry.is_symlink()]
+            pending += [entry.path for entry in os.scandir(real) if entry.is_dir() or entry.is_symlink()]
 
 
-def versions(names: Iterable[str]) -> dict[int, str]:
-    """Name of the folder by version; of two spellings of a number (`1`, `01`) the last in order counts."""
+def numbered_folders(names: Iterable[str]) -> dict[int, str]:
+    """Return the folder name by version; if a number has two spellings (`1`, `01`), the last in sort order wins."""
     numbered = {int(name): name for name in sorted(names) if re.fullmatch("[0-9]{1,30}", name, re.ASCII)}
     return {version: name for version, name in numbered.items() if version <= LARGEST_VERSION}

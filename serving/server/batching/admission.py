@@ -1,68 +1,68 @@
-"""Which requests a version takes on: those that wait too long for it are better told so at once.
+"""Admission control: decides which requests a version accepts and which it refuses immediately.
 
-A queue that is only bounded by its length is full all the time once there is more load than the version can take, and
-then everybody waits as long as the last in it. So once requests have had to wait for a while, the queue is kept short.
-(The idea is CoDel's, which goes by the time in the queue, not by its length: Nichols and Jacobson, "Controlling Queue
-Delay", ACM Queue 10(5), 2012; here who comes is refused, none is dropped who waits.)
+Under overload, a queue that is limited only by its length is always full, and every request waits as long as the last
+one. So once requests have waited too long for a while, the queue is kept short. The idea is CoDel's, which looks at the
+time in the queue and not at its length (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012). Unlike
+CoDel, this refuses new requests and never drops waiting ones.
 """
 
 from __future__ import annotations
 
-_LONG = 0.05  # seconds; a queue whose first requests waited no longer is fine
-_PATIENCE = 0.25  # seconds; a burst that is worked off by then is none of our business
-_ALWAYS = 64  # requests may wait, whatever they cost
-_SHORT_WAIT = 0.1  # seconds; a wait that is no reason to refuse anybody
-_BURST_WAIT = 0.5  # seconds; a burst that takes longer to work off is not taken on whole
-_WEIGHT = 0.2  # of the newest run in the averages
+_LONG_WAIT = 0.05  # seconds; a queue whose first request waited no longer than this is healthy
+_BURST_SECONDS = 0.25  # seconds; a burst that clears within this time is accepted
+_ALWAYS_ADMITTED = 64  # requests that may always wait, whatever they cost
+_SHORT_WAIT = 0.1  # seconds; the wait that requests may expect while the queue is congested
+_BURST_WAIT = 0.5  # seconds; only the part of a burst that clears in this time is accepted
+_WEIGHT = 0.2  # weight of the newest run in the moving averages
 
 
 class Admission:
-    """What one queue may hold, by what was lately taken out of it.
+    """The limit of one queue, derived from the most recent runs.
 
-    Times are on one clock that does not go back (seconds). Nothing here locks: who has the queue's lock calls it.
+    All times are seconds on one monotonic clock. Nothing here locks: the caller holds the queue's lock.
     """
 
-    def __init__(self, most: int) -> None:
-        """Nothing waits yet.
+    def __init__(self, max_waiting: int) -> None:
+        """Start with an empty queue.
 
         Args:
-            most: requests that wait; never more than that.
+            max_waiting: the number of requests that may ever wait.
         """
-        self._most = most
-        self._waiting_since = float("inf")  # the first run whose requests had waited long, if those of all since had
-        self._taken_at = 0.0
-        self._taken = 0.0
-        self._per_run = 0.0
-        self._pace = 0.0  # requests per second; 0: there never was enough to do to tell
+        self._max_waiting = max_waiting
+        self._congested_since = float("inf")  # start of the current streak of long waits
+        self._last_run_at = 0.0
+        self._last_run_size = 0.0
+        self._requests_per_run = 0.0
+        self._rate = 0.0  # requests per second; 0 until the version was busy long enough to measure it
 
-    def took(self, count: int, waited: float, now: float) -> None:
-        """A run takes its requests out of the queue.
+    def record_run(self, count: int, waited: float, now: float) -> None:
+        """Record that a run took its requests out of the queue.
 
         Args:
-            count: of them.
-            waited: how long the first of them did (seconds), beside the time for which it was to wait for others.
-            now: the time.
+            count: the number of requests in the run.
+            waited: how long the first request waited (seconds), without the batch timeout.
+            now: the current time.
         """
-        long = waited > _LONG
-        if long and now > self._taken_at:  # else there may have been nothing to do for a part of that time
-            self._pace = _average(self._pace, self._taken / (now - self._taken_at))
-        self._per_run = _average(self._per_run, count)
-        self._taken, self._taken_at = float(count), now
-        self._waiting_since = min(self._waiting_since, now) if long else float("inf")
+        waited_long = waited > _LONG_WAIT
+        if waited_long and now > self._last_run_at:  # otherwise the version may have been idle in between
+            self._rate = _average(self._rate, self._last_run_size / (now - self._last_run_at))
+        self._requests_per_run = _average(self._requests_per_run, count)
+        self._last_run_size, self._last_run_at = float(count), now
+        self._congested_since = min(self._congested_since, now) if waited_long else float("inf")
 
     def refuses(self, waiting: int, now: float) -> bool:
-        """Whether one more is too many.
+        """Return whether one more request is too many.
 
         Args:
-            waiting: those that wait already.
-            now: the time.
+            waiting: the number of requests that wait already.
+            now: the current time.
         """
-        if waiting >= self._most:
+        if waiting >= self._max_waiting:
             return True
-        if now - self._waiting_since > _PATIENCE:
-            return waiting >= max(_ALWAYS, self._per_run, self._pace * _SHORT_WAIT)
-        return self._pace > 0 and waiting >= max(_ALWAYS, 2 * self._per_run, self._pace * _BURST_WAIT)
+        if now - self._congested_since > _BURST_SECONDS:
+            return waiting >= max(_ALWAYS_ADMITTED, self._requests_per_run, self._rate * _SHORT_WAIT)
+        return self._rate > 0 and waiting >= max(_ALWAYS_ADMITTED, 2 * self._requests_per_run, self._rate * _BURST_WAIT)
 
 
-def _average(before: float, new: float) -> float:
-    return before + _WEIGHT * (new - before) if before else new
+def _average(average: float, value: float) -> float:
+    return average + _WEIGHT * (value - average) if average else value

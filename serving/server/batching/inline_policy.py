@@ -1,46 +1,48 @@
-"""Whether a signature's runs are short enough for the event loop, where they cost no thread but hold up all else."""
+"""Decides whether a signature runs on the event loop: this saves a thread, but a long run delays all other requests."""
 
 from __future__ import annotations
 
-LONGEST = 0.005  # seconds of work; what a status page or a new connection can well wait
-_LONGEST_WAIT = 0.05  # seconds in all: a machine with much else to do may stop us, but a model that waits must not
-_FIRST_PROBATION = 64  # short runs in a thread before the loop is tried again
-_LONGEST_PROBATION = 1 << 16
+MAX_RUN_SECONDS = 0.005  # CPU time of a run; a status page or a new connection can wait this long
+_MAX_WALL_SECONDS = 0.05  # a busy machine may pause a run, but a model that blocks must not stay on the loop
+_FIRST_PROBATION_RUNS = 64  # short runs in a thread before the loop is tried again; doubles each time
+_MAX_PROBATION_RUNS = 1 << 16
 
 
 class InlinePolicy:
-    """Leaves the loop at the first long run; comes back after enough short ones, each time after twice as many."""
+    """Leaves the loop at the first long run and returns after enough short ones, twice as many each time."""
 
     def __init__(self, inline: bool, single_threaded: bool = True) -> None:
-        """Where the first run is to be.
+        """Decide where the first run happens.
 
         Args:
-            inline: whether it may be on the loop at all.
-            single_threaded: whether a run's work is all in the thread that makes it.
+            inline: whether runs may be on the loop at all.
+            single_threaded: whether the calling thread does all the work of a run.
         """
         self.inline = inline
         self._single_threaded = single_threaded
         self.moves = 0
-        self._allowed = inline
-        self._short = 0
-        self._probation = _FIRST_PROBATION
+        self._may_be_inline = inline
+        self._short_runs = 0
+        self._probation_runs = _FIRST_PROBATION_RUNS
 
-    def record(self, seconds: float, work: float) -> None:
-        """Notes how long a run took, wherever it was.
+    def record(self, wall_seconds: float, cpu_seconds: float) -> None:
+        """Record how long a run took, on the loop or in a thread.
 
         Args:
-            seconds: of the clock.
-            work: seconds of the processor, in the thread that made the run.
+            wall_seconds: elapsed time (seconds).
+            cpu_seconds: CPU time of the thread that made the run (seconds).
         """
-        if not self._allowed:
+        if not self._may_be_inline:
             return
-        if (work if self._single_threaded else seconds) > LONGEST or seconds > _LONGEST_WAIT:
-            self._short = 0
+        if (
+            cpu_seconds if self._single_threaded else wall_seconds
+        ) > MAX_RUN_SECONDS or wall_seconds > _MAX_WALL_SECONDS:
+            self._short_runs = 0
             if self.inline:
                 self.inline = False
                 self.moves += 1
             return
-        self._short += 1
-        if not self.inline and self._short >= self._probation:
-            self._probation = min(2 * self._probation, _LONGEST_PROBATION)
+        self._short_runs += 1
+        if not self.inline and self._short_runs >= self._probation_runs:
+            self._probation_runs = min(2 * self._probation_runs, _MAX_PROBATION_RUNS)
             self.inline = True

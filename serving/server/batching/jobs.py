@@ -1,4 +1,4 @@
-"""A request that waits for its run, and who gets the answer."""
+"""Jobs: requests that wait in a queue for their run, and the delivery of their answers."""
 
 from __future__ import annotations
 
@@ -12,50 +12,53 @@ from benison.serving.server.status import RequestError
 
 
 class Job:
-    """Waits for a run. Whoever makes one says in `settle` what becomes of the answer."""
+    """A request that waits for a run. Subclasses define in `settle` what happens with the answer."""
 
-    __slots__ = ("arrived", "cancelled", "deadline", "work")
+    __slots__ = ("arrived", "cancelled", "deadline", "task")
 
-    def __init__(self, work: BatchTask, deadline: float) -> None:
-        """Arrives now.
+    def __init__(self, task: BatchTask, deadline: float) -> None:
+        """Create a job that arrives now.
 
         Args:
-            work: what is to be run.
-            deadline: on time.monotonic()'s clock; what has not begun by then is not run at all.
+            task: the task to run.
+            deadline: a time.monotonic() value; a job that has not started by then is not run.
         """
-        self.work = work
+        self.task = task
         self.deadline = deadline
         self.cancelled = False
         self.arrived = time.monotonic()
 
     def cancel(self) -> None:
-        """Nobody waits for the answer any more."""
+        """Drop the job: no client waits for the answer."""
         self.cancelled = True
 
-    def is_over(self) -> bool:
-        """Whether there is nobody to give an answer to."""
+    def is_done(self) -> bool:
+        """Return whether no client waits for the answer."""
         return self.cancelled
 
     def settle(self, answer: Any) -> None:
-        """Takes the answer, or the RequestError by which the run failed. Called on the event loop, at most once."""
+        """Deliver the answer, or the RequestError that the run failed with.
+
+        It is called on the event loop, at most once.
+        """
         raise NotImplementedError
 
 
 class FutureJob(Job):
-    """A job whose answer is awaited."""
+    """A job whose answer a coroutine awaits."""
 
     __slots__ = ("future",)
 
-    def __init__(self, work: BatchTask, deadline: float, future: asyncio.Future[Any]) -> None:
-        super().__init__(work, deadline)
+    def __init__(self, task: BatchTask, deadline: float, future: asyncio.Future[Any]) -> None:
+        super().__init__(task, deadline)
         self.future = future
 
-    def is_over(self) -> bool:
-        """See Job."""
-        return self.future.done()  # cancelled, or out of time
+    def is_done(self) -> bool:
+        """See `Job`."""
+        return self.future.done()  # cancelled, or its deadline has passed
 
     def settle(self, answer: Any) -> None:
-        """See Job."""
+        """See `Job`."""
         if self.future.done():
             return
         if isinstance(answer, RequestError):
@@ -64,8 +67,8 @@ class FutureJob(Job):
             self.future.set_result(answer)
 
 
-def settle(jobs: Sequence[Job], answers: Sequence[Any]) -> None:
-    """Gives every job its answer."""
+def settle_all(jobs: Sequence[Job], answers: Sequence[Any]) -> None:
+    """Deliver to every job its answer."""
     for job, answer in zip(jobs, answers, strict=True):
         if not job.is_over():
             job.settle(answer)

@@ -1,4 +1,4 @@
-"""How requests are put together into runs: the limits, by default or from a batching_parameters_file."""
+"""The limits that batching observes, by default or from a batching_parameters_file."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from benison.serving.server import text_protos
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """How requests are put together.
+    """The limits of a version's runs and queues.
 
     Attributes:
-        max_rows: of one run; a larger request runs alone.
-        refuse_larger: whether it is refused instead, as TF Serving does where batching is enabled.
+        max_rows: the largest number of rows in a shared run; a larger request runs alone.
+        refuse_larger: whether a larger request is refused instead, as TF Serving does when batching is enabled.
         timeout: how long the first request waits for others (seconds).
-        max_queue: requests that may wait.
-        threads: runs at the same time.
-        allowed_rows: sizes to which a run is filled up; empty: any.
+        max_queue: the number of requests that may wait.
+        threads: the number of runs at the same time.
+        allowed_rows: the sizes to which runs are padded; empty for any size.
     """
 
     max_rows: int = 64
@@ -31,17 +31,17 @@ class BatchLimits:
 
 
 def read_parameters(path: str, max_queue: int) -> tuple[BatchLimits, list[str]]:
-    """The limits of --enable_batching: a text proto BatchingParameters, or TF Serving's defaults where path is empty.
+    """Read the limits for --enable_batching.
 
     Args:
-        path: of the file.
-        max_queue: requests that may wait at most, whatever the file says.
+        path: a text proto BatchingParameters; empty for TF Serving's defaults.
+        max_queue: the number of requests that may wait, whatever the file says.
 
     Returns:
-        The limits, and a warning for each parameter that cannot be honoured.
+        The limits, and a warning for each parameter that is not supported.
 
     Raises:
-        UsageError: the file cannot be read, or its sizes contradict each other.
+        UsageError: The file cannot be read, or its sizes contradict each other.
     """
     if not path:
         return BatchLimits(max_rows=1000, refuse_larger=True, max_queue=max_queue), []
@@ -52,7 +52,7 @@ def read_parameters(path: str, max_queue: int) -> tuple[BatchLimits, list[str]]:
         raise UsageError(f"{path}: max_batch_size must be positive; was {max_rows}")
     if allowed and (list(allowed) != sorted(set(allowed)) or allowed[-1] != max_rows or allowed[0] < 1):
         raise UsageError(
-            f"{path}: allowed_batch_sizes must rise and end with max_batch_size {max_rows}; got {list(allowed)}"
+            f"{path}: allowed_batch_sizes must increase and end with max_batch_size {max_rows}; got {list(allowed)}"
         )
     splits = proto.enable_large_batch_splitting.value
     waiting = (proto.max_enqueued_batches.value if proto.HasField("max_enqueued_batches") else 10) * max_rows
@@ -65,10 +65,12 @@ def read_parameters(path: str, max_queue: int) -> tuple[BatchLimits, list[str]]:
         allowed_rows=allowed,
     )
     ignored = {
-        "pad_variable_length_inputs": "requests of different inner shapes run apart",
-        "enable_large_batch_splitting": "a larger request runs alone, in one piece",
+        "pad_variable_length_inputs": "requests with different inner shapes run separately",
+        "enable_large_batch_splitting": "a larger request runs alone, without splitting",
     }
-    return limits, [f"{path}: {name} is not honoured: {why}" for name, why in ignored.items() if _is_true(proto, name)]
+    return limits, [
+        f"{path}: {name} is not honoured: {reason}" for name, reason in ignored.items() if _is_true(proto, name)
+    ]
 
 
 def _is_true(proto: Any, name: str) -> bool:

@@ -1,7 +1,7 @@
-"""Whether a faster way answers as the plain one does: tried at load, on rows that models trip over.
+"""Compares a faster route with the plain one at load, on probe rows that models are likely to fail on.
 
-Rows are made from the signature (missing values, text that no vocabulary has, NaN, large numbers, and rows in which
-no two columns are alike), from the vocabularies among the version's assets, and from its warm-up requests.
+The probe rows come from the signature (missing values, text outside every vocabulary, NaN, large numbers, and rows in
+which no two columns are equal), from the vocabularies among the version's assets, and from its warm-up requests.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ _BOUNDARIES: Mapping[str, Sequence[Any]] = {
     "int": (-1, 0, 1, 100, -100, 5),
     "uint": (0, 1, 100, 2, 3, 5),
     "bool": (False, True),
-    "string": ("", "no vocabulary has this", "0", "none but ASCII: é", "\x00", "a"),
+    "string": ("", "no vocabulary has this", "0", "not ASCII: é", "\x00", "a"),
 }
-_MIXED = 8  # rows in which each column has a value of its own
-_PLACES = 31  # different values in one input, if it has so many per row
-_MOST_FILES, _MOST_WORDS = 16, 8  # of the vocabularies
-_LONGEST_WORD = 256
-_MOST_WARM_UP_ROWS = 32
+_MIXED_ROWS = 8  # rows in which each column has a different value
+_DISTINCT_VALUES = 31  # in one input, if its rows have that many values
+_MAX_VOCABULARIES, _MAX_WORDS = 16, 8
+_MAX_WORD_BYTES = 256
+_MAX_WARM_UP_ROWS = 32
 
 
-def rows(signature: Signature, path: str, warm_up: Sequence[Row] = ()) -> list[dict[str, Any]]:
-    """Rows to try a signature with.
+def probe_rows(signature: Signature, path: str, warm_up: Sequence[Row] = ()) -> list[dict[str, Any]]:
+    """Return rows to test a signature with.
 
     Args:
-        signature: with inputs of known sizes but for their first.
+        signature: the signature; only the first dimension of an input may be unknown.
         path: the version's folder, whose `assets` hold vocabularies.
-        warm_up: rows that the version brings along.
+        warm_up: rows from the version's warm-up requests.
 
     Returns:
         Rows of JSON: one value or nested list per input.
     """
     words = list(_words(Path(path) / "assets")) or ["a"]
     boundaries = [_boundary_row(signature, position) for position in range(max(map(len, _BOUNDARIES.values())))]
-    mixed = [_mixed_row(signature, position, words) for position in range(_MIXED)]
+    mixed = [_mixed_row(signature, position, words) for position in range(_MIXED_ROWS)]
     half_missing = [
         {
             name: (boundaries[0] if (column + position) % 2 else mixed[position])[name]
@@ -55,93 +55,99 @@ def rows(signature: Signature, path: str, warm_up: Sequence[Row] = ()) -> list[d
         }
         for position in range(2)
     ]
-    return [*boundaries, *mixed, *half_missing, *map(dict, islice(warm_up, _MOST_WARM_UP_ROWS))]
+    return [*boundaries, *mixed, *half_missing, *map(dict, islice(warm_up, _MAX_WARM_UP_ROWS))]
 
 
-def plain(engine: Engine, signature: Signature, some: Sequence[Row]) -> Tensors:
-    """The outputs for rows of JSON, the plain way.
+def plain_outputs(engine: Engine, signature: Signature, rows: Sequence[Row]) -> Tensors:
+    """Return the outputs for rows of JSON on the plain route.
 
     Raises:
-        Exception: as the engine, or a RequestError where the rows are none of this signature's.
+        RequestError: The rows do not fit the signature.
+        Exception: The engine failed.
     """
-    inputs, _ = json_tensors.inputs({"instances": list(some)}, signature.inputs)
+    inputs, _ = json_tensors.read_inputs({"instances": list(rows)}, signature.inputs)
     return engine.run(signature, inputs, tuple(signature.outputs))
 
 
-def good_rows(engine: Engine, signature: Signature, some: Sequence[Row]) -> tuple[list[Row], list[Tensors], list[Row]]:
-    """The rows that the model can answer, their answers one by one, and the rows that it refuses."""
-    good: list[Row] = []
-    answers: list[Tensors] = []
-    bad: list[Row] = []
-    for row in some:
+def run_each_row(
+    engine: Engine, signature: Signature, rows: Sequence[Row]
+) -> tuple[list[Row], list[Tensors], list[Row]]:
+    """Run every row alone; return the rows that the model accepts, their outputs, and the rows that it rejects."""
+    accepted: list[Row] = []
+    outputs: list[Tensors] = []
+    rejected: list[Row] = []
+    for row in rows:
         try:
-            answers.append(plain(engine, signature, [row]))
-            good.append(row)
+            outputs.append(plain_outputs(engine, signature, [row]))
+            accepted.append(row)
         except Exception:
-            bad.append(row)
-    return good, answers, bad
+            rejected.append(row)
+    return accepted, outputs, rejected
 
 
-def dependence(engine: Engine, signature: Signature, good: Sequence[Row], alone: Sequence[Tensors]) -> str:
-    """Why rows of different requests must not share a run; empty if they may.
+def batching_blocker(engine: Engine, signature: Signature, rows: Sequence[Row], outputs: Sequence[Tensors]) -> str:
+    """Return why rows of different requests must not share a run; empty if they may.
 
     Args:
-        engine: the version.
-        signature: of it.
-        good: rows that it can answer.
-        alone: their answers.
+        engine: the loaded version.
+        signature: one of the version's signatures.
+        rows: rows that the model accepts.
+        outputs: the outputs for each of these rows alone.
     """
-    whole = list(range(len(good)))
-    for order in (whole, whole[::-1], whole[::2], whole[1::2]):
-        together = plain(engine, signature, [good[index] for index in order])
+    all_rows = list(range(len(rows)))
+    for order in (all_rows, all_rows[::-1], all_rows[::2], all_rows[1::2]):
+        batched = plain_outputs(engine, signature, [rows[index] for index in order])
         for position, index in enumerate(order):
-            for name, values in together.items():
+            for name, values in batched.items():
                 if values.ndim == 0 or len(values) != len(order):
-                    return f"output {name} has not one row per row of input"
-                if not same(values[position : position + 1], alone[index][name]):
+                    return f"output {name} does not have one row per input row"
+                if not nearly_equal(values[position : position + 1], outputs[index][name]):
                     return f"output {name} of a row depends on the other rows"
     return ""
 
 
-def difference(
+def first_difference(
     run: Callable[[Sequence[Row]], Tensors],
     signature: Signature,
     expected: Tensors,
-    good: Sequence[Row],
-    bad: Sequence[Row],
+    accepted: Sequence[Row],
+    rejected: Sequence[Row],
 ) -> str:
-    """How a faster way differs from the plain one; empty if it does not.
+    """Return how a faster route first differs from the plain one; empty if it does not.
 
     Args:
-        run: the faster way, from rows to outputs.
-        signature: of the version.
-        expected: the plain outputs for the good rows.
-        good: rows that the model can answer.
-        bad: rows that it refuses.
+        run: the faster route, from rows to outputs.
+        signature: one of the version's signatures.
+        expected: the plain outputs for the accepted rows.
+        accepted: rows that the model accepts.
+        rejected: rows that the model rejects.
     """
     try:
-        got = run(good)
+        outputs = run(accepted)
     except Exception as error:
         return f"it fails: {from_exception(error).message}"
     for name, values in expected.items():
-        if name not in got or not same(got[name], values, relative=1e-5, absolute=1e-6):
+        if name not in outputs or not nearly_equal(outputs[name], values, relative=1e-5, absolute=1e-6):
             return f"output {name} differs"
-    for row in bad:
+    for row in rejected:
         try:
             run([row])
         except Exception:
             continue
-        return "it answers a row that is refused otherwise"
-    sizes = [1] * len(good)
-    parts = json_answers.split(got, sizes)
-    plain_bodies = [json_answers.predictions(part, signature.outputs, True) for part in parts]
-    if json_answers.prediction_bodies(got, signature.outputs, sizes) != plain_bodies:
-        return "the answers' text differs"
+        return "it answers a row that the plain route rejects"
+    sizes = [1] * len(accepted)
+    plain_bodies = [
+        json_answers.predictions(row, signature.outputs, True) for row in json_answers.split(outputs, sizes)
+    ]
+    if json_answers.prediction_bodies(outputs, signature.outputs, sizes) != plain_bodies:
+        return "the text of the answers differs"
     return ""
 
 
-def same(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], relative: float = 1e-3, absolute: float = 1e-5) -> bool:
-    """Equal but for the last bits: a matrix product of more rows may add in another order."""
+def nearly_equal(
+    a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], relative: float = 1e-3, absolute: float = 1e-5
+) -> bool:
+    """Return whether two arrays are equal except for rounding; a larger matrix product may add in a different order."""
     import numpy as np
 
     if a.shape != b.shape or a.dtype != b.dtype:
@@ -152,14 +158,14 @@ def same(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], relative: float = 1e-
 
 
 def _words(assets: Path) -> Iterator[str]:
-    """A few lines of each vocabulary."""
+    """Yield a few lines of each vocabulary."""
     if not assets.is_dir():
         return
-    for file in sorted(assets.iterdir())[:_MOST_FILES]:
+    for file in sorted(assets.iterdir())[:_MAX_VOCABULARIES]:
         try:
             with file.open("rb") as lines:
-                for line in islice(lines, _MOST_WORDS):
-                    yield line[:_LONGEST_WORD].rstrip(b"\r\n").decode()
+                for line in islice(lines, _MAX_WORDS):
+                    yield line[:_MAX_WORD_BYTES].rstrip(b"\r\n").decode()
         except (OSError, UnicodeDecodeError):
             continue
 
@@ -167,20 +173,21 @@ def _words(assets: Path) -> Iterator[str]:
 def _boundary_row(signature: Signature, position: int) -> dict[str, Any]:
     row = {}
     for name, spec in signature.inputs.items():
-        values = _BOUNDARIES[_kind(spec)]
-        row[name] = _filled(spec, [values[position % len(values)]])
+        values = _BOUNDARIES[_type_family(spec)]
+        row[name] = _fill_shape(spec, [values[position % len(values)]])
     return row
 
 
 def _mixed_row(signature: Signature, position: int, words: Sequence[str]) -> dict[str, Any]:
     row = {}
     for column, (name, spec) in enumerate(signature.inputs.items()):
-        row[name] = _filled(spec, [_distinct(spec, position, column + place, words) for place in range(_PLACES)])
+        values = [_distinct_value(spec, position, column + index, words) for index in range(_DISTINCT_VALUES)]
+        row[name] = _fill_shape(spec, values)
     return row
 
 
-def _filled(spec: TensorSpec, values: Sequence[Any]) -> Any:
-    """The values, again and again, in the shape of one row."""
+def _fill_shape(spec: TensorSpec, values: Sequence[Any]) -> Any:
+    """Repeat the values to fill the shape of one row."""
     source = cycle(values)
 
     def fill(sizes: Sequence[int]) -> Any:
@@ -189,16 +196,16 @@ def _filled(spec: TensorSpec, values: Sequence[Any]) -> Any:
     return fill((spec.shape or ())[1:])
 
 
-def _kind(spec: TensorSpec) -> str:
+def _type_family(spec: TensorSpec) -> str:
     return spec.dtype.rstrip("0123456789")
 
 
-def _distinct(spec: TensorSpec, row: int, column: int, words: Sequence[str]) -> Any:
-    kind = _kind(spec)
-    if kind == "float":
+def _distinct_value(spec: TensorSpec, row: int, column: int, words: Sequence[str]) -> Any:
+    family = _type_family(spec)
+    if family == "float":
         return round(0.37 * (column + 1) * (-1) ** row + row, 3)
-    if kind == "string":
+    if family == "string":
         return words[(row + column) % len(words)]
-    if kind == "bool":
+    if family == "bool":
         return (row + column) % 2 == 0
     return (row * 7 + column) % 100

@@ -1,7 +1,8 @@
-"""Which way each signature of a version goes, found out when it is loaded.
+"""The route of each signature of a version, chosen when the version is loaded.
 
-The plain way takes anything: a tensor per input, a run in a thread. The fast one packs the inputs and runs on the event
-loop. A signature goes the fast way, or one half of it, where it can be shown to answer alike; else the status says why.
+The plain route accepts anything: it has one tensor per input and runs in a thread. The fast route packs the inputs and
+runs on the event loop. A signature takes the fast route, or one half of it, only if tests at load show that the answers
+are the same. Otherwise the status page says why.
 """
 
 from __future__ import annotations
@@ -24,43 +25,43 @@ from benison.serving.server.status import from_exception
 if TYPE_CHECKING:
     from benison.serving.server.batching.limits import BatchLimits
 
-_FEWEST_ROWS = 4  # that a model must answer, or too little is known about it
-_MOST_ELEMENTS = 1 << 16  # of one row; more is no small model
+_MIN_ROWS = 4  # probe rows that a model must accept; fewer prove too little
+_MAX_ELEMENTS = 1 << 16  # of one row; a model with larger rows is not small
 _WRITABLE = frozenset(["float32", "float64", "int32", "int64", "bool", "string", "int8", "int16", "uint8", "uint16"])
 _TIMED_RUNS = 3
 
 
 @runtime_checkable
-class Packs(Protocol):
-    """An engine that knows its graph.
+class GraphEngine(Protocol):
+    """An engine that can inspect and extend its graph.
 
     Attributes:
-        single_threaded: whether the thread that calls does all the work of a run.
+        single_threaded: whether the calling thread does all the work of a run.
     """
 
     single_threaded: bool
 
     def unbounded(self, signature: Signature) -> str:
-        """The operation by which a run may take any time, such as a loop; empty if there is none."""
+        """Return the type of an operation with unlimited run time, such as a loop; empty if there is none."""
 
     def pack(self, signature: Signature, groups: Sequence[Group]) -> PackedRun:
-        """Runs of a signature with packed inputs.
+        """Build a function that runs a signature with packed inputs.
 
         Raises:
-            Exception: it cannot be built.
+            Exception: TensorFlow cannot build it.
         """
 
 
 @dataclass(frozen=True)
 class Route:
-    """The way of one signature.
+    """The route of one signature.
 
     Attributes:
-        signature: of the version.
-        inline_policy: whether its runs are on the event loop now.
-        packed: how its inputs are packed; None: they are not.
-        why_not_packed: the reason, where its runs are on the loop; those in threads are never packed.
-        why_not_inline: why its runs are never on the event loop.
+        signature: one of the version's signatures.
+        inline_policy: decides whether its runs are on the event loop now.
+        packed: the signature with packed inputs; None if they are not packed.
+        why_not_packed: the reason, for a signature that runs on the loop; runs in threads are never packed.
+        why_not_inline: the reason why its runs are never on the event loop.
     """
 
     signature: Signature
@@ -70,7 +71,7 @@ class Route:
     why_not_inline: str = ""
 
     def describe(self) -> dict[str, Any]:
-        """For the status page."""
+        """Return the route as the status page shows it."""
         described: dict[str, Any] = {
             "inputs": "packed" if self.packed else "plain",
             "runs": "inline" if self.inline_policy.inline else "thread",
@@ -79,7 +80,7 @@ class Route:
         if self.why_not_inline:
             reasons.append(f"not inline: {self.why_not_inline}")
         elif not self.inline_policy.inline:
-            reasons.append("not inline: a run took too long; after enough short ones it is back")
+            reasons.append("not inline: a run took too long; the signature returns after enough short runs")
         if reasons:
             described["because"] = reasons
         if self.inline_policy.moves:
@@ -88,12 +89,12 @@ class Route:
 
 
 def plan_routes(engine: Engine, folder: str, limits: BatchLimits) -> dict[str, Route]:
-    """The way of each signature of a loaded version. Blocks for some runs of each; never fails.
+    """Choose the route of each signature of a loaded version. Blocks for some runs of each signature; never fails.
 
     Args:
-        engine: the version.
-        folder: where it was loaded from.
-        limits: of its runs.
+        engine: the loaded version.
+        folder: the folder that it was loaded from.
+        limits: the limits of its runs.
     """
     return {
         name: _route(engine, signature, folder, limits)
@@ -103,7 +104,7 @@ def plan_routes(engine: Engine, folder: str, limits: BatchLimits) -> dict[str, R
 
 
 def _route(engine: Engine, signature: Signature, folder: str, limits: BatchLimits) -> Route:
-    if why := _ineligible(engine, signature, limits):
+    if why := _fast_route_blocker(engine, signature, limits):
         return _plain_route(signature, why)
     try:
         return _fast_route(engine, signature, folder, limits)
@@ -115,12 +116,12 @@ def _plain_route(signature: Signature, why: str) -> Route:
     return Route(signature, InlinePolicy(inline=False), why_not_inline=why)
 
 
-def _ineligible(engine: Engine, signature: Signature, limits: BatchLimits) -> str:
-    """Why a signature need not even be tried."""
+def _fast_route_blocker(engine: Engine, signature: Signature, limits: BatchLimits) -> str:
+    """Return why a signature cannot take the fast route, before any run; empty if it may."""
     if limits.timeout or limits.threads > 1 or limits.allowed_rows:
         return "the batching parameters ask for a timer, threads or fixed sizes"
-    if not isinstance(engine, Packs):
-        return f"the {engine.kind} engine tells nothing about its operations"
+    if not isinstance(engine, GraphEngine):
+        return f"the {engine.kind} engine cannot inspect its operations"
     if not signature.batched:
         return "an input or output has no free first dimension"
     for name, spec in (*signature.inputs.items(), *signature.outputs.items()):
@@ -128,8 +129,8 @@ def _ineligible(engine: Engine, signature: Signature, limits: BatchLimits) -> st
             return f"{name} is of type {spec.dtype}"
     for name, spec in signature.inputs.items():
         sizes = (spec.shape or ())[1:]
-        if -1 in sizes or _product(sizes) > _MOST_ELEMENTS:
-            return f"input {name} has rows of any size, or very large ones"
+        if -1 in sizes or _product(sizes) > _MAX_ELEMENTS:
+            return f"input {name} has rows of variable size, or very large rows"
     if operation := engine.unbounded(signature):
         return f"{operation} may take any time"
     return ""
@@ -137,77 +138,80 @@ def _ineligible(engine: Engine, signature: Signature, limits: BatchLimits) -> st
 
 def _fast_route(engine: Engine, signature: Signature, folder: str, limits: BatchLimits) -> Route:
     warm_up = _warm_up_rows(engine, signature, folder)
-    good, alone, bad = route_parity.good_rows(engine, signature, route_parity.rows(signature, folder, warm_up))
-    if len(good) < _FEWEST_ROWS:
-        return _plain_route(signature, f"of {len(good) + len(bad)} rows to try, the model answers {len(good)}")
-    if why := route_parity.dependence(engine, signature, good, alone):
+    accepted, outputs, rejected = route_parity.run_each_row(
+        engine, signature, route_parity.probe_rows(signature, folder, warm_up)
+    )
+    if len(accepted) < _MIN_ROWS:
+        row_count = len(accepted) + len(rejected)
+        return _plain_route(signature, f"the model accepts only {len(accepted)} of {row_count} probe rows")
+    if why := route_parity.batching_blocker(engine, signature, accepted, outputs):
         return _plain_route(signature, why)
-    seconds = _seconds(engine, signature, [good[index % len(good)] for index in range(limits.max_rows)])
-    if seconds > inline_policy.LONGEST:
+    seconds = _run_seconds(engine, signature, [accepted[index % len(accepted)] for index in range(limits.max_rows)])
+    if seconds > inline_policy.MAX_RUN_SECONDS:
+        limit_ms = inline_policy.MAX_RUN_SECONDS * 1000
         return _plain_route(
-            signature,
-            f"{limits.max_rows} rows take {seconds * 1000:.1f} ms, and may take {inline_policy.LONGEST * 1000:g}",
+            signature, f"{limits.max_rows} rows take {seconds * 1000:.1f} ms; the limit is {limit_ms:g} ms"
         )
-    packed, why_not = _packed(engine, signature, good, bad)
+    packed, why_not = _packed(engine, signature, accepted, rejected)
     return Route(signature, InlinePolicy(inline=True, single_threaded=_single_threaded(engine)), packed, why_not)
 
 
 def _packed(
-    engine: Engine, signature: Signature, good: Sequence[Row], bad: Sequence[Row]
+    engine: Engine, signature: Signature, accepted: Sequence[Row], rejected: Sequence[Row]
 ) -> tuple[PackedSignature | None, str]:
-    """The packed signature, or why there is none."""
-    if why := packing.refusal(signature):
+    """Return the packed signature, or the reason why there is none."""
+    if why := packing.packing_blocker(signature):
         return None, why
-    if not isinstance(engine, Packs):
+    if not isinstance(engine, GraphEngine):
         return None, f"the {engine.kind} engine cannot"
     groups = packing.groups(signature)
     packed = PackedSignature(signature, groups, engine.pack(signature, groups))
 
-    def run(some: Sequence[Row]) -> Tensors:
-        parts = [packed.read([row]) for row in some]
-        return packed.outputs([part for part in parts if part is not None])
+    def run(rows: Sequence[Row]) -> Tensors:
+        packed_rows = [packed.read([row]) for row in rows]
+        return packed.outputs([row for row in packed_rows if row is not None])
 
-    expected = route_parity.plain(engine, signature, good)
-    if why := route_parity.difference(run, signature, expected, good, bad):
-        return None, f"packed, {why}"
+    expected = route_parity.plain_outputs(engine, signature, accepted)
+    if why := route_parity.first_difference(run, signature, expected, accepted, rejected):
+        return None, f"with packed inputs, {why}"
     return packed, ""
 
 
-def _seconds(engine: Engine, signature: Signature, some: Sequence[Row]) -> float:
-    """How long the largest shared run takes, the best of a few; where one thread does it all, by its own time."""
+def _run_seconds(engine: Engine, signature: Signature, rows: Sequence[Row]) -> float:
+    """Return the shortest of a few run times; CPU time if one thread does all the work, elapsed time otherwise."""
     from benison.serving.server.codec import json_tensors
 
     clock = time.thread_time if _single_threaded(engine) else time.perf_counter
-    inputs, _ = json_tensors.inputs({"instances": list(some)}, signature.inputs)
+    inputs, _ = json_tensors.read_inputs({"instances": list(rows)}, signature.inputs)
     times = []
     for _ in range(_TIMED_RUNS):
-        begun = clock()
+        start = clock()
         engine.run(signature, inputs, tuple(signature.outputs))
-        times.append(clock() - begun)
+        times.append(clock() - start)
     return min(times)
 
 
 def _single_threaded(engine: Engine) -> bool:
-    return isinstance(engine, Packs) and engine.single_threaded
+    return isinstance(engine, GraphEngine) and engine.single_threaded
 
 
 def _warm_up_rows(engine: Engine, signature: Signature, folder: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for call in warmup.calls(folder, engine):
         if call.signature.name == signature.name:
-            found += _rows_of(call.inputs)
-    return found
+            rows += _json_rows(call.inputs)
+    return rows
 
 
-def _rows_of(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Tensors as rows of JSON; text that is not UTF-8 becomes something else, which is a row as good."""
-    columns = {name: _texts(values.tolist()) for name, values in inputs.items()}
+def _json_rows(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return tensors as rows of JSON; invalid UTF-8 is replaced, and the result is as useful as a probe row."""
+    columns = {name: _decode_text(values.tolist()) for name, values in inputs.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _texts(value: Any) -> Any:
+def _decode_text(value: Any) -> Any:
     if isinstance(value, list):
-        return [_texts(part) for part in value]
+        return [_decode_text(part) for part in value]
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 

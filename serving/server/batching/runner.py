@@ -1,7 +1,7 @@
-"""Runs the requests for one version, those that came while the last run took its time together in the next.
+"""The runner of one version: requests that arrive during a run share the next run.
 
-No timer is needed: an idle version runs a request at once, a busy one finds more of them and so gets faster. Where a
-batching_parameters_file asks for a timer, a limit or fixed sizes, it gets them.
+This needs no timer: an idle version runs a request immediately, and a busy one forms larger batches and becomes faster.
+A batching_parameters_file can add a timer, limits and fixed sizes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benison.serving.server.batching.admission import Admission
-from benison.serving.server.batching.jobs import FutureJob, Job, settle
+from benison.serving.server.batching.jobs import FutureJob, Job, settle_all
 from benison.serving.server.batching.limits import BatchLimits
-from benison.serving.server.batching.route_parity import same
-from benison.serving.server.batching.tasks import BatchTask, CallTask, NotOneRowEach
+from benison.serving.server.batching.route_parity import nearly_equal
+from benison.serving.server.batching.tasks import BatchTask, CallTask, RowCountMismatch
 from benison.serving.server.engine import Engine, Tensors
 from benison.serving.server.inference import Call
 from benison.serving.server.status import Code, RequestError, from_exception, invalid
@@ -28,15 +28,18 @@ from benison.serving.server.status import Code, RequestError, from_exception, in
 if TYPE_CHECKING:
     from benison.serving.server.batching.routes import Route
 
-_PROOFS = 8  # shared runs of a signature whose answers are compared with those of each request alone
-_UNPROVEN = 8  # requests that share a run until then; each costs a run of its own as well, and waits for all of them
+# The trial of a signature: its first shared runs are compared with a run per request. A trial run is small, because
+# each request also costs a run of its own and waits for all the others.
+_TRIAL_RUNS = 8
+_TRIAL_REQUESTS = 8  # that share a run during the trial
+_FAILED_TRIAL = -1
 _log = logging.getLogger(__name__)
 _Queues = OrderedDict[Any, deque[Job]]
 
 
 @dataclass
 class Counts:
-    """What a version has done: requests answered or failed, runs, and those of them that several requests shared."""
+    """Counts requests (answered or failed), runs, and the runs that several requests shared."""
 
     requests: int = 0
     runs: int = 0
@@ -46,9 +49,9 @@ class Counts:
 class Runner:
     """The queues of one loaded version.
 
-    Short runs are made on the event loop, where they need no thread, no future and no task of their own: what has
-    arrived by the time that the loop has read all its sockets shares the next run. The others are made by threads.
-    `submit`, `enqueue` and `_flush` belong to the loop, `_work` to the threads.
+    Short runs happen on the event loop and need no thread, no future and no asyncio task: requests that have arrived
+    when the loop has read all its sockets share the next run. Longer runs happen in threads. The loop calls `submit`,
+    `enqueue` and `_flush`; the threads run `_run_queue`.
     """
 
     def __init__(
@@ -59,14 +62,14 @@ class Runner:
         name: str,
         routes: Mapping[str, Route] | None = None,
     ) -> None:
-        """Begins with empty queues.
+        """Start with empty queues.
 
         Args:
-            engine: the version.
-            limits: of a run and of the queues.
-            loop: where requests come from.
-            name: of the version, for messages.
-            routes: which way each signature goes; one that is not in it goes to the threads.
+            engine: the loaded version.
+            limits: limits of the runs and queues.
+            loop: the event loop that requests arrive on.
+            name: the name of the version in messages.
+            routes: the route of each signature; a signature without a route runs in threads.
         """
         self.counts = Counts()
         self._engine = engine
@@ -74,17 +77,19 @@ class Runner:
         self._loop = loop
         self._name = name
         self._inline_policies = {signature: route.inline_policy for signature, route in (routes or {}).items()}
-        self._queues: _Queues = OrderedDict()
-        self._short: _Queues = OrderedDict()  # for the loop
+        self._thread_queues: _Queues = OrderedDict()
+        self._inline_queues: _Queues = OrderedDict()  # for the loop
         self._flushing = False
         self._waiting = 0
         self._admission = Admission(limits.max_queue)
         self._closed = False
-        self._changed = threading.Condition()
-        # Shared runs that agreed, by signature; -1: they did not. What may run on the loop was proven at its load.
-        self._proofs = {signature: _PROOFS for signature, policy in self._inline_policies.items() if policy.inline}
+        self._condition = threading.Condition()
+        # The number of trial runs that agreed, by signature. Signatures that may run on the loop were tested at load.
+        self._trial_runs = {
+            signature: _TRIAL_RUNS for signature, policy in self._inline_policies.items() if policy.inline
+        }
         self._threads = [
-            threading.Thread(target=self._work, name=f"{name}#{number}", daemon=True)
+            threading.Thread(target=self._run_queue, name=f"{name}#{number}", daemon=True)
             for number in range(limits.threads if engine.parallel else 1)
         ]
         for thread in self._threads:
@@ -92,135 +97,135 @@ class Runner:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait now."""
+        """The number of requests that wait now."""
         return self._waiting
 
     @property
-    def apart(self) -> list[str]:
-        """Signatures whose requests are no longer put together, because their answers then differed."""
-        return sorted(name for name, agreed in self._proofs.items() if agreed < 0)
+    def unbatched_signatures(self) -> list[str]:
+        """The signatures that are no longer batched because batching changed their answers."""
+        return sorted(name for name, agreed in self._trial_runs.items() if agreed < 0)
 
-    def runs_inline(self, work: BatchTask) -> bool:
-        """Whether a request would run on the loop now."""
-        policy = self._inline_policies.get(work.signature)
-        return policy is not None and policy.inline and 0 < work.rows <= self._limits.max_rows
+    def runs_inline(self, task: BatchTask) -> bool:
+        """Return whether a request would run on the loop now."""
+        policy = self._inline_policies.get(task.signature)
+        return policy is not None and policy.inline and 0 < task.rows <= self._limits.max_rows
 
     def submit(self, call: Call, deadline: float = float("inf")) -> asyncio.Future[Tensors]:
-        """Queues a run.
+        """Queue a call.
 
         Args:
-            call: what to run.
-            deadline: on time.monotonic()'s clock; what has not begun by then is not run at all.
+            call: the call to run.
+            deadline: a time.monotonic() value; a call that has not started by then is not run.
 
         Returns:
-            The outputs, later; or the RequestError by which the run failed. Cancelling it drops a run that waits.
+            A future of the outputs; it fails with a RequestError if the run fails. To drop a waiting call, cancel it.
 
         Raises:
-            RequestError: the queue is full, or the request is larger than a batch may be.
+            RequestError: The queue is full, or the request is larger than a batch may be.
         """
         job = FutureJob(CallTask(self._engine, call), deadline, self._loop.create_future())
         self.enqueue(job)
         return job.future
 
     def enqueue(self, job: Job) -> None:
-        """Queues a job; it is settled later, never before this returns.
+        """Queue a job; it is settled after this returns.
 
         Raises:
-            RequestError: the queue is full, or the request is larger than a batch may be.
+            RequestError: The queue is full, or the request is larger than a batch may be.
         """
-        rows = job.work.rows
+        rows = job.task.rows
         if self._limits.refuse_larger and rows > self._limits.max_rows:
             raise invalid(f"Task size {rows} is larger than maximum input batch size {self._limits.max_rows}")
-        key = job.work.key if 0 < rows <= self._limits.max_rows else object()
-        inline = self.runs_inline(job.work)
-        with self._changed:
-            self._check_room(job.arrived)
-            (self._short if inline else self._queues).setdefault(key, deque()).append(job)
+        key = job.task.key if 0 < rows <= self._limits.max_rows else object()
+        inline = self.runs_inline(job.task)
+        with self._condition:
+            self._check_capacity(job.arrived)
+            (self._inline_queues if inline else self._thread_queues).setdefault(key, deque()).append(job)
             self._waiting += 1
             if not inline:
-                self._changed.notify()
+                self._condition.notify()
         if inline and not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
-    def check_room(self) -> None:
-        """Before a request is read, as it may not be worth that.
+    def check_capacity(self) -> None:
+        """Check that the queue has room, before the caller parses a request.
 
         Raises:
-            RequestError: the queue is full.
+            RequestError: The queue is full.
         """
-        with self._changed:
-            self._check_room(time.monotonic())
+        with self._condition:
+            self._check_capacity(time.monotonic())
 
     def close(self) -> None:
-        """Finishes what waits, ends the threads and unloads the version. Blocks."""
-        with self._changed:
+        """Run the waiting jobs, stop the threads and unload the version. Blocks."""
+        with self._condition:
             self._closed = True
-            self._changed.notify_all()
+            self._condition.notify_all()
         for thread in self._threads:
             thread.join()
         self._engine.close()
 
-    def _check_room(self, now: float) -> None:
+    def _check_capacity(self, now: float) -> None:
         if self._admission.refuses(self._waiting, now):
             raise RequestError(
-                Code.UNAVAILABLE, f"The queue of {self._name} is full: {self._waiting} requests wait; try later"
+                Code.UNAVAILABLE, f"The queue of {self._name} is full: {self._waiting} requests wait; try again later"
             )
 
     def _flush(self) -> None:
-        """Makes one run on the loop; the next one after the loop has looked at its sockets again."""
-        with self._changed:
-            # Once closed, the threads finish what waits: the engine must outlive the last run.
-            jobs = self._take_from(self._short) if self._short and not self._closed else []
-            self._flushing = bool(self._short) and not self._closed
+        """Make one run on the loop; the next follows after the loop has read its sockets again."""
+        with self._condition:
+            # After close, the threads run the waiting jobs: the engine must outlive the last run.
+            jobs = self._pop_batch(self._inline_queues) if self._inline_queues and not self._closed else []
+            self._flushing = bool(self._inline_queues) and not self._closed
         if self._flushing:
             self._loop.call_soon(self._flush)
-        if live := [job for job in jobs if self._wanted(job, settle)]:
-            settle(live, self._timed_answers(live))
+        if live := [job for job in jobs if self._is_live(job, settle_all)]:
+            settle_all(live, self._timed_answers(live))
 
-    def _work(self) -> None:
-        while jobs := self._take():
-            if live := [job for job in jobs if self._wanted(job, self._deliver)]:
+    def _run_queue(self) -> None:
+        while jobs := self._next_batch():
+            if live := [job for job in jobs if self._is_live(job, self._deliver)]:
                 self._deliver(live, self._timed_answers(live))
 
-    def _take(self) -> list[Job]:
-        """The next jobs for one run in a thread; none when there will be no more."""
-        with self._changed:
+    def _next_batch(self) -> list[Job]:
+        """Wait for the jobs of the next run in a thread; return none once the runner is closed and has no jobs."""
+        with self._condition:
             while True:
-                while not self._queues and not self._closed:
-                    self._changed.wait()
-                if not self._queues:
-                    return self._take_from(self._short) if self._short else []
-                queue = next(iter(self._queues.values()))
-                patience = queue[0].arrived + self._limits.timeout - time.monotonic()
-                if patience <= 0 or self._closed or sum(job.work.rows for job in queue) >= self._limits.max_rows:
-                    return self._take_from(self._queues)
-                self._changed.wait(patience)
+                while not self._thread_queues and not self._closed:
+                    self._condition.wait()
+                if not self._thread_queues:
+                    return self._pop_batch(self._inline_queues) if self._inline_queues else []
+                queue = next(iter(self._thread_queues.values()))
+                remaining = queue[0].arrived + self._limits.timeout - time.monotonic()
+                if remaining <= 0 or self._closed or sum(job.task.rows for job in queue) >= self._limits.max_rows:
+                    return self._pop_batch(self._thread_queues)
+                self._condition.wait(remaining)
 
-    def _take_from(self, queues: _Queues) -> list[Job]:
-        """The next jobs for one run, with the lock held. Kinds of requests take turns."""
+    def _pop_batch(self, queues: _Queues) -> list[Job]:
+        """Remove and return the jobs of the next run; the caller holds the lock. Task keys take turns."""
         key, queue = queues.popitem(last=False)
         jobs = [queue.popleft()]
-        rows = jobs[0].work.rows
-        most = self._shared(jobs[0].work.signature)
-        while len(jobs) < most and queue and rows + queue[0].work.rows <= self._limits.max_rows:
+        rows = jobs[0].task.rows
+        max_jobs = self._max_shared(jobs[0].task.signature)
+        while len(jobs) < max_jobs and queue and rows + queue[0].task.rows <= self._limits.max_rows:
             jobs.append(queue.popleft())
-            rows += jobs[-1].work.rows
+            rows += jobs[-1].task.rows
         if queue:
             queues[key] = queue
         self._waiting -= len(jobs)
         now = time.monotonic()
-        self._admission.took(len(jobs), now - jobs[0].arrived - self._limits.timeout, now)
+        self._admission.record_run(len(jobs), now - jobs[0].arrived - self._limits.timeout, now)
         return jobs
 
-    def _shared(self, signature: str) -> float:
-        """How many requests may share a run, by what earlier runs have proven."""
-        proofs = self._proofs.get(signature, 0)
-        return 1 if proofs < 0 else _UNPROVEN if proofs < _PROOFS else float("inf")
+    def _max_shared(self, signature: str) -> float:
+        """Return how many requests of a signature may share a run; its trial decides."""
+        trial_runs = self._trial_runs.get(signature, 0)
+        return 1 if trial_runs < 0 else _TRIAL_REQUESTS if trial_runs < _TRIAL_RUNS else float("inf")
 
-    def _wanted(self, job: Job, deliver: Callable[[Sequence[Job], Sequence[Any]], None]) -> bool:
-        """Whether anyone still waits for the answer; who waited too long is told so."""
-        if job.is_over():
+    def _is_live(self, job: Job, deliver: Callable[[Sequence[Job], Sequence[Any]], None]) -> bool:
+        """Return whether a job must run; a job whose deadline has passed gets an error."""
+        if job.is_done():
             return False
         if time.monotonic() > job.deadline:
             deliver([job], [RequestError(Code.DEADLINE_EXCEEDED, "Timed out waiting in the queue")])
@@ -228,61 +233,63 @@ class Runner:
         return True
 
     def _timed_answers(self, jobs: Sequence[Job]) -> list[Any]:
-        policy = self._inline_policies.get(jobs[0].work.signature)
-        begun, worked = time.perf_counter(), time.thread_time()
+        policy = self._inline_policies.get(jobs[0].task.signature)
+        wall_start, cpu_start = time.perf_counter(), time.thread_time()
         answers = self._answers(jobs)
         if policy:
-            policy.record(time.perf_counter() - begun, time.thread_time() - worked)
+            policy.record(time.perf_counter() - wall_start, time.thread_time() - cpu_start)
         return answers
 
     def _answers(self, jobs: Sequence[Job]) -> list[Any]:
-        """Each job's answer, or the RequestError by which it failed."""
+        """Return each job's answer, or the RequestError that it failed with."""
         self.counts.requests += len(jobs)
         if len(jobs) == 1 and not self._limits.allowed_rows:
-            return [self._alone(jobs[0])]
-        name = jobs[0].work.signature
-        works = [job.work for job in jobs]
+            return [self._run_alone(jobs[0])]
+        name = jobs[0].task.signature
+        tasks = [job.task for job in jobs]
         try:
             self.counts.runs += 1
-            together = works[0].run(works, self._filling(sum(work.rows for work in works)))
+            batched = tasks[0].run(tasks, self._padding(sum(task.rows for task in tasks)))
         except Exception as error:
-            if isinstance(error, NotOneRowEach):
-                self._proofs[name] = -1
-            # One bad row fails the whole run; alone, only who sent it fails.
-            return [self._alone(job) for job in jobs]
+            if isinstance(error, RowCountMismatch):
+                self._trial_runs[name] = _FAILED_TRIAL
+            # One bad row fails a shared run. Running each job alone limits the failure to the job with that row.
+            return [self._run_alone(job) for job in jobs]
         if len(jobs) == 1:
-            return together
+            return batched
         self.counts.shared += 1
-        if self._proofs.get(name, 0) >= _PROOFS:
-            return together
-        alone = [self._alone(job) for job in jobs]
-        agree = all(_close(a, b) for a, b in zip(together, alone, strict=True))
-        self._proofs[name] = self._proofs.get(name, 0) + 1 if agree else -1
+        if self._trial_runs.get(name, 0) >= _TRIAL_RUNS:
+            return batched
+        single = [self._run_alone(job) for job in jobs]
+        agree = all(_same_answer(a, b) for a, b in zip(batched, single, strict=True))
+        self._trial_runs[name] = self._trial_runs.get(name, 0) + 1 if agree else _FAILED_TRIAL
         if not agree:
             _log.warning(
-                "%s: signature %s answers otherwise when requests are batched; it is not any more", self._name, name
+                "%s: signature %s gives different answers when requests are batched; batching is now off for it",
+                self._name,
+                name,
             )
-        return alone
+        return single
 
-    def _alone(self, job: Job) -> Any:
+    def _run_alone(self, job: Job) -> Any:
         self.counts.runs += 1
         try:
-            return job.work.run([job.work], 0)[0]
+            return job.task.run([job.task], 0)[0]
         except Exception as error:
             return from_exception(error)
 
-    def _filling(self, rows: int) -> int:
-        """Rows to add, so that a run has an allowed size."""
+    def _padding(self, rows: int) -> int:
+        """Return how many rows to add so that a run has an allowed size."""
         allowed = self._limits.allowed_rows
         position = bisect.bisect_left(allowed, rows)
         return allowed[position] - rows if position < len(allowed) else 0
 
     def _deliver(self, jobs: Sequence[Job], answers: Sequence[Any]) -> None:
         try:
-            self._loop.call_soon_threadsafe(settle, jobs, answers)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            _log.debug("%s: %d answers for nobody", self._name, len(answers))
+            self._loop.call_soon_threadsafe(settle_all, jobs, answers)
+        except RuntimeError:  # the loop is closed, so no client waits
+            _log.debug("%s: dropped %d answers because the event loop is closed", self._name, len(answers))
 
 
-def _close(together: Tensors, alone: Tensors | RequestError) -> bool:
-    return not isinstance(alone, RequestError) and all(same(together[name], alone[name]) for name in together)
+def _same_answer(batched: Tensors, single: Tensors | RequestError) -> bool:
+    return not isinstance(single, RequestError) and all(nearly_equal(batched[name], single[name]) for name in batched)

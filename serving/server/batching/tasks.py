@@ -1,4 +1,4 @@
-"""What a run is made of: requests of the same kind, joined, and their answers, cut apart again."""
+"""Tasks: requests as the runner sees them. Tasks with equal keys share a run, and the answers are split again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from benison.serving.server.codec import json_answers, packing
-from benison.serving.server.codec.packing import Group, Parts
+from benison.serving.server.codec.packing import Group, PackedRows
 from benison.serving.server.engine import Engine, Signature, Tensors
 from benison.serving.server.inference import Call
 
@@ -17,7 +17,7 @@ PackedRun = Callable[[Sequence["np.ndarray[Any, Any]"]], Tensors]
 
 
 class BatchTask(Protocol):
-    """One request, as a run sees it."""
+    """One request, as the runner sees it."""
 
     @property
     def signature(self) -> str:
@@ -25,34 +25,34 @@ class BatchTask(Protocol):
 
     @property
     def rows(self) -> int:
-        """That may share a run with others; 0 if they may not."""
+        """The number of rows; 0 if the request must not share a run."""
 
     @property
     def key(self) -> Any:
-        """Equal for requests that may share a run."""
+        """A value that is equal for requests that may share a run."""
 
-    def run(self, works: Sequence[Any], filling: int) -> list[Any]:
-        """One run for several.
+    def run(self, tasks: Sequence[Any], padding: int) -> list[Any]:
+        """Run several tasks at once.
 
         Args:
-            works: of this one's key, this one among them.
-            filling: rows to add, so that the run has an allowed size.
+            tasks: tasks with this task's key, including this task.
+            padding: the number of rows to add so that the run has an allowed size.
 
         Returns:
-            The answer to each.
+            The answer to each task.
 
         Raises:
-            NotOneRowEach: the answers cannot be cut apart.
-            Exception: TensorFlow's.
+            RowCountMismatch: The answers cannot be split.
+            Exception: TensorFlow failed.
         """
 
 
-class NotOneRowEach(ValueError):
-    """An output has not one row per row of input."""
+class RowCountMismatch(ValueError):
+    """An output does not have one row per input row."""
 
 
 class CallTask:
-    """A call with a tensor per input; its answer is a tensor per output."""
+    """A call with one tensor per input; its answer has one tensor per output."""
 
     def __init__(self, engine: Engine, call: Call) -> None:
         self._engine = engine
@@ -62,33 +62,33 @@ class CallTask:
         shapes = tuple(call.inputs[name].shape[1:] for name in call.signature.inputs)
         self.key: tuple[Any, ...] = (call.signature.name, call.outputs, shapes)
 
-    def run(self, works: Sequence[CallTask], filling: int) -> list[Tensors]:
-        """See Work."""
+    def run(self, tasks: Sequence[CallTask], padding: int) -> list[Tensors]:
+        """See `BatchTask`."""
         import numpy as np
 
         call = self._call
-        if len(works) == 1 and not filling:
+        if len(tasks) == 1 and not padding:
             return [self._engine.run(call.signature, call.inputs, call.outputs)]
         inputs = {
-            name: np.concatenate([work._call.inputs[name] for work in works] + [call.inputs[name][:1]] * filling)
+            name: np.concatenate([task._call.inputs[name] for task in tasks] + [call.inputs[name][:1]] * padding)
             for name in call.signature.inputs
         }
         outputs = self._engine.run(call.signature, inputs, call.outputs)
-        sizes = [work.rows for work in works]
-        check_rows(outputs, sum(sizes) + filling)
+        sizes = [task.rows for task in tasks]
+        check_rows(outputs, sum(sizes) + padding)
         return list(json_answers.split(outputs, sizes))
 
 
 class PackedSignature:
-    """A signature whose inputs are packed, from rows of JSON to bodies of JSON."""
+    """A signature with packed inputs: it turns rows of JSON into JSON response bodies."""
 
     def __init__(self, signature: Signature, groups: Sequence[Group], run: PackedRun) -> None:
-        """As loaded.
+        """Prepare the signature of a loaded version.
 
         Args:
-            signature: the version's.
-            groups: its inputs, packed.
-            run: from an array [inputs, rows] per group to all outputs.
+            signature: one of the version's signatures.
+            groups: its inputs, grouped by type.
+            run: computes all outputs from one array [inputs, rows] per group.
         """
         self.name = signature.name
         self.key = (signature.name, "packed")
@@ -97,61 +97,61 @@ class PackedSignature:
         self._groups = groups
         self._run = run
 
-    def outputs(self, parts: Sequence[Parts]) -> Tensors:
-        """All outputs for the rows of several requests."""
-        return self._run(packing.arrays(self._groups, parts))
+    def outputs(self, packed_rows: Sequence[PackedRows]) -> Tensors:
+        """Compute all outputs for the rows of several requests."""
+        return self._run(packing.arrays(self._groups, packed_rows))
 
-    def bodies(self, parts: Sequence[Parts], sizes: Sequence[int]) -> list[bytes]:
-        """The answers to several requests.
+    def response_bodies(self, packed_rows: Sequence[PackedRows], sizes: Sequence[int]) -> list[bytes]:
+        """Compute the response bodies for several requests.
 
         Args:
-            parts: of each.
-            sizes: rows of each.
+            packed_rows: the rows of each request.
+            sizes: the number of rows of each request.
         """
-        outputs = self.outputs(parts)
+        outputs = self.outputs(packed_rows)
         check_rows(outputs, sum(sizes))
         return json_answers.prediction_bodies(outputs, self._signature.outputs, sizes)
 
 
 class PackedRowsTask:
-    """Rows of JSON for a packed signature; their answer is the body of a response. Never filled up."""
+    """Rows of JSON for a packed signature; the answer is a response body. They are never padded."""
 
-    __slots__ = ("key", "parts", "rows", "signature", "target")
+    __slots__ = ("key", "packed_rows", "rows", "signature", "target")
 
-    def __init__(self, target: PackedSignature, parts: Parts, rows: int) -> None:
+    def __init__(self, target: PackedSignature, packed_rows: PackedRows, rows: int) -> None:
         self.target = target
-        self.parts = parts
+        self.packed_rows = packed_rows
         self.rows = rows
         self.signature = target.name
         self.key = target.key
 
-    def run(self, works: Sequence[PackedRowsTask], filling: int) -> list[bytes]:
-        """See Work."""
-        return self.target.bodies([work.parts for work in works], [work.rows for work in works])
+    def run(self, tasks: Sequence[PackedRowsTask], padding: int) -> list[bytes]:
+        """See `BatchTask`."""
+        return self.target.response_bodies([task.packed_rows for task in tasks], [task.rows for task in tasks])
 
 
 class JsonRowsTask(CallTask):
-    """A call whose answer is the body of a response in row form."""
+    """A call whose answer is a response body in row form."""
 
     def __init__(self, engine: Engine, call: Call) -> None:
         super().__init__(engine, call)
         self.key = (*self.key, "rows")
 
-    def run(self, works: Sequence[CallTask], filling: int) -> list[Any]:
-        """See Work."""
+    def run(self, tasks: Sequence[CallTask], padding: int) -> list[Any]:
+        """See `BatchTask`."""
         specs = self._call.signature.outputs
-        return [json_answers.predictions(answer, specs, True) for answer in super().run(works, filling)]
+        return [json_answers.predictions(answer, specs, True) for answer in super().run(tasks, padding)]
 
 
 def check_rows(outputs: Tensors, rows: int) -> None:
-    """Refuses outputs that cannot be cut apart.
+    """Refuse outputs that cannot be split by request.
 
     Raises:
-        NotOneRowEach: one has another number of rows.
+        RowCountMismatch: An output has a different number of rows.
     """
     wrong = [name for name, values in outputs.items() if values.ndim == 0 or values.shape[0] != rows]
     if wrong:
-        raise NotOneRowEach(f"{', '.join(wrong)}: not one row per row of input")
+        raise RowCountMismatch(f"{', '.join(wrong)}: does not have one row per input row")
 
 
 def _rows(call: Call) -> int:

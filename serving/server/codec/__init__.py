@@ -1,0 +1,1 @@
+"""Codecs: convert requests and answers between JSON, protos and numpy arrays by TF Serving's rules."""

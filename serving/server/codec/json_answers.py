@@ -1,4 +1,4 @@
-"""Answers as JSON: row and columnar form, float32 as its shortest decimal, NaN and infinity as TF Serving does."""
+"""Writes answers as JSON: row and columnar form, shortest decimals for float32, NaN and infinity as in TF Serving."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _WRITABLE = frozenset(
 
 
 def predictions(outputs: Tensors, specs: Mapping[str, TensorSpec], row_form: bool) -> bytes:
-    """The answer to a predict request.
+    """Return the answer to a predict request.
 
     Args:
-        outputs: by name; of one output the name is dropped.
+        outputs: the tensors by name; a single output is written without its name.
         specs: the signature's outputs, by name.
-        row_form: `predictions`, one entry per row, instead of `outputs`, one per tensor.
+        row_form: write `predictions` with one entry per row, instead of `outputs` with one entry per tensor.
 
     Raises:
-        RequestError: an output has a type that JSON lacks, or no rows in row form.
+        RequestError: JSON has no type for an output, or an output has no rows in row form.
     """
     import numpy as np
 
@@ -38,8 +38,8 @@ def predictions(outputs: Tensors, specs: Mapping[str, TensorSpec], row_form: boo
     finite = all(np.isfinite(values).all() for values in outputs.values() if values.dtype.kind == "f")
     columns = {name: _column(name, values, specs[name]) for name, values in outputs.items()}
     if len(columns) == 1:
-        (only,) = columns.values()
-        return _dump({"predictions" if row_form else "outputs": only}, finite)
+        (column,) = columns.values()
+        return _dump({"predictions" if row_form else "outputs": column}, finite)
     if not row_form:
         return _dump({"outputs": columns}, finite)
     rows = zip(*columns.values(), strict=True)
@@ -47,17 +47,18 @@ def predictions(outputs: Tensors, specs: Mapping[str, TensorSpec], row_form: boo
 
 
 def prediction_bodies(outputs: Tensors, specs: Mapping[str, TensorSpec], sizes: Sequence[int]) -> list[bytes]:
-    """The answers, in row form, to several predict requests that shared a run: as `predictions` of each one's rows.
+    """Return the answers, in row form, to several predict requests that shared a run.
 
-    Numbers are written once for the whole run and then cut, which costs a tenth of writing each answer.
+    They equal the `predictions` of each request. The numbers are written once for the whole run and then split, at a
+    tenth of the cost of writing each answer.
 
     Args:
-        outputs: of the run; every one has the rows of all requests.
+        outputs: the outputs of the run; each has the rows of all requests.
         specs: the signature's outputs, by name.
-        sizes: rows of each request, in the order of the rows.
+        sizes: the number of rows of each request, in the order of the rows.
 
     Raises:
-        RequestError: an output has a type that JSON lacks.
+        RequestError: JSON has no type for an output.
     """
     import numpy as np
 
@@ -67,14 +68,14 @@ def prediction_bodies(outputs: Tensors, specs: Mapping[str, TensorSpec], sizes: 
     rows = columns[0] if len(columns) == 1 else _objects(list(outputs), columns)
     bodies, begin = [], 0
     for size in sizes:
-        listed = rows[begin] if size == 1 else b",".join(rows[begin : begin + size])
-        bodies.append(b'{"predictions":[' + listed + b"]}")
+        joined = rows[begin] if size == 1 else b",".join(rows[begin : begin + size])
+        bodies.append(b'{"predictions":[' + joined + b"]}")
         begin += size
     return bodies
 
 
 def split(outputs: Tensors, sizes: Sequence[int]) -> list[dict[str, np.ndarray[Any, Any]]]:
-    """The outputs of a shared run, request by request."""
+    """Split the outputs of a shared run by request."""
     parts, begin = [], 0
     for size in sizes:
         parts.append({name: values[begin : begin + size] for name, values in outputs.items()})
@@ -83,7 +84,7 @@ def split(outputs: Tensors, sizes: Sequence[int]) -> list[dict[str, np.ndarray[A
 
 
 def classifications(result: Any) -> bytes:
-    """The answer to a classify request: per example a list of [label, score].
+    """Return the answer to a classify request: a list of [label, score] per example.
 
     Args:
         result: a ClassificationResult.
@@ -96,7 +97,7 @@ def classifications(result: Any) -> bytes:
 
 
 def regressions(result: Any) -> bytes:
-    """The answer to a regress request: one number per example.
+    """Return the answer to a regress request: one number per example.
 
     Args:
         result: a RegressionResult.
@@ -108,7 +109,7 @@ def regressions(result: Any) -> bytes:
 
 
 def error(message: str) -> bytes:
-    """The answer to a request that failed."""
+    """Return the answer to a request that failed."""
     return orjson.dumps({"error": message.encode("utf-8", "replace").decode()})
 
 
@@ -123,7 +124,7 @@ def _check_rows(outputs: Tensors) -> None:
 
 
 def _column(name: str, values: np.ndarray[Any, Any], spec: TensorSpec) -> Any:
-    """An output as something that `_dump` takes."""
+    """Convert an output to a value that `_dump` accepts."""
     import numpy as np
 
     if spec.dtype not in _WRITABLE:
@@ -132,14 +133,14 @@ def _column(name: str, values: np.ndarray[Any, Any], spec: TensorSpec) -> Any:
         return np.ascontiguousarray(values) if values.ndim else values[()]
     if name.endswith("_bytes"):
         return _map_leaves(values.tolist(), lambda leaf: {"b64": base64.b64encode(leaf).decode()})
-    # JSON is UTF-8; TF Serving would write the bytes as they are, which no parser takes.
+    # JSON is UTF-8; TF Serving writes the bytes unchanged, and no parser accepts them.
     return _map_leaves(values.tolist(), lambda leaf: leaf.decode("utf-8", "replace"))
 
 
 def _fragments(name: str, values: np.ndarray[Any, Any], spec: TensorSpec) -> list[bytes]:
-    """A finite output's rows as JSON, one by one."""
+    """Return each row of a finite output as JSON."""
     if spec.dtype == "string" and values.ndim < 3:
-        return _repeated(name, values, spec)
+        return _text_fragments(name, values, spec)
     column = _column(name, values, spec)
     if not values[:1].size or values.ndim > 2:
         return [_dump(row, finite=True) for row in column]
@@ -149,34 +150,34 @@ def _fragments(name: str, values: np.ndarray[Any, Any], spec: TensorSpec) -> lis
     return [b"[%b]" % row for row in text[2:-2].split(b"],[")]
 
 
-def _repeated(name: str, values: np.ndarray[Any, Any], spec: TensorSpec) -> list[bytes]:
-    """Rows of text as JSON; most models give few different ones, such as the names of the classes."""
+def _text_fragments(name: str, values: np.ndarray[Any, Any], spec: TensorSpec) -> list[bytes]:
+    """Return rows of text as JSON; each distinct row is written once, since most rows repeat, such as class names."""
     rows = values.tolist() if values.ndim == 1 else list(map(tuple, values.tolist()))
-    known: dict[Any, bytes] = {}
+    texts: dict[Any, bytes] = {}
     for position, row in enumerate(rows):
-        if row not in known:
-            known[row] = _dump(_column(name, values[position : position + 1], spec)[0], finite=True)
-    return [known[row] for row in rows]
+        if row not in texts:
+            texts[row] = _dump(_column(name, values[position : position + 1], spec)[0], finite=True)
+    return [texts[row] for row in rows]
 
 
 def _objects(names: Sequence[str], columns: Sequence[Sequence[bytes]]) -> list[bytes]:
-    form = b"{" + b",".join(orjson.dumps(name).replace(b"%", b"%%") + b":%b" for name in names) + b"}"
-    return [form % row for row in zip(*columns, strict=True)]
+    template = b"{" + b",".join(orjson.dumps(name).replace(b"%", b"%%") + b":%b" for name in names) + b"}"
+    return [template % row for row in zip(*columns, strict=True)]
 
 
 def _dump(document: Any, finite: bool) -> bytes:
     if finite:
         return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-    # orjson would write null.
-    return json.dumps(document, default=_listed, separators=(",", ":"), ensure_ascii=False).encode()
+    # orjson writes null for NaN and infinity.
+    return json.dumps(document, default=_to_list, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _listed(value: Any) -> Any:
-    """A numpy array or number for Python's encoder, which would show all the digits of a float32 made wider."""
+def _to_list(value: Any) -> Any:
+    """Convert a numpy array or number for Python's encoder; a float32 keeps its shortest decimal."""
     if value.dtype == "float32":
         return _map_leaves(value.astype(str).tolist(), float)
     return value.tolist()
 
 
-def _map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
-    return [_map_leaves(part, change) for part in value] if isinstance(value, list) else change(value)
+def _map_leaves(value: Any, convert: Callable[[Any], Any]) -> Any:
+    return [_map_leaves(item, convert) for item in value] if isinstance(value, list) else convert(value)

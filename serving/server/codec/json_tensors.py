@@ -1,4 +1,4 @@
-"""Predict requests from JSON to tensors by TF Serving's rules (its json_tensor.cc): row and columnar form."""
+"""Reads predict requests from JSON into tensors by TF Serving's rules (json_tensor.cc): row and columnar form."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from benison.serving.server.codec.json_values import decoded, is_base64, shown, type_name
+from benison.serving.server.codec.json_values import decode_base64, excerpt, is_base64, type_name
 from benison.serving.server.engine import TensorSpec
 from benison.serving.server.status import Code, RequestError, invalid
 
 if TYPE_CHECKING:
     import numpy as np
 
-_MOST_LEVELS = 31  # numpy holds 32 dimensions, of which the rows may be one more
+_MAX_LEVELS = 31  # numpy supports 32 dimensions, and the rows may be one of them
 _RANGES = {
     **dict.fromkeys(["int32"], (-(2**31), 2**31 - 1)),
     "int16": (-(2**15), 2**15 - 1),
@@ -24,7 +24,7 @@ _RANGES = {
     "uint32": (0, 2**32 - 1),
     "uint64": (0, 2**64 - 1),
 }
-_LEAVES: Mapping[str, frozenset[type]] = {
+_LEAF_TYPES: Mapping[str, frozenset[type]] = {
     "float32": frozenset([int, float]),
     "float64": frozenset([int, float]),
     "bool": frozenset([bool]),
@@ -33,32 +33,32 @@ _LEAVES: Mapping[str, frozenset[type]] = {
 }
 
 
-def inputs(
+def read_inputs(
     document: Mapping[str, Any], specs: Mapping[str, TensorSpec]
 ) -> tuple[dict[str, np.ndarray[Any, Any]], bool]:
-    """The tensors of a predict request.
+    """Read the tensors of a predict request.
 
     Args:
         document: the request.
         specs: the signature's inputs, by name.
 
     Returns:
-        The tensors by name, and whether the answer is to be in row form.
+        The tensors by name, and whether the answer must be in row form.
 
     Raises:
-        RequestError: as TF Serving refuses it, in its words.
+        RequestError: The request breaks a rule; the message is TF Serving's.
     """
     if "instances" in document:
         if "inputs" in document:
             raise invalid(
-                f"JSON Value: {shown(document)} Not formatted correctly expecting only one of 'inputs' or "
+                f"JSON Value: {excerpt(document)} Not formatted correctly expecting only one of 'inputs' or "
                 "'instances' keys to exist "
             )
         instances = document["instances"]
         if not isinstance(instances, list):
-            raise invalid(f"JSON Value: {shown(document)} Expecting 'instances' to be an list/array")
+            raise invalid(f"JSON Value: {excerpt(document)} Expecting 'instances' to be an list/array")
         if not instances:
-            raise invalid(f"JSON Value: {shown(document)} No values in 'instances' array")
+            raise invalid(f"JSON Value: {excerpt(document)} No values in 'instances' array")
         return _from_rows(instances, specs), True
     if "inputs" in document:
         return _from_columns(document["inputs"], specs), False
@@ -73,19 +73,19 @@ def _from_rows(instances: Sequence[Any], specs: Mapping[str, TensorSpec]) -> dic
             "tensorinfo_map"
         )
     if named and all(isinstance(row, dict) and row.keys() == specs.keys() for row in instances):
-        columns = {name: _quickly([row[name] for row in instances], spec) for name, spec in specs.items()}
+        columns = {name: _fast_column([row[name] for row in instances], spec) for name, spec in specs.items()}
     elif named:
         columns = {}
     else:
         name, spec = next(iter(specs.items()))
-        columns = {name: _quickly(instances, spec)}
+        columns = {name: _fast_column(instances, spec)}
     if columns and all(column is not None for column in columns.values()):
         return {name: column for name, column in columns.items() if column is not None}
     return _row_by_row(instances, specs, named)
 
 
-def _quickly(column: Sequence[Any], spec: TensorSpec) -> np.ndarray[Any, Any] | None:
-    """A column of scalars, or of equally long lists of them; None for what needs a closer look."""
+def _fast_column(column: Sequence[Any], spec: TensorSpec) -> np.ndarray[Any, Any] | None:
+    """Read a column of scalars or of equally long lists of scalars; return None if the slow path must check it."""
     import numpy as np
 
     leaves: Sequence[Any] = column
@@ -95,14 +95,14 @@ def _quickly(column: Sequence[Any], spec: TensorSpec) -> np.ndarray[Any, Any] | 
         if len(widths) != 1 or -1 in widths:
             return None
         leaves, shape = list(chain.from_iterable(column)), (len(column), widths.pop())
-    kinds = set(map(type, leaves))
+    types = set(map(type, leaves))
     if spec.dtype == "string":
-        if kinds != {str}:
+        if types != {str}:
             return None
         array = np.empty(len(leaves), object)
         array[:] = [leaf.encode("utf-8", "surrogatepass") for leaf in leaves]
         return array.reshape(shape)
-    if not kinds <= _LEAVES.get(spec.dtype, frozenset()) or (
+    if not types <= _LEAF_TYPES.get(spec.dtype, frozenset()) or (
         spec.dtype in _RANGES and not _in_range(leaves, spec.dtype)
     ):
         return None
@@ -112,7 +112,7 @@ def _quickly(column: Sequence[Any], spec: TensorSpec) -> np.ndarray[Any, Any] | 
 def _row_by_row(
     instances: Sequence[Any], specs: Mapping[str, TensorSpec], named: bool
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """The rule itself, one value after the other, so that a message names the first that breaks it."""
+    """Check one value after the other, so that the message names the first one that breaks a rule."""
     leaves: dict[str, list[Any]] = {name: [] for name in specs}
     shapes: dict[str, tuple[int, ...]] = {}
     for position, instance in enumerate(instances):
@@ -123,15 +123,15 @@ def _row_by_row(
                 else f"Expecting value/list but got object at item {position} of input list"
             )
         for name, value in instance.items() if named else [(next(iter(specs)), instance)]:
-            where = f"Failed to process element: {position}{f' key: {name}' if named else ''} of 'instances' list."
+            prefix = f"Failed to process element: {position}{f' key: {name}' if named else ''} of 'instances' list."
             try:
                 shape = _row_value(name, value, specs, leaves, shapes)
             except RequestError as error:
-                raise invalid(f"{where} Error: {error.code.name}: {error.message}") from None
+                raise invalid(f"{prefix} Error: {error.code.name}: {error.message}") from None
             shapes.setdefault(name, shape)
         if named and instance.keys() != specs.keys():
             raise invalid(
-                f"Failed to process element: {position} of 'instances' list. JSON object: {shown(instance)} "
+                f"Failed to process element: {position} of 'instances' list. JSON object: {excerpt(instance)} "
                 f"keys must be equal to: {','.join(sorted(specs))}"
             )
     return {name: _array(leaves[name], (len(instances), *shapes[name]), spec) for name, spec in specs.items()}
@@ -144,18 +144,18 @@ def _row_value(
     leaves: Mapping[str, list[Any]],
     shapes: Mapping[str, tuple[int, ...]],
 ) -> tuple[int, ...]:
-    """Adds one value of one row; returns its shape."""
+    """Add one value of one row to the leaves and return its shape."""
     if name not in specs:
         raise invalid(f"JSON object: does not have named input: {name}")
     shape = _shape(value)
-    before = len(leaves[name])
+    size_before = len(leaves[name])
     leaves[name].extend(_leaves(value, shape, 0, specs[name]))
     expected = shapes.get(name, shape)
     if expected != shape:
-        size, first = len(leaves[name]) - before, _product(expected)
-        if size != first:
-            raise invalid(f"Expecting tensor size: {first} but got: {size}")
-        raise invalid(f"Expecting shape {_written(expected)} but got: {_written(shape)}")
+        size, expected_size = len(leaves[name]) - size_before, _product(expected)
+        if size != expected_size:
+            raise invalid(f"Expecting tensor size: {expected_size} but got: {size}")
+        raise invalid(f"Expecting shape {_shape_text(expected)} but got: {_shape_text(shape)}")
     return shape
 
 
@@ -178,20 +178,20 @@ def _from_columns(value: Any, specs: Mapping[str, TensorSpec]) -> dict[str, np.n
 
 def _tensor(value: Any, spec: TensorSpec) -> np.ndarray[Any, Any]:
     if type(value) is list and value:
-        quick = _quickly(value, spec)
-        if quick is not None:
-            return quick
+        column = _fast_column(value, spec)
+        if column is not None:
+            return column
     shape = _shape(value)
     return _array(list(_leaves(value, shape, 0, spec)), shape, spec)
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    """The shape of nested lists, by the first element of each level."""
+    """Return the shape of nested lists, taken from the first element of each level."""
     shape: list[int] = []
     while isinstance(value, list):
         shape.append(len(value))
-        if len(shape) > _MOST_LEVELS:
-            raise invalid(f"Lists are nested deeper than {_MOST_LEVELS} levels")
+        if len(shape) > _MAX_LEVELS:
+            raise invalid(f"Lists are nested deeper than {_MAX_LEVELS} levels")
         if not value:
             break
         value = value[0]
@@ -202,7 +202,7 @@ def _leaves(value: Any, shape: tuple[int, ...], level: int, spec: TensorSpec) ->
     if not isinstance(value, list):
         if level != len(shape):
             raise invalid(
-                f"JSON Value: {shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                f"JSON Value: {excerpt(value)} found at incorrect level: {level + 1} in the JSON DOM. "
                 f"Expected at level: {len(shape)}"
             )
         yield _leaf(value, spec)
@@ -213,18 +213,20 @@ def _leaves(value: Any, shape: tuple[int, ...], level: int, spec: TensorSpec) ->
         raise invalid(
             f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
         )
-    for part in value:
-        yield from _leaves(part, shape, level + 1, spec)
+    for item in value:
+        yield from _leaves(item, shape, level + 1, spec)
 
 
 def _leaf(value: Any, spec: TensorSpec) -> Any:
-    if spec.dtype not in _LEAVES:
-        raise RequestError(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {shown(value)} to type: {spec.cpp_dtype}")
-    right = type(value) in _LEAVES[spec.dtype] and (spec.dtype not in _RANGES or _in_range([value], spec.dtype))
-    if not right:
-        raise invalid(f"JSON Value: {shown(value)} Type: {type_name(value)} is not of expected type: {spec.cpp_dtype}")
+    if spec.dtype not in _LEAF_TYPES:
+        raise RequestError(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {excerpt(value)} to type: {spec.cpp_dtype}")
+    valid = type(value) in _LEAF_TYPES[spec.dtype] and (spec.dtype not in _RANGES or _in_range([value], spec.dtype))
+    if not valid:
+        raise invalid(
+            f"JSON Value: {excerpt(value)} Type: {type_name(value)} is not of expected type: {spec.cpp_dtype}"
+        )
     if isinstance(value, dict):
-        return decoded(value)
+        return decode_base64(value)
     return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
 
 
@@ -240,19 +242,19 @@ def _array(leaves: Sequence[Any], shape: tuple[int, ...], spec: TensorSpec) -> n
         array = np.empty(len(leaves), object)
         array[:] = leaves
         return array.reshape(shape)
-    if spec.dtype not in _LEAVES:  # no leaf was there to say so
+    if spec.dtype not in _LEAF_TYPES:  # `_leaf` checks this, but there was no leaf
         raise RequestError(Code.UNIMPLEMENTED, f"Conversion of JSON values to type: {spec.cpp_dtype}")
     return _numbers(leaves, spec.dtype).reshape(shape)
 
 
 def _numbers(leaves: Sequence[Any], dtype: str) -> np.ndarray[Any, Any]:
-    """Numbers of the right kind as an array; those beyond a float become infinite, as in C++."""
+    """Return numbers of a valid type as an array; numbers beyond the range of a float become infinite, as in C++."""
     import numpy as np
 
     with np.errstate(over="ignore"):
         try:
             return np.array(leaves, dtype)
-        except OverflowError:  # an integer beyond any float, which only Python's parser lets through
+        except OverflowError:  # an integer beyond any float, which only Python's parser accepts
             return np.array([float(str(leaf)) for leaf in leaves], dtype)
 
 
@@ -267,5 +269,5 @@ def _product(sizes: Sequence[int]) -> int:
     return result
 
 
-def _written(shape: Sequence[int]) -> str:
+def _shape_text(shape: Sequence[int]) -> str:
     return f"[{','.join(map(str, shape))}]"

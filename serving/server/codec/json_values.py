@@ -1,4 +1,4 @@
-"""JSON as TF Serving reads it: NaN and infinity, base64, and how messages show a value."""
+"""Reads JSON as TF Serving does: NaN and infinity, base64, and the form of values in messages."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ import orjson
 
 from benison.serving.server.status import invalid
 
-_DEBUG_CHARACTERS = 256
-# Bare Inf, which Python's parser lacks; strings are matched first, and kept.
+_MAX_EXCERPT = 256  # characters
+# A bare Inf, which Python's parser does not know; strings are matched first and kept.
 _INF = re.compile(r'"(?:[^"\\]|\\.)*"|\bInf\b')
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """A request's JSON object. NaN, Infinity, -Infinity, Inf and -Inf are numbers; what follows the object is ignored.
+    """Parse the JSON object of a request.
+
+    NaN, Infinity, -Infinity, Inf and -Inf are numbers. Text after the object is ignored.
 
     Raises:
-        RequestError: it is no JSON object.
+        RequestError: The body is not a JSON object.
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
@@ -31,33 +33,37 @@ def parse(body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         document = _parse_leniently(body)
     if not isinstance(document, dict):
-        raise invalid(f"JSON Value: {shown(document)} Is not object")
+        raise invalid(f"JSON Value: {excerpt(document)} Is not object")
     return document
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
-    """The request's `signature_name`; empty if there is none.
+    """Return the request's `signature_name`; empty if there is none.
 
     Raises:
-        RequestError: it is no text.
+        RequestError: It is not a string.
     """
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise invalid(
-            f"JSON Value: {shown(document)} not formatted correctly. 'signature_name' key must be a string value."
+            f"JSON Value: {excerpt(document)} not formatted correctly. 'signature_name' key must be a string value."
         )
     return name
 
 
 def is_base64(value: Any) -> bool:
-    """Whether a value is {"b64": "…"}, which is bytes and no object."""
+    """Return whether a value is {"b64": "…"}, which stands for bytes and not for an object."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
-def decoded(value: Mapping[str, Any]) -> bytes:
-    """The bytes of {"b64": "…"}, in either alphabet, with or without padding, as absl reads them."""
+def decode_base64(value: Mapping[str, Any]) -> bytes:
+    """Return the bytes of {"b64": "…"}, in either alphabet, with or without padding, as absl does.
+
+    Raises:
+        RequestError: It is not valid base64.
+    """
     if not is_base64(value):
-        raise invalid(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
+        raise invalid(f"JSON Value: {excerpt(value)} not formatted correctly for base64 data")
     text = value["b64"].translate({ord("-"): "+", ord("_"): "/"}).rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -66,18 +72,18 @@ def decoded(value: Mapping[str, Any]) -> bytes:
 
 
 def type_name(value: Any) -> str:
-    """A JSON value's type, as messages call it."""
+    """Return the name of a JSON value's type in messages."""
     names = {type(None): "Null", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
     return str(value) if isinstance(value, bool) else names[type(value)]
 
 
-def shown(value: Any) -> str:
-    """A value as messages show it, cut short."""
+def excerpt(value: Any) -> str:
+    """Return a value as messages show it, truncated."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (RecursionError, ValueError):
         text = type_name(value)
-    return text[:_DEBUG_CHARACTERS]
+    return text[:_MAX_EXCERPT]
 
 
 def _parse_leniently(body: bytes) -> Any:
@@ -86,7 +92,7 @@ def _parse_leniently(body: bytes) -> Any:
         text = _INF.sub(lambda match: "Infinity" if match[0] == "Inf" else match[0], text).lstrip()
         document = json.JSONDecoder().raw_decode(text)[0]
         if "\\ud" in text.lower():
-            json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair cannot be
+            json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair cannot be encoded
         return document
     except UnicodeEncodeError:
         raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from None

@@ -1,4 +1,4 @@
-"""Rows of JSON as few tensors: all columns of one type lie in one, so that a run converts two or three, not dozens."""
+"""Packs rows of JSON into few tensors: one per type, so that a run converts two or three tensors instead of dozens."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from benison.serving.server.engine import Signature, TensorSpec
 if TYPE_CHECKING:
     import numpy as np
 
-# How a type's values are written: by these, struct refuses text, null, lists and numbers out of range.
+# The struct format of each type; struct refuses text, null, lists and numbers out of range.
 FORMATS = {"float32": "d", "float64": "d", "int64": "q", "int32": "i"}
 _TEXT = "string"
 
-# What one request brings: the rows' bytes of each numeric group, one after the other, or the list of its texts.
-Parts = tuple["bytes | list[Any]", ...]
+# The rows of one request: for each group the bytes of its numbers or the list of its texts, row after row.
+PackedRows = tuple["bytes | list[Any]", ...]
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Group:
     """The inputs of one type.
 
     Attributes:
-        dtype: TensorFlow's name of it.
-        names: of the inputs, in the order in which they are packed.
+        dtype: TensorFlow's name of the type.
+        names: the names of the inputs, in the order in which they are packed.
     """
 
     dtype: str
@@ -35,8 +35,8 @@ class Group:
 
 
 def groups(signature: Signature) -> tuple[Group, ...]:
-    """A signature's inputs by type; none where they cannot be packed (`refusal` says why)."""
-    if refusal(signature):
+    """Group a signature's inputs by type; none if they cannot be packed (`packing_blocker` says why)."""
+    if packing_blocker(signature):
         return ()
     by_type: dict[str, list[str]] = {}
     for name, spec in signature.inputs.items():
@@ -44,19 +44,19 @@ def groups(signature: Signature) -> tuple[Group, ...]:
     return tuple(Group(dtype, tuple(names)) for dtype, names in by_type.items())
 
 
-def refusal(signature: Signature) -> str:
-    """Why a signature's inputs cannot be packed; empty if they can."""
+def packing_blocker(signature: Signature) -> str:
+    """Return why a signature's inputs cannot be packed; empty if they can."""
     if len(signature.inputs) < 2:
         return "fewer than two inputs"
     for name, spec in signature.inputs.items():
         if name in signature.defaults:
             return f"input {name} may be left out"
-        if why := _unpackable(spec):
+        if why := _input_blocker(spec):
             return f"input {name} {why}"
     return ""
 
 
-def _unpackable(spec: TensorSpec) -> str:
+def _input_blocker(spec: TensorSpec) -> str:
     if spec.shape != (-1,):
         return "is not one value per row"
     if spec.dtype != _TEXT and spec.dtype not in FORMATS:
@@ -64,39 +64,42 @@ def _unpackable(spec: TensorSpec) -> str:
     return ""
 
 
-def reader(packed: Sequence[Group]) -> Callable[[Sequence[Any]], Parts | None]:
-    """A function from rows of JSON, objects with one value per input, to their parts.
+def reader(packed: Sequence[Group]) -> Callable[[Sequence[Any]], PackedRows | None]:
+    """Return a function that packs rows of JSON: objects with one value per input.
 
-    It returns None for all that needs a closer look: rows that are not such objects, values of another type, bytes.
+    The function returns None if the plain route must check the rows: they are not such objects, or a value has another
+    type or is base64.
     """
     names = [name for group in packed for name in group.names]
     values_of, expected = itemgetter(*names), len(names)
     writers = _writers(packed)
 
-    def read(rows: Sequence[Any]) -> Parts | None:
-        parts = None
+    def read(rows: Sequence[Any]) -> PackedRows | None:
+        packed_rows = None
         try:
             for row in rows:
                 if type(row) is not dict or len(row) != expected:
                     return None
                 values = values_of(row)
-                if bool in set(map(type, values)):  # which struct would take for a 1
+                if bool in set(map(type, values)):  # struct would accept True as 1
                     return None
                 new = [write(values) for write in writers]
-                parts = new if parts is None else [before + after for before, after in zip(parts, new, strict=True)]
+                packed_rows = (
+                    new if packed_rows is None else [old + row for old, row in zip(packed_rows, new, strict=True)]
+                )
         except (KeyError, TypeError, struct.error, OverflowError):
             return None
-        return None if parts is None else tuple(parts)
+        return None if packed_rows is None else tuple(packed_rows)
 
     return read
 
 
-def arrays(packed: Sequence[Group], parts: Sequence[Parts]) -> list[np.ndarray[Any, Any]]:
-    """The parts of several requests as one array [inputs, rows] per group.
+def arrays(packed: Sequence[Group], requests: Sequence[PackedRows]) -> list[np.ndarray[Any, Any]]:
+    """Join the rows of several requests into one array [inputs, rows] per group.
 
     Args:
         packed: the groups.
-        parts: of each request, one after the other.
+        requests: the packed rows of each request.
     """
     import numpy as np
 
@@ -104,14 +107,14 @@ def arrays(packed: Sequence[Group], parts: Sequence[Parts]) -> list[np.ndarray[A
     for position, group in enumerate(packed):
         width = len(group.names)
         if group.dtype == _TEXT:
-            texts = [text for request in parts for text in request[position]]
+            texts = [text for request in requests for text in request[position]]
             column = np.empty(len(texts), object)
             column[:] = texts
             result.append(np.ascontiguousarray(column.reshape(-1, width).T))
             continue
-        sent = b"".join([request[position] for request in parts])  # type: ignore[misc]
-        rows = np.frombuffer(sent, FORMATS[group.dtype]).reshape(-1, width)
-        with np.errstate(over="ignore"):  # beyond a float32 is infinite, as in C++
+        numbers = b"".join([request[position] for request in requests])  # type: ignore[misc]
+        rows = np.frombuffer(numbers, FORMATS[group.dtype]).reshape(-1, width)
+        with np.errstate(over="ignore"):  # numbers beyond a float32 become infinite, as in C++
             result.append(rows.T.astype(group.dtype, order="C"))
     return result
 
@@ -133,7 +136,7 @@ def _number_writer(group: Group, begin: int, end: int) -> Callable[[Sequence[Any
 def _text_writer(begin: int, end: int) -> Callable[[Sequence[Any]], list[Any]]:
     def write(values: Sequence[Any]) -> list[Any]:
         texts = list(values[begin:end])
-        if "".join(texts).isascii():  # a TypeError for what is no text
+        if "".join(texts).isascii():  # raises a TypeError if a value is not text
             return texts
         return [text.encode("utf-8", "surrogatepass") for text in texts]
 

@@ -1,4 +1,4 @@
-"""TensorProto and numpy arrays. Text is bytes in an object array."""
+"""Converts between TensorProtos and numpy arrays; text is bytes in an object array."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from benison.serving.server.status import Code, RequestError, invalid
 if TYPE_CHECKING:
     import numpy as np
 
-_MOST_IMPLIED = 1 << 16  # elements that a proto may imply without sending them
+_MAX_IMPLIED = 1 << 16  # elements that a proto may imply without containing them
 
-# TensorProto's repeated field by dtype; those by which a value is not written as itself come after.
+# TensorProto's repeated field by dtype; the last types share a wider field.
 _FIELDS = {
     "float32": "float_val",
     "float64": "double_val",
@@ -26,30 +26,30 @@ _FIELDS = {
 
 
 def from_proto(name: str, proto: Any, dtype: str) -> np.ndarray[Any, Any]:
-    """The array that a TensorProto holds, in `tensor_content` or in its repeated fields.
+    """Return the array of a TensorProto, from `tensor_content` or from its repeated fields.
 
     Args:
-        name: of the input, for messages.
+        name: the name of the input, for messages.
         proto: a TensorProto.
-        dtype: what the signature wants.
+        dtype: the dtype that the signature requires.
 
     Raises:
-        RequestError: another dtype, a size that does not fit, or a shape that is far larger than what was sent.
+        RequestError: The dtype is wrong, the values do not fit the shape, or the shape is far larger than the message.
     """
     import tensorflow as tf
 
     try:
-        sent = tf.dtypes.as_dtype(proto.dtype).name
+        proto_dtype = tf.dtypes.as_dtype(proto.dtype).name
     except TypeError:
         raise invalid(f"input {name}: unknown dtype {proto.dtype}") from None
-    if sent != dtype:
-        raise invalid(f"Expects arg[{name}] to be {dtype} but {sent} is provided")
+    if proto_dtype != dtype:
+        raise invalid(f"Expects arg[{name}] to be {dtype} but {proto_dtype} is provided")
     sizes = [dim.size for dim in proto.tensor_shape.dim]
     if proto.tensor_shape.unknown_rank or min(sizes, default=0) < 0:
-        raise invalid(f"input {name}: the shape of a tensor that is sent must be known, got {sizes}")
-    # One value may stand for all: a short message must not ask for terabytes.
-    if math.prod(sizes) > max(_MOST_IMPLIED, proto.ByteSize()):
-        raise invalid(f"input {name}: shape {sizes} is far more than the {proto.ByteSize()} bytes that were sent")
+        raise invalid(f"input {name}: the shape of a request's tensor must be known, got {sizes}")
+    # One value may stand for all, and a short message must not make the server allocate terabytes.
+    if math.prod(sizes) > max(_MAX_IMPLIED, proto.ByteSize()):
+        raise invalid(f"input {name}: shape {sizes} is too large for a message of {proto.ByteSize()} bytes")
     try:
         array = tf.make_ndarray(proto)
     except (TypeError, ValueError) as error:
@@ -58,15 +58,15 @@ def from_proto(name: str, proto: Any, dtype: str) -> np.ndarray[Any, Any]:
 
 
 def to_proto(array: np.ndarray[Any, Any], spec_dtype: str, as_content: bool) -> Any:
-    """An array as a TensorProto.
+    """Convert an array to a TensorProto.
 
     Args:
-        array: any shape.
+        array: an array of any shape.
         spec_dtype: TensorFlow's name of its dtype.
-        as_content: raw bytes in `tensor_content` instead of the repeated fields; text has none.
+        as_content: write raw bytes to `tensor_content` instead of the repeated fields, except for text.
 
     Raises:
-        RequestError: a dtype that neither can hold.
+        RequestError: A TensorProto cannot hold the dtype.
     """
     import tensorflow as tf
 

@@ -1,8 +1,9 @@
-"""Puts a SavedModel into a session without a Python object for each of its operations.
+"""Loads a SavedModel into a session without a Python object for each of its operations.
 
-TensorFlow's own loader (`tf.compat.v1.saved_model.loader`) makes these, and then hardly anything uses them. They take
-half of the time of a load, and have to be collected after the unload; meanwhile requests wait for the interpreter.
-TensorFlow Serving's loader has none either (tensorflow/cc/saved_model/loader.cc): graph, restore, initialization.
+TensorFlow's public loader (`tf.compat.v1.saved_model.loader`) makes these objects, and hardly anything uses them. They
+take half of the load time, and the garbage collector must free them after the unload. Meanwhile requests wait for the
+interpreter. The steps are those of TensorFlow Serving's loader (tensorflow/cc/saved_model/loader.cc): import the graph,
+restore the variables, initialize the tables.
 """
 
 from __future__ import annotations
@@ -12,39 +13,41 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benison.serving.server.engines import graph_parts, low_priority
+from benison.serving.server.engines import graph_parts, low_priority, private_tensorflow
 
+_INIT_SIGNATURE = "__saved_model_init_op"  # part of the SavedModel format (tensorflow/cc/saved_model/constants.h)
 _log = logging.getLogger(__name__)
 
 
 def load(path: str, tags: Sequence[str], config: Any) -> tuple[Any, Any]:
-    """A session with the graph, its variables and tables.
+    """Load a SavedModel into a new session, with its variables and tables.
 
     Args:
-        path: folder of the SavedModel.
-        tags: of the graph in it.
-        config: tf.compat.v1.ConfigProto of the session.
+        path: the folder of the SavedModel.
+        tags: the tags of the graph to load.
+        config: the tf.compat.v1.ConfigProto of the session.
 
     Returns:
         The tf.compat.v1.Session, and the tf.compat.v1.MetaGraphDef.
 
     Raises:
-        tf.errors.OpError, RuntimeError, ValueError, OSError: it is broken or has no graph with these tags.
+        tf.errors.OpError, RuntimeError, ValueError, OSError: The SavedModel is broken or has no graph with these tags.
     """
     try:
         return _load(path, tags, config, _import)
     except Exception as error:
-        # Such as an attribute that a newer TensorFlow wrote; what is really broken fails here, too, in known words.
-        _log.debug("%s: %s; TensorFlow's own loader tries", path, error)
+        # For example, a newer TensorFlow has written an unknown attribute. A broken model fails again, with
+        # TensorFlow's usual message.
+        _log.debug("%s: %s; trying TensorFlow's public loader", path, error)
         return _load(path, tags, config, _import_with_objects)
 
 
-def _load(path: str, tags: Sequence[str], config: Any, put: Any) -> tuple[Any, Any]:
+def _load(path: str, tags: Sequence[str], config: Any, import_into: Any) -> tuple[Any, Any]:
     import tensorflow as tf
 
     session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
     try:
-        return session, put(session, path, tags)
+        return session, import_into(session, path, tags)
     except BaseException:
         session.close()
         raise
@@ -58,27 +61,24 @@ def _import_with_objects(session: Any, path: str, tags: Sequence[str]) -> Any:
 
 
 def _import(session: Any, path: str, tags: Sequence[str]) -> Any:
-    from tensorflow.python.saved_model import loader_impl
-
-    loader = loader_impl.SavedModelLoader(path)
-    meta_graph = loader.get_meta_graph_def_from_tags(tags)
-    graph_parts.put(session.graph, meta_graph.graph_def)
-    variables = loader.variables_path
+    meta_graph, variables = private_tensorflow.read_meta_graph(path, tags)
+    graph_parts.import_graph(session.graph, meta_graph.graph_def)
     saver = meta_graph.saver_def
     if saver.restore_op_name and Path(f"{variables}.index").exists():
         _run(session, saver.restore_op_name, {saver.filename_tensor_name: variables})
     if operation := _initialization(meta_graph):
-        _run(session, operation, loader_impl.get_asset_tensors(path, meta_graph))
+        _run(session, operation, private_tensorflow.asset_files(path, meta_graph))
     return meta_graph
 
 
 def _initialization(meta_graph: Any) -> str:
-    """The operation that fills the tables; empty if there is none. TensorFlow 2 names it by a signature."""
-    from tensorflow.python.saved_model import constants
+    """Return the operation that fills the tables; empty if there is none. TensorFlow 2 names it in a signature."""
+    import tensorflow as tf
 
-    if constants.INIT_OP_SIGNATURE_KEY in meta_graph.signature_def:
-        (output,) = meta_graph.signature_def[constants.INIT_OP_SIGNATURE_KEY].outputs.values()
+    if _INIT_SIGNATURE in meta_graph.signature_def:
+        (output,) = meta_graph.signature_def[_INIT_SIGNATURE].outputs.values()
         return str(output.name).partition(":")[0]
+    constants = tf.compat.v1.saved_model.constants
     for key in (constants.MAIN_OP_KEY, constants.LEGACY_INIT_OP_KEY):
         if key in meta_graph.collection_def:
             (name,) = meta_graph.collection_def[key].node_list.value
@@ -86,10 +86,10 @@ def _initialization(meta_graph: Any) -> str:
     return ""
 
 
-def _run(session: Any, operation: str, texts: Mapping[str, str | bytes]) -> None:
+def _run(session: Any, operation: str, feeds: Mapping[str, str | bytes]) -> None:
     import numpy as np
     from tensorflow.core.protobuf import config_pb2
 
-    options = config_pb2.CallableOptions(feed=list(texts), target=[operation])
-    run = low_priority.call(session._make_callable_from_options, options)
-    low_priority.call(run, *[np.array(text, object) for text in texts.values()])
+    options = config_pb2.CallableOptions(feed=list(feeds), target=[operation])
+    run = low_priority.call(private_tensorflow.make_callable, session, options)
+    low_priority.call(run, *[np.array(text, object) for text in feeds.values()])

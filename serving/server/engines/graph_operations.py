@@ -1,11 +1,11 @@
-"""What a graph's operations say about how long a run may take."""
+"""Finds operations of a graph that make the time of a run unpredictable."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-# Loops, and what calls Python or reads from elsewhere.
+# Loops, and operations that call Python or read files or datasets.
 _UNBOUNDED = frozenset(
     [
         "Enter",
@@ -24,61 +24,61 @@ _UNBOUNDED = frozenset(
 
 
 def unbounded_operation(graph: Any, tensors: Sequence[str]) -> str:
-    """An operation on the way to some tensors by which a run may take any time, whatever the number of its rows.
+    """Find an operation that lets a run take any time, whatever the number of rows.
 
     Args:
         graph: a tf.compat.v1.GraphDef.
-        tensors: names in it; empty ones do not count.
+        tensors: the names of the tensors that a run computes; empty names are ignored.
 
     Returns:
-        The operation's type; empty if there is none.
+        The type of such an operation that these tensors need; empty if there is none.
     """
     functions = {function.signature.name: function for function in graph.library.function}
     seen: set[str] = set()
-    for kind, called in _needed(graph, [name for name in tensors if name]):
-        if kind in _UNBOUNDED:
-            return kind
-        if found := _within(called, functions, seen):
-            return found
+    for operation_type, called in _needed_operations(graph, [name for name in tensors if name]):
+        if operation_type in _UNBOUNDED:
+            return operation_type
+        if unbounded := _unbounded_in_functions(called, functions, seen):
+            return unbounded
     return ""
 
 
-def _needed(graph: Any, tensors: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Type and called functions of each operation that a run for these tensors needs."""
+def _needed_operations(graph: Any, tensors: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the type and the called functions of each operation that these tensors need."""
     nodes = {node.name: node for node in graph.node}
-    waiting = [_operation(name) for name in tensors]
-    seen = set(waiting)
-    while waiting:
-        node = nodes.get(waiting.pop())
+    pending = [_operation(name) for name in tensors]
+    seen = set(pending)
+    while pending:
+        node = nodes.get(pending.pop())
         if node is None:
-            continue  # the run itself says so
-        yield node.op, _called(node.attr)
+            continue  # the run reports the missing operation
+        yield node.op, _called_functions(node.attr)
         new = {_operation(name) for name in node.input} - seen
-        waiting += new
+        pending += new
         seen |= new
 
 
 def _operation(tensor: str) -> str:
-    """The operation that makes a tensor, such as `a` of `a:1`, or that must end before, such as `a` of `^a`."""
+    """Return the operation of an input: `a` for the tensor `a:1` and for the control edge `^a`."""
     return tensor.removeprefix("^").partition(":")[0]
 
 
-def _within(names: Sequence[str], functions: dict[str, Any], seen: set[str]) -> str:
-    """The same for the bodies of functions, and those that they call."""
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
+def _unbounded_in_functions(names: Sequence[str], functions: dict[str, Any], seen: set[str]) -> str:
+    """Find an unbounded operation in the bodies of functions and of the functions that they call."""
+    pending = list(names)
+    while pending:
+        name = pending.pop()
         if name in seen or name not in functions:
             continue
         seen.add(name)
         for node in functions[name].node_def:
             if node.op in _UNBOUNDED:
                 return str(node.op)
-            waiting += [node.op, *_called(node.attr)]
+            pending += [node.op, *_called_functions(node.attr)]
     return ""
 
 
-def _called(attributes: Any) -> list[str]:
+def _called_functions(attributes: Any) -> list[str]:
     called = []
     for value in attributes.values():
         if value.HasField("func"):

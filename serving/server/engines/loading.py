@@ -1,4 +1,4 @@
-"""Loads a version's folder with the engine that fits it."""
+"""Chooses the engine for a version's folder and loads the version with it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from benison.serving.server.engine import Engine, LoadOptions
 
 
 def load(path: str, options: LoadOptions) -> Engine:
-    """Loads a version's folder, and warms it up.
+    """Load a version's folder and run its warm-up requests.
 
     Raises:
-        Exception: it cannot be loaded, or a warm-up request fails; see `status.from_exception`.
+        Exception: The version cannot be loaded, or a warm-up request fails; see `status.from_exception`.
     """
     from benison.serving.server.engines import saved_model, tflite, warmup
 
     engine: Engine
-    if options.prefer_tflite and tflite.present(path):
+    if options.prefer_tflite and tflite.is_present(path):
         engine = tflite.TFLiteEngine(path)
     else:
         engine = saved_model.SessionEngine(path, options)

@@ -1,7 +1,7 @@
-"""Threads that give way to requests, for what loads while something serves.
+"""Low priority for threads that load a version while another one serves.
 
-Their long calls into TensorFlow, which leave the interpreter free, are made at the lowest priority. Not so the rest:
-whoever holds the interpreter's lock and gets no processor stops everybody, so a quarter of a processor is left to it.
+Long calls into TensorFlow, which release the interpreter lock, run at the lowest priority. The rest of a load does not:
+a thread that holds the interpreter lock and gets no processor stops all others, so it keeps a quarter of a processor.
 """
 
 from __future__ import annotations
@@ -14,39 +14,47 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-_NICENESS = 5  # a quarter of a processor that requests need as well
+_NICENESS = 5  # leaves a quarter of a processor when requests use the rest
 _LOWEST = 19
 
 
-class _Here(threading.local):
-    modest = False
+class _ThreadState(threading.local):
+    low_priority = False
 
 
-def begin() -> None:
-    """Makes this thread one that gives way, for good."""
-    _here.modest = True
-    _step_back(_NICENESS)
+def lower_this_thread() -> None:
+    """Lower the priority of this thread permanently."""
+    _this_thread.low_priority = True
+    _add_niceness(_NICENESS)
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls what leaves the interpreter free for most of its time; raises what it raises."""
-    if _here.modest:
-        return _lowest.submit(function, *arguments).result()
+    """Call a function that releases the interpreter lock for most of its time.
+
+    A thread with lowered priority calls it at the lowest priority.
+
+    Raises:
+        Exception: The function raised it.
+    """
+    if _this_thread.low_priority:
+        return _lowest_priority_pool.submit(function, *arguments).result()
     return function(*arguments)
 
 
-def rest(seconds: float) -> None:
-    """Lets requests go first for a while, after what held the interpreter."""
-    if _here.modest:
+def pause(seconds: float) -> None:
+    """Let requests run for a while after a call that held the interpreter lock, in a thread with lowered priority."""
+    if _this_thread.low_priority:
         time.sleep(seconds)
 
 
-def _step_back(niceness: int) -> None:
-    """Only Linux has priorities for threads."""
+def _add_niceness(niceness: int) -> None:
+    """Add to the niceness of this thread; only Linux has priorities per thread."""
     if sys.platform == "linux":
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
 
 
-_here = _Here()
-_lowest = ThreadPoolExecutor(thread_name_prefix="modest", initializer=_step_back, initargs=(_LOWEST,))
+_this_thread = _ThreadState()
+_lowest_priority_pool = ThreadPoolExecutor(
+    thread_name_prefix="low-priority", initializer=_add_niceness, initargs=(_LOWEST,)
+)

@@ -1,4 +1,4 @@
-"""A SavedModel in a TensorFlow session: the loader that TF Serving uses, and the fastest way to call it from Python."""
+"""The engine for SavedModels: a TensorFlow session, and the fastest way to call it from Python."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.serving.server.engine import LoadOptions, Signature, Tensors, TensorSpec
-from benison.serving.server.engines import low_priority
+from benison.serving.server.engines import low_priority, private_tensorflow
 from benison.serving.server.status import Code, RequestError, invalid
 
 if TYPE_CHECKING:
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
     from benison.serving.server.codec.packing import Group
 
-_MOST_CALLABLES = 256  # of one version: clients choose the outputs, so they must not choose the memory
+_MAX_CALLABLES = 256  # of one version; clients choose the outputs, but must not control the memory
 
 
 def prepare(options: LoadOptions) -> None:
-    """Imports TensorFlow and has it start its threads, which are the process's and as important as who starts them."""
+    """Import TensorFlow and start its threads, which all sessions share and which keep the priority of this thread."""
     import tensorflow as tf
 
     tf.compat.v1.Session(graph=tf.Graph(), config=_config(options)).close()
 
 
 class SessionEngine:
-    """A graph, its variables and tables, in a session of its own."""
+    """A graph with its variables and tables in its own session."""
 
     kind = "session"
     parallel = True
 
     def __init__(self, path: str, options: LoadOptions) -> None:
-        """Loads it.
+        """Load a SavedModel from a version's folder.
 
         Raises:
-            RequestError: there is no SavedModel.
-            tf.errors.OpError, RuntimeError, OSError: it is broken or has no graph with these tags.
+            RequestError: The folder has no SavedModel.
+            tf.errors.OpError, RuntimeError, OSError: The SavedModel is broken or has no graph with these tags.
         """
         from benison.serving.server.engines import graph_import, graph_operations
 
@@ -48,7 +48,7 @@ class SessionEngine:
             )
         self._callables: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._lock = threading.Lock()
-        # One thread is enough: then let it be the one that waits for the answer, which saves waking another.
+        # With one thread, the calling thread runs the operations itself; this saves a switch to another thread.
         self._in_callers_thread = options.inter_op_threads == 1 and not options.session_config_file
         self.single_threaded = self._in_callers_thread and options.intra_op_threads == 1
         self._session, meta_graph = graph_import.load(path, options.tags, _config(options))
@@ -67,49 +67,49 @@ class SessionEngine:
             raise
 
     def run(self, signature: Signature, inputs: Tensors, outputs: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
-        """See Engine."""
+        """See `Engine`."""
         import numpy as np
 
         call = self._callable(signature, tuple(outputs))
         try:
             values = low_priority.call(call, *[inputs[name] for name in signature.inputs])
-        except UnicodeDecodeError as error:  # TensorFlow's message quotes bytes that a client sent
+        except UnicodeDecodeError as error:  # TensorFlow's message quotes bytes from the client
             raise invalid(error.object.decode("utf-8", "replace")) from None
-        # A scalar comes as Python's or numpy's own.
+        # TensorFlow returns a scalar as a Python or numpy scalar, not as an array.
         arrays = [value if isinstance(value, np.ndarray) else _scalar(value) for value in values]
         return dict(zip(outputs, arrays, strict=True))
 
     def unbounded(self, signature: Signature) -> str:
-        """See fast_path.Packs."""
+        """See `GraphEngine`."""
         return self._unbounded[signature.name]
 
     def pack(
         self, signature: Signature, groups: Sequence[Group]
     ) -> Callable[[Sequence[np.ndarray[Any, Any]]], dict[str, np.ndarray[Any, Any]]]:
-        """See fast_path.Packs: rows of one tensor take the places of the signature's inputs, in the same graph."""
+        """See `GraphEngine`: the rows of one new tensor replace the signature's inputs, in the same graph."""
         import tensorflow as tf
 
         outputs = tuple(signature.outputs)
         options = self._callable_options(signature, outputs)
         del options.feed[:]
-        # A scope, as Python does not know the names in the graph.
+        # The scope avoids name clashes: Python does not know the names in the graph.
         with self._session.graph.as_default(), tf.name_scope("benison_packed_inputs"):
             for group in groups:
-                together = tf.compat.v1.placeholder(group.dtype, [len(group.names), None])
-                options.feed.append(together.name)
-                for name, row in zip(group.names, tf.unstack(together), strict=True):
+                packed = tf.compat.v1.placeholder(group.dtype, [len(group.names), None])
+                options.feed.append(packed.name)
+                for name, row in zip(group.names, tf.unstack(packed), strict=True):
                     options.tensor_connection.add(from_tensor=row.name, to_tensor=signature.inputs[name].tensor)
-        call = low_priority.call(self._session._make_callable_from_options, options)
+        call = low_priority.call(private_tensorflow.make_callable, self._session, options)
         return lambda arrays: dict(zip(outputs, call(*arrays), strict=True))
 
     def close(self) -> None:
-        """See Engine."""
+        """See `Engine`."""
         import gc
 
         self._callables.clear()
         self._session.close()
         del self._session
-        gc.collect()  # graph and session refer to each other
+        gc.collect()  # graph and session reference each other
 
     def _callable(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
         key = (signature.name, outputs)
@@ -117,14 +117,14 @@ class SessionEngine:
         if call is None:
             call = self._make_callable(signature, outputs)
             with self._lock:
-                while len(self._callables) >= _MOST_CALLABLES:
+                while len(self._callables) >= _MAX_CALLABLES:
                     self._callables.pop(next(iter(self._callables)))
                 self._callables[key] = call
         return call
 
     def _make_callable(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
-        # The public make_callable ends in Session.run, whose bookkeeping costs more than a small model.
-        return low_priority.call(self._session._make_callable_from_options, self._callable_options(signature, outputs))
+        options = self._callable_options(signature, outputs)
+        return low_priority.call(private_tensorflow.make_callable, self._session, options)
 
     def _callable_options(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
         from tensorflow.core.protobuf import config_pb2
@@ -173,7 +173,7 @@ def _signature(name: str, proto: Any) -> Signature:
         method=proto.method_name,
         inputs={alias: _spec(info) for alias, info in sorted(proto.inputs.items())},
         outputs={alias: _spec(info) for alias, info in sorted(proto.outputs.items())},
-        proto=copy.deepcopy(proto),  # it would keep the memory of the whole graph that it was read with
+        proto=copy.deepcopy(proto),  # the original keeps the whole MetaGraphDef in memory
         defaults={alias: tf.make_ndarray(value) for alias, value in getattr(proto, "defaults", {}).items()},
     )
 
@@ -183,7 +183,7 @@ def _spec(info: Any) -> TensorSpec:
 
     shape = info.tensor_shape
     return TensorSpec(
-        # An operation that is kept among the signatures (__saved_model_init_op) has no type.
+        # The signature __saved_model_init_op names an operation, which has no dtype.
         dtype=tf.dtypes.as_dtype(info.dtype).name if info.dtype else "invalid",
         shape=None if shape.unknown_rank else tuple(dim.size for dim in shape.dim),
         tensor=info.name if info.WhichOneof("encoding") == "name" else "",

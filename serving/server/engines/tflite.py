@@ -1,4 +1,4 @@
-"""A TensorFlow Lite model, `model.tflite` in a version's folder, by the same requests."""
+"""The engine for TensorFlow Lite models: `model.tflite` in a version's folder."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 FILE = "model.tflite"
 
 
-def present(path: str) -> bool:
-    """Whether a version's folder holds one."""
+def is_present(path: str) -> bool:
+    """Return whether a version's folder has a TensorFlow Lite model."""
     return (Path(path) / FILE).is_file()
 
 
 class TFLiteEngine:
-    """One interpreter, which runs one request or batch at a time."""
+    """One interpreter that runs one request or batch at a time."""
 
     kind = "tflite"
     parallel = False
 
     def __init__(self, path: str) -> None:
-        """Loads it.
+        """Load the model from a version's folder.
 
         Raises:
-            ValueError: it is broken.
-            RequestError: it has no signatures, or this TensorFlow has no interpreter.
+            ValueError: The model is broken.
+            RequestError: The model has no signatures, or this TensorFlow has no interpreter.
         """
         import tensorflow as tf
 
@@ -41,22 +41,22 @@ class TFLiteEngine:
         self._interpreter = interpreter(model_path=str(Path(path) / FILE), num_threads=1)
         names = sorted(self._interpreter.get_signature_list())
         if not names:
-            raise RequestError(Code.INVALID_ARGUMENT, f"{path}/{FILE}: no signatures in it, so nothing can be asked")
+            raise RequestError(Code.INVALID_ARGUMENT, f"{path}/{FILE}: no signatures; export the model with signatures")
         self._runners = {name: self._interpreter.get_signature_runner(name) for name in names}
         self.signatures: Mapping[str, Signature] = {
             name: _signature(name, runner) for name, runner in self._runners.items()
         }
 
     def run(self, signature: Signature, inputs: Tensors, outputs: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
-        """See Engine."""
+        """See `Engine`."""
         try:
-            answer = self._runners[signature.name](**inputs)
-        except ValueError as error:  # a shape that the model cannot take
+            results = self._runners[signature.name](**inputs)
+        except ValueError as error:  # the model does not support the shape
             raise invalid(str(error)) from None
-        return {name: answer[name] for name in outputs}
+        return {name: results[name] for name in outputs}
 
     def close(self) -> None:
-        """See Engine."""
+        """See `Engine`."""
         self._runners.clear()
         del self._interpreter
 

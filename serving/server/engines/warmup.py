@@ -1,4 +1,4 @@
-"""Warm-up: the requests that a model brings along are replayed before it serves, in TF Serving's format and file."""
+"""Warm-up: replays the requests that a version contains before it serves, from TF Serving's file in its format."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from benison.serving.server.engine import Engine
 from benison.serving.server.status import Code, RequestError, invalid
 
 FILE = "assets.extra/tf_serving_warmup_requests"
-_MOST_RECORDS = 1000
+_MAX_RECORDS = 1000
 
 
 def replay(path: str, engine: Engine, iterations: int) -> None:
-    """Runs every PredictionLog of the version's warm-up file, if there is one.
+    """Run every PredictionLog of the version's warm-up file, if there is one.
 
     Raises:
-        RequestError: the file is broken or too long, or a request is not for this model.
-        tf.errors.OpError: a request fails.
+        RequestError: The file is broken or too long, or a request does not fit this model.
+        tf.errors.OpError: A request fails.
     """
     for call in calls(path, engine):
         for _ in range(max(iterations, 1)):
@@ -27,10 +27,10 @@ def replay(path: str, engine: Engine, iterations: int) -> None:
 
 
 def calls(path: str, engine: Engine) -> Iterator[inference.Call]:
-    """The runs that the version's warm-up file asks for; none where there is no file.
+    """Yield the calls of the version's warm-up file; none if there is no file.
 
     Raises:
-        RequestError: the file is broken or too long, or a request is not for this model.
+        RequestError: The file is broken or too long, or a request does not fit this model.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
@@ -40,8 +40,8 @@ def calls(path: str, engine: Engine) -> Iterator[inference.Call]:
     if not file.is_file():
         return
     for number, record in enumerate(tf.compat.v1.io.tf_record_iterator(str(file)), start=1):
-        if number > _MOST_RECORDS:
-            raise invalid(f"Number of warmup records exceeds the maximum ({_MOST_RECORDS}) at {file}")
+        if number > _MAX_RECORDS:
+            raise invalid(f"Number of warmup records exceeds the maximum ({_MAX_RECORDS}) at {file}")
         try:
             log = prediction_log_pb2.PredictionLog.FromString(record)
         except DecodeError:
@@ -50,17 +50,17 @@ def calls(path: str, engine: Engine) -> Iterator[inference.Call]:
 
 
 def _calls(engine: Engine, log: Any) -> list[inference.Call]:
-    """The runs that one record asks for."""
-    kind = log.WhichOneof("log_type")
-    if kind is None:
+    """Return the calls of one record."""
+    log_type = log.WhichOneof("log_type")
+    if log_type is None:
         return []
-    request = getattr(log, kind).request
-    if kind == "predict_log":
+    request = getattr(log, log_type).request
+    if log_type == "predict_log":
         return [inference.predict_call(engine, request)]
-    if kind == "classify_log":
+    if log_type == "classify_log":
         return [inference.classify_call(engine, request.model_spec.signature_name, request.input)]
-    if kind == "regress_log":
+    if log_type == "regress_log":
         return [inference.regress_call(engine, request.model_spec.signature_name, request.input)]
-    if kind == "multi_inference_log":
+    if log_type == "multi_inference_log":
         return inference.multi_calls(engine, request)
-    raise RequestError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
+    raise RequestError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {log_type}")

@@ -1,4 +1,4 @@
-"""ModelServerConfig and the other text protos become plain data; what TF Serving refuses is refused here."""
+"""ModelServerConfig and the other text protos become plain data; the errors are TF Serving's."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def test_what_tf_serving_refuses_is_refused(tmp_path, text, message):
 @pytest.mark.parametrize(
     "text", ["model_config_lst {}", "model_config_list {", "model_config_list { config { name: 3 } }"]
 )
-def test_what_is_no_config_is_named_with_its_file(tmp_path, text):
+def test_the_error_names_a_file_that_is_not_a_config(tmp_path, text):
     with pytest.raises(UsageError, match=r"models.config: not a text proto ModelServerConfig"):
         read(tmp_path, text)
 
 
-def test_a_file_that_is_missing_is_named():
+def test_a_missing_file_is_named():
     with pytest.raises(UsageError, match="/nowhere: No such file or directory"):
         model_config.read("/nowhere")
 
@@ -86,25 +86,25 @@ AVAILABLE = {"m": frozenset([1, 2])}
 
 
 @pytest.mark.parametrize(
-    ("before", "wanted", "allow_new", "given"),
+    ("before", "labels", "allow_new", "accepted"),
     [
         ({}, {"a": 1}, False, True),
         ({}, {"a": 3}, False, False),
         ({}, {"a": 3}, True, True),
         ({"a": 1}, {"a": 2}, False, True),
-        ({"a": 1}, {"a": 3}, True, False),  # a label that is given already moves onto a loaded version only
+        ({"a": 1}, {"a": 3}, True, False),  # an existing label moves to an available version only
         ({"a": 3}, {"a": 3}, True, True),
         ({"a": 1}, {}, False, True),
     ],
 )
-def test_a_label_is_for_a_loaded_version(before, wanted, allow_new, given):
-    config = Config({"m": Model("m", "/m", labels=wanted)})
-    labels = {"m": before} if before else {}
-    if given:
-        assert model_config.check_labels(config, labels, AVAILABLE, allow_new) == ({"m": wanted} if wanted else {})
+def test_a_label_must_name_an_available_version(before, labels, allow_new, accepted):
+    config = Config({"m": Model("m", "/m", labels=labels)})
+    old_labels = {"m": before} if before else {}
+    if accepted:
+        assert model_config.check_labels(config, old_labels, AVAILABLE, allow_new) == ({"m": labels} if labels else {})
     else:
         with pytest.raises(RequestError, match="Request to assign label to version 3 of model m"):
-            model_config.check_labels(config, labels, AVAILABLE, allow_new)
+            model_config.check_labels(config, old_labels, AVAILABLE, allow_new)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_policy_chooses_among_the_versions(policy, chosen):
     ],
 )
 def test_only_numbers_are_versions(names, versions):
-    assert version_folders.versions(names) == versions
+    assert version_folders.numbered_folders(names) == versions
 
 
 def test_only_folders_within_the_base_path_are_served(tmp_path):
@@ -144,23 +144,23 @@ def test_only_folders_within_the_base_path_are_served(tmp_path):
     (base / "3").symlink_to(base / "..data" / "3")  # as Kubernetes mounts volumes
     (base / "4").symlink_to(outside)
     (base / "5").symlink_to(tmp_path / "nowhere")
-    assert list(version_folders.aspired(Model("m", str(base), All()))) == [1, 3]
+    assert list(version_folders.aspired_versions(Model("m", str(base), All()))) == [1, 3]
 
 
 @pytest.mark.parametrize(
-    ("link", "to", "welcome"),
+    ("link", "to", "allowed"),
     [
         ("saved_model.pb", "../..shared/weights", True),
         ("variables", "../..shared", True),
         ("saved_model.pb", "../../outside/secret", False),
         ("variables", "../../outside", False),
         ("variables", "/etc", False),
-        ("saved_model.pb", "../../m-other/file", False),  # begins like the base path
+        ("saved_model.pb", "../../m-other/file", False),  # has the base path as a prefix
         ("variables", "../..shared/loop", True),
         ("variables", "../..more", False),
     ],
 )
-def test_a_file_of_a_version_may_not_lie_outside_the_base_path(tmp_path, link, to, welcome):
+def test_a_version_must_not_link_out_of_the_base_path(tmp_path, link, to, allowed):
     base = tmp_path / "m"
     for folder in (base / "1", base / "..shared", tmp_path / "outside", tmp_path / "m-other"):
         folder.mkdir(parents=True)
@@ -168,7 +168,7 @@ def test_a_file_of_a_version_may_not_lie_outside_the_base_path(tmp_path, link, t
     (base / "..more").mkdir()
     (base / "..more" / "out").symlink_to(tmp_path / "outside")
     (base / "1" / link).symlink_to(to)
-    if welcome:
+    if allowed:
         version_folders.check_inside(str(base / "1"))
     else:
         with pytest.raises(RequestError, match="leads out of") as error:
@@ -176,10 +176,10 @@ def test_a_file_of_a_version_may_not_lie_outside_the_base_path(tmp_path, link, t
         assert error.value.code is Code.PERMISSION_DENIED
 
 
-def test_a_base_path_that_is_a_link_itself_is_followed(tmp_path):
+def test_a_base_path_may_be_a_link(tmp_path):
     (tmp_path / "real" / "1").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert list(version_folders.aspired(Model("m", str(tmp_path / "link")))) == [1]
+    assert list(version_folders.aspired_versions(Model("m", str(tmp_path / "link")))) == [1]
 
 
 def parameters(tmp_path, text: str):
@@ -218,7 +218,7 @@ def test_batching_parameters_that_contradict_each_other_are_refused(tmp_path, te
         parameters(tmp_path, text)
 
 
-def test_a_config_of_ours_does_not_clash_with_generated_classes():
+def test_our_message_classes_are_made_once_and_have_nested_messages():
     first, second = (text_protos.message_class("SSLConfig") for _ in range(2))
     assert first is second
     assert text_protos.message_class("MonitoringConfig")().prometheus_config.path == ""

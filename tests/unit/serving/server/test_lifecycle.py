@@ -1,4 +1,4 @@
-"""A version serves until its successor does; a bad one changes nothing; who began on a version ends on it."""
+"""A version serves until its successor does; a bad version changes nothing; a request keeps its version."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ AVAILABLE, START, LOADING, END = State.AVAILABLE, State.START, State.LOADING, St
     ],
 )
 def test_the_next_action_keeps_a_version_serving(versions, action):
-    assert next_action({n: ManagedVersion("m", n, "", wanted, state) for n, wanted, state in versions}) == action
+    assert next_action({n: ManagedVersion("m", n, "", aspired, state) for n, aspired, state in versions}) == action
 
 
 class FakeEngine:
-    """Says its number."""
+    """An engine that knows its version number."""
 
     kind = "fake"
     parallel = True
@@ -60,12 +60,12 @@ class FakeEngine:
 
 
 def niceness() -> int:
-    """Of this thread."""
+    """Return the niceness of this thread."""
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
 class Loader:
-    """Loads what is not listed as bad, and notes every try, and the niceness of its thread and of its long calls."""
+    """Loads versions not listed as bad; records every try and the niceness of its thread and of its long calls."""
 
     def __init__(self) -> None:
         self.bad: set[int] = set()
@@ -114,7 +114,7 @@ def models(loader: Loader, **options) -> Models:
 
 
 async def until(models: Models, **states: State) -> None:
-    """Polls until the versions (`v1=…`) are in these states."""
+    """Poll until the versions (`v1=…`) are in these states."""
     while {f"v{n}": v.state for n, v in models.versions.get("m", {}).items()} != states:
         await models.poll()
         await asyncio.sleep(0)
@@ -136,20 +136,20 @@ async def test_a_new_version_takes_over(base):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no priorities of their own")
 @within_a_loop
-async def test_a_load_gives_way_where_something_serves(base):
+async def test_a_load_has_low_priority_while_a_version_serves(base):
     loader = Loader()
     served = models(loader)
     add(base, 1)
     await served.reload(config(base))
     add(base, 2)
     await until(served, v1=END, v2=AVAILABLE)
-    ours = os.getpriority(os.PRIO_PROCESS, 0)
-    assert loader.niceness == [ours, ours, min(ours + 5, 19), 19]
+    normal = os.getpriority(os.PRIO_PROCESS, 0)
+    assert loader.niceness == [normal, normal, min(normal + 5, 19), 19]
     await served.close()
 
 
 @within_a_loop
-async def test_a_request_ends_on_the_version_that_it_began_on(base):
+async def test_a_request_ends_on_the_version_that_it_started_on(base):
     loader = Loader()
     served = models(loader)
     add(base, 1)
@@ -169,7 +169,7 @@ async def test_a_request_ends_on_the_version_that_it_began_on(base):
 
 
 @within_a_loop
-async def test_a_version_that_is_wanted_again_while_it_goes_is_loaded_again(base):
+async def test_a_version_that_is_aspired_again_while_it_unloads_is_loaded_again(base):
     loader = Loader()
     served = models(loader)
     add(base, 1, 2)
@@ -190,7 +190,7 @@ async def test_a_version_that_is_wanted_again_while_it_goes_is_loaded_again(base
 
 
 @within_a_loop
-async def test_a_failing_version_that_was_taken_away_and_is_wanted_again_while_it_loads_is_tried_anew(base):
+async def test_a_failing_version_that_was_dropped_and_is_aspired_again_while_it_loads_is_tried_again(base):
     loader = Loader()
     loader.gate.clear()
     loader.bad.add(1)
@@ -210,7 +210,7 @@ async def test_a_failing_version_that_was_taken_away_and_is_wanted_again_while_i
 
 
 @within_a_loop
-async def test_a_bad_version_is_tried_again_then_ends_with_its_error_and_the_old_one_serves_on(base):
+async def test_a_bad_version_is_retried_then_ends_with_its_error_and_the_old_one_keeps_serving(base):
     loader = Loader()
     loader.bad = {2}
     served = models(loader, max_retries=2)
@@ -221,14 +221,14 @@ async def test_a_bad_version_is_tried_again_then_ends_with_its_error_and_the_old
     assert loader.tries == [1, 2, 2, 2]
     assert served.status("m", 2)[0].error.message == "bad 2"
     await served.poll()
-    assert loader.tries == [1, 2, 2, 2]  # once given up it is left alone
+    assert loader.tries == [1, 2, 2, 2]  # a failed version is not tried again
     with served.lease("m") as version:
         assert version.number == 1
     await served.close()
 
 
 @within_a_loop
-async def test_a_version_that_was_taken_away_and_comes_back_repaired_is_loaded(base):
+async def test_a_failed_version_that_is_removed_and_returns_fixed_is_loaded(base):
     loader = Loader()
     loader.bad = {2}
     served = models(loader)
@@ -244,7 +244,7 @@ async def test_a_version_that_was_taken_away_and_comes_back_repaired_is_loaded(b
 
 
 @within_a_loop
-async def test_nobody_waits_for_the_next_try_of_a_version_that_is_not_wanted_any_more(base):
+async def test_a_version_that_is_no_longer_aspired_is_not_retried(base):
     loader = Loader()
     loader.bad = {2}
     served = models(loader, max_retries=5, retry_seconds=3600.0)
@@ -346,7 +346,7 @@ async def test_a_base_path_that_cannot_be_read_leaves_the_other_models_alone(bas
     ],
 )
 @within_a_loop
-async def test_what_is_not_served_is_named(arguments, code, message):
+async def test_an_error_names_what_is_not_served(arguments, code, message):
     with pytest.raises(RequestError) as error, models(Loader()).lease(*arguments):
         pass
     assert (error.value.code, error.value.message) == (code, message)

@@ -1,4 +1,4 @@
-"""Flags reach what they are about: loading, TensorFlow's session, TLS."""
+"""Flags take effect in loading, TensorFlow's session and TLS."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from benison.serving.server.engines import saved_model
         (["--tensorflow_session_config_file=/x"], LoadOptions(session_config_file="/x")),
     ],
 )
-def test_flags_reach_what_loads_a_version(argv, options):
+def test_flags_become_load_options(argv, options):
     assert main._load_options(flags.parse(["--model_base_path=/m", *argv])[0]) == options
 
 
-def test_flags_reach_tensorflows_session(tmp_path):
+def test_load_options_become_session_options(tmp_path):
     plain = saved_model._config(LoadOptions(intra_op_threads=3, inter_op_threads=4, gpu_memory_fraction=0.5))
     assert (plain.intra_op_parallelism_threads, plain.inter_op_parallelism_threads) == (3, 4)
     assert plain.gpu_options.per_process_gpu_memory_fraction == 0.5
@@ -61,5 +61,5 @@ def test_a_full_collection_of_garbage_does_not_walk_through_tensorflow():
         "import gc; from benison.serving.server.engine import LoadOptions; from benison.serving.server.main import _prepare; "
         "_prepare(LoadOptions()); import tensorflow; print(len(gc.get_objects()))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
-    assert int(done.stdout) < 10_000
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
+    assert int(process.stdout) < 10_000

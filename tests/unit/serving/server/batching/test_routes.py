@@ -1,4 +1,4 @@
-"""A signature goes a faster way only where it answers alike, and leaves it where it holds up others."""
+"""A signature takes a faster route only if the answers are the same, and leaves it if it delays other requests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path as Folder
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from benison.serving.server.engine import LoadOptions, Signature, TensorSpec
 from benison.serving.server.engines.saved_model import SessionEngine
 from benison.serving.server.inference import Call
 
-np_any: Any = np  # numpy's stubs take a scalar's class for no maker of arrays
+np_any: Any = np  # numpy's stubs do not let a scalar's class make an array
 
 v1 = tf.compat.v1
 LIMITS = BatchLimits()
@@ -31,15 +31,17 @@ WORDS = ("red", "green", "blue")
 
 
 def _signature(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
-    infos = [{name: v1.saved_model.build_tensor_info(t) for name, t in some.items()} for some in (inputs, outputs)]
+    infos = [
+        {name: v1.saved_model.build_tensor_info(t) for name, t in tensors.items()} for tensors in (inputs, outputs)
+    ]
     return v1.saved_model.build_signature_def(*infos, "tensorflow/serving/predict")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SavedModel with numbers, one of them a category, and text with a vocabulary."""
-    made = tmp_path_factory.mktemp("model")
-    vocabulary = made / "words"
+    base = tmp_path_factory.mktemp("model")
+    vocabulary = base / "words"
     vocabulary.write_text("\n".join(WORDS) + "\n")
     with tf.Graph().as_default(), v1.Session() as session:
         x, z = (v1.placeholder(tf.float32, [None], name) for name in "xz")
@@ -80,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
             "none": _signature({"s": s}, {"score": tf.strings.to_number(s + "!")}),
         }
         session.run([v1.global_variables_initializer(), v1.tables_initializer()])
-        builder = v1.saved_model.Builder(str(made / "1"))
+        builder = v1.saved_model.Builder(str(base / "1"))
         builder.add_meta_graph_and_variables(
             session,
             ["serve"],
@@ -89,16 +91,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
             assets_collection=v1.get_collection(v1.GraphKeys.ASSET_FILEPATHS),
         )
         builder.save()
-    return made / "1"
+    return base / "1"
 
 
-def described(engine: SessionEngine, folder: Folder, limits: BatchLimits = LIMITS) -> dict[str, Any]:
-    """What the status page says of each signature."""
-    return {name: path.describe() for name, path in routes.plan_routes(engine, str(folder), limits).items()}
+def described(engine: SessionEngine, folder: Path, limits: BatchLimits = LIMITS) -> dict[str, Any]:
+    """Return the description of each signature on the status page."""
+    return {name: route.describe() for name, route in routes.plan_routes(engine, str(folder), limits).items()}
 
 
 @pytest.fixture(scope="module")
-def plan(folder: Folder) -> dict[str, Any]:
+def plan(folder: Path) -> dict[str, Any]:
     return described(SessionEngine(str(folder), LoadOptions()), folder)
 
 
@@ -107,7 +109,7 @@ def test_a_signature_of_scalars_is_packed_and_runs_on_the_loop(plan, name):
     assert plan[name] == {"inputs": "packed", "runs": "inline"}
 
 
-def test_half_of_the_fast_way_is_taken_where_the_other_is_not_to_be_had(plan):
+def test_a_signature_that_cannot_be_packed_may_still_run_on_the_loop(plan):
     assert plan["wide"] == {"inputs": "plain", "runs": "inline", "because": ["not packed: fewer than two inputs"]}
 
 
@@ -116,22 +118,22 @@ def test_half_of_the_fast_way_is_taken_where_the_other_is_not_to_be_had(plan):
     [
         ("centred", "output score of a row depends on the other rows"),
         ("total", "an input or output has no free first dimension"),
-        ("first", "output first has not one row per row of input"),
+        ("first", "output first does not have one row per input row"),
         ("loop", "StatelessWhile may take any time"),
         ("called", "StatelessWhile may take any time"),
-        ("free", "input free has rows of any size, or very large ones"),
+        ("free", "input free has rows of variable size, or very large rows"),
         ("half", "half is of type float16"),
-        ("none", "of 16 rows to try, the model answers 0"),
+        ("none", "the model accepts only 0 of 16 probe rows"),
     ],
 )
-def test_the_status_says_why_a_signature_goes_the_plain_way(plan, name, why):
+def test_the_status_says_why_a_signature_takes_the_plain_route(plan, name, why):
     assert plan[name] == {"inputs": "plain", "runs": "thread", "because": [f"not inline: {why}"]}
 
 
 @pytest.mark.parametrize("limits", [replace(LIMITS, timeout=0.1), replace(LIMITS, threads=2)])
-def test_batching_parameters_are_honoured_rather_than_fast(folder, limits):
+def test_batching_parameters_exclude_the_fast_route(folder, limits):
     plan = described(SessionEngine(str(folder), LoadOptions()), folder, limits)
-    assert {path["runs"] for path in plan.values()} == {"thread"}
+    assert {route["runs"] for route in plan.values()} == {"thread"}
 
 
 def swapped(numbers: np.ndarray) -> np.ndarray:
@@ -139,7 +141,7 @@ def swapped(numbers: np.ndarray) -> np.ndarray:
 
 
 def known_word(texts: np.ndarray) -> np.ndarray:
-    """What a converted model made of a word that is in no vocabulary: the last one."""
+    """Replace a word outside the vocabulary by the last word, as a converted model did."""
     if texts.dtype != object:
         return texts
     flat = [text if text in WORDS else WORDS[-1] for text in texts.ravel()]
@@ -168,7 +170,7 @@ def failing(numbers: np.ndarray) -> np.ndarray:
         (failing, "it fails: broken"),
     ],
 )
-def test_a_wrong_engine_is_refused_and_the_plain_way_taken(folder, tamper, why):
+def test_an_engine_with_wrong_answers_is_not_packed(folder, tamper, why):
     class Tampered(SessionEngine):
         def pack(self, signature: Signature, groups: Any) -> Callable[..., Any]:
             run = super().pack(signature, groups)
@@ -178,36 +180,36 @@ def test_a_wrong_engine_is_refused_and_the_plain_way_taken(folder, tamper, why):
     assert described(engine, folder)["raw"] == {
         "inputs": "plain",
         "runs": "inline",
-        "because": [f"not packed: packed, {why}"],
+        "because": [f"not packed: with packed inputs, {why}"],
     }
 
 
-def test_an_engine_that_answers_what_the_model_refuses_is_refused(folder):
+def test_an_engine_that_answers_rows_that_the_model_rejects_is_not_packed(folder):
     class Lenient(SessionEngine):
         def pack(self, signature: Signature, groups: Any) -> Callable[..., Any]:
             run = super().pack(signature, groups)
             return lambda arrays: run([np.clip(a, 0, 7) if a.dtype == np.int64 else a for a in arrays])
 
     plan = described(Lenient(str(folder), LoadOptions()), folder)
-    assert plan["picky"]["because"] == ["not packed: packed, it answers a row that is refused otherwise"]
+    assert plan["picky"]["because"] == ["not packed: with packed inputs, it answers a row that the plain route rejects"]
 
 
 @pytest.mark.parametrize(("threads", "runs"), [(1, "inline"), (2, "thread")])
-def test_a_run_counts_by_the_clock_where_other_threads_may_do_its_work(folder, threads, runs):
+def test_elapsed_time_counts_where_other_threads_may_do_the_work_of_a_run(folder, threads, runs):
     class Waits(SessionEngine):
         def run(self, *arguments: Any) -> Any:
-            time.sleep(0.01)  # as for threads of TensorFlow's, or while others have the processor
+            time.sleep(0.01)  # as if it waited for TensorFlow's threads or for the processor
             return super().run(*arguments)
 
     engine = Waits(str(folder), LoadOptions(intra_op_threads=threads))
     assert described(engine, folder)["raw"]["runs"] == runs
 
 
-def test_rows_to_try_hold_what_models_trip_over(folder):
+def test_probe_rows_contain_values_that_models_fail_on(folder):
     signature = SessionEngine(str(folder), LoadOptions()).signatures["raw"]
-    rows = route_parity.rows(signature, str(folder), [{"x": 5.5, "z": 0.0, "n": 1, "s": "brought along"}])
+    rows = route_parity.probe_rows(signature, str(folder), [{"x": 5.5, "z": 0.0, "n": 1, "s": "from warm-up"}])
     texts, numbers = {row["s"] for row in rows}, [row["x"] for row in rows]
-    assert {"", *WORDS, "no vocabulary has this", "brought along"} <= texts
+    assert {"", *WORDS, "no vocabulary has this", "from warm-up"} <= texts
     assert any(np.isnan(numbers))
     assert {-1, 0} <= {row["n"] for row in rows}
     assert any(row["x"] != row["z"] for row in rows)
@@ -220,7 +222,7 @@ DOUBLE = Signature("double", "", {"x": X}, {"y": X})
 
 
 class Engine:
-    """Doubles rows, notes in which thread, and works for as long as it is told."""
+    """Doubles rows, records its threads, and keeps the processor busy for `work` seconds."""
 
     kind = "fake"
     parallel = True
@@ -249,12 +251,12 @@ def call(*rows: float) -> Call:
 
 
 def on_a_loop(use: Callable[[Engine, Runner], Any], limits: BatchLimits = LIMITS) -> Any:
-    """Uses a runner whose one signature may run on the loop."""
+    """Use a runner whose only signature may run on the loop."""
 
     async def run() -> Any:
         engine = Engine()
-        paths = {"double": Route(DOUBLE, InlinePolicy(inline=True))}
-        runner = Runner(engine, limits, asyncio.get_running_loop(), "model m version 1", paths)
+        plan = {"double": Route(DOUBLE, InlinePolicy(inline=True))}
+        runner = Runner(engine, limits, asyncio.get_running_loop(), "model m version 1", plan)
         try:
             return await use(engine, runner)
         finally:
@@ -263,7 +265,7 @@ def on_a_loop(use: Callable[[Engine, Runner], Any], limits: BatchLimits = LIMITS
     return asyncio.run(run())
 
 
-def test_what_has_arrived_shares_a_run_on_the_loop():
+def test_requests_that_have_arrived_share_a_run_on_the_loop():
     async def use(engine: Engine, runner: Runner) -> None:
         answers = await asyncio.gather(*(runner.submit(call(n, n)) for n in range(3)))
         assert [answer["y"].tolist() for answer in answers] == [[0, 0], [2, 2], [4, 4]]
@@ -272,7 +274,7 @@ def test_what_has_arrived_shares_a_run_on_the_loop():
     on_a_loop(use)
 
 
-def test_the_loop_does_something_else_between_two_runs():
+def test_the_loop_does_other_work_between_two_runs():
     async def use(engine: Engine, runner: Runner) -> None:
         first, *_, last = [runner.submit(call(n)) for n in range(6)]
         await first
@@ -283,7 +285,7 @@ def test_the_loop_does_something_else_between_two_runs():
     on_a_loop(use, BatchLimits(max_rows=2))
 
 
-def test_a_bad_row_fails_only_who_sent_it():
+def test_a_bad_row_fails_only_its_own_request():
     async def use(engine: Engine, runner: Runner) -> list[Any]:
         return await asyncio.gather(*(runner.submit(call(x)) for x in (1, -1, 2)), return_exceptions=True)
 
@@ -291,7 +293,7 @@ def test_a_bad_row_fails_only_who_sent_it():
     assert (first["y"].tolist(), str(bad), last["y"].tolist()) == ([2], "a bad row", [4])
 
 
-def test_nothing_is_run_for_who_has_gone_or_is_out_of_time():
+def test_cancelled_and_expired_requests_are_not_run():
     async def use(engine: Engine, runner: Runner) -> None:
         gone, late, kept = runner.submit(call(1)), runner.submit(call(2), deadline=0.0), runner.submit(call(3))
         gone.cancel()
@@ -310,10 +312,10 @@ def test_a_request_larger_than_a_run_goes_to_a_thread():
     on_a_loop(use, BatchLimits(max_rows=2))
 
 
-def test_a_slow_model_leaves_the_loop_and_comes_back_when_it_is_fast_again():
+def test_a_slow_model_leaves_the_loop_and_returns_when_it_is_fast_again():
     async def use(engine: Engine, runner: Runner) -> None:
         here = threading.get_ident()
-        engine.work = 1.5 * inline_policy.LONGEST
+        engine.work = 1.5 * inline_policy.MAX_RUN_SECONDS
         await runner.submit(call(1))
         assert engine.threads.pop() == here
         await runner.submit(call(1))
@@ -325,10 +327,10 @@ def test_a_slow_model_leaves_the_loop_and_comes_back_when_it_is_fast_again():
     on_a_loop(use)
 
 
-def test_a_version_that_is_closed_answers_what_waits_for_the_loop():
+def test_closing_a_version_answers_the_requests_that_wait_for_the_loop():
     async def run() -> Any:
-        paths = {"double": Route(DOUBLE, InlinePolicy(inline=True))}
-        runner = Runner(Engine(), LIMITS, asyncio.get_running_loop(), "model m version 1", paths)
+        plan = {"double": Route(DOUBLE, InlinePolicy(inline=True))}
+        runner = Runner(Engine(), LIMITS, asyncio.get_running_loop(), "model m version 1", plan)
         future = runner.submit(call(1))
         runner.close()
         return await future
@@ -340,7 +342,7 @@ def test_each_return_to_the_loop_takes_twice_as_many_short_runs():
     signature = InlinePolicy(inline=True)
 
     def short_runs() -> int:
-        signature.record(0.0, 2 * inline_policy.LONGEST)
+        signature.record(0.0, 2 * inline_policy.MAX_RUN_SECONDS)
         count = 0
         while not signature.inline:
             signature.record(0.0, 0.0)
@@ -351,22 +353,22 @@ def test_each_return_to_the_loop_takes_twice_as_many_short_runs():
     assert signature.moves == 3
 
 
-def test_a_signature_that_was_refused_never_comes_to_the_loop():
+def test_a_signature_that_must_not_run_inline_never_moves_to_the_loop():
     signature = InlinePolicy(inline=False)
     for _ in range(1000):
         signature.record(0.0, 0.0)
     assert not signature.inline
 
 
-def test_a_run_that_waits_leaves_the_loop_though_it_does_no_work():
+def test_a_run_that_blocks_leaves_the_loop_even_if_it_uses_no_cpu_time():
     signature = InlinePolicy(inline=True)
-    signature.record(inline_policy.LONGEST * 2, 0.0)
+    signature.record(inline_policy.MAX_RUN_SECONDS * 2, 0.0)
     assert signature.inline
     signature.record(1.0, 0.0)
     assert not signature.inline
 
 
-def test_where_others_do_a_runs_work_the_clock_counts():
+def test_elapsed_time_counts_if_a_run_uses_several_threads():
     signature = InlinePolicy(inline=True, single_threaded=False)
-    signature.record(inline_policy.LONGEST * 2, 0.0)
+    signature.record(inline_policy.MAX_RUN_SECONDS * 2, 0.0)
     assert not signature.inline

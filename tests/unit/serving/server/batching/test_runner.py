@@ -1,4 +1,4 @@
-"""Requests share a run where that changes nothing but the time it takes."""
+"""Requests share a run only if this does not change their answers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from benison.serving.server.engine import Signature, TensorSpec
 from benison.serving.server.inference import Call
 from benison.serving.server.status import Code, RequestError
 
-np_any: Any = np  # numpy's stubs take a scalar's class for no maker of arrays
+np_any: Any = np  # numpy's stubs do not let a scalar's class make an array
 
 FREE, FIXED = TensorSpec("float32", (-1,)), TensorSpec("float32", (3,))
 DOUBLE = Signature("double", "", {"x": FREE}, {"y": FREE})
 
 
 class Engine:
-    """Doubles rows, with one thread and a gate; -1 fails the whole run."""
+    """Doubles rows behind a gate; a row of -1 fails the whole run."""
 
     kind = "fake"
     parallel = True
@@ -53,35 +53,35 @@ def call(*rows: float, signature: Signature = DOUBLE) -> Call:
 
 
 def answers(engine: Engine, calls: list[Call], limits: BatchLimits = BatchLimits()) -> list:  # noqa: B008
-    """Submits the first, and the others while the engine is busy with it."""
+    """Submit the first call, and the others while the engine is busy with it; return the answers."""
 
     async def run() -> list:
         runner = Runner(engine, limits, asyncio.get_running_loop(), "model m version 1")
         futures = [runner.submit(calls[0])]
         await asyncio.to_thread(engine.entered.wait, 10)
-        futures += [runner.submit(one) for one in calls[1:]]
+        futures += [runner.submit(later) for later in calls[1:]]
         engine.gate.set()
-        got: list[Any] = await asyncio.gather(*futures, return_exceptions=True)
+        results: list[Any] = await asyncio.gather(*futures, return_exceptions=True)
         await asyncio.to_thread(runner.close)
         assert engine.closed
-        return [str(a) if isinstance(a, Exception) else a["y"].tolist() for a in got]
+        return [str(result) if isinstance(result, Exception) else result["y"].tolist() for result in results]
 
     return asyncio.run(run())
 
 
-def test_what_came_during_a_run_shares_the_next():
+def test_requests_that_arrive_during_a_run_share_the_next():
     engine = Engine()
     assert answers(engine, [call(1), call(2), call(3, 4), call(5)]) == [[2], [4], [6, 8], [10]]
     assert engine.sizes[:2] == [1, 4]
 
 
-def test_a_shared_run_is_compared_with_each_alone_until_it_is_trusted():
+def test_a_shared_run_is_compared_with_single_runs_during_the_trial():
     engine = Engine()
     answers(engine, [call(1), call(2), call(3)])
     assert engine.sizes == [1, 2, 1, 1]
 
 
-def test_few_share_a_run_before_it_is_trusted_as_they_wait_for_each_others_run_alone():
+def test_few_requests_share_a_run_during_the_trial():
     engine = Engine()
     answers(engine, [call(n) for n in range(101)])
     shared = [size for size in engine.sizes if size > 1]
@@ -89,23 +89,23 @@ def test_few_share_a_run_before_it_is_trusted_as_they_wait_for_each_others_run_a
     assert engine.sizes.count(1) == 1 + 64
 
 
-def test_a_model_whose_rows_depend_on_each_other_is_answered_apart():
+def test_a_model_whose_rows_depend_on_each_other_is_not_batched():
     engine = Engine(lambda x: x - x.mean())
     calls = [call(0, 1), *(call(n, n + 2) for n in range(1, 30))]
     assert answers(engine, calls, BatchLimits(max_rows=4))[1:] == [[-1, 1]] * 29
     assert engine.sizes.count(4) == 1
 
 
-def test_a_model_whose_output_has_not_one_row_per_row_is_answered_apart():
+def test_a_model_whose_output_does_not_have_one_row_per_input_row_is_not_batched():
     engine = Engine(lambda x: x[:1])
     assert answers(engine, [call(1), call(2), call(3), call(4)]) == [[1], [2], [3], [4]]
 
 
-def test_a_bad_row_fails_only_who_sent_it():
+def test_a_bad_row_fails_only_its_own_request():
     assert answers(Engine(), [call(1), call(2), call(-1), call(3)]) == [[2], [4], "a bad row", [6]]
 
 
-def test_a_run_takes_no_more_rows_than_it_may():
+def test_a_run_has_at_most_max_rows():
     engine = Engine()
     answers(engine, [call(1), call(1, 2), call(3, 4), call(5, 6)], BatchLimits(max_rows=4))
     assert max(engine.sizes) == 4
@@ -125,14 +125,14 @@ def test_a_signature_with_a_fixed_size_is_never_shared():
     assert engine.sizes == [3, 3, 3]
 
 
-def test_runs_are_filled_up_to_the_allowed_sizes():
+def test_runs_are_padded_to_the_allowed_sizes():
     engine = Engine()
     limits = BatchLimits(max_rows=8, allowed_rows=(2, 4, 8))
     assert answers(engine, [call(1), call(2), call(3), call(4)], limits) == [[2], [4], [6], [8]]
     assert engine.sizes[:2] == [2, 4]
 
 
-def test_a_full_queue_refuses_at_once():
+def test_a_full_queue_refuses_immediately():
     async def run() -> None:
         engine = Engine()
         runner = Runner(engine, BatchLimits(max_queue=2), asyncio.get_running_loop(), "model m version 1")
@@ -149,7 +149,7 @@ def test_a_full_queue_refuses_at_once():
     asyncio.run(run())
 
 
-def test_nothing_is_run_for_who_has_gone_or_is_out_of_time():
+def test_cancelled_and_expired_requests_are_not_run():
     async def run() -> None:
         engine = Engine()
         runner = Runner(engine, BatchLimits(), asyncio.get_running_loop(), "model m version 1")

@@ -1,4 +1,4 @@
-"""JSON becomes tensors and tensors JSON by TF Serving's rules, and what breaks a rule is named in its words."""
+"""JSON and tensors are converted by TF Serving's rules, and errors have its messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benison.serving.server.codec import json_answers, json_examples, json_tenso
 from benison.serving.server.engine import TensorSpec
 from benison.serving.server.status import RequestError
 
-np_any: Any = np  # numpy's stubs take a scalar's class for no maker of arrays
+np_any: Any = np  # numpy's stubs do not let a scalar's class make an array
 
 
 def specs(**dtypes: str) -> dict[str, TensorSpec]:
@@ -20,7 +20,7 @@ def specs(**dtypes: str) -> dict[str, TensorSpec]:
 
 
 def read(body: str, **dtypes: str):
-    return json_tensors.inputs(json_values.parse(body.encode()), specs(**dtypes))
+    return json_tensors.read_inputs(json_values.parse(body.encode()), specs(**dtypes))
 
 
 NAN, INF = float("nan"), float("inf")
@@ -76,7 +76,7 @@ def test_rows_of_several_inputs_become_columns():
     assert tensors["b"].tolist() == [b"x", b"y"]
 
 
-def test_columns_may_have_different_lengths_and_further_names():
+def test_columns_may_have_different_lengths_and_unknown_names():
     tensors, row_form = read('{"inputs": {"a": [1], "b": ["x", "y"], "c": 0}}', a="int64", b="string")
     assert not row_form
     assert tensors["a"].tolist() == [1]
@@ -123,7 +123,7 @@ def test_columns_may_have_different_lengths_and_further_names():
         ('{"inputs": ' + "[" * 200 + "]" * 200 + "}", {"x": "int32"}, "Lists are nested deeper than 31 levels"),
     ],
 )  # fmt: skip
-def test_what_breaks_a_rule_is_named(body, dtypes, message):
+def test_an_error_names_the_broken_rule(body, dtypes, message):
     with pytest.raises(RequestError) as error:
         read(body, **dtypes)
     assert message in error.value.message
@@ -168,7 +168,7 @@ def test_tensors_become_json(outputs, row_form, answer):
         ({"y": np_any.float16([1])}, "Failed to write JSON value for tensor type: half"),
     ],
 )
-def test_what_json_cannot_hold_is_refused(outputs, message):
+def test_outputs_that_json_cannot_hold_are_refused(outputs, message):
     with pytest.raises(RequestError, match=message):
         json_answers.predictions(outputs, specs(**{n: str(v.dtype) for n, v in outputs.items()}), True)
 
@@ -197,13 +197,15 @@ def test_every_float32_reads_back_as_itself():
 )
 def test_examples_are_refused_by_rule(document, message):
     with pytest.raises(RequestError) as error:
-        json_examples.examples(document)
+        json_examples.read_examples(document)
     assert message in error.value.message
 
 
-def test_examples_take_the_kind_of_their_values():
-    made = json_examples.examples({"examples": [{"i": [1, True], "f": 0.5, "s": ["a", {"b64": "/w=="}], "e": []}]})
-    (example,) = made.example_list.examples
+def test_features_take_the_type_of_their_values():
+    parsed = json_examples.read_examples(
+        {"examples": [{"i": [1, True], "f": 0.5, "s": ["a", {"b64": "/w=="}], "e": []}]}
+    )
+    (example,) = parsed.example_list.examples
     features = example.features.feature
     assert features["i"].int64_list.value == [1, 1]
     assert features["f"].float_list.value == [0.5]

@@ -1,4 +1,4 @@
-"""Packed rows say what the same rows say as one tensor per input; what is out of the ordinary is not packed at all."""
+"""Packed rows equal the same rows as one tensor per input; unusual rows are not packed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from benison.serving.server.codec import json_answers, json_tensors, packing
 from benison.serving.server.engine import Signature, TensorSpec
 
-np_any: Any = np  # numpy's stubs take a scalar's class for no maker of arrays
+np_any: Any = np  # numpy's stubs do not let a scalar's class make an array
 
 ONE = (-1,)
 SPECS = {
@@ -30,10 +30,10 @@ ROW: dict[str, Any] = {"a": 1.5, "b": "x", "c": 3, "d": -2, "e": 0.1, "f": 7, "g
 
 
 def unpacked(*requests: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """What a run gets for the rows of several requests, by input."""
+    """Pack the rows of several requests; return the values of each input."""
     read = packing.reader(GROUPS)
-    parts = [read(rows) for rows in requests]
-    arrays = packing.arrays(GROUPS, [part for part in parts if part is not None])
+    packed = [read(rows) for rows in requests]
+    arrays = packing.arrays(GROUPS, [packed_rows for packed_rows in packed if packed_rows is not None])
     return {
         name: row
         for group, array in zip(GROUPS, arrays, strict=True)
@@ -53,13 +53,13 @@ def texts(values: np.ndarray) -> list[Any]:
         {"a": 1e39},  # beyond a float32
         {"a": 16777217, "e": 2**53 + 1},
         {"c": 2**63 - 1, "f": -(2**31)},
-        {"b": "none but ASCII: é", "g": "\x00"},
+        {"b": "not ASCII: é", "g": "\x00"},
         {"b": "\ud800"},
     ],
 )
-def test_packed_rows_are_the_tensors_of_the_plain_way(changes):
+def test_packed_rows_equal_the_tensors_of_the_plain_route(changes):
     rows = [ROW, {**ROW, **changes}, dict(reversed({**ROW, "a": 9}.items()))]
-    expected, _ = json_tensors.inputs({"instances": rows}, SPECS)
+    expected, _ = json_tensors.read_inputs({"instances": rows}, SPECS)
     for packed in (unpacked(rows), unpacked(rows[:1], rows[1:])):
         for name, values in expected.items():
             if SPECS[name].dtype == "string":
@@ -98,7 +98,7 @@ def test_packed_rows_are_the_tensors_of_the_plain_way(changes):
         ),
     ],
 )
-def test_what_is_out_of_the_ordinary_is_left_to_the_plain_way(rows):
+def test_unusual_rows_are_left_to_the_plain_route(rows):
     assert packing.reader(GROUPS)(rows) is None
 
 
@@ -111,14 +111,14 @@ def test_what_is_out_of_the_ordinary_is_left_to_the_plain_way(rows):
         ({"a": SPECS["a"], "b": TensorSpec("bool", ONE)}, "input b is of type bool"),
     ],
 )
-def test_signatures_that_cannot_be_packed(inputs, why):
-    assert packing.refusal(Signature("s", "", inputs, {})) == why
+def test_packing_blocker_says_why_a_signature_cannot_be_packed(inputs, why):
+    assert packing.packing_blocker(Signature("s", "", inputs, {})) == why
     assert packing.groups(Signature("s", "", inputs, {})) == ()
 
 
 def test_an_input_that_may_be_left_out_is_not_packed():
     signature = Signature("raw", "", SPECS, {}, defaults={"c": np_any.int64([1])})
-    assert packing.refusal(signature) == "input c may be left out"
+    assert packing.packing_blocker(signature) == "input c may be left out"
 
 
 def test_every_format_is_as_wide_as_its_numpy_type():

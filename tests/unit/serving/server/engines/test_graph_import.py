@@ -1,4 +1,4 @@
-"""A SavedModel comes into a session as TensorFlow's own loader would bring it."""
+"""A SavedModel is loaded into a session with the same result as by TensorFlow's public loader."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
-from benison.serving.server.engines import graph_import
+from benison.serving.server.engines import graph_import, private_tensorflow
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The place of a word in a file, times a variable."""
+    """A model that returns the line number of a word in a file, times a variable."""
     folder = tmp_path_factory.mktemp("words")
     words = folder / "words.txt"
     words.write_text("wren\nowl\nrook\n")
@@ -33,9 +33,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         def run(self, word: Any) -> dict[str, Any]:
             return {"y": tf.cast(self.table.lookup(word), tf.float32) * self.factor}
 
-    made = Model()
-    tf.saved_model.save(made, str(folder / "model"), signatures=made.run)
-    words.unlink()  # the model has its own
+    module = Model()
+    tf.saved_model.save(module, str(folder / "model"), signatures=module.run)
+    words.unlink()  # the SavedModel has a copy
     return folder / "model"
 
 
@@ -43,26 +43,24 @@ def answer(session: Any, meta_graph: Any) -> list[float]:
     signature = meta_graph.signature_def["serving_default"]
     words = {signature.inputs["word"].name: np.array([b"owl", b"rook", b"eel"], object)}
     options = config_pb2.CallableOptions(feed=list(words), fetch=[signature.outputs["y"].name])
-    return list(session._make_callable_from_options(options)(*words.values())[0])
+    return list(private_tensorflow.make_callable(session, options)(*words.values())[0])
 
 
-def test_variables_and_tables_are_there_and_no_object_for_an_operation(model: Path) -> None:
+def test_variables_and_tables_are_loaded_without_an_object_for_an_operation(model: Path) -> None:
     session, meta_graph = graph_import.load(str(model), ["serve"], None)
     with session:
         assert answer(session, meta_graph) == [10.0, 20.0, -10.0]
         assert session.graph.get_operations() == []
 
 
-def test_what_a_newer_tensorflow_adds_by_default_is_left_out_as_by_tensorflows_loader(
-    model: Path, tmp_path: Path
-) -> None:
+def test_default_attributes_of_a_newer_tensorflow_are_dropped(model: Path, tmp_path: Path) -> None:
     saved = saved_model_pb2.SavedModel.FromString((model / "saved_model.pb").read_bytes())
     (graph,) = saved.meta_graphs
     node = next(node for node in graph.graph_def.node if node.op == "Placeholder")
     node.attr["shiny"].b = False
     operation = graph.meta_info_def.stripped_op_list.op
-    known = next((one for one in operation if one.name == "Placeholder"), None) or operation.add(name="Placeholder")
-    attribute = known.attr.add(name="shiny", type="bool")
+    definition = next((op for op in operation if op.name == "Placeholder"), None) or operation.add(name="Placeholder")
+    attribute = definition.attr.add(name="shiny", type="bool")
     attribute.default_value.b = False
     newer = tmp_path / "newer"
     newer.mkdir()
@@ -74,7 +72,7 @@ def test_what_a_newer_tensorflow_adds_by_default_is_left_out_as_by_tensorflows_l
         assert answer(session, meta_graph) == [10.0, 20.0, -10.0]
 
 
-def test_what_is_wrong_is_said_in_tensorflows_words(model: Path, tmp_path: Path) -> None:
+def test_a_broken_model_fails_with_tensorflows_message(model: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="MetaGraphDef associated with tags 'gpu' could not be found"):
         graph_import.load(str(model), ["gpu"], None)
     (tmp_path / "saved_model.pb").write_bytes(b"no")

@@ -1,4 +1,4 @@
-"""A graph that is put together from parts is the one that it was cut from."""
+"""A graph that is imported in parts equals the graph that is imported at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ v1 = tf.compat.v1
 
 
 def chain() -> None:
-    """Variables whose parts have names beneath theirs, control edges and an operation with two outputs."""
+    """Add variables with nested names, control edges and an operation with two outputs."""
     x = v1.placeholder(tf.float32, [None, 2], "x")
     for number in range(5):
         scale = v1.get_variable(f"scale{number}", [2], use_resource=True)
@@ -46,15 +46,15 @@ def calls() -> None:
 
 
 def unsorted() -> None:
-    """See `graph_of`."""
+    """Add operations; `graph_of` reverses their order."""
     tf.add(tf.add(1, 2), 3)
 
 
-def graph_of(make: Any) -> Any:
+def graph_of(add_operations: Any) -> Any:
     with tf.Graph().as_default() as graph:
-        make()
+        add_operations()
     graph_def = graph.as_graph_def()
-    if make is unsorted:
+    if add_operations is unsorted:
         reversed_nodes = list(graph_def.node)[::-1]
         del graph_def.node[:]
         graph_def.node.extend(reversed_nodes)
@@ -62,7 +62,7 @@ def graph_of(make: Any) -> Any:
 
 
 def comparable(graph: Any) -> tuple[Any, Any]:
-    """Operations and functions by name, without the mark that calls get."""
+    """Return operations and functions by name, without the mark of function calls."""
     graph_def = graph.as_graph_def()
     for node in graph_def.node:
         node.attr.pop("_disable_call_shape_inference", None)
@@ -71,22 +71,24 @@ def comparable(graph: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("size", [1, 4, 1000])
-@pytest.mark.parametrize("make", [chain, loop, calls, unsorted])
-def test_it_is_the_graph_that_comes_in_one_piece(make: Any, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph_parts, "_NODES", size)
-    graph_def = graph_of(make)
-    whole, put = tf.Graph(), tf.Graph()
-    with whole.as_default():
+@pytest.mark.parametrize("add_operations", [chain, loop, calls, unsorted])
+def test_the_imported_graph_equals_tensorflows_import(
+    add_operations: Any, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph_parts, "_PART_SIZE", size)
+    graph_def = graph_of(add_operations)
+    expected, imported = tf.Graph(), tf.Graph()
+    with expected.as_default():
         tf.import_graph_def(graph_def, name="")
-    graph_parts.put(put, graph_def)
-    assert comparable(put) == comparable(whole)
-    assert put.get_operations() == []
+    graph_parts.import_graph(imported, graph_def)
+    assert comparable(imported) == comparable(expected)
+    assert imported.get_operations() == []
 
 
-def test_there_are_many_small_parts_and_none_reads_a_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph_parts, "_NODES", 4)
+def test_parts_are_small_and_none_reads_a_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_parts, "_PART_SIZE", 4)
     nodes = graph_of(chain).node
-    parts = graph_parts.parts(nodes)
+    parts = graph_parts.split(nodes)
     assert [node.name for part in parts for node in part.nodes] == [node.name for node in nodes]
     assert len(parts) > 5
     seen: set[str] = set()
@@ -95,7 +97,7 @@ def test_there_are_many_small_parts_and_none_reads_a_later_one(monkeypatch: pyte
         seen |= {node.name for node in part.nodes}
 
 
-def test_an_operation_that_is_not_there_is_named() -> None:
+def test_a_missing_operation_is_named() -> None:
     node = v1.NodeDef(name="a", op="Identity", input=["gone"])
     with pytest.raises(KeyError, match="gone"):
-        graph_parts.put(tf.Graph(), v1.GraphDef(node=[node]))
+        graph_parts.import_graph(tf.Graph(), v1.GraphDef(node=[node]))

@@ -1,0 +1,132 @@
+"""The private calls of TensorFlow that Benison makes; no other module makes any.
+
+A public call would hold the interpreter lock while a graph is imported, make a Python object for each operation, or add
+the bookkeeping of `Session.run` to each request. All of these functions were tried with TensorFlow 2.16 and 2.21. The
+tests call each of them, and fail if a new TensorFlow changes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+CONTROL = -1  # the output index of a control edge, which carries no tensor
+Edge = tuple[str, int]  # the name of an operation and the index of its output
+
+
+def read_meta_graph(path: str, tags: Sequence[str]) -> tuple[Any, str]:
+    """Read a graph of a SavedModel without importing it.
+
+    It stands in for the first half of `tf.compat.v1.saved_model.loader.load`, which reads and imports in one call.
+
+    Args:
+        path: the folder of the SavedModel.
+        tags: the tags of the graph.
+
+    Returns:
+        The tf.compat.v1.MetaGraphDef, and the path prefix of the files with its variables.
+
+    Raises:
+        OSError: The file cannot be read.
+        RuntimeError: No graph has these tags.
+    """
+    from tensorflow.python.saved_model import loader_impl
+
+    loader = loader_impl.SavedModelLoader(path)
+    return loader.get_meta_graph_def_from_tags(tags), loader.variables_path
+
+
+def asset_files(path: str, meta_graph: Any) -> Mapping[str, bytes]:
+    """Return the files of a SavedModel's assets by the name of the tensor that takes the file's path.
+
+    It stands in for the part of `tf.compat.v1.saved_model.loader.load` that feeds these tensors.
+
+    Args:
+        path: the folder of the SavedModel.
+        meta_graph: its tf.compat.v1.MetaGraphDef.
+    """
+    from tensorflow.python.saved_model import loader_impl
+
+    files: Mapping[str, bytes] = loader_impl.get_asset_tensors(path, meta_graph)
+    return files
+
+
+def make_callable(session: Any, options: Any) -> Callable[..., Any]:
+    """Return a function that runs a part of a session's graph: it takes the fed values and returns the fetched ones.
+
+    It stands in for `tf.compat.v1.Session.make_callable`, which ends in `Session.run`: its bookkeeping costs more than
+    a run of a small model. The public call also needs a Python object for each tensor.
+
+    Args:
+        session: a tf.compat.v1.Session.
+        options: a CallableOptions proto.
+
+    Raises:
+        tf.errors.OpError: The options do not fit the graph.
+    """
+    function: Callable[..., Any] = session._make_callable_from_options(options)
+    return function
+
+
+def skip_shape_inference(node: Any) -> None:
+    """Mark a function call so that an import does not infer the shapes of its outputs, which is slow.
+
+    There is no public call for this: the attribute is one that TensorFlow sets itself.
+
+    Args:
+        node: the tf.compat.v1.NodeDef of a PartitionedCall or StatefulPartitionedCall.
+    """
+    node.attr["_disable_call_shape_inference"].b = True
+
+
+def import_graph_def(
+    graph: Any, graph_def: Any, inputs: Mapping[Edge, Any], returned: Collection[Edge]
+) -> dict[Edge, Any]:
+    """Add operations and functions to a graph without making a Python object for an operation.
+
+    It stands in for `tf.import_graph_def`, which makes these objects and can replace a control edge only by such an
+    object.
+
+    Args:
+        graph: a tf.Graph.
+        graph_def: the tf.compat.v1.GraphDef to add.
+        inputs: handles of operations and outputs in the graph, by the edges that `graph_def` reads but lacks.
+        returned: the edges whose handles to return.
+
+    Returns:
+        The handles of the returned edges, which a later call can take as `inputs`.
+
+    Raises:
+        tf.errors.OpError, ValueError: TensorFlow cannot import the graph.
+    """
+    from tensorflow.python.client import pywrap_tf_session as c_api
+    from tensorflow.python.framework import c_api_util
+
+    scoped = c_api_util.ScopedTFImportGraphDefOptions()
+    options = scoped.options
+    # An operation may be colocated with an operation of an earlier import.
+    c_api.TF_ImportGraphDefOptionsSetValidateColocationConstraints(options, False)
+    for (name, index), handle in inputs.items():
+        if index == CONTROL:
+            c_api.TF_ImportGraphDefOptionsRemapControlDependency(options, name, handle)
+        else:
+            c_api.TF_ImportGraphDefOptionsAddInputMapping(options, name, index, handle)
+    operations = [edge for edge in returned if edge[1] == CONTROL]
+    outputs = [edge for edge in returned if edge[1] != CONTROL]
+    for name, _ in operations:
+        c_api.TF_ImportGraphDefOptionsAddReturnOperation(options, name)
+    for name, index in outputs:
+        c_api.TF_ImportGraphDefOptionsAddReturnOutput(options, name, index)
+    buffer = c_api.TF_NewBufferFromString(graph_def.SerializeToString())
+    try:
+        with graph._c_graph.get() as c_graph:
+            # The object frees the results when it is collected, so it needs a name.
+            scoped_results = c_api_util.ScopedTFImportGraphDefResults(
+                c_api.TF_GraphImportGraphDefWithResults(c_graph, buffer, options)
+            )
+    finally:
+        c_api.TF_DeleteBuffer(buffer)
+    results = scoped_results.results
+    handles = dict(zip(operations, c_api.TF_ImportGraphDefResultsReturnOperations(results), strict=True))
+    handles.update(zip(outputs, c_api.TF_ImportGraphDefResultsReturnOutputs(results), strict=True))
+    return handles
