@@ -141,7 +141,7 @@ def test_only_folders_within_the_base_path_are_served(tmp_path):
     (base / "..data" / "3").mkdir(parents=True)
     (base / "1").mkdir()
     (base / "2").write_text("a file")
-    (base / "3").symlink_to(base / "..data" / "3")  # as Kubernetes mounts volumes
+    (base / "3").symlink_to(base / "..data" / "3")  # the layout of volumes in Kubernetes
     (base / "4").symlink_to(outside)
     (base / "5").symlink_to(tmp_path / "nowhere")
     assert list(version_folders.aspired_versions(Model("m", str(base), All()))) == [1, 3]

@@ -1,4 +1,4 @@
-"""TF Serving's flags mean here what they mean there; what is wrong is named, with the closest name."""
+"""The flags of TF Serving have the same meaning here, and a wrong one is reported with the closest name."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_flag_without_effect_gives_one_warning():
     assert [warning.split()[0] for warning in warnings] == ["--grpc_max_threads", "--enable_profiler"]
 
 
-def test_version_wants_nothing_else():
+def test_version_needs_no_other_flag():
     assert flags.parse(["--version"])[0].version
 
 
@@ -103,12 +103,12 @@ def test_the_help_names_every_flag():
         ({"BENISON_BIND": "localhost,127.0.0.9,[::1]"}, ("localhost", "127.0.0.9", "[::1]"), True),
     ],
 )
-def test_loopback_unless_the_environment_says_otherwise(environment, bind, loopback):
-    read = settings.read(environment)
-    assert (read.bind, read.loopback_only) == (bind, loopback)
+def test_the_server_listens_on_loopback_by_default(environment, bind, loopback):
+    parsed = settings.read(environment)
+    assert (parsed.bind, parsed.loopback_only) == (bind, loopback)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "many", "inf", "nan"])
-def test_a_limit_that_is_none_is_refused(value):
+def test_a_limit_must_be_a_positive_number(value):
     with pytest.raises(UsageError, match=f"BENISON_MAX_QUEUE={value}: expected a number above 0"):
         settings.read({"BENISON_MAX_QUEUE": value})

@@ -108,7 +108,7 @@ def test_requests_are_answered_in_their_order(chunks, bodies):
         (b"POST /p HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     ],
 )
-def test_who_sends_too_much_or_nonsense_is_told_and_left(chunk, status):
+def test_a_bad_or_large_request_gets_an_error_and_the_connection_closes(chunk, status):
     transport = talk(chunk)
     assert transport.written.startswith(f"HTTP/1.1 {status} ".encode())
     assert b'{"error":' in transport.written
@@ -119,11 +119,11 @@ def test_who_sends_too_much_or_nonsense_is_told_and_left(chunk, status):
     ("body", "status"),
     [(gzip.compress(b"x" * 101, mtime=0), 413), (b"no gzip", 400), (gzip.compress(b"cut off", mtime=0)[:-4], 400)],
 )
-def test_a_packed_body_may_not_be_a_bomb(body, status):
+def test_a_compressed_body_is_limited_after_decompression(body, status):
     assert talk(post(body, "Content-Encoding: gzip")).written.startswith(f"HTTP/1.1 {status} ".encode())
 
 
-def test_an_error_of_our_own_tells_nothing():
+def test_an_internal_error_reveals_nothing():
     transport = talk(get("/fail") + get("/a"))
     assert transport.written.startswith(b"HTTP/1.1 500 ")
     assert b"secret" not in transport.written
@@ -139,7 +139,7 @@ def test_an_error_of_our_own_tells_nothing():
         get("/a").replace(b"GET", b"CONNECT"),
     ],
 )
-def test_the_connection_ends_where_the_client_wants_it(request_):
+def test_the_connection_closes_when_the_client_asks_for_it(request_):
     transport = talk(request_ + get("/b"))
     assert b"Connection: close" in transport.written
     assert b"/b" not in transport.written

@@ -33,13 +33,13 @@ def test_flags_become_load_options(argv, options):
 
 
 def test_load_options_become_session_options(tmp_path):
-    plain = saved_model._config(LoadOptions(intra_op_threads=3, inter_op_threads=4, gpu_memory_fraction=0.5))
-    assert (plain.intra_op_parallelism_threads, plain.inter_op_parallelism_threads) == (3, 4)
-    assert plain.gpu_options.per_process_gpu_memory_fraction == 0.5
+    config = saved_model._config(LoadOptions(intra_op_threads=3, inter_op_threads=4, gpu_memory_fraction=0.5))
+    assert (config.intra_op_parallelism_threads, config.inter_op_parallelism_threads) == (3, 4)
+    assert config.gpu_options.per_process_gpu_memory_fraction == 0.5
     (tmp_path / "session").write_text("intra_op_parallelism_threads: 7 allow_soft_placement: true")
-    read = saved_model._config(LoadOptions(session_config_file=str(tmp_path / "session")))
-    assert (read.intra_op_parallelism_threads, read.inter_op_parallelism_threads) == (7, 1)
-    assert read.allow_soft_placement
+    config = saved_model._config(LoadOptions(session_config_file=str(tmp_path / "session")))
+    assert (config.intra_op_parallelism_threads, config.inter_op_parallelism_threads) == (7, 1)
+    assert config.allow_soft_placement
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_wrong_ssl_config_is_refused(tmp_path, text, message):
         grpc_api.credentials(str(tmp_path / "ssl"))
 
 
-def test_a_full_collection_of_garbage_does_not_walk_through_tensorflow():
+def test_full_garbage_collections_skip_the_objects_of_tensorflow():
     program = (
         "import gc; from benison.serving.server.engine import LoadOptions; from benison.serving.server.main import _prepare; "
         "_prepare(LoadOptions()); import tensorflow; print(len(gc.get_objects()))"

@@ -1,4 +1,4 @@
-"""docs/model-server.md says for every behaviour of TF Serving what shows it here, and that is there."""
+"""docs/model-server.md names a test or a reason for every behaviour of TF Serving, and every named test exists."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ ROWS = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in PAG
 
 
 def tables(first: str) -> list[list[str]]:
-    """The rows of the tables whose first column has this name."""
-    found: list[list[str]] = []
+    """Return the rows of the tables whose first column has this name."""
+    rows: list[list[str]] = []
     inside = False
     for line in PAGE.splitlines():
         if line.startswith("|"):
             cells = [cell.strip() for cell in line.strip("| ").split(" | ")]
             inside = inside or cells[0] == first
             if inside and cells[0] != first and not cells[0].startswith("---"):
-                found.append(cells)
+                rows.append(cells)
         else:
             inside = False
-    return found
+    return rows
 
 
 @pytest.mark.parametrize("row", tables("behaviour") + tables("flags"), ids=lambda row: row[0][:60])
@@ -38,10 +38,10 @@ def test_every_behaviour_has_a_test_or_a_reason(row):
 
 def test_every_test_that_is_named_exists():
     code = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
-    there = set(re.findall(r"^(?:async )?def (test_\w+)", code, re.MULTILINE))
+    existing = set(re.findall(r"^(?:async )?def (test_\w+)", code, re.MULTILINE))
     named = set(re.findall(r"`(test_\w+)`", PAGE))
     assert len(named) > 50
-    assert sorted(named - there) == []
+    assert sorted(named - existing) == []
 
 
 def test_every_flag_is_listed_once():
