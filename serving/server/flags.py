@@ -127,7 +127,8 @@ def usage() -> str:
     """Return the text of --help."""
     lines = ["usage: benison-model-server [flags]", "", "Flags of tensorflow_model_server:"]
     for f in fields(Flags):
-        lines.append(f"  --{f.name}={str(f.default).lower() if isinstance(f.default, bool) else f.default!r}")
+        default = str(f.default).lower() if isinstance(f.default, bool) else repr(f.default)
+        lines.append(f"  --{f.name}={default}")
         lines.append(f"        {f.metadata['help']}")
     lines += ["", f"Accepted without effect, with a warning: {', '.join('--' + n for n in sorted(WITHOUT_EFFECT))}"]
     lines += ["", "Environment variables of Benison: BENISON_BIND, BENISON_ADMIN_TOKEN, BENISON_MAX_QUEUE, …"]

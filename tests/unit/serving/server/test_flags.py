@@ -74,7 +74,7 @@ def test_nothing_to_serve_is_refused():
         flags.parse([])
 
 
-def test_all_mistakes_are_told_at_once():
+def test_all_mistakes_are_reported_at_once():
     with pytest.raises(UsageError) as error:
         flags.parse(["--prot=1", "--port=x"])
     assert len(str(error.value).splitlines()) == 2
