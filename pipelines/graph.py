@@ -1,4 +1,4 @@
-"""How the nodes of a pipeline are joined: a config becomes a plain `tfx.dsl.Pipeline`."""
+"""The graph of a pipeline: a config becomes a plain `tfx.dsl.Pipeline`."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 TRAINING, JUDGING = ("train", "valid"), "test"
 
 
-def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeline:
-    """The whole chain, from CSV to a pushed ensemble.
+def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> TfxPipeline:
+    """Build the whole pipeline, from CSV to a pushed ensemble.
 
     Args:
         config: the pipeline's config.
-        root: where artifacts and pushed versions go.
-        window: the spans to learn from, ascending, for a pipeline with spans; see `ingest.build`.
+        root: the folder for artifacts and pushed versions.
+        window: for a pipeline with spans, the spans of the run, ascending; see `ingest.build`.
 
     Returns:
-        A pipeline without a metadata connection: the runner gives each node its own.
+        A pipeline without a metadata connection: the runner connects each node.
     """
     from tfx.components import Evaluator, Transform
     from tfx.dsl.experimental.conditionals.conditional import Cond
@@ -47,6 +47,7 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
     from benison.components.evaluate.scorer import Scorer
     from benison.components.validate.label_check import LabelCheck
 
+    root = Path(root).absolute()
     serving = root / "serving" / config.name
 
     data = ingest.build(config, root, window)
@@ -75,11 +76,11 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
     nodes: list[BaseNode] = [*data.nodes, label_check, transform]
     members = {}
     for name, member in config.ensemble.members.items():
-        made = _member_nodes(name, member, config, transform, data.schema)
-        nodes += made
-        members[name] = made[-1].outputs["model"]
+        member_nodes = _member_nodes(name, member, config, transform, data.schema)
+        nodes += member_nodes
+        members[name] = member_nodes[-1].outputs["model"]
 
-    # Apart from the ensemble's, because the combiner is fitted to the members' scores.
+    # Separate from the ensemble's scores, because the combiner is fitted to the members' scores.
     scorer = partial(Scorer, examples=data.examples, transform_graph=graph, label=config.label, slices=config.slices)
     member_scores = scorer(members).with_id("MemberScores")
     ensemble = EnsembleBuilder(
@@ -88,7 +89,7 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
     model = ensemble.outputs["model"]
     baseline = Baseline(model, str(serving), window)
     ensemble_scores = scorer({ENSEMBLE: model}, baseline=baseline.outputs["baseline"]).with_id("EnsembleScores")
-    # TFMA's time grows with rows x slices. The members' figures by slice stand in the blessing, made from their scores.
+    # TFMA's time grows with rows x slices. Blessing computes the members' metrics by slice from their scores instead.
     evaluators = [
         Evaluator(
             examples=data.examples,
@@ -111,13 +112,13 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
         resamples=config.blessing.resamples,
         seed=config.seed,
     )
-    for evaluator in evaluators:  # a broken evaluation must not be followed by a push
+    for evaluator in evaluators:  # no push after a failed evaluation
         blessing.add_upstream_node(evaluator)
     with Cond(blessing.outputs["blessing"].future()[0].custom_property("blessed") == 1):
         validator = ServingValidator(
             model, members, data.examples, graph, config.label, ServingBudget(**config.serving.budget.model_dump())
         )
-    # Not inside the other Cond: of a node in two, TFX's compiler keeps both, and a skipped one has no blessing to read.
+    # Not nested in the other Cond: TFX's compiler keeps both conditions, and a skipped node has no blessing to read.
     with Cond(validator.outputs["blessing"].future()[0].custom_property("blessed") == 1):
         pusher = Pusher(
             model=model,
@@ -134,19 +135,19 @@ def build(config: Pipeline, root: Path, window: Sequence[int] = ()) -> TfxPipeli
 
 
 def build_ingest(config: Pipeline, root: Path, window: Sequence[int] = (), infer: bool = False) -> TfxPipeline:
-    """Only the nodes up to the gate: for a span before the newest, and for `benison schema`.
+    """Build only the nodes up to the anomaly gate: for earlier spans, and for `benison schema`.
 
     Args:
         config: the pipeline's config.
         root: ROOT.
-        window: the span, where there are spans.
-        infer: infer the schema even where there is a curated one.
+        window: the span, for a pipeline with spans.
+        infer: infer the schema even if there is a curated one.
     """
     return _pipeline(config, root, list(ingest.build(config, root, window, infer=infer, to_gate=True).nodes))
 
 
 def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNode, schema: Any) -> list[BaseNode]:
-    """A member's Trainer, behind its Tuner where it declares a search space."""
+    """Return a member's Trainer, after its Tuner if it declares a search space."""
     from tfx.components import Trainer, Tuner
     from tfx.proto import trainer_pb2
 
@@ -181,7 +182,7 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
 
 
 def _builder_settings(config: Pipeline) -> BuilderSettings:
-    """How the members are to be combined, as EnsembleBuilder takes it."""
+    """Return the settings for EnsembleBuilder."""
     from benison.components.ensemble.ensemble_builder import BuilderSettings
 
     ensemble = config.ensemble
@@ -196,7 +197,7 @@ def _builder_settings(config: Pipeline) -> BuilderSettings:
 
 
 def _push_settings(config: Pipeline, serving: Path, window: Sequence[int]) -> PushSettings:
-    """How a blessed ensemble is pushed, as Pusher takes it."""
+    """Return the settings for Pusher."""
     from benison.components.deploy.pusher import PushSettings
     from benison.serving.versions import object_store
 
@@ -224,15 +225,15 @@ def _push_settings(config: Pipeline, serving: Path, window: Sequence[int]) -> Pu
 
 
 def _user_code(config: Pipeline) -> list[str]:
-    """All functions of the user's that an ensemble is made by."""
-    own = [config.ensemble.combiner] if ":" in config.ensemble.combiner else []
+    """Return the locations of all user functions that an ensemble depends on."""
+    combiner = [config.ensemble.combiner] if ":" in config.ensemble.combiner else []
     members = (_location(member.code) for member in config.ensemble.members.values())
-    return [_location(config.features_code), *members, *own]
+    return [_location(config.features_code), *members, *combiner]
 
 
 def _eval_config(config: Pipeline, slices: Sequence[str]) -> Any:
-    """What TFMA computes on `test`, whole and by each of the slices."""
-    # The newer TFMA has not all of these at its top level.
+    """Return the metrics for TFMA to compute on `test`, overall and by slice."""
+    # The newer TFMA does not export all of these at its top level.
     from tensorflow_model_analysis.proto import config_pb2
 
     output = "prediction" if config.problem == "regression" else "probabilities"
@@ -241,7 +242,7 @@ def _eval_config(config: Pipeline, slices: Sequence[str]) -> Any:
         "binary": ["AUC", "AUCPrecisionRecall"],
         "multiclass": ["SparseCategoricalAccuracy", "SparseCategoricalCrossentropy"],
     }[config.problem]
-    # Two probabilities a row: binary metrics are those of the second class.
+    # There are two probabilities per row; binary metrics use the second class's.
     binarize = config_pb2.BinarizationOptions(class_ids={"values": [1]}) if config.problem == "binary" else None
     return config_pb2.EvalConfig(
         model_specs=[
@@ -263,7 +264,7 @@ def _eval_config(config: Pipeline, slices: Sequence[str]) -> Any:
 
 
 def _location(code: Code) -> str:
-    """Where a function is written, for the cache key; what loads it may be a module's name."""
+    """Return a function's file and name for the cache key, even if the config names a module."""
     return f"{code.file}:{code.function}"
 
 

@@ -1,0 +1,74 @@
+"""The projects in examples/ work: each runs by the very commands of its README, copied out of the clone."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import BENISON, CLONE
+from tests.integration.model_server import running
+
+EXAMPLES = CLONE / "examples"
+
+
+def commands(example: str) -> list[str]:
+    """Return the commands of an example's README: its indented lines."""
+    return re.findall(r"^    (\S.*)$", (EXAMPLES / example / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def run(folder: Path, command: str) -> str:
+    """Run a command as a user would who has .venv/bin on PATH, away from the clone; return what it printed."""
+    path = os.pathsep.join([str(BENISON.parent), os.environ["PATH"]])
+    done = subprocess.run(
+        command, shell=True, cwd=folder, env={**os.environ, "PATH": path, "COLUMNS": "200"},
+        capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(EXAMPLES, tmp_path_factory.mktemp("projects") / "examples"))
+
+
+def test_every_folder_is_listed_and_imports_only_benison() -> None:
+    listed = set(re.findall(r"\]\((\w+)/README\.md\)", (EXAMPLES / "README.md").read_text(encoding="utf-8")))
+    assert listed == {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
+    for file in EXAMPLES.rglob("*.py"):
+        assert not re.search(r"(from|import) benison\.", file.read_text(encoding="utf-8")), file
+
+
+def test_a_csv_becomes_an_ensemble_without_python(copied: Path) -> None:
+    *_, trained, predicted = (run(copied / "csv", command) for command in commands("csv"))
+    assert "blessed and pushed as version" in trained
+    assert len(predicted.splitlines()) == 4
+
+
+def test_pictures_become_an_ensemble(copied: Path) -> None:
+    *_, trained = (run(copied / "images", command) for command in commands("images"))
+    assert "blessed and pushed as version" in trained
+
+
+def test_a_component_of_ones_own_runs_in_the_chain(copied: Path) -> None:
+    (printed,) = (run(copied / "custom_component", command) for command in commands("custom_component"))
+    assert "| bill_length_mm | " in printed
+
+
+def test_own_features_and_members_are_served_and_a_client_asks_them(copied: Path) -> None:
+    _, trained, predicted = (run(copied / "own_members", command) for command in commands("own_members"))
+    assert "blessed and pushed as version" in trained
+    assert predicted.split()[:4] == ["row", "ensemble", "linear", "ratios"]
+    served = f"--model_base_path={copied / 'own_members/.benison/serving/penguins'}"
+    with running(copied, served, "--model_name=penguins") as server:
+        asked = commands("client")[-1].replace("8501", str(server.rest)).replace("8500", str(server.port))
+        printed = run(copied / "client", asked.replace("python", sys.executable, 1)).splitlines()
+    assert printed[0].endswith("is AVAILABLE")
+    assert [line.partition(" ")[2] for line in printed[1:3]] == [line.partition(" ")[2] for line in printed[3:5]]
+    assert printed[5].startswith("refused: HTTP 400")

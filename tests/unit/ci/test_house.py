@@ -1,0 +1,75 @@
+"""The front door and the import graph: one name, no circle, nothing heavy before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import grimp
+import pytest
+
+import benison
+
+ROOT = Path(__file__).parents[3]
+FOLDERS = ("components", "pipelines", "serving")
+HEAVY = ("tensorflow", "tfx", "apache_beam", "pandas", "numpy", "pydantic", "grpc", "rich", "typer")
+
+
+def python(code: str, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_import_graph_has_no_cycle() -> None:
+    graph = grimp.build_graph("benison", cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    while leaves := [module for module, imported in imports.items() if not imported & imports.keys()]:
+        for module in leaves:
+            del imports[module]
+    assert not imports
+
+
+def test_import_benison_loads_nothing_heavy(tmp_path: Path) -> None:
+    code = f"import json, sys, benison; print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
+    assert json.loads(python(code, tmp_path)) == []
+
+
+def test_every_public_name_is_there_for_people_and_for_type_checkers() -> None:
+    for name in benison.__all__:
+        assert getattr(benison, name) is not None
+    source = ast.parse(Path(benison.__file__).read_text(encoding="utf-8"))
+    typed = {
+        alias.asname or alias.name
+        for node in ast.walk(source)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("benison.")
+        for alias in node.names
+    }
+    assert typed | {"__version__"} == set(benison.__all__)
+    assert dir(benison) == sorted(benison.__all__)
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'benison' has no attribute 'secret'"):
+        benison.secret  # noqa: B018
+
+
+def test_a_users_own_packages_of_the_same_names_do_no_harm(tmp_path: Path) -> None:
+    for folder in FOLDERS:
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").write_text("MINE = True\n")
+    code = "import components, pipelines, serving, benison.pipelines.cli, benison.serving.versions.local; "
+    code += "print(components.MINE and pipelines.MINE and serving.MINE, benison.versions.__module__)"
+    assert python(code, tmp_path, PYTHONPATH=str(tmp_path)) == "True benison.serving.versions.local\n"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_bare_name_is_refused_and_says_what_to_do(folder: str) -> None:
+    done = subprocess.run([sys.executable, "-c", f"import {folder}"], cwd=ROOT, capture_output=True, text=True)
+    assert f"import benison.{folder}; a compiled file that names {folder} is an earlier release's" in done.stderr
