@@ -1,7 +1,7 @@
-"""Reading a pipeline's YAML: found by name or by path, overridden by environment and flags, checked as a whole.
+"""Read a pipeline's YAML: find it by name or path, apply flags and environment variables, check it as a whole.
 
-A value comes from the flag `--set a.b=value`, else from the environment (`BENISON__A__B=value`), else from the YAML,
-else it is the default. All mistakes are told at once, one per line, each with the place that it came from.
+A value comes from the flag `--set a.b=value`, or else from the environment (`BENISON__A__B=value`), or else from the
+YAML, or else it is the default. All mistakes are reported at once, one per line, each with its file, flag or variable.
 """
 
 from __future__ import annotations
@@ -15,9 +15,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from benison.pipelines.code.code_reference import shown
+from benison.pipelines.code.code_reference import display_path
 from benison.pipelines.config import Pipeline, strict_yaml
-from benison.pipelines.config.mistakes import Mistake, keys_at, of_code, of_data, of_shape, unknown_key
+from benison.pipelines.config.mistakes import (
+    Mistake,
+    code_mistakes,
+    data_mistakes,
+    keys_at,
+    shape_mistakes,
+    unknown_key,
+)
 from benison.pipelines.config.strict_yaml import Document, Loc, NotYaml
 from benison.pipelines.config.types import ConfigModel
 from benison.serving.close_names import did_you_mean
@@ -41,7 +48,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class _Override:
-    """A value from a flag or from the environment, and the key that it replaces."""
+    """A value from a flag or the environment, and the key whose value it replaces."""
 
     origin: str
     loc: Loc
@@ -54,48 +61,48 @@ def load(
     environ: Mapping[str, str] = os.environ,
     check_data: bool = True,
 ) -> Pipeline:
-    """Reads and checks a pipeline.
+    """Read and check a pipeline's YAML.
 
-    Imports neither TensorFlow nor the pipeline's own code, whose functions are looked for by parsing.
+    It imports neither TensorFlow nor the pipeline's own code; it finds the functions by parsing.
 
     Args:
-        path_or_name: a path (it ends in .yaml or .yml, or holds a slash), or a name, see `find`.
+        path_or_name: a path (it ends in .yaml or .yml, or contains a slash), or a name, see `find`.
         overrides: values of `--set`, as YAML text, by dotted key.
-        environ: its `BENISON__A__B` stand for the key a.b, in any case of letters.
+        environ: environment variables; `BENISON__A__B` sets the key a.b, in upper or lower case.
         check_data: whether a missing CSV file is a mistake.
 
     Raises:
-        UsageError: the file is not there or is wrong; one line per mistake.
+        UsageError: the file does not exist or is wrong; one line per mistake.
     """
     path = find(path_or_name)
-    name = shown(path)
+    name = display_path(path)
     document = _read(path, name)
-    raw, wrong = document.value, []
+    raw, override_errors = document.value, []
     applied: list[_Override] = []
     for override in (*_from_environment(environ, raw), *_from_flags(overrides)):
         try:
             raw = put(_with_default(raw, override.loc), override.loc, _value(override.text))
         except ValueError as error:
-            wrong.append(f"{_prefix(override, override.loc)}{error}")
+            override_errors.append(f"{_prefix(override, override.loc)}{error}")
         else:
-            # What this one replaces as a whole no longer comes from where it came from.
+            # It replaces the earlier overrides of this key and of the keys in it.
             applied = [old for old in applied if old.loc[: len(override.loc)] != override.loc] + [override]
 
     checked = _validated(raw, path)
     mistakes = [Mistake(loc, message) for loc, message in document.faults]
     mistakes += [] if isinstance(checked, Pipeline) else checked
-    mistakes += of_code(raw, path.parent)
-    mistakes += of_data(raw, path.parent) if check_data else []
-    if mistakes or wrong or not isinstance(checked, Pipeline):
-        raise UsageError("\n".join([*_lines(mistakes, name, document, applied), *wrong]))
+    mistakes += code_mistakes(raw, path.parent)
+    mistakes += data_mistakes(raw, path.parent) if check_data else []
+    if mistakes or override_errors or not isinstance(checked, Pipeline):
+        raise UsageError("\n".join([*_lines(mistakes, name, document, applied), *override_errors]))
     return checked
 
 
 def find(path_or_name: str) -> Path:
-    """The YAML file that is meant: a path as it is, a name from ./configs, the current folder or the shipped ones.
+    """Find a pipeline's YAML file: by path, or by name in ./configs, the current folder and the shipped configs.
 
     Raises:
-        UsageError: there is none; names close ones.
+        UsageError: there is no such file; the message suggests close names.
     """
     if path_or_name.endswith(_SUFFIXES) or "/" in path_or_name:
         path = Path(path_or_name).expanduser()
@@ -103,36 +110,36 @@ def find(path_or_name: str) -> Path:
             return path
         if path.is_dir():
             raise UsageError(f"{path_or_name}: is a folder, expected a YAML file")
-        beside = [str(other) for suffix in _SUFFIXES for other in path.parent.glob(f"*{suffix}")]
-        raise UsageError(f"{path_or_name}: no such file{did_you_mean(str(path), beside)}")
+        neighbours = [str(other) for suffix in _SUFFIXES for other in path.parent.glob(f"*{suffix}")]
+        raise UsageError(f"{path_or_name}: no such file{did_you_mean(str(path), neighbours)}")
     for folder in _folders():
         for suffix in _SUFFIXES:
             if (file := folder / f"{path_or_name}{suffix}").is_file():
                 return file
     hint = did_you_mean(path_or_name, [listed.name for listed in available()])
-    looked_in = ", ".join("the current folder" if folder == Path() else shown(folder) for folder in _folders())
-    raise UsageError(f"no pipeline {path_or_name!r}{hint} (looked in {looked_in}; a file is named with its .yaml)")
+    looked_in = ", ".join("the current folder" if folder == Path() else display_path(folder) for folder in _folders())
+    raise UsageError(f"no pipeline {path_or_name!r}{hint} (looked in {looked_in}; to name a file, end it with .yaml)")
 
 
 def available() -> list[Listed]:
-    """The pipelines that can be named, sorted; of two with the same name the one that `find` takes.
+    """Return the pipelines that `find` finds by name, sorted.
 
-    Other YAML files may lie in the same folders, so only what holds an ensemble counts.
+    Other YAML files may be in the same folders, so only files with the key `ensemble` count.
     """
-    found: dict[str, Listed] = {}
+    listed: dict[str, Listed] = {}
     for folder in _folders():
         for path in sorted(path for suffix in _SUFFIXES for path in folder.glob(f"*{suffix}")):
             try:
-                raw = _read(path, shown(path)).value
+                raw = _read(path, display_path(path)).value
             except UsageError:
                 continue
-            if "ensemble" in raw and path.stem not in found:
-                found[path.stem] = Listed(path.stem, str(raw.get("description") or ""), path)
-    return [found[name] for name in sorted(found)]
+            if "ensemble" in raw and path.stem not in listed:
+                listed[path.stem] = Listed(path.stem, str(raw.get("description") or ""), path)
+    return [listed[name] for name in sorted(listed)]
 
 
 def _folders() -> list[Path]:
-    """Where names are looked for, each folder once."""
+    """Return the folders to look in for a name, each folder once."""
     folders: dict[Path, Path] = {}
     for folder in (Path("configs"), Path(), *SHIPPED):
         if folder.is_dir():
@@ -141,10 +148,10 @@ def _folders() -> list[Path]:
 
 
 def _read(path: Path, name: str) -> Document:
-    """The mapping that a YAML file holds.
+    """Read the mapping in a YAML file.
 
     Raises:
-        UsageError: it cannot be read, is no YAML or no mapping.
+        UsageError: the file cannot be read, is not YAML or is not a mapping.
     """
     try:
         document = strict_yaml.parse(path.read_text(encoding="utf-8-sig"))
@@ -157,25 +164,25 @@ def _read(path: Path, name: str) -> Document:
     if not isinstance(document.value, dict):
         got = "the file is empty" if document.value is None else f"got a {type(document.value).__name__}"
         keys = ", ".join(keys_at(()))
-        raise UsageError(f"{name}: {got}, expected a mapping with keys out of {keys}")
+        raise UsageError(f"{name}: {got}, expected a mapping with keys from {keys}")
     return document
 
 
 def _validated(raw: Mapping[str, Any], path: Path) -> Pipeline | list[Mistake]:
-    # The models have a field `source`, but it is ours to fill.
-    own = [Mistake(("source",), unknown_key(("source",)))] if "source" in raw else []
+    # The models have a field `source`, but it is not a key of the YAML.
+    mistakes = [Mistake(("source",), unknown_key(("source",)))] if "source" in raw else []
     try:
         pipeline = Pipeline.model_validate({**raw, "source": path})
     except ValidationError as error:
-        return own + of_shape(error)
-    return own or pipeline
+        return mistakes + shape_mistakes(error)
+    return mistakes or pipeline
 
 
 def _value(text: str) -> Any:
-    """The value that an override's text means.
+    """Parse an override's text.
 
     Raises:
-        ValueError: it is no YAML, or has keys that are no good.
+        ValueError: it is not YAML, or it has faulty keys.
     """
     document = strict_yaml.parse(text)
     if document.faults:
@@ -190,15 +197,15 @@ def _from_flags(overrides: Mapping[str, str]) -> Iterator[_Override]:
 
 
 def _from_environment(environ: Mapping[str, str], raw: Mapping[str, Any]) -> Iterator[_Override]:
-    """Sorted, so that a whole mapping comes before the keys in it."""
+    """Yield the overrides from the environment, sorted, so that a whole mapping comes before the keys in it."""
     for variable in sorted(environ):
         if variable.upper().startswith(ENVIRONMENT_PREFIX):
             parts = variable[len(ENVIRONMENT_PREFIX) :].split("__")
-            yield _Override(variable, _spelled(parts, raw), environ[variable])
+            yield _Override(variable, _in_original_case(parts, raw), environ[variable])
 
 
-def _spelled(parts: list[str], raw: Any) -> Loc:
-    """The key that is meant, in the case that the config or the models write it in."""
+def _in_original_case(parts: list[str], raw: Any) -> Loc:
+    """Return a key in the upper or lower case that the config or the models use."""
     loc: Loc = ()
     for part in parts:
         known = [*(raw if isinstance(raw, Mapping) else ()), *keys_at(loc)]
@@ -209,7 +216,7 @@ def _spelled(parts: list[str], raw: Any) -> Loc:
 
 
 def _with_default(raw: dict[str, Any], loc: Loc) -> dict[str, Any]:
-    """Writes a default mapping out before one key in it is replaced, so that its other keys keep their values."""
+    """Write a default mapping into the config before one of its keys is replaced; the other keys keep their values."""
     field = Pipeline.model_fields.get(loc[0])
     if len(loc) == 1 or loc[0] in raw or field is None or not isinstance(field.default, ConfigModel):
         return raw
@@ -217,26 +224,26 @@ def _with_default(raw: dict[str, Any], loc: Loc) -> dict[str, Any]:
 
 
 def put(node: Any, loc: Loc, value: Any) -> Any:
-    """A copy of `node` that holds `value` at `loc`; mappings on the way are made where there are none.
+    """Return a copy of `node` with `value` at `loc`; missing mappings on the path are created.
 
     Raises:
-        ValueError: something on the way is neither mapping nor list, or a list is too short.
+        ValueError: a value on the path is neither mapping nor list, or a list is too short.
     """
     if not loc:
         return value
     key, rest = loc[0], loc[1:]
     if isinstance(node, list):
         if not key.isdecimal() or int(key) >= len(node):
-            raise ValueError(f"no entry {key!r} in a list of {len(node)} (they count from 0)")
+            raise ValueError(f"no entry {key!r} in a list of {len(node)} (entries count from 0)")
         return [*node[: int(key)], put(node[int(key)], rest, value), *node[int(key) + 1 :]]
     if node is not None and not isinstance(node, dict):
-        raise ValueError(f"no key {key!r} in {node!r}, which is no mapping")
+        raise ValueError(f"no key {key!r} in {node!r}, which is not a mapping")
     node = node or {}
     return {**node, key: put(node.get(key), rest, value)}
 
 
 def _lines(mistakes: list[Mistake], name: str, document: Document, applied: list[_Override]) -> list[str]:
-    """The mistakes as text, the file's first, from top to bottom. One per key: the rest follows from the first."""
+    """Format the mistakes, the file's first, top to bottom; one per key, because the first often causes the others."""
     ranked: dict[Loc, tuple[tuple[int, int, str], str]] = {}
     for mistake in mistakes:
         override = _origin(mistake.loc, document, applied)
@@ -249,21 +256,22 @@ def _lines(mistakes: list[Mistake], name: str, document: Document, applied: list
 
 
 def _prefix(override: _Override, loc: Loc) -> str:
-    """`--set a.b: ` says the key already; `BENISON__A__B: a.b: ` and a key further inside are told."""
+    """Return `--set a.b: ` without the key, which it already contains, and any other override with it."""
     return f"{override.origin}: " + ("" if override.origin.endswith(f" {'.'.join(loc)}") else f"{'.'.join(loc)}: ")
 
 
 def _origin(loc: Loc, document: Document, applied: list[_Override]) -> _Override | None:
-    """The override that a key's value comes from; None where it is the file's."""
+    """Return the override that a key's value comes from; None if it comes from the file."""
     above = [override for override in applied if loc[: len(override.loc)] == override.loc]
     if above:
         return max(above, key=lambda override: len(override.loc))
-    # A mapping that only an override made: `--set ensemble.members.dep.epochs=3`.
+    # A mapping that only an override created: `--set ensemble.members.dep.epochs=3`.
     below = [override for override in applied if override.loc[: len(loc)] == loc]
     return below[0] if below and loc not in document.lines else None
 
 
 def _line(loc: Loc, document: Document) -> int:
-    """The line of the key, or of the nearest one above it; what is missing altogether comes last."""
-    places = [loc[:length] for length in range(len(loc), 0, -1)]
-    return next((document.lines[place] for place in places if place in document.lines), len(document.lines) + 1_000_000)
+    """Return the line of the key, or of its nearest parent; missing keys at the top level come last."""
+    parents = [loc[:length] for length in range(len(loc), 0, -1)]
+    last = len(document.lines) + 1_000_000
+    return next((document.lines[parent] for parent in parents if parent in document.lines), last)

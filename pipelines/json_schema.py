@@ -1,6 +1,6 @@
-"""The JSON schema of a pipeline's YAML, for editors: `python -m benison.pipelines.json_schema` writes it anew.
+"""The JSON schema of a pipeline's YAML, for editors: `python -m benison.pipelines.json_schema` writes it.
 
-It says which keys there are and of which form; what depends on files or on several keys, only `benison validate` says.
+It lists the keys and their types. Only `benison validate` checks what depends on files or on several keys.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ FILE = Path(__file__).resolve().parent.parent / "configs" / "benison.schema.json
 
 
 def text() -> str:
-    """The schema, as it stands in `FILE`."""
+    """Return the schema as JSON, the content of `FILE`."""
     return json.dumps(_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _schema() -> dict[str, Any]:
-    made = Pipeline.model_json_schema(by_alias=True)
-    properties = {key: value for key, value in made["properties"].items() if key != "source"}
-    # A member with nothing after it is one, and so is a kind alone.
-    definitions = made["$defs"]
+    schema = Pipeline.model_json_schema(by_alias=True)
+    properties = {key: value for key, value in schema["properties"].items() if key != "source"}
+    # A member may have no value, and a column may be its kind alone.
+    definitions = schema["$defs"]
     definitions["Member"]["type"] = ["object", "null"]
     column = definitions[ColumnConfig.__name__]
     definitions[ColumnConfig.__name__] = {"anyOf": [{"enum": column["properties"]["kind"]["enum"]}, column]}
@@ -32,9 +32,11 @@ def _schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A Benison pipeline",
-        **{key: value for key, value in made.items() if key not in ("title", "description", "properties", "required")},
+        **{
+            key: value for key, value in schema.items() if key not in ("title", "description", "properties", "required")
+        },
         "properties": properties,
-        "required": [key for key in made["required"] if key not in ("source", "features", "models")],
+        "required": [key for key in schema["required"] if key not in ("source", "features", "models")],
         "anyOf": [generic, {"required": ["features", "models"]}],
     }
 

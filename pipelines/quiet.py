@@ -1,4 +1,4 @@
-"""TensorFlow's noise, turned down before it is imported."""
+"""Reduce TensorFlow's log output."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import warnings
 
 
 def quieten() -> None:
-    """Keeps what a node says legible: errors of TensorFlow and absl only, and no warnings of libraries' innards.
+    """Keep a node's log readable: show only errors of TensorFlow and absl, and no warnings from inside libraries.
 
-    To be called before TensorFlow's import, for what C++ says, and once more after it, which sets levels of its own.
+    Call it before TensorFlow's import, for the C++ log, and again after it, because the import sets its own levels.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the same sums on every machine
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the same results on every machine
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     warnings.filterwarnings("ignore")
     from absl import logging as absl_logging

@@ -1,0 +1,1 @@
+"""Analysis of a user's code without importing it: references, and hashes for cache keys."""

@@ -1,7 +1,7 @@
-"""What a node's cache key holds beyond TFX's own: the code that it really uses, the files that it names, the versions.
+"""The part of a node's cache key that Benison adds to TFX's: the code that it uses, the files that it names, versions.
 
-TFX hashes inputs, properties and the executor's name. A function that is named by its dotted path can change without
-changing any of these, and so can a schema file.
+TFX hashes inputs, properties and the executor's name. A function that is named by its dotted path can change while all
+of these stay the same, and so can a schema file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FILES = ("schema_file", "module_file")
 
 
 def of_node(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> str:
-    """The content hash of a node's code and files.
+    """Hash the content of a node's code and files.
 
     Args:
         node: from the compiled pipeline.
@@ -66,9 +66,9 @@ def _class_path(spec: Any) -> str:
 
 
 def _user_code(custom_config: str) -> list[str]:
-    """The references `/path/file.py:function` that our graph puts under `code` into a node's custom_config."""
+    """Return the references `/path/file.py:function` under `code` of a node's custom_config, put there by our graph."""
     try:
         config = json.loads(custom_config or "null")
-    except ValueError:  # of a node that is not ours
+    except ValueError:  # the custom_config of a component that is not Benison's
         return []
     return list(config.get("code", [])) if isinstance(config, dict) else []

@@ -1,7 +1,7 @@
-"""References to a user's code, `pkg.module:function` or `file.py:function`, followed without importing it.
+"""References to a user's code, `pkg.module:function` or `file.py:function`, resolved without importing it.
 
-Importing a user's module imports TensorFlow, which takes seconds and may fail for reasons of its own; to see whether a
-function exists, parsing is enough.
+Importing a user's module imports TensorFlow, which takes seconds and can fail for unrelated reasons. Parsing is enough
+to see whether a function exists.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Code:
     """A function in a user's file.
 
     Attributes:
-        file: where it is written, absolute.
-        module: the module it was named by; None where it was named by file.
-        function: its name.
+        file: the file that defines it, absolute.
+        module: the module in the reference; None if the reference names a file.
+        function: the function's name.
     """
 
     file: Path
@@ -39,7 +39,7 @@ class Code:
 
     @classmethod
     def of(cls, reference: str) -> Code:
-        """Follows `pkg.module:function` or `/path/file.py:function`.
+        """Resolve `pkg.module:function` or `/path/file.py:function`.
 
         Raises:
             UsageError: there is no such module or file.
@@ -49,40 +49,41 @@ class Code:
 
 
 def split(reference: str) -> tuple[str, str]:
-    """Module or file, and function (empty where it is not named); a file's path may hold colons of its own."""
+    """Split into module or file, and function (empty if there is none); a file's path may contain colons."""
     target, _, function = reference.rpartition(":")
     return (target, function) if target and function.isidentifier() else (reference, "")
 
 
 def is_file(target: str) -> bool:
-    """Whether a target names a file; otherwise it is a module."""
+    """Return whether a target names a file; if not, it names a module."""
     return target.endswith(".py")
 
 
-def place(target: str, folder: Path) -> str:
-    """A target that no longer depends on a folder: a file gets its absolute path, a module stays as it is."""
+def absolute(target: str, folder: Path) -> str:
+    """Make a target independent of `folder`: a file becomes an absolute path, a module stays the same."""
     return os.path.abspath(folder / Path(target).expanduser()) if is_file(target) else target
 
 
 def find(target: str) -> Path:
-    """The file of a module, or the file itself.
+    """Return the file of a module, or the file itself.
 
     Raises:
-        UsageError: it is not there, or it is no Python source.
+        UsageError: it does not exist, or it has no Python source.
     """
     return _existing(Path(target)) if is_file(target) else _module_file(target)
 
 
-def shown(path: Path) -> str:
-    """The path as a user would type it: relative where it lies below the current folder."""
-    path, here = Path(os.path.abspath(path)), Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+def display_path(path: Path) -> str:
+    """Return the path as a user would type it: relative if it is below the current folder."""
+    path, current = Path(os.path.abspath(path)), Path.cwd()
+    return str(path.relative_to(current)) if path.is_relative_to(current) else str(path)
 
 
 def package_folders(dotted: str) -> list[Path]:
-    """The folders of an installed package, found without importing it; none where there is no such package.
+    """Return the folders of an installed package, without importing it; empty if there is no such package.
 
-    `find_spec` of a dotted name imports its parents, so only the first name is asked for and the rest is walked.
+    `find_spec` imports the parents of a dotted name, so it is called for the first name only; the others are folders
+    below.
     """
     top, *rest = dotted.split(".")
     spec = _spec(top)
@@ -93,27 +94,27 @@ def package_folders(dotted: str) -> list[Path]:
 
 
 def names_in(file: Path) -> frozenset[str] | None:
-    """The names that importing a Python file binds; None where it imports `*` and parsing cannot tell.
+    """Return the names that importing a Python file binds; None if it imports `*`, because parsing cannot tell then.
 
     Raises:
-        UsageError: the file is no valid Python; names the line.
+        UsageError: the file is not valid Python; the message names the line.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a dubious escape sequence is the user's business, not an error
+            warnings.simplefilter("ignore")  # an invalid escape sequence in the user's file is not an error here
             tree = ast.parse(file.read_bytes(), str(file))
     except SyntaxError as error:
-        raise UsageError(f"{shown(file)}, line {error.lineno or 1}: not valid Python: {error.msg}") from error
+        raise UsageError(f"{display_path(file)}, line {error.lineno or 1}: not valid Python: {error.msg}") from error
     except (ValueError, OSError) as error:
-        raise UsageError(f"{shown(file)}: cannot be read: {error}") from error
+        raise UsageError(f"{display_path(file)}: cannot be read: {error}") from error
     names = frozenset(_bound(tree.body))
     return None if "*" in names else names
 
 
 def _existing(file: Path) -> Path:
     if not file.is_file():
-        beside = [other.name for other in file.parent.glob("*.py")]
-        raise UsageError(f"no such file: {shown(file)}{did_you_mean(file.name, beside)}")
+        neighbours = [other.name for other in file.parent.glob("*.py")]
+        raise UsageError(f"no such file: {display_path(file)}{did_you_mean(file.name, neighbours)}")
     return file
 
 
@@ -123,25 +124,25 @@ def _module_file(dotted: str) -> Path:
         spec = _spec(name)
         if spec is None:
             raise _no_module(dotted, [module.name for module in pkgutil.iter_modules()])
-        found = [Path(spec.origin)] if spec.origin else []
+        files = [Path(spec.origin)] if spec.origin else []
     else:
         folders = package_folders(parent)
         if not folders:
-            _module_file(parent)  # names the first part that is missing
+            _module_file(parent)  # raises an error that names the first missing part
         candidates = [folder / form for folder in folders for form in (f"{name}/__init__.py", f"{name}.py")]
-        found = [file for file in candidates if file.is_file()][:1]
-        if not found:
+        files = [file for file in candidates if file.is_file()][:1]
+        if not files:
             raise _no_module(dotted, [f"{parent}.{m.name}" for m in pkgutil.iter_modules(map(str, folders))])
-    if not found or found[0].suffix != ".py" or not found[0].is_file():
+    if not files or files[0].suffix != ".py" or not files[0].is_file():
         raise UsageError(f"module {dotted!r} has no Python source file")
-    return found[0].absolute()
+    return files[0].absolute()
 
 
 def _no_module(dotted: str, known: Iterable[str]) -> UsageError:
-    # Of the hundreds of modules on the path, some name always looks a little like the wrong one.
+    # There are hundreds of modules on the path, so a low threshold would always suggest one of them.
     hint = (
         did_you_mean(dotted, known, likeness=0.8)
-        or "; it must be installed or on PYTHONPATH (a file is named as folder/file.py)"
+        or "; it must be installed or on PYTHONPATH (write a file as folder/file.py)"
     )
     return UsageError(f"no module {dotted!r}{hint}")
 
@@ -154,7 +155,7 @@ def _spec(name: str) -> ModuleSpec | None:
 
 
 def _bound(body: Iterable[ast.stmt]) -> Iterator[str]:
-    """Names bound by statements at module level, those inside `if`, `try`, `with` and loops too."""
+    """Yield the names that module-level statements bind, including those inside `if`, `try`, `with` and loops."""
     for statement in body:
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield statement.name

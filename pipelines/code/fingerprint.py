@@ -1,7 +1,7 @@
-"""Hashes of what a node depends on, for cache keys that hold content instead of times, sizes and places.
+"""Hashes of the code and data that a node depends on, for cache keys that follow content instead of times and sizes.
 
-`code` follows a function through the user's files; `files` and `folder` hash data. None holds an absolute path, so two
-machines with the same content get the same key.
+`code` follows a function through the user's files; `files` and `folder` hash data. No hash contains an absolute path,
+so two machines with the same content get the same key.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ from pathlib import Path
 from typing import NoReturn
 
 from benison.pipelines.code import modules, syntax
-from benison.pipelines.code.references import Chain, Import
+from benison.pipelines.code.references import DottedName, Import
 from benison.pipelines.code.syntax import Source, Statement
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
+from benison.serving.files import checksum
 
 INSTALLED = "installed"
-"""What `executor` answers for installed packages, whose versions are part of a cache key anyway."""
-
-_BLOCK = 1 << 20  # bytes
+"""The result of `executor` for installed packages, whose versions are part of a cache key anyway."""
 
 
 def code(file: Path, name: str) -> str:
-    """Hashes what `name` in `file` really uses: its definition, and all it refers to in first-party files.
+    """Hash the code that `name` in `file` uses: its definition, and everything it refers to in first-party files.
 
-    Comments, docstrings, layout and unrelated definitions do not count. Statements that do something when a file is
-    imported (`keras.utils.set_random_seed(1)`) always count. Where parsing cannot tell (`eval`, `globals()`, a star
-    import, a module handed on as an object), the whole file counts. Nothing is imported.
+    Comments, docstrings, layout and unrelated definitions do not count. Statements with an effect at import
+    (`keras.utils.set_random_seed(1)`) always count. If parsing cannot tell (`eval`, `globals()`, a star import, a
+    module passed on as an object), the whole file counts. A name that a package loads lazily, in `__getattr__`, counts
+    as the import of it under `if TYPE_CHECKING:`; without such an import the whole file of the package counts. Nothing
+    is imported.
 
     Args:
         file: A Python file.
@@ -40,57 +41,57 @@ def code(file: Path, name: str) -> str:
         A SHA-256 as hex digits.
 
     Raises:
-        UsageError: `file` or one that it imports is missing or not valid Python, or `name` is not in it.
+        UsageError: `file` or a file that it imports is missing or not valid Python, or `name` is not in it.
     """
     closure = _Closure({})
     source = closure.parse(Path(file))
-    if name not in source.binders and not _may_hide_names(source):
-        hint = did_you_mean(name, source.binders) or f"; it has {', '.join(sorted(source.binders)) or 'no names'}"
-        raise UsageError(f"{file}:1: nothing called {name!r} at the top level of this file{hint}")
-    closure.run(source)
-    closure.name(source, name, ())
+    if name not in source.bindings and not _may_hide_names(source):
+        hint = did_you_mean(name, source.bindings) or f"; it has {', '.join(sorted(source.bindings)) or 'no names'}"
+        raise UsageError(f"{file}:1: this file does not define {name!r} at its top level{hint}")
+    closure.add_import_effects(source)
+    closure.add_name(source, name, ())
     return closure.digest()
 
 
 def executor(class_path: str) -> str:
-    """Hashes the code of an executor as a compiled pipeline names it.
+    """Hash the code of an executor, named as in a compiled pipeline.
 
     Args:
-        class_path: `package.module.Class`. For a TFX `@component` function `f` the class is `f_Executor`, which is made
-            at import and stands in no file: the function counts in its place, else the whole file.
+        class_path: `package.module.Class`. For a TFX `@component` function `f` the class is `f_Executor`, which TFX
+            creates at import and no file defines: the function counts instead, or else the whole file.
 
     Returns:
-        A SHA-256 as hex digits for first-party code, `INSTALLED` for that of an installed package. For code that is in
-        no file (a notebook's cell), a new value at each call: a cache must not answer for what cannot be read.
+        A SHA-256 as hex digits for first-party code, `INSTALLED` for an installed package. For code that is in no file
+        (a notebook's cell), a new value at each call, because a cached result could be wrong.
 
     Raises:
-        UsageError: A first-party file in it is not valid Python.
+        UsageError: A first-party file that it uses is not valid Python.
     """
     file, name = _defining_file(class_path)
     if file is None:
         return secrets.token_hex(32)
-    if not modules.first_party(file):
+    if not modules.is_first_party(file):
         return INSTALLED
     closure = _Closure({})
     source = closure.parse(file)
     for candidate in (name, name.removesuffix("_Executor")):
-        if candidate in source.binders:
+        if candidate in source.bindings:
             return code(file, candidate)
-    closure.everything(source)
+    closure.add_file(source)
     return closure.digest()
 
 
 def files(paths: Iterable[Path]) -> str:
-    """Hashes the names (without folders) and contents of data files, in any order.
+    """Hash the names (without folders) and contents of data files, in any order.
 
     Raises:
         DataError: A file is missing or cannot be read.
     """
-    return _of_pairs((Path(path).name, _content(Path(path))) for path in paths)
+    return _hash_pairs((Path(path).name, _content_hash(Path(path))) for path in paths)
 
 
 def folder(path: Path) -> str:
-    """Hashes the relative names and contents of all files under a folder, such as a SavedModel.
+    """Hash the relative names and contents of all files under a folder, such as a SavedModel.
 
     Raises:
         DataError: The folder is missing, or a file in it cannot be read.
@@ -100,11 +101,11 @@ def folder(path: Path) -> str:
         raise DataError(f"{path}: no such folder")
     walk = os.walk(path, onerror=_unreadable, followlinks=True)
     inside = [Path(parent, name) for parent, _, names in walk for name in names]
-    return _of_pairs((file.relative_to(path).as_posix(), _content(file)) for file in inside)
+    return _hash_pairs((file.relative_to(path).as_posix(), _content_hash(file)) for file in inside)
 
 
 def _defining_file(dotted: str) -> tuple[Path | None, str]:
-    """The file of `package.module.Outer.Inner` and the name to look for in it: `Outer`."""
+    """Return the file of `package.module.Outer.Inner` and the top-level name in it: `Outer`."""
     parts = dotted.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         file = modules.find(".".join(parts[:cut]))
@@ -113,23 +114,19 @@ def _defining_file(dotted: str) -> tuple[Path | None, str]:
     return None, parts[-1]
 
 
-def _content(path: Path) -> str:
-    digest = hashlib.sha256()
+def _content_hash(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
+        return checksum.of_file(path)
     except OSError as error:
         _unreadable(error)
-    return digest.hexdigest()
 
 
 def _unreadable(error: OSError) -> NoReturn:
-    raise DataError(f"{error.filename}: cannot read these data: {error.strerror}") from error
+    raise DataError(f"{error.filename}: cannot read this file: {error.strerror}") from error
 
 
-def _of_pairs(pairs: Iterable[tuple[str, str]]) -> str:
-    """Hashes (name, content hash) pairs; the lengths keep one pair's end from passing for another's start."""
+def _hash_pairs(pairs: Iterable[tuple[str, str]]) -> str:
+    """Hash (name, content hash) pairs; the lengths separate one pair from the next."""
     digest = hashlib.sha256()
     for name, content in sorted(pairs):
         encoded = name.encode("utf-8", "surrogateescape")
@@ -138,201 +135,226 @@ def _of_pairs(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def _may_hide_names(source: Source) -> bool:
-    """Whether a file can have names that its text does not show."""
-    return "__getattr__" in source.binders or any(item.stars or item.dynamic for item in source.statements)
+    """Return whether a file can define names that its text does not show."""
+    return "__getattr__" in source.bindings or any(item.stars or item.dynamic for item in source.statements)
 
 
 class _Closure:
-    """The statements that were reached so far, file by file, and the way to reach more.
+    """The statements that count, file by file, and everything that they lead to.
 
     Args:
-        sources: Files already parsed, by path; None for those that are not first-party. Shared and added to.
-        running: Whether a file that is reached also runs, so that its side effects and its package's count.
+        sources: Files already parsed, by path; None for files that are not first-party. Shared and added to.
+        with_imports: Whether importing a file counts too: its effects, and the `__init__.py` files of its package.
     """
 
-    def __init__(self, sources: dict[Path, Source | None], running: bool = True) -> None:
+    def __init__(self, sources: dict[Path, Source | None], with_imports: bool = True) -> None:
         self.sources = sources
-        self.running = running
-        self.reached: dict[Path, set[int]] = {}
-        self.objects = False  # whether an attribute of something else than a module or function was asked for
-        self._ran: set[Path] = set()
-        self._asked: set[tuple[Path, str, Chain]] = set()
-        self._whole: set[Path] = set()
-        self._waiting: list[tuple[Source, Statement]] = []
+        self.with_imports = with_imports
+        self.counted: dict[Path, set[int]] = {}
+        self.uses_objects = False  # whether it takes an attribute of an object that is neither a module nor a function
+        self._imported: set[Path] = set()
+        self._added_names: set[tuple[Path, str, DottedName]] = set()
+        self._added_files: set[Path] = set()
+        self._loaders: dict[Path, set[int]] = {}  # each `__getattr__` that counts without all that it could load
+        self._pending: list[tuple[Source, Statement]] = []
 
     def parse(self, path: Path) -> Source:
-        """The parsed file, whoever it belongs to: the one that the caller named."""
+        """Parse the file that the caller named, first-party or not."""
         source = syntax.read(path)
         self.sources[source.path] = source
         return source
 
     def digest(self) -> str:
-        """Hashes all that is reached from here."""
-        self._drain()
-        return _of_pairs(
+        """Hash everything that counts."""
+        self._follow_pending()
+        return _hash_pairs(
             (source.label, hashlib.sha256("\n".join(_texts(source, positions)).encode("utf-8", "replace")).hexdigest())
-            for source, positions in self._reached_sources()
+            for source, positions in self._counted_sources()
         )
 
-    def run(self, source: Source) -> None:
-        """Counts what happens when a file is imported: side effects, star imports, and its packages' files in whole."""
-        if not self.running or source.path in self._ran:
+    def statements(self) -> list[Statement]:
+        """Return all statements that count."""
+        self._follow_pending()
+        return [source.statements[position] for source, positions in self._counted_sources() for position in positions]
+
+    def add_import_effects(self, source: Source) -> None:
+        """Add what happens when a file is imported: its effects, star imports, and its packages' `__init__.py` files.
+
+        An `__init__.py` counts except for what only its names lead to: constants, imports under `if TYPE_CHECKING:`,
+        and the `__getattr__` that loads names lazily.
+        """
+        if not self.with_imports or source.path in self._imported:
             return
-        self._ran.add(source.path)
+        self._imported.add(source.path)
         for init in map(self._load, source.packages):
             if init:
-                self.run(init)
-                self.reached.setdefault(init.path, set())
-                for position in range(len(init.statements)):
-                    self._reach(init, position)
+                self.add_import_effects(init)
+                self.counted.setdefault(init.path, set())
+                for position, statement in enumerate(init.statements):
+                    if not statement.only_by_name:
+                        self._add(init, position)
         for position, statement in enumerate(source.statements):
+            if statement.kind == "typing":
+                continue
             stars = statement.stars and not statement.defers_imports
-            if stars or statement.acts or self._registers(source, statement):
-                self._reach(source, position)
+            if stars or statement.has_effects or self._registers(source, statement):
+                self._add(source, position)
             elif not statement.defers_imports:
-                self._run_imports(source, statement)
+                self._import_modules(source, statement)
 
-    def name(self, source: Source, name: str, rest: Chain) -> None:
-        """Counts what gives `name` its value in a file, and then `rest`, the attributes taken from it."""
-        if (source.path, name, rest) in self._asked:
+    def add_name(self, source: Source, name: str, rest: DottedName) -> None:
+        """Add what gives `name` its value in a file, and then `rest`, the attributes taken from it."""
+        if (source.path, name, rest) in self._added_names:
             return
-        self._asked.add((source.path, name, rest))
-        for position in source.binders.get(name, ()):
+        self._added_names.add((source.path, name, rest))
+        for position in source.bindings.get(name, ()):
             statement = source.statements[position]
-            self._reach(source, position)
-            imported = self._through_imports(source, statement, name, rest)
-            self.objects = self.objects or (bool(rest) and not imported and statement.kind in ("plain", "class"))
+            self._add(source, position)
+            imported = self._follow_imports(source, statement, name, rest)
+            self.uses_objects |= bool(rest) and not imported and statement.kind in ("plain", "class")
+        if source.loads_lazily(name):
+            self._add_loader(source, name)
         inner = modules.submodule(source.path, name)
         if inner:
-            self._module(inner, rest)
-        elif name not in source.binders:
-            self.everything(source)  # made in some way that the text does not show
+            self._add_from_module(inner, rest)
+        elif name not in source.bindings or name == "__getattr__":
+            self.add_file(source)  # the text does not show where the name comes from
 
-    def everything(self, source: Source) -> None:
-        """Counts a whole file and, because its modules can be had through it, the whole of what it imports."""
-        if source.path in self._whole:
+    def add_file(self, source: Source) -> None:
+        """Add a whole file, and everything that it imports, because the file gives access to those modules."""
+        if source.path in self._added_files:
             return
-        self._whole.add(source.path)
-        self.run(source)
-        self.reached.setdefault(source.path, set())
+        self._added_files.add(source.path)
+        self.add_import_effects(source)
+        self.counted.setdefault(source.path, set())
         for position, statement in enumerate(source.statements):
-            self._reach(source, position)
-            if not statement.defers_imports:
+            self._add(source, position)
+            if statement.kind not in ("function", "class"):
                 for item in statement.imports:
-                    self._follow(source, item, ())
+                    self._follow_import(source, item, ())
 
-    def _reached_sources(self) -> list[tuple[Source, set[int]]]:
-        pairs = ((self.sources[path], positions) for path, positions in self.reached.items())
+    def _add_loader(self, source: Source, name: str) -> None:
+        """Add the `__getattr__` that loads `name`, but of the tables that it reads only the entry of this name."""
+        for position in source.bindings["__getattr__"]:
+            loader = source.statements[position]
+            self._loaders.setdefault(source.path, set()).add(position)
+            self._import_modules(source, loader)
+            for dotted in loader.uses:
+                table = {at: source.statements[at].entry for at in source.bindings.get(dotted[0], ())}
+                if not table or None in table.values():
+                    self._add_use(source, loader, dotted)
+                for at, entry in table.items():
+                    if entry == name:
+                        self._add(source, at)
+
+    def _counted_sources(self) -> list[tuple[Source, set[int]]]:
+        paths = {**self.counted, **self._loaders}
+        pairs = [(self.sources[path], self.counted.get(path, set()) | self._loaders.get(path, set())) for path in paths]
         return [(source, positions) for source, positions in pairs if source]
 
-    def _reach(self, source: Source, position: int) -> None:
-        positions = self.reached.setdefault(source.path, set())
+    def _add(self, source: Source, position: int) -> None:
+        positions = self.counted.setdefault(source.path, set())
         if position not in positions:
             positions.add(position)
-            self._waiting.append((source, source.statements[position]))
+            self._pending.append((source, source.statements[position]))
 
-    def _drain(self) -> None:
-        """Follows what waits; a list instead of recursion, because call chains can be longer than Python's stack."""
-        while self._waiting:
-            source, statement = self._waiting.pop()
+    def _follow_pending(self) -> None:
+        """Follow the statements added so far; a loop, because call chains can be longer than Python's stack."""
+        while self._pending:
+            source, statement = self._pending.pop()
             if statement.dynamic:
-                self.everything(source)
-            self._run_imports(source, statement)
-            for chain in statement.uses:
-                self._use(source, statement, chain)
+                self.add_file(source)
+            self._import_modules(source, statement)
+            for dotted in statement.uses:
+                self._add_use(source, statement, dotted)
 
-    def _use(self, source: Source, statement: Statement, chain: Chain) -> None:
-        name, rest = chain[0], chain[1:]
-        self._through_imports(source, statement, name, rest)
-        if name in source.binders:
-            self.name(source, name, rest)
+    def _add_use(self, source: Source, statement: Statement, dotted: DottedName) -> None:
+        name, rest = dotted[0], dotted[1:]
+        self._follow_imports(source, statement, name, rest)
+        if name in source.bindings:
+            self.add_name(source, name, rest)
 
-    def _through_imports(self, source: Source, statement: Statement, name: str, rest: Chain) -> bool:
-        """Follows the imports in a statement that bring in `name`; says whether there are any."""
+    def _follow_imports(self, source: Source, statement: Statement, name: str, rest: DottedName) -> bool:
+        """Follow the imports of `name` in a statement; return whether there are any."""
         items = [item for item in statement.imports if item.bound.split(".")[0] == name]
         for item in items:
-            self._follow(source, item, rest)
+            self._follow_import(source, item, rest)
         return bool(items)
 
-    def _follow(self, source: Source, item: Import, rest: Chain) -> None:
-        """Counts what an imported name, with the attributes taken from it, stands for."""
+    def _follow_import(self, source: Source, item: Import, rest: DottedName) -> None:
+        """Add an imported name, with the attributes taken from it."""
         for target in modules.locate(source.path, item.level, item.module):
             if item.name == "*":
-                self._module(target, ())
+                self._add_from_module(target, ())
             elif item.name is not None:
-                self._module(target, (item.name, *rest))
+                self._add_from_module(target, (item.name, *rest))
             elif "." not in item.bound:
-                self._module(target, rest)
+                self._add_from_module(target, rest)
             else:
-                self._dotted(source, item, target, rest)
+                self._follow_dotted_import(source, item, target, rest)
 
-    def _dotted(self, source: Source, item: Import, target: Path, rest: Chain) -> None:
-        """Counts `a.b.name` after `import a.b`, which binds only `a`."""
+    def _follow_dotted_import(self, source: Source, item: Import, target: Path, rest: DottedName) -> None:
+        """Add `a.b.name` after `import a.b`, which binds only `a`."""
         top, *tail = item.module.split(".")
         if list(rest[: len(tail)]) == tail:
-            self._module(target, rest[len(tail) :])
+            self._add_from_module(target, rest[len(tail) :])
             return
         for outer in modules.locate(source.path, 0, top):
-            self._module(outer, rest)
+            self._add_from_module(outer, rest)
         if tail[: len(rest)] == list(rest):
-            self._module(target, ())
+            self._add_from_module(target, ())
 
-    def _module(self, module: Path, rest: Chain) -> None:
-        """Counts `rest` of a module; a module used as an object is all of it."""
+    def _add_from_module(self, module: Path, rest: DottedName) -> None:
+        """Add `rest` of a module; a module used as an object counts whole."""
         source = self._load(module)
         if source:
-            self.run(source)
-            self.name(source, rest[0], rest[1:]) if rest else self.everything(source)
+            self.add_import_effects(source)
+            self.add_name(source, rest[0], rest[1:]) if rest else self.add_file(source)
         elif module.is_dir() and rest:
             inner = modules.submodule(module, rest[0])
             if inner:
-                self._module(inner, rest[1:])
+                self._add_from_module(inner, rest[1:])
 
-    def _run_imports(self, source: Source, statement: Statement) -> None:
-        """Runs the files that a statement imports; of a star import, all of it counts."""
+    def _import_modules(self, source: Source, statement: Statement) -> None:
+        """Add the import effects of the files that a statement imports; a star import counts whole."""
         for item in statement.imports:
             if item.name == "*":
-                self._follow(source, item, ())
+                self._follow_import(source, item, ())
             for target in modules.locate(source.path, item.level, item.module):
                 inner = modules.submodule(target, item.name) if item.name else None
                 for loaded in (self._load(file) for file in (target, inner) if file):
                     if loaded:
-                        self.run(loaded)
+                        self.add_import_effects(loaded)
 
     def _load(self, path: Path) -> Source | None:
-        """The parsed file, or None where it is not first-party or not there."""
+        """Parse a file once; return None if it is not first-party or missing."""
         if path not in self.sources:
-            self.sources[path] = syntax.read(path) if path.is_file() and modules.first_party(path) else None
+            self.sources[path] = syntax.read(path) if path.is_file() and modules.is_first_party(path) else None
         return self.sources[path]
 
     def _registers(self, source: Source, statement: Statement) -> bool:
-        """Whether a definition runs first-party code that may leave a trace elsewhere, as a registry does."""
-        methods = self._quiet(source, statement, statement.methods)
-        if methods.objects:
+        """Return whether a definition runs first-party code that may store something elsewhere, as a registry does."""
+        if self._explore(source, statement, statement.mutating_calls).uses_objects:
             return True
-        called = self._quiet(source, statement, statement.calls)
-        if any(item.writes for item in called.statements()):
+        if any(item.changes_outer for item in self._explore(source, statement, statement.calls).statements()):
             return True
-        return any(item.hooks for item in self._quiet(source, statement, statement.bases).statements())
+        bases = self._explore(source, statement, statement.bases)
+        return any(item.hooks_subclasses for item in bases.statements())
 
-    def _quiet(self, source: Source, statement: Statement, chains: Iterable[Chain]) -> _Closure:
-        closure = _Closure(self.sources, running=False)
-        for chain in chains:
-            closure._use(source, statement, chain)
+    def _explore(self, source: Source, statement: Statement, names: Iterable[DottedName]) -> _Closure:
+        """Follow some names of a statement without counting them here."""
+        closure = _Closure(self.sources, with_imports=False)
+        for dotted in names:
+            closure._add_use(source, statement, dotted)
         return closure
-
-    def statements(self) -> list[Statement]:
-        """All that is reached from here."""
-        self._drain()
-        return [source.statements[position] for source, positions in self._reached_sources() for position in positions]
 
 
 def _texts(source: Source, positions: set[int]) -> list[str]:
-    """The texts of some statements of a file; where order means nothing, sorted, so that moving one is free."""
+    """Return the texts of some statements; sorted where order means nothing, so that moving one changes no hash."""
     ordered: list[str] = []
     free: list[str] = []
     for position in sorted(positions):
         statement = source.statements[position]
-        alone = all(len(source.binders[name]) == 1 for name in statement.binds)
-        (free if alone and not statement.acts and not statement.calls else ordered).append(statement.text)
+        alone = all(len(source.bindings[name]) == 1 for name in statement.binds)
+        (free if alone and not statement.has_effects and not statement.calls else ordered).append(statement.text)
     return [*ordered, *sorted(free)]

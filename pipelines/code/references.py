@@ -1,4 +1,4 @@
-"""What one statement of a file binds, refers to, imports and writes into."""
+"""The names that one top-level statement of a file binds, uses, imports and changes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Chain = tuple[str, ...]
+DottedName = tuple[str, ...]
 """A name and the attributes taken from it: `layers.dense.Block` is ("layers", "dense", "Block")."""
 
 # Method names that change the object they are called on, in the containers a registry is usually made of.
@@ -18,12 +18,12 @@ _MUTATORS = frozenset(
 
 @dataclass(frozen=True)
 class Import:
-    """One name brought in by an import.
+    """One name that an import statement binds.
 
     Attributes:
         level: Leading dots of a relative import; 0 is absolute.
-        module: Dotted module, without the dots in front; may be empty (`from . import x`).
-        name: What is taken from the module; None for `import module`, "*" for all of it.
+        module: Dotted module, without the leading dots; may be empty (`from . import x`).
+        name: The name taken from the module; None for `import module`, "*" for all names.
         bound: The name it has in the importing file; dotted for `import a.b`, which binds only `a`.
     """
 
@@ -35,65 +35,65 @@ class Import:
 
 @dataclass(frozen=True)
 class References:
-    """What `of` finds in one top-level statement, functions nested in it included.
+    """The names in one top-level statement, including the functions nested in it.
 
     Attributes:
         binds: Names it gives a value at module level.
-        uses: Names and attribute chains it refers to.
-        imports: What it imports.
-        calls: Chains that it may call while the file is imported (decorators, calls in values and their arguments).
-        methods: Chains among them called as decorators or by a method name that changes its object.
+        uses: Dotted names it refers to.
+        imports: Its imports.
+        calls: Dotted names that it may call while the file is imported (decorators, calls in values, their arguments).
+        mutating_calls: Those of them that are methods called as a decorator, or methods that change their object.
         bases: Base classes and metaclasses.
-        mutates: Names not its own that it writes into (`X[...] =`, `X.append()`).
-        writes: Whether a function in it writes into something it did not make.
-        hooks: Whether it defines a class that acts on its subclasses' definition.
+        mutates: Names of other statements whose value it changes (`X[...] =`, `X.append()`).
+        changes_outer: Whether a function in it changes an object that the function did not create.
+        hooks_subclasses: Whether it defines a class that acts when a subclass is defined.
     """
 
     binds: frozenset[str]
-    uses: frozenset[Chain]
+    uses: frozenset[DottedName]
     imports: tuple[Import, ...]
-    calls: frozenset[Chain]
-    methods: frozenset[Chain]
-    bases: frozenset[Chain]
+    calls: frozenset[DottedName]
+    mutating_calls: frozenset[DottedName]
+    bases: frozenset[DottedName]
     mutates: frozenset[str]
-    writes: bool
-    hooks: bool
+    changes_outer: bool
+    hooks_subclasses: bool
 
 
-def of(node: ast.stmt) -> References:
-    """Reads one top-level statement."""
-    reader = _Reader()
-    reader.visit(node)
+def collect(node: ast.stmt) -> References:
+    """Collect the references of one top-level statement."""
+    collector = _Collector()
+    collector.visit(node)
     return References(
-        binds=frozenset(reader.binds),
-        uses=frozenset(reader.uses),
-        imports=tuple(reader.imports),
-        calls=frozenset(reader.on_import) if reader.called else frozenset(),
-        methods=frozenset(reader.methods),
-        bases=frozenset(reader.bases),
-        mutates=frozenset(reader.mutates),
-        writes=reader.writes,
-        hooks=reader.hooks,
+        binds=frozenset(collector.binds),
+        uses=frozenset(collector.uses),
+        imports=tuple(collector.imports),
+        calls=frozenset(collector.on_import) if collector.called else frozenset(),
+        mutating_calls=frozenset(collector.mutating_calls),
+        bases=frozenset(collector.bases),
+        mutates=frozenset(collector.mutates),
+        changes_outer=collector.changes_outer,
+        hooks_subclasses=collector.hooks_subclasses,
     )
 
 
-def stores(node: ast.Attribute | ast.Subscript | ast.Name) -> bool:
-    """Whether a value is put into (or deleted from) this place rather than read from it."""
+def is_target(node: ast.Attribute | ast.Subscript | ast.Name) -> bool:
+    """Return whether the code assigns to this expression (or deletes it) instead of reading it."""
     return isinstance(node.ctx, ast.Store | ast.Del)
 
 
-def _chain(node: ast.expr) -> Chain:
-    """The name and attributes that an expression is, or () where it is something else."""
+def _dotted_name(node: ast.expr) -> DottedName:
+    """Return an expression as a dotted name, or () if it is something else."""
     if isinstance(node, ast.Name):
         return (node.id,)
     if isinstance(node, ast.Attribute):
-        head = _chain(node.value)
+        head = _dotted_name(node.value)
         return (*head, node.attr) if head else ()
     return ()
 
 
-def _base(node: ast.expr) -> str | None:
-    """The name at the bottom of `name.a[0].b`."""
+def _first_name(node: ast.expr) -> str | None:
+    """Return the name that `name.a[0].b` begins with."""
     while isinstance(node, ast.Attribute | ast.Subscript | ast.Starred):
         node = node.value
     return node.id if isinstance(node, ast.Name) else None
@@ -101,90 +101,95 @@ def _base(node: ast.expr) -> str | None:
 
 @dataclass(frozen=True)
 class _Scope:
-    """A function being read: its parameters, and the names it assigns itself."""
+    """The parameters of the function being visited, and the names that it assigns itself."""
 
     parameters: frozenset[str]
     assigned: frozenset[str]
 
 
-class _Reader(ast.NodeVisitor):
-    """Collects what `References` holds.
+class _Collector(ast.NodeVisitor):
+    """Collects the fields of `References`.
 
-    `on_import` are the chains that are evaluated when the file is imported, `called` says whether anything is called
+    `on_import` holds the dotted names that are evaluated when the file is imported, `called` whether anything is called
     then.
     """
 
     def __init__(self) -> None:
         self.binds: set[str] = set()
-        self.uses: set[Chain] = set()
-        self.on_import: set[Chain] = set()
-        self.methods: set[Chain] = set()
-        self.bases: set[Chain] = set()
+        self.uses: set[DottedName] = set()
+        self.on_import: set[DottedName] = set()
+        self.mutating_calls: set[DottedName] = set()
+        self.bases: set[DottedName] = set()
         self.mutates: set[str] = set()
         self.imports: list[Import] = []
-        self.writes = self.hooks = self.called = False
+        self.changes_outer = self.hooks_subclasses = self.called = False
         self._scopes: list[_Scope] = []
-        self._classes = 0
-        self._annotating = False
+        self._class_depth = 0
+        self._in_annotation = False
 
-    def _use(self, chain: Chain) -> None:
-        self.uses.add(chain)
-        if not self._scopes and not self._annotating:
-            self.on_import.add(chain)
+    def _use(self, dotted: DottedName) -> None:
+        self.uses.add(dotted)
+        if not self._scopes and not self._in_annotation:
+            self.on_import.add(dotted)
 
     def _bind(self, name: str | None) -> None:
-        if name and not self._scopes and not self._classes:
+        if name and not self._scopes and not self._class_depth:
             self.binds.add(name)
 
-    def _write(self, name: str | None, *, attribute: bool) -> None:
-        """Notes a write into the object called `name`, unless the function that writes has made it itself."""
+    def _mutate(self, name: str | None, *, attribute: bool) -> None:
+        """Record a change of the object called `name`, unless the function that changes it created it."""
         if name is None or any(name in scope.assigned for scope in self._scopes):
             return
         self.mutates.add(name)
         if not self._scopes or name in ("self", "cls"):
             return
-        # A decorator that marks its function (`f.metric = ...`) changes only what it was given.
+        # A decorator that marks its function (`f.metric = ...`) changes only its argument.
         marks = attribute and any(name in scope.parameters for scope in self._scopes)
-        self.writes = self.writes or not marks
+        self.changes_outer = self.changes_outer or not marks
 
     def visit_Name(self, node: ast.Name) -> None:
-        if stores(node):
+        if is_target(node):
             self._bind(node.id)
         else:
             self._use((node.id,))
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        if stores(node):
-            self._write(_base(node), attribute=True)
-        chain = _chain(node)
-        if chain:
-            self._use(chain)
+        if is_target(node):
+            self._mutate(_first_name(node), attribute=True)
+        dotted = _dotted_name(node)
+        if dotted:
+            self._use(dotted)
         else:
             self.generic_visit(node)
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
-        if stores(node):
-            self._write(_base(node), attribute=False)
+        if is_target(node):
+            self._mutate(_first_name(node), attribute=False)
         self.generic_visit(node)
 
     def visit_Global(self, node: ast.Global) -> None:
-        self.writes = True
+        self.changes_outer = True
         self.binds.update(node.names)
         self.uses.update((name,) for name in node.names)
 
     def visit_Call(self, node: ast.Call) -> None:
-        chain = _chain(node.func)
+        function = _dotted_name(node.func)
         self.called = self.called or not self._scopes
-        if len(chain) > 1 and chain[-1] in _MUTATORS:
-            self._write(chain[0], attribute=False)
+        if len(function) > 1 and function[-1] in _MUTATORS:
+            self._mutate(function[0], attribute=False)
             if not self._scopes:
-                self.methods.add(chain)
+                self.mutating_calls.add(function)
         constants = [arg.value if isinstance(arg, ast.Constant) else None for arg in node.args]
-        if chain[-1:] in (("import_module",), ("__import__",)) and constants and isinstance(constants[0], str):
+        if function[-1:] in (("import_module",), ("__import__",)) and constants and isinstance(constants[0], str):
             module = constants[0].lstrip(".")
             self.imports.append(Import(len(constants[0]) - len(module), module, "*", "*"))
-        if chain == ("getattr",) and len(constants) > 1 and isinstance(constants[1], str) and _chain(node.args[0]):
-            self._use((*_chain(node.args[0]), constants[1]))
+        if (
+            function == ("getattr",)
+            and len(constants) > 1
+            and isinstance(constants[1], str)
+            and _dotted_name(node.args[0])
+        ):
+            self._use((*_dotted_name(node.args[0]), constants[1]))
             for extra in node.args[2:]:
                 self.visit(extra)
         else:
@@ -205,16 +210,18 @@ class _Reader(ast.NodeVisitor):
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._bind(node.name)
         self._decorators(node.decorator_list)
-        bases = set(filter(None, map(_chain, [*node.bases, *(keyword.value for keyword in node.keywords)])))
-        self.bases.update(bases)
+        bases = [*node.bases, *(keyword.value for keyword in node.keywords)]
+        self.bases.update(filter(None, map(_dotted_name, bases)))
         methods = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
-        metaclass = any(base[-1] == "type" or base[-1].endswith("Meta") for base in map(_chain, node.bases) if base)
-        self.hooks = self.hooks or metaclass or "__init_subclass__" in methods
-        self._classes += 1
+        metaclass = any(
+            base[-1] == "type" or base[-1].endswith("Meta") for base in map(_dotted_name, node.bases) if base
+        )
+        self.hooks_subclasses = self.hooks_subclasses or metaclass or "__init_subclass__" in methods
+        self._class_depth += 1
         for child in ast.iter_child_nodes(node):
             if child not in node.decorator_list:
                 self.visit(child)
-        self._classes -= 1
+        self._class_depth -= 1
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self._bind(node.name)
@@ -262,14 +269,14 @@ class _Reader(ast.NodeVisitor):
         for decorator in decorators:
             if not self._scopes:
                 self.called = True
-                chain = _chain(decorator.func if isinstance(decorator, ast.Call) else decorator)
-                self.methods.update({chain} if len(chain) > 1 else ())
+                dotted = _dotted_name(decorator.func if isinstance(decorator, ast.Call) else decorator)
+                self.mutating_calls.update({dotted} if len(dotted) > 1 else ())
             self.visit(decorator)
 
     def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, body: Sequence[ast.AST]) -> None:
         inner = [part for statement in body for part in ast.walk(statement)]
         shared = {name for part in inner if isinstance(part, ast.Global) for name in part.names}
-        assigned = {part.id for part in inner if isinstance(part, ast.Name) and stores(part)}
+        assigned = {part.id for part in inner if isinstance(part, ast.Name) and is_target(part)}
         parameters = {part.arg for part in ast.walk(node.args) if isinstance(part, ast.arg)}
         self._scopes.append(_Scope(frozenset(parameters), frozenset(assigned - shared)))
         for statement in body:
@@ -277,8 +284,8 @@ class _Reader(ast.NodeVisitor):
         self._scopes.pop()
 
     def _annotation(self, node: ast.expr) -> None:
-        """Reads an annotation, also one written as a string; it names types but calls nothing."""
-        before, self._annotating = self._annotating, True
+        """Visit an annotation, also one written as a string; it names types but calls nothing."""
+        before, self._in_annotation = self._in_annotation, True
         self.visit(node)
         for part in ast.walk(node):
             if isinstance(part, ast.Constant) and isinstance(part.value, str):
@@ -286,4 +293,4 @@ class _Reader(ast.NodeVisitor):
                     self.visit(ast.parse(part.value, mode="eval").body)
                 except (SyntaxError, ValueError):
                     continue  # a `Literal["any text"]`
-        self._annotating = before
+        self._in_annotation = before

@@ -19,9 +19,9 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Write a pipeline for a CSV file into the current folder, and print what was guessed from the data."""
-    from benison.pipelines.starting.init import make
+    from benison.pipelines.starting.init import create
 
-    for line in make(name, csv, label, problem, force).lines():
+    for line in create(name, csv, label, problem, force).lines():
         print(line)
     print(f"next: benison run {name}.yaml")
 

@@ -1,0 +1,1 @@
+"""From a config or a TFX pipeline to compiled files."""

@@ -1,4 +1,4 @@
-"""A compiled pipeline: TFX's IR as a file, and what a scheduler has to know of its nodes."""
+"""A compiled pipeline: TFX's IR as a file, and the facts about its nodes that a scheduler needs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Node:
     """A node as a scheduler sees it.
 
     Attributes:
-        id: unique among all nodes of a run.
-        upstream: ids of what has to run before it.
-        kind: of component.
+        id: its id, unique among all nodes of a run.
+        upstream: ids of the nodes that must run before it.
+        kind: its component's type.
         name: its id in its pipeline.
-        ir: the file of its pipeline.
+        ir: the IR file of its pipeline.
     """
 
     id: str
@@ -36,7 +36,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A pipeline's name, its IR's file, the nodes to run in topological order, and its spans where it has any."""
+    """A compiled pipeline: its name, its IR file, its nodes in topological order, and its spans if it has any."""
 
     name: str
     ir: Path
@@ -44,51 +44,51 @@ class Compiled:
     window: tuple[int, ...] = ()
 
     def after(self, earlier: Mapping[str, Compiled]) -> Compiled:
-        """This pipeline behind others, which run first.
+        """Return this pipeline with other pipelines in front of it.
 
         Args:
-            earlier: by the mark that sets their nodes' ids apart, as in `StatisticsGen[3]`.
+            earlier: the other pipelines, by the mark that makes their nodes' ids unique, as in `StatisticsGen[3]`.
         """
         nodes = [
             replace(n, id=f"{n.id}[{mark}]", upstream=tuple(f"{u}[{mark}]" for u in n.upstream))
             for mark, compiled in earlier.items()
             for n in compiled.nodes
         ]
-        behind = tuple(n.id for n in nodes)
-        own = [n if n.upstream else replace(n, upstream=behind) for n in self.nodes]
+        earlier_ids = tuple(n.id for n in nodes)
+        own = [n if n.upstream else replace(n, upstream=earlier_ids) for n in self.nodes]
         return replace(self, nodes=(*nodes, *own))
 
     def by_urgency(self) -> tuple[Node, ...]:
-        """The nodes, those first that the longest chain of others waits for; that order is topological, too."""
-        behind = dict.fromkeys((node.id for node in self.nodes), 0)
+        """Return the nodes in topological order, sorted by the longest chain of nodes that depends on each."""
+        chain = dict.fromkeys((node.id for node in self.nodes), 0)
         for node in reversed(self.nodes):
             for upstream in node.upstream:
-                behind[upstream] = max(behind[upstream], behind[node.id] + 1)
-        return tuple(sorted(self.nodes, key=lambda node: -behind[node.id]))
+                chain[upstream] = max(chain[upstream], chain[node.id] + 1)
+        return tuple(sorted(self.nodes, key=lambda node: -chain[node.id]))
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data."""
+        """Convert to plain data for JSON."""
         return dict(json.loads(json.dumps(asdict(self), default=str)))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Compiled:
-        """What `to_json` gave."""
+        """Create from the result of `to_json`."""
         nodes = tuple(Node(**{**n, "upstream": tuple(n["upstream"]), "ir": Path(n["ir"])}) for n in data["nodes"])
         return cls(data["name"], Path(data["ir"]), nodes, tuple(data["window"]))
 
 
 def compile_to(pipeline: TfxPipeline, ir: Path) -> Compiled:
-    """Compiles any TFX pipeline and writes its IR.
+    """Compile any TFX pipeline and write its IR.
 
     Args:
-        pipeline: ours or hand-written.
+        pipeline: the pipeline, built from a config or written by hand.
         ir: the file to write (JSON).
 
     Returns:
         The compiled pipeline.
 
     Raises:
-        UsageError: a component of it is one that other processes cannot import.
+        UsageError: other processes cannot import one of its components.
     """
     from google.protobuf import json_format
     from tfx.dsl.compiler import compiler
@@ -101,11 +101,11 @@ def compile_to(pipeline: TfxPipeline, ir: Path) -> Compiled:
 
 
 def from_ir(ir: Path) -> Compiled:
-    """A compiled pipeline from its IR's file."""
+    """Read a compiled pipeline from its IR file."""
     from google.protobuf import json_format
     from tfx.proto.orchestration import local_deployment_config_pb2, pipeline_pb2
 
-    assert local_deployment_config_pb2  # the parser must know the messages in the deployment config
+    assert local_deployment_config_pb2  # imported so that the parser knows the messages in the deployment config
     return _of(json_format.Parse(ir.read_text(), pipeline_pb2.Pipeline()), ir)
 
 

@@ -1,4 +1,4 @@
-"""From a config to compiled pipelines: for one run, with the spans that it takes, or for all of them."""
+"""Compile a config: for one run and its spans, or for all runs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _ANY_WINDOW = (1,)  # the nodes are the same for every window
 
 
 def for_run(config: Pipeline, root: Path, ir: Path, span: str | None) -> Compiled:
-    """A pipeline behind those that ingest the spans before its newest.
+    """Compile a pipeline, preceded by the nodes that ingest all spans of its window but the newest.
 
     Args:
         config: the pipeline's config.
-        root: ROOT; spans that the pipeline's own source offers land in it.
-        ir: the file to write; those of earlier spans are written beside it.
-        span: see `spans.window`; None for a pipeline without.
+        root: ROOT; new spans of the pipeline's own source are added to it.
+        ir: the file to write; the IR of earlier spans is written beside it.
+        span: see `spans.window`; None for a pipeline without spans.
 
     Raises:
-        UsageError: a span that has not landed, or one for a pipeline without spans.
+        UsageError: a span has not been added, or the pipeline has no spans.
     """
     window = _window(config, root, span)
     earlier = {
@@ -35,17 +35,17 @@ def for_run(config: Pipeline, root: Path, ir: Path, span: str | None) -> Compile
 
 
 def ingest_for_run(config: Pipeline, root: Path, ir: Path, span: str | None) -> Compiled:
-    """Only the nodes up to the gate, with an inferred schema; arguments and errors as for `for_run`."""
+    """Compile only the nodes up to the anomaly gate, with an inferred schema; arguments and errors as in `for_run`."""
     window = _window(config, root, span)
     return compile_to(graph.build_ingest(config, root, window[-1:], infer=True), ir)
 
 
 def for_all_runs(config: Pipeline, root: Path, ir: Path) -> Compiled:
-    """A pipeline as a scheduler draws it, before anybody knows which spans a run will take.
+    """Compile a pipeline for a scheduler, before the spans of a run are known.
 
     Args:
         config: the pipeline's config.
-        root: ROOT; no span need have landed in it.
+        root: ROOT; it may have no spans yet.
         ir: the file to write.
     """
     return compile_to(graph.build(config, root, _ANY_WINDOW if config.spans else ()), ir)

@@ -1,7 +1,7 @@
-"""Components that a script defines itself, `@component` in `my_pipeline.py`, for the processes in which nodes run.
+"""Make components that a script defines itself (`@component` in `my_pipeline.py`) importable in nodes' processes.
 
-There `__main__` is another module. As multiprocessing does it, the script is imported by its own name instead, and what
-stands under `if __name__ == "__main__":` is left out.
+In those processes `__main__` is another module. Like multiprocessing, they import the script by its own name, without
+running the code under `if __name__ == "__main__":`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _NODE_PROCESSES = tuple(f"benison.pipelines.{name}" for name in ("worker", "node
 
 
 def make_importable(ir: Path) -> None:
-    """Puts the script's name in place of `__main__` in a compiled pipeline.
+    """Replace `__main__` in a compiled pipeline by the script's module name.
 
     Args:
-        ir: its file (JSON).
+        ir: the pipeline's IR file (JSON).
 
     Raises:
-        UsageError: a component is defined in `__main__`, and that is no file that can be imported by its name.
+        UsageError: a component is defined in `__main__`, which is not a file that can be imported by its name.
     """
     pipeline = json.loads(ir.read_text())
     specs = [spec for spec in mappings(pipeline) if str(spec.get("classPath", "")).startswith(_MAIN)]
@@ -37,38 +37,38 @@ def make_importable(ir: Path) -> None:
 
 
 def forbid_in_worker() -> None:
-    """Keeps a script that runs its pipeline wherever it is imported from doing so in each of its nodes' processes.
+    """Refuse to run a pipeline inside a node's process, where a script that runs its pipeline on import would do so.
 
     Raises:
-        UsageError: this is such a process.
+        UsageError: this process runs a node.
     """
     if _main_name() in _NODE_PROCESSES:
         raise UsageError(
-            "a pipeline cannot be run from inside a node; where a node only imported the script that defines it, "
+            "a pipeline cannot run inside a node; if the node only imported the script that defines the pipeline, "
             'put the call of the runner under `if __name__ == "__main__":`'
         )
 
 
 def _script_module(class_path: str) -> str:
-    """The name by which another process can import what is `__main__` here."""
+    """Return the module name by which another process can import this process's `__main__`."""
     component = class_path.removeprefix(_MAIN).removesuffix("_Executor")
     file = getattr(sys.modules["__main__"], "__file__", None)
     if file is None or not Path(file).is_file():
         raise UsageError(
             f"component {component!r} is defined in a notebook or shell, where the processes that run nodes cannot "
-            "import it; write it into a module (a .py file) and import it from there"
+            "import it; move it to a module (a .py file) and import it from there"
         )
     name = _main_name() or Path(file).stem
-    found = modules.find(name)
-    if found is None or not os.path.samefile(found, file):
+    importable = modules.find(name)
+    if importable is None or not os.path.samefile(importable, file):
         raise UsageError(
             f"component {component!r} is defined in {file}, which cannot be imported as {name!r}; "
-            "write it into a module (a .py file beside) and import it from there"
+            "move it to a module (a .py file in the same folder) and import it from there"
         )
     return name
 
 
 def _main_name() -> str | None:
-    """What `python -m` was given; None for a script."""
+    """Return the module that `python -m` runs; None for a script."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec.name if spec else None

@@ -1,4 +1,4 @@
-"""Plain data, as JSON has it."""
+"""Walk through plain data, as JSON represents it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def mappings(value: Any) -> Iterator[dict[str, Any]]:
-    """All mappings in a value, itself included, at any depth; each before those in it."""
+    """Yield all mappings in a value, itself included, at any depth; outer ones first."""
     if isinstance(value, dict):
         yield value
         for inner in value.values():

@@ -1,6 +1,6 @@
-"""A pipeline's config as frozen models; what their values mean and what may be wrong with them is in the modules here.
+"""A pipeline's config: frozen models, the types of their values, and the checks that find mistakes in them.
 
-`benison.pipelines.config_file` reads one from a YAML.
+`benison.pipelines.config_file` reads a config from a YAML file.
 """
 
 from benison.pipelines.config.model import (

@@ -1,4 +1,4 @@
-"""`airflow:` and `schedule:` of a config: what only a scheduler reads."""
+"""The keys `airflow:` and `schedule:` of a config, which only a scheduler reads."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ Retries = Annotated[int, Field(strict=True, ge=0), expected("an integer >= 0")]
 
 
 class AirflowConfig(ConfigModel):
-    """How Airflow runs a pipeline's nodes."""
+    """Settings for running a pipeline's nodes in Airflow."""
 
-    owners: tuple[Text, ...] = Field(default=("benison",), min_length=1, description="who is asked about it")
-    tags: tuple[Text, ...] = Field(default=(), description="beside those that Benison gives: benison, the problem")
-    retries: Retries = Field(default=2, description="of a node that failed; invalid data are not tried again")
+    owners: tuple[Text, ...] = Field(default=("benison",), min_length=1, description="the people to contact about it")
+    tags: tuple[Text, ...] = Field(default=(), description="added to Benison's own tags: benison and the problem")
+    retries: Retries = Field(default=2, description="retries of a failed node; a node with invalid data is not retried")
     retry_delay_s: Count = Field(default=60, description="seconds before a retry")
-    timeout_s: Count | None = Field(default=None, description="seconds that a node may take; default: no limit")
+    timeout_s: Count | None = Field(default=None, description="longest run of a node, in seconds; default: no limit")
     pool: Text | None = Field(
-        default=None, description="Airflow's pool; default, and where it is missing: default_pool"
+        default=None, description="Airflow's pool; default_pool if it is not given or does not exist"
     )

@@ -1,4 +1,4 @@
-"""Mistakes in a config, told one per line: where, what was given, what is allowed."""
+"""Mistakes in a config, one line each: the key, its value, what is allowed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from benison.pipelines.code import code_reference
 from benison.pipelines.code.code_reference import FUNCTION, TARGET
 from benison.pipelines.config import csv_paths
-from benison.pipelines.config.contradictions import at
+from benison.pipelines.config.contradictions import value_at
 from benison.pipelines.config.model import WRITE, Pipeline
 from benison.pipelines.config.strict_yaml import Loc
 from benison.pipelines.config.types import PREPROCESSING
@@ -30,9 +30,9 @@ class Mistake:
     """One mistake.
 
     Attributes:
-        loc: the key that is wrong.
-        message: what is wrong with it, and what would be right.
-        about: the key to show, where that is not `loc` itself.
+        loc: the wrong key.
+        message: what is wrong with it, and what is expected.
+        about: the key to show, if it is not `loc`.
     """
 
     loc: Loc
@@ -45,21 +45,21 @@ class Mistake:
         return ".".join(self.about or self.loc)
 
 
-def of_shape(error: ValidationError) -> list[Mistake]:
-    """The mistakes that the models found."""
+def shape_mistakes(error: ValidationError) -> list[Mistake]:
+    """Return the mistakes that the models found."""
     return [_mistake(dict(details)) for details in error.errors()]
 
 
-def of_code(raw: Mapping[str, Any], folder: Path) -> Iterator[Mistake]:
-    """References to code that is not there. A file that cannot be used is told once, not for each function in it.
+def code_mistakes(raw: Mapping[str, Any], folder: Path) -> Iterator[Mistake]:
+    """Yield references to code that does not exist. An unusable file is reported once, not for each of its functions.
 
     Args:
-        raw: the config, not checked; references of a wrong form are left to `of_shape`.
-        folder: what relative paths are relative to.
+        raw: the unchecked config; `shape_mistakes` reports malformed references.
+        folder: the folder that paths are relative to.
     """
     unusable = set()
     for reference in _references(raw):
-        target = code_reference.place(reference.target, folder)
+        target = code_reference.absolute(reference.target, folder)
         if target in unusable:
             continue
         try:
@@ -69,64 +69,64 @@ def of_code(raw: Mapping[str, Any], folder: Path) -> Iterator[Mistake]:
             yield Mistake(reference.loc, str(error))
             continue
         if reference.function and names is not None and reference.function not in names:
-            where = code_reference.shown(Path(target)) if code_reference.is_file(target) else target
+            where = code_reference.display_path(Path(target)) if code_reference.is_file(target) else target
             hint = did_you_mean(reference.function, (name for name in names if not name.startswith("_")))
             yield Mistake(reference.loc, f"no function {reference.function!r} in {where}{hint}", reference.about)
 
 
-def of_data(raw: Mapping[str, Any], folder: Path) -> Iterator[Mistake]:
-    """Data that are not there."""
-    # Written when the pipeline runs, or landed span by span.
-    if at(raw, "data", "source") is not None or at(raw, "spans") is not None:
+def data_mistakes(raw: Mapping[str, Any], folder: Path) -> Iterator[Mistake]:
+    """Yield missing data files, and columns that the data does not have."""
+    # The files of a source are written when the pipeline runs, those of spans arrive span by span.
+    if value_at(raw, "data", "source") is not None or value_at(raw, "spans") is not None:
         return
     for key in ("csv", "tfrecord"):
-        files = at(raw, "data", key)
+        files = value_at(raw, "data", key)
         if isinstance(files, str) and files:
             try:
-                csv_paths.find(csv_paths.place(files, folder))
+                csv_paths.find(csv_paths.absolute(files, folder))
             except DataError as error:
                 yield Mistake(("data", key), str(error))
             else:
-                if key == "csv" and isinstance(at(raw, "columns"), Mapping):
-                    yield from _of_columns(raw, csv_paths.place(files, folder))
+                if key == "csv" and isinstance(value_at(raw, "columns"), Mapping):
+                    yield from _column_mistakes(raw, csv_paths.absolute(files, folder))
 
 
-def _of_columns(raw: Mapping[str, Any], csv: str) -> Iterator[Mistake]:
-    """Columns, and a label, that the first of the files does not have."""
+def _column_mistakes(raw: Mapping[str, Any], csv: str) -> Iterator[Mistake]:
+    """Yield the columns, and the label, that the first file does not have."""
     from benison.components.ingest.csv_table import CsvTable
 
     file = csv_paths.find(csv)[0]
-    options = {key: at(raw, "data", key) for key in ("delimiter", "encoding")}
+    options = {key: value_at(raw, "data", key) for key in ("delimiter", "encoding")}
     try:
         table = CsvTable((str(file),), **{key: value for key, value in options.items() if value is not None})
-        header, where = table.header, code_reference.shown(file)
+        header, where = table.header, code_reference.display_path(file)
     except DataError as error:
         yield Mistake(("data", "csv"), str(error))
         return
-    except (TypeError, LookupError):  # a wrong delimiter or encoding is told as such
+    except (TypeError, LookupError):  # a wrong delimiter or encoding is a mistake of its own
         return
-    wanted = [(("label",), at(raw, "label")), *((("columns", name), name) for name in at(raw, "columns"))]
-    for loc, name in wanted:
+    names = [(("label",), value_at(raw, "label")), *((("columns", name), name) for name in value_at(raw, "columns"))]
+    for loc, name in names:
         if isinstance(name, str) and name not in header:
             yield Mistake(loc, f"no column {name!r} in {where}{did_you_mean(name, header)}")
 
 
 def keys_at(loc: Loc) -> list[str]:
-    """The keys that the models allow at a place; none where the user chooses the keys, or there are no keys."""
+    """Return the keys that the models allow at a key path; empty if the user chooses the keys, or there are none."""
     model = _model_at(loc)
-    # The pipeline's own source is the YAML file, which no key names.
+    # The field `source` of a pipeline is the YAML file, which is not a key.
     return [key for key in _fields(model) if model is not Pipeline or key != "source"] if model else []
 
 
 def unknown_key(loc: Loc) -> str:
-    """What to say of a key that the models don't have; names the ones that they have."""
+    """Return the message for a key that the models do not have; it names the keys that they have."""
     allowed = keys_at(loc[:-1])
     return f"unknown key{did_you_mean(loc[-1], allowed)} (allowed: {', '.join(allowed)})"
 
 
 @dataclass(frozen=True)
 class _Reference:
-    """Where a reference stands, its module or file, and its function (empty: only the file matters)."""
+    """A reference's key, its module or file, and its function (empty if only the file matters)."""
 
     loc: Loc
     target: str
@@ -136,8 +136,8 @@ class _Reference:
 
 def _references(raw: Mapping[str, Any]) -> Iterator[_Reference]:
     raw = with_generic_code(raw)
-    features, models, members = at(raw, "features"), at(raw, "models"), at(raw, *_MEMBERS)
-    source = at(raw, "data", "source")
+    features, models, members = value_at(raw, "features"), value_at(raw, "models"), value_at(raw, *_MEMBERS)
+    source = value_at(raw, "data", "source")
     if _has_form(f"{TARGET}(:{FUNCTION})?", source):
         target, function = code_reference.split(source)
         yield _Reference(("data", "source"), target, function or WRITE)
@@ -148,12 +148,12 @@ def _references(raw: Mapping[str, Any]) -> Iterator[_Reference]:
         yield _Reference(("models",), models, "")
     else:
         models = ""
-    combiner = at(raw, "ensemble", "combiner")
+    combiner = value_at(raw, "ensemble", "combiner")
     if _has_form(f".+\\.py:{FUNCTION}", combiner):
         target, _, function = combiner.rpartition(":")
         yield _Reference(("ensemble", "combiner"), target, function)
     for name, member in members.items() if isinstance(members, Mapping) else ():
-        loc, given = (*_MEMBERS, name), at(member, "function")
+        loc, given = (*_MEMBERS, name), value_at(member, "function")
         if _has_form(f"({TARGET}:)?{FUNCTION}", given or name):
             target, _, function = (given or name).rpartition(":")
             if target or models:
@@ -165,7 +165,7 @@ def _has_form(form: str, given: Any) -> bool:
 
 
 def _mistake(details: dict[str, Any]) -> Mistake:
-    # `[key]` marks a wrong key instead of a wrong value, `<choice>` a branch of a union: no keys of the user's.
+    # `[key]` marks a wrong key instead of a wrong value, `<choice>` a branch of a union; neither is a key in the YAML.
     loc = tuple(str(part) for part in details["loc"] if part != "[key]" and not str(part).startswith("<"))
     return Mistake(loc, _message(loc, details))
 
@@ -181,7 +181,7 @@ def _message(loc: Loc, details: dict[str, Any]) -> str:
         one_of = "one of " if len(allowed) > 1 else ""
         return f"got {given}, expected {one_of}{', '.join(allowed)}{did_you_mean(str(details['input']), allowed)}"
     if kind == "model_type":
-        return f"got {given}, expected a mapping with keys out of {', '.join(keys_at(loc))}"
+        return f"got {given}, expected a mapping with keys from {', '.join(keys_at(loc))}"
     if kind == "too_short":
         return "empty, expected at least one entry"
     if kind == "refused":
@@ -191,7 +191,7 @@ def _message(loc: Loc, details: dict[str, Any]) -> str:
 
 
 def _shown(given: Any) -> str:
-    """A value as YAML would write it, short."""
+    """Format a value as YAML would write it, shortened."""
     if given is None:
         return "nothing"
     if isinstance(given, bool):
@@ -209,7 +209,7 @@ def _description(loc: Loc) -> str:
 
 
 def _model_at(loc: Loc) -> type[BaseModel] | None:
-    """Follows the models' annotations to the one whose keys stand at `loc`; None where the user chooses the keys."""
+    """Follow the models' annotations to the model whose keys are at `loc`; None if the user chooses the keys."""
     model: type[BaseModel] | None = Pipeline
     in_container = False
     for part in loc:
@@ -223,12 +223,12 @@ def _model_at(loc: Loc) -> type[BaseModel] | None:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The one model that an annotation such as `Tuner | None` or `Mapping[str, Member]` holds."""
+    """Return the model in an annotation such as `Tuner | None` or `Mapping[str, Member]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((model for part in get_args(annotation) if (model := _model_in(part))), None)
 
 
 def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """A model's fields by the key that the YAML has for them."""
+    """Return a model's fields by their key in the YAML."""
     return {field.alias or name: field for name, field in model.model_fields.items()}

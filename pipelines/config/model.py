@@ -1,9 +1,9 @@
-"""A pipeline as its YAML describes it: frozen models, parsed once.
+"""The models of a pipeline's YAML: frozen, parsed once.
 
     Pipeline
-    ├── Data            where the rows come from
-    ├── Splits          how they are divided
-    ├── Cost            what a mistake costs
+    ├── Data            the files that hold the rows
+    ├── Splits          the split of the rows
+    ├── Cost            the costs of wrong predictions
     ├── Ensemble
     │   └── Member      one model, by name
     │       └── Tuner   its search space: choices and `Range`s
@@ -14,7 +14,7 @@
 
 Every path and reference in a `Pipeline` is absolute, so it means the same in another folder or process, and
 `Pipeline.model_validate(pipeline.model_dump(mode="json"))` gives the same pipeline back.
-`benison.pipelines.config_file` reads the YAML; nothing here looks at the disk, except where a method says so.
+`benison.pipelines.config_file` reads the YAML. Nothing here reads the disk, unless a method's docstring says so.
 """
 
 from __future__ import annotations
@@ -80,45 +80,45 @@ WRITE = "write"
 
 
 class Data(ConfigModel):
-    """Where the rows come from: CSV files, or TFRecord files of tf.Example.
+    """The files that hold the rows: CSV files, or TFRecord files of tf.Example.
 
-    Where there is a `source`, patterns are relative to the folder that it wrote into.
+    With a `source`, patterns are relative to the folder that it wrote to.
     """
 
     source: Features | None = Field(
-        default=None, description="a function that writes the files into the folder it is given"
+        default=None, description="a function write(folder) that writes the files into a folder"
     )
     csv: Text | None = Field(default=None, description="a path, a pattern such as 'data/*.csv', or package:NAME/PATH")
     tfrecord: Text | None = Field(default=None, description="a path or a pattern of files of tf.Example")
     missing: tuple[Cell, ...] = Field(default=("",), description="cells of a CSV that mean 'no value'")
-    delimiter: Character = Field(default=",", description="between the cells of a CSV")
-    encoding: Encoding = Field(default="utf-8", description="of a CSV")
-    decimal: Literal[".", ","] = Field(default=".", description="what stands before a number's fraction in a CSV")
+    delimiter: Character = Field(default=",", description="the delimiter of a CSV")
+    encoding: Encoding = Field(default="utf-8", description="the encoding of a CSV")
+    decimal: Literal[".", ","] = Field(default=".", description="the decimal sign of numbers in a CSV")
     time: Text | None = Field(
-        default=None, description="the column that orders the rows; `test` is then the latest part"
+        default=None, description="the column to order the rows by; `test` is then the latest rows"
     )
 
 
 class Splits(ConfigModel):
-    """Hash buckets per split; a row's share of a split is its buckets out of the sum."""
+    """Hash buckets per split; a split's share of the rows is its buckets divided by the sum."""
 
-    train: Count = Field(description="the number of hash buckets that members learn from")
+    train: Count = Field(description="the number of hash buckets that members are trained on")
     valid: Count = Field(description="the number of hash buckets for early stopping and tuning")
     blend: Count = Field(description="the number of hash buckets for ensemble weights and calibration")
     test: Count = Field(description="the number of hash buckets for the Evaluator only")
 
 
 class Range(ConfigModel):
-    """A range of a hyperparameter, both ends included; of integers if both ends are integers."""
+    """A range of a hyperparameter, both ends included; a range of integers if both ends are integers."""
 
     min: Number = Field(description="a number")
     max: Number = Field(description="a number")
     sampling: Literal["linear", "log"] = "linear"
-    step: Number | None = Field(default=None, description="added (or, sampled on a log scale, multiplied) per step")
+    step: Number | None = Field(default=None, description="the step; with sampling log, each value is multiplied by it")
 
     @property
     def integer(self) -> bool:
-        """Whether the values are integers."""
+        """True if the values are integers."""
         return isinstance(self.min, int) and isinstance(self.max, int)
 
     @model_validator(mode="after")
@@ -126,11 +126,11 @@ class Range(ConfigModel):
         if self.min >= self.max:
             raise PydanticCustomError("refused", f"min {self.min} is not below max {self.max}")
         if self.sampling == "log" and self.min <= 0:
-            raise PydanticCustomError("refused", f"min {self.min} with sampling log, expected one > 0")
-        least = 1 if self.sampling == "log" else 0
-        if self.step is not None and (self.step <= least or (self.integer and not isinstance(self.step, int))):
-            kind = "an integer" if self.integer else "a number"
-            raise PydanticCustomError("refused", f"got step {self.step}, expected {kind} > {least}")
+            raise PydanticCustomError("refused", f"got min {self.min} with sampling log, expected min > 0")
+        lowest = 1 if self.sampling == "log" else 0
+        if self.step is not None and (self.step <= lowest or (self.integer and not isinstance(self.step, int))):
+            number = "an integer" if self.integer else "a number"
+            raise PydanticCustomError("refused", f"got step {self.step}, expected {number} > {lowest}")
         return self
 
 
@@ -151,40 +151,41 @@ Values = Annotated[
 
 
 class Tuner(ConfigModel):
-    """How good hyperparameters are searched for, and among which."""
+    """The search for good hyperparameters: its algorithm, its length and its space."""
 
     algorithm: Literal["random", "grid", "bayesian", "hyperband"] = "random"
-    trials: Trials = Field(default=10, description="hyperband takes no number of trials: it follows from the epochs")
-    epochs: Count = Field(default=0, description="per trial; default: the member's")
+    trials: Trials = Field(default=10, description="the number of trials; hyperband derives it from the epochs instead")
+    epochs: Count = Field(default=0, description="epochs per trial; default: the member's epochs")
     space: Mapping[ParameterName, Values] = Field(min_length=1, description="values to choose from, by hyperparameter")
 
 
 class Member(ConfigModel):
-    """One model of the ensemble. In a `Pipeline`, `function` is a complete reference, whatever the YAML said."""
+    """One model of the ensemble. In a `Pipeline`, `function` is always a complete reference."""
 
-    function: MemberFunction = Field(default="", description="default: the member's name")
-    epochs: Count = Field(default=50, description="at the most")
-    batch_size: Count = Field(default=32, description="rows")
+    function: MemberFunction = Field(default="", description="the function that builds it; default: the member's name")
+    epochs: Count = Field(default=50, description="the maximum number of epochs")
+    batch_size: Count = Field(default=32, description="rows per batch")
     patience: Count = Field(default=8, description="epochs without a better loss on `valid` before training ends")
     imbalance: Literal["none", "class_weight", "undersample"] = Field(
-        default="none", description="how rare classes are learnt; the probabilities stay those of the data"
+        default="none",
+        description="weight rare classes more, or drop rows of frequent ones; probabilities are corrected for it",
     )
-    hyperparameters: Mapping[ParameterName, Scalar] = Field(default={}, description="fixed values")
+    hyperparameters: Mapping[ParameterName, Scalar] = Field(default={}, description="fixed values by hyperparameter")
     tuner: Tuner | None = None
 
     @property
     def code(self) -> Code:
-        """The member's function; looks for its file.
+        """The member's function; looks for its file on disk.
 
         Raises:
-            UsageError: its module or file is gone.
+            UsageError: its module or file does not exist.
         """
         return Code.of(self.function)
 
     @model_validator(mode="before")
     @classmethod
     def _all_defaults(cls, given: Any) -> Any:
-        """`linear:` with nothing after it is a member like any other."""
+        """Accept `linear:` without a value as a member with all defaults."""
         return {} if given is None else given
 
     @field_validator("tuner")
@@ -196,31 +197,35 @@ class Member(ConfigModel):
 
 
 class EnsembleConfig(ConfigModel):
-    """The members, and how their outputs become one."""
+    """The members, and how their outputs are combined."""
 
     combiner: Combiner = Field(
         default="mean",
-        description=f"{', '.join(COMBINERS)}; or a function of your own, file.py:function",
+        description=f"{', '.join(COMBINERS)}; or your own function, file.py:function",
     )
     weights: Mapping[MemberName, NotNegative] = Field(
-        default={}, description="fixed weights by member; default: fitted by weighted_mean, equal in a vote"
+        default={}, description="fixed weights by member; default: weighted_mean fits them, votes use equal weights"
     )
     calibration: Literal["none", "temperature", "bias_corrected_temperature"] = Field(
-        default="none", description="of the combined probabilities, fitted on blend"
+        default="none", description="the calibration of the combined probabilities, fitted on blend"
     )
-    drop: Bool = Field(default=True, description="leave out members that do not help, where weights are fitted")
-    quorum: Count = Field(default=1, description="how many members must answer, where they are served apart")
+    drop: Bool = Field(default=True, description="drop members that do not help, if weights are fitted")
+    quorum: Count = Field(default=1, description="how many members must answer, if they are served separately")
     members: Mapping[MemberName, Member] = Field(min_length=1, description="the members, by name")
 
 
 class RuleConfig(ConfigModel):
-    """What the ensemble must keep to be blessed: a bound on a metric, or a comparison by it."""
+    """A rule that the ensemble must satisfy to be blessed: a bound on a metric, or a comparison."""
 
     metric: Text = Field(description="the metric's name")
-    min: Number | None = Field(default=None, description="the least that will do")
-    max: Number | None = Field(default=None, description="the most that will do")
-    better_than: Other | None = Field(default=None, description="best_member or served: better by `by`, for sure")
-    not_worse_than: Other | None = Field(default=None, description="the same: not worse by more than `by`, for sure")
+    min: Number | None = Field(default=None, description="the lowest acceptable value")
+    max: Number | None = Field(default=None, description="the highest acceptable value")
+    better_than: Other | None = Field(
+        default=None, description="best_member or served: significantly better, by at least `by`"
+    )
+    not_worse_than: Other | None = Field(
+        default=None, description="best_member or served: not significantly worse, allowing for `by`"
+    )
     by: NotNegative = Field(default=0, description="a margin in the metric's unit")
     slices: tuple[Text, ...] = Field(default=(), description="columns; the rule must hold for each of their values")
     rows: Count = Field(default=50, description="values with fewer rows are not judged")
@@ -229,72 +234,76 @@ class RuleConfig(ConfigModel):
     def _one_demand(self) -> RuleConfig:
         demands = [d for d in (self.min, self.max, self.better_than, self.not_worse_than) if d is not None]
         if len(demands) != 1:
-            raise PydanticCustomError("refused", "expected one of min, max, better_than and not_worse_than")
+            raise PydanticCustomError("refused", "expected exactly one of min, max, better_than and not_worse_than")
         metric = METRICS.get(self.metric)
         if metric and metric.greater_is_better and self.max is not None:
-            raise PydanticCustomError("refused", "got max, expected min: more is better in this metric")
+            raise PydanticCustomError("refused", "got max, expected min: higher is better in this metric")
         if metric and not metric.greater_is_better and self.min is not None:
-            raise PydanticCustomError("refused", "got min, expected max: less is better in this metric")
+            raise PydanticCustomError("refused", "got min, expected max: lower is better in this metric")
         if self.by and not (self.better_than or self.not_worse_than):
-            raise PydanticCustomError("refused", "by is a margin of better_than and not_worse_than; a bound has none")
+            raise PydanticCustomError(
+                "refused", "by is a margin for better_than and not_worse_than, not for min and max"
+            )
         return self
 
 
 class Cost(ConfigModel):
-    """What a mistake costs in a binary problem, in any unit; the class seen less often is the positive one."""
+    """The costs of wrong predictions in a binary problem, in any unit; the rarer class is the positive one."""
 
-    false_negative: Amount = Field(description="the cost of missing a positive one, a number > 0")
+    false_negative: Amount = Field(description="the cost of a missed positive, a number > 0")
     false_positive: Amount = Field(description="the cost of a false alarm, a number > 0")
 
 
 class BlessingConfig(ConfigModel):
-    """What an ensemble must show before it is pushed, beyond beating a guess and being no worse than what is served."""
+    """The rules for a push, besides the built-in ones: better than a guess, not worse than the served version."""
 
-    confidence: Confidence = Field(default=0.95, description="of the bootstrap intervals")
-    resamples: Count = Field(default=1000, description="of the bootstrap")
+    confidence: Confidence = Field(default=0.95, description="the confidence level of the bootstrap intervals")
+    resamples: Count = Field(default=1000, description="the number of bootstrap resamples")
     rules: tuple[RuleConfig, ...] = ()
 
 
 class Drift(ConfigModel):
-    """How far a span's distributions may be from those of the span that the served version knows."""
+    """The allowed distance of a span's distributions from the newest span that the served version was trained on."""
 
-    default: Distance = Field(default=0.1, description="the largest Jensen-Shannon divergence of a column")
-    columns: Mapping[Text, Distance] = Field(default={}, description="the same for single columns")
+    default: Distance = Field(default=0.1, description="the largest allowed Jensen-Shannon divergence of a column")
+    columns: Mapping[Text, Distance] = Field(default={}, description="the limit for single columns")
 
 
 class Validation(ConfigModel):
-    """What becomes of anomalies in the data."""
+    """The severity of anomalies in the data."""
 
     severity: Mapping[AnomalyKind, Severity] = Field(
-        default={}, description="by kind; default: a new column and a leak warn, all else stops"
+        default={}, description="by kind of anomaly; default: new_column and leak warn, all others stop the run"
     )
-    columns: Mapping[Text, Severity] = Field(default={}, description="by column, whatever the kind")
+    columns: Mapping[Text, Severity] = Field(default={}, description="by column, for all kinds of anomaly")
     drift: Drift = Drift()
 
 
 class Spans(ConfigModel):
-    """The data come span by span, such as month by month."""
+    """Settings of data that arrives span by span, such as month by month."""
 
-    window: Count | None = Field(default=None, description="how many spans a run takes, the newest last; default: all")
+    window: Count | None = Field(default=None, description="how many of the newest spans a run takes; default: all")
     first: Text | None = Field(
-        default=None, description="the period of span 1, such as 2013-01 where `every` is month: dates then mean spans"
+        default=None, description="the period of span 1, such as 2013-01 with every: month; dates then name spans"
     )
     every: Every | None = Field(default=None, description="the period of each span: day, week, month or year")
 
     @model_validator(mode="after")
     def _dates_mean_spans(self) -> Spans:
         if (self.first is None) != (self.every is None):
-            raise PydanticCustomError("refused", "first and every belong together: keep both or neither")
+            raise PydanticCustomError("refused", "got only one of first and every, expected both or neither")
         if self.first and self.every and not is_date(self.first, self.every):
-            form = FORMS[self.every]
-            raise PydanticCustomError("refused", f"got first {self.first!r}, expected a {self.every} such as {form!r}")
+            example = FORMS[self.every]
+            raise PydanticCustomError(
+                "refused", f"got first {self.first!r}, expected a {self.every} such as {example!r}"
+            )
         return self
 
 
 class Pipeline(ConfigModel):
     """A whole pipeline."""
 
-    source: Path = Field(description="the YAML file, absolute; not a key of it")
+    source: Path = Field(description="the YAML file, absolute; not a key in it")
     name: PipelineName = Field(description="the pipeline's name; models are served under it")
     description: str = Field(default="", description="one line for `benison list`")
     problem: Literal["binary", "multiclass", "regression"] = Field(description="binary, multiclass or regression")
@@ -305,41 +314,45 @@ class Pipeline(ConfigModel):
         default=None,
         alias="schema",
         validate_default=True,
-        description="the curated schema, which need not exist yet; default: schemas/NAME.pbtxt",
+        description="the curated schema, which may not exist yet; default: schemas/NAME.pbtxt",
     )
     columns: Mapping[Text, ColumnConfig] = Field(
-        default={}, description="what each column is, where Benison's own features are made of them"
+        default={}, description="the kind of each column, for Benison's generic features"
     )
     features: Features = Field(description="the module or Python file that holds preprocessing_fn")
     models: Target = Field(description="the module or Python file that holds the members' functions")
     metric: Text = Field(
-        default=None, validate_default=True, description="what counts; default: auc, accuracy or rmse, by problem"
+        default=None,
+        validate_default=True,
+        description="the metric of blessings and comparisons; default: auc, accuracy or rmse, by problem",
     )
-    cost: Cost | None = Field(default=None, description="what mistakes cost; gives a binary problem the metric cost")
-    slices: tuple[Text, ...] = Field(default=(), description="columns whose values get metrics of their own")
+    cost: Cost | None = Field(
+        default=None, description="the costs of wrong predictions; gives a binary problem the metric cost"
+    )
+    slices: tuple[Text, ...] = Field(default=(), description="columns; metrics are computed for each of their values")
     ensemble: EnsembleConfig = Field(description="a mapping with the key members")
     validation: Validation = Validation()
-    spans: Spans | None = Field(default=None, description="present where the data come span by span")
+    spans: Spans | None = Field(default=None, description="settings of data that arrives span by span")
     blessing: BlessingConfig = BlessingConfig()
     serving: Serving = Serving()
-    seed: Seed = Field(default=7, description="of all that is random; same data, code and seed give the same models")
-    beam: tuple[Text, ...] = Field(default=(), description="arguments of the Beam pipelines")
+    seed: Seed = Field(default=7, description="the random seed; the same data, code and seed give the same models")
+    beam: tuple[Text, ...] = Field(default=(), description="arguments for the Beam pipelines")
     schedule: Schedule | None = Field(
-        default=None, description="when Airflow runs it by itself: cron, or such as @monthly"
+        default=None, description="when Airflow runs it: cron, or a preset such as @monthly"
     )
     airflow: AirflowConfig = AirflowConfig()
 
     @property
     def features_code(self) -> Code:
-        """The preprocessing function; looks for its file.
+        """The preprocessing function; looks for its file on disk.
 
         Raises:
-            UsageError: its module or file is gone.
+            UsageError: its module or file does not exist.
         """
         return Code.of(self.features)
 
     def files(self) -> list[Path]:
-        """The files of a pipeline without a `source`, sorted; looks at the disk.
+        """Find the data files of a pipeline without a `source` on disk, sorted.
 
         Raises:
             DataError: there are none.
@@ -349,15 +362,15 @@ class Pipeline(ConfigModel):
     @model_validator(mode="wrap")
     @classmethod
     def _with_contradictions(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        """Adds what several keys do wrong together, even where single ones are wrong as well: all mistakes at once."""
+        """Report contradictions between keys together with the mistakes of single keys, all at once."""
         given = with_generic_code(given)
-        found = list(contradictions(given))
+        mistakes = list(contradictions(given))
         try:
             pipeline = handler(given)
         except ValidationError as error:
-            found = [_again(dict(details)) for details in error.errors()] + found
-        if found:
-            raise ValidationError.from_exception_data(cls.__name__, found)
+            mistakes = [_copied(dict(details)) for details in error.errors()] + mistakes
+        if mistakes:
+            raise ValidationError.from_exception_data(cls.__name__, mistakes)
         return pipeline
 
     @field_validator("source")
@@ -371,10 +384,10 @@ class Pipeline(ConfigModel):
         if data.source is not None:
             target, function = code_reference.split(data.source)
             return data.model_copy(
-                update={"source": f"{code_reference.place(target, _folder(info))}:{function or WRITE}"}
+                update={"source": f"{code_reference.absolute(target, _folder(info))}:{function or WRITE}"}
             )
         given = {key: value for key in ("csv", "tfrecord") if (value := getattr(data, key)) is not None}
-        return data.model_copy(update={key: csv_paths.place(value, _folder(info)) for key, value in given.items()})
+        return data.model_copy(update={key: csv_paths.absolute(value, _folder(info)) for key, value in given.items()})
 
     @field_validator("schema_path", mode="before")
     @classmethod
@@ -388,17 +401,17 @@ class Pipeline(ConfigModel):
     @classmethod
     def _complete_features(cls, features: str, info: ValidationInfo) -> str:
         target, function = code_reference.split(features)
-        return f"{code_reference.place(target, _folder(info))}:{function or PREPROCESSING}"
+        return f"{code_reference.absolute(target, _folder(info))}:{function or PREPROCESSING}"
 
     @field_validator("models")
     @classmethod
     def _models_beside_the_yaml(cls, models: str, info: ValidationInfo) -> str:
-        return code_reference.place(models, _folder(info))
+        return code_reference.absolute(models, _folder(info))
 
     @field_validator("metric", mode="before")
     @classmethod
     def _metric_of_the_problem(cls, metric: Any, info: ValidationInfo) -> Any:
-        # A wrong problem is reported as such; it must not count as a missing metric too.
+        # A wrong problem is reported once; it must not count as a missing metric too.
         return default_metric(info.data.get("problem", "binary")) if metric is None else metric
 
     @field_validator("ensemble")
@@ -415,16 +428,17 @@ class Pipeline(ConfigModel):
 
 
 def _complete(function: str, info: ValidationInfo) -> str:
-    """A member's function as a reference that stands alone."""
+    """Return a member's function as a complete reference."""
     target, _, name = function.rpartition(":")
-    return f"{code_reference.place(target, _folder(info)) if target else info.data['models']}:{name}"
+    return f"{code_reference.absolute(target, _folder(info)) if target else info.data['models']}:{name}"
 
 
 def _folder(info: ValidationInfo) -> Path:
-    """What relative paths are relative to."""
+    """Return the folder that relative paths are relative to."""
     return Path(info.data.get("source", "")).parent
 
 
-def _again(details: dict[str, Any]) -> InitErrorDetails:
+def _copied(details: dict[str, Any]) -> InitErrorDetails:
+    """Turn a reported error into the form that a new ValidationError takes."""
     kind = PydanticCustomError(details["type"], details["msg"], details.get("ctx"))
     return InitErrorDetails(type=kind, loc=details["loc"], input=details["input"])

@@ -1,7 +1,7 @@
-"""YAML that keeps the place of every key and refuses what PyYAML lets pass.
+"""A YAML parser that records the line of every key and reports keys that PyYAML silently accepts.
 
-PyYAML silently takes the last of two equal keys, reads `3e-4` as text and turns `2024-01-31` into a date: each of these
-is a wrong config that looks right.
+PyYAML takes the last of two equal keys, reads `3e-4` as text and turns `2024-01-31` into a date. Each of these makes a
+wrong config that looks right.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 import yaml
 
-# A place in a document: the keys (and list positions) that lead to it.
+# The path to a key: the keys (and list positions) that lead to it.
 Loc = tuple[str, ...]
 
 _TEXT, _FLOAT, _DATE, _MERGE = (f"tag:yaml.org,2002:{tag}" for tag in ("str", "float", "timestamp", "merge"))
-# YAML 1.2's floats: the dot may be left out where there is an exponent.
+# YAML 1.2's floats: the dot is optional if there is an exponent.
 _FLOAT_FORM = re.compile(
     r"""^(?:[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+
          |[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?)
@@ -27,7 +27,7 @@ _FLOAT_FORM = re.compile(
 
 
 class NotYaml(ValueError):
-    """The text is not YAML; the message says where and why."""
+    """Text that is not valid YAML; the message says where and why."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Document:
     """A parsed text.
 
     Attributes:
-        value: what the text says: mappings (only text keys), lists, text, numbers, true/false, None.
-        lines: the line (from 1) on which each key or list entry stands.
-        faults: keys that were left out of `value`, and why.
+        value: the content: mappings (only text keys), lists, text, numbers, true/false, None.
+        lines: the line (from 1) of each key and list entry.
+        faults: the keys that are left out of `value`, and why.
     """
 
     value: Any
@@ -57,7 +57,7 @@ _Loader.add_implicit_resolver(_FLOAT, _FLOAT_FORM, list("-+0123456789."))
 
 
 def parse(text: str) -> Document:
-    """Parses one YAML document.
+    """Parse one YAML document.
 
     Raises:
         NotYaml: the text cannot be parsed.
@@ -85,14 +85,14 @@ def parse(text: str) -> Document:
 
 @dataclass(frozen=True)
 class _Walk:
-    """Visits the nodes before they become values, because values no longer know their place."""
+    """Visits the nodes before they become values, because values no longer have line numbers."""
 
     lines: dict[Loc, int]
     faults: list[tuple[Loc, str]]
     seen: set[int]
 
     def visit(self, node: yaml.Node, loc: Loc) -> None:
-        if id(node) in self.seen:  # an alias: its place is that of the anchor
+        if id(node) in self.seen:  # an alias: the anchor's line counts
             return
         self.seen.add(id(node))
         if isinstance(node, yaml.MappingNode):
@@ -107,13 +107,13 @@ class _Walk:
             return True
         if key.tag != _TEXT:
             written = key.value if isinstance(key, yaml.ScalarNode) and key.value else "?"
-            self.faults.append(((*loc, written), f"the key on line {line} is no text; put it in quotes"))
+            self.faults.append(((*loc, written), f"the key on line {line} is not text; put it in quotes"))
             return False
-        place = (*loc, str(key.value))
-        if place in self.lines:
-            self.faults.append((place, f"given twice, on lines {self.lines[place]} and {line}; keep one"))
+        key_loc = (*loc, str(key.value))
+        if key_loc in self.lines:
+            self.faults.append((key_loc, f"given twice, on lines {self.lines[key_loc]} and {line}; keep one"))
             return False
-        self._enter(value, place, line)
+        self._enter(value, key_loc, line)
         return True
 
     def _enter(self, node: yaml.Node, loc: Loc, line: int) -> None:

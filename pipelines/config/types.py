@@ -1,4 +1,4 @@
-"""What the values of a config are: their forms, each with the words that a wrong one is answered with."""
+"""Types of the values in a config, each with the message for a wrong value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benison.serving.config_values import expected as _expected
 
 PREPROCESSING = "preprocessing_fn"
 COMBINERS = ("mean", "weighted_mean", "median", "majority_vote", "soft_vote", "stacking")
-RESERVED_MEMBERS = ("ensemble", "served")  # they stand beside the members in every table of scores
+RESERVED_MEMBERS = ("ensemble", "served")  # tables of scores use these names beside the members'
 
 
 def _member_name(name: str) -> str:
@@ -31,9 +31,7 @@ def _known_encoding(name: str) -> str:
     try:
         codecs.lookup(name)
     except LookupError:
-        raise PydanticCustomError(
-            "refused", "no encoding of that name; expected one such as utf-8 or latin-1"
-        ) from None
+        raise PydanticCustomError("refused", "no such encoding; expected a name such as utf-8 or latin-1") from None
     return name
 
 
@@ -45,7 +43,7 @@ def _known_combiner(name: str) -> str:
 
 
 def _one_type(choices: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Whole numbers beside fractions become fractions, because KerasTuner takes choices of one type only."""
+    """Convert integers among floats to floats, because KerasTuner takes choices of one type only."""
     types = {type(choice) for choice in choices}
     if types == {int, float}:
         return tuple(map(float, choices))
@@ -74,7 +72,7 @@ Target = Annotated[
 Features = Annotated[
     str,
     Field(pattern=f"^{TARGET}(:{FUNCTION})?$"),
-    _expected(f"a module or a Python file, with ':function' where it is not {PREPROCESSING}"),
+    _expected(f"a module or a Python file, with ':function' if the function is not {PREPROCESSING}"),
 ]
 MemberFunction = Annotated[
     str,
@@ -104,10 +102,10 @@ AnomalyKind = Annotated[
     Literal["new_column", "missing_column", "type", "presence", "domain", "range", "drift", "leak", "other"],
     _expected("new_column, missing_column, type, presence, domain, range, drift, leak or other"),
 ]
-Distance = Annotated[_Int | _Float, Field(gt=0, le=1), _expected("a number above 0, at the most 1")]
+Distance = Annotated[_Int | _Float, Field(gt=0, le=1), _expected("a number > 0 and <= 1")]
 
 
 class ConfigModel(BaseModel):
-    """What all parts of a config share: they cannot be changed, and a key that nobody reads is a mistake."""
+    """Base of all parts of a config: immutable, and an unknown key is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)

@@ -1,4 +1,4 @@
-"""From files to examples that passed the gate: the first nodes of every pipeline."""
+"""The first nodes of every pipeline: from files to examples that passed the anomaly gate."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ingest:
-    """The first nodes, and what the rest of a pipeline takes from them.
+    """The first nodes, and the outputs that the rest of a pipeline takes from them.
 
     Attributes:
-        nodes: in topological order.
-        examples: with the splits train, valid, blend and test.
-        schema: the curated one, or what SchemaGen inferred.
-        gate: what everything that learns has to wait for.
+        nodes: the nodes, in topological order.
+        examples: the examples, with the splits train, valid, blend and test.
+        schema: the curated schema, or the one that SchemaGen inferred.
+        gate: the anomaly gate, which every node that trains on the data must wait for.
     """
 
     nodes: tuple[BaseNode, ...]
@@ -36,15 +36,15 @@ class Ingest:
 def build(
     config: Pipeline, root: Path, window: Sequence[int] = (), *, infer: bool = False, to_gate: bool = False
 ) -> Ingest:
-    """Joins ExampleGen, StatisticsGen, the schema, the validators and the gate; for spans also the window.
+    """Connect ExampleGen, StatisticsGen, the schema, the validators and the gate; with spans also the window.
 
     Args:
         config: the pipeline's config.
         root: ROOT.
-        window: for a pipeline with spans, those to learn from, ascending; the newest is ingested here, the others were
-            before.
-        infer: infer the schema even where there is a curated one.
-        to_gate: end there, without putting the window together.
+        window: for a pipeline with spans, the spans of the run, ascending; the newest is ingested here, the others
+            have been ingested before.
+        infer: infer the schema even if there is a curated one.
+        to_gate: end at the gate, without the window.
     """
     from tfx.components import ExampleValidator, SchemaGen, StatisticsGen
     from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
@@ -87,14 +87,14 @@ def build(
     if config.data.time is not None and not to_gate:
         if window:  # a single span too: a pipeline's graph is the same for every window
             resolver = _resolver(example_gen.id, window)
-            # A resolver looks at what there is when it runs: the newest span has to be there, and to be sound.
+            # A resolver takes the artifacts that exist when it runs: the newest span must exist, and have passed.
             resolver.add_upstream_node(gate)
             nodes.append(resolver)
             examples = resolver.outputs["examples"]
-        put_together = SpanWindow(examples=examples, spans=window or [0])
-        put_together.add_upstream_node(gate)
-        nodes.append(put_together)
-        examples = put_together.outputs["window"]
+        span_window = SpanWindow(examples=examples, spans=window or [0])
+        span_window.add_upstream_node(gate)
+        nodes.append(span_window)
+        examples = span_window.outputs["window"]
     return Ingest(tuple(nodes), examples, schema, gate)
 
 
@@ -119,7 +119,7 @@ def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int 
 
 
 def _resolver(example_gen: str, window: Sequence[int]) -> BaseNode:
-    """All spans of the window, from this run and from earlier ones."""
+    """Return the node that finds all spans of the window, from this run and earlier ones."""
     from tfx.dsl.components.common.resolver import Resolver
     from tfx.types import Channel, standard_artifacts
 
@@ -133,7 +133,7 @@ def _resolver(example_gen: str, window: Sequence[int]) -> BaseNode:
 
 
 def _table(config: Pipeline, pattern: str, span: int | None) -> dict[str, Any]:
-    """How the gate reads the CSV again, for rows to show."""
+    """Return the options for the gate to read the CSV again, so that it can show rows."""
     if config.data.tfrecord is not None:
         return {}
     return {

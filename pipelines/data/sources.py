@@ -1,4 +1,4 @@
-"""Data that a pipeline's own function writes: once per ROOT, anew where the function changed, whole or not at all."""
+"""Data files written by a pipeline's `data.source` function: once per ROOT, and again if the function changed."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ _STAMP = ".benison-source.json"
 
 
 def files_pattern(config: Pipeline, root: Path) -> str:
-    """The pipeline's files as an absolute path or glob pattern; lets its source write them where that is due.
+    """Return the pipeline's files as an absolute path or glob pattern; call its source first if they are not written.
 
     Args:
         config: the pipeline's config.
         root: ROOT.
     """
-    given = config.data.csv or config.data.tfrecord or ""
+    pattern = config.data.csv or config.data.tfrecord or ""
     if config.data.source is None:
-        return csv_paths.pattern(given)
-    return str(_written(config.data, root / "data" / config.name) / given)
+        return csv_paths.pattern(pattern)
+    return str(_ensure_written(config.data, root / "data" / config.name) / pattern)
 
 
-def _written(data: Data, folder: Path) -> Path:
-    """The folder that the source wrote, by the code as it is now."""
+def _ensure_written(data: Data, folder: Path) -> Path:
+    """Call the source unless its current code wrote the folder already; the folder appears complete or not at all."""
     code = Code.of(data.source or "")
     stamp = json.dumps({"source": data.source, "code": fingerprint.code(code.file, code.function)})
     if (folder / _STAMP).is_file() and (folder / _STAMP).read_text() == stamp:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    aside.mkdir()
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    temporary.mkdir()
     try:
-        user_code.load(data.source or "")(aside)
-        (aside / _STAMP).write_text(stamp)
+        user_code.load(data.source or "")(temporary)
+        (temporary / _STAMP).write_text(stamp)
         if folder.exists():
             os.replace(folder, folder.with_name(f".{folder.name}.old.{uuid.uuid4().hex}"))
-        os.replace(aside, folder)
+        os.replace(temporary, folder)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         for old in folder.parent.glob(f".{folder.name}.old.*"):
             shutil.rmtree(old, ignore_errors=True)
     return folder

@@ -1,6 +1,6 @@
-"""Spans on disk: `ROOT/spans/NAME/SPAN/`, each landed whole by one rename and never changed after.
+"""Spans on disk: `ROOT/spans/NAME/SPAN/`. A span appears complete, by one rename, and never changes.
 
-A span is a pipeline's data of one period, such as a month; spans are numbered in the order of time.
+A span is a pipeline's data of one period, such as a month. Spans are numbered in order of time.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Span:
     """A landed span.
 
     Attributes:
-        number: its place in time.
-        rows: of all its files.
-        sha256: of its files' names and contents.
-        landed: Unix seconds.
+        number: its position in time.
+        rows: the number of rows in all its files.
+        sha256: hash of its files' names and contents.
+        landed: when it was added, in Unix seconds.
     """
 
     number: int
@@ -46,124 +46,123 @@ class Span:
 
 
 def folder(root: Path, name: str) -> Path:
-    """Where a pipeline's spans lie."""
+    """Return the folder of a pipeline's spans."""
     return root / "spans" / name
 
 
 def pattern(root: Path, name: str) -> str:
-    """A pipeline's files, {SPAN} standing for the number."""
+    """Return the pattern of a pipeline's files, with {SPAN} for the number."""
     return str(folder(root, name) / "{SPAN}" / "*.csv")
 
 
 def landed(root: Path, name: str) -> list[Span]:
-    """A pipeline's spans, oldest first."""
+    """Return a pipeline's spans, oldest first."""
     files = folder(root, name).glob(f"[0-9]*/{FILE}")
     return sorted((Span(**json.loads(file.read_text())) for file in files), key=lambda span: span.number)
 
 
 def land(config: Pipeline, root: Path, files: Sequence[Path], number: int | None = None) -> Span:
-    """Copies files in as a span.
+    """Copy files into a new span.
 
     Args:
-        config: the pipeline's config; says how the CSV is written.
+        config: the pipeline's config, with the format of the CSV.
         root: ROOT.
-        files: CSV files with one header.
-        number: the span's; None takes the one after the newest.
+        files: CSV files with the same header.
+        number: the span's number; None takes the next one after the newest.
 
     Raises:
-        DataError: the files cannot be read as a table; names file and line.
-        UsageError: the span is there already.
+        DataError: the files cannot be read as a table; the message names file and line.
+        UsageError: the span already exists.
     """
-    there = landed(root, config.name)
-    number = number if number is not None else (there[-1].number + 1 if there else 1)
+    existing = landed(root, config.name)
+    number = number if number is not None else (existing[-1].number + 1 if existing else 1)
     target = folder(root, config.name) / str(number)
     if target.exists():
-        raise UsageError(
-            f"{target}: span {number} is there already; spans are never changed, add it under another number"
-        )
+        raise UsageError(f"{target}: span {number} already exists and cannot be changed; use another number")
     names = [file.name for file in files]
     if len(set(names)) < len(names):
         raise UsageError(f"two of the files have the same name: {', '.join(sorted(names))}")
     rows = sum(1 for _ in table(config, files).rows())
     if not rows:
-        raise DataError(f"{files[0]}: a header and no rows; a span needs at least one")
-    aside = target.with_name(f".incoming-{uuid.uuid4().hex}")
-    aside.mkdir(parents=True)
+        raise DataError(f"{files[0]}: has a header but no rows; a span needs at least one row")
+    temporary = target.with_name(f".incoming-{uuid.uuid4().hex}")
+    temporary.mkdir(parents=True)
     try:
         for file in files:
-            shutil.copyfile(file, aside / (file.name if file.suffix == ".csv" else f"{file.name}.csv"))
-        span = Span(number, rows, fingerprint.files([aside / n.name for n in sorted(aside.iterdir())]), time.time())
-        (aside / FILE).write_text(json.dumps(asdict(span), indent=2) + "\n")
-        os.rename(aside, target)
+            shutil.copyfile(file, temporary / (file.name if file.suffix == ".csv" else f"{file.name}.csv"))
+        span = Span(number, rows, fingerprint.files(sorted(temporary.iterdir())), time.time())
+        (temporary / FILE).write_text(json.dumps(asdict(span), indent=2) + "\n")
+        os.rename(temporary, target)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return span
 
 
 def land_from_source(config: Pipeline, root: Path) -> None:
-    """Lands the spans that the pipeline's own source or pattern offers and that are not there yet.
+    """Add the new spans among the files of the pipeline's own source or pattern.
 
-    `data.csv` then holds {SPAN} in the place of the number, as in `{SPAN}.csv`.
+    `data.csv` then contains {SPAN} for the number, as in `{SPAN}.csv`.
     """
     if config.data.csv is None:
         return
-    offered = sources.files_pattern(config, root)
-    before, _, after = offered.partition("{SPAN}")
+    source_pattern = sources.files_pattern(config, root)
+    before, _, after = source_pattern.partition("{SPAN}")
     number = re.compile(re.escape(before) + r"0*(\d+)" + re.escape(after))
-    there = {span.number for span in landed(root, config.name)}
-    inside, prefix = os.path.split(before)
-    for file in sorted(Path(inside).glob(f"{prefix}*{after}")):
+    existing = {span.number for span in landed(root, config.name)}
+    parent, prefix = os.path.split(before)
+    for file in sorted(Path(parent).glob(f"{prefix}*{after}")):
         match = number.fullmatch(str(file))
-        if match and int(match[1]) not in there:
+        if match and int(match[1]) not in existing:
             land(config, root, [file], int(match[1]))
 
 
-def window(config: Pipeline, root: Path, asked: str | None) -> tuple[int, ...]:
-    """The spans of a run, ascending.
+def window(config: Pipeline, root: Path, request: str | None) -> tuple[int, ...]:
+    """Return the spans of a run, ascending.
 
     Args:
-        config: its `spans.window` is the number of spans, where none are asked for.
+        config: the pipeline's config; `spans.window` is the number of spans unless `request` is a range.
         root: ROOT.
-        asked: `3` or `1-3`; None takes the newest window. One number is the newest span of a window. Where
-            `spans.first` says which period is span 1, a date such as `2013-04` stands for a number.
+        request: the value of `--span`: `3` or `1-3`; None takes the newest window. One number is the newest span of a
+            window. If the config has `spans.first`, a date such as `2013-04` stands for a number.
 
     Raises:
-        UsageError: it is of no such form, or a span has not landed.
+        UsageError: the request has a wrong form, or a span has not been added.
     """
-    there = [span.number for span in landed(root, config.name)]
-    if not there:
-        raise UsageError(f"{config.name}: no span has landed; `benison span add {config.name} FILE…` lands one")
-    size = config.spans.window if config.spans and config.spans.window else len(there)
-    if asked is None:
-        return tuple(there[-size:])
-    number = _by_date(config, asked)
-    form = re.fullmatch(r"(\d+)(?:-(\d+))?", asked if number is None else str(number))
-    if form is None or (form[2] and int(form[2]) < int(form[1])):
+    existing = [span.number for span in landed(root, config.name)]
+    if not existing:
+        raise UsageError(f"{config.name}: there are no spans; add one with `benison span add {config.name} FILE…`")
+    size = config.spans.window if config.spans and config.spans.window else len(existing)
+    if request is None:
+        return tuple(existing[-size:])
+    number = _from_date(config, request)
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", request if number is None else str(number))
+    if match is None or (match[2] and int(match[2]) < int(match[1])):
         dates = f", or a date in a {config.spans.every}" if config.spans and config.spans.every else ""
-        raise UsageError(f"--span {asked}: expected a number such as 3, or a range such as 1-3{dates}")
-    if form[2] is None:
-        last = int(form[1])
-        wanted = tuple(number for number in there if number <= last)[-size:] if config.spans else (last,)
-        wanted = wanted if wanted and wanted[-1] == last else (last,)
+        raise UsageError(f"--span {request}: expected a number such as 3, or a range such as 1-3{dates}")
+    if match[2] is None:
+        last = int(match[1])
+        numbers = tuple(number for number in existing if number <= last)[-size:] if config.spans else (last,)
+        numbers = numbers if numbers and numbers[-1] == last else (last,)
     else:
-        wanted = tuple(range(int(form[1]), int(form[2]) + 1))
-    absent = [number for number in wanted if number not in there]
+        numbers = tuple(range(int(match[1]), int(match[2]) + 1))
+    absent = [number for number in numbers if number not in existing]
     if absent:
-        raise UsageError(f"--span {asked}: span {absent[0]} has not landed; there are {', '.join(map(str, there))}")
-    return wanted
+        have = ", ".join(map(str, existing))
+        raise UsageError(f"--span {request}: there is no span {absent[0]}; the spans are {have}")
+    return numbers
 
 
-def _by_date(config: Pipeline, asked: str) -> int | None:
-    """The span that a date means; None where it is no date, or dates mean nothing."""
+def _from_date(config: Pipeline, request: str) -> int | None:
+    """Return the span of a date; None if it is not a date, or the config does not assign dates to spans."""
     if config.spans is None or config.spans.first is None or config.spans.every is None:
         return None
-    number = periods.number(asked, config.spans.first, config.spans.every)
+    number = periods.number(request, config.spans.first, config.spans.every)
     if number is not None and number < 1:
-        raise UsageError(f"--span {asked}: is before {config.spans.first}, which is span 1")
+        raise UsageError(f"--span {request}: is before {config.spans.first}, which is span 1")
     return number
 
 
 def table(config: Pipeline, files: Sequence[Path]) -> CsvTable:
-    """Files as a table, read as the config says."""
+    """Return files as a table in the format that the config describes."""
     data = config.data
     return CsvTable(tuple(map(str, files)), frozenset(data.missing), data.delimiter, data.encoding, data.decimal)

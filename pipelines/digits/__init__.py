@@ -1,1 +1,1 @@
-"""Handwritten digits as 8x8 pictures: data that are no table."""
+"""Example: classify handwritten digits from 8x8 pictures."""

@@ -1,22 +1,22 @@
-"""A picture as the members see it."""
+"""The features of a picture."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from benison.components.transform import dense
+from benison import dense
 
 SIDE = 8  # pixels
 
 
 def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Decodes the PNG; so the server takes the file as it is.
+    """Decode the PNG, so that the server accepts the file itself.
 
     Args:
         inputs: `image`, string [batch, 1], PNG bytes.
 
     Returns:
-        `image`: float32 [batch, 64], grey from 0 (white) to 1, row by row.
+        `image`: float32 [batch, 64], grey values from 0 to 1, row by row.
     """
     import tensorflow as tf
 

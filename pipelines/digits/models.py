@@ -10,12 +10,12 @@ from benison.pipelines.digits.features import SIDE
 
 
 def linear(inputs: dict[str, Any], hp: Any) -> Any:
-    """Logistic regression: the output layer on the pixels."""
+    """Build a logistic regression: the output layer on the pixels."""
     return inputs["image"]
 
 
 def dense(inputs: dict[str, Any], hp: Any) -> Any:
-    """Two hidden layers, which know nothing of where a pixel is."""
+    """Build two hidden layers, which ignore the positions of the pixels."""
     hidden = inputs["image"]
     for _ in range(2):
         hidden = layers.Dropout(hp.get("dropout"))(layers.Dense(hp.get("units"), activation="relu")(hidden))
@@ -23,7 +23,7 @@ def dense(inputs: dict[str, Any], hp: Any) -> Any:
 
 
 def cnn(inputs: dict[str, Any], hp: Any) -> Any:
-    """Two convolutions of 3x3 pixels."""
+    """Build two convolutions of 3x3 pixels."""
     picture = layers.Reshape((SIDE, SIDE, 1))(inputs["image"])
     for filters in (hp.get("filters"), 2 * hp.get("filters")):
         picture = layers.MaxPooling2D()(layers.Conv2D(filters, 3, padding="same", activation="relu")(picture))

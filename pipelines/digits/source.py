@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 digits as PNG files in a TFRecord, as pictures come from elsewhere."""
+"""Write scikit-learn's 1,797 digits as PNG files in a TFRecord, a common format for pictures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write(folder: Path) -> None:
-    """Writes `digits.tfrecord`: tf.Examples of `image` (PNG bytes, 8x8 pixels, grey) and `digit` (0 to 9)."""
+    """Write `digits.tfrecord`: tf.Examples of `image` (PNG bytes, 8x8 pixels, grey) and `digit` (0 to 9)."""
     import numpy as np
     import tensorflow as tf
     from sklearn.datasets import load_digits

@@ -1,1 +1,1 @@
-"""Flights from New York in 2013: which will arrive late, from what is known before departure."""
+"""Example: predict which flights from New York arrive late, from data known before departure."""

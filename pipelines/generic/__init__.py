@@ -1,1 +1,1 @@
-"""Features and members for a pipeline without Python of its own: `benison init` writes its YAML, `eject` its Python."""
+"""Generic features and members, for a pipeline without Python of its own; `benison eject` copies them for editing."""

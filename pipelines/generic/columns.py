@@ -1,4 +1,4 @@
-"""`columns:` of a config: what each column is, for a pipeline that leaves its features to Benison."""
+"""The key `columns:` of a config: the kind of each column, for a pipeline with Benison's generic features."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pydantic_core import PydanticCustomError
 
 GENERIC = {"features": "benison.pipelines.generic.features", "models": "benison.pipelines.generic.models"}
 KINDS = ("number", "category", "hashed", "date", "text", "ignore")
-SIZES = {"category": 50, "hashed": 64, "text": 500}  # of the kinds that have a choice
-DATE_LETTERS = "YymbBdHIMSp"  # of strptime, as far as benison.pipelines.generic.features reads them
+SIZES = {"category": 50, "hashed": 64, "text": 500}  # default sizes of the kinds that have one
+DATE_LETTERS = "YymbBdHIMSp"  # the letters of strptime that benison.pipelines.generic.features can read
 
 
 def _date_format(form: str) -> str:
@@ -21,14 +21,14 @@ def _date_format(form: str) -> str:
     if unknown or not {"Y", "y"} & set(letters):
         raise PydanticCustomError(
             "refused",
-            "got {form}, expected a year and what else there is out of {letters}",
+            "got {form}, expected a year and any others of {letters}",
             {"form": repr(form), "letters": " ".join(f"%{letter}" for letter in DATE_LETTERS)},
         )
     return form
 
 
 class ColumnConfig(BaseModel):
-    """What a column is. In the YAML a kind alone will do: `age: number`."""
+    """The kind of a column and its options. In the YAML the kind alone is enough: `age: number`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,11 +36,11 @@ class ColumnConfig(BaseModel):
         description="one of number, category, hashed, date, text, ignore"
     )
     format: Annotated[str, AfterValidator(_date_format)] | None = Field(
-        default=None, description="of a date, as for strptime, such as '%d/%m/%Y'; default: ISO 8601"
+        default=None, description="the format of a date, as for strptime, such as '%d/%m/%Y'; default: ISO 8601"
     )
     size: Annotated[int, Field(strict=True, ge=1)] | None = Field(
         default=None,
-        description="how many of the most frequent values (category) or words and pairs (text) count, or hash buckets",
+        description="the number of most frequent values (category), of words and pairs (text), or of hash buckets",
     )
 
     @model_validator(mode="before")
@@ -55,24 +55,24 @@ class ColumnConfig(BaseModel):
     @model_validator(mode="after")
     def _options_of_the_kind(self) -> ColumnConfig:
         if self.format is not None and self.kind != "date":
-            raise PydanticCustomError("refused", f"only a date has a format, not a {self.kind}")
+            raise PydanticCustomError("refused", f"got a format for kind {self.kind}; only date has one")
         if self.size is not None and self.kind not in SIZES:
-            raise PydanticCustomError("refused", f"only {', '.join(SIZES)} have a size, not a {self.kind}")
+            raise PydanticCustomError("refused", f"got a size for kind {self.kind}; only {', '.join(SIZES)} have one")
         return self
 
 
 def with_generic_code(given: Any) -> Any:
-    """An unchecked config in which Benison's own features and members stand, where columns but no code are given."""
+    """Add Benison's generic features and models to an unchecked config that has `columns` but no code."""
     if not isinstance(given, Mapping) or not given.get("columns"):
         return given
     return {**given, **{key: module for key, module in GENERIC.items() if given.get(key) is None}}
 
 
 def feature_names(columns: Iterable[str]) -> dict[str, str]:
-    """Names that TensorFlow, Keras and file systems all take: a-z, 0-9 and '_', each once.
+    """Choose a unique name of a-z, 0-9 and '_' for each column, which TensorFlow, Keras and file systems accept.
 
     Returns:
-        The feature's name by the column's.
+        The feature's name by the column's name.
     """
     taken = {"numbers", "label_xf", "classes"}
     names = {}

@@ -1,16 +1,16 @@
-"""What the members see of a row, by the kinds that the YAML gives under `columns:`.
+"""Generic features, by the kind that the YAML gives each column under `columns:`.
 
-    number      z-score, and whether it is missing
-    category    one-hot over the most frequent values, and whether it is missing
-    hashed      one-hot over hash buckets, for strings of many values, and whether it is missing
-    date        trend, year, season, weekday and hour, and whether it is missing or no date
+    number      z-score, and a flag for "missing"
+    category    one-hot over the most frequent values, and a flag for "missing"
+    hashed      one-hot over hash buckets, for strings with many values, and a flag for "missing"
+    date        trend, year, season, weekday and hour, and a flag for "missing" or "not a date"
     text        TF-IDF of words and pairs of words
-    ignore      nothing
+    ignore      no feature
 
-All of it is computed by TensorFlow inside Transform's graph, so that a served model does the very same. A mark for
-"missing" that training never saw is silenced: the members have no say in it that would be more than chance.
+TensorFlow computes all of them inside Transform's graph, so a served model computes the same. A flag for "missing" that
+was never set in training stays 0, because the members have learnt nothing about it.
 
-`benison eject` copies the functions of this module into a file of the user's; what they need stands at module level.
+`benison eject` copies the functions of this module into the user's file, so everything they need is at module level.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from benison.components.transform import dense
+from benison import dense
 from benison.pipelines.generic.columns import SIZES, feature_names
 
-FURTHEST = 10.0  # standard deviations: one absurd value must not drown all others
+MAX_SCORE = 10.0  # standard deviations: one absurd value must not dominate all others
 
-# What stands for a part of a date in RE2, by strptime's letter.
+# The regular expression (RE2) for each part of a date, by strptime's letter.
 DATE_PARTS = {
     "Y": r"(\d{4})",
     "y": r"(\d{2})",
@@ -41,21 +41,21 @@ DATE_PARTS = {
     "S": r"(\d{2})(?:\.\d+)?",
     "p": r"([AaPp][Mm])",
 }
-# ISO 8601, its time and its zone left out or not; times stay as they are written, whatever their zone.
+# ISO 8601; time and zone are optional. The zone is ignored: times count as written.
 ISO = r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:[.,]\d+)?)?)?\s*(?:Z|[+-]\d{2}:?\d{2})?"
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 
 def preprocessing_fn(inputs: dict[str, Any], columns: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The features of all columns that are not ignored; the label is Benison's own business.
+    """Compute the features of all columns that are not ignored; Benison handles the label.
 
     Args:
         inputs: raw features, Tensor or SparseTensor [batch, 1].
-        columns: `kind` of each column, and where it has them `format` (date) and `size` (category, hashed, text).
+        columns: `kind` of each column, with the optional `format` (date) and `size` (category, hashed, text).
 
     Returns:
-        float32 [batch, n] by the name of the feature: one for all numbers together, because Transform analyses one
-        wide column far sooner than many narrow ones, and one for each other column.
+        float32 [batch, n] by feature name: one feature for all numbers together, because Transform analyses one wide
+        column much faster than many narrow ones, and one for each other column.
     """
     features = {}
     if names := names_of("number", columns):
@@ -73,30 +73,30 @@ def preprocessing_fn(inputs: dict[str, Any], columns: Mapping[str, Mapping[str, 
 
 
 def names_of(kind: str, columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The columns of a kind."""
+    """Return the names of the columns of a kind."""
     return [name for name, column in columns.items() if column["kind"] == kind]
 
 
 def size_of(column: Mapping[str, Any]) -> int:
-    """Places in a column's output."""
+    """Return the size of a column: its own, or its kind's default."""
     return int(column.get("size") or SIZES[column["kind"]])
 
 
 def numbers(inputs: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """Numeric columns as z-scores, 0 (the mean) where missing, and whether each is missing: [batch, 2 x names]."""
+    """Return z-scores of numeric columns, 0 (the mean) where missing, and "missing" flags: [batch, 2 x names]."""
     values = tf.concat([dense(tf.cast(inputs[name], tf.float32), default=math.nan) for name in names], axis=1)
     return tf.concat([z_scores(values), if_seen(tf.math.is_nan(values))], axis=1)
 
 
 def category(values: Any, size: int, vocabulary: str) -> Any:
-    """One-hot over the `size` most frequent values and "missing"; any other value is all zero: [batch, size + 1]."""
+    """Encode one-hot over the `size` most frequent values and "missing"; other values are 0: [batch, size + 1]."""
     words = strings(values)
     ids = tft.compute_and_apply_vocabulary(words, top_k=size, vocab_filename=vocabulary)
     return tf.concat([tf.one_hot(ids, size), if_seen(tf.equal(words, "")[:, None])], axis=1)
 
 
 def hashed(values: Any, size: int) -> Any:
-    """One-hot over `size` hash buckets, all zero where missing, and "missing": [batch, size + 1]."""
+    """Encode one-hot over `size` hash buckets, all zero where missing, and "missing": [batch, size + 1]."""
     words = strings(values)
     missing = tf.equal(words, "")
     buckets = tf.where(missing, tf.constant(-1, tf.int64), tf.strings.to_hash_bucket_fast(words, size))
@@ -104,42 +104,42 @@ def hashed(values: Any, size: int) -> Any:
 
 
 def date(values: Any, form: str | None) -> Any:
-    """Trend (days), year, season and hour as points on a circle, weekday one-hot, "missing": [batch, 14].
+    """Encode dates: trend (days), year, season and hour as points on a circle, weekday, "missing": [batch, 14].
 
-    All zero but the last where missing or no date.
+    If the value is missing or not a date, all features but the last are zero.
 
     Args:
         values: text.
-        form: as for strptime, out of %Y %y %m %b %d %H %I %M %S %p; None for ISO 8601 with a time or without one.
+        form: format as for strptime, of %Y %y %m %b %d %H %I %M %S %p; None for ISO 8601 with or without a time.
     """
     parts, known = date_parts(strings(values), form)
     year, month, day, hour = (parts[letter] for letter in "YmdH")
     days = days_since_1970(year, month, day)
     season = 2 * math.pi * (tf.cast(month - 1, tf.float32) + tf.cast(day - 1, tf.float32) / 31) / 12
     daytime = 2 * math.pi * (tf.cast(hour, tf.float32) + tf.cast(parts["M"], tf.float32) / 60) / 24
-    weekday = tf.one_hot((days + 3) % 7, 7)  # Monday first: 1970 began on a Thursday
+    weekday = tf.one_hot((days + 3) % 7, 7)  # Monday is first; 1970 began on a Thursday
     plain = tf.where(known[:, None], tf.cast(tf.stack([days, year], axis=1), tf.float32), math.nan)
     circles = tf.stack([tf.sin(season), tf.cos(season), tf.sin(daytime), tf.cos(daytime)], axis=1)
-    found = tf.concat([z_scores(plain), circles, weekday], axis=1)
-    return tf.concat([tf.where(known[:, None], found, 0.0), if_seen(tf.math.logical_not(known)[:, None])], axis=1)
+    encoded = tf.concat([z_scores(plain), circles, weekday], axis=1)
+    return tf.concat([tf.where(known[:, None], encoded, 0.0), if_seen(tf.math.logical_not(known)[:, None])], axis=1)
 
 
 def text(values: Any, size: int, vocabulary: str) -> Any:
-    """TF-IDF of the `size` most frequent words and pairs of words, each row of length 1 (or 0): [batch, size]."""
+    """Compute TF-IDF of the `size` most frequent words and pairs of words, normalised per row: [batch, size]."""
     valid = tf.strings.unicode_transcode(strings(values), "UTF-8", "UTF-8", errors="replace")
     plain = tf.strings.regex_replace(tf.strings.lower(valid, encoding="utf-8"), r"[^\p{L}\p{N}]+", " ")
     words = tf.strings.split(tf.strings.strip(plain)).to_sparse()
     ids = tft.compute_and_apply_vocabulary(tft.ngrams(words, (1, 2), " "), top_k=size, vocab_filename=vocabulary)
     known = tf.sparse.retain(ids, ids.values >= 0)
-    places, weights = tft.tfidf(known, size)
-    indices = tf.stack([places.indices[:, 0], places.values], axis=1)
+    columns, weights = tft.tfidf(known, size)
+    indices = tf.stack([columns.indices[:, 0], columns.values], axis=1)
     shape = tf.stack([tf.shape(plain, out_type=tf.int64)[0], tf.constant(size, tf.int64)])
-    found = tf.ensure_shape(tf.scatter_nd(indices, weights.values, shape), [None, size])
-    return tf.math.l2_normalize(found, axis=1)
+    scores = tf.ensure_shape(tf.scatter_nd(indices, weights.values, shape), [None, size])
+    return tf.math.l2_normalize(scores, axis=1)
 
 
 def strings(values: Any) -> Any:
-    """A raw column as text [batch], '' where missing."""
+    """Convert a raw column to text [batch], '' where missing."""
     if values.dtype != tf.string:
         if isinstance(values, tf.SparseTensor):
             values = tf.SparseTensor(values.indices, tf.strings.as_string(values.values), values.dense_shape)
@@ -149,33 +149,33 @@ def strings(values: Any) -> Any:
 
 
 def z_scores(values: Any) -> Any:
-    """Each column of float32 [batch, n] with mean 0 and deviation 1 over `train`; 0 where it is NaN."""
+    """Scale each column of float32 [batch, n] to mean 0 and deviation 1 over `train`; NaN becomes 0."""
     scores = tft.scale_to_z_score(values, elementwise=True)
-    return tf.clip_by_value(tf.where(tf.math.is_finite(scores), scores, 0.0), -FURTHEST, FURTHEST)
+    return tf.clip_by_value(tf.where(tf.math.is_finite(scores), scores, 0.0), -MAX_SCORE, MAX_SCORE)
 
 
 def if_seen(flags: Any) -> Any:
-    """Flags, bool [batch, n], as float32; those that are never true in `train` stay 0 for good."""
-    marks = tf.cast(flags, tf.float32)
-    return marks * tft.max(marks, reduce_instance_dims=False)
+    """Convert flags, bool [batch, n], to float32; a flag that is never set in `train` is always 0."""
+    values = tf.cast(flags, tf.float32)
+    return values * tft.max(values, reduce_instance_dims=False)
 
 
 def date_parts(words: Any, form: str | None) -> tuple[dict[str, Any], Any]:
-    """The parts of dates, int64 [batch] by strptime's letter out of YmdHM, and whether each text is a date."""
+    """Parse dates into parts, int64 [batch] by strptime's letter (Y, m, d, H, M), and flags for valid dates."""
     letters, pattern = date_pattern(form)
     matches = tf.strings.regex_full_match(words, pattern)
 
     def part(letter: str, default: int) -> Any:
         if letter not in letters:
             return tf.fill(tf.shape(words), tf.constant(default, tf.int64))
-        found = tf.strings.regex_replace(words, f"^{pattern}$", rf"\{letters.index(letter) + 1}")
-        found = tf.where(matches, found, "")
+        digits = tf.strings.regex_replace(words, f"^{pattern}$", rf"\{letters.index(letter) + 1}")
+        digits = tf.where(matches, digits, "")
         if letter == "b":
-            months = [tf.cast(tf.equal(tf.strings.lower(found), name), tf.int64) for name in MONTHS]
+            months = [tf.cast(tf.equal(tf.strings.lower(digits), name), tf.int64) for name in MONTHS]
             return tf.add_n([number * month for number, month in enumerate(months, start=1)])
         if letter == "p":
-            return tf.cast(tf.equal(tf.strings.lower(found), "pm"), tf.int64)
-        return tf.strings.to_number(tf.where(tf.equal(found, ""), str(default), found), tf.int64)
+            return tf.cast(tf.equal(tf.strings.lower(digits), "pm"), tf.int64)
+        return tf.strings.to_number(tf.where(tf.equal(digits, ""), str(default), digits), tf.int64)
 
     short = part("y", 0)
     year = part("Y", 1970) if "Y" in letters else short + tf.where(short < 69, tf.constant(2000, tf.int64), 1900)
@@ -187,7 +187,7 @@ def date_parts(words: Any, form: str | None) -> tuple[dict[str, Any], Any]:
 
 
 def date_pattern(form: str | None) -> tuple[str, str]:
-    """The letters of a format in their order, and the regular expression with a group for each."""
+    """Return the letters of a format in their order, and a regular expression with a group for each."""
     if form is None:
         return "YmdHMS", ISO
     pieces = re.split(r"%([A-Za-z])", form.replace("%B", "%b"))
@@ -197,7 +197,7 @@ def date_pattern(form: str | None) -> tuple[str, str]:
 
 
 def days_since_1970(year: Any, month: Any, day: Any) -> Any:
-    """Days from 1970-01-01 in the Gregorian calendar; H. Hinnant, "chrono-Compatible Low-Level Date Algorithms"."""
+    """Count the days from 1970-01-01, as in H. Hinnant, "chrono-Compatible Low-Level Date Algorithms"."""
     year = year - tf.cast(month <= 2, tf.int64)
     era = year // 400
     of_era = year - era * 400

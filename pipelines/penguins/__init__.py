@@ -1,1 +1,1 @@
-"""The Palmer penguins: which of three species, from measurements of which some are missing."""
+"""Example: predict the species of Palmer penguins from measurements, some of them missing."""

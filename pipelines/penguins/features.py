@@ -1,26 +1,26 @@
-"""What the members see of a penguin."""
+"""The features of a penguin."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from benison.components.transform import dense
+from benison import dense
 
 MEASUREMENTS = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g")
-CATEGORIES = {"island": 3, "sex": 2}  # and how many values each has
+CATEGORIES = {"island": 3, "sex": 2}  # number of values in each
 
-# `year` is left out: the season of a sighting says nothing of the next one's penguins.
+# `year` is left out: the year of an observation tells nothing about penguins observed later.
 
 
 def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Measurements as z-scores and categories as one-hot vectors; the label is Benison's own business.
+    """Turn measurements into z-scores and categories into one-hot vectors; Benison handles the label.
 
     Args:
         inputs: raw features, Tensor or SparseTensor [batch, 1].
 
     Returns:
-        float32 [batch, 1] per measurement, 0 (the mean) where missing; float32 [batch, values + 1] per category, the
-        last place for values not seen in training, all zero where missing.
+        float32 [batch, 1] per measurement, 0 (the mean) where missing; float32 [batch, values + 1] per category, with
+        the last position for values not seen in training, all zero where missing.
     """
     import tensorflow as tf
     import tensorflow_transform as tft

@@ -1,4 +1,4 @@
-"""The members: each turns the features into what the output layer reads, which Benison adds, trains and exports."""
+"""The members: each builds the layers between the features and the output layer, which Benison adds."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from keras import layers
 
 
 def linear(inputs: dict[str, Any], hp: Any) -> Any:
-    """Logistic regression: the output layer alone."""
+    """Build a logistic regression: only the output layer."""
     return layers.Concatenate()(list(inputs.values()))
 
 
 def quadratic(inputs: dict[str, Any], hp: Any) -> Any:
-    """Logistic regression on the features and on every product of two of them."""
+    """Build a logistic regression on the features and on every product of two of them."""
     features = layers.Concatenate()(list(inputs.values()))
     products = layers.Flatten()(layers.Dot(axes=2)([layers.Reshape((-1, 1))(features)] * 2))
     return layers.Dropout(hp.get("dropout"))(layers.Concatenate()([features, products]))
 
 
 def deep(inputs: dict[str, Any], hp: Any) -> Any:
-    """Two hidden layers; the Tuner chooses their width."""
+    """Build two hidden layers; the Tuner chooses their width."""
     hidden = layers.Concatenate()(list(inputs.values()))
     for _ in range(2):
         hidden = layers.Dense(hp.get("units"), activation="relu")(hidden)

@@ -1,4 +1,4 @@
-"""The curated schema: what SchemaGen infers becomes a file beside the YAML, for people to edit."""
+"""Create the curated schema: save the schema that SchemaGen infers in a file beside the YAML, for people to edit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def inferred(config: Pipeline, root: Path) -> str:
-    """Runs the pipeline as far as SchemaGen.
+    """Run the pipeline up to the anomaly gate and return the schema that SchemaGen inferred.
 
     Returns:
         The schema as text (TensorFlow Metadata's Schema, text format).
@@ -30,7 +30,7 @@ def inferred(config: Pipeline, root: Path) -> str:
 
 
 def accept(config: Pipeline, text: str) -> None:
-    """Writes the curated schema, whole or not at all."""
+    """Write the curated schema, complete or not at all."""
     path = config.schema_path
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_file.write(path, text)

@@ -1,7 +1,7 @@
-"""What this machine can run and what not, and why: the facts behind `benison doctor`.
+"""Check what this machine can run: the facts and verdicts of `benison doctor`.
 
-`examine` looks at the machine (`look`) and judges what it saw (`judge`); the judging is pure. Nothing here imports TFX
-or TensorFlow: a doctor who falls ill with the patient is of no use.
+`examine` collects facts about the machine (`look`) and judges them (`judge`, a pure function). Nothing here imports TFX
+or TensorFlow, so the checks also work if these cannot be imported.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ Version = tuple[int, int]
 Read = Callable[[PurePosixPath], str | None]
 
 GIB = 1024**3
-# One node of the flights pipeline peaked at 1.4 GB, beside the command line and the worker that runs it.
+# One node of the flights pipeline used up to 1.4 GB, in addition to the command line and its worker process.
 MEMORY_NEEDED = 2 * GIB
 DISK_NEEDED = 2 * GIB
 
 
 @dataclass(frozen=True)
 class Track:
-    """One TFX that `uv.lock` holds, the glibc that its wheels need, and the Pythons that get it."""
+    """A TFX version in `uv.lock`, the glibc that its wheels need, and the Python versions that use it."""
 
     tfx: str
     glibc: Version
     pythons: tuple[Version, ...]
 
 
-# Newest first. `.ci/bootstrap.py` chooses the interpreter by the same table; a test compares the two.
+# Newest first. `.ci/bootstrap.py` chooses the interpreter from the same table; a test compares the two.
 TRACKS = (
     Track("1.21", (2, 39), ((3, 13), (3, 12))),
     Track("1.16", (2, 27), ((3, 11), (3, 10))),
@@ -47,10 +47,10 @@ class Check:
     """One fact and its verdict.
 
     Attributes:
-        name: what was looked at.
-        value: what was found, in a few words.
-        ok: True fits, False means that something will not work, None is only worth knowing.
-        advice: what will not work and what to do about it; empty where there is nothing to say.
+        name: the thing that was checked.
+        value: the result, in a few words.
+        ok: True: it works; False: something will not work; None: for information only.
+        advice: what will not work and how to fix it; empty if there is nothing to fix.
     """
 
     name: str
@@ -61,19 +61,19 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """All checks, in the order in which they are worth reading."""
+    """All checks, in reading order."""
 
     checks: tuple[Check, ...]
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        """The checks that say that something will not work here."""
+        """The failed checks: something will not work on this machine."""
         return tuple(check for check in self.checks if check.ok is False)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What was seen, unjudged. Memory and disk in bytes; None is «not there» or «cannot be told»."""
+    """Facts about a machine, not judged. Memory and disk in bytes; None means missing or unknown."""
 
     python: tuple[int, int, int]
     executable: str
@@ -98,13 +98,13 @@ def examine(root: Path) -> Report:
     """Look at this machine and judge what it can run.
 
     Args:
-        root: the ROOT that runs would write to; it need not exist yet.
+        root: the ROOT that runs would write to; it may not exist yet.
     """
     return judge(look(root))
 
 
 def judge(machine: Machine) -> Report:
-    """Every check on what was seen."""
+    """Run every check on the facts."""
     return Report(
         (
             _interpreter(machine),
@@ -127,7 +127,7 @@ def judge(machine: Machine) -> Report:
 
 
 def newest_track(glibc: Version | None) -> Track | None:
-    """The newest TFX that a machine with this glibc can run, or None."""
+    """Return the newest TFX that a machine with this glibc can run, or None."""
     return next((track for track in TRACKS if glibc is not None and glibc >= track.glibc), None)
 
 
@@ -140,18 +140,18 @@ def _either(versions: tuple[Version, ...]) -> str:
 
 
 def _interpreter(machine: Machine) -> Check:
-    known = tuple(version for track in TRACKS for version in track.pythons)
-    fits = machine.python[:2] in known
-    advice = "" if fits else f"no TFX in Benison's lock runs on it; take Python {_either(known)}"
+    supported = tuple(version for track in TRACKS for version in track.pythons)
+    fits = machine.python[:2] in supported
+    advice = "" if fits else f"no TFX in Benison's lock file supports it; use Python {_either(supported)}"
     return Check("Python", f"{_dotted(machine.python)} ({machine.executable})", fits, advice)
 
 
 def _glibc(machine: Machine) -> Check:
     if machine.system != "Linux" or machine.machine != "x86_64":
-        advice = "TFX's libraries are built for Linux on x86_64; use such a machine, a container or WSL 2"
+        advice = "TFX's libraries are built for Linux on x86_64 only; use such a machine, a container or WSL 2"
         return Check("system", f"{machine.system} {machine.machine}", False, advice)
     if machine.glibc is None:
-        advice = "TFX's libraries need glibc, this system has another C library (musl, as on Alpine?)"
+        advice = "TFX's libraries need glibc; this system has another C library (musl, as on Alpine?)"
         return Check("glibc", "none", False, advice)
     fits = newest_track(machine.glibc) is not None
     advice = "" if fits else f"TFX's libraries need glibc {_dotted(TRACKS[-1].glibc)} or newer"
@@ -161,8 +161,8 @@ def _glibc(machine: Machine) -> Check:
 def _track(machine: Machine) -> Check:
     installed = machine.packages["tfx"]
     best = newest_track(machine.glibc)
-    has = f"TFX {'.'.join(installed.split('.')[:2])}" if installed else "no TFX"
-    value = f"{has} installed; this machine can run {'TFX ' + best.tfx if best else 'none'}"
+    current = f"TFX {'.'.join(installed.split('.')[:2])}" if installed else "no TFX"
+    value = f"{current} installed; this machine can run {'TFX ' + best.tfx if best else 'none'}"
     newest = TRACKS[0]
     if best is None:
         return Check("track", value, False, "no pipeline will run; `serving` needs only TensorFlow")
@@ -170,7 +170,7 @@ def _track(machine: Machine) -> Check:
         advice = f"TFX {newest.tfx} will not work: it needs glibc {_dotted(newest.glibc)} (Debian 13, Ubuntu 24.04)"
         return Check("track", value, installed is not None, advice)
     if installed and not installed.startswith(best.tfx + "."):
-        return Check("track", value, True, f"Python {_either(best.pythons)} would give TFX {best.tfx}")
+        return Check("track", value, True, f"use Python {_either(best.pythons)} to get TFX {best.tfx}")
     return Check("track", value, installed is not None)
 
 
@@ -179,8 +179,8 @@ def _engine(machine: Machine, name: str) -> Check:
     if version:
         return Check(name, version, True)
     if name == "tensorflow":
-        return Check(name, "not installed", False, "nothing that touches a model will work; run make setup")
-    return Check(name, "not installed", False, "pipelines will not run; make setup, or install benison[tfx]")
+        return Check(name, "not installed", False, "training and serving will not work; run make setup")
+    return Check(name, "not installed", False, "pipelines will not run; run make setup, or install benison[tfx]")
 
 
 def _bytecode(machine: Machine) -> Check:
@@ -189,10 +189,10 @@ def _bytecode(machine: Machine) -> Check:
     if machine.bytecode:
         return Check("bytecode", "compiled", True)
     if machine.may_write_bytecode:
-        return Check("bytecode", "not compiled", None, "the first run compiles it and starts slowly, once")
+        return Check("bytecode", "not compiled", None, "only the first run starts slowly, because it compiles TFX")
     advice = (
-        "PYTHONDONTWRITEBYTECODE is set, so every process compiles TFX anew (22 s instead of 9): "
-        "make clean setup, or python -m compileall on its site-packages"
+        "PYTHONDONTWRITEBYTECODE is set, so every process compiles TFX again (22 s instead of 9); "
+        "run make clean setup, or python -m compileall on its site-packages"
     )
     return Check("bytecode", "not compiled", False, advice)
 
@@ -200,7 +200,7 @@ def _bytecode(machine: Machine) -> Check:
 def _pip(machine: Machine) -> Check:
     if machine.has_pip:
         return Check("pip", "installed", True)
-    return Check("pip", "not installed", False, "pipelines with module_file= will not run: TFX packs it with pip")
+    return Check("pip", "not installed", False, "pipelines with module_file= will not run: TFX packages it with pip")
 
 
 def _compiler(machine: Machine) -> Check:
@@ -212,7 +212,7 @@ def _compiler(machine: Machine) -> Check:
 
 def _memory(machine: Machine) -> Check:
     if machine.memory_total is None or machine.memory_available is None:
-        return Check("memory", "cannot be told", None)
+        return Check("memory", "unknown", None)
     value = f"{machine.memory_available / GIB:.1f} GiB of {machine.memory_total / GIB:.1f} GiB available"
     fits = machine.memory_available >= MEMORY_NEEDED
     return Check("memory", value, fits, "" if fits else f"a node may be killed: keep {MEMORY_NEEDED // GIB} GiB free")
@@ -221,12 +221,12 @@ def _memory(machine: Machine) -> Check:
 def _root(machine: Machine) -> Check:
     if machine.root_writable:
         return Check("root", machine.root, True)
-    return Check("root", f"{machine.root}: not writable", False, "no run can start there; name another with --root")
+    return Check("root", f"{machine.root}: not writable", False, "no run can start; use another folder with --root")
 
 
 def _disk(machine: Machine) -> Check:
     fits = machine.disk_free >= DISK_NEEDED
-    advice = "" if fits else f"runs may fail half-way: keep {DISK_NEEDED // GIB} GiB free, or move --root"
+    advice = "" if fits else f"runs may fail: keep {DISK_NEEDED // GIB} GiB free, or move --root"
     return Check("disk", f"{machine.disk_free / GIB:.1f} GiB free at root", fits, advice)
 
 
@@ -234,7 +234,7 @@ def _disk(machine: Machine) -> Check:
 
 
 def look(root: Path) -> Machine:
-    """Gather the facts; nothing is created and nothing heavy imported."""
+    """Collect the facts, without creating files and without heavy imports."""
     root = root.absolute()
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
     memory_total, memory_available = _memory_of(_read)
@@ -278,24 +278,24 @@ def _installed(name: str) -> str | None:
 def _glibc_of() -> Version | None:
     try:
         words = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()
-    except (ValueError, OSError):  # musl knows no such name
+    except (ValueError, OSError):  # musl does not know this name
         return None
     major, minor = words[-1].split(".")[:2]
     return int(major), int(minor)
 
 
 def _is_compiled() -> bool | None:
-    """Whether the two slowest imports have their bytecode on disk; None if neither is installed."""
+    """Return whether the two slowest imports have their bytecode on disk; None if neither is installed."""
     sources = []
     for package, file in (("tfx", "v1/__init__.py"), ("tensorflow", "__init__.py")):
-        spec = importlib.util.find_spec(package)  # a top-level name is found without being imported
+        spec = importlib.util.find_spec(package)  # this does not import a top-level package
         if spec and spec.submodule_search_locations:
             sources.append(Path(spec.submodule_search_locations[0]) / file)
     return all(Path(importlib.util.cache_from_source(str(source))).exists() for source in sources) if sources else None
 
 
 def _control_groups(read: Read, controller: str) -> list[PurePosixPath]:
-    """The folders, innermost first, whose limits of this controller hold for this process (cgroup version 1 and 2)."""
+    """Return the folders of the control groups of this process, innermost first (cgroup version 1 and 2)."""
     folders: list[PurePosixPath] = []
     for line in (read(PurePosixPath("/proc/self/cgroup")) or "").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -308,7 +308,7 @@ def _control_groups(read: Read, controller: str) -> list[PurePosixPath]:
 
 
 def _memory_of(read: Read) -> tuple[int | None, int | None]:
-    """Total and available memory in bytes: the machine's, or less where a control group allows less."""
+    """Return total and available memory in bytes: the machine's, or less if a control group limits it."""
     fields = dict(line.split(":", 1) for line in (read(PurePosixPath("/proc/meminfo")) or "").splitlines())
     if not {"MemTotal", "MemAvailable"} <= set(fields):
         return None, None
@@ -319,18 +319,18 @@ def _memory_of(read: Read) -> tuple[int | None, int | None]:
             ("memory.limit_in_bytes", "memory.usage_in_bytes"),
         ):
             limit, used = read(folder / limit_file), read(folder / used_file)
-            if limit and limit.strip().isdigit():  # version 2 writes `max` where there is no limit
+            if limit and limit.strip().isdigit():  # version 2 writes `max` if there is no limit
                 total = min(total, int(limit))
                 available = min(available, int(limit) - int(used or 0))
     return total, max(available, 0)
 
 
 def _cores_of(usable: int, read: Read) -> float:
-    """Cores that this process may use: what the scheduler grants, or less where a control group has a quota."""
+    """Return the cores that this process may use: those of the scheduler, or less if a control group has a quota."""
     cores = float(usable)
     for folder in _control_groups(read, "cpu"):
         version_1 = (read(folder / "cpu.cfs_quota_us") or "-1", read(folder / "cpu.cfs_period_us") or "100000")
         quota, period = (read(folder / "cpu.max") or " ".join(version_1)).split()
-        if quota.isdigit():  # `max` or -1 where there is no quota
+        if quota.isdigit():  # `max` or -1 if there is no quota
             cores = min(cores, int(quota) / int(period))
     return cores

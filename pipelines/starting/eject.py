@@ -1,7 +1,6 @@
-"""`benison eject`: the generic features and members of a pipeline, written out as Python that is the user's own.
+"""`benison eject`: copy the generic features and members of a pipeline into Python files for the user to edit.
 
-What is written are the very functions of `benison.pipelines.generic` that the pipeline uses, so its features stay the
-same.
+It copies the functions of `benison.pipelines.generic` that the pipeline uses, so the pipeline's features stay the same.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benison.pipelines import config_file
-from benison.pipelines.code.code_reference import find, shown
+from benison.pipelines.code.code_reference import display_path, find
 from benison.pipelines.config import strict_yaml
 from benison.pipelines.generic.columns import GENERIC, SIZES, feature_names
 from benison.serving.errors import UsageError
@@ -26,46 +25,47 @@ if TYPE_CHECKING:
     from benison.pipelines.config import Pipeline
 
 _WIDTH = 120
-_NOTE = "# Ejected: {features} says now what becomes of each column. It was written from this:"
+_NOTE = "# Ejected: the features are now computed in {features}, which was generated from these columns:"
 
 
 def eject(name: str, to: Path | None = None) -> tuple[Path, ...]:
-    """Writes features.py and models.py, and lets the YAML name them; its comments stay.
+    """Write features.py and models.py, and refer to them in the YAML, whose comments stay.
 
     Args:
         name: the pipeline's name, or its YAML file.
-        to: the folder; None for one of the pipeline's name beside the YAML.
+        to: the folder to write to; None for a folder with the pipeline's name beside the YAML.
 
     Returns:
         The files that were written, the YAML last.
 
     Raises:
-        UsageError: the pipeline has Python of its own already, or one of the files is there.
+        UsageError: the pipeline already has Python of its own, or one of the files exists.
     """
     config = config_file.load(name, check_data=False)
-    for key, given in (("features", config.features.rpartition(":")[0]), ("models", config.models)):
-        if given != GENERIC[key]:
-            raise UsageError(f"{shown(config.source)}: {key}: is {given}, code of your own already; nothing to eject")
+    for key, target in (("features", config.features.rpartition(":")[0]), ("models", config.models)):
+        if target != GENERIC[key]:
+            file = display_path(config.source)
+            raise UsageError(f"{file}: {key}: {target} is already your own code; there is nothing to eject")
     folder = Path(os.path.abspath(to)) if to else config.source.parent / config.name
     features, models = folder / "features.py", folder / "models.py"
-    there = [shown(file) for file in (features, models) if file.exists()]
-    if there:
-        raise UsageError(f"{', '.join(there)}: there already; name another folder with --to")
-    # Text first: nothing is written if one of them cannot be made.
-    named = {key: _named(file, config.source.parent) for key, file in (("features", features), ("models", models))}
+    existing = [display_path(file) for file in (features, models) if file.exists()]
+    if existing:
+        raise UsageError(f"{', '.join(existing)}: already exists; use --to for another folder")
+    # All texts before the first file, so that an error leaves no file behind.
+    targets = {key: _target(file, config.source.parent) for key, file in (("features", features), ("models", models))}
     texts = {
         features: features_text(config),
         models: models_text(config),
-        config.source: yaml_text(config.source.read_text(encoding="utf-8-sig"), named),
+        config.source: yaml_text(config.source.read_text(encoding="utf-8-sig"), targets),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in texts.items():
         file.write_text(text, encoding="utf-8")
-    return tuple(Path(shown(file)) for file in texts)
+    return tuple(Path(display_path(file)) for file in texts)
 
 
 def features_text(config: Pipeline) -> str:
-    """A module with a preprocessing_fn for these columns and the functions that it calls."""
+    """Return a module with a preprocessing_fn for these columns and the functions that it calls."""
     columns = {name: column.model_dump(exclude_none=True) for name, column in config.columns.items()}
     keys = feature_names(columns)
     numbers = [name for name, column in columns.items() if column["kind"] == "number"]
@@ -84,13 +84,13 @@ def features_text(config: Pipeline) -> str:
     function = "\n".join(
         [
             "def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:",
-            '    """The features of a row; the label is Benison\'s own business.',
+            '    """Compute the features; Benison handles the label.',
             "",
             "    Args:",
             "        inputs: raw features, Tensor or SparseTensor [batch, 1].",
             "",
             "    Returns:",
-            "        float32 [batch, n] by the name of the feature.",
+            "        float32 [batch, n] by feature name.",
             '    """',
             "    return {",
             *calls,
@@ -98,29 +98,29 @@ def features_text(config: Pipeline) -> str:
         ]
     )
     constant = _tuple("NUMBERS", numbers) if numbers else ""
-    docstring = f"What the members see of a row of {config.name}. Written by `benison eject`; yours from here on."
+    docstring = f"The features of {config.name}, generated by `benison eject`; edit them as you like."
     return _module(Source.read(find(GENERIC["features"])), docstring, constant=constant, function=function)
 
 
 def models_text(config: Pipeline) -> str:
-    """A module with the members that the pipeline has, and the functions that they call."""
+    """Return a module with the pipeline's members and the functions that they call."""
     functions = dict.fromkeys(member.function for member in config.ensemble.members.values())
     generic = [
         name for target, _, name in (function.rpartition(":") for function in functions) if target == config.models
     ]
     docstring = (
-        f"The members of {config.name}: each turns the features into what the output layer reads.\n\n"
-        "Written by `benison eject`; yours from here on."
+        f"The members of {config.name}: each builds the layers between the features and the output layer.\n\n"
+        "Generated by `benison eject`; edit them as you like."
     )
-    return _module(Source.read(find(GENERIC["models"])), docstring, wanted=generic)
+    return _module(Source.read(find(GENERIC["models"])), docstring, names=generic)
 
 
-def yaml_text(text: str, named: Mapping[str, str]) -> str:
-    """A YAML that names `features` and `models`, with its `columns` out of use; all else stays as it is written.
+def yaml_text(text: str, targets: Mapping[str, str]) -> str:
+    """Set `features` and `models` in a YAML and comment out its `columns`; everything else stays the same.
 
     Args:
         text: the YAML.
-        named: what to name, by key.
+        targets: the Python files, by key.
     """
     lines = text.splitlines()
     top = {loc[0]: line - 1 for loc, line in strict_yaml.parse(text).lines.items() if len(loc) == 1}
@@ -129,14 +129,14 @@ def yaml_text(text: str, named: Mapping[str, str]) -> str:
     for position in range(start, end):
         if lines[position].strip() and not lines[position].startswith("#"):
             lines[position] = f"# {lines[position]}"
-    lines.insert(start, _NOTE.format(features=named["features"]))
-    written = {key: f"{key}: {_literal(value)}" for key, value in named.items()}
-    for key in [key for key in written if key in top]:
+    lines.insert(start, _NOTE.format(features=targets["features"]))
+    new_lines = {key: f"{key}: {_literal(value)}" for key, value in targets.items()}
+    for key in [key for key in new_lines if key in top]:
         _, comment, rest = lines[top[key]].partition(" #")
-        lines[top[key]] = written.pop(key) + (f" {comment}{rest}" if comment else "")
-    while start and lines[start - 1].startswith("#"):  # what is said of the columns stays with them
+        lines[top[key]] = new_lines.pop(key) + (f" {comment}{rest}" if comment else "")
+    while start and lines[start - 1].startswith("#"):  # the comment above the columns stays with them
         start -= 1
-    lines[start:start] = [*written.values(), ""] if written else []
+    lines[start:start] = [*new_lines.values(), ""] if new_lines else []
     return "\n".join(lines) + "\n"
 
 
@@ -145,8 +145,8 @@ class Source:
     """A module's statements.
 
     Attributes:
-        imports: import statements.
-        texts: of definitions and constants, by name, in order; with the comments above them.
+        imports: the import statements.
+        texts: the source of definitions and constants, by name, in order; with the comments above them.
         uses: the names that each of them uses.
     """
 
@@ -156,7 +156,7 @@ class Source:
 
     @classmethod
     def read(cls, file: Path) -> Source:
-        """Parses a module of functions and constants."""
+        """Parse a module of functions and constants."""
         text = file.read_text(encoding="utf-8")
         lines, tree = text.splitlines(), ast.parse(text)
         imports: list[ast.stmt] = []
@@ -172,26 +172,26 @@ class Source:
                 target = statement if isinstance(statement, ast.FunctionDef) else statement.targets[0]
                 last = target.name if isinstance(target, ast.FunctionDef) else ast.unparse(target)
                 texts[last], uses[last] = segment, frozenset(_names(statement))
-            elif last:  # the text that describes a constant
+            elif last:  # a string that describes the constant before it
                 texts[last] += f"\n{segment}"
         return cls(tuple(imports), texts, uses)
 
     def reached(self, names: Iterable[str]) -> list[str]:
-        """The definitions that these names need, themselves included, in the module's order."""
-        found: set[str] = set()
-        waiting = [name for name in names if name in self.texts]
-        while waiting:
-            name = waiting.pop()
-            if name not in found:
-                found.add(name)
-                waiting += [used for used in self.uses[name] if used in self.texts]
-        return [name for name in self.texts if name in found]
+        """Return these names and all definitions that they need, in the module's order."""
+        reached: set[str] = set()
+        pending = [name for name in names if name in self.texts]
+        while pending:
+            name = pending.pop()
+            if name not in reached:
+                reached.add(name)
+                pending += [used for used in self.uses[name] if used in self.texts]
+        return [name for name in self.texts if name in reached]
 
 
-def _module(source: Source, docstring: str, constant: str = "", function: str = "", wanted: Iterable[str] = ()) -> str:
-    """A module's text: imports and constants that are needed, its own function, the functions that it needs."""
+def _module(source: Source, docstring: str, constant: str = "", function: str = "", names: Iterable[str] = ()) -> str:
+    """Return a module's text: the needed imports and constants, its own function, and the functions that it needs."""
     own = f"{constant}\n{function}"
-    copied = [source.texts[name] for name in source.reached([*wanted, *_names(ast.parse(own))])]
+    copied = [source.texts[name] for name in source.reached([*names, *_names(ast.parse(own))])]
     functions = [text for text in copied if re.search("^def ", text, re.MULTILINE)]
     constants = [text for text in copied if text not in functions]
     used = set(_names(ast.parse("\n".join([own, *copied]))))
@@ -202,7 +202,7 @@ def _module(source: Source, docstring: str, constant: str = "", function: str = 
 
 
 def _imports(statements: Iterable[ast.stmt], used: set[str]) -> Iterator[str]:
-    """The import lines that are still needed, in groups: the future, the standard library, others, Benison."""
+    """Yield the needed imports in groups: `__future__`, the standard library, other packages, Benison."""
     groups: dict[int, list[str]] = {}
     for statement in statements:
         if not isinstance(statement, (ast.Import, ast.ImportFrom)):
@@ -223,7 +223,7 @@ def _group(module: str) -> int:
         return 0
     if top in sys.stdlib_module_names:
         return 1
-    return 3 if top in ("components", "pipelines", "serving") else 2
+    return 3 if top == "benison" else 2
 
 
 def _names(tree: ast.AST) -> Iterator[str]:
@@ -231,14 +231,14 @@ def _names(tree: ast.AST) -> Iterator[str]:
 
 
 def _tuple(name: str, values: Sequence[str]) -> str:
-    """An assignment of a tuple, on one line where it fits."""
+    """Return an assignment of a tuple, on one line if it fits."""
     items = [_literal(value) for value in values]
     line = f"{name} = ({', '.join(items)}{',' if len(items) == 1 else ''})"
     return line if len(line) <= _WIDTH else "\n".join([f"{name} = (", *(f"    {item}," for item in items), ")"])
 
 
-def _named(file: Path, folder: Path) -> str:
-    """A file as the YAML names it: relative where it lies below the YAML's folder."""
+def _target(file: Path, folder: Path) -> str:
+    """Return a file as the YAML refers to it: relative if it is below the YAML's folder."""
     return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
 
 

@@ -1,8 +1,8 @@
-"""What a CSV file seems to hold: its form, its columns, and the problem that its label sets.
+"""Guess from a CSV file its dialect, the kinds of its columns, and the problem that its label defines.
 
-The file is read once to the end and in batches; what is kept of a column does not grow with the rows. Distinct values
-are counted exactly up to a thousand and estimated beyond, from the smallest hashes: Z. Bar-Yossef et al., Counting
-Distinct Elements in a Data Stream, RANDOM 2002, algorithm 1.
+The file is read once, in batches; the memory per column does not grow with the rows. Distinct values are counted
+exactly up to a thousand. Beyond that, their number is estimated from the smallest hashes: Z. Bar-Yossef et al.,
+Counting Distinct Elements in a Data Stream, RANDOM 2002, algorithm 1.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from itertools import islice
 from pathlib import Path
 
 from benison.components.ingest.csv_table import BATCH_ROWS, CsvTable, kind_of, normalize_number
-from benison.pipelines.starting.csv_form import decimal_of, delimiter_of, encoding_of
+from benison.pipelines.starting.csv_dialect import decimal_of, delimiter_of, encoding_of
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
 
-# Cells that hardly mean anything but "no value", and those that mean it only among numbers or dates.
+# Cells that almost always mean "no value", and cells that mean it only among numbers or dates.
 SURE_MARKS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "?", "-", "--"})
 MARKS_AMONG_NUMBERS = frozenset({".", "none", "nil", "missing", "unknown", "inf", "-inf"})
 DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%d-%b-%Y",
          "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%Y%m%d", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y")  # fmt: skip
 TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
-FEW = 50  # distinct values that a category may have
-CLASSES = 20  # distinct numbers that a label may have and still mean classes
-_KEPT = 1024  # hashes and values kept of a column
-_SAMPLE = 1000  # distinct values that are looked at as dates and as text
+FEW = 50  # the most distinct values of a category
+CLASSES = 20  # the most distinct numbers of a label whose numbers are classes
+_KEPT = 1024  # hashes and values kept per column
+_SAMPLE = 1000  # distinct values per column that are tested for dates and text
 _ID_NAME = re.compile(r"(?:^|[\W_])(?:id|uuid|guid|key|index|idx|row|rowid|serial|nr)$|[a-z]I[dD]$", re.IGNORECASE)
 _OTHER_NUMBER = re.compile(r"[-+]?(?:\d+[.,]\d+|\d{1,3}(?:[.,]\d{3})+(?:[.,]\d+)?)")
 
 
 @dataclass(frozen=True)
 class GuessedColumn:
-    """A column, and why it is taken for what it is.
+    """The guessed kind of a column, and the reason for it.
 
     Attributes:
-        name: as in the header.
-        kind: as in `benison.pipelines.generic.columns`.
-        why: in words.
+        name: the name in the header.
+        kind: the kind, as in `benison.pipelines.generic.columns`.
+        why: the reason, in words.
         missing: share of rows without a value.
-        values: the distinct values, sorted, where they are few (`FEW`, or for a label `_KEPT`); else none.
-        format: of a date; None for ISO 8601.
-        size: of the kinds that have one.
+        values: the distinct values, sorted; empty if there are too many (`FEW`, for a label `_KEPT`).
+        format: the format of a date; None for ISO 8601.
+        size: the size, for kinds that have one.
     """
 
     name: str
@@ -62,19 +62,19 @@ class GuessedColumn:
 
 @dataclass(frozen=True)
 class Guess:
-    """All that is guessed of a file.
+    """Everything that is guessed from a file.
 
     Attributes:
         csv: the file.
-        encoding: of its bytes.
-        delimiter: between its cells.
+        encoding: its encoding.
+        delimiter: its delimiter.
         missing: cells that mean "no value", the empty one first.
-        rows: how many.
-        columns: all but the label.
+        rows: the number of rows.
+        columns: all columns but the label.
         label: the column to predict; its kind is `category` or `number`.
         problem: binary, multiclass or regression.
-        remarks: what else the user should know.
-        decimal: what stands before a number's fraction.
+        remarks: other facts for the user.
+        decimal: the decimal sign.
     """
 
     csv: Path
@@ -90,16 +90,16 @@ class Guess:
 
 
 def look(file: Path, label: str, problem: str | None = None) -> Guess:
-    """Looks at a file.
+    """Read a file and guess what it contains.
 
     Args:
         file: a CSV file with a header.
         label: the column to predict.
-        problem: binary, multiclass or regression, where that is not to be guessed.
+        problem: binary, multiclass or regression; None to guess it.
 
     Raises:
-        DataError: the file cannot be read, or nothing can be learnt from it.
-        UsageError: there is no such column; names close ones.
+        DataError: the file cannot be read, or it has nothing to learn from.
+        UsageError: there is no such column; the message suggests a close name.
     """
     encoding = encoding_of(file)
     delimiter = delimiter_of(file, encoding)
@@ -113,12 +113,12 @@ def look(file: Path, label: str, problem: str | None = None) -> Guess:
     tallies = {name: Tally(decimal) for name in table.header}
     rows = _read(table, tallies)
     if rows == 0:
-        raise DataError(f"{file}: no rows after the header; expected some to learn from")
+        raise DataError(f"{file}: no rows after the header; expected rows to learn from")
     marks = _marks(tallies.values())
     target, problem, remark = _label(file, label, tallies[label], marks, rows, problem)
     columns = tuple(_column(name, tally, marks, rows) for name, tally in tallies.items() if name != label)
     if all(column.kind == "ignore" for column in columns):
-        reasons = "; ".join(f"{column.name}: {column.why}" for column in columns) or "there is only the label"
+        reasons = "; ".join(f"{column.name}: {column.why}" for column in columns) or "the label is the only column"
         raise DataError(f"{file}: no column to learn from ({reasons})")
     missing = ("", *sorted(marks - {""}))
     return Guess(file, encoding, delimiter, missing, rows, columns, target, problem, remark, decimal)
@@ -126,16 +126,16 @@ def look(file: Path, label: str, problem: str | None = None) -> Guess:
 
 @dataclass
 class Tally:
-    """What is kept of a column while its rows go by.
+    """Counts of a column's cells, collected while the rows are read.
 
     Attributes:
-        decimal: what stands before a number's fraction.
-        marks: how often each cell stands there that might mean "no value".
-        kinds: how often each of `csv_table.KINDS` stands there.
-        others: the distinct texts among numbers, as long as they are few.
-        values: how often each value stands there, as long as they are few.
+        decimal: the decimal sign.
+        marks: the count of each cell that may mean "no value".
+        kinds: the count of each of `csv_table.KINDS`.
+        others: the count of each text among numbers, up to a limit.
+        values: the count of each value, up to a limit.
         sample: the first distinct values.
-        counting: whether the whole numbers go up by one from row to row.
+        counting: whether the cells are integers that increase by one from row to row.
     """
 
     decimal: str = "."
@@ -150,7 +150,7 @@ class Tally:
     _held: set[int] = field(default_factory=set)
 
     def add(self, cells: list[str]) -> None:
-        """The column's cells in a batch of rows."""
+        """Count the column's cells in a batch of rows."""
         self.counting = self.counting and self._counts_on(cells)
         for cell, count in Counter(cells).items():
             if cell.strip().lower() in SURE_MARKS:
@@ -166,7 +166,7 @@ class Tally:
             self._note(cell)
 
     def distinct(self, without: Iterable[str] = ()) -> int:
-        """How many values there are: exact up to `_KEPT`, then within a few per cent."""
+        """Return the number of distinct values: exact up to `_KEPT`, then within a few per cent."""
         if len(self.values) < _KEPT:
             return len(set(self.values) - set(without))
         return max(_KEPT, round((_KEPT - 1) * 2**64 / -self._hashes[0]))
@@ -205,14 +205,14 @@ def _read(table: CsvTable, tallies: Mapping[str, Tally]) -> int:
 
 
 def _marks(tallies: Iterable[Tally]) -> frozenset[str]:
-    """The cells, as they are written, that mean "no value" in this file."""
-    found = {""}
+    """Return the cells that mean "no value" in this file, as they are written."""
+    marks = {""}
     for tally in tallies:
-        found |= set(tally.marks)
-        found |= {cell for cell in _strays(tally) if cell.strip().lower() in MARKS_AMONG_NUMBERS}
+        marks |= set(tally.marks)
+        marks |= {cell for cell in _strays(tally) if cell.strip().lower() in MARKS_AMONG_NUMBERS}
         if _mostly_numbers(tally) and len(_strays(tally)) <= 3:
-            found |= _strays(tally)
-    return frozenset(found)
+            marks |= _strays(tally)
+    return frozenset(marks)
 
 
 def _mostly_numbers(tally: Tally) -> bool:
@@ -221,7 +221,7 @@ def _mostly_numbers(tally: Tally) -> bool:
 
 
 def _strays(tally: Tally) -> set[str]:
-    """The texts in a column of numbers; none where the column holds text."""
+    """Return the texts in a column of numbers; empty if it is a column of text."""
     return set(tally.others) if _mostly_numbers(tally) and len(tally.others) < _KEPT else set()
 
 
@@ -232,20 +232,20 @@ def _label(
     distinct, missing = tally.distinct(marks), _missing(tally, marks, rows)
     numeric = bool(values) and _numeric(tally, marks)
     if distinct < 2:
-        raise DataError(f"{file}: the label {name!r} has {distinct or 'no'} value; expected at least two to tell apart")
+        raise DataError(f"{file}: the label {name!r} has {distinct or 'no'} value; expected at least two")
     if problem is None:
         whole = numeric and all(float(normalize_number(value, tally.decimal)).is_integer() for value in values)
         problem, why = _problem(file, name, values, distinct, numeric, whole, rows)
     else:
-        why = "as --problem says"
+        why = "given by --problem"
     if problem == "regression" and not numeric:
         other = next(value for value in values if kind_of(value, tally.decimal) == "bytes")
-        raise DataError(f"{file}: the label {name!r} holds {other!r}; expected numbers, for a regression")
+        raise DataError(f"{file}: the label {name!r} contains {other!r}; a regression needs numbers")
     if problem == "binary" and distinct != 2:
         raise UsageError(f"--problem binary: the label {name!r} has {distinct} values, expected two")
     if problem != "regression" and distinct >= _KEPT:
         raise UsageError(f"--problem {problem}: the label {name!r} has about {distinct} values, too many for classes")
-    remarks = () if not missing else (f"rows without a label are left out: {missing:.1%} of them",)
+    remarks = () if not missing else (f"rows without a label are left out: {missing:.1%} of the rows",)
     kind = "number" if problem == "regression" else "category"
     return GuessedColumn(name, kind, why, missing, () if kind == "number" else tuple(values)), problem, remarks
 
@@ -259,12 +259,12 @@ def _problem(
     if not numeric:
         if distinct > max(FEW, rows // 10) or distinct * 2 > rows:
             raise DataError(
-                f"{file}: the label {name!r} holds about {distinct} different texts in {rows} rows; expected classes "
-                "that come back, or numbers (--problem multiclass takes it as it is)"
+                f"{file}: the label {name!r} has about {distinct} different texts in {rows} rows; expected classes "
+                "that appear more than once, or numbers. Is the label an id? (--problem multiclass uses it anyway)"
             )
         return "multiclass", f"{distinct} texts: {shown}"
     if whole and distinct <= CLASSES and distinct * 5 <= rows:
-        return "multiclass", f"{distinct} whole numbers: {shown} (--problem regression, if they are amounts)"
+        return "multiclass", f"{distinct} integers: {shown} (if they are amounts, use --problem regression)"
     return "regression", f"{distinct} different numbers, such as {shown}"
 
 
@@ -279,7 +279,7 @@ def _column(name: str, tally: Tally, marks: frozenset[str], rows: int) -> Guesse
     unique, named = distinct >= 0.95 * present and present >= 20, bool(_ID_NAME.search(name))
     numeric = _numeric(tally, marks)
     if unique and tally.counting and present == rows:
-        return GuessedColumn(name, "ignore", "counts the rows", missing)
+        return GuessedColumn(name, "ignore", "a row number", missing)
     form = _date_format([value for value in tally.sample if value not in marks], numeric, name)
     if form:
         note = ", day first (could be month first)" if _ambiguous(tally.sample, form) else ""
@@ -297,17 +297,17 @@ def _column(name: str, tally: Tally, marks: frozenset[str], rows: int) -> Guesse
         return GuessedColumn(name, "text", f"{mean:.0f} words on average", missing, size=100 if rows < 1000 else 500)
     texts = [value for value in tally.sample if kind_of(value, tally.decimal) == "bytes"]
     if texts and all(_OTHER_NUMBER.fullmatch(value) for value in texts):
-        why = f"numbers such as {texts[0]}, which are not read: write 3{tally.decimal}14"
+        why = f"numbers such as {texts[0]}, which cannot be read; expected numbers such as 3{tally.decimal}14"
         return GuessedColumn(name, "ignore", why, missing)
     if unique:
         return GuessedColumn(name, "ignore", "an id: as many values as rows", missing)
     return _strings(name, f"{distinct} different texts", distinct, rows, missing, values)
 
 
-def _strings(name: str, what: str, distinct: int, rows: int, missing: float, values: tuple[str, ...]) -> GuessedColumn:
+def _strings(name: str, why: str, distinct: int, rows: int, missing: float, values: tuple[str, ...]) -> GuessedColumn:
     if distinct <= FEW:
-        return GuessedColumn(name, "category", what, missing, values, size=distinct)
-    return GuessedColumn(name, "hashed", what, missing, size=64 if rows < 10_000 else 256)
+        return GuessedColumn(name, "category", why, missing, values, size=distinct)
+    return GuessedColumn(name, "hashed", why, missing, size=64 if rows < 10_000 else 256)
 
 
 def _numeric(tally: Tally, marks: frozenset[str]) -> bool:
@@ -320,7 +320,7 @@ def _missing(tally: Tally, marks: frozenset[str], rows: int) -> float:
 
 
 def _date_format(values: list[str], numeric: bool, name: str) -> str | None:
-    """The format in which all values are dates; day first where that is open. 'ISO 8601' is one of its own."""
+    """Return the format in which all values are dates, or 'ISO 8601'; day first if both orders fit."""
     if not values:
         return None
     if numeric and not (all(re.fullmatch(r"(?:19|20)\d{6}", value) for value in values)):
@@ -360,5 +360,7 @@ def _is_date(value: str, form: str) -> bool:
 
 
 def _natural(value: str, decimal: str) -> tuple[int, float, str]:
-    """Numbers in their order, before texts in theirs."""
-    return (0, float(normalize_number(value, decimal)), value) if kind_of(value, decimal) != "bytes" else (1, 0.0, value)
+    """Return a sort key: numbers by value, then texts."""
+    return (
+        (0, float(normalize_number(value, decimal)), value) if kind_of(value, decimal) != "bytes" else (1, 0.0, value)
+    )

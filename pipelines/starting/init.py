@@ -1,4 +1,4 @@
-"""`benison init`: a CSV file becomes a pipeline's YAML and schema, with comments, and nothing that has to be edited."""
+"""`benison init`: create a pipeline's YAML and schema from a CSV file, with comments, ready to run."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from benison.serving.errors import UsageError
 from benison.serving.files import atomic_file
 
 NAME = re.compile("[a-z][a-z0-9_-]*")
-FEW_ROWS = 1000  # below, it is worth to see how the rows fall
+FEW_ROWS = 1000  # below this, the usual shares may leave a split empty
 SHARES = ((6, 1, 1, 2), (3, 1, 1, 1), (2, 1, 1, 1), (4, 2, 1, 2), (3, 1, 2, 2), (5, 2, 2, 3), (1, 1, 1, 1))
-LEAST = 2  # rows that each split should have
+MIN_ROWS = 2  # rows that each split should have
 
 
 @dataclass(frozen=True)
-class Made:
-    """What `init` wrote, and what it has to say.
+class NewPipeline:
+    """The result of `init`.
 
     Attributes:
-        guess: what it took the file for.
-        splits: the hash buckets that it chose.
-        files: what it wrote, the YAML first.
+        guess: the guess about the file.
+        splits: the chosen hash buckets.
+        files: the files written, the YAML first.
     """
 
     guess: Guess
@@ -39,12 +39,12 @@ class Made:
     files: tuple[Path, ...]
 
     def lines(self) -> Iterator[str]:
-        """What was guessed and why, one line per fact."""
+        """Yield the guesses and their reasons, one line per fact."""
         guess, label = self.guess, self.guess.label
         marks = ", ".join(map(repr, guess.missing))
         yield f"{guess.csv}: {guess.rows} rows, encoding {guess.encoding}, delimiter {guess.delimiter!r}"
         if guess.decimal == ",":
-            yield "numbers have a decimal comma"
+            yield "numbers use a decimal comma"
         yield f"cells that mean 'no value': {marks}"
         yield f"label {label.name!r}: {guess.problem}, {label.why}"
         width = max(len(column.name) for column in guess.columns)
@@ -54,30 +54,30 @@ class Made:
             yield f"left out: {', '.join(left_out)}"
         yield from guess.remarks
         if self.splits != Splits(train=6, valid=1, blend=1, test=2):
-            yield f"splits {_flow(self.splits.model_dump())}: with so few rows, the usual ones would leave one empty"
+            yield f"splits {_flow(self.splits.model_dump())}: with so few rows, the usual splits could be empty"
         yield f"wrote {', '.join(map(str, self.files))}"
 
 
-def make(name: str, csv: Path, label: str, problem: str | None = None, force: bool = False) -> Made:
-    """Looks at a file and writes NAME.yaml, schemas/NAME.pbtxt and the YAML's JSON schema into the current folder.
+def create(name: str, csv: Path, label: str, problem: str | None = None, force: bool = False) -> NewPipeline:
+    """Read a CSV file and write NAME.yaml, schemas/NAME.pbtxt and the YAML's JSON schema into the current folder.
 
     Args:
         name: the pipeline's name.
-        csv: the file.
+        csv: the CSV file.
         label: the column to predict.
         problem: binary, multiclass or regression; None guesses it.
-        force: write over files that are there.
+        force: overwrite existing files.
 
     Raises:
-        UsageError: the name is no good, there is no such column, or a file is there already.
-        DataError: the file cannot be read, or nothing can be learnt from it.
+        UsageError: the name is not allowed, there is no such column, or a file already exists.
+        DataError: the file cannot be read, or it has nothing to learn from.
     """
     if not NAME.fullmatch(name):
         raise UsageError(f"{name}: expected a name of a-z, 0-9, '_' and '-' that begins with a letter")
     config, schema, editor = Path(f"{name}.yaml"), Path(f"schemas/{name}.pbtxt"), Path("schemas/benison.schema.json")
-    there = [str(file) for file in (config, schema) if file.exists()]
-    if there and not force:
-        raise UsageError(f"{', '.join(there)}: there already; --force writes a new one over it")
+    existing = [str(file) for file in (config, schema) if file.exists()]
+    if existing and not force:
+        raise UsageError(f"{', '.join(existing)}: already exists; use --force to overwrite it")
     guess = look(csv, label, problem)
     splits = choose_splits(guess)
     schema.parent.mkdir(exist_ok=True)
@@ -87,17 +87,17 @@ def make(name: str, csv: Path, label: str, problem: str | None = None, force: bo
         (config, yaml_text(name, guess, splits, editor)),
     ):
         atomic_file.write(file, text)
-    return Made(guess, splits, (config, schema, editor))
+    return NewPipeline(guess, splits, (config, schema, editor))
 
 
 def choose_splits(guess: Guess) -> Splits:
-    """The usual shares, or of few rows the first ones by which each split gets `LEAST` of them, or at any rate one."""
+    """Return the usual shares; with few rows, the first shares that give each split `MIN_ROWS`, or else the best."""
     best = SHARES[0]
     if guess.rows < FEW_ROWS:
         table = CsvTable((str(guess.csv),), delimiter=guess.delimiter, encoding=guess.encoding)
         rows = [row.cells for row in table.rows()]
         smallest = {shares: _smallest(rows, shares) for shares in SHARES}
-        enough = (shares for shares in SHARES if smallest[shares] >= LEAST)
+        enough = (shares for shares in SHARES if smallest[shares] >= MIN_ROWS)
         best = next(enough, max(SHARES, key=lambda shares: smallest[shares]))
     return Splits(**dict(zip(("train", "valid", "blend", "test"), best, strict=True)))
 
@@ -110,9 +110,9 @@ def _smallest(rows: Sequence[Sequence[str]], shares: Sequence[int]) -> int:
 
 
 def yaml_text(name: str, guess: Guess, splits: Splits, editor: Path) -> str:
-    """The YAML, with a comment on each choice."""
+    """Return the YAML, with a comment on each choice."""
     metric = default_metric(guess.problem)
-    # On few rows `valid` is noisy: training has to look on for longer before it can tell that it is over.
+    # With few rows the loss on `valid` is noisy, so training needs more patience.
     epochs, batch, patience = (
         (100, 16, 20) if guess.rows < 2000 else (40, 64, 8) if guess.rows < 50_000 else (15, 512, 4)
     )
@@ -121,9 +121,9 @@ def yaml_text(name: str, guess: Guess, splits: Splits, editor: Path) -> str:
     decimal = f"\n  decimal: {_flow(guess.decimal)}" if guess.decimal != "." else ""
     return f"""\
 # yaml-language-server: $schema={editor}
-# Written by `benison init`: what it guessed of {guess.csv.name}. All of it is yours to change.
+# Written by `benison init` from {guess.csv.name}. Everything here is a guess that you can change.
 #   benison run {name}
-#   benison eject {name}    writes the features and members out as Python
+#   benison eject {name}    copies the features and members into Python files that you can change
 name: {name}
 problem: {guess.problem}
 label: {_scalar(guess.label.name)}  # {_comment(guess.label.why)}
@@ -134,24 +134,24 @@ data:
   delimiter: {_flow(guess.delimiter)}
   encoding: {guess.encoding}{decimal}
 
-# Hash buckets: a row's share of a split is its buckets out of the sum. `train` is learnt from, `valid` stops the
-# training, `blend` weighs the members, `test` judges them.
+# Hash buckets: a split's share of the rows is its buckets divided by the sum. Members are trained on `train`; `valid`
+# is for early stopping, `blend` for ensemble weights, `test` for the final metrics.
 splits: {_flow(splits.model_dump())}
 
-schema: schemas/{name}.pbtxt  # what the data must look like, or the run stops
+schema: schemas/{name}.pbtxt  # the run stops if the data does not match it
 
-# What each column is: number, category, hashed (text of many values), date, text (free text) or ignore. A column that
-# does not stand here is left out.
+# The kind of each column: number, category, hashed (text with many values), date, text (free text) or ignore. A column
+# that is not listed is left out.
 columns:
 {columns}
 
-metric: {metric}  # what blessings and comparisons go by
+metric: {metric}  # the metric of blessings and comparisons
 {_slices(guess)}
 ensemble:
   combiner: mean
   members:
     linear:
-      epochs: {epochs}  # at the most: training ends after `patience` epochs without a better loss on `valid`
+      epochs: {epochs}  # the maximum: training ends after `patience` epochs without a better loss on `valid`
       batch_size: {batch}
       patience: {patience}
       hyperparameters: {{learning_rate: 0.01}}
@@ -160,7 +160,7 @@ ensemble:
       batch_size: {batch}
       patience: {patience}
       hyperparameters: {{layers: 2, units: 64, dropout: 0.1, learning_rate: 0.003}}
-      # Instead of the fixed ones, a search (a value must not stand in both):
+      # To search instead of fixing values (a value must not be in both):
       # tuner: {{trials: 8, epochs: 10, space: {{units: [32, 64, 128], dropout: {{min: 0.0, max: 0.4}}}}}}
     wide_deep:
       epochs: {epochs}
@@ -168,7 +168,7 @@ ensemble:
       patience: {patience}
       hyperparameters: {{layers: 2, units: 32, dropout: 0.1, learning_rate: 0.003}}
 
-# Always asked: better than a guess, and not worse than what is served. A threshold of your own:
+# These rules always apply: better than a guess, and not worse than the served version. To add your own threshold:
 # blessing:
 #   rules: [{{metric: {metric}, {bound}}}]
 """
@@ -183,20 +183,20 @@ def _column_lines(columns: Sequence[GuessedColumn]) -> Iterator[str]:
 
 
 def _remark(column: GuessedColumn) -> str:
-    """Why a column is what it is; no word on missing values where all are missing."""
+    """Return the reason for a column's kind, and its share of missing values unless all are missing."""
     if not column.missing or column.why == "empty":
         return column.why
     return f"{column.why}; missing in {column.missing:.1%}"
 
 
 def schema_text(guess: Guess) -> str:
-    """The schema of the data (TensorFlow Metadata, text format): types, presence and domains, but no ranges.
+    """Return the schema of the data (TensorFlow Metadata, text format): types, presence and domains, but no ranges.
 
-    Numbers are FLOAT even where all are whole, because a served model then knows a missing one (NaN) from any other.
+    Numbers are FLOAT even if all are integers, so that a served model can tell a missing value (NaN) from a number.
     """
     parts = [
-        "# What a row must look like, by `benison init`. A row outside is an anomaly: the run stops. That is a type",
-        "# that changed, a column that vanished, a value that no category has. Ranges are yours to add:",
+        "# The schema of the data, written by `benison init`. Data that does not match it is an anomaly and stops the",
+        "# run: a changed type, a missing column, a value that is not in a domain. You can add ranges to numbers:",
         "#   float_domain { min: 0.0 max: 150.0 }",
     ]
     for column in (guess.label, *guess.columns):
@@ -220,7 +220,7 @@ def _feature(column: GuessedColumn, rows: int) -> str:
         lines.append(f"  domain: {_quoted(column.name)}")
     if not column.missing:
         lines.append("  presence { min_fraction: 1.0 min_count: 1 }")
-    elif rows >= FEW_ROWS and column.missing < 0.9 and column.kind != "ignore":  # else chance alone may empty a split
+    elif rows >= FEW_ROWS and column.missing < 0.9 and column.kind != "ignore":  # fewer values may be absent by chance
         lines.append(f"  presence {{ min_fraction: {(1 - column.missing) / 2:.2f} min_count: 1 }}")
     return "feature {\n" + "\n".join(lines) + "\n}"
 
@@ -230,19 +230,19 @@ def _has_domain(column: GuessedColumn) -> bool:
 
 
 def _slices(guess: Guess) -> str:
-    """A line, commented out, that shows slices by the first category; nothing where there is none."""
+    """Return a commented-out line with slices by the first category; empty if there is no category."""
     names = [column.name for column in guess.columns if column.kind == "category"]
-    return f"# slices: {_flow(names[:1])}  # metrics for each value of these columns too\n" if names else ""
+    return f"# slices: {_flow(names[:1])}  # also compute metrics for each value of these columns\n" if names else ""
 
 
 def _relative(csv: Path) -> str:
-    """The path as the YAML has it: relative where it lies below the current folder."""
-    path, here = Path(os.path.abspath(csv)), Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    """Return the path for the YAML: relative if it is below the current folder."""
+    path, current = Path(os.path.abspath(csv)), Path.cwd()
+    return str(path.relative_to(current)) if path.is_relative_to(current) else str(path)
 
 
 def _flow(value: object) -> str:
-    """A value in YAML's flow style."""
+    """Format a value in YAML's flow style."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_flow(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
@@ -251,7 +251,7 @@ def _flow(value: object) -> str:
 
 
 def _scalar(text: str) -> str:
-    """Text as YAML, in quotes where it would be read as something else."""
+    """Format text as YAML, in quotes if YAML would read something else."""
     plain = re.fullmatch(r"[^\W\d][\w ./()-]*", text) and not text.endswith(" ")
     if plain and strict_yaml.parse(text).value == text:
         return text
@@ -259,10 +259,10 @@ def _scalar(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Text as protobuf's text format has it: UTF-8, with C's escapes."""
+    """Format text for protobuf's text format: UTF-8, with C's escapes."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def _comment(text: str) -> str:
-    """Text that stays on one line."""
+    """Put text on one line."""
     return " ".join(text.split())

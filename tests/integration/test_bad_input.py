@@ -1,4 +1,4 @@
-"""Bad input: one clear message, the right exit code, nothing pushed, what is served untouched."""
+"""Bad input gives one clear message and the right exit code; nothing is pushed, and the served version stays."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEADER = "species,island,bill_length_mm,bill_depth_mm,flipper_length_mm,body_mas
 
 @dataclass(frozen=True)
 class Case:
-    """What is done to a sound project, and what the run then says."""
+    """A change that breaks a working project, and the result of the next run."""
 
     spoil: Callable[[Project], object]
     exit_code: int
@@ -61,7 +61,7 @@ def rows(change: Callable[[list[list[str]]], list[list[str]]]) -> Callable[[Proj
 
 
 def before_a_schema(spoil: Callable[[Project], object]) -> Callable[[Project], None]:
-    """The same on the first run, whose schema is inferred."""
+    """Break the project before its first run, whose schema is inferred."""
 
     def spoiled(project: Project) -> None:
         shutil.rmtree(project.folder / "schemas")
@@ -101,7 +101,9 @@ CASES = {
     ),
     "NUL bytes": Case(csv(lambda text: text.replace("Dream", "Dre\0am")), 1, "a NUL byte; the file is not text"),
     "10 MB field": Case(csv(lambda text: text + "x" * 10_000_000 + "\n"), 1, "field larger than field limit"),
-    "duplicate column": Case(csv(lambda text: text.replace("sex", "year", 1)), 1, "column 'year' appears more than once"),
+    "duplicate column": Case(
+        csv(lambda text: text.replace("sex", "year", 1)), 1, "column 'year' appears more than once"
+    ),
     "empty column name": Case(csv(lambda text: text.replace("sex", "", 1)), 1, "column 7 has no name"),
     "wrong label": Case(yaml("label: species", "label: specie"), 1, "no column 'specie'; did you mean 'species'?"),
     "label of one class": Case(
@@ -118,7 +120,9 @@ CASES = {
     "label all null": Case(
         before_a_schema(rows(lambda lines: [["NA", *cells] for _, *cells in lines])), 1, "no row of train has a label"
     ),
-    "a class a row": Case(before_a_schema(rows(a_class_a_row)), 1, "expected classes that appear more than once. Is the label an id"),
+    "a class a row": Case(
+        before_a_schema(rows(a_class_a_row)), 1, "expected classes that appear more than once. Is the label an id"
+    ),
     "all-constant features": Case(
         rows(lambda lines: [[label, *lines[0][1:]] for label, *_ in lines]),
         1,
@@ -130,7 +134,7 @@ CASES = {
         "line 2, column 'body_mass_g': got 'heavy', expected a whole number",
     ),
     "text for numbers before a schema": Case(
-        # Goes on with a warning; what ends it here is the label.
+        # A new column is only a warning; the label stops this run.
         before_a_schema(csv(lambda text: one_class(text).replace(",3750,", ",heavy,", 1))),
         1,
         "column 'body_mass_g' is read as text, although 341 of its 342 cells are numbers; the first other cell is "
@@ -158,7 +162,7 @@ CASES = {
 def answers(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[Project, subprocess.CompletedProcess[str]]]:
-    """The cases asked for, two at a time, each on a copy of a project with a curated schema and a served version."""
+    """Run the selected cases, two at a time, each on a copy of a project with a curated schema and a served version."""
     items = [item for item in request.session.items if isinstance(item, pytest.Function) and item.path == request.path]
     names = [str(item.callspec.params["name"]) for item in items if "answers" in item.fixturenames]
     sound = make(tmp_path_factory.mktemp("bad") / "sound")
@@ -248,7 +252,7 @@ def test_two_pipelines_share_a_root_at_once(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Project]]:
-    """Makes a project whose ROOT is a file system of its own, with a served version in it."""
+    """Create a project whose ROOT is a file system of its own, with a served version in it."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount")
     mounted = []

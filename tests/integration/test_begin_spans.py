@@ -65,7 +65,7 @@ def test_a_span_that_has_not_landed_is_refused_without_a_retry(begun: tuple[Sche
     scheduler.finish()  # another run waits for this one
     refused = Scheduler(scheduler.manifest, scheduler.root, "birds-2").begin("span=2008-01")
     assert refused.code == 2
-    assert "span 13 has not landed; there are 1, 2, 3" in refused.answer["reason"]
+    assert "there is no span 13; the spans are 1, 2, 3" in refused.answer["reason"]
     assert json.loads((scheduler.root / "runs/birds-2/run.json").read_text())["outcome"] == "failed"
 
 

@@ -1,4 +1,4 @@
-"""No Python needed: `benison init`, `run` and `eject` on files that nobody prepared."""
+"""`benison init`, `run` and `eject` on files that nobody prepared, without any Python."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHORT = [
 
 
 def toy(name: str) -> Callable[[Path], None]:
-    """A data set that comes with scikit-learn, as pandas writes it."""
+    """Return a function that writes one of scikit-learn's data sets."""
 
     def write(file: Path) -> None:
         from sklearn import datasets
@@ -39,7 +39,7 @@ def toy(name: str) -> Callable[[Path], None]:
 
 
 def reviews(file: Path) -> None:
-    """Free text, in which a few words decide."""
+    """Write free text in which a few words decide the label."""
     chance = random.Random(1)
     words = {"up": "lovely superb delicious friendly warm", "down": "dreadful rude cold awful stale"}
     sentence = "the food was served at a table near the window and we came with friends on a rainy day"
@@ -55,9 +55,9 @@ def reviews(file: Path) -> None:
 
 
 def orders(file: Path) -> None:
-    """Dates, ids, a string of many values, a constant, missing values; as a German spreadsheet writes them.
+    """Write dates, ids, a string with many values, a constant and missing values, as a German spreadsheet does.
 
-    That is with semicolons, decimal commas and Latin-1.
+    It uses semicolons, decimal commas and Latin-1.
     """
     chance = random.Random(2)
     with file.open("w", newline="", encoding="latin-1") as stream:
@@ -82,7 +82,7 @@ def orders(file: Path) -> None:
 
 
 def customers(file: Path) -> None:
-    """A column of 100,000 different texts, each in two rows; another one decides."""
+    """Write a column of 100,000 different texts, each in two rows; another column decides the label."""
     chance = random.Random(3)
     with file.open("w", newline="") as stream:
         table = csv.writer(stream)
@@ -93,7 +93,7 @@ def customers(file: Path) -> None:
 
 
 def command(benison: Path, folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`benison …` in a folder, as a user types it."""
+    """Run `benison …` in a folder, as a user does."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BENISON_")}
     return subprocess.run(
         [str(benison), *words],
@@ -144,7 +144,7 @@ def test_what_nobody_prepared_needs_no_edit(
         ("x,y\n", "rows.csv: no rows after the header"),
         ("x,,y\n1,2,3\n", "rows.csv, line 1: column 2 has no name; each column needs a name of its own"),
         ("x,x,y\n1,2,3\n", "rows.csv, line 1: column 'x' appears more than once"),
-        ("x,y\n1,a\n2,a\n", "the label 'y' has 1 value; expected at least two to tell apart"),
+        ("x,y\n1,a\n2,a\n", "the label 'y' has 1 value; expected at least two"),
         ("x,y\n1,a\n1,b\n", "no column to learn from (x: always '1')"),
         ("x,y\n1,a\n2\n", "rows.csv, line 3: 1 cells, expected 2 as in the header"),
     ],
@@ -160,7 +160,7 @@ def test_init_refuses_a_file_that_nothing_can_be_learnt_from(tmp_path: Path, tex
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """Benison from its wheel in an environment of its own, and what finds its dependencies: they are not installed again.
+    """Install Benison's wheel in a new environment; the variables let it find its dependencies without installing them.
 
     Python ignores .pth files on PYTHONPATH, so the clone's editable install stays out of it.
     """
@@ -181,7 +181,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
 def run_from_the_wheel(
     tmp_path_factory: pytest.TempPathFactory, installed: tuple[Path, dict[str, str]]
 ) -> tuple[Path, list[subprocess.CompletedProcess[str]]]:
-    """A folder with a package named `pipelines`, in which `init` and `run` were typed, and what they said."""
+    """Run `init` and `run` in a folder that has a package named `pipelines`; return the folder and the results."""
     benison, environment = installed
     folder = tmp_path_factory.mktemp("orders")
     orders(folder / "orders.csv")
@@ -196,7 +196,7 @@ def test_init_says_what_it_guessed_of_a_german_spreadsheet(run_from_the_wheel) -
     _, (started, _) = run_from_the_wheel
     assert started.returncode == 0, started.stderr
     said = " ".join(started.stdout.split())
-    assert "500 rows, encoding latin-1, delimiter ';' numbers have a decimal comma" in said
+    assert "500 rows, encoding latin-1, delimiter ';' numbers use a decimal comma" in said
     assert "label 'late': binary" in said
     assert "amount number" in said
     assert "placed (d/m/y) date %d/%m/%Y" in said
@@ -230,7 +230,7 @@ def test_what_is_ejected_into_that_package_computes_the_same_features(run_from_t
 
 
 def transformed(root: Path) -> list[list[dict[str, list]]]:
-    """The rows that each run's Transform wrote, oldest run first."""
+    """Return the rows that each run's Transform wrote, oldest run first."""
     import tensorflow as tf
 
     runs = sorted(root.glob("runs/*/run.json"), key=lambda file: file.stat().st_mtime)

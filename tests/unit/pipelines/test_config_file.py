@@ -59,7 +59,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def mistakes(text: str, **arguments) -> list[str]:
-    """What is said of a `configs/flights.yaml` with this text."""
+    """Return the messages about a `configs/flights.yaml` with this text."""
     Path("configs/flights.yaml").write_text(text)
     with pytest.raises(UsageError) as raised:
         load("flights", environ=arguments.pop("environ", {}), **arguments)
@@ -119,7 +119,7 @@ def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
         (
             "tuner:",
             "hyperparameters: {units: 8}\n      tuner:",
-            "ensemble.members.deep.tuner.space.units: the value is fixed by ensemble.members.deep.hyperparameters.units"
+            "ensemble.members.deep.tuner.space.units: ensemble.members.deep.hyperparameters.units also fixes this value"
             " as well; keep one of the two",
         ),
         (
@@ -146,7 +146,7 @@ def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
         (
             "  members:\n",
             "  combiner: median\n  weights: {deep: 1}\n  members:\n",
-            "ensemble.weights: only weighted_mean, majority_vote, soft_vote take weights, and the combiner is median",
+            "ensemble.weights: the combiner median takes no weights; expected weighted_mean, majority_vote, soft_vote",
         ),
         (
             "  members:\n",
@@ -180,8 +180,8 @@ def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
             "metric: rmse, max: 3",
             "blessing.rules.0.metric: got 'rmse', expected one of accuracy, auc, pr_auc, log_loss, calibration_error, cost for a binary problem",
         ),
-        ("min: 0.7", "max: 0.7", "blessing.rules.0: got max, expected min: more is better in this metric"),
-        (", min: 0.7", "", "blessing.rules.0: expected one of min, max, better_than and not_worse_than"),
+        ("min: 0.7", "max: 0.7", "blessing.rules.0: got max, expected min: higher is better in this metric"),
+        (", min: 0.7", "", "blessing.rules.0: expected exactly one of min, max, better_than and not_worse_than"),
         ("label: late", "label: late\nslices: [late]", "slices.0: got 'late', which is the label; expected a feature"),
         ("label: late", "label: late\nslices: airline", "slices: got 'airline', expected a list"),
         (
@@ -196,7 +196,7 @@ def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
             "label: got true, expected text (in quotes where YAML would read something else)",
         ),
         ("label: late", "label: late\nlabel: delay", "label: given twice, on lines 4 and 5; keep one"),
-        ("label: late", "label: late\n7: x", "7: the key on line 5 is no text; put it in quotes"),
+        ("label: late", "label: late\n7: x", "7: the key on line 5 is not text; put it in quotes"),
         (
             "csv: ../flights.csv",
             "csv: ../flihgts.csv",
@@ -330,8 +330,8 @@ def test_what_does_not_bind_the_name_does_not_count(folder, body):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "the file is empty, expected a mapping with keys out of name, description, problem, "),
-        (b"- 1", "got a list, expected a mapping with keys out of name, "),
+        (b"", "the file is empty, expected a mapping with keys from name, description, problem, "),
+        (b"- 1", "got a list, expected a mapping with keys from name, "),
         (
             FLIGHTS[:-15].encode(),
             "line 21, column 16: not valid YAML: expected the node content, but found the end of the text",
@@ -415,13 +415,13 @@ def test_the_environment_finds_keys_in_any_case(folder):
             "--set data: data.csv: got 3, expected text (in quotes where YAML would read something else)",
         ),
         ("data", "{csv: a, csv: b}", "--set data: csv: given twice, on lines 1 and 1; keep one"),
-        ("label.x", "1", "--set label.x: no key 'x' in 'late', which is no mapping"),
+        ("label.x", "1", "--set label.x: no key 'x' in 'late', which is not a mapping"),
         (
             "slices",
             "[a",
             "--set slices: line 1, column 3: not valid YAML: expected ',' or ']', but got the end of the text",
         ),
-        ("blessing.rules.3.min", "1", "--set blessing.rules.3.min: no entry '3' in a list of 1 (they count from 0)"),
+        ("blessing.rules.3.min", "1", "--set blessing.rules.3.min: no entry '3' in a list of 1 (entries count from 0)"),
         (
             "ensemble.members.deep.function",
             "linea",
@@ -482,8 +482,8 @@ def test_only_pipelines_are_listed(folder):
     [
         (
             "flihgts",
-            "no pipeline 'flihgts'; did you mean 'flights'? (looked in configs, the current folder; a file is "
-            "named with its .yaml)",
+            "no pipeline 'flihgts'; did you mean 'flights'? (looked in configs, the current folder; to name a file, "
+            "end it with .yaml)",
         ),
         ("configs/flihgts.yaml", "configs/flihgts.yaml: no such file; did you mean 'configs/flights.yaml'?"),
         ("configs/", "configs/: is a folder, expected a YAML file"),
@@ -496,7 +496,7 @@ def test_what_is_not_there_is_told_with_the_close_name(folder, given, said):
 
 
 def test_the_shipped_penguins_are_a_good_config():
-    """Only their form and code: the data are a package that need not be installed."""
+    """Check only the YAML and the code: the data is in a package that may not be installed."""
     penguins = Path(__file__).parents[3] / "configs/penguins.yaml"
     read = load(str(penguins), environ={}, check_data=False)
     assert list(read.ensemble.members) == ["linear", "quadratic", "deep"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -356,7 +357,7 @@ def test_a_syntax_error_names_file_and_line(tmp_path):
 
 
 def test_an_expression_too_deep_to_follow_is_named(tmp_path):
-    with pytest.raises(UsageError, match=r"main\.py: an expression in it is nested too deeply"):
+    with pytest.raises(UsageError, match=r"main\.py: it holds an expression that is nested too deeply"):
         key(tmp_path, {"main.py": "def run(x): return " + "+".join("x" * 3000)})
 
 
@@ -367,13 +368,162 @@ def test_a_missing_file_is_named(tmp_path):
 
 @pytest.mark.parametrize(("asked", "hint"), [("rum", "did you mean 'run'"), ("zzz", "it has helper, run")])
 def test_a_missing_name_is_named_with_what_there_is(tmp_path, asked, hint):
-    with pytest.raises(UsageError, match=rf"main\.py:1: nothing called '{asked}'.*; {hint}"):
+    with pytest.raises(UsageError, match=rf"main\.py:1: .* does not define '{asked}' at its top level; {hint}"):
         key(tmp_path, {"main.py": "def run(): pass\ndef helper(): pass\n"}, asked)
 
 
 def test_a_name_that_comes_through_a_star_import_is_found(tmp_path):
     files = {"main.py": "from other import *", "other.py": "def run(): return 1"}
     assert key(tmp_path, files) != key(tmp_path, {"other.py": "def run(): return 2"})
+
+
+# ----------------------------------------------------------------------------------------------- names loaded lazily
+
+ROOT = Path(__file__).parents[4]
+USES_OF_DENSE = (
+    "from benison import dense\ndef run(x): return dense(x, 0)",
+    "import benison\ndef run(x): return benison.dense(x, 0)",
+    "def run(x):\n from benison import dense as fill\n return fill(x, 0)",
+    "from benison.components.transform import dense\ndef run(x): return dense(x, 0)",
+)
+
+
+@pytest.fixture(scope="module")
+def benison_copy(tmp_path_factory) -> Path:
+    """A folder with a copy of the real package `benison`, as a clone has it."""
+    folder = tmp_path_factory.mktemp("clone")
+    shutil.copytree(ROOT / "benison", folder / "benison", ignore=shutil.ignore_patterns("__pycache__", "*.json"))
+    return folder
+
+
+@pytest.fixture
+def edited(benison_copy):
+    """Call it with a file, a text in it and another one; the file is restored after the test."""
+    before = {}
+
+    def edit(file: str, old: str, new: str) -> None:
+        path = benison_copy / "benison" / file
+        text = path.read_text()
+        before.setdefault(path, text)
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    yield edit
+    for path, text in before.items():
+        path.write_text(text)
+
+
+@pytest.mark.parametrize("use", USES_OF_DENSE)
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("components/transform.py", "tf.reshape(values, [-1, 1])", "tf.reshape(values, [-1, 1]) + 0"),
+        ("components/transform.py", "default: float | str", "default: float | int"),
+        ("components/transform.py", "LABEL =", "print('imported')\nLABEL ="),
+        ("components/__init__.py", 'if __name__ == "components":', "if True:"),
+    ],
+)
+def test_a_function_of_the_front_door_counts_with_the_code_that_it_uses(benison_copy, edited, use, file, old, new):
+    before = key(benison_copy, {"main.py": use})
+    edited(file, old, new)
+    assert before != key(benison_copy)
+
+
+UNRELATED_EDITS = [
+    ("components/transform.py", 'CLASSES = "classes"', 'CLASSES = "labels"'),
+    ("components/evaluate/metrics.py", "import ", "print('imported')\nimport "),
+    ("pipelines/graph.py", "import hashlib", "print('imported')\nimport hashlib"),
+    ("pipelines/runner.py", "import ", "print('imported')\nimport "),
+    ("serving/client.py", "import ", "print('imported')\nimport "),
+    ("serving/versions/local.py", "import ", "print('imported')\nimport "),
+    ("__init__.py", '"build": "pipelines.graph"', '"build": "pipelines.other"'),
+]
+
+
+@pytest.mark.parametrize("use", USES_OF_DENSE)
+def test_a_function_of_the_front_door_counts_without_the_rest_of_the_package(benison_copy, edited, use):
+    before = key(benison_copy, {"main.py": use})
+    for file, old, new in UNRELATED_EDITS:
+        edited(file, old, new)
+    assert before == key(benison_copy)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("import build", "import build, other"), ('    "build",\n', '    "build",\n    "other",\n')],
+)
+def test_another_name_at_the_front_door_does_not_count(benison_copy, edited, old, new):
+    before = key(benison_copy, {"main.py": USES_OF_DENSE[0]})
+    edited("__init__.py", old, new)
+    assert before == key(benison_copy)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"dense": "components.transform"', '"dense": "components.user_code"'),
+        ("from benison.components.transform import dense", "from benison.components.user_code import load as dense"),
+        ("    globals()[name] = value\n", ""),
+    ],
+)
+def test_the_way_to_a_lazily_loaded_name_counts(benison_copy, edited, old, new):
+    before = key(benison_copy, {"main.py": USES_OF_DENSE[0]})
+    edited("__init__.py", old, new)
+    assert before != key(benison_copy)
+
+
+def test_an_executor_does_not_count_what_the_front_door_offers(benison_copy, edited):
+    file = benison_copy / "benison" / "components" / "transform.py"
+    before = fingerprint.code(file, "dense")
+    for edit in UNRELATED_EDITS:
+        edited(*edit)
+    assert before == fingerprint.code(file, "dense")
+
+
+LAZY_PACKAGES = {
+    "declared": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n from .layers import block\n{loader}",
+    "undeclared": "{loader}",
+    "a dynamic table": "NAMES = dict(block='layers', other='layers')\n{loader}",
+}
+LOADER = """
+def __getattr__(name):
+    from importlib import import_module
+    return wrapped(getattr(import_module("pkg.layers"), name))
+def wrapped(f): return f
+"""
+
+
+@pytest.mark.parametrize("package", LAZY_PACKAGES)
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("pkg/layers.py", "part(x) + WIDTH", "part(x) - WIDTH"),
+        ("pkg/__init__.py", "wrapped(f): return f", "wrapped(f): return 1"),
+        ("pkg/__init__.py", "wrapped(getattr", "(getattr"),
+    ],
+)
+def test_a_users_package_that_loads_its_names_lazily_is_followed(tmp_path, package, file, old, new):
+    init = LAZY_PACKAGES[package].replace("{loader}", LOADER)
+    files = {**PACKAGE, "pkg/__init__.py": init, "pkg/main.py": "from pkg import block\ndef run(x): return block(x)"}
+    before = key(tmp_path, files)
+    assert before != key(tmp_path, {file: files[file].replace(old, new)})
+
+
+def test_a_package_that_computes_its_names_counts_whole(tmp_path):
+    init = "from . import sizes\ndef __getattr__(name): return getattr(sizes, name)\nUNRELATED = 1\n"
+    files = {**PACKAGE, "pkg/__init__.py": init, "pkg/main.py": "from pkg import WIDTH\ndef run(): return WIDTH"}
+    before = key(tmp_path, files)
+    assert before != key(tmp_path, {"pkg/sizes.py": "WIDTH = 5\nHEIGHT = 5\n"})
+    assert before != key(tmp_path, {**files, "pkg/__init__.py": init.replace("UNRELATED = 1", "UNRELATED = 2")})
+
+
+def test_an_import_for_type_checkers_counts_where_its_name_is_used(tmp_path):
+    main = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n from other import Config, Unused\n"
+    main += "def run(x: Config): return x"
+    other = "print('{}')\nclass Config:\n size = {}\nclass Unused:\n size = 1\n"
+    before = key(tmp_path, {"main.py": main, "other.py": other.replace("{}", "1")})
+    assert before == key(tmp_path, {"other.py": other.replace("{}", "1").replace("Unused:\n size = 1", "Unused: pass")})
+    assert before != key(tmp_path, {"other.py": other.replace("{}", "2")})
 
 
 # ------------------------------------------------------------------------------------------------------------ executor
@@ -454,7 +604,7 @@ def test_files_count_by_name_and_content_in_any_order(tmp_path):
 
 
 def test_a_missing_data_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"gone\.csv: cannot read these data: No such file"):
+    with pytest.raises(DataError, match=r"gone\.csv: cannot read this file: No such file"):
         fingerprint.files([tmp_path / "gone.csv"])
 
 

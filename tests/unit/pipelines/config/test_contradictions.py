@@ -53,7 +53,7 @@ def test_what_goes_together_is_no_mistake(changes: dict[str, Any]) -> None:
         ),
         (
             {"problem": "multiclass", "cost": COST},
-            ("cost", "got costs for a multiclass problem, expected them for a binary one"),
+            ("cost", "got costs for a multiclass problem; only binary problems have costs"),
         ),
         (
             {"problem": "regression", "ensemble": {"members": {"linear": {"imbalance": "class_weight"}}}},

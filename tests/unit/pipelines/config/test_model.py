@@ -118,7 +118,7 @@ def test_code_says_where_a_function_is_written(tmp_path):
     ("written", "message"),
     [
         ({"min": 3, "max": 1}, "min 3 is not below max 1"),
-        ({"min": 0, "max": 1, "sampling": "log"}, "min 0 with sampling log, expected one > 0"),
+        ({"min": 0, "max": 1, "sampling": "log"}, "got min 0 with sampling log, expected min > 0"),
         ({"min": 0, "max": 9, "step": 0.5}, "got step 0.5, expected an integer > 0"),
         ({"min": 0.1, "max": 9, "step": 1, "sampling": "log"}, "got step 1, expected a number > 1"),
     ],
@@ -151,7 +151,7 @@ def test_the_models_publish_a_json_schema():
     [
         ({"csv": "a.csv", "tfrecord": "a.tfrecord"}, "got csv and tfrecord, expected one of csv and tfrecord"),
         ({"missing": [""]}, "got neither, expected one of csv and tfrecord"),
-        ({"csv": "a.csv", "encoding": "utf-9"}, "no encoding of that name"),
+        ({"csv": "a.csv", "encoding": "utf-9"}, "no such encoding"),
         ({"csv": "a.csv", "delimiter": ";;"}, "one character"),
     ],
 )

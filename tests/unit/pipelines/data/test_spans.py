@@ -45,13 +45,13 @@ def test_a_span_lands_with_its_rows_and_hash_under_the_next_number(config, month
 
 def test_a_span_is_never_changed(config, month, tmp_path: Path) -> None:
     spans.land(config, tmp_path, [month], 3)
-    with pytest.raises(UsageError, match="span 3 is there already"):
+    with pytest.raises(UsageError, match="span 3 already exists"):
         spans.land(config, tmp_path, [month], 3)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("t,late\n1\n", "line 2: 1 cells, expected 2"), ("t,late\n", "a header and no rows"), ("", "empty")],
+    [("t,late\n1\n", "line 2: 1 cells, expected 2"), ("t,late\n", "a header but no rows"), ("", "empty")],
 )
 def test_what_is_no_table_does_not_land_and_leaves_nothing(config, tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "bad.csv"
@@ -77,8 +77,8 @@ def test_a_window_is_the_newest_spans_or_what_is_asked_for(config, month, tmp_pa
     [
         ("x", "expected a number such as 3, or a range such as 1-3"),
         ("3-1", "expected a number such as 3, or a range such as 1-3"),
-        ("1-9", "span 2 has not landed; there are 1"),
-        ("7", "span 7 has not landed; there are 1"),
+        ("1-9", "there is no span 2; the spans are 1"),
+        ("7", "there is no span 7; the spans are 1"),
     ],
 )
 def test_a_window_that_cannot_be_is_refused(config, month, tmp_path: Path, asked: str, message: str) -> None:
@@ -120,7 +120,7 @@ def test_a_date_means_the_span_of_its_period(monthly, month, tmp_path: Path, ask
     ("asked", "message"),
     [
         ("2012-12", "--span 2012-12: is before 2013-01, which is span 1"),
-        ("2013-12", "span 12 has not landed; there are 1"),
+        ("2013-12", "there is no span 12; the spans are 1"),
         ("spring", "a range such as 1-3, or a date in a month"),
     ],
 )

@@ -46,19 +46,19 @@ def test_a_healthy_machine_fails_no_check():
 @pytest.mark.parametrize(
     ("machine", "name", "advice"),
     [
-        (replace(HEALTHY, python=(3, 9, 1)), "Python", "take Python 3.10 or 3.11 or 3.12 or 3.13"),
+        (replace(HEALTHY, python=(3, 9, 1)), "Python", "use Python 3.10 or 3.11 or 3.12 or 3.13"),
         (replace(HEALTHY, system="Darwin", machine="arm64"), "system", "Linux on x86_64"),
         (replace(HEALTHY, glibc=None), "glibc", "musl"),
         (replace(HEALTHY, glibc=(2, 17)), "glibc", "2.27 or newer"),
         (without("tfx"), "tfx", "pipelines will not run"),
         (without("tfx"), "track", "TFX 1.21 will not work"),
-        (without("tensorflow"), "tensorflow", "nothing that touches a model"),
+        (without("tensorflow"), "tensorflow", "training and serving will not work"),
         (replace(HEALTHY, bytecode=False, may_write_bytecode=False), "bytecode", "PYTHONDONTWRITEBYTECODE"),
         (replace(HEALTHY, has_pip=False), "pip", "module_file="),
         (replace(HEALTHY, compiler=None), "C++ compiler", "apt install g++"),
         (replace(HEALTHY, memory_available=GIB), "memory", "may be killed"),
         (replace(HEALTHY, root_writable=False), "root", "--root"),
-        (replace(HEALTHY, disk_free=GIB // 2), "disk", "fail half-way"),
+        (replace(HEALTHY, disk_free=GIB // 2), "disk", "runs may fail"),
     ],
 )
 def test_what_will_not_work_is_named_with_its_reason(machine: Machine, name: str, advice: str):
@@ -96,7 +96,7 @@ def test_the_track_says_what_is_installed_and_why_the_newer_one_is_not():
 def test_a_machine_that_could_run_the_newer_track_is_told_how():
     track = check(replace(HEALTHY, glibc=(2, 39)), "track")
     assert track.ok
-    assert track.advice == "Python 3.12 or 3.13 would give TFX 1.21"
+    assert track.advice == "use Python 3.12 or 3.13 to get TFX 1.21"
 
 
 def test_the_newer_track_on_a_newer_machine_needs_no_advice():

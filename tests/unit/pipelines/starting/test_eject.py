@@ -1,4 +1,4 @@
-"""`benison eject`: the Python that it writes, and the YAML that names it."""
+"""`benison eject`: the Python that it writes, and the YAML that refers to it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ features: "pets/features.py"
 models: "pets/models.py"
 
 # What each column is.
-# Ejected: pets/features.py says now what becomes of each column. It was written from this:
+# Ejected: the features are now computed in pets/features.py, which was generated from these columns:
 # columns:
 #   age: number  # in years
   # what the shelter says
@@ -81,6 +81,7 @@ def test_the_features_hold_these_columns_and_no_more_than_they_need(here):
     assert '"species": category(inputs["species"], size=3, vocabulary="species"),' in text
     assert '"born": date(inputs["born"], form="%d/%m/%Y"),' in text
     assert 'NUMBERS = ("age",)' in text
+    assert "from benison import dense\n" in text
     defined = {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
     assert {"preprocessing_fn", "numbers", "category", "date", "date_parts"} <= defined
     assert not {"hashed", "text", "names_of", "size_of"} & defined
@@ -119,14 +120,14 @@ def test_every_name_in_what_is_written_is_known(here, file):
 def test_nothing_is_written_over(here):
     Path("pets").mkdir()
     Path("pets/models.py").write_text("mine")
-    with pytest.raises(UsageError, match=r"pets/models\.py: there already; name another folder with --to"):
+    with pytest.raises(UsageError, match=r"pets/models\.py: already exists; use --to for another folder"):
         eject("pets")
     assert Path("pets.yaml").read_text() == YAML
 
 
 def test_what_has_python_of_its_own_has_nothing_to_eject(here):
     eject("pets")
-    with pytest.raises(UsageError, match=r"pets\.yaml: features: is .*, code of your own already"):
+    with pytest.raises(UsageError, match=r"pets\.yaml: features: .* is already your own code"):
         eject("pets")
 
 

@@ -1,4 +1,4 @@
-"""What `benison init` takes a file for."""
+"""The guesses of `benison init` about a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benison.pipelines.starting.csv_form import delimiter_of, encoding_of
+from benison.pipelines.starting.csv_dialect import delimiter_of, encoding_of
 from benison.pipelines.starting.guess import Guess, Tally, look
 from benison.serving.errors import DataError, UsageError
 
@@ -16,7 +16,7 @@ CYCLE = [f"{i % 2}" for i in range(ROWS)]
 
 
 def written(folder: Path, columns: dict[str, list[str]], delimiter: str = ",", encoding: str = "utf-8") -> Path:
-    """A file with these columns."""
+    """Write a file with these columns."""
     rows = [list(columns), *zip(*columns.values(), strict=True)]
     file = folder / "rows.csv"
     file.write_bytes("".join(delimiter.join(row) + "\n" for row in rows).encode(encoding))
@@ -24,14 +24,14 @@ def written(folder: Path, columns: dict[str, list[str]], delimiter: str = ",", e
 
 
 def guess(folder: Path, columns: dict[str, list[str]], **form: str) -> Guess:
-    """What is guessed of columns with a label `y` of two values, and a plain number."""
+    """Guess a file with these columns, a column of numbers, and a label `y` with two values."""
     rows = len(next(iter(columns.values())))
     numbers = [f"{random.Random(i).random():.3f}" for i in range(rows)]
     return look(written(folder, {**columns, "plain": numbers, "y": CYCLE * (rows // ROWS)}, **form), "y")
 
 
 def column(folder: Path, name: str, cells: list[str], **form: str) -> tuple[str, str]:
-    """Kind and reason of one column."""
+    """Return the kind of one column and the reason."""
     (found,) = [c for c in guess(folder, {name: cells}, **form).columns if c.name == name]
     return found.kind, found.why
 
@@ -58,7 +58,7 @@ def test_decimal_commas_are_seen_where_they_cannot_be_thousands(tmp_path, cells,
 
 def test_numbers_of_the_rarer_form_are_left_out_with_the_reason(tmp_path):
     kind, why = column(tmp_path, "price", [f"{i},50" for i in range(ROWS)], delimiter=";")
-    assert (kind, why) == ("ignore", "numbers such as 0,50, which are not read: write 3.14")
+    assert (kind, why) == ("ignore", "numbers such as 0,50, which cannot be read; expected numbers such as 3.14")
 
 
 def test_a_label_with_decimal_commas_is_a_number(tmp_path):
@@ -120,7 +120,7 @@ def test_a_date_that_could_be_read_either_way_says_so(tmp_path):
     [
         ("customer_id", [str(7919 * i % 10007) for i in range(ROWS)], ("ignore", "an id: as many values as rows")),
         ("code", [f"k{i:05d}" for i in range(ROWS)], ("ignore", "an id: as many values as rows")),
-        ("n", [str(i) for i in range(5, ROWS + 5)], ("ignore", "counts the rows")),
+        ("n", [str(i) for i in range(5, ROWS + 5)], ("ignore", "a row number")),
         ("store_id", [str(i % 4) for i in range(ROWS)], ("category", "an id with 4 values")),
         ("income", [str(7919 * i % 10007) for i in range(ROWS)], ("number", "40 different numbers")),
         ("currency", ["CHF"] * ROWS, ("ignore", "always 'CHF'")),
@@ -187,11 +187,11 @@ def test_what_problem_says_goes_before_the_guess(tmp_path):
         ({"x": ["1", "2"], "target": ["1", "2"]}, "tarjet", None, UsageError, "did you mean 'target'?"),
         ({"x": ["1", "2"], "y": ["1", "1"]}, "y", None, DataError, "has 1 value; expected at least two"),
         ({"x": ["1", "2"], "y": ["", "NA"]}, "y", None, DataError, "has no value"),
-        ({"x": ["1", "2"], "y": ["a", "b"]}, "y", "regression", DataError, "holds 'a'; expected numbers"),
+        ({"x": ["1", "2"], "y": ["a", "b"]}, "y", "regression", DataError, "contains 'a'; a regression needs numbers"),
         ({"x": ["1", "2", "3"], "y": ["a", "b", "c"]}, "y", "binary", UsageError, "has 3 values, expected two"),
         ({"x": ["1", "2", "3"], "y": ["a", "b", "c"]}, "y", None, DataError, "3 different texts in 3 rows"),
         ({"x": ["1", "1"], "y": ["0", "1"]}, "y", None, DataError, "no column to learn from (x: always '1')"),
-        ({"y": ["0", "1"]}, "y", None, DataError, "there is only the label"),
+        ({"y": ["0", "1"]}, "y", None, DataError, "the label is the only column"),
         ({"x": [], "y": []}, "y", None, DataError, "no rows after the header"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`benison init`: what it writes, and what it refuses."""
+"""`benison init`: the files that it writes, and the input that it refuses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from benison.pipelines import json_schema
 from benison.pipelines.config_file import load
 from benison.pipelines.starting.guess import look
-from benison.pipelines.starting.init import choose_splits, make
+from benison.pipelines.starting.init import choose_splits, create
 from benison.serving.errors import UsageError
 
 HEADER = ("id", "size, in cm", "Kind", "born", "yes")
@@ -34,8 +34,8 @@ def pets(file: Path, rows: int = 60) -> Path:
 
 
 def test_what_it_writes_is_a_config_without_mistakes(here):
-    made = make("pets", pets(here / "pets.csv"), "yes")
-    assert made.files == (Path("pets.yaml"), Path("schemas/pets.pbtxt"), Path("schemas/benison.schema.json"))
+    pipeline = create("pets", pets(here / "pets.csv"), "yes")
+    assert pipeline.files == (Path("pets.yaml"), Path("schemas/pets.pbtxt"), Path("schemas/benison.schema.json"))
     read = load("pets")
     assert (read.label, read.problem, read.metric) == ("yes", "binary", "auc")
     assert (read.data.missing, read.schema_path) == (("", "NA"), here / "schemas/pets.pbtxt")
@@ -49,8 +49,8 @@ def test_what_it_writes_is_a_config_without_mistakes(here):
     assert set(read.ensemble.members) == {"linear", "deep", "wide_deep"}
 
 
-def test_the_yaml_names_the_json_schema_that_lies_beside(here):
-    make("pets", pets(here / "pets.csv"), "yes")
+def test_the_yaml_names_the_json_schema_beside_it(here):
+    create("pets", pets(here / "pets.csv"), "yes")
     assert Path("pets.yaml").read_text().startswith("# yaml-language-server: $schema=schemas/benison.schema.json\n")
     assert Path("schemas/benison.schema.json").read_text() == json_schema.text()
 
@@ -60,7 +60,7 @@ def test_the_published_json_schema_is_the_one_of_the_models():
 
 
 def test_it_says_line_by_line_what_it_guessed_and_why(here):
-    lines = list(make("pets", pets(here / "pets.csv"), "yes").lines())
+    lines = list(create("pets", pets(here / "pets.csv"), "yes").lines())
     assert lines[0].endswith("pets.csv: 60 rows, encoding utf-8, delimiter ','")
     assert lines[1:3] == ["cells that mean 'no value': '', 'NA'", "label 'yes': binary, two values: 0, 1"]
     assert [" ".join(line.split()) for line in lines[3:7]] == [
@@ -76,7 +76,7 @@ def test_the_schema_has_types_presence_and_domains_but_no_ranges(here):
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
 
-    make("pets", pets(here / "pets.csv"), "yes")
+    create("pets", pets(here / "pets.csv"), "yes")
     schema = text_format.Parse(Path("schemas/pets.pbtxt").read_text(), schema_pb2.Schema())
     found = {
         f.name: (schema_pb2.FeatureType.Name(f.type), f.presence.min_fraction, f.lifecycle_stage)
@@ -93,26 +93,26 @@ def test_the_schema_has_types_presence_and_domains_but_no_ranges(here):
     assert {d.name: list(d.value) for d in schema.string_domain} == {"yes": ["0", "1"], "Kind": ['a "dog"', "cat"]}
 
 
-def test_it_writes_over_nothing_unless_told_to(here):
+def test_it_overwrites_files_only_with_force(here):
     file = pets(here / "pets.csv")
-    make("pets", file, "yes")
+    create("pets", file, "yes")
     Path("pets.yaml").write_text("mine")
-    with pytest.raises(UsageError, match=r"pets\.yaml, schemas/pets\.pbtxt: there already; --force"):
-        make("pets", file, "yes")
+    with pytest.raises(UsageError, match=r"pets\.yaml, schemas/pets\.pbtxt: already exists; use --force"):
+        create("pets", file, "yes")
     assert Path("pets.yaml").read_text() == "mine"
-    make("pets", file, "yes", force=True)
+    create("pets", file, "yes", force=True)
     assert load("pets").name == "pets"
 
 
 @pytest.mark.parametrize("name", ["Pets", "9lives", "../pets", ""])
 def test_a_name_that_no_pipeline_may_have_is_refused(here, name):
     with pytest.raises(UsageError, match="expected a name of a-z"):
-        make(name, pets(here / "pets.csv"), "yes")
+        create(name, pets(here / "pets.csv"), "yes")
 
 
 def test_an_unknown_label_leaves_nothing_behind(here):
     with pytest.raises(UsageError, match="did you mean 'Kind'"):
-        make("pets", pets(here / "pets.csv"), "kind")
+        create("pets", pets(here / "pets.csv"), "kind")
     assert sorted(path.name for path in here.iterdir()) == ["pets.csv"]
 
 

@@ -1,4 +1,4 @@
-"""The form of a CSV file that nobody described: encoding, delimiter and decimal sign."""
+"""Detect the dialect of a CSV file: encoding, delimiter and decimal sign."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}")
 
 
 def encoding_of(file: Path) -> str:
-    """The encoding of a text file: by its byte order mark, else UTF-8 if all of it is that, else Western European.
+    """Detect a text file's encoding: from its byte order mark, else UTF-8 if it is valid, else Western European.
 
     Raises:
         DataError: the file cannot be read.
@@ -26,7 +26,7 @@ def encoding_of(file: Path) -> str:
             start = stream.read(4096)
             if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 return "utf-16"
-            if b"\0" in start:  # half the bytes of English text in UTF-16 are
+            if b"\0" in start:  # half the bytes of English text in UTF-16 are zero
                 return "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
             stream.seek(0)
             utf8 = codecs.getincrementaldecoder("utf-8")()
@@ -42,46 +42,46 @@ def encoding_of(file: Path) -> str:
                     high.update(byte for byte in set(block) if 0x80 <= byte < 0xA0)
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from None
-    # Windows-1252 fills most of the places that Latin-1 keeps for control characters.
+    # Windows-1252 uses most of the bytes that are control characters in Latin-1.
     return "cp1252" if high and not high & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "latin-1"
 
 
 def delimiter_of(file: Path, encoding: str) -> str:
-    """The delimiter that cuts the first records into the most cells, as many in each; a comma where none does."""
+    """Choose the delimiter that splits the first records into the most cells, equally many in each; else a comma."""
     text = _start(file, encoding)
     widths = {}
     for delimiter in DELIMITERS:
         try:
-            found = {len(cells) for cells in csv.reader(text.splitlines(keepends=True), delimiter=delimiter) if cells}
+            counts = {len(cells) for cells in csv.reader(text.splitlines(keepends=True), delimiter=delimiter) if cells}
         except csv.Error:
             continue
-        if len(found) == 1:
-            widths[delimiter] = found.pop()
+        if len(counts) == 1:
+            widths[delimiter] = counts.pop()
     if widths and max(widths.values()) > 1:
         return max(widths, key=lambda delimiter: widths[delimiter])
-    try:  # a ragged file: the reader will say where, once the delimiter is right
+    try:  # the records have different lengths; the reader reports the line once the delimiter is right
         return csv.Sniffer().sniff(text, delimiters="".join(DELIMITERS)).delimiter
     except csv.Error:
         return ","
 
 
 def decimal_of(file: Path, encoding: str, delimiter: str) -> str:
-    """A comma where more of the first cells are numbers with one than with a point; 1,234 alone may be a thousand."""
+    """Detect the decimal sign: a comma if it is more frequent in the first numbers, and not only as in 1,234."""
     commas, points, sure = 0, 0, False
     try:
         for cells in csv.reader(_start(file, encoding).splitlines(keepends=True), delimiter=delimiter):
             commas += sum(1 for cell in cells if _COMMA.fullmatch(cell))
             points += sum(1 for cell in cells if _POINT.fullmatch(cell))
             sure = sure or any(_COMMA.fullmatch(cell) and not _THOUSANDS.fullmatch(cell) for cell in cells)
-    except csv.Error:  # the reader will say where
+    except csv.Error:  # the reader reports the line
         return "."
     return "," if sure and commas > points else "."
 
 
 def _start(file: Path, encoding: str) -> str:
-    """The first lines."""
+    """Return the first lines."""
     try:
         with open(file, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as stream:
             return "".join(islice(stream, 200))
     except UnicodeError:
-        raise DataError(f"{file}: holds NUL bytes and is not UTF-16 either; expected a text file") from None
+        raise DataError(f"{file}: contains NUL bytes but is not UTF-16; expected a text file") from None
