@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from benison.serving.fan_out import Answer
-    from benison.serving.seldon.imported import Imported
+    from benison.serving.seldon.imported_ensemble import ImportedEnsemble
 
 _SERVER_START_S = 120.0
 _WIDTH = 10_000  # characters: one line per row, also in a pipe
@@ -54,14 +54,16 @@ def import_(
 ) -> None:
     """Import a SeldonDeployment and bind its nodes to models."""
     from benison.pipelines.quiet import quieten
-    from benison.serving.seldon import form, graph, imported
+    from benison.serving.seldon import graph, imported_ensemble, seldon_deployment
 
-    inference_graph = graph.of_predictor(form.read(file, predictor))
+    inference_graph = graph.from_predictor(seldon_deployment.read(file, predictor))
     quieten()
-    ensemble = imported.of_graph(inference_graph, bind or [], combiner=combiner, output=answers, quorum=quorum)
-    for line in imported.tree(inference_graph, ensemble):
+    ensemble = imported_ensemble.import_graph(
+        inference_graph, bind or [], combiner=combiner, output=answers, quorum=quorum
+    )
+    for line in imported_ensemble.tree_lines(inference_graph, ensemble):
         print(line)
-    for remark in imported.remarks(inference_graph):
+    for remark in imported_ensemble.unused_parts(inference_graph):
         print(f"note: {remark}")
     folder = output or Path(inference_graph.name)
     print(f"wrote {ensemble.save(folder)}")
@@ -80,9 +82,9 @@ def predict(
     from rich.table import Table
 
     from benison.serving.predict import read_rows
-    from benison.serving.seldon.imported import Imported
+    from benison.serving.seldon.imported_ensemble import ImportedEnsemble
 
-    imported, rows = Imported.load(folder), read_rows(json)
+    imported, rows = ImportedEnsemble.load(folder), read_rows(json)
     from benison.pipelines.quiet import quieten
 
     quieten()
@@ -103,23 +105,23 @@ def fuse(
     output: Annotated[Path, typer.Option("--output", "-o", help="The SavedModel to write, such as MODEL/1.")],
 ) -> None:
     """Export the models and the combiner as one SavedModel that TensorFlow Serving can serve."""
-    from benison.serving.seldon.imported import Imported
+    from benison.serving.seldon.imported_ensemble import ImportedEnsemble
 
-    imported = Imported.load(folder)
+    imported = ImportedEnsemble.load(folder)
     from benison.pipelines.quiet import quieten
 
     quieten()
-    from benison.serving.seldon import fused
+    from benison.serving.seldon import fusion
 
-    inputs = fused.fuse(imported, output)
+    inputs = fusion.fuse(imported, output)
     print(f"wrote {output}: {imported.ensemble.combiner.kind} of {', '.join(imported.ensemble.members)}")
     print(f"inputs: {', '.join(inputs)}; signatures: serving_default, members")
 
 
-async def _predict(imported: Imported, rows: Sequence[Any], deadline_s: float) -> Answer:
+async def _predict(imported: ImportedEnsemble, rows: Sequence[Any], deadline_s: float) -> Answer:
     """Send the rows to the members; a temporary model server serves those that are SavedModels."""
     from benison.components.deploy import candidate_server
-    from benison.serving.seldon import asking
+    from benison.serving.seldon import member_requests
     from benison.serving.seldon.bindings import SavedModel, Server
 
     bindings = {**imported.members}
@@ -127,10 +129,10 @@ async def _predict(imported: Imported, rows: Sequence[Any], deadline_s: float) -
         bindings[imported.ensemble.transformer] = imported.transformer
     saved_models = {name: binding.path for name, binding in bindings.items() if isinstance(binding, SavedModel)}
     if not saved_models:
-        return await asking.ask(imported, rows, {}, deadline_s=deadline_s)
+        return await member_requests.predict(imported, rows, {}, deadline_s=deadline_s)
     async with candidate_server.serve(saved_models, _SERVER_START_S) as server:
         served = {name: Server(target=server.target, model=name) for name in saved_models}
-        return await asking.ask(imported, rows, served, deadline_s=deadline_s)
+        return await member_requests.predict(imported, rows, served, deadline_s=deadline_s)
 
 
 def _format_values(values: Any) -> str:

@@ -1,14 +1,14 @@
-"""Ensembles in Seldon Core v1's form: read, bound to models that are somewhere, asked, and fused into one SavedModel.
+"""Ensembles written as Seldon Core v1 graphs: read, bind to models, predict, and export as one SavedModel.
 
-| module      | what is in it                                                                 |
-|-------------|-------------------------------------------------------------------------------|
-| `form`      | a SeldonDeployment as YAML, of which one predictor is read                    |
-| `graph`     | what its inference graph says: transformer, combiner, models; what is refused |
-| `bindings`  | where a node's model is: a SavedModel's folder, or a server                   |
-| `imported`  | the ensemble's spec with its bindings, as one JSON file                       |
-| `interface` | which signature of a model is asked, and which of its outputs is the answer   |
-| `asking`    | rows in, answers out, by `benison.serving.fan_out`                                    |
-| `fused`     | members and combiner as one SavedModel                                        |
+| module              | content                                                                        |
+|---------------------|--------------------------------------------------------------------------------|
+| `seldon_deployment` | pydantic models of a SeldonDeployment, and the reader of its YAML              |
+| `graph`             | the inference graph: transformers, combiner and models; refuses other graphs   |
+| `bindings`          | the model of each node: the folder of a SavedModel, or a server                |
+| `imported_ensemble` | the ensemble's spec with its bindings, as one JSON file                        |
+| `interface`         | the signature that a model is called with, and the output that is its answer   |
+| `member_requests`   | predictions for rows, by `benison.serving.fan_out`                             |
+| `fusion`            | the export of members and combiner as one SavedModel                           |
 
-Source of the form: Seldon Core's types for the API versions v1alpha2, v1alpha3 and v1 of machinelearning.seldon.io.
+Source: Seldon Core's types for the API versions v1alpha2, v1alpha3 and v1 of machinelearning.seldon.io.
 """

@@ -1,4 +1,4 @@
-"""Where the model of a node is: the folder of a SavedModel, or a server that has it."""
+"""Bindings of a graph's nodes: each model is the folder of a SavedModel, or a model on a server."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from benison.serving.close_names import did_you_mean
 from benison.serving.ensemble import IDENTITY
 from benison.serving.errors import UsageError
-from benison.serving.seldon.form import close_to
 from benison.serving.seldon.graph import MODEL, OUTPUT_TRANSFORMER, Graph, GraphNode
 
 SCHEME = "grpc"
 _EXPECTED = f"a SavedModel's folder or {SCHEME}://HOST:PORT/MODEL[/VERSION]"
 
 
-class _Place(BaseModel):
+class _Binding(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    signature: str = Field(default="", description="which one is asked; empty: see benison.serving.seldon.interface")
-    output: str = Field(default="", description="which of its outputs is the answer; empty: likewise")
+    signature: str = Field(default="", description="signature to call; empty: see benison.serving.seldon.interface")
+    output: str = Field(
+        default="", description="output that is the answer; empty: see benison.serving.seldon.interface"
+    )
 
 
-class SavedModel(_Place):
+class SavedModel(_Binding):
     """A SavedModel on this machine.
 
     Attributes:
-        path: absolute; the folder that holds `saved_model.pb`.
+        path: Absolute path of the folder that contains `saved_model.pb`.
     """
 
     kind: Literal["saved_model"] = "saved_model"
@@ -40,13 +42,13 @@ class SavedModel(_Place):
         return str(self.path)
 
 
-class Server(_Place):
+class Server(_Binding):
     """A model on a server that speaks TensorFlow Serving's gRPC.
 
     Attributes:
         target: `host:port`.
-        model: its name there.
-        version: its number; None for the highest that is loaded.
+        model: Name of the model on the server.
+        version: Version number; None for the highest loaded version.
     """
 
     kind: Literal["server"] = "server"
@@ -61,97 +63,99 @@ class Server(_Place):
 Binding = Annotated[SavedModel | Server, Field(discriminator="kind")]
 
 
-def by_node(graph: Graph, given: Iterable[str]) -> dict[str, SavedModel | Server | None]:
-    """What each node of a graph but the combiner is bound to.
+def bind_nodes(graph: Graph, options: Iterable[str]) -> dict[str, SavedModel | Server | None]:
+    """Bind every node of a graph except the combiner.
 
     Args:
-        graph: an inference graph.
-        given: `NODE=PATH`, `NODE=grpc://…` or, for a transformer, `NODE=identity` each.
+        graph: An inference graph.
+        options: Texts of the form `NODE=PATH`, `NODE=grpc://…` or, for a transformer, `NODE=identity`.
 
     Returns:
-        Binding by node; None for `identity`.
+        The bindings by node; None for `identity`.
 
     Raises:
-        UsageError: a line for each node that is bound to nothing, twice, or to what it cannot be.
+        UsageError: One line per node that is not bound, is bound twice or cannot be bound that way.
     """
-    places: dict[str, str] = {}
+    locations: dict[str, str] = {}
     problems: list[str] = []
     nodes = {node.name: node for node in (*graph.before, *graph.models)}
-    for text in given:
-        name, equals, place = text.partition("=")
-        if not equals or not name or not place:
+    for text in options:
+        name, equals, location = text.partition("=")
+        if not equals or not name or not location:
             problems.append(f"--bind {text}: expected NODE={_EXPECTED}")
-        elif name in places:
-            problems.append(f"--bind {text}: {name} is bound to {places[name]} already")
+        elif name in locations:
+            problems.append(f"--bind {text}: {name} is already bound to {locations[name]}")
         elif graph.combiner and name == graph.combiner.name:
-            problems.append(f"--bind {text}: {name} is the combiner, whose code is not run; see --combiner")
+            problems.append(f"--bind {text}: {name} is the combiner, and its code does not run; use --combiner")
         elif name not in nodes:
-            problems.append(f"--bind {text}: no node {name!r}; there are {', '.join(nodes)}{close_to(name, nodes)}")
+            problems.append(
+                f"--bind {text}: no node {name!r}; the nodes are {', '.join(nodes)}{did_you_mean(name, nodes)}"
+            )
         else:
-            places[name] = place
-    found: dict[str, SavedModel | Server | None] = {}
+            locations[name] = location
+    bindings: dict[str, SavedModel | Server | None] = {}
     for node in nodes.values():
         try:
-            found[node.name] = _bound(node, places)
+            bindings[node.name] = _bind(node, locations)
         except UsageError as error:
             problems.append(str(error))
     if problems:
         raise UsageError("\n".join(problems))
-    return found
+    return bindings
 
 
-def _bound(node: GraphNode, places: Mapping[str, str]) -> SavedModel | Server | None:
-    place = places.get(node.name) or _local(node.model_uri)
-    if not place:
-        uri = f"; {node.model_uri} is not on this machine" if node.model_uri else ""
+def _bind(node: GraphNode, locations: Mapping[str, str]) -> SavedModel | Server | None:
+    location = locations.get(node.name) or _local_path(node.model_uri)
+    if not location:
+        uri = f"; its modelUri {node.model_uri} is not on this machine" if node.model_uri else ""
         model = [f"--bind {node.name}=PLACE with {_EXPECTED}"] if node.kind != OUTPUT_TRANSFORMER else []
         identity = [f"--bind {node.name}={IDENTITY}"] if node.kind != MODEL else []
         expected = ", or ".join([*model, *identity])
-        raise UsageError(f"node {node.name} ({node.kind}) is bound to nothing{uri}; give {expected}")
-    if place == IDENTITY:
+        raise UsageError(f"node {node.name} ({node.kind}) is not bound{uri}; give {expected}")
+    if location == IDENTITY:
         if node.kind == MODEL:
             raise UsageError(f"node {node.name}: a model cannot be {IDENTITY}; expected {_EXPECTED}")
         return None
     if node.kind == OUTPUT_TRANSFORMER:
         raise UsageError(
-            f"node {node.name}: got {place!r}; of an OUTPUT_TRANSFORMER only {IDENTITY} is served yet: "
+            f"node {node.name}: got {location!r}; an OUTPUT_TRANSFORMER can only be {IDENTITY} yet: "
             f"--bind {node.name}={IDENTITY}"
         )
-    if "://" in place:
-        return _server(node, place)
-    return SavedModel(path=_folder(node, Path(place)), signature=node.signature, output=node.output)
+    if "://" in location:
+        return _server(node, location)
+    return SavedModel(path=_folder(node, Path(location)), signature=node.signature, output=node.output)
 
 
-def _local(uri: str) -> str:
-    """A modelUri on this machine as a path; empty where it is elsewhere."""
+def _local_path(uri: str) -> str:
+    """Return the path of a modelUri on this machine; empty if it is elsewhere."""
     if uri.startswith("file://"):
         return uri.removeprefix("file://")
     return "" if "://" in uri else uri
 
 
 def _server(node: GraphNode, url: str) -> Server:
-    wrong = f"node {node.name}: got {url!r}, expected {SCHEME}://HOST:PORT/MODEL[/VERSION]"
+    message = f"node {node.name}: got {url!r}, expected {SCHEME}://HOST:PORT/MODEL[/VERSION]"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise UsageError(f"{wrong}: {error}") from None
+        raise UsageError(f"{message}: {error}") from None
     path = re.fullmatch("/(?P<model>[^/]+)(/(?P<version>[0-9]+))?/?", parts.path)
     if parts.scheme != SCHEME or not parts.hostname or not port or not path or parts.query or parts.fragment:
-        raise UsageError(wrong)
+        raise UsageError(message)
     version = int(path["version"]) if path["version"] else None
     return Server(
         target=parts.netloc, model=path["model"], version=version, signature=node.signature, output=node.output
     )
 
 
-def _folder(node: GraphNode, given: Path) -> Path:
-    """The SavedModel at a path, or the highest version of a model in TF Serving's layout."""
-    versions = sorted((int(path.name), path) for path in given.glob("[0-9]*") if path.name.isdigit())
-    for folder in (given, *(path for _, path in reversed(versions))):
+def _folder(node: GraphNode, path: Path) -> Path:
+    """Return the SavedModel at a path, or the highest version below it in TF Serving's layout."""
+    versions = sorted((int(child.name), child) for child in path.glob("[0-9]*") if child.name.isdigit())
+    for folder in (path, *(child for _, child in reversed(versions))):
         if (folder / "saved_model.pb").is_file():
             return folder.resolve()
     raise UsageError(
-        f"node {node.name}: {given}: no SavedModel; expected a folder that holds saved_model.pb, "
-        "or folders of versions that do"
+        f"node {node.name}: {path}: no SavedModel; expected a folder that contains saved_model.pb, "
+        "or version folders that do"
     )

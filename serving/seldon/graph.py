@@ -1,12 +1,12 @@
-"""What an inference graph says, and which graphs are an ensemble: transformers, then a combiner, then models.
+"""Inference graphs, and the check that a graph is an ensemble: transformers, then a combiner, then models.
 
-| kind               | what it does to a request                            | here                                     |
-|--------------------|------------------------------------------------------|------------------------------------------|
-| TRANSFORMER        | changes the inputs, then asks its child              | `identity`, or a model that is bound     |
-| OUTPUT_TRANSFORMER | asks its child, then changes the answer              | `identity`                               |
-| COMBINER           | asks its children, and makes one answer of theirs    | one of Benison's combiners               |
-| MODEL              | answers                                              | bound to a SavedModel or a server        |
-| ROUTER             | chooses one of its children                          | refused: not served yet                  |
+| kind               | what Seldon does with a request                | in Benison                               |
+|--------------------|------------------------------------------------|------------------------------------------|
+| TRANSFORMER        | changes the inputs, then calls its child       | `identity`, or a bound model             |
+| OUTPUT_TRANSFORMER | calls its child, then changes the answer       | `identity`                               |
+| COMBINER           | calls its children and combines their answers  | one of Benison's combiners               |
+| MODEL              | answers                                        | bound to a SavedModel or a server        |
+| ROUTER             | chooses one of its children                    | refused: not supported yet               |
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
-from benison.serving.seldon.form import Predictor, Unit, close_to
+from benison.serving.seldon.seldon_deployment import Predictor, Unit
 
 MODEL, COMBINER, ROUTER = "MODEL", "COMBINER", "ROUTER"
 TRANSFORMER, OUTPUT_TRANSFORMER = "TRANSFORMER", "OUTPUT_TRANSFORMER"
 TYPES = (MODEL, COMBINER, TRANSFORMER, OUTPUT_TRANSFORMER, ROUTER)
-UNKNOWN_TYPE, UNKNOWN_IMPLEMENTATION = "UNKNOWN_TYPE", "UNKNOWN_IMPLEMENTATION"  # Seldon's words for: not given
+UNKNOWN_TYPE, UNKNOWN_IMPLEMENTATION = (
+    "UNKNOWN_TYPE",
+    "UNKNOWN_IMPLEMENTATION",
+)  # Seldon's placeholders for a missing value
 
 BUILT_IN = {
     "SIMPLE_MODEL": MODEL,
@@ -52,12 +56,12 @@ class GraphNode:
     """A node that is part of the ensemble.
 
     Attributes:
-        name: its own.
-        kind: one of TYPES.
-        image: of its container; empty where it has none.
-        model_uri: where a prepackaged server would find its model.
-        signature: which one it asks, by its parameter `signature_name`; empty: not said.
-        output: which output is its answer, by its parameter `model_output`; empty: not said.
+        name: Name of the node.
+        kind: One of TYPES.
+        image: Image of its container; empty if it has none.
+        model_uri: Where a prepackaged server would find its model.
+        signature: The model's signature, from the parameter `signature_name`; empty if not given.
+        output: The model's output, from the parameter `model_output`; empty if not given.
     """
 
     name: str
@@ -73,11 +77,11 @@ class Graph:
     """An inference graph that is an ensemble.
 
     Attributes:
-        name: of the predictor.
-        before: transformers of inputs and outputs, from the root on.
-        combiner: None where the graph ends in one model.
-        models: the members, in their order.
-        unused: containers that no node is named after.
+        name: Name of the predictor.
+        before: Transformers of inputs and outputs, from the root downwards.
+        combiner: The combiner; None if the graph ends in one model.
+        models: The members, in order.
+        unused: Containers that belong to no node.
     """
 
     name: str
@@ -87,12 +91,12 @@ class Graph:
     unused: tuple[str, ...] = ()
 
 
-def of_predictor(predictor: Predictor) -> Graph:
-    """The graph of a predictor.
+def from_predictor(predictor: Predictor) -> Graph:
+    """Return the graph of a predictor.
 
     Raises:
-        UsageError: a line for each mistake: an unknown type or implementation, a node without a container, a name that
-            is wrong or there twice, a router, or an arrangement that is no ensemble.
+        UsageError: One line per mistake: an unknown type or implementation, a node without a container, a wrong or
+            repeated name, a router, or nodes that do not form an ensemble.
     """
     units = list(_all(predictor.graph))
     containers = predictor.containers
@@ -100,8 +104,8 @@ def of_predictor(predictor: Predictor) -> Graph:
     problems += _repeated([unit.name for unit in units])
     if problems:
         raise UsageError("\n".join(problems))
-    before, end = _down_to_the_end(predictor.graph)
-    kind = kind_of(end)
+    before, end = _split_chain(predictor.graph)
+    kind = node_kind(end)
     if kind == COMBINER:
         _check_members(end)
     members = end.children if kind == COMBINER else (end,)
@@ -115,19 +119,19 @@ def of_predictor(predictor: Predictor) -> Graph:
     )
 
 
-def kind_of(unit: Unit) -> str:
-    """The node's kind, by its type, else its implementation, else its methods; MODEL where it has none of them."""
-    implementation = _said(unit.implementation)
+def node_kind(unit: Unit) -> str:
+    """Return a node's kind from its type, its implementation or its methods, in this order; MODEL without all three."""
+    implementation = _given(unit.implementation)
     if implementation in PREPACKAGED:
-        return MODEL  # whatever the type says, as in Seldon
-    if _said(unit.type):
+        return MODEL  # in Seldon the type is ignored here
+    if _given(unit.type):
         return unit.type
     if implementation:
         return BUILT_IN.get(implementation, MODEL)
     return next((METHODS[method] for method in unit.methods if method in METHODS), MODEL)
 
 
-def _said(word: str) -> str:
+def _given(word: str) -> str:
     return "" if word in (UNKNOWN_TYPE, UNKNOWN_IMPLEMENTATION) else word
 
 
@@ -139,24 +143,24 @@ def _all(unit: Unit) -> Iterator[Unit]:
 
 def _problems(unit: Unit, containers: Mapping[str, str]) -> Iterator[str]:
     if not _NAME.fullmatch(unit.name):
-        yield f"node {unit.name!r}: expected a name of a-z, 0-9 and '-', as containers have them"
-    kind, implementation = _said(unit.type), _said(unit.implementation)
+        yield f"node {unit.name!r}: expected a name of a-z, 0-9 and '-', like a container's"
+    kind, implementation = _given(unit.type), _given(unit.implementation)
     if kind and kind not in TYPES:
-        yield f"node {unit.name}: unknown type {kind!r}; expected one of {', '.join(TYPES)}{close_to(kind, TYPES)}"
+        yield f"node {unit.name}: unknown type {kind!r}; expected one of {', '.join(TYPES)}{did_you_mean(kind, TYPES)}"
         return
     known = (*BUILT_IN, *PREPACKAGED)
     if implementation and implementation not in known:
         yield (
-            f"node {unit.name}: unknown implementation {implementation!r}{close_to(implementation, known)}; "
-            "for a server of your own leave it out, and give the node a type and a container"
+            f"node {unit.name}: unknown implementation {implementation!r}{did_you_mean(implementation, known)}; "
+            "for your own server remove it, and give the node a type and a container"
         )
         return
-    if kind_of(unit) == ROUTER:
-        yield f"node {unit.name}: a router, which is not served yet; take it out, or import each of its children alone"
+    if node_kind(unit) == ROUTER:
+        yield f"node {unit.name}: routers are not supported yet; remove it, or import each of its children separately"
     if not implementation and unit.name not in containers:
         yield (
-            f"node {unit.name}: no container of that name in componentSpecs"
-            f"{close_to(unit.name, containers)}; expected one, or an implementation such as TENSORFLOW_SERVER"
+            f"node {unit.name}: no container has this name in componentSpecs"
+            f"{did_you_mean(unit.name, containers)}; expected one, or an implementation such as TENSORFLOW_SERVER"
         )
 
 
@@ -165,25 +169,25 @@ def _repeated(names: Iterable[str]) -> list[str]:
     repeated = []
     for name in names:
         if name in seen:
-            repeated.append(f"node {name}: there are two of that name")
+            repeated.append(f"node {name}: two nodes have this name")
         seen.add(name)
     return repeated
 
 
-def _down_to_the_end(unit: Unit) -> tuple[list[Unit], Unit]:
-    """The transformers from the root on, and the combiner or model that they lead to."""
+def _split_chain(unit: Unit) -> tuple[list[Unit], Unit]:
+    """Return the transformers from the root downwards, and the combiner or model below them."""
     before: list[Unit] = []
-    while kind_of(unit) in (TRANSFORMER, OUTPUT_TRANSFORMER):
+    while node_kind(unit) in (TRANSFORMER, OUTPUT_TRANSFORMER):
         if len(unit.children) != 1:
             raise UsageError(
-                f"node {unit.name}: a {kind_of(unit)} with {len(unit.children)} children; "
+                f"node {unit.name}: a {node_kind(unit)} with {len(unit.children)} children; "
                 "expected one, a combiner or a model"
             )
         before.append(unit)
         unit = unit.children[0]
-    if kind_of(unit) == MODEL and unit.children:
+    if node_kind(unit) == MODEL and unit.children:
         names = ", ".join(child.name for child in unit.children)
-        raise UsageError(f"node {unit.name}: a model with children ({names}); models in a row are not served")
+        raise UsageError(f"node {unit.name}: a model with children ({names}); chains of models are not supported")
     return before, unit
 
 
@@ -191,25 +195,26 @@ def _check_members(combiner: Unit) -> None:
     if not combiner.children:
         raise UsageError(f"node {combiner.name}: a combiner without children; expected the models that it combines")
     for child in combiner.children:
-        kind = kind_of(child)
+        kind = node_kind(child)
         if kind == COMBINER:
             raise UsageError(
                 f"node {child.name}: a combiner under the combiner {combiner.name}; "
-                "an ensemble has one, so put its children there"
+                "an ensemble has one combiner, so move the children there"
             )
         if kind != MODEL:
             raise UsageError(
-                f"node {child.name}: a {kind} under the combiner {combiner.name}; expected it above, for all models"
+                f"node {child.name}: a {kind} under the combiner {combiner.name}; "
+                "expected it above the combiner, for all models"
             )
         if child.children:
             names = ", ".join(grandchild.name for grandchild in child.children)
-            raise UsageError(f"node {child.name}: a model with children ({names}); models in a row are not served")
+            raise UsageError(f"node {child.name}: a model with children ({names}); chains of models are not supported")
 
 
 def _node(unit: Unit, containers: Mapping[str, str]) -> GraphNode:
     return GraphNode(
         unit.name,
-        kind_of(unit),
+        node_kind(unit),
         containers.get(unit.name, ""),
         unit.model_uri,
         unit.parameter("signature_name"),

@@ -1,8 +1,7 @@
-"""Which signature of a model is asked, and which of its outputs is the answer.
+"""The signature of a model that is called, and the output that is its answer.
 
-A graph says it by Seldon's own parameters `signature_name` and `model_output`. Where it does not, a Benison model is
-asked by `raw` and any other by `serving_default`; the answer is `probabilities` or `prediction`, else the only output
-of numbers.
+Seldon's parameters `signature_name` and `model_output` in the graph choose them. Without them, `raw` is called if the
+model has it, else `serving_default`; the answer is `probabilities`, else `prediction`, else the only output of numbers.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ class Tensor:
     """An input or output.
 
     Attributes:
-        dtype: TensorFlow's name of it, such as float32.
-        shape: sizes, -1 where any will do; None where even the rank is not known.
+        dtype: TensorFlow's name of the type, such as float32.
+        shape: Sizes, -1 for any size; None if the rank is unknown.
     """
 
     dtype: str
@@ -39,63 +38,69 @@ class Interface:
     inputs: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor]
 
-    def answer(self, who: str, wanted: str = "") -> str:
-        """The name of the output that is the model's answer.
+    def answer(self, model: str, output: str = "") -> str:
+        """Return the name of the output that is the model's answer.
 
         Args:
-            who: the model, for the message.
-            wanted: the one that the graph names; empty: none.
+            model: Name of the model, for the message.
+            output: The output that the graph names; empty if it names none.
 
         Raises:
-            EnsembleError: it is not there, or it cannot be told which it is.
+            EnsembleError: The output does not exist, or several outputs could be the answer.
         """
-        if wanted:
-            if wanted not in self.outputs:
-                raise EnsembleError(f"{who}: no output {wanted!r} of {self.signature}; it has {self._named()}")
-            return wanted
+        if output:
+            if output not in self.outputs:
+                raise EnsembleError(
+                    f"{model}: {self.signature} has no output {output!r}; it has {self._output_names()}"
+                )
+            return output
         for name in PREFERRED_OUTPUTS:
             if name in self.outputs:
                 return name
         numbers = [name for name, tensor in self.outputs.items() if tensor.dtype.startswith(("float", "bfloat"))]
         if len(numbers) != 1:
             raise EnsembleError(
-                f"{who}: which output of {self.signature} is the answer? It has {self._named()}; name it by the node's "
-                "parameter `model_output`"
+                f"{model}: it is unclear which output of {self.signature} is the answer; it has "
+                f"{self._output_names()}; name one in the node's parameter `model_output`"
             )
         return numbers[0]
 
-    def _named(self) -> str:
+    def _output_names(self) -> str:
         return ", ".join(sorted(self.outputs))
 
 
-def choose(who: str, signatures: Mapping[str, Any], wanted: str = "") -> Interface:
-    """The signature that is asked.
+def choose_signature(model: str, signatures: Mapping[str, Any], signature: str = "") -> Interface:
+    """Choose the signature that is called.
 
     Args:
-        who: the model, for the message.
+        model: Name of the model, for the message.
         signatures: SignatureDef by name.
-        wanted: the one that the graph names; empty: none.
+        signature: The signature that the graph names; empty if it names none.
 
     Raises:
-        EnsembleError: the model has none of them.
+        EnsembleError: The model has no such signature.
     """
-    names = (wanted,) if wanted else PREFERRED_SIGNATURES
-    found = next((name for name in names if name in signatures), None)
-    if found is None:
-        have = ", ".join(sorted(name for name in signatures if not name.startswith("__"))) or "none"
+    names = (signature,) if signature else PREFERRED_SIGNATURES
+    chosen = next((name for name in names if name in signatures), None)
+    if chosen is None:
+        known = ", ".join(sorted(name for name in signatures if not name.startswith("__"))) or "none"
         raise EnsembleError(
-            f"{who}: no signature {' or '.join(names)}; it has {have}; "
-            "name one by the node's parameter `signature_name`"
+            f"{model}: no signature {' or '.join(names)}; it has {known}; "
+            "name one in the node's parameter `signature_name`"
         )
-    proto = signatures[found]
-    return Interface(found, _tensors(proto.inputs), _tensors(proto.outputs))
+    proto = signatures[chosen]
+    return Interface(chosen, _tensors(proto.inputs), _tensors(proto.outputs))
 
 
-def of_folder(folder: Path, wanted: str = "") -> Interface:
-    """The signature of a SavedModel that is asked, without loading the model.
+def read_interface(folder: Path, signature: str = "") -> Interface:
+    """Read the signature of a SavedModel that is called, without loading the model.
+
+    Args:
+        folder: The folder of the SavedModel.
+        signature: The signature that the graph names; empty if it names none.
 
     Raises:
-        EnsembleError: it is no SavedModel, or has no such signature.
+        EnsembleError: The folder is not a SavedModel, or has no such signature.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
@@ -107,39 +112,45 @@ def of_folder(folder: Path, wanted: str = "") -> Interface:
         raise EnsembleError(f"{folder}: cannot be read as a SavedModel: {error}") from None
     serving = next((graph for graph in proto.meta_graphs if "serve" in graph.meta_info_def.tags), None)
     if serving is None:
-        raise EnsembleError(f"{folder}: has no graph to be served; it must be exported with the tag `serve`")
-    return choose(str(folder), serving.signature_def, wanted)
+        raise EnsembleError(f"{folder}: the SavedModel has no graph for serving; export it with the tag `serve`")
+    return choose_signature(str(folder), serving.signature_def, signature)
 
 
-def common_inputs(faces: Mapping[str, Interface]) -> Mapping[str, Tensor]:
-    """The inputs of the members, which are asked the same.
+def common_inputs(interfaces: Mapping[str, Interface]) -> Mapping[str, Tensor]:
+    """Return the inputs of the members; all members get the same request.
 
     Raises:
-        EnsembleError: they take different ones.
+        EnsembleError: The members take different inputs.
     """
-    first, *others = faces
+    first, *others = interfaces
+    first_inputs = _dtypes(interfaces[first].inputs)
     for other in others:
-        mine, theirs = ({name: t.dtype for name, t in faces[who].inputs.items()} for who in (first, other))
-        if mine != theirs:
+        other_inputs = _dtypes(interfaces[other].inputs)
+        if other_inputs != first_inputs:
             raise EnsembleError(
-                f"{first} and {other} take different inputs, so they cannot be asked the same: "
-                f"{first} ({faces[first].signature}) takes {_listed(mine)}; "
-                f"{other} ({faces[other].signature}) takes {_listed(theirs)}"
+                f"{first} and {other} take different inputs, so they cannot get the same request: "
+                f"{first} ({interfaces[first].signature}) takes {_listed(first_inputs)}; "
+                f"{other} ({interfaces[other].signature}) takes {_listed(other_inputs)}"
             )
-    return faces[first].inputs
+    return interfaces[first].inputs
 
 
-def check_transformer(name: str, face: Interface, inputs: Mapping[str, Tensor]) -> None:
-    """Sees to it that a transformer's outputs are the members' inputs.
+def check_transformer(name: str, transformer: Interface, inputs: Mapping[str, Tensor]) -> None:
+    """Check that a transformer's outputs are the members' inputs.
 
     Raises:
-        EnsembleError: they are not.
+        EnsembleError: They are not.
     """
-    given, wanted = ({key: tensor.dtype for key, tensor in of.items()} for of in (face.outputs, inputs))
-    if given != wanted:
+    outputs, expected = _dtypes(transformer.outputs), _dtypes(inputs)
+    if outputs != expected:
         raise EnsembleError(
-            f"{name}: its signature {face.signature} answers {_listed(given)}, and the members take {_listed(wanted)}"
+            f"{name}: its signature {transformer.signature} returns {_listed(outputs)}, but the members take "
+            f"{_listed(expected)}"
         )
+
+
+def _dtypes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    return {name: tensor.dtype for name, tensor in tensors.items()}
 
 
 def _tensors(infos: Mapping[str, Any]) -> dict[str, Tensor]:

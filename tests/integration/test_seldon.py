@@ -1,4 +1,4 @@
-"""Seldon's form by the command line, with real SavedModels and the real server: imported, asked, fused."""
+"""Seldon graphs on the command line, with real SavedModels and the real server: import, predict, fuse."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_models_that_answer_different_shapes_are_told(tmp_path: Path) -> None:
     imported(tmp_path, EXAMPLE, "preprocess=identity", f"model-a={two}", f"model-b={three}")
     done = benison(tmp_path, "predict", "out", "--json", "rows.json")
     assert done.returncode == 1
-    assert "of different shapes, so nothing can be combined: model-a [3, 2], model-b [3, 3]" in done.stderr
+    assert "have different shapes and cannot be combined: model-a [3, 2], model-b [3, 3]" in done.stderr
 
 
 def test_what_is_fused_answers_by_the_server_as_the_fan_out_does(tmp_path: Path, made: dict[int, Path]) -> None:
@@ -155,7 +155,7 @@ def test_what_is_fused_answers_by_the_server_as_the_fan_out_does(tmp_path: Path,
         assert status == 200, answer
         assert [row["model-b"] for row in answer["predictions"]] == pytest.approx(fan_out["model-b"])
     again = benison(tmp_path, "fuse", "out", "-o", "fused/1")
-    assert (again.returncode, "is there already" in again.stderr) == (2, True)
+    assert (again.returncode, "already exists" in again.stderr) == (2, True)
 
 
 def test_what_deploy_writes_is_read_and_answers(tmp_path: Path, made: dict[int, Path]) -> None:
@@ -167,7 +167,7 @@ def test_what_deploy_writes_is_read_and_answers(tmp_path: Path, made: dict[int, 
     assert done.returncode == 0, done.stderr
     written = tmp_path / "deploy" / "seldondeployment.yaml"
     refused = benison(tmp_path, "import", str(written))
-    assert "pvc://models/penguins is not on this machine" in refused.stderr
+    assert "its modelUri pvc://models/penguins is not on this machine" in refused.stderr
     imported(tmp_path, written, f"penguins={tmp_path / 'root/serving/penguins'}")
     assert answers(benison(tmp_path, "predict", "out", "--json", "rows.json"))["mean"] == half_plus(2)
 
@@ -175,7 +175,7 @@ def test_what_deploy_writes_is_read_and_answers(tmp_path: Path, made: dict[int, 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["import", str(EXAMPLE), "--bind", "preprocess=identity"], 2, "node model-a (MODEL) is bound to nothing"),
+        (["import", str(EXAMPLE), "--bind", "preprocess=identity"], 2, "node model-a (MODEL) is not bound"),
         (["import", "none.yaml"], 2, "none.yaml: No such file"),
         (["predict", "nowhere", "--json", "rows.json"], 1, "no such file; `benison ensemble import` writes it"),
         (["fuse", "nowhere", "-o", "x"], 1, "no such file; `benison ensemble import` writes it"),

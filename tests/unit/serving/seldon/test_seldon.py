@@ -1,4 +1,4 @@
-"""Ensembles in Seldon's form: which graphs are read, what nodes are bound to, and what is told where they are wrong."""
+"""Ensembles as Seldon graphs: the graphs that are read, the bindings of their nodes, and the messages for mistakes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,18 @@ from benison.serving.deploy.targets import TARGETS
 from benison.serving.deploy.tf_serving import Deployment
 from benison.serving.errors import DataError, EnsembleError, UsageError
 from benison.serving.models_config import Model, Specific
-from benison.serving.seldon import asking, bindings, form, fused, graph, imported, interface
+from benison.serving.seldon import (
+    bindings,
+    fusion,
+    graph,
+    imported_ensemble,
+    interface,
+    member_requests,
+    seldon_deployment,
+)
 from benison.serving.seldon.bindings import SavedModel, Server
 from benison.serving.seldon.graph import Graph
-from benison.serving.seldon.imported import Imported
+from benison.serving.seldon.imported_ensemble import ImportedEnsemble
 from benison.serving.seldon.interface import Interface, Tensor
 
 EXAMPLE = Path(__file__).parents[4] / "configs/examples/seldon-ensemble.yaml"
@@ -65,15 +73,15 @@ def containers(document: Document) -> list[Document]:
 def read(tmp_path: Path, document: Any, predictor: str | None = None) -> Graph:
     path = tmp_path / "seldon.yaml"
     path.write_text(document if isinstance(document, str) else yaml.safe_dump(document))
-    return graph.of_predictor(form.read(path, predictor))
+    return graph.from_predictor(seldon_deployment.read(path, predictor))
 
 
-def unit(name: str = "m", **more: Any) -> form.Unit:
-    return form.Unit.model_validate({"name": name, **more})
+def unit(name: str = "m", **more: Any) -> seldon_deployment.Unit:
+    return seldon_deployment.Unit.model_validate({"name": name, **more})
 
 
 def write_saved_model(folder: Path, signatures: dict[str, tuple[dict[str, str], dict[str, str]]]) -> Path:
-    """As much of a SavedModel as is read before it is loaded: inputs and outputs, dtype and sizes by name."""
+    """Write the part of a SavedModel that is read before it is loaded: inputs and outputs, dtype and sizes by name."""
     proto = saved_model_pb2.SavedModel()
     meta = proto.meta_graphs.add()
     meta.meta_info_def.tags.append("serve")
@@ -96,11 +104,11 @@ BENISON = {
 }
 
 
-# --- the form ---------------------------------------------------------------------------------------------------------
+# --- the graph --------------------------------------------------------------------------------------------------------
 
 
 def test_the_example_is_a_transformer_a_combiner_and_two_models() -> None:
-    found = graph.of_predictor(form.read(EXAMPLE))
+    found = graph.from_predictor(seldon_deployment.read(EXAMPLE))
     assert [node.name for node in found.before] == ["preprocess"]
     assert found.combiner == graph.GraphNode("combiner", "COMBINER", "example/combiner:1")
     assert [node.name for node in found.models] == ["model-a", "model-b"]
@@ -117,7 +125,7 @@ def test_a_model_is_added_by_a_container_and_a_child(tmp_path: Path, document: D
     containers(document).append({"name": "model-c", "image": "example/inference:1"})
     models(document).append({"name": "model-c", "type": "MODEL"})
     found = read(tmp_path, document)
-    made = imported.of_graph(found, [*SERVERS, "model-c=grpc://c:8500/m"])
+    made = imported_ensemble.import_graph(found, [*SERVERS, "model-c=grpc://c:8500/m"])
     assert made.ensemble.members == ("model-a", "model-b", "model-c")
 
 
@@ -145,8 +153,10 @@ def test_a_key_without_a_value_is_one_that_is_not_there(tmp_path: Path, document
         (unit(methods=["AGGREGATE"]), "COMBINER"),
     ],
 )
-def test_a_nodes_kind_is_its_types_or_follows_from_implementation_and_methods(given: form.Unit, kind: str) -> None:
-    assert graph.kind_of(given) == kind
+def test_a_nodes_kind_is_its_types_or_follows_from_implementation_and_methods(
+    given: seldon_deployment.Unit, kind: str
+) -> None:
+    assert graph.node_kind(given) == kind
 
 
 def test_a_prepackaged_model_and_the_average_combiner_need_no_container(tmp_path: Path) -> None:
@@ -179,12 +189,12 @@ def test_of_several_predictors_one_is_chosen(tmp_path: Path, document: Document)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a: [", "not YAML"),
-        ("", "expected one document of the kind SeldonDeployment, got nothing"),
-        ("kind: Deployment", "expected one document of the kind SeldonDeployment, got Deployment"),
-        ("- 1", "got something without a kind"),
+        ("", "expected one document of kind SeldonDeployment, got nothing"),
+        ("kind: Deployment", "expected one document of kind SeldonDeployment, got Deployment"),
+        ("- 1", "got a document without a kind"),
         ("kind: SeldonDeployment\n---\nkind: SeldonDeployment", "got SeldonDeployment, SeldonDeployment"),
         (
             "{kind: SeldonDeployment, apiVersion: apps/v1}",
@@ -197,15 +207,15 @@ def test_of_several_predictors_one_is_chosen(tmp_path: Path, document: Document)
         ),
     ],
 )
-def test_what_is_no_seldon_deployment_is_told(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_without_a_seldon_deployment_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=r"seldon\.yaml: ") as caught:
         read(tmp_path, text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.yaml: No such file"):
-        form.read(tmp_path / "none.yaml")
+        seldon_deployment.read(tmp_path / "none.yaml")
 
 
 # --- the graph --------------------------------------------------------------------------------------------------------
@@ -214,19 +224,19 @@ Change = Callable[[Document], Any]
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        (lambda d: root(d).update(typ="TRANSFORMER"), "graph.typ: no such key; did you mean 'type'?"),
+        (lambda d: root(d).update(typ="TRANSFORMER"), "graph.typ: unknown key; did you mean 'type'?"),
         (lambda d: root(d).update(type="TRANSFORMR"), "node preprocess: unknown type 'TRANSFORMR'"),
         (lambda d: root(d).update(type="TRANSFORMR"), "did you mean 'TRANSFORMER'?"),
         (
             lambda d: models(d)[0].update(implementation="TENSORFLOW_SERVR"),
             "node model-a: unknown implementation 'TENSORFLOW_SERVR'; did you mean 'TENSORFLOW_SERVER'?",
         ),
-        (lambda d: containers(d).pop(), "node model-b: no container of that name in componentSpecs"),
-        (lambda d: models(d)[1].update(name="model-a"), "node model-a: there are two of that name"),
+        (lambda d: containers(d).pop(), "node model-b: no container has this name in componentSpecs"),
+        (lambda d: models(d)[1].update(name="model-a"), "node model-a: two nodes have this name"),
         (lambda d: models(d)[1].update(name="Model_B"), "node 'Model_B': expected a name of a-z, 0-9 and '-'"),
-        (lambda d: root(d).update(type="ROUTER"), "node preprocess: a router, which is not served yet"),
+        (lambda d: root(d).update(type="ROUTER"), "node preprocess: routers are not supported yet"),
         (lambda d: models(d).clear(), "node combiner: a combiner without children"),
         (
             lambda d: models(d)[0].update(type="COMBINER"),
@@ -235,19 +245,19 @@ Change = Callable[[Document], Any]
         (lambda d: models(d)[0].update(type="TRANSFORMER"), "node model-a: a TRANSFORMER under the combiner combiner"),
         (
             lambda d: models(d)[0].update(children=[models(d).pop()]),
-            r"node model-a: a model with children (model-b); models in a row are not served",
+            r"node model-a: a model with children (model-b); chains of models are not supported",
         ),
         (lambda d: root(d).update(type="MODEL"), "node preprocess: a model with children (combiner)"),
         (lambda d: root(d).update(children=[]), "node preprocess: a TRANSFORMER with 0 children; expected one"),
     ],
 )
-def test_a_graph_that_is_no_ensemble_is_told_by_its_node(
-    tmp_path: Path, document: Document, change: Change, said: str
+def test_a_graph_that_is_no_ensemble_is_refused_by_node(
+    tmp_path: Path, document: Document, change: Change, message: str
 ) -> None:
     change(document)
     with pytest.raises(UsageError) as caught:
         read(tmp_path, document)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_every_mistake_of_a_graph_has_its_line(tmp_path: Path, document: Document) -> None:
@@ -258,11 +268,11 @@ def test_every_mistake_of_a_graph_has_its_line(tmp_path: Path, document: Documen
     assert len(str(caught.value).splitlines()) == 2
 
 
-def test_what_is_not_used_is_remarked(tmp_path: Path, document: Document) -> None:
+def test_unused_parts_are_listed(tmp_path: Path, document: Document) -> None:
     containers(document).append({"name": "model-c", "image": "example/inference:1"})
-    said = imported.remarks(read(tmp_path, document))
-    assert said[0] == "container model-c: no node has that name, so it is not used"
-    assert said[1].startswith("combiner: the code in example/combiner:1 is not run")
+    lines = imported_ensemble.unused_parts(read(tmp_path, document))
+    assert lines[0] == "container model-c: no node has this name, so it is not used"
+    assert lines[1].startswith("combiner: the code in example/combiner:1 does not run")
 
 
 # --- bindings ---------------------------------------------------------------------------------------------------------
@@ -270,11 +280,11 @@ def test_what_is_not_used_is_remarked(tmp_path: Path, document: Document) -> Non
 
 @pytest.fixture
 def example() -> Graph:
-    return graph.of_predictor(form.read(EXAMPLE))
+    return graph.from_predictor(seldon_deployment.read(EXAMPLE))
 
 
 def test_servers_are_bound_by_their_address(example: Graph) -> None:
-    assert bindings.by_node(example, SERVERS) == {
+    assert bindings.bind_nodes(example, SERVERS) == {
         "preprocess": None,
         "model-a": Server(target="a:8500", model="m"),
         "model-b": Server(target="[::1]:8500", model="m", version=3),
@@ -285,7 +295,7 @@ def test_of_folders_with_versions_the_highest_is_bound(tmp_path: Path, example: 
     for version in ("9", "10"):
         write_saved_model(tmp_path / "m" / version, PLAIN)
     (tmp_path / "m" / "11").mkdir()
-    found = bindings.by_node(example, [*SERVERS[:2], f"model-b={tmp_path / 'm'}"])["model-b"]
+    found = bindings.bind_nodes(example, [*SERVERS[:2], f"model-b={tmp_path / 'm'}"])["model-b"]
     assert found == SavedModel(path=tmp_path / "m" / "10")
 
 
@@ -295,9 +305,11 @@ def test_a_model_uri_on_this_machine_is_a_binding_and_another_is_not(tmp_path: P
         Graph("p", (), None, (graph.GraphNode("m", "MODEL", model_uri=uri),))
         for uri in (f"file://{tmp_path / 'm'}", "gs://bucket/m")
     )
-    assert bindings.by_node(here, []) == {"m": SavedModel(path=path)}
-    with pytest.raises(UsageError, match=r"node m \(MODEL\) is bound to nothing; gs://bucket/m is not on this machine"):
-        bindings.by_node(away, [])
+    assert bindings.bind_nodes(here, []) == {"m": SavedModel(path=path)}
+    with pytest.raises(
+        UsageError, match=r"node m \(MODEL\) is not bound; its modelUri gs://bucket/m is not on this machine"
+    ):
+        bindings.bind_nodes(away, [])
 
 
 def test_the_graphs_parameters_name_signature_and_output(tmp_path: Path, document: Document) -> None:
@@ -305,64 +317,67 @@ def test_the_graphs_parameters_name_signature_and_output(tmp_path: Path, documen
         {"name": "signature_name", "type": "STRING", "value": "raw"},
         {"name": "model_output", "type": "STRING", "value": "y"},
     ]
-    found = bindings.by_node(read(tmp_path, document), SERVERS)["model-a"]
+    found = bindings.bind_nodes(read(tmp_path, document), SERVERS)["model-a"]
     assert found == Server(target="a:8500", model="m", signature="raw", output="y")
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
-        ([IDENTITY, SERVERS[1]], "node model-b (MODEL) is bound to nothing; give --bind model-b="),
-        (SERVERS[1:], "node preprocess (TRANSFORMER) is bound to nothing"),
+        ([IDENTITY, SERVERS[1]], "node model-b (MODEL) is not bound; give --bind model-b="),
+        (SERVERS[1:], "node preprocess (TRANSFORMER) is not bound"),
         (SERVERS[1:], "or --bind preprocess=identity"),
         ([*SERVERS, "model-a"], "--bind model-a: expected NODE="),
-        ([*SERVERS, "model-a=x"], "model-a is bound to grpc://a:8500/m already"),
-        ([*SERVERS, "modela=x"], "no node 'modela'; there are preprocess, model-a, model-b; did you mean 'model-a'?"),
-        ([*SERVERS, "combiner=x"], "combiner is the combiner, whose code is not run; see --combiner"),
+        ([*SERVERS, "model-a=x"], "model-a is already bound to grpc://a:8500/m"),
+        (
+            [*SERVERS, "modela=x"],
+            "no node 'modela'; the nodes are preprocess, model-a, model-b; did you mean 'model-a'?",
+        ),
+        ([*SERVERS, "combiner=x"], "combiner is the combiner, and its code does not run; use --combiner"),
         ([*SERVERS[:2], "model-b=identity"], "node model-b: a model cannot be identity"),
         ([*SERVERS[:2], "model-b=http://b:8500/m"], "got 'http://b:8500/m', expected grpc://HOST:PORT/MODEL"),
         ([*SERVERS[:2], "model-b=grpc://b/m"], "expected grpc://HOST:PORT/MODEL[/VERSION]"),
         ([*SERVERS[:2], "model-b=grpc://b:99999/m"], "Port out of range"),
         ([*SERVERS[:2], "model-b=grpc://b:8500/m/latest"], "expected grpc://HOST:PORT/MODEL[/VERSION]"),
-        ([*SERVERS[:2], "model-b=/nowhere"], "node model-b: /nowhere: no SavedModel; expected a folder that holds"),
+        ([*SERVERS[:2], "model-b=/nowhere"], "node model-b: /nowhere: no SavedModel; expected a folder that contains"),
     ],
 )
-def test_what_is_bound_wrongly_or_not_at_all_is_told_by_its_node(example: Graph, given: list[str], said: str) -> None:
+def test_a_wrong_or_missing_binding_is_refused_by_node(example: Graph, given: list[str], message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        bindings.by_node(example, given)
-    assert said in str(caught.value)
+        bindings.bind_nodes(example, given)
+    assert message in str(caught.value)
 
 
 def test_an_output_transformer_can_only_be_identity() -> None:
     found = Graph("p", (graph.GraphNode("post", "OUTPUT_TRANSFORMER"),), None, (graph.GraphNode("m", "MODEL"),))
-    assert bindings.by_node(found, ["post=identity", "m=grpc://m:1/m"])["post"] is None
-    with pytest.raises(UsageError, match="of an OUTPUT_TRANSFORMER only identity is served yet"):
-        bindings.by_node(found, ["post=grpc://p:1/p", "m=grpc://m:1/m"])
+    assert bindings.bind_nodes(found, ["post=identity", "m=grpc://m:1/m"])["post"] is None
+    with pytest.raises(UsageError, match="an OUTPUT_TRANSFORMER can only be identity yet"):
+        bindings.bind_nodes(found, ["post=grpc://p:1/p", "m=grpc://m:1/m"])
 
 
 # --- the imported ensemble --------------------------------------------------------------------------------------------
 
 
 def test_without_a_combiners_code_it_is_the_mean_and_all_must_answer(example: Graph) -> None:
-    made = imported.of_graph(example, SERVERS)
+    made = imported_ensemble.import_graph(example, SERVERS)
     assert (made.ensemble.combiner.kind, made.ensemble.quorum) == ("mean", 2)
     assert (made.ensemble.transformer, made.transformer) == ("identity", None)
 
 
 def test_a_bound_transformer_is_part_of_the_spec(example: Graph) -> None:
-    made = imported.of_graph(example, ["preprocess=grpc://p:8500/p", *SERVERS[1:]])
+    made = imported_ensemble.import_graph(example, ["preprocess=grpc://p:8500/p", *SERVERS[1:]])
     assert (made.ensemble.transformer, made.transformer) == ("preprocess", Server(target="p:8500", model="p"))
 
 
 def test_another_combiner_is_given_by_its_kind_or_as_json(example: Graph) -> None:
     weights = {"model-a": 2.0, "model-b": 1.0}
     text = json.dumps({"kind": "weighted_mean", "weights": weights})
-    assert imported.of_graph(example, SERVERS, combiner="median").ensemble.combiner.kind == "median"
-    assert imported.of_graph(example, SERVERS, combiner=text).ensemble.combiner.weights == weights  # type: ignore[union-attr]
+    assert imported_ensemble.import_graph(example, SERVERS, combiner="median").ensemble.combiner.kind == "median"
+    assert imported_ensemble.import_graph(example, SERVERS, combiner=text).ensemble.combiner.weights == weights  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"combiner": "avg"}, "--combiner avg: .*'avg'.*'mean'"),
         ({"combiner": "weighted_mean"}, "--combiner weighted_mean: weighted_mean.weights: Field required"),
@@ -372,63 +387,63 @@ def test_another_combiner_is_given_by_its_kind_or_as_json(example: Graph) -> Non
         ({"quorum": 3}, "a quorum of 3 cannot be reached by 2 members"),
     ],
 )
-def test_a_combiner_that_does_not_fit_is_told(example: Graph, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        imported.of_graph(example, SERVERS, **options)
+def test_a_combiner_that_does_not_fit_is_refused(example: Graph, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        imported_ensemble.import_graph(example, SERVERS, **options)
 
 
 @pytest.mark.parametrize(
     ("signatures", "output"), [((BENISON, BENISON), "probabilities"), ((PLAIN, PLAIN), "prediction")]
 )
-def test_saved_models_tell_what_the_ensemble_answers(
+def test_the_saved_models_decide_the_output_of_the_ensemble(
     tmp_path: Path, example: Graph, signatures: tuple[Any, Any], output: str
 ) -> None:
     one, two = (write_saved_model(tmp_path / str(n), each) for n, each in enumerate(signatures))
-    made = imported.of_graph(example, [IDENTITY, f"model-a={one}", f"model-b={two}"])
+    made = imported_ensemble.import_graph(example, [IDENTITY, f"model-a={one}", f"model-b={two}"])
     assert made.ensemble.output == output
 
 
-def test_saved_models_that_take_different_inputs_are_told(tmp_path: Path, example: Graph) -> None:
+def test_saved_models_that_take_different_inputs_are_refused(tmp_path: Path, example: Graph) -> None:
     one, two = (write_saved_model(tmp_path / str(n), each) for n, each in enumerate((BENISON, PLAIN)))
     other = write_saved_model(tmp_path / "other", {"serving_default": ({"z": "INT64"}, {"y": "FLOAT"})})
-    assert imported.of_graph(example, [IDENTITY, f"model-a={one}", f"model-b={two}"])
+    assert imported_ensemble.import_graph(example, [IDENTITY, f"model-a={one}", f"model-b={two}"])
     with pytest.raises(EnsembleError, match=r"takes x \(float32\); model-b \(serving_default\) takes z \(int64\)"):
-        imported.of_graph(example, [IDENTITY, f"model-a={one}", f"model-b={other}"])
+        imported_ensemble.import_graph(example, [IDENTITY, f"model-a={one}", f"model-b={other}"])
 
 
 def test_what_is_saved_is_read_again_and_replaced_whole(tmp_path: Path, example: Graph) -> None:
-    made = imported.of_graph(example, SERVERS)
+    made = imported_ensemble.import_graph(example, SERVERS)
     made.save(tmp_path / "new" / "folder")
-    changed = imported.of_graph(example, SERVERS, combiner="median")
+    changed = imported_ensemble.import_graph(example, SERVERS, combiner="median")
     path = changed.save(tmp_path / "new" / "folder")
-    assert Imported.load(path.parent) == changed
-    assert [file.name for file in path.parent.iterdir()] == [imported.FILE]
+    assert ImportedEnsemble.load(path.parent) == changed
+    assert [file.name for file in path.parent.iterdir()] == [imported_ensemble.FILE]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (None, "no such file; `benison ensemble import` writes it"),
         ("{", "not an imported ensemble"),
         ('{"name": "x", "nmae": 1}', "nmae: Extra inputs are not permitted"),
     ],
 )
-def test_a_folder_that_is_no_imported_ensemble_is_told(tmp_path: Path, text: str | None, said: str) -> None:
+def test_a_folder_that_is_no_imported_ensemble_is_told(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
-        (tmp_path / imported.FILE).write_text(text)
-    with pytest.raises(EnsembleError, match=said):
-        Imported.load(tmp_path)
+        (tmp_path / imported_ensemble.FILE).write_text(text)
+    with pytest.raises(EnsembleError, match=message):
+        ImportedEnsemble.load(tmp_path)
 
 
 def test_bindings_and_members_must_be_the_same(example: Graph) -> None:
-    made = imported.of_graph(example, SERVERS).model_dump()
+    made = imported_ensemble.import_graph(example, SERVERS).model_dump()
     del made["members"]["model-b"]
     with pytest.raises(ValueError, match="the members are model-a, model-b; bound: model-a"):
-        Imported.model_validate(made)
+        ImportedEnsemble.model_validate(made)
 
 
 def test_the_graph_is_shown_as_a_tree(example: Graph) -> None:
-    assert imported.tree(example, imported.of_graph(example, SERVERS)) == [
+    assert imported_ensemble.tree_lines(example, imported_ensemble.import_graph(example, SERVERS)) == [
         "ensemble-deployment",
         "└─ preprocess  TRANSFORMER  identity",
         "   └─ combiner  COMBINER  mean",
@@ -437,18 +452,18 @@ def test_the_graph_is_shown_as_a_tree(example: Graph) -> None:
     ]
 
 
-# --- signatures, rows and what is fused -------------------------------------------------------------------------------
+# --- signatures, rows and the fused model -------------------------------------------------------------------------------
 
 
 def test_a_benison_model_is_asked_by_raw_and_another_by_serving_default(tmp_path: Path) -> None:
     benison, plain = (write_saved_model(tmp_path / str(n), each) for n, each in enumerate((BENISON, PLAIN)))
-    assert interface.of_folder(benison).signature == "raw"
-    assert interface.of_folder(plain).signature == "serving_default"
-    assert interface.of_folder(benison, "serving_default").signature == "serving_default"
+    assert interface.read_interface(benison).signature == "raw"
+    assert interface.read_interface(plain).signature == "serving_default"
+    assert interface.read_interface(benison, "serving_default").signature == "serving_default"
     with pytest.raises(
-        EnsembleError, match=r"no signature raw; it has serving_default; name one by .*`signature_name`"
+        EnsembleError, match=r"no signature raw; it has serving_default; name one in .*`signature_name`"
     ):
-        interface.of_folder(plain, "raw")
+        interface.read_interface(plain, "raw")
 
 
 @pytest.mark.parametrize(
@@ -466,12 +481,15 @@ def test_the_answer_is_the_output_that_can_only_be_it(outputs: dict[str, str], w
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"),
-    [("", "which output of s is the answer\\? It has a, b; name it by .*`model_output`"), ("c", "no output 'c' of s")],
+    ("wanted", "message"),
+    [
+        ("", "which output of s is the answer; it has a, b; name one in .*`model_output`"),
+        ("c", "s has no output 'c'"),
+    ],
 )
-def test_an_answer_that_cannot_be_told_is_asked_for(wanted: str, said: str) -> None:
+def test_an_unclear_output_is_refused(wanted: str, message: str) -> None:
     face = Interface("s", {}, {name: Tensor("float32", (-1,)) for name in "ab"})
-    with pytest.raises(EnsembleError, match=said):
+    with pytest.raises(EnsembleError, match=message):
         face.answer("m", wanted)
 
 
@@ -487,7 +505,7 @@ ROW = {"text": "a", "number": 1, "whole": 2, "flag": True, "pair": [1, 2.5], "an
 
 
 def test_rows_become_an_array_for_each_input() -> None:
-    made = asking.columns([ROW, {**ROW, "text": None, "number": None, "whole": None}], INPUTS)
+    made = member_requests.columns([ROW, {**ROW, "text": None, "number": None, "whole": None}], INPUTS)
     assert {name: values.shape for name, values in made.items()} == {
         **dict.fromkeys(("text", "number", "whole", "flag", "any"), (2,)),
         "pair": (2, 2),
@@ -499,60 +517,60 @@ def test_rows_become_an_array_for_each_input() -> None:
 
 
 def test_a_column_of_any_name_is_found_by_its_argument() -> None:
-    made = asking.columns([{"sepal length (cm)": 1.0}], {"sepal_length__cm_": Tensor("float32", (-1,))})
+    made = member_requests.columns([{"sepal length (cm)": 1.0}], {"sepal_length__cm_": Tensor("float32", (-1,))})
     assert list(made) == ["sepal_length__cm_"]
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"number": "1"}, "row 2, column 'number': got 1, expected a number"),
         ({"whole": 1.5}, "row 2, column 'whole': got 1.5, expected a whole number"),
         ({"text": 1}, "row 2, column 'text': got 1, expected text"),
         ({"flag": None}, "row 2, column 'flag': got None, expected true or false"),
-        ({"pair": [1]}, r"row 2, column 'pair': got \[1\], expected a number in lists of the sizes 2"),
+        ({"pair": [1]}, r"row 2, column 'pair': got \[1\], expected a number in lists of sizes 2"),
         ({"number": [1]}, r"row 2, column 'number': got \[1\], expected a number"),
         ({"pair": [[1], [2, 3]]}, "row 2, column 'pair'"),
-        ({"whole": 2**70}, "column 'whole': cannot be made one int64 array of"),
-        ({"any": [1]}, "column 'any': cannot be made one float32 array of"),
+        ({"whole": 2**70}, "column 'whole': cannot be converted to an array of int64"),
+        ({"any": [1]}, "column 'any': cannot be converted to an array of float32"),
     ],
 )
-def test_a_wrong_value_is_told_with_its_row_and_column(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(DataError, match=said):
-        asking.columns([ROW, {**ROW, **change}], INPUTS)
+def test_a_wrong_value_is_reported_with_its_row_and_column(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        member_requests.columns([ROW, {**ROW, **change}], INPUTS)
 
 
 def test_a_missing_column_is_told() -> None:
     with pytest.raises(DataError, match="row 1: no column 'number'; it has text"):
-        asking.columns([{"text": "a"}], {"number": Tensor("float32", (-1,))})
+        member_requests.columns([{"text": "a"}], {"number": Tensor("float32", (-1,))})
 
 
 def test_what_is_on_a_server_cannot_be_fused(tmp_path: Path, example: Graph) -> None:
-    with pytest.raises(EnsembleError, match=r"what is on a server is not here: model-a \(grpc://a:8500/m\), model-b"):
-        fused.fuse(imported.of_graph(example, SERVERS), tmp_path / "out")
-    with pytest.raises(UsageError, match="is there already"):
-        fused.fuse(imported.of_graph(example, SERVERS), tmp_path)
+    with pytest.raises(EnsembleError, match=r"models that are on a server: model-a \(grpc://a:8500/m\), model-b"):
+        fusion.fuse(imported_ensemble.import_graph(example, SERVERS), tmp_path / "out")
+    with pytest.raises(UsageError, match="already exists"):
+        fusion.fuse(imported_ensemble.import_graph(example, SERVERS), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("outputs", "said"),
     [
-        (("FLOAT 2", "FLOAT 3"), r"of different shapes, .*: model-a \[-1, 2\], model-b \[-1, 3\]"),
-        (("FLOAT", "FLOAT 3"), "of different shapes"),
-        (("FLOAT 2 2", "FLOAT 2 2"), r"expected answers of the shape \[batch\] or \[batch, n\], got model-a"),
+        (("FLOAT 2", "FLOAT 3"), r"have different shapes .*: model-a \[-1, 2\], model-b \[-1, 3\]"),
+        (("FLOAT", "FLOAT 3"), "have different shapes"),
+        (("FLOAT 2 2", "FLOAT 2 2"), r"expected answers of shape \[batch\] or \[batch, n\], got model-a"),
     ],
 )
 def test_answers_that_cannot_be_combined_are_not_fused(
-    tmp_path: Path, example: Graph, outputs: tuple[str, str], said: str
+    tmp_path: Path, example: Graph, outputs: tuple[str, str], message: str
 ) -> None:
     one, two = (
         write_saved_model(tmp_path / str(n), {"serving_default": ({"x": "FLOAT"}, {"y": output})})
         for n, output in enumerate(outputs)
     )
-    made = imported.of_graph(example, [IDENTITY, f"model-a={one}", f"model-b={two}"])
-    with pytest.raises(EnsembleError, match=said):
-        fused.fuse(made, tmp_path / "out")
+    made = imported_ensemble.import_graph(example, [IDENTITY, f"model-a={one}", f"model-b={two}"])
+    with pytest.raises(EnsembleError, match=message):
+        fusion.fuse(made, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -561,9 +579,9 @@ def test_a_transformer_must_answer_what_the_models_take(tmp_path: Path, example:
     before = write_saved_model(tmp_path / "before", {"serving_default": ({"text": "STRING"}, {"z": "FLOAT"})})
     bound = [f"preprocess={before}", *(f"model-{name}={path}" for name, path in zip("ab", models, strict=True))]
     with pytest.raises(
-        EnsembleError, match=r"preprocess: .* answers z \(float32\), and the members take x \(float32\)"
+        EnsembleError, match=r"preprocess: .* returns z \(float32\), but the members take x \(float32\)"
     ):
-        fused.fuse(imported.of_graph(example, bound), tmp_path / "out")
+        fusion.fuse(imported_ensemble.import_graph(example, bound), tmp_path / "out")
 
 
 # --- deploy -----------------------------------------------------------------------------------------------------------
@@ -587,10 +605,10 @@ def test_what_deploy_writes_import_reads(tmp_path: Path, settings: dict[str, Any
     files = TARGETS["seldon"].files(deployed(**settings))
     assert ("pvc.yaml" in files) == ("storage" in settings.get("kubernetes", {}))
     deploy_folder.write(tmp_path / "out", files)
-    found = graph.of_predictor(form.read(tmp_path / "out" / seldon.FILE))
+    found = graph.from_predictor(seldon_deployment.read(tmp_path / "out" / seldon.FILE))
     (node,) = found.models
     assert (node.name, node.kind, node.model_uri) == ("birds", "MODEL", uri)
-    made = imported.of_graph(found, ["birds=grpc://birds:8500/birds"])
+    made = imported_ensemble.import_graph(found, ["birds=grpc://birds:8500/birds"])
     assert made.ensemble.members == ("birds",)
 
 
@@ -604,7 +622,7 @@ def test_the_example_fits_the_schema(document: Document) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda d: root(d).update(typ="MODEL"), "spec.predictors.0.graph: .*'typ' was unexpected"),
         (lambda d: root(d).update(type="MODELL"), "spec.predictors.0.graph.type: 'MODELL' is not one of"),
@@ -612,7 +630,7 @@ def test_the_example_fits_the_schema(document: Document) -> None:
         (lambda d: d.update(kind="Deployment"), "kind: 'SeldonDeployment' was expected"),
     ],
 )
-def test_what_seldon_does_not_know_is_told_with_its_place(document: Document, change: Change, said: str) -> None:
+def test_what_seldon_does_not_know_is_told_with_its_place(document: Document, change: Change, message: str) -> None:
     change(document)
     with pytest.raises(UsageError, match=f"x.yaml: .*{said}"):
         schema_check.check_seldon("x.yaml", document)

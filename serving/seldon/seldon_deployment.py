@@ -1,9 +1,8 @@
-"""A SeldonDeployment as it is written: the YAML, checked as far as an ensemble needs it."""
+"""The parts of a SeldonDeployment that an ensemble needs, as pydantic models, and the reader of its YAML."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
 
 KIND = "SeldonDeployment"
@@ -18,37 +18,37 @@ GROUP = "machinelearning.seldon.io"
 VERSIONS = ("v1", "v1alpha2", "v1alpha3")
 
 
-class _Read(BaseModel):
-    """What surrounds the graph: Kubernetes takes more keys than are of use here."""
+class _Lenient(BaseModel):
+    """Base of everything around the graph; keys that are not needed here are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class _Whole(BaseModel):
-    """The graph itself, where a key that nobody reads is a mistake."""
+class _Strict(BaseModel):
+    """Base of the graph itself; an unknown key is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Parameter(_Whole):
-    """A parameter of a node; its value is always text."""
+class Parameter(_Strict):
+    """A parameter of a node; the value is always text."""
 
     name: str
     value: str
     type: str = "STRING"
 
 
-class Unit(_Whole):
+class Unit(_Strict):
     """A node of the inference graph, with every key that Seldon's type has.
 
     Attributes:
-        name: of the node, and of its container.
-        type: such as MODEL; empty: it follows from `implementation` or `methods`.
-        implementation: such as AVERAGE_COMBINER; empty: the node's container.
-        methods: such as AGGREGATE, in place of a type.
-        parameters: handed to the container.
-        model_uri: where a prepackaged server finds its model.
-        children: the nodes that follow.
+        name: Name of the node and of its container.
+        type: Type such as MODEL; if empty, `implementation` or `methods` decides.
+        implementation: Built-in implementation such as AVERAGE_COMBINER; empty for the node's container.
+        methods: Methods such as AGGREGATE, in place of a type.
+        parameters: Parameters of the container.
+        model_uri: Where a prepackaged server finds its model.
+        children: The nodes below this one.
     """
 
     name: str = Field(min_length=1)
@@ -59,7 +59,7 @@ class Unit(_Whole):
     model_uri: str = Field(default="", alias="modelUri")
     children: tuple[Unit, ...] = ()
 
-    # Read by the cluster only.
+    # Used by the cluster only.
     endpoint: Mapping[str, Any] | None = None
     logger: Mapping[str, Any] | None = None
     service_account: str = Field(default="", alias="serviceAccountName")
@@ -67,25 +67,25 @@ class Unit(_Whole):
     initializer: str = Field(default="", alias="storageInitializerImage")
 
     def parameter(self, name: str) -> str:
-        """A parameter's value; empty where there is none."""
+        """Return a parameter's value; empty if there is no such parameter."""
         return next((parameter.value for parameter in self.parameters if parameter.name == name), "")
 
 
-class _Container(_Read):
+class _Container(_Lenient):
     name: str
     image: str = ""
 
 
-class _PodSpec(_Read):
+class _PodSpec(_Lenient):
     containers: tuple[_Container, ...] = ()
 
 
-class _Pod(_Read):
+class _Pod(_Lenient):
     spec: _PodSpec = _PodSpec()
 
 
-class Predictor(_Read):
-    """A graph and the pods that its nodes run in."""
+class Predictor(_Lenient):
+    """A graph, and the pods in which its nodes run."""
 
     name: str
     graph: Unit
@@ -93,27 +93,28 @@ class Predictor(_Read):
 
     @property
     def containers(self) -> dict[str, str]:
-        """Image by container, of all pods."""
+        """Images of all pods, by container name."""
         return {container.name: container.image for pod in self.pods for container in pod.spec.containers}
 
 
-class _Spec(_Read):
+class _Spec(_Lenient):
     predictors: tuple[Predictor, ...] = Field(min_length=1)
 
 
-class _Document(_Read):
+class _Document(_Lenient):
     spec: _Spec
 
 
 def read(path: Path, predictor: str | None = None) -> Predictor:
-    """One predictor of the SeldonDeployment in a file, which may hold other documents too.
+    """Read one predictor of the SeldonDeployment in a file, which may contain other documents too.
 
     Args:
-        path: YAML.
-        predictor: which one, where there are several.
+        path: A YAML file.
+        predictor: Name of the predictor, if there are several.
 
     Raises:
-        UsageError: not YAML, no SeldonDeployment or more than one, a wrong value, or no such predictor.
+        UsageError: The file is not YAML or does not contain exactly one SeldonDeployment, a value is wrong, or there
+            is no such predictor.
     """
     document = _deployment(path)
     try:
@@ -123,14 +124,8 @@ def read(path: Path, predictor: str | None = None) -> Predictor:
     return _chosen(path, predictors, predictor)
 
 
-def close_to(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'COMBINER'?` where a known name is close to `name`, else nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
 def _without_nulls(value: Any) -> Any:
-    """To Kubernetes a key without a value is one that is not there."""
+    """Remove keys without a value, as Kubernetes does."""
     if isinstance(value, Mapping):
         return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
     return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
@@ -145,33 +140,33 @@ def _deployment(path: Path) -> Mapping[str, Any]:
     except (UnicodeError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     kinds = [document.get("kind") if isinstance(document, dict) else None for document in documents]
-    found = [document for document, kind in zip(documents, kinds, strict=True) if kind == KIND]
-    if len(found) != 1:
-        seen = ", ".join(str(kind) if kind else "something without a kind" for kind in kinds) or "nothing"
-        raise UsageError(f"{path}: expected one document of the kind {KIND}, got {seen}")
-    api = str(found[0].get("apiVersion", ""))
+    deployments = [document for document, kind in zip(documents, kinds, strict=True) if kind == KIND]
+    if len(deployments) != 1:
+        kind_names = ", ".join(str(kind) if kind else "a document without a kind" for kind in kinds) or "nothing"
+        raise UsageError(f"{path}: expected one document of kind {KIND}, got {kind_names}")
+    api = str(deployments[0].get("apiVersion", ""))
     if api not in {f"{GROUP}/{version}" for version in VERSIONS}:
         raise UsageError(
             f"{path}: apiVersion: got {api!r}, expected one of {', '.join(f'{GROUP}/{v}' for v in VERSIONS)}"
         )
-    return dict(found[0])
+    return dict(deployments[0])
 
 
 def _chosen(path: Path, predictors: Sequence[Predictor], name: str | None) -> Predictor:
     names = [predictor.name for predictor in predictors]
     if name is None and len(predictors) == 1:
         return predictors[0]
-    found = [predictor for predictor in predictors if predictor.name == name]
-    if len(found) == 1:
-        return found[0]
+    candidates = [predictor for predictor in predictors if predictor.name == name]
+    if len(candidates) == 1:
+        return candidates[0]
     if name is None:
         raise UsageError(f"{path}: has {len(names)} predictors ({', '.join(names)}); choose one with --predictor")
     raise UsageError(f"{path}: no predictor {name!r}; it has {', '.join(names)}")
 
 
 def _mistake(mistake: ErrorDetails) -> str:
-    place = ".".join(map(str, mistake["loc"]))
+    location = ".".join(map(str, mistake["loc"]))
     if mistake["type"] == "extra_forbidden":
         known = [field.alias or name for name, field in Unit.model_fields.items()]
-        return f"{place}: no such key{close_to(str(mistake['loc'][-1]), known)}"
-    return f"{place}: {mistake['msg']}"
+        return f"{location}: unknown key{did_you_mean(str(mistake['loc'][-1]), known)}"
+    return f"{location}: {mistake['msg']}"

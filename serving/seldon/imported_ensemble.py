@@ -1,4 +1,4 @@
-"""An ensemble that was imported: its spec, and where its members are, as one JSON file in a folder."""
+"""An imported ensemble: its spec and the bindings of its members, as one JSON file in a folder."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FILE = "imported.json"
 _COMBINER: TypeAdapter[Any] = TypeAdapter(Combiner)
 
 
-class Imported(BaseModel):
+class ImportedEnsemble(BaseModel):
     """An ensemble with bindings.
 
     Attributes:
-        name: of the predictor that it was read from.
-        ensemble: the spec; its transformer is a node's name, or `identity`.
-        members: where each member is.
-        transformer: where the transformer is; None where it is `identity`.
+        name: Name of the predictor.
+        ensemble: The spec; its transformer is a node's name, or `identity`.
+        members: Binding of each member.
+        transformer: Binding of the transformer; None if it is `identity`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,26 +39,26 @@ class Imported(BaseModel):
     transformer: Binding | None = None
 
     @model_validator(mode="after")
-    def _all_bound(self) -> Imported:
+    def _all_bound(self) -> ImportedEnsemble:
         if set(self.members) != set(self.ensemble.members):
             raise ValueError(f"the members are {', '.join(self.ensemble.members)}; bound: {', '.join(self.members)}")
         if (self.ensemble.transformer == IDENTITY) != (self.transformer is None):
-            raise ValueError(f"the transformer is {self.ensemble.transformer}, bound to {self.transformer}")
+            raise ValueError(f"the transformer {self.ensemble.transformer} is bound to {self.transformer}")
         return self
 
     def save(self, folder: Path) -> Path:
-        """Writes `imported.json` into a folder, which is made if missing; whole or not at all."""
+        """Write `imported.json` to a folder, atomically; the folder is created if it is missing."""
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / FILE
         atomic_file.write(target, self.model_dump_json(indent=2) + "\n")
         return target
 
     @classmethod
-    def load(cls, folder: Path) -> Imported:
-        """Reads `imported.json` from a folder.
+    def load(cls, folder: Path) -> ImportedEnsemble:
+        """Read `imported.json` from a folder.
 
         Raises:
-            EnsembleError: no such file, or it is not what `save` writes.
+            EnsembleError: There is no such file, or `save` did not write it.
         """
         path = folder / FILE
         try:
@@ -69,33 +69,33 @@ class Imported(BaseModel):
             raise EnsembleError(f"{path}: not an imported ensemble: {_mistakes(error)}") from None
 
 
-def of_graph(
+def import_graph(
     graph: Graph,
-    bound: Sequence[str],
+    binding_options: Sequence[str],
     *,
     combiner: str = "mean",
     output: Output | None = None,
     quorum: int | None = None,
-) -> Imported:
-    """An inference graph as an ensemble.
+) -> ImportedEnsemble:
+    """Turn an inference graph into an ensemble.
 
     Args:
-        graph: what a SeldonDeployment says.
-        bound: see `bindings.by_node`.
-        combiner: a kind of combiner that needs no parameters, or the combiner as JSON, as in `ensemble.json`.
-        output: what the members answer; None: what the SavedModels among them do, else `prediction`.
-        quorum: how many members must answer; None: all, as in Seldon.
+        graph: The graph of a SeldonDeployment.
+        binding_options: See `bindings.bind_nodes`.
+        combiner: The name of a combiner without parameters, or the combiner as JSON, as in `ensemble.json`.
+        output: The members' output; None: the output of the SavedModels among them, else `prediction`.
+        quorum: How many members must answer; None: all, as in Seldon.
 
     Raises:
-        UsageError: a node is bound wrongly or not at all, or the combiner is none, or does not fit.
-        EnsembleError: the SavedModels lack a signature or an output that can be asked, or take different inputs.
+        UsageError: A node is bound wrongly or not at all, or the combiner is unknown or does not fit.
+        EnsembleError: The SavedModels have no suitable signature or output, or take different inputs.
     """
-    found = bindings.by_node(graph, bound)
-    transformers = [(node, place) for node in graph.before if (place := found[node.name]) is not None]
+    by_node = bindings.bind_nodes(graph, binding_options)
+    transformers = [(node, binding) for node in graph.before if (binding := by_node[node.name]) is not None]
     if len(transformers) > 1:
         names = ", ".join(node.name for node, _ in transformers)
-        raise UsageError(f"{names}: one transformer can be bound to a model, the others to {IDENTITY}")
-    members = {node.name: place for node in graph.models if (place := found[node.name]) is not None}
+        raise UsageError(f"{names}: only one transformer can be bound to a model; bind the others to {IDENTITY}")
+    members = {node.name: binding for node in graph.models if (binding := by_node[node.name]) is not None}
     name, transformer = (transformers[0][0].name, transformers[0][1]) if transformers else (IDENTITY, None)
     try:
         ensemble = Ensemble(
@@ -105,34 +105,34 @@ def of_graph(
             transformer=name,
             quorum=len(members) if quorum is None else quorum,
         )
-        return Imported(name=graph.name, ensemble=ensemble, members=members, transformer=transformer)
+        return ImportedEnsemble(name=graph.name, ensemble=ensemble, members=members, transformer=transformer)
     except ValidationError as error:
         raise UsageError(_mistakes(error)) from None
 
 
-def tree(graph: Graph, imported: Imported) -> list[str]:
-    """The graph as lines: each node with its kind and what it is here."""
+def tree_lines(graph: Graph, imported: ImportedEnsemble) -> list[str]:
+    """Return the graph as a tree, one line per node: its name, its kind, and its binding or combiner."""
     lines = [graph.name]
     depth = 0
-    places: dict[str, Any] = {**imported.members, imported.ensemble.transformer: imported.transformer}
-    chain: list[tuple[GraphNode, Any]] = [(node, places.get(node.name) or IDENTITY) for node in graph.before]
+    by_node: dict[str, Any] = {**imported.members, imported.ensemble.transformer: imported.transformer}
+    chain: list[tuple[GraphNode, Any]] = [(node, by_node.get(node.name) or IDENTITY) for node in graph.before]
     if graph.combiner is not None:
         chain.append((graph.combiner, imported.ensemble.combiner.kind))
-    for node, what in chain:
-        lines.append(f"{'   ' * depth}└─ {node.name}  {node.kind}  {what}")
+    for node, implementation in chain:
+        lines.append(f"{'   ' * depth}└─ {node.name}  {node.kind}  {implementation}")
         depth += 1
     for node in graph.models:
         branch = "└─" if node is graph.models[-1] else "├─"
-        lines.append(f"{'   ' * depth}{branch} {node.name}  {node.kind}  {places[node.name]}")
+        lines.append(f"{'   ' * depth}{branch} {node.name}  {node.kind}  {by_node[node.name]}")
     return lines
 
 
-def remarks(graph: Graph) -> list[str]:
-    """What the graph holds and the ensemble does not use."""
-    said = [f"container {name}: no node has that name, so it is not used" for name in graph.unused]
+def unused_parts(graph: Graph) -> list[str]:
+    """Return one line per part of the graph that the ensemble does not use."""
+    lines = [f"container {name}: no node has this name, so it is not used" for name in graph.unused]
     if graph.combiner is not None and graph.combiner.image:
-        said.append(f"{graph.combiner.name}: the code in {graph.combiner.image} is not run; --combiner says what is")
-    return said
+        lines.append(f"{graph.combiner.name}: the code in {graph.combiner.image} does not run; --combiner replaces it")
+    return lines
 
 
 def _combiner(text: str) -> Any:
@@ -145,20 +145,20 @@ def _combiner(text: str) -> Any:
 
 
 def _output(members: Mapping[str, SavedModel | Server]) -> Output:
-    """What the members answer, as far as it can be seen without asking a server; and whether they fit together."""
-    here = {name: place for name, place in members.items() if isinstance(place, SavedModel)}
-    faces = {name: interface.of_folder(place.path, place.signature) for name, place in here.items()}
-    if not faces:
+    """Return the output of the members that are SavedModels, after checking that they take the same inputs."""
+    saved = {name: binding for name, binding in members.items() if isinstance(binding, SavedModel)}
+    interfaces = {name: interface.read_interface(model.path, model.signature) for name, model in saved.items()}
+    if not interfaces:
         return "prediction"
-    interface.common_inputs(faces)
-    answers = {face.answer(name, here[name].output) for name, face in faces.items()}
-    return "probabilities" if answers == {"probabilities"} else "prediction"
+    interface.common_inputs(interfaces)
+    outputs = {member.answer(name, saved[name].output) for name, member in interfaces.items()}
+    return "probabilities" if outputs == {"probabilities"} else "prediction"
 
 
 def _mistakes(error: ValidationError | UnicodeError) -> str:
     if isinstance(error, UnicodeError):
         return str(error)
     return "; ".join(
-        f"{place}: {mistake['msg']}" if (place := ".".join(map(str, mistake["loc"]))) else mistake["msg"]
+        f"{location}: {mistake['msg']}" if (location := ".".join(map(str, mistake["loc"]))) else mistake["msg"]
         for mistake in error.errors()
     )
