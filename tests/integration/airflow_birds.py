@@ -1,4 +1,4 @@
-"""The penguins as a project of somebody's on a running Airflow, small enough for several runs."""
+"""The penguins as a user's project on a running Airflow, small enough for several runs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from benison.pipelines.records.runs import Run
 from tests.integration.airflow_here import Here, eventually
 from tests.integration.conftest import Project, make
 
-PATIENCE = 2400  # seconds for a run, on a machine that others use as well
-# For `compiled`: ServingValidator's latencies are those of a machine that trains something else at the same time.
+PATIENCE = 2400  # seconds for a run on a busy machine
+# For `compiled`: ServingValidator measures latencies while the machine also trains another model.
 SLOW = "serving: {budget: {p99_ms: 5000}}\n"
 
 
 def compiled(here: Here, folder: Path, name: str, more: str = "") -> Project:
-    """A project, compiled into the manifests of a running Airflow, which finds it by itself.
+    """Make a project and compile it into the manifests of a running Airflow, which then lists its DAG.
 
-    Two members without a tuner: each node costs the import of TensorFlow.
+    It has two members and no tuner, because each node must import TensorFlow.
 
     Args:
         here: the Airflow.
-        folder: of the project; is made.
-        name: of the pipeline, and of its YAML.
-        more: keys of the YAML beside those of `conftest.make`.
+        folder: the project's folder; it is created.
+        name: the name of the pipeline and of its YAML.
+        more: keys of the YAML besides those of `conftest.make`.
     """
     project = make(folder)
     text, members, rest = re.split(r"(?<=members:\n)|(?=blessing:)", (folder / "birds.yaml").read_text())
@@ -42,10 +42,10 @@ def compiled(here: Here, folder: Path, name: str, more: str = "") -> Project:
 
 
 def begun(here: Here, dag: str, run: str) -> Path:
-    """The folder in ROOT of a run of Airflow's whose `Begin` has ended."""
+    """Return the folder in ROOT of an Airflow run whose `Begin` has ended."""
     return Path(here.api.result(dag, run, "Begin")["folder"])
 
 
 def recorded(here: Here, dag: str, run: str) -> Run:
-    """What `run.json` says of such a run."""
+    """Read the `run.json` of such a run."""
     return runs.read(begun(here, dag, run) / runs.FILE)

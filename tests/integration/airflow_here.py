@@ -1,4 +1,4 @@
-"""A real Airflow for tests, from `.airflow-venv`, with pipelines that only act beside those that are compiled."""
+"""A real Airflow for tests, from `.airflow-venv`, with compiled pipelines and with pipelines whose nodes are fake."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ CLONE = Path(__file__).parents[2]
 AIRFLOW = CLONE / ".airflow-venv/bin/airflow"
 ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
-# Stands in for TFX's interpreter where the run is one of a pipeline named acts_…, whose nodes do what their names say;
-# everything else goes to the real one.
+# Replaces TFX's interpreter for runs of pipelines named acts_…, whose nodes do what their names say. All other runs use
+# the real interpreter.
 ACTOR = f"""#!{sys.executable}
 import json, os, signal, subprocess, sys, time
 
@@ -80,7 +80,7 @@ answer("complete", window=[])
 
 
 def manifest(name: str, *nodes: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """A manifest of nodes that only act."""
+    """Return a manifest of fake nodes."""
     return {
         "manifest": FORMAT,
         "name": name,
@@ -136,7 +136,7 @@ ACTS = [
 
 
 class Hook:
-    """A webhook that keeps what it is told; and what Slack would be told, of which it has the one method."""
+    """A webhook that stores notifications. It also has the one method of Slack's API that the notifier uses."""
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []
@@ -165,12 +165,12 @@ class Hook:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def about(self, dag: str, run: str) -> list[tuple[str, str]]:
-        """What it was told of a run: event and task."""
+        """Return the notifications about a run: event and task."""
         return [(one["event"], one["task"]) for one in self.told if (one["pipeline"], one["run"]) == (dag, run)]
 
 
 class Mailbox:
-    """A mail server that keeps what it is sent."""
+    """A mail server that stores the messages."""
 
     def __init__(self) -> None:
         from aiosmtpd.controller import Controller
@@ -186,14 +186,14 @@ class Mailbox:
         self.settings = {"AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(mail)}
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        """aiosmtpd's way of handing a message over."""
+        """Store a message; aiosmtpd calls this."""
         self.messages.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
         return "250 OK"
 
 
 @dataclass(frozen=True)
 class Here:
-    """An Airflow that runs, and where its parts are."""
+    """A running Airflow and its folders."""
 
     api: AirflowClient
     root: Path
@@ -203,14 +203,14 @@ class Here:
     settings: Mapping[str, str]
 
     def airflow(self, *words: str) -> str:
-        """Runs Airflow's own command line beside it; what it prints."""
+        """Run a command of Airflow's own command line and return its output."""
         command = [str(AIRFLOW), *words]
         done = subprocess.run(command, env={**os.environ, **self.settings}, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def create_backfill(self, *words: str) -> None:
-        """As docs/airflow.md has it: on SQLite Airflow takes back a backfill that another's write came between."""
+        """Create a backfill as docs/airflow.md describes: on SQLite it fails if another process writes at the same time."""
         for _ in range(10):
             try:
                 self.airflow("backfill", "create", *words)
@@ -223,21 +223,21 @@ class Here:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For a command that is to find it."""
+        """The environment of a command that uses this Airflow."""
         return {URL: self.api.url, USER: "admin", PASSWORD: self.password}
 
     def ended(self, dag: str, run: str, seconds: float = 120) -> dict[str, str]:
-        """Waits until a run has ended; its tasks' states."""
+        """Wait until a run has ended and return the states of its tasks."""
         eventually(lambda: self.api.run(dag, run)["state"] in ("success", "failed"), seconds)
         return {task: str(about["state"]) for task, about in self.api.tasks(dag, run).items()}
 
     def act(self, dag: str) -> tuple[str, dict[str, str]]:
-        """Runs a pipeline that only acts, to its end."""
+        """Run a pipeline of fake nodes to its end."""
         run = self.api.trigger(dag)
         return run, self.ended(dag, run)
 
     def acted(self, dag: str, run: str, note: str) -> Path:
-        """A note that the actor left; waits for it."""
+        """Wait for a file that a fake node writes, and return its path."""
         named = re.sub(r"[^A-Za-z0-9_.-]", "-", run)
         eventually(lambda: any(self.root.glob(f"acts/{dag}-{named}*/{note}")))
         (found,) = self.root.glob(f"acts/{dag}-{named}*/{note}")
@@ -248,13 +248,13 @@ class Here:
 def running(
     folder: Path, manifests: Path, root: Path, environment: Mapping[str, str], dags: Path = CLONE / "dags"
 ) -> Iterator[Here]:
-    """Starts an Airflow on free ports and ends it, with all that it started.
+    """Start an Airflow on free ports, and end it with all its processes.
 
     Args:
-        folder: for the actor and the log.
-        manifests: compiled pipelines, and those that act.
+        folder: the folder of the fake interpreter and the log.
+        manifests: the folder of the manifests.
         root: ROOT.
-        environment: more of Airflow's.
+        environment: further environment variables of Airflow.
         dags: the DAG files.
     """
     assert AIRFLOW.exists(), f"no {AIRFLOW}: make airflow-setup"
@@ -284,7 +284,7 @@ def running(
 
 
 def _settings(port: int, dags: Path, manifests: Path, root: Path) -> dict[str, str]:
-    """Those that the launcher gave Airflow."""
+    """Return the settings that the launcher gives Airflow."""
     spec = importlib.util.spec_from_file_location("airflow_standalone", CLONE / ".ci/airflow_standalone.py")
     assert spec is not None
     assert spec.loader is not None
@@ -294,7 +294,7 @@ def _settings(port: int, dags: Path, manifests: Path, root: Path) -> dict[str, s
 
 
 def eventually(holds: Callable[[], object], seconds: float = 60) -> None:
-    """Waits until something holds; asks less often the longer it takes, for each answer costs Airflow time."""
+    """Wait until a condition holds; check less often the longer it takes, because each check costs Airflow time."""
     began = time.monotonic()
     while not holds():
         waited = time.monotonic() - began
@@ -303,12 +303,12 @@ def eventually(holds: Callable[[], object], seconds: float = 60) -> None:
 
 
 def processes(here: Here) -> list[int]:
-    """Every process that an actor has noted down."""
+    """Return every process id that a fake node has written to a file."""
     return [process for file in here.root.glob("acts/*/processes") for process in json.loads(file.read_text())]
 
 
 def alive(processes: Sequence[int]) -> list[int]:
-    """Those that live; a zombie does not."""
+    """Return the processes that are alive; zombies are not."""
     found = []
     for process in processes:
         with contextlib.suppress(OSError):
@@ -318,7 +318,7 @@ def alive(processes: Sequence[int]) -> list[int]:
 
 
 def write(folder: Path, *manifests: Mapping[str, Any]) -> None:
-    """Puts manifests into a folder."""
+    """Write manifests into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for one in manifests:
         (folder / f"{one['name']}.json").write_text(json.dumps(one))

@@ -1,4 +1,4 @@
-"""Runs a compiled pipeline as a scheduler does: one process a task, by the manifest alone."""
+"""Run a compiled pipeline as a scheduler does: one process per task, with nothing but the manifest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Answered:
-    """What a task's process said and printed."""
+    """The answer, the output and the exit code of a task's process."""
 
     code: int
     answer: dict[str, Any]
@@ -38,8 +38,8 @@ class Scheduler:
         return list(json.loads(self.manifest.read_text())["nodes"])
 
     def begin(self, *params: str) -> Answered:
-        given = [word for param in params for word in ("--param", param)]
-        return ended(self._start("begin", "--manifest", str(self.manifest), "--run-id", self.run_id, *given))
+        options = [word for param in params for word in ("--param", param)]
+        return ended(self._start("begin", "--manifest", str(self.manifest), "--run-id", self.run_id, *options))
 
     def start(self, node: str) -> subprocess.Popen[str]:
         return self._start("node", "--run", self.run_id, "--node", node)
@@ -58,7 +58,7 @@ class Scheduler:
 
     def _start(self, task: str, *words: str) -> subprocess.Popen[str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("BENISON_")}
-        # In a neutral folder, as a worker's: an example's own `pipelines` folder is not to be imported.
+        # In another folder, like an Airflow worker: a `benison` in the current folder must not be imported.
         return subprocess.Popen(
             [sys.executable, "-m", f"benison.pipelines.{task}", "--root", str(self.root), *words],
             stdout=subprocess.PIPE,
@@ -71,17 +71,17 @@ class Scheduler:
 
 
 def ended(process: subprocess.Popen[str]) -> Answered:
-    """Waits for a task's process and everything that holds its pipes."""
-    said, printed = process.communicate(timeout=300)
-    lines = said.splitlines()
-    return Answered(process.returncode, json.loads(lines[-1]) if lines else {}, printed)
+    """Wait for a task's process and for all processes that hold its pipes."""
+    stdout, stderr = process.communicate(timeout=300)
+    lines = stdout.splitlines()
+    return Answered(process.returncode, json.loads(lines[-1]) if lines else {}, stderr)
 
 
-def wait_until(there: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Returns once something holds while a process runs.
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait until a condition holds while a process runs.
 
     Raises:
-        AssertionError: the process ended before.
+        AssertionError: the process ended first.
     """
-    while not there():
+    while not condition():
         assert process.poll() is None, process.communicate()

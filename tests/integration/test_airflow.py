@@ -1,4 +1,4 @@
-"""A real Airflow: what becomes of a node becomes of its task, and nothing that a task started outlives it."""
+"""On a real Airflow, a task has the result of its node, and no process outlives its task."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def test_an_e_mail_and_slack_say_it_as_well(here: Here, hook: Hook, mailbox: Mai
     assert log in urllib.parse.unquote(slack["text"])
 
 
-def test_what_may_be_a_broken_machine_is_tried_again(here: Here, hook: Hook) -> None:
+def test_a_failure_that_may_be_the_machines_is_retried(here: Here, hook: Hook) -> None:
     run, states = here.act("acts_once")
     assert set(states.values()) == {"success"}
     assert here.api.tasks("acts_once", run)["FailsOnce"]["try_number"] == 2
     assert hook.about("acts_once", run) == []
 
 
-def test_a_refused_model_is_green_its_push_skipped_and_the_reason_told(here: Here, hook: Hook) -> None:
+def test_a_refused_model_is_green_its_push_skipped_and_the_reason_sent(here: Here, hook: Hook) -> None:
     run, states = here.act("acts_refused")
     assert states == {
         **{"Begin": "success", "Refuses": "success", "Pusher": "skipped", "After": "skipped", "Finish": "success"}
@@ -130,7 +130,7 @@ def test_a_backfill_by_airflows_own_command_runs_each_month_with_its_span(here: 
 
 
 def _sleeping(here: Here, dag: str) -> tuple[str, list[int]]:
-    """A run whose node sleeps with its children: in its group, in sessions of their own, one that ignores TERM."""
+    """Start a run whose node sleeps, with children in its group and in other sessions; one child ignores SIGTERM."""
     run = here.api.trigger(dag)
     found = json.loads(here.acted(dag, run, "processes").read_text())
     assert alive(found) == found
@@ -145,7 +145,7 @@ def test_a_task_that_takes_too_long_ends_with_all_that_it_started(here: Here, ho
 
 
 def test_a_running_task_that_is_cleared_ends_and_runs_again(here: Here) -> None:
-    run, processes = _sleeping(here, "acts_sleeps")  # in a pool that does not exist: it runs in the default one
+    run, processes = _sleeping(here, "acts_sleeps")  # its pool does not exist, so it runs in the default pool
     here.api.clear("acts_sleeps", run, "Sleeps")
     states = here.ended("acts_sleeps", run)
     assert set(states.values()) == {"success"}
@@ -166,7 +166,7 @@ def _parent(process: int) -> int:
 
 
 def test_a_plain_airflow_takes_the_files_and_the_manifests_alone(tmp_path: Path) -> None:
-    """What dags/ holds, copied into the DAG folder of another Airflow, with the manifests beside it."""
+    """Copy the files of dags/ into the DAG folder of another Airflow, with the manifests beside them."""
     shutil.copytree(CLONE / "dags", tmp_path / "dags", ignore=shutil.ignore_patterns("manifests", "__pycache__"))
     write(tmp_path / "dags/manifests", ACTS[0])
     manifests = tmp_path / "dags/manifests"

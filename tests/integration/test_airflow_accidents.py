@@ -1,4 +1,4 @@
-"""A Trainer that trains on a real Airflow is cleared and killed, and cleared again when it has ended."""
+"""On a real Airflow, a Trainer is cleared and killed while it trains, and cleared again after it has ended."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ RETRIES = "airflow: {retries: 3, retry_delay_s: 1}\n"
 
 @dataclass(frozen=True)
 class Accidents:
-    """A run of which a Trainer was cleared, killed from outside, killed itself, and cleared once more after the end.
+    """A run whose Trainer was cleared, killed twice, and cleared once more after the end of the run.
 
     Attributes:
-        ended: the processes of the attempts that were ended, and the guards that watched them.
-        first: states of the tasks at the end.
-        executions: those of then.
+        ended: the processes of the attempts that were ended, and their guards.
+        first: states of the tasks at the end of the run.
+        executions: the executions at the end of the run.
         second: states of the tasks after the finished Trainer was cleared.
-        again: the executions of then.
-        run: what run.json says of it then.
+        again: the executions after that.
+        run: run.json after that.
     """
 
     ended: list[int]
@@ -77,7 +77,7 @@ def accidents(here: Here, tmp_path_factory: pytest.TempPathFactory) -> Accidents
 
 
 def _training(folder: Path, attempt: int) -> int:
-    """Waits until the first, second, … attempt trains; the node's process."""
+    """Wait until an attempt trains (counted from 1), and return the node's process."""
     log, header = folder / f"{TRAINER}.log", f"{TRAINER}, attempt "
 
     def epochs() -> str:
@@ -91,14 +91,14 @@ def _training(folder: Path, attempt: int) -> int:
 
 
 def _family(node: int) -> list[int]:
-    return processes.process_tree(_parent(node))  # its guard's
+    return processes.process_tree(_parent(node))  # its parent is the guard
 
 
 def _words(process: int) -> list[str]:
-    """A command line; the guard's script by its name."""
+    """Return a command line, with only the file name of the guard's script."""
     try:
         return [word.rpartition("/")[2] for word in Path(f"/proc/{process}/cmdline").read_text().split("\0")]
-    except OSError:  # it ended
+    except OSError:  # the process has ended
         return []
 
 
@@ -108,7 +108,7 @@ def _parent(process: int) -> int:
 
 def test_the_run_goes_on_to_the_end_each_time(accidents: Accidents) -> None:
     assert set(accidents.first.values()) == {"success"}
-    # What is trained anew from the same data and seed is the same model: it may be served already.
+    # Training again with the same data and seed gives the same model, which may be served already.
     assert {task for task, state in accidents.second.items() if state != "success"} <= {"Pusher"}
     assert accidents.run.outcome in ("pushed", "already_served")
 
@@ -120,11 +120,11 @@ def test_nothing_of_a_node_outlives_it(here: Here, accidents: Accidents) -> None
 
 
 def _of_nodes(here: Here) -> list[list[str]]:
-    """The command lines of what steps of this ROOT have started and not ended."""
+    """Return the command lines of the processes that steps in this ROOT have started."""
     found = []
     for process in processes.all_ids():
         environment = processes.environment(process)
-        # Airflow's own processes have the secret.
+        # Airflow's own processes are left out; they have the secret.
         if environment.get("BENISON_ROOT") == str(here.root) and environment.get("SECRET_OF_AIRFLOWS") != "hush":
             found.append(_words(process))
     return found
@@ -137,7 +137,7 @@ def test_attempts_that_were_ended_are_closed_and_leave_nothing_half_done(here: H
     lineage.assert_whole(accidents.executions, accidents.run.folder / IR)
 
 
-def test_a_cleared_trainer_that_had_ended_runs_anew_and_keeps_what_it_had_made(accidents: Accidents) -> None:
+def test_a_cleared_trainer_that_had_ended_runs_again_and_keeps_its_earlier_outputs(accidents: Accidents) -> None:
     before, after = [lineage.by_node(ones)[TRAINER] for ones in (accidents.executions, accidents.again)]
     assert after[:-1] == before
     assert after[-1].state == "COMPLETE"
@@ -146,7 +146,7 @@ def test_a_cleared_trainer_that_had_ended_runs_anew_and_keeps_what_it_had_made(a
         assert old[0].uri.is_dir()
 
 
-def test_what_follows_a_cleared_trainer_runs_anew_on_what_it_made_then(accidents: Accidents) -> None:
+def test_the_nodes_after_a_cleared_trainer_run_again_on_its_new_outputs(accidents: Accidents) -> None:
     counted = {node: len(ones) for node, ones in lineage.by_node(accidents.again).items()}
     earlier = {node: len(ones) for node, ones in lineage.by_node(accidents.executions).items()}
     again = {node for node, count in counted.items() if count > earlier[node]}

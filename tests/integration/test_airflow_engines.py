@@ -1,4 +1,4 @@
-"""Airflow on other engines, and without its scheduler for a while: the same runs end the same."""
+"""Airflow on other databases and executors, and with a killed scheduler: runs end with the same result."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def manifests(tmp_path: Path) -> Path:
 
 
 def _found(name: str) -> str:
-    """A program of the system."""
+    """Return the path of a system program."""
     places = [os.environ.get("PATH", ""), "/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/sbin"]
     found = shutil.which(name, path=os.pathsep.join(places))
     assert found, f"no {name}: make system-deps"
@@ -51,7 +51,7 @@ def _found(name: str) -> str:
 
 @pytest.fixture
 def postgres(tmp_path: Path) -> Iterator[str]:
-    """A PostgreSQL on loopback; its address for SQLAlchemy."""
+    """Start a PostgreSQL on loopback and return its SQLAlchemy address."""
     data, port = tmp_path / "postgres", free_port()
     data.mkdir()
     as_user: list[str] = []
@@ -77,7 +77,7 @@ def postgres(tmp_path: Path) -> Iterator[str]:
 
 
 def _two_at_once(here: Here) -> None:
-    """Two pipelines, one of them eight nodes wide, at the same time."""
+    """Run two pipelines at the same time; one of them has eight parallel nodes."""
     runs = {dag: here.api.trigger(dag) for dag in ("acts_wide", "acts_well")}
     for dag, run in runs.items():
         assert set(here.ended(dag, run, 300).values()) == {"success"}
@@ -96,7 +96,7 @@ def test_on_sqlite_two_pipelines_that_train_at_once_lose_nothing(tmp_path: Path)
 
 @pytest.mark.timeout(2 * PATIENCE + 600)
 def test_on_postgresql_two_pipelines_that_train_at_once_lose_nothing(tmp_path: Path, postgres: str) -> None:
-    """PostgreSQL under both: ML Metadata and Airflow."""
+    """ML Metadata and Airflow both use PostgreSQL."""
     server = postgres.replace("postgresql+psycopg2", "postgresql").rpartition("/")[0]
     create = [_found("psql"), f"{server}/airflow", "-c", "CREATE DATABASE metadata"]
     subprocess.run(create, check=True, capture_output=True)
@@ -105,11 +105,11 @@ def test_on_postgresql_two_pipelines_that_train_at_once_lose_nothing(tmp_path: P
 
 
 def _two_that_train(folder: Path, engines: Mapping[str, str]) -> set[str]:
-    """Runs two pipelines of two Trainers each at the same time, and counts what they leave.
+    """Run two pipelines of two Trainers each at the same time, and check their records.
 
     Args:
-        folder: for Airflow, its ROOT and the projects.
-        engines: the settings that name other databases than SQLite.
+        folder: the folder of Airflow, its ROOT and the projects.
+        engines: settings of databases other than SQLite.
 
     Returns:
         The files of SQLite databases in ROOT, which holds Airflow's home.
@@ -132,14 +132,14 @@ def _two_that_train(folder: Path, engines: Mapping[str, str]) -> set[str]:
         (version,) = [path for path in (here.root / "serving" / run.pipeline).iterdir() if path.name.isdigit()]
         assert (version / "saved_model.pb").is_file()
     logs = [folder / "standalone.log", *here.root.glob("airflow/logs/**/*.log"), *here.root.glob("runs/*/*.log")]
-    assert len(logs) > 2 * sum(len(run.nodes) for run in runs)  # of each task Airflow's and ours
+    assert len(logs) > 2 * sum(len(run.nodes) for run in runs)  # each task has a log of Airflow's and one of ours
     assert [log for log in logs if "database is locked" in log.read_text(errors="replace")] == []
     return {path.relative_to(here.root).as_posix() for path in here.root.glob("**/*.sqlite")}
 
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[str]:
-    """A Redis on loopback; its address."""
+    """Start a Redis on loopback and return its address."""
     port = free_port()
     command = [_found("redis-server"), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(tmp_path)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -150,7 +150,7 @@ def redis(tmp_path: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _worker(here: Here, name: str, folder: Path) -> Iterator[int]:
-    """A Celery worker, with all that it starts; its guard's process id."""
+    """Run a Celery worker under a guard and return the guard's process id."""
     command = [sys.executable, "-I", str(CLONE / "dags/benison_guard.py"), "10", str(AIRFLOW), "celery", "worker"]
     environment = {**os.environ, **here.settings}
     with (folder / f"{name}.log").open("w") as log:
@@ -204,7 +204,7 @@ def test_a_run_goes_on_after_the_scheduler_was_killed_in_the_middle(tmp_path: Pa
 
 
 def _processes_named(words: bytes, below: int) -> list[int]:
-    """The processes with these words in their command line whose guard is a child of `below`."""
+    """Return the processes with these words in their command line whose guard is a child of `below`."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
-"""Months of flights on a real Airflow with real nodes: a backfill, a new month, and months that must not get through.
+"""Months of flights on a real Airflow with real nodes: a backfill, a new month, and months with invalid data.
 
-One row in four, one member: each node costs the import of TensorFlow, so the chain is what takes the time.
+Only one row in four and one member are used, because most of the time goes into importing TensorFlow for each node.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ from tests.integration.conftest import BENISON, CLONE
 
 pytestmark = [pytest.mark.system, pytest.mark.soak, pytest.mark.timeout(7200)]
 
-PATIENCE = 1800  # seconds for a run, on a machine that others use as well
-KEPT = 4  # of so many rows one
+PATIENCE = 1800  # seconds for a run on a busy machine
+KEPT = 4  # keep one row in so many
 BACKFILLED, ADDED = (3, 4, 5), 6
-# Spans are never changed, so each form of the added month has a number of its own; the newest is what a run takes.
+# Spans never change, so each variant of the added month has its own number; a run uses the newest span.
 CURRENCY, NULLS, SOUND = 6, 7, 8
 Row = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Months:
-    """The flights as somebody's own project, on an Airflow of their own."""
+    """The flights as a user's project, on its own Airflow."""
 
     folder: Path
     source: Path
     here: Here
 
     def thinned(self, month: int, to: Path, changed: Callable[[Row], Row] = dict) -> Path:
-        """Writes a month with fewer rows."""
+        """Write a month with fewer rows."""
         _thin(self.source / f"{month}.csv", to, changed)
         return to
 
     def add(self, file: Path, number: int) -> subprocess.CompletedProcess[str]:
-        """`benison span add`, which tells this Airflow."""
+        """Run `benison span add`, which notifies this Airflow."""
         words = ("span", "add", "flights.yaml", str(file), "--number", str(number), "--root", str(self.here.root))
         return _benison(self.folder, self.here.environment, *words)
 
     def asset_triggered(self) -> list[str]:
-        """The runs that a new span started, oldest first."""
+        """Return the runs that a new span started, oldest first."""
         runs = self.here.api.runs("flights")
         return [str(run["dag_run_id"]) for run in runs if run["run_type"] == "asset_triggered"]
 
     def run_of_added(self, file: Path, number: int) -> tuple[str, dict[str, str]]:
-        """Adds a span and waits for the run that this starts; its id and its tasks' states."""
+        """Add a span, wait for the run that it starts, and return the run's id and the states of its tasks."""
         before = self.asset_triggered()
         done = self.add(file, number)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -64,14 +64,14 @@ class Months:
         return run, self.here.ended("flights", run, PATIENCE)
 
     def after(self, task: str) -> set[str]:
-        """Every node that waits for a task, for whatever reason; Finish runs anyway."""
+        """Return every node downstream of a task, without Finish, which always runs."""
         waiting, found = self.here.api.downstream("flights"), {task}
         while more := {later for one in found for later in waiting[one]} - found:
             found |= more
         return found - {task, "Finish"}
 
     def versions(self) -> set[str]:
-        """The pushed ones."""
+        """Return the pushed versions."""
         return {path.name for path in (self.here.root / "serving/flights").glob("[0-9]*")}
 
 
@@ -84,7 +84,7 @@ def _thin(source: Path, to: Path, changed: Callable[[Row], Row]) -> None:
 
 
 def _in_another_currency(row: Row) -> Row:
-    """As a currency would: the values of one source are in another unit by a factor."""
+    """Multiply the values of one source by a factor, as another currency or unit would."""
     return {**row, "distance": f"{int(row['distance']) * 110}"} if row["origin"] == "JFK" else row
 
 
@@ -114,7 +114,7 @@ def months(tmp_path_factory: pytest.TempPathFactory, hook: Hook) -> Iterator[Mon
     linear = {**config["ensemble"]["members"]["linear"], "epochs": 2, "batch_size": 64}
     config["ensemble"]["members"] = {"linear": linear}
     config["blessing"] = {"resamples": 200}
-    config["serving"] = {"budget": {"load_s": 600, "p99_ms": 5000}}  # how fast a busy machine is, is no matter here
+    config["serving"] = {"budget": {"load_s": 600, "p99_ms": 5000}}  # latency does not matter here
     (folder / "flights.yaml").write_text(yaml.safe_dump(config))
     manifests, root = folder / "manifests", folder / "root"
     done = _benison(folder, {}, "compile", "flights.yaml", "-o", str(manifests), "--root", str(root))
@@ -177,7 +177,7 @@ def test_a_corrupted_month_is_red_at_the_gate_and_nothing_comes_after_it(
     assert months.versions() == before
 
 
-def test_a_new_month_starts_a_run_by_itself(months: Months, tmp_path: Path) -> None:
+def test_a_new_month_starts_a_run(months: Months, tmp_path: Path) -> None:
     before = months.versions()
     run, states = months.run_of_added(months.thinned(ADDED, tmp_path / "june.csv"), SOUND)
     assert set(states.values()) == {"success"}

@@ -1,4 +1,4 @@
-"""Every field of the form at once: a run on a real Airflow leaves each new value in ML Metadata."""
+"""Change every field of the form: a run on a real Airflow records each new value in ML Metadata."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = "plovers"
 
 
 def _of_member(name: str, *hyperparameters: str) -> dict[str, tuple[str, ...]]:
-    """Where a member's values are: in its recipe, which the Trainer takes."""
+    """Return the places of a member's values: its recipe, which is a property of the Trainer."""
     keys = [("epochs",), ("batch_size",), ("patience",), *(("hyperparameters", key) for key in hyperparameters)]
     return {
         ".".join(("ensemble", "members", name, *key)): (f"Trainer.{name}", "custom_config", "recipe", *key)
@@ -28,7 +28,7 @@ def _of_member(name: str, *hyperparameters: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-# By field: the node, its property, and where in the property's JSON.
+# For each field: the node, its property, and the path in the property's JSON.
 PLACES: Mapping[str, tuple[str, ...]] = {
     **_of_member("linear", "learning_rate"),
     **_of_member("deep", "units", "learning_rate", "dropout"),
@@ -38,7 +38,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "serving.promote": ("Pusher", "custom_config", "settings", "promote"),
     **{f"serving.budget.{key}": ("ServingValidator", "budget", key) for key in ("load_s", "memory_mb", "p99_ms")},
 }
-# One seed for all that is random.
+# The seed is a property of several nodes.
 SEEDED = (
     ("Trainer.linear", "custom_config", "recipe", "seed"),
     ("Trainer.deep", "custom_config", "recipe", "seed"),
@@ -70,7 +70,7 @@ VALUES: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Changed:
-    """A run with every field changed, after its end."""
+    """A finished run with every field of the form changed."""
 
     run: str
     fields: Mapping[str, Mapping[str, Any]]
@@ -78,7 +78,7 @@ class Changed:
     executions: Mapping[str, lineage.Execution]
 
     def value(self, place: tuple[str, ...]) -> Any:
-        """What stands there in ML Metadata."""
+        """Return the value at a place in ML Metadata."""
         node, name, *keys = place
         value = json.loads(self.executions[node].properties[name])
         for key in keys:
@@ -102,12 +102,12 @@ def test_every_field_is_changed_and_every_task_green(changed: Changed) -> None:
     assert set(changed.states.values()) == {"success"}
 
 
-def test_each_new_value_stands_in_ml_metadata(changed: Changed) -> None:
+def test_each_new_value_is_in_ml_metadata(changed: Changed) -> None:
     assert {*PLACES, "seed", "cache"} == set(changed.fields)
     assert {field: changed.value(place) for field, place in PLACES.items()} == {f: VALUES[f] for f in PLACES}
     assert [changed.value(place) for place in SEEDED] == [VALUES["seed"]] * len(SEEDED)
 
 
-def test_that_the_cache_was_off_stands_in_ml_metadata(here: Here, changed: Changed) -> None:
+def test_ml_metadata_records_that_the_cache_was_off(here: Here, changed: Changed) -> None:
     assert lineage.property_of_run(here.root, changed.run, CACHE) == 0
     assert {one.state for one in changed.executions.values()} == {"COMPLETE"}

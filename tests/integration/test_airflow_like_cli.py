@@ -1,4 +1,4 @@
-"""One project by the command line and on a real Airflow: the same nodes, states, splits, records and metrics."""
+"""A project has the same nodes, states, splits, records and metrics from the command line and on a real Airflow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.split_records import farthest, split_numbers, split_recor
 pytestmark = [pytest.mark.system, pytest.mark.soak, pytest.mark.timeout(7200)]
 
 NAME = "wrens"
-# One seed gives the same figures each time: what chance makes of them is seen by other ones. The first is the YAML's.
+# A seed always gives the same metrics; other seeds show their spread. The first is the seed of the YAML.
 SEEDS = (7, 8, 9)
 TINY = 1e-5  # of features that are z-scores
 SMALL = 1e-4  # of metrics
@@ -27,7 +27,7 @@ Metrics = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Both:
-    """The runs of the command line, one a seed and each without the cache, and Airflow's with the YAML's seed."""
+    """Runs of the command line, one per seed and without the cache, and Airflow's run with the seed of the YAML."""
 
     cli: list[Run]
     airflow: Run
@@ -38,10 +38,10 @@ class Both:
 def both(here: Here, tmp_path_factory: pytest.TempPathFactory) -> Both:
     project = compiled(here, tmp_path_factory.mktemp("alike") / NAME, NAME, SLOW)
     run = here.api.trigger(NAME)
-    for seed in SEEDS:  # beside Airflow's, in a ROOT of their own
+    for seed in SEEDS:  # in their own ROOT
         words = ("run", f"{NAME}.yaml", "--no-cache", "--set", f"seed={seed}")
         done = project.benison(*words, seconds=PATIENCE)
-        assert done.returncode in (0, 3), done.stdout + done.stderr  # a later one may be worse than what is served
+        assert done.returncode in (0, 3), done.stdout + done.stderr  # a later run may be worse than the served version
     tasks = here.ended(NAME, run, PATIENCE)
     return Both(runs.history(project.root), recorded(here, NAME, run), tasks)
 
@@ -70,7 +70,7 @@ def test_splits_and_sets_of_ingested_records_are_the_same(both: Both) -> None:
 
 
 def test_splits_and_sets_of_transformed_records_are_the_same(both: Both) -> None:
-    """But for the last bits: Beam adds a mean up in the order in which its bundles end, also from run to run."""
+    """Compare with a tolerance: Beam sums a mean in the order in which its bundles end, which differs between runs."""
     ours, *others = [
         split_numbers(_folder(run, "Transform", "transformed_examples")) for run in (both.airflow, *both.cli)
     ]

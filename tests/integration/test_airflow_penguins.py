@@ -1,4 +1,4 @@
-"""The penguins on a real Airflow: from the form in a browser to a server that answers, and from the command line."""
+"""The penguins on a real Airflow: from the form in a browser to a served version, and from the command line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def project(here: Here, tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the pictures go: BENISON_SCREENSHOTS, else pytest's own folder."""
+    """Return the folder of the screenshots: BENISON_SCREENSHOTS, else a temporary one."""
     folder = Path(os.environ.get("BENISON_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -43,7 +43,7 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(here: Here) -> Iterator[Page]:
-    """Airflow's pages, signed in."""
+    """Open Airflow's pages, signed in."""
     assert CHROMIUM.exists(), f"no {CHROMIUM}: make system-deps"
     expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
@@ -60,7 +60,7 @@ def page(here: Here) -> Iterator[Page]:
 
 @dataclass(frozen=True)
 class Triggered:
-    """A run that the form started, after its end."""
+    """A finished run that the form started."""
 
     run: str
     states: dict[str, str]
@@ -100,7 +100,7 @@ def test_the_log_in_the_browser_shows_the_nodes_own_output(
     page.screenshot(path=screenshots / "airflow-log.png")
 
 
-def test_the_forms_value_stands_in_ml_metadata(here: Here, triggered: Triggered) -> None:
+def test_the_forms_value_is_in_ml_metadata(here: Here, triggered: Triggered) -> None:
     query = "SELECT string_value FROM ExecutionProperty WHERE name = 'custom_config' AND string_value LIKE '%:deep%'"
     with closing(sqlite3.connect(here.root / "metadata.sqlite")) as store:
         recipes = [json.loads(text).get("recipe", {}) for (text,) in store.execute(query)]

@@ -1,4 +1,4 @@
-"""`benison compile`, and a run of what it wrote as a scheduler steps through it: retries, kills and clears included."""
+"""`benison compile`, and a run of its output as a scheduler does it, with retries, kills and cleared tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benison.components import processes
 from tests.integration.conftest import Project, make
 from tests.integration.scheduler import Answered, Scheduler, ended, wait_until
 
-# Members that, where a file asks for it, wait for a child that does not end: what a test kills is at work for sure.
+# Members that wait for a child process if a file says so, so that a test kills a node that is certainly running.
 _HOLD = """
 
 def _hold(name):
@@ -49,7 +49,7 @@ _MEMBERS = """  members:
 
 @dataclass(frozen=True)
 class Story:
-    """A whole run with its accidents, and what each task answered."""
+    """A complete run with kills and retries, and the answer of each task."""
 
     scheduler: Scheduler
     project: Project
@@ -96,18 +96,18 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
             accidents["killed"], child = _hit(scheduler, project, name, signal.SIGKILL)
             children.append(child)
         answers[name] = scheduler.node(name)
-        if name == "StatisticsGen":  # a task that ended well is cleared
+        if name == "StatisticsGen":  # clear a task that has succeeded
             accidents["cleared"] = scheduler.node(name)
     answers["Finish"] = scheduler.finish()
     return Story(scheduler, project, answers, children=tuple(children), **accidents)
 
 
 def _hit(scheduler: Scheduler, project: Project, node: str, number: int) -> tuple[Answered, int]:
-    """Sends a signal to a node that is at work; also the id of the child that it had."""
+    """Send a signal to a running node; return its answer and the id of its child."""
     process, child = _at_work(scheduler, project, node)
     os.kill(process.pid, number)
     if number == signal.SIGKILL:
-        # Its child has its pipes, and is an orphan until the next attempt.
+        # Its child keeps the pipes open, and is an orphan until the next attempt.
         code = process.wait(60)
         process.stdout.close()
         process.stderr.close()
@@ -116,7 +116,7 @@ def _hit(scheduler: Scheduler, project: Project, node: str, number: int) -> tupl
 
 
 def _replaced(scheduler: Scheduler, project: Project, node: str, answers: dict[str, Answered]) -> tuple[Answered, int]:
-    """Starts a second attempt beside one that is at work."""
+    """Start a second attempt while the first one runs."""
     process, child = _at_work(scheduler, project, node)
     answers[node] = scheduler.node(node)
     return ended(process), child
@@ -159,7 +159,7 @@ def _inputs(lineage: Any, execution: int) -> list[str]:
     return [artifact.uri for artifact in lineage.get_artifacts_by_id(read)]
 
 
-def test_every_node_of_the_manifest_ends_well(story: Story) -> None:
+def test_every_node_of_the_manifest_succeeds(story: Story) -> None:
     said = {
         name: (answer.code, answer.answer.get("state"), answer.printed[-2000:])
         for name, answer in story.answers.items()
@@ -209,7 +209,7 @@ def test_a_decision_and_a_push_are_reported(story: Story) -> None:
     assert json.loads(Path(pushed["manifest"]).read_text())["version"] == pushed["version"]
 
 
-def test_a_node_that_is_told_to_end_fails_and_says_so(story: Story, lineage: Any) -> None:
+def test_a_node_that_gets_sigterm_fails_with_that_reason(story: Story, lineage: Any) -> None:
     assert story.terminated.code == 1
     assert story.terminated.answer["state"] == "failed"
     assert story.terminated.answer["reason"] == "ended by SIGTERM"
@@ -231,14 +231,14 @@ def test_a_killed_attempt_is_closed_as_failed_by_the_next_one(story: Story, line
 
 
 @pytest.mark.parametrize("node", ["Trainer.linear", "Trainer.deep"])
-def test_attempts_that_failed_leave_no_half_artifact(story: Story, lineage: Any, node: str) -> None:
+def test_failed_attempts_leave_no_incomplete_artifact(story: Story, lineage: Any, node: str) -> None:
     done = _executions(lineage, node)[-1].id
     folder = story.scheduler.root / "artifacts/birds" / node
     assert {path.name for path in folder.glob("[!.]*/*")} == {str(done)}
     assert {path.name for path in folder.glob(".system/executor_execution/*")} <= {str(done)}
 
 
-def test_a_finished_node_that_is_cleared_runs_anew_into_other_folders(story: Story, lineage: Any) -> None:
+def test_a_finished_node_that_is_cleared_runs_again_into_new_folders(story: Story, lineage: Any) -> None:
     first, second = (answer.answer for answer in (story.answers["StatisticsGen"], story.cleared))
     assert second["state"] == "complete"
     before, after = (Path(answer["outputs"]["statistics"][0]["uri"]) for answer in (first, second))

@@ -1,4 +1,4 @@
-"""Any `tfx.dsl.Pipeline` compiles for a scheduler: its runtime parameters are the form, its secrets stay out."""
+"""Any `tfx.dsl.Pipeline` compiles for a scheduler: its runtime parameters become the form, its secrets are left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LocalRunner runs any `tfx.dsl.Pipeline`, as TFX's LocalDagRunner does, and says what became of every node."""
+"""LocalRunner runs any `tfx.dsl.Pipeline`, as TFX's LocalDagRunner does, and records the result of every node."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from benison.serving.errors import DataError, NodeFailed, UsageError
 from tests.integration.split_records import split_records
 
 HANDWRITTEN = Path(__file__).parent / "handwritten"
-MARK = "BENISON_TEST_PROCESSES"  # in the environment of all that the tests of this file start
+MARK = "BENISON_TEST_PROCESSES"  # in the environment of all processes that these tests start
 HALF = "half"
 
 
 @pytest.fixture(scope="module")
 def mark() -> Iterator[str]:
-    """What the processes of these tests carry in their environment."""
+    """Return the mark that the processes of these tests carry in their environment."""
     with pytest.MonkeyPatch.context() as patch:
         value = uuid.uuid4().hex
         patch.setenv(MARK, value)
@@ -44,7 +44,7 @@ def mark() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def troubles() -> Iterator[Any]:
-    """The components that go wrong, importable as a user's module is."""
+    """Import the components that fail, as a user's module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(HANDWRITTEN)
         yield importlib.import_module("troubles")
@@ -52,26 +52,26 @@ def troubles() -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def no_process_is_left(mark: str) -> Iterator[None]:
-    """After each test, whatever it did to its workers."""
+    """Check after each test that no process is left."""
     yield
     assert _processes(mark) == []
 
 
 def _processes(mark: str) -> list[str]:
-    """Command lines of the processes that carry a mark in their environment, whoever their parent is by now."""
+    """Return the command lines of the processes with a mark in their environment, whatever their parent is."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
                 found.append((folder / "cmdline").read_text())
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             continue
     return found
 
 
 @dataclass(frozen=True)
 class Records:
-    """What ML Metadata holds of a pipeline: its executions' states by node, and its artifacts by node and key."""
+    """The records of a pipeline in ML Metadata: states of executions by node, and artifacts by node and key."""
 
     states: dict[str, list[str]]
     uris: dict[tuple[str, str], str]
@@ -99,7 +99,7 @@ def _records(store: Path, pipeline: str) -> Records:
 
 @dataclass(frozen=True)
 class Both:
-    """One pipeline after a run by TFX and after three by Benison, the last with an edited component."""
+    """A pipeline after one run by TFX and three by Benison, the last with a changed component."""
 
     tfx: Records
     benison: Records
@@ -119,7 +119,7 @@ def both(mark: str, tmp_path_factory: pytest.TempPathFactory) -> Both:
         script = shutil.copytree(HANDWRITTEN, folder / f"{name}_src") / "my_pipeline.py"
         command = [sys.executable, str(script), name, str(data), str(folder / name)]
         with (folder / f"{name}.log").open("w") as log:
-            # From another folder than the script's: its modules are found as Python finds them.
+            # In another folder than the script's, whose modules Python must find.
             started.append(subprocess.Popen(command, cwd=data, stdout=log, stderr=subprocess.STDOUT))
     for name, process in zip(("tfx", "benison"), started, strict=True):
         assert process.wait(300) == 0, (folder / f"{name}.log").read_text()
@@ -159,7 +159,7 @@ def test_splits_and_sets_of_records_are_the_same_as_by_tfx(both: Both, output: t
 
 def test_all_outputs_are_there_that_tfx_leaves(both: Both) -> None:
     assert set(both.benison.uris) == set(both.tfx.uris)
-    # Transform names the files of its cache after the places of its inputs.
+    # Transform names the files of its cache after the paths of its inputs.
     for key in set(both.tfx.uris) - {("Transform", "updated_analyzer_cache")}:
         uri = both.tfx.uris[key]
         assert _files(Path(both.benison.uris[key])) == _files(Path(uri)), key
@@ -171,7 +171,7 @@ def _files(path: Path) -> set[str]:
 
 def test_in_a_second_run_all_that_computes_is_cached(both: Both) -> None:
     states = _states(both.runs[1])
-    # A Resolver computes nothing, it looks what is the latest.
+    # A Resolver is never cached; it only looks up the latest artifact.
     assert {name for name, state in states.items() if state == "complete"} == {"LatestSchema", "LatestBlessed"}
     assert {name for name, state in states.items() if state == "skipped"} == {"TooMany", "Read"}
     assert set(states.values()) == {"complete", "skipped", "cached"}
@@ -196,7 +196,7 @@ def _pipeline(root: Path, name: str, *components: Any, store: Path | None = None
 
 
 def _last(root: Path) -> dict[str, Any]:
-    """What the newest run.json says."""
+    """Return the newest run.json."""
     newest = runs.history(root)[-1]
     return dict(json.loads((newest.folder / runs.FILE).read_text()))
 
@@ -263,7 +263,7 @@ def test_a_killed_worker_fails_its_node_and_the_next_run_clears_up(troubles: Any
     temporary = tmp_path / "artifacts/deadly/Deadly/.system/executor_execution" / half.parent.name
     assert temporary.is_dir()
 
-    if own:  # what runs in another ROOT may be alive
+    if own:  # executions of another ROOT may be alive
         ir = node.load_ir(Path(last["folder"]) / "pipeline.json", "another", {})
         assert lineage.abandon_unfinished(ir, tmp_path / "another") == 0
 
@@ -277,7 +277,7 @@ def test_a_killed_worker_fails_its_node_and_the_next_run_clears_up(troubles: Any
 
 
 def _command(ir: Path, name: str, root: Path, run_id: str) -> tuple[int, dict[str, Any], str]:
-    """Runs a node by the command line: exit code, the last line of stdout, stderr."""
+    """Run a node by its command line; return the exit code, the last line of stdout, and stderr."""
     words = ["--ir", str(ir), "--node", name, "--run-id", run_id, "--root", str(root)]
     environment = {**os.environ, "PYTHONPATH": str(HANDWRITTEN)}
     done = subprocess.run(
@@ -359,7 +359,7 @@ def test_a_second_run_of_a_pipeline_is_refused_and_another_pipeline_is_not(troub
 
 
 class FragileWorker:
-    """Stands in for a worker process; the first one dies after its first node, between two requests."""
+    """Replaces a worker process; the first one dies after its first node, between two requests."""
 
     made: ClassVar[list[FragileWorker]] = []
 
@@ -440,7 +440,7 @@ def main(root):
 
 
 def _script(tmp_path: Path, name: str, end: str) -> subprocess.CompletedProcess[str]:
-    """Runs a script that defines its component itself, from another folder; no name means that it comes by stdin."""
+    """Run a script that defines its own component, in another folder; without a name, Python reads it from stdin."""
     text = f"{SCRIPT}\n{end}({str(tmp_path / 'root')!r})\n"
     if name:
         (tmp_path / name).write_text(text)

@@ -1,4 +1,4 @@
-"""The shipped notebook runs from top to bottom, and shows what it promises."""
+"""The shipped notebook runs from top to bottom and shows all that its text describes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_notebook_runs_and_shows_data_metrics_ensemble_and_blessing(tmp_path
         for cell in notebook.cells
         for output in cell.get("outputs", [])
     )
-    for wanted in (
+    for expected in (
         "flipper_length_mm",  # statistics and schema
         "anomaly",
         "sparse_categorical_accuracy",
@@ -35,4 +35,4 @@ def test_the_notebook_runs_and_shows_data_metrics_ensemble_and_blessing(tmp_path
         "better_than_majority",
         "Prediction(",
     ):
-        assert wanted in shown, wanted
+        assert expected in shown, expected

@@ -1,4 +1,4 @@
-"""Airflow's environment: which Python it gets, and what the launcher keeps and writes."""
+"""Airflow's environment: the choice of its Python, and the launcher's settings and secrets."""
 
 from __future__ import annotations
 

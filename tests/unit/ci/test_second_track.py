@@ -1,4 +1,4 @@
-"""What `.ci/second-track` decides before anything is installed. Tools that say what machine this is are scripts here."""
+"""The decisions of `.ci/second-track` before anything is installed. Scripts replace the tools that describe a machine."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[3] / ".ci/second-track"
-# What the script itself calls on these ways; nothing else can be found, whatever this machine has.
+# The tools that the script calls in these cases; nothing else of this machine is on PATH.
 TOOLS = ("cat", "dirname", "flock", "ls", "mkdir", "sort")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A folder that is all of PATH."""
+    """A folder that is the only entry of PATH."""
 
     bin: Path
 
@@ -34,7 +34,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """Debian 12, its administrator, debootstrap and make; no Python."""
+    """Return a Debian 12 with a root user, debootstrap and make, without Python."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for tool in TOOLS:

@@ -11,6 +11,6 @@ from tests.unit.dags.in_airflow import InAirflow, started
 
 @pytest.fixture(scope="session")
 def in_airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InAirflow]:
-    """Evaluates Python where dags/ can be imported."""
+    """Start a process that runs Python code where dags/ can be imported."""
     with started(tmp_path_factory.mktemp("airflow-home")) as process:
         yield process

@@ -1,4 +1,4 @@
-"""Runs Python in Airflow's own environment, where dags/ can be imported and TensorFlow cannot."""
+"""Run Python code in Airflow's own environment, where dags/ can be imported and TensorFlow cannot."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 CLONE = Path(__file__).parents[3]
 PYTHON = CLONE / ".airflow-venv/bin/python"
 
-# One process imports Airflow, which takes seconds; each piece of code runs in a fork of it. Whoever imports one of the
-# trapped packages in a DAG file has broken the rule that dags/ needs only Airflow.
+# One process imports Airflow, which takes seconds; each piece of code runs in a fork of it. An import of a trapped
+# package breaks the rule that dags/ needs only Airflow.
 _SERVER = f"""
 import json, os, sys, traceback
 class Trap:
@@ -50,10 +50,10 @@ class InAirflow:
         self._process = process
 
     def __call__(self, code: str, **environment: str) -> Any:
-        """What a piece of code leaves in `result`; as JSON.
+        """Run a piece of code and return its variable `result`, by JSON.
 
         Raises:
-            AssertionError: the code raised; with its traceback.
+            AssertionError: the code raised an exception; the message is its traceback.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -67,7 +67,7 @@ class InAirflow:
 
 @contextmanager
 def started(home: Path) -> Iterator[InAirflow]:
-    """Starts the process; `home` is Airflow's."""
+    """Start the process; `home` is Airflow's home."""
     assert PYTHON.exists(), f"no {PYTHON}: make airflow-setup"
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("BENISON_", "AIRFLOW"))}
     pipe = subprocess.PIPE

@@ -1,4 +1,4 @@
-"""Manifests become DAGs, with Airflow and the standard library alone."""
+"""Manifests become DAGs, with nothing but Airflow and the standard library."""
 
 from __future__ import annotations
 

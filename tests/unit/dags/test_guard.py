@@ -1,4 +1,4 @@
-"""The guard ends what it started, however its caller, the command or its children behave."""
+"""The guard ends all processes that it started, whatever its caller, the command or its children do."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 GUARD = Path(__file__).parents[3] / "dags/benison_guard.py"
 
-# A child in the command's group, one in a session of its own with a clean environment, one whose parent has gone, and
-# one of these that ignores TERM. Each writes its process id before it sleeps.
+# Children in the command's group, in their own sessions, with an empty environment, with a dead parent, and one that
+# ignores SIGTERM. Each writes its process id before it sleeps.
 FAMILY = """
 import os, subprocess, sys, time
 folder = sys.argv[1]
@@ -48,7 +48,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts a guard over a command; at the end their pipes are closed, which ends them."""
+    """Start guards; closing their pipes at the end of the test ends them."""
     with contextlib.ExitStack() as stack:
 
         def start_one(*command: str, patience: float = 0.5) -> subprocess.Popen[str]:
@@ -74,7 +74,7 @@ def lives(process: int) -> bool:
 
 
 def family(start: Start, folder: Path, ending: str) -> tuple[subprocess.Popen[str], list[int]]:
-    """A guard over a command with children, all of which run."""
+    """Start a guard for a command, and wait until all its children run."""
     process = start(sys.executable, "-c", FAMILY + ending, str(folder))
     eventually(lambda: all((folder / name).exists() for name in NAMES))
     return process, [int((folder / name).read_text()) for name in NAMES]
@@ -88,7 +88,7 @@ def test_the_exit_code_is_the_commands(code: int, start: Start) -> None:
     assert process.wait(30) == code
 
 
-def test_a_command_that_a_signal_ended_is_told_as_by_a_shell(start: Start) -> None:
+def test_the_exit_code_after_a_signal_is_the_shells(start: Start) -> None:
     process = start(sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
     assert process.wait(30) == 128 + signal.SIGKILL
 
@@ -140,8 +140,8 @@ def test_a_caller_that_is_killed_takes_all_along(tmp_path: Path) -> None:
     eventually(lambda: not any(lives(child) for child in children))
 
 
-def test_a_command_that_ends_by_itself_on_term_has_the_time_to(start: Start, tmp_path: Path) -> None:
-    """It may mark its work as failed; its exit code counts."""
+def test_a_command_has_time_to_end_after_sigterm(start: Start, tmp_path: Path) -> None:
+    """The command can record its failure, and its exit code is returned."""
     script = (
         "import pathlib, signal, sys, time\n"
         "def on_term(*_):\n"

@@ -1,4 +1,4 @@
-"""What the operator makes of environments, exit codes and run ids."""
+"""The operator's handling of environments, exit codes and run ids."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_run_of_airflows_has_a_folder_of_its_own(in_airflow: InAirflow) ->
 
 
 @pytest.mark.parametrize("answer", ["", "no JSON", "[1]", '{"states": 1}'])
-def test_an_answer_that_is_none_counts_as_a_failure(in_airflow: InAirflow, answer: str) -> None:
+def test_an_invalid_answer_counts_as_a_failure(in_airflow: InAirflow, answer: str) -> None:
     code = f"from benison_operator import result_of; result = result_of({answer!r})['state']"
     assert in_airflow(code) == "failed"
 

@@ -1,4 +1,4 @@
-"""The pod template for KubernetesExecutor fits Kubernetes' schema and what Airflow asks of it."""
+"""The pod template for KubernetesExecutor fits Kubernetes' schema and Airflow's requirements."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pod() -> dict[str, Any]:
 
 
 def check(pod: dict[str, Any]) -> None:
-    """By the schema of a Deployment, whose template is a pod without its kind."""
+    """Check a pod with the schema of a Deployment, whose template is a pod without its kind."""
     spec = {"selector": {}, "template": {"metadata": pod["metadata"], "spec": pod["spec"]}}
     deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}, "spec": spec}
     check_kubernetes(FILE.name, deployment)

@@ -1,4 +1,4 @@
-"""The trigger form: which fields there are, which values they take, and what a wrong one is answered with."""
+"""The trigger form: its fields, the values that they allow, and the messages for wrong values."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_each_field_changes_its_own_key_of_the_config(name: str) -> None:
     config = config_file.load("penguins", environ={})
     known = {field.name: field for field in form.parameters(config)}
     default = known[name].default
-    other = next(one for one in known[name].enum if one != default) if known[name].enum else default / 2 + 0.25
+    other = next(value for value in known[name].enum if value != default) if known[name].enum else default / 2 + 0.25
     other = int(default) + 1 if known[name].type == "integer" else other
     changed = form.with_values(config.model_dump(mode="json"), {name: other})
     differing = {field.name for field in form.parameters(changed) if field.default != known[field.name].default}
@@ -108,18 +108,18 @@ def test_values_are_json_and_text_needs_no_quotes(fields, name: str, text: str, 
         ("sed", "1", "sed: no such field in the form of this pipeline; did you mean 'seed'?"),
     ],
 )
-def test_a_wrong_value_is_told_with_what_is_allowed(fields, name: str, text: str, message: str) -> None:
+def test_the_message_of_a_wrong_value_has_the_allowed_values(fields, name: str, text: str, message: str) -> None:
     with pytest.raises(UsageError) as told:
         form.values(list(fields.values()), {name: text})
     assert message in str(told.value)
 
 
-def test_all_wrong_values_are_told_at_once(fields) -> None:
+def test_the_message_has_all_wrong_values(fields) -> None:
     with pytest.raises(UsageError) as told:
         form.values(list(fields.values()), {"seed": "x", "cache": "x"})
     assert len(str(told.value).splitlines()) == 2
 
 
-def test_what_only_the_config_refuses_is_told_in_its_words(flights) -> None:
+def test_a_value_that_only_the_config_refuses_has_its_message(flights) -> None:
     with pytest.raises(UsageError, match=r"blessing.confidence: got 0, expected a number between 0 and 1"):
         form.with_values(flights.model_dump(mode="json"), {"blessing.confidence": 0})

@@ -1,4 +1,4 @@
-"""What a manifest says in words, and the groups that its nodes are drawn in."""
+"""The texts of a manifest, and the groups of its nodes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benison.pipelines.airflow import manifest_texts
     [
         ("CsvExampleGen", [], "ingest"),
         ("Trainer", ["validate", "train"], "train"),
-        ("Resolver", ["validate"], "validate"),  # the groups would wait for each other otherwise
+        ("Resolver", ["validate"], "validate"),  # otherwise the groups would depend on each other
         ("Resolver", [], "ingest"),
         ("SomethingElse", ["ingest", "train"], "train"),
         ("SomethingElse", [], "ingest"),
@@ -37,6 +37,6 @@ def test_a_pipelines_text_holds_data_members_rules_and_how_to_start_it() -> None
         assert sentence in text
 
 
-def test_a_node_is_told_by_what_it_does_and_its_own_name() -> None:
+def test_the_text_of_a_node_has_its_description_and_name() -> None:
     assert manifest_texts.of_node("Trainer.deep", "Trainer") == "Trains a member: deep"
     assert manifest_texts.of_node("Mine", "Mine") == "Mine"

@@ -20,7 +20,7 @@ class _Airflow(HTTPServer):
 
 
 class _Asked(BaseHTTPRequestHandler):
-    """Answers as Airflow's API does, and keeps what it was asked."""
+    """Answers as Airflow's API does, and stores the requests."""
 
     known = "benison://flights/spans"
     server: _Airflow
@@ -81,5 +81,5 @@ def test_an_airflow_that_does_not_answer_is_a_warning(airflow) -> None:
     assert "secret" not in said
 
 
-def test_without_an_airflow_nobody_is_told() -> None:
+def test_without_an_airflow_nothing_is_posted() -> None:
     assert list(span_event.post_span_event("flights", _SPAN, {})) == []

@@ -1,4 +1,4 @@
-"""A run on Airflow becomes a run in the terminal; what Airflow refuses is told in its words and with what to do."""
+"""A run on Airflow is shown like a local run; a refusal by Airflow has its message and the next step."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_task_that_is_tried_again_ends_with_its_last_attempt() -> None:
 
 @pytest.fixture
 def answers() -> Iterator[tuple[str, dict[str, tuple[int, Any]]]]:
-    """A server, and by path what it answers."""
+    """Start a server; return its URL and its answers by path."""
     known: dict[str, tuple[int, Any]] = {}
 
     class Handler(BaseHTTPRequestHandler):
@@ -150,6 +150,6 @@ def test_an_airflow_that_does_not_answer_is_named() -> None:
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://x"])
-def test_without_an_address_it_is_said_which_variable_names_it(url: str) -> None:
+def test_without_an_address_the_message_names_the_variable(url: str) -> None:
     with pytest.raises(UsageError, match=r"^BENISON_AIRFLOW_URL: got .*, expected Airflow's address such as http://"):
         configured({"BENISON_AIRFLOW_URL": url})

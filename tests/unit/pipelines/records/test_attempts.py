@@ -1,4 +1,4 @@
-"""One attempt at a node at a time: real processes, ended by the next one."""
+"""Only one attempt at a node runs at a time: a later attempt ends the processes of the earlier one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from benison.components import processes
 from benison.pipelines.records import attempts
 
-# An attempt that has a child in a session of its own, says its id, and waits for it.
+# An attempt with a child in another session. It prints the child's id and waits for it.
 _AT_WORK = """
 import subprocess, sys
 from pathlib import Path
@@ -29,7 +29,7 @@ with attempts.sole_attempt(Path(sys.argv[1]), "Trainer.deep"):
         end.end_children()
         sys.exit(7)
 """
-# A later one, that ends at once and says which processes it saw.
+# A later attempt. It prints which processes are still alive, and ends.
 _LATER = """
 import sys
 from pathlib import Path
@@ -55,7 +55,7 @@ def _later(folder: Path, node: str, *pids: int) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
 
 
-def test_an_attempt_at_work_is_seen(at_work, tmp_path: Path) -> None:
+def test_a_running_attempt_is_under_way(at_work, tmp_path: Path) -> None:
     assert attempts.is_under_way(tmp_path, "Trainer.deep")
     assert attempts.any_under_way(tmp_path)
     assert not attempts.is_under_way(tmp_path, "Trainer.linear")
@@ -66,7 +66,7 @@ def test_a_later_attempt_ends_a_live_one_with_its_children(at_work, tmp_path: Pa
     done = _later(tmp_path, "Trainer.deep", process.pid, child)
     assert done.stdout == "[]\n"
     assert f"Trainer.deep: ending an earlier attempt, process {process.pid}" in done.stderr
-    assert process.wait(10) == 7  # it had the time to end in order
+    assert process.wait(10) == 7  # it had time to end in order
     assert not attempts.any_under_way(tmp_path)
 
 
@@ -78,12 +78,12 @@ def test_a_later_attempt_ends_the_orphans_of_a_killed_one(at_work, tmp_path: Pat
     assert _later(tmp_path, "Trainer.deep", child).stdout == "[]\n"
 
 
-def test_an_attempt_at_another_node_is_let_be(at_work, tmp_path: Path) -> None:
+def test_an_attempt_at_another_node_is_not_ended(at_work, tmp_path: Path) -> None:
     process, child = at_work
     assert _later(tmp_path, "Trainer.linear", process.pid, child).stdout == f"[{process.pid}, {child}]\n"
 
 
-def test_the_mark_goes_with_the_attempt(tmp_path: Path) -> None:
+def test_the_mark_is_removed_after_the_attempt(tmp_path: Path) -> None:
     with attempts.sole_attempt(tmp_path, "Pusher"):
         assert os.environ[attempts.MARK] == str(tmp_path / ".Pusher.attempt")
     assert attempts.MARK not in os.environ

@@ -1,4 +1,4 @@
-"""Which database BENISON_METADATA means; what it says of a wrong one never holds the password."""
+"""BENISON_METADATA selects the database; messages about a wrong value never contain the password."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_sqlite_by_path() -> None:
     assert _config("sqlite:////data/mlmd.sqlite").sqlite.filename_uri == "/data/mlmd.sqlite"
 
 
-def test_without_the_variable_it_lies_in_root(tmp_path: Path) -> None:
+def test_without_the_variable_the_store_is_in_root(tmp_path: Path) -> None:
     store = metadata_store.of_root(tmp_path / "new", {})
     assert store._connection_config.sqlite.filename_uri == str(tmp_path / "new/metadata.sqlite")
 

@@ -1,4 +1,4 @@
-"""What goes is what neither a version that stays nor the last run needs."""
+"""Pruning removes what neither a version that stays nor the last run needs."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ import pytest
 from benison.pipelines.records import locks, pruning, runs
 from benison.serving.errors import UsageError
 from benison.serving.promotion import promote
+from benison.serving.promotion.rollout import ChangeRequest
 from benison.serving.versions import local, sets
+from benison.serving.versions.manifest import Manifest
 from benison.serving.versions.sets import Candidate
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Four versions of `birds` with a member each; a run pushed each of them, and the last run failed."""
+    """Make four versions of `birds` with one member each, the run that pushed each of them, and a failed last run."""
     root = tmp_path / "root"
     model = tmp_path / "model"
     model.mkdir()
     (model / "saved_model.pb").write_bytes(b"graph")
     for number in (1, 2, 3, 4):
-        candidate = Candidate(model, {})
+        candidate = Candidate(model, Manifest())
         sets.publish(candidate, root / "serving" / "birds", {"deep": candidate}, lambda number=number: number)  # type: ignore[misc]
         run(root, number, "pushed", ["CsvExampleGen/examples/1", f"Trainer/model/{number}0"], number)
     run(root, 5, "failed", ["CsvExampleGen/examples/1", "Trainer/model/50"])
-    (root / "artifacts/birds/Trainer/model/99").mkdir()  # another runner's
+    (root / "artifacts/birds/Trainer/model/99").mkdir()  # written by another runner
     return root
 
 
 def run(root: Path, number: int, outcome: str, artifacts: list[str], pushed: int | None = None) -> None:
-    """A run as it stands in `run.json`, and its artifacts."""
+    """Write a run's `run.json` and its artifacts."""
     uris = [root / "artifacts" / "birds" / name for name in artifacts]
     for uri in uris:
         uri.mkdir(parents=True, exist_ok=True)
@@ -54,17 +56,17 @@ def numbers(found: pruning.Prunable) -> list[tuple[str, int]]:
     return [(version.path.parent.name, version.number) for version in found.versions]
 
 
-def test_the_newest_versions_stay_and_what_their_runs_made(root: Path) -> None:
+def test_the_newest_versions_stay_with_the_artifacts_of_their_runs(root: Path) -> None:
     found = pruning.find_prunable(root, "birds", 2)
     assert numbers(found) == [("birds", 1), ("birds", 2), ("birds-deep", 1), ("birds-deep", 2)]
     assert trainers(found) == ["10", "20"]
     assert found.sizes[found.artifacts[0]] == 5
 
 
-def test_what_is_served_stays_however_old_it_is(root: Path) -> None:
+def test_a_served_version_stays_however_old_it_is(root: Path) -> None:
     base = root / "serving" / "birds"
-    promote.promote(base, 1, who="ann", why="")
-    promote.promote(base, 2, label="canary", who="ann", why="")
+    promote.promote(base, 1, ChangeRequest("ann", ""))
+    promote.promote(base, 2, ChangeRequest("ann", ""), label="canary")
     found = pruning.find_prunable(root, "birds", 1)
     assert numbers(found) == [("birds", 3), ("birds-deep", 3)]
     assert trainers(found) == ["30"]
@@ -78,14 +80,14 @@ def test_a_member_that_a_version_that_stays_needs_stays(root: Path) -> None:
     assert ("birds-deep", 1) not in numbers(pruning.find_prunable(root, "birds", 1))
 
 
-def test_the_last_run_and_the_last_that_ended_well_keep_theirs(root: Path) -> None:
+def test_artifacts_of_the_last_run_and_the_last_successful_run_stay(root: Path) -> None:
     run(root, 6, "not_blessed", ["Trainer/model/60"])
     run(root, 7, "invalid", ["Trainer/model/70"])
     found = pruning.find_prunable(root, "birds", 1)
     assert trainers(found) == ["10", "20", "30", "50"]
 
 
-def test_where_everything_is_needed_nothing_goes(root: Path) -> None:
+def test_nothing_is_removed_if_everything_is_needed(root: Path) -> None:
     found = pruning.find_prunable(root, "birds", 4)
     assert (found.versions, found.artifacts, found.sizes) == ((), (), {})
 
@@ -96,7 +98,7 @@ def test_no_run_may_be_under_way(root: Path) -> None:
     assert [version.number for version in local.versions(root / "serving" / "birds")] == [1, 2, 3, 4]
 
 
-def test_what_goes_is_gone_and_no_node_takes_it_from_the_cache(root: Path) -> None:
+def test_removed_artifacts_are_not_taken_from_the_cache(root: Path) -> None:
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 
     from benison.pipelines.records import metadata_store

@@ -50,7 +50,7 @@ def test_the_outcome_follows_from_the_nodes(tmp_path: Path, states: list[str], o
 
 
 @pytest.mark.parametrize(("error", "outcome"), [(KeyboardInterrupt, "interrupted"), (RuntimeError, "failed")])
-def test_a_run_that_breaks_off_says_so_in_its_file(tmp_path: Path, error: type[BaseException], outcome: str) -> None:
+def test_an_interrupted_run_records_its_outcome(tmp_path: Path, error: type[BaseException], outcome: str) -> None:
     def break_off() -> None:
         with runs.begin(tmp_path, "p") as run:
             run.plan(COMPILED)
@@ -71,7 +71,7 @@ def test_a_second_run_of_the_same_pipeline_is_refused_naming_the_first(tmp_path:
         pass
 
 
-def test_history_passes_over_what_it_cannot_read(tmp_path: Path) -> None:
+def test_history_skips_invalid_files(tmp_path: Path) -> None:
     with runs.begin(tmp_path, "p"):
         pass
     (tmp_path / "runs" / "broken").mkdir()
@@ -79,7 +79,7 @@ def test_history_passes_over_what_it_cannot_read(tmp_path: Path) -> None:
     assert len(runs.history(tmp_path)) == 1
 
 
-def test_usual_times_are_those_of_nodes_that_really_ran(tmp_path: Path) -> None:
+def test_usual_times_are_those_of_nodes_that_ran_without_the_cache(tmp_path: Path) -> None:
     for state, seconds in (("complete", 5.0), ("cached", 0.1)):
         with runs.begin(tmp_path, "p") as run:
             run.plan(COMPILED)

@@ -1,4 +1,4 @@
-"""The end of a run says whether what was pushed is served, and what to do where it is not."""
+"""The report of a run tells if the pushed version is served, and what to do if not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PUSHED = {"pushed": 1, "pushed_version": "42", "pushed_destination": "ROOT/servi
 
 
 def said(root: Path, properties: dict[str, Any], source: str = "CsvExampleGen") -> tuple[str, int]:
-    """What is printed after a run whose Pusher noted this down, and the exit code."""
+    """Return the report and the exit code of a run whose Pusher has these output properties."""
     with runs.begin(root, "birds") as run:
         nodes = [Node(name, (), name, name, IR) for name in ("Pusher", source)]
         run.plan(Compiled("birds", IR, tuple(nodes)))
@@ -37,7 +37,7 @@ def said(root: Path, properties: dict[str, Any], source: str = "CsvExampleGen") 
         ({"pushed": 0}, "blessed; pushed before as version 42"),
     ],
 )
-def test_a_version_that_is_served_is_to_be_tried(tmp_path: Path, noted: dict[str, Any], line: str) -> None:
+def test_the_next_command_after_a_served_version_is_predict(tmp_path: Path, noted: dict[str, Any], line: str) -> None:
     text, code = said(tmp_path, PUSHED | noted)
     assert line in text
     assert "next: benison predict birds" in text
@@ -45,7 +45,7 @@ def test_a_version_that_is_served_is_to_be_tried(tmp_path: Path, noted: dict[str
     assert code == 0
 
 
-def test_what_learnt_from_tfrecord_files_is_to_be_served_as_predict_reads_csv_only(tmp_path: Path) -> None:
+def test_the_next_command_after_tfrecord_data_is_serve_because_predict_reads_csv_only(tmp_path: Path) -> None:
     text, _ = said(tmp_path, PUSHED, "ImportExampleGen")
     assert f"next: benison serve birds --root {tmp_path}" in text
 

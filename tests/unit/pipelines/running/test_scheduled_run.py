@@ -1,4 +1,4 @@
-"""Runs that a scheduler steps through: several processes write one `run.json`, and a second run is kept out."""
+"""Scheduled runs: several processes write one `run.json`, and a second run of the pipeline is refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benison.serving.errors import UsageError
 
 _NODES = ("Gen", "Trainer.a", "Trainer.b", "Blessing", "Pusher")
 _SETTINGS = scheduled_run.RunSettings(cache=True, params={"k": "v"}, import_path=("/somewhere",))
-# Notes down the start and the end of a node, many times.
+# Records the start and the end of a node many times.
 _WRITER = """
 import sys
 from pathlib import Path
@@ -49,11 +49,11 @@ def _end(root: Path, **states: str) -> None:
         scheduled_run.record_end(root, "p-1", name, state, "", {})
 
 
-def test_what_begin_resolved_is_there_for_every_process(root: Path) -> None:
+def test_every_process_reads_the_settings_that_begin_wrote(root: Path) -> None:
     assert scheduled_run.read_settings(root, "p-1") == _SETTINGS
 
 
-def test_processes_that_write_at_once_lose_nothing_of_each_other(root: Path) -> None:
+def test_processes_that_write_at_the_same_time_lose_no_record(root: Path) -> None:
     command = [sys.executable, "-c", _WRITER, str(root), "p-1"]
     writers = [subprocess.Popen([*command, name]) for name in _NODES]
     assert [writer.wait(60) for writer in writers] == [0] * len(writers)
@@ -67,7 +67,7 @@ def test_a_run_that_is_not_finished_shows_as_running(root: Path) -> None:
     assert (run.id, run.outcome) == ("p-1", "running")
 
 
-def test_finishing_after_a_refusal_skips_what_it_switched_off(root: Path) -> None:
+def test_finishing_after_a_refusal_skips_the_nodes_after_it(root: Path) -> None:
     _end(root, **{"Gen": "complete", "Trainer.a": "complete", "Trainer.b": "cached", "Blessing": "not_blessed"})
     assert scheduled_run.finish(root, "p-1").outcome == "not_blessed"
     assert _states(root)["Pusher"] == "skipped"
@@ -81,8 +81,8 @@ def test_finishing_after_a_failure_leaves_the_rest_not_run(root: Path, state: st
 
 
 @pytest.mark.parametrize("state", ["failed", "invalid", "not_blessed"])
-def test_the_last_task_itself_is_well_whatever_the_nodes_were(root: Path, state: str) -> None:
-    """Else a scheduler tells of one trouble twice."""
+def test_the_last_task_succeeds_whatever_the_nodes_did(root: Path, state: str) -> None:
+    """Otherwise a scheduler would report one failure twice."""
     _end(root, Gen=state)
     result, more = finish("p-1", root)
     assert (result.state, more) == ("complete", {"outcome": state})
@@ -95,7 +95,7 @@ def test_a_node_whose_process_was_killed_has_failed(root: Path) -> None:
     assert (run.nodes[0].state, run.nodes[0].reason) == ("failed", "its process was killed")
 
 
-def test_a_finished_run_goes_on_where_a_task_is_cleared(root: Path) -> None:
+def test_a_finished_run_continues_if_a_task_is_cleared(root: Path) -> None:
     scheduled_run.finish(root, "p-1")
     scheduled_run.record_start(root, "p-1", "Gen")
     run = runs.read(root / "runs/p-1/run.json")
@@ -108,20 +108,22 @@ def test_another_pipelines_run_of_the_same_id_is_refused(root: Path) -> None:
 
 
 @pytest.mark.parametrize("run_id", ["", "../x", "a/b", ".hidden", "a b"])
-def test_an_id_that_is_no_folder_is_refused(root: Path, run_id: str) -> None:
+def test_an_id_that_cannot_be_a_folder_is_refused(root: Path, run_id: str) -> None:
     with pytest.raises(UsageError, match="expected an id of letters, digits"):
         scheduled_run.run_folder(root, run_id)
 
 
 def test_a_run_that_was_not_begun_names_the_command(root: Path) -> None:
-    with pytest.raises(UsageError, match=r"run p-2: no scheduled run of this id in .*python -m benison\.pipelines\.begin"):
+    with pytest.raises(
+        UsageError, match=r"run p-2: no scheduled run of this id in .*python -m benison\.pipelines\.begin"
+    ):
         scheduled_run.read_settings(root, "p-2")
 
 
 def test_a_second_run_is_refused_while_a_schedulers_is_under_way(root: Path) -> None:
     with pytest.raises(UsageError, match="run p-1 of pipeline p is under way"), locks.pipeline_lock(root, "p", "p-2"):
         pass
-    for name, run_id in (("p", "p-1"), ("q", "q-1")):  # itself, and another pipeline's
+    for name, run_id in (("p", "p-1"), ("q", "q-1")):  # the run itself, and a run of another pipeline
         with locks.pipeline_lock(root, name, run_id):
             pass
     scheduled_run.finish(root, "p-1")
@@ -129,7 +131,7 @@ def test_a_second_run_is_refused_while_a_schedulers_is_under_way(root: Path) -> 
         pass
 
 
-def test_a_run_that_fell_silent_keeps_nobody_out_unless_a_node_is_at_work(root: Path) -> None:
+def test_an_abandoned_run_does_not_block_others_unless_a_node_is_running(root: Path) -> None:
     for file in (root / "runs/p-1").iterdir():
         os.utime(file, (time.time() - 3600,) * 2)
     with locks.pipeline_lock(root, "p", "p-2"):
@@ -140,7 +142,7 @@ def test_a_run_that_fell_silent_keeps_nobody_out_unless_a_node_is_at_work(root: 
             pass
 
 
-def test_ids_of_airflow_are_a_roots_own_and_so_are_their_parts(root: Path) -> None:
+def test_runs_of_airflow_and_their_parts_belong_to_root(root: Path) -> None:
     run_id = "p-scheduled__2013-04-01T00:00:00+00:00"
     scheduled_run.begin(root, run_id, "p", _SETTINGS)
     assert runs.belongs_to_root(run_id, root)
