@@ -273,9 +273,9 @@ def running(
         )
     try:
         eventually(lambda: "Ctrl-C stops it" in log.read_text() or process.poll() is not None, 300)
-        said = log.read_text()
-        assert process.poll() is None, said
-        found = dict(re.findall(r"(BENISON_AIRFLOW_\w+)=(\S+)", said))
+        output = log.read_text()
+        assert process.poll() is None, output
+        found = dict(re.findall(r"(BENISON_AIRFLOW_\w+)=(\S+)", output))
         settings = _settings(int(found[URL].rpartition(":")[2]), dags, manifests, root) | dict(environment)
         yield Here(configured(found), root, manifests, found[PASSWORD], process, settings)
     finally:

@@ -65,14 +65,14 @@ def test_an_e_mail_and_slack_say_it_as_well(here: Here, hook: Hook, mailbox: Mai
     run, _ = here.act("acts_told")
     eventually(lambda: mailbox.messages and hook.slack)
     (message,), (slack,) = mailbox.messages, hook.slack
-    said = "acts_told, Invalid: invalid: column 'fare': 17 % of the rows are missing"
-    assert (message["To"], message["Subject"]) == ("ml@example.org", said)
+    text = "acts_told, Invalid: invalid: column 'fare': 17 % of the rows are missing"
+    assert (message["To"], message["Subject"]) == ("ml@example.org", text)
     log = f"/dags/acts_told/runs/{run}/tasks/Invalid"
     content = html.unescape(message.get_body().get_content())
-    assert said in content
+    assert text in content
     assert log in urllib.parse.unquote(content)
     assert slack["channel"] == "#models"
-    assert slack["text"].startswith(f"{said}\n")
+    assert slack["text"].startswith(f"{text}\n")
     assert log in urllib.parse.unquote(slack["text"])
 
 

@@ -177,4 +177,4 @@ def test_shuffled_labels_end_green_with_the_push_skipped_and_the_command_line_sa
     assert run["state"] == "success"
     assert here.api.events("benison://noise/model") == []
     verdicts = [event["extra"] for event in here.api.events("benison://noise/verdict")]
-    assert ["accuracy" in said["reason"] for said in verdicts if not said["blessed"]] == [True]
+    assert ["accuracy" in verdict["reason"] for verdict in verdicts if not verdict["blessed"]] == [True]

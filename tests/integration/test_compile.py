@@ -160,13 +160,13 @@ def _inputs(lineage: Any, execution: int) -> list[str]:
 
 
 def test_every_node_of_the_manifest_succeeds(story: Story) -> None:
-    said = {
+    answers = {
         name: (answer.code, answer.answer.get("state"), answer.printed[-2000:])
         for name, answer in story.answers.items()
     }
-    wrong = {name: one for name, one in said.items() if one[:2] not in ((0, "complete"), (0, "cached"))}
+    wrong = {name: one for name, one in answers.items() if one[:2] not in ((0, "complete"), (0, "cached"))}
     assert not wrong
-    assert set(said) == {node["id"] for node in story.scheduler.nodes} | {"Begin", "Finish"}
+    assert set(answers) == {node["id"] for node in story.scheduler.nodes} | {"Begin", "Finish"}
 
 
 def test_run_json_is_that_of_a_local_run(story: Story) -> None:

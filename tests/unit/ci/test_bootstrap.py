@@ -92,9 +92,9 @@ def test_a_refused_interpreter_says_why(interpreter, refusal):
     ],
 )
 def test_a_machine_that_cannot_run_tfx_is_told_so(system, machine, glibc, problem):
-    said = bootstrap.machine_problem(system, machine, glibc)
-    assert problem in said
-    assert bool(said) == bool(problem)
+    message = bootstrap.machine_problem(system, machine, glibc)
+    assert problem in message
+    assert bool(message) == bool(problem)
 
 
 def test_without_a_fitting_interpreter_the_message_names_each_refusal_and_the_remedies():

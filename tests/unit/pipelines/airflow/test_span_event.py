@@ -1,4 +1,4 @@
-"""A landed span is told to Airflow where there is one; what becomes of that is said and changes nothing."""
+"""A new span is posted to Airflow, if there is one; a failed post is only a warning."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def _environment(port: int) -> dict[str, str]:
 
 
 def test_the_event_of_the_pipelines_spans_is_posted(airflow) -> None:
-    (said,) = span_event.post_span_event("flights", _SPAN, _environment(airflow.server_port))
-    assert said.endswith("benison://flights/spans")
+    (message,) = span_event.post_span_event("flights", _SPAN, _environment(airflow.server_port))
+    assert message.endswith("benison://flights/spans")
     (signed_in, event) = airflow.asked
     assert signed_in == ("/auth/token", None, {"username": "me", "password": "secret"})
     assert event[:2] == ("/api/v2/assets/events", "Bearer token")
@@ -68,17 +68,17 @@ def test_the_event_of_the_pipelines_spans_is_posted(airflow) -> None:
 
 
 def test_an_asset_that_no_dag_knows_is_a_warning(airflow) -> None:
-    (said,) = span_event.post_span_event("penguins", _SPAN, _environment(airflow.server_port))
-    assert said.startswith("warning: the span has landed, but Airflow was not notified: ")
+    (message,) = span_event.post_span_event("penguins", _SPAN, _environment(airflow.server_port))
+    assert message.startswith("warning: the span has landed, but Airflow was not notified: ")
 
 
 def test_an_airflow_that_does_not_answer_is_a_warning(airflow) -> None:
     environment = _environment(airflow.server_port)
     airflow.shutdown()
     airflow.server_close()
-    (said,) = span_event.post_span_event("flights", _SPAN, environment)
-    assert said.startswith("warning: the span has landed")
-    assert "secret" not in said
+    (message,) = span_event.post_span_event("flights", _SPAN, environment)
+    assert message.startswith("warning: the span has landed")
+    assert "secret" not in message
 
 
 def test_without_an_airflow_nothing_is_posted() -> None:

@@ -60,7 +60,7 @@ def task(state: str | None, duration: float | None = None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("state", "said", "shown", "reason"),
+    ("state", "answer", "shown", "reason"),
     [
         ("success", {"state": "cached", "outputs": {}, "reason": ""}, "cached", ""),
         ("success", {"state": "not_blessed", "reason": "too bad"}, "not_blessed", "too bad"),
@@ -73,9 +73,9 @@ def task(state: str | None, duration: float | None = None) -> dict[str, Any]:
         (None, None, "waiting", ""),
     ],
 )
-def test_a_tasks_state_is_shown_as_the_nodes(state: str | None, said: Any, shown: str, reason: str) -> None:
+def test_a_tasks_state_is_shown_as_the_nodes(state: str | None, answer: Any, shown: str, reason: str) -> None:
     node = NodeRun("Trainer", "Trainer", "log")
-    update_node(node, task(state, 2.5), lambda _: said)
+    update_node(node, task(state, 2.5), lambda _: answer)
     assert (node.state, node.reason) == (shown, reason)
 
 

@@ -16,7 +16,7 @@ IR = Path("ir")
 PUSHED = {"pushed": 1, "pushed_version": "42", "pushed_destination": "ROOT/serving/birds/42"}
 
 
-def said(root: Path, properties: dict[str, Any], source: str = "CsvExampleGen") -> tuple[str, int]:
+def report_of(root: Path, properties: dict[str, Any], source: str = "CsvExampleGen") -> tuple[str, int]:
     """Return the report and the exit code of a run whose Pusher has these output properties."""
     with runs.begin(root, "birds") as run:
         nodes = [Node(name, (), name, name, IR) for name in ("Pusher", source)]
@@ -38,7 +38,7 @@ def said(root: Path, properties: dict[str, Any], source: str = "CsvExampleGen") 
     ],
 )
 def test_the_next_command_after_a_served_version_is_predict(tmp_path: Path, noted: dict[str, Any], line: str) -> None:
-    text, code = said(tmp_path, PUSHED | noted)
+    text, code = report_of(tmp_path, PUSHED | noted)
     assert line in text
     assert "next: benison predict birds" in text
     assert "not promoted" not in text
@@ -46,7 +46,7 @@ def test_the_next_command_after_a_served_version_is_predict(tmp_path: Path, note
 
 
 def test_the_next_command_after_tfrecord_data_is_serve_because_predict_reads_csv_only(tmp_path: Path) -> None:
-    text, _ = said(tmp_path, PUSHED, "ImportExampleGen")
+    text, _ = report_of(tmp_path, PUSHED, "ImportExampleGen")
     assert f"next: benison serve birds --root {tmp_path}" in text
 
 
@@ -54,7 +54,7 @@ def test_the_next_command_after_tfrecord_data_is_serve_because_predict_reads_csv
 def test_a_version_that_is_not_promoted_is_said_to_be_kept_with_the_reason(
     tmp_path: Path, pushed: int, line: str
 ) -> None:
-    text, code = said(tmp_path, PUSHED | {"pushed": pushed, "not_promoted": "its newest span is 3"})
+    text, code = report_of(tmp_path, PUSHED | {"pushed": pushed, "not_promoted": "its newest span is 3"})
     assert f"{line} version 42" in text
     assert "pushed, not promoted: its newest span is 3" in text
     assert f"benison promote birds 42 --root {tmp_path}" in text
