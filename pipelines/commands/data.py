@@ -42,7 +42,7 @@ def span_add(
     from benison.pipelines.data import spans
 
     config = _with_spans(name)
-    landed = spans.land(config, root.absolute(), files, number)
+    landed = spans.add(config, root.absolute(), files, number)
     print(f"span {landed.number} of {name}: {landed.rows} rows, sha256 {landed.sha256[:12]}")
     for line in span_event.post_span_event(config.name, landed):
         print(line)

@@ -56,5 +56,5 @@ def _window(config: Pipeline, root: Path, span: str | None) -> tuple[int, ...]:
         if span is not None:
             raise UsageError(f"--span {span}: {config.name} has no `spans:` in its YAML")
         return ()
-    spans.land_from_source(config, root)
+    spans.add_from_source(config, root)
     return spans.window(config, root, span)

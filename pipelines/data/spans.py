@@ -30,7 +30,7 @@ FILE = "span.json"
 
 @dataclass(frozen=True)
 class Span:
-    """A landed span.
+    """A span on disk.
 
     Attributes:
         number: its position in time.
@@ -55,13 +55,13 @@ def pattern(root: Path, name: str) -> str:
     return str(folder(root, name) / "{SPAN}" / "*.csv")
 
 
-def landed(root: Path, name: str) -> list[Span]:
+def all_spans(root: Path, name: str) -> list[Span]:
     """Return a pipeline's spans, oldest first."""
     files = folder(root, name).glob(f"[0-9]*/{FILE}")
     return sorted((Span(**json.loads(file.read_text())) for file in files), key=lambda span: span.number)
 
 
-def land(config: Pipeline, root: Path, files: Sequence[Path], number: int | None = None) -> Span:
+def add(config: Pipeline, root: Path, files: Sequence[Path], number: int | None = None) -> Span:
     """Copy files into a new span.
 
     Args:
@@ -74,7 +74,7 @@ def land(config: Pipeline, root: Path, files: Sequence[Path], number: int | None
         DataError: the files cannot be read as a table; the message names file and line.
         UsageError: the span already exists.
     """
-    existing = landed(root, config.name)
+    existing = all_spans(root, config.name)
     number = number if number is not None else (existing[-1].number + 1 if existing else 1)
     target = folder(root, config.name) / str(number)
     if target.exists():
@@ -98,7 +98,7 @@ def land(config: Pipeline, root: Path, files: Sequence[Path], number: int | None
     return span
 
 
-def land_from_source(config: Pipeline, root: Path) -> None:
+def add_from_source(config: Pipeline, root: Path) -> None:
     """Add the new spans among the files of the pipeline's own source or pattern.
 
     `data.csv` then contains {SPAN} for the number, as in `{SPAN}.csv`.
@@ -108,12 +108,12 @@ def land_from_source(config: Pipeline, root: Path) -> None:
     source_pattern = sources.files_pattern(config, root)
     before, _, after = source_pattern.partition("{SPAN}")
     number = re.compile(re.escape(before) + r"0*(\d+)" + re.escape(after))
-    existing = {span.number for span in landed(root, config.name)}
+    existing = {span.number for span in all_spans(root, config.name)}
     parent, prefix = os.path.split(before)
     for file in sorted(Path(parent).glob(f"{prefix}*{after}")):
         match = number.fullmatch(str(file))
         if match and int(match[1]) not in existing:
-            land(config, root, [file], int(match[1]))
+            add(config, root, [file], int(match[1]))
 
 
 def window(config: Pipeline, root: Path, request: str | None) -> tuple[int, ...]:
@@ -128,7 +128,7 @@ def window(config: Pipeline, root: Path, request: str | None) -> tuple[int, ...]
     Raises:
         UsageError: the request has a wrong form, or a span has not been added.
     """
-    existing = [span.number for span in landed(root, config.name)]
+    existing = [span.number for span in all_spans(root, config.name)]
     if not existing:
         raise UsageError(f"{config.name}: there are no spans; add one with `benison span add {config.name} FILE…`")
     size = config.spans.window if config.spans and config.spans.window else len(existing)

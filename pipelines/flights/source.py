@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from benison import UsageError
 from benison.pipelines.code.code_reference import package_folders
-from benison.serving.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -26,7 +26,7 @@ def table(config: Pipeline, root: Path) -> Table:
     rows = Table(
         "span", "rows", "sha256", "anomalies", "drift", "versions", box=None, header_style="bold", pad_edge=False
     )
-    for span in spans.landed(root, config.name):
+    for span in spans.all_spans(root, config.name):
         rows.add_row(
             str(span.number),
             str(span.rows),

@@ -184,10 +184,10 @@ def answers(
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input_is_refused_in_one_message_and_nothing_is_pushed(answers, name: str) -> None:
     project, done = answers[name]
-    said = done.stdout + done.stderr
-    assert done.returncode == CASES[name].exit_code, said
-    assert CASES[name].message in said
-    assert "Traceback" not in said
+    output = done.stdout + done.stderr
+    assert done.returncode == CASES[name].exit_code, output
+    assert CASES[name].message in output
+    assert "Traceback" not in output
     assert [path.name for path in project.base.iterdir()] == ["1000"]
 
 
@@ -283,11 +283,11 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Project]]:
         ("size=700k", FULL),  # a node in the middle
     ],
 )
-def test_a_disk_that_takes_no_more_ends_the_run_and_not_what_is_served(small_disk, options: str, message: str) -> None:
+def test_a_full_disk_ends_the_run_but_not_the_served_version(small_disk, options: str, message: str) -> None:
     project = small_disk(options)
     done = project.run()
-    said = done.stdout + done.stderr
-    assert done.returncode == 1, said
-    assert re.search(message, said)
-    assert "Traceback" not in said
+    output = done.stdout + done.stderr
+    assert done.returncode == 1, output
+    assert re.search(message, output)
+    assert "Traceback" not in output
     assert project.versions() == ["1000"]

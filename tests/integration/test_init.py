@@ -49,9 +49,9 @@ def reviews(file: Path) -> None:
         table.writerow(["review", "stars"])
         for _ in range(300):
             stars = chance.choice(["up", "down"])
-            said = chance.choices(filler, k=9) + chance.choices(words[stars].split(), k=2)
-            chance.shuffle(said)
-            table.writerow([" ".join(said[:5]) + ", " + " ".join(said[5:]) + ".", stars])
+            review = chance.choices(filler, k=9) + chance.choices(words[stars].split(), k=2)
+            chance.shuffle(review)
+            table.writerow([" ".join(review[:5]) + ", " + " ".join(review[5:]) + ".", stars])
 
 
 def orders(file: Path) -> None:
@@ -118,7 +118,7 @@ def command(benison: Path, folder: Path, *words: str, **environment: str) -> sub
         ("customers", customers, "buys", "binary", {BLESSED}),
     ],
 )
-def test_what_nobody_prepared_needs_no_edit(
+def test_an_unprepared_file_needs_no_edit(
     tmp_path: Path, name: str, write: Callable[[Path], None], label: str, guessed: str, ends: set[int]
 ) -> None:
     write(tmp_path / "rows.csv")
@@ -192,16 +192,16 @@ def run_from_the_wheel(
     return folder, [started, run]
 
 
-def test_init_says_what_it_guessed_of_a_german_spreadsheet(run_from_the_wheel) -> None:
+def test_init_prints_its_guesses_about_a_german_spreadsheet(run_from_the_wheel) -> None:
     _, (started, _) = run_from_the_wheel
     assert started.returncode == 0, started.stderr
-    said = " ".join(started.stdout.split())
-    assert "500 rows, encoding latin-1, delimiter ';' numbers use a decimal comma" in said
-    assert "label 'late': binary" in said
-    assert "amount number" in said
-    assert "placed (d/m/y) date %d/%m/%Y" in said
-    assert "customer hashed" in said
-    assert "left out: order_id, currency" in said
+    output = " ".join(started.stdout.split())
+    assert "500 rows, encoding latin-1, delimiter ';' numbers use a decimal comma" in output
+    assert "label 'late': binary" in output
+    assert "amount number" in output
+    assert "placed (d/m/y) date %d/%m/%Y" in output
+    assert "customer hashed" in output
+    assert "left out: order_id, currency" in output
 
 
 def test_the_wheel_runs_it_beside_a_package_named_pipelines(run_from_the_wheel) -> None:
@@ -209,7 +209,7 @@ def test_the_wheel_runs_it_beside_a_package_named_pipelines(run_from_the_wheel) 
     assert run.returncode == BLESSED, run.stdout + run.stderr
 
 
-def test_what_was_pushed_answers_to_the_spreadsheet(run_from_the_wheel, installed) -> None:
+def test_the_pushed_version_predicts_the_spreadsheet(run_from_the_wheel, installed) -> None:
     folder, _ = run_from_the_wheel
     benison, environment = installed
     asked = command(benison, folder, "predict", "orders", "--csv", "orders.csv", "--members", **environment)
@@ -218,7 +218,7 @@ def test_what_was_pushed_answers_to_the_spreadsheet(run_from_the_wheel, installe
 
 
 @pytest.mark.soak
-def test_what_is_ejected_into_that_package_computes_the_same_features(run_from_the_wheel, installed) -> None:
+def test_code_ejected_into_that_package_computes_the_same_features(run_from_the_wheel, installed) -> None:
     folder, _ = run_from_the_wheel
     benison, environment = installed
     ejected = command(benison, folder, "eject", "orders", "--to", "pipelines", **environment)

@@ -1,4 +1,4 @@
-"""Reading a YAML: where it is found, what overrides it, and every mistake as one line."""
+"""Reading a YAML: finding it, overriding its values, and one line per mistake."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ make_deep = partial(linear)
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """A user's folder with one good pipeline, `flights`, and none that is shipped."""
+    """Return a user's folder with one valid pipeline, `flights`, and no shipped pipelines."""
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/flights.yaml").write_text(FLIGHTS)
     (tmp_path / "flights.csv").write_text("late,airline\n1,A\n")
@@ -91,7 +91,7 @@ def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("epochs: 9", "epochs: many", "ensemble.members.deep.epochs: got 'many', expected an integer >= 1"),
         ("epochs: 9", "epochs: 0", "ensemble.members.deep.epochs: got 0, expected an integer >= 1"),
@@ -216,23 +216,23 @@ def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
         ),
     ],
 )
-def test_a_mistake_is_one_line(folder, old, new, said):
+def test_a_mistake_is_one_line(folder, old, new, message):
     assert FLIGHTS.count(old) == 1
-    assert mistakes(FLIGHTS.replace(old, new)) == [f"configs/flights.yaml: {said}"]
+    assert mistakes(FLIGHTS.replace(old, new)) == [f"configs/flights.yaml: {message}"]
 
 
-def test_an_unknown_key_is_told_with_the_close_and_the_allowed_ones(folder):
+def test_an_unknown_key_is_reported_with_the_close_and_the_allowed_ones(folder):
     assert mistakes(FLIGHTS.replace("  csv:", "  missing: [NA]\n  cvs: x\n  csv:")) == [
         "configs/flights.yaml: data.cvs: unknown key; did you mean 'csv'? (allowed: source, csv, tfrecord, missing, delimiter, encoding, decimal, time)"
     ]
 
 
-def test_the_yaml_cannot_say_where_it_lies_itself(folder):
+def test_the_yaml_cannot_set_its_own_path(folder):
     (line,) = mistakes(FLIGHTS + "source: elsewhere.yaml\n")
     assert line.startswith("configs/flights.yaml: source: unknown key (allowed: name, description, ")
 
 
-def test_all_mistakes_are_told_at_once_from_top_to_bottom(folder):
+def test_all_mistakes_are_reported_at_once_from_top_to_bottom(folder):
     text = FLIGHTS.replace("problem: binary", "problem: binary\nmetric: rmse").replace("epochs: 9", "epochs: x")
     text = text.replace("make_deep", "make_dep").replace("flights.csv", "none.txt").replace("trials: 3", "trails: 3")
     assert [line.split(": ")[1] for line in mistakes(text)] == [
@@ -252,7 +252,7 @@ def test_missing_data_can_be_left_for_later(folder):
 # --- code ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_function_that_does_not_exist_is_told_with_the_close_one(folder):
+def test_a_function_that_does_not_exist_is_reported_with_a_close_name(folder):
     assert mistakes(FLIGHTS.replace("make_deep", "make_depp")) == [
         "configs/flights.yaml: ensemble.members.deep: no function 'make_depp' in models.py; did you mean 'make_deep'?"
     ]
@@ -279,7 +279,7 @@ def test_a_function_is_looked_for_in_a_module_without_importing_it_or_its_packag
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "message"),
     [
         ("../modls.py", "no such file: modls.py; did you mean 'models.py'?"),
         ("../broken.py", "broken.py, line 2: not valid Python: "),
@@ -287,10 +287,10 @@ def test_a_function_is_looked_for_in_a_module_without_importing_it_or_its_packag
         ("../models", "got '../models', expected a module (my_package.models) or a Python file (models.py)"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_told_once(folder, target, said):
+def test_an_unusable_file_is_reported_once(folder, target, message):
     (folder / "broken.py").write_text("x = 1\ndef f(:\n")
     (line,) = mistakes(FLIGHTS.replace("../models.py", target))
-    assert line.startswith(f"configs/flights.yaml: models: {said}")
+    assert line.startswith(f"configs/flights.yaml: models: {message}")
 
 
 @pytest.mark.parametrize(
@@ -324,11 +324,11 @@ def test_what_does_not_bind_the_name_does_not_count(folder, body):
     assert "ensemble.members.deep: no function 'deep' in more.py" in line
 
 
-# --- files that are no configs ---------------------------------------------------------------------------------------
+# --- files that are not configs --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "the file is empty, expected a mapping with keys from name, description, problem, "),
         (b"- 1", "got a list, expected a mapping with keys from name, "),
@@ -345,11 +345,11 @@ def test_what_does_not_bind_the_name_does_not_count(folder, body):
         (b"name: \xff", "not UTF-8 text: invalid start byte at byte 6"),
     ],
 )
-def test_a_file_that_is_no_config_is_told_with_the_place(folder, content, said):
+def test_a_file_that_is_not_a_config_is_reported_with_the_line(folder, content, message):
     Path("configs/half.yaml").write_bytes(content)
     with pytest.raises(UsageError) as raised:
         load("half", environ={})
-    assert str(raised.value).startswith(f"configs/half.yaml: {said}")
+    assert str(raised.value).startswith(f"configs/half.yaml: {message}")
 
 
 # --- overrides -------------------------------------------------------------------------------------------------------
@@ -395,7 +395,7 @@ def test_the_environment_finds_keys_in_any_case(folder):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
         (
             "ensemble.foo",
@@ -436,8 +436,8 @@ def test_the_environment_finds_keys_in_any_case(folder):
         ("data.csv", "none.txt", "--set data.csv: no such file: configs/none.txt"),
     ],
 )
-def test_a_mistake_in_a_flag_names_the_flag(folder, key, value, said):
-    assert mistakes(FLIGHTS, overrides={key: value}) == [said]
+def test_a_mistake_in_a_flag_names_the_flag(folder, key, value, message):
+    assert mistakes(FLIGHTS, overrides={key: value}) == [message]
 
 
 def test_a_mistake_in_the_environment_names_the_variable(folder):
@@ -446,7 +446,7 @@ def test_a_mistake_in_the_environment_names_the_variable(folder):
     ]
 
 
-def test_a_value_that_was_overridden_is_no_mistake(folder):
+def test_an_overridden_value_is_not_a_mistake(folder):
     (folder / "configs/flights.yaml").write_text(FLIGHTS.replace("epochs: 9", "epochs: many"))
     assert load("flights", {"ensemble.members.deep.epochs": "2"}, environ={}).ensemble.members["deep"].epochs == 2
 
@@ -478,7 +478,7 @@ def test_only_pipelines_are_listed(folder):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (
             "flihgts",
@@ -489,10 +489,10 @@ def test_only_pipelines_are_listed(folder):
         ("configs/", "configs/: is a folder, expected a YAML file"),
     ],
 )
-def test_what_is_not_there_is_told_with_the_close_name(folder, given, said):
+def test_a_missing_pipeline_is_reported_with_a_close_name(folder, given, message):
     with pytest.raises(UsageError) as raised:
         load(given, environ={})
-    assert str(raised.value) == said
+    assert str(raised.value) == message
 
 
 def test_the_shipped_penguins_are_a_good_config():

@@ -1,4 +1,4 @@
-"""Cache keys follow the content of what a node uses: no less, and as little more as parsing can tell."""
+"""Cache keys contain everything that a node uses, and as little else as parsing can tell."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def run(x, rate=RATE):
 
 
 def key(folder: Path, files: dict[str, str] | None = None, name: str = "run") -> str:
-    """The hash of `name` in main.py, or in pkg/main.py where there is one, after writing `files`."""
+    """Write `files`, then hash `name` in pkg/main.py, or in main.py if there is no package."""
     for label, text in (files or {}).items():
         path = folder / label
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -558,7 +558,7 @@ def test_a_first_party_executor_counts_with_what_it_uses(nodes, path, text, unre
     assert hashed("1", "1") == hashed("1", "2")
 
 
-def test_an_executor_that_stands_nowhere_counts_its_whole_file(nodes):
+def test_an_executor_that_no_statement_defines_counts_its_whole_file(nodes):
     nodes("for n in 'ab': globals()[n] = type(n, (), {})\nx = 1\n")
     before = fingerprint.executor("nodes_of_user.a")
     nodes("for n in 'ab': globals()[n] = type(n, (), {})\nx = 2\n")
@@ -619,7 +619,7 @@ def test_a_folder_counts_by_relative_names_and_contents(tmp_path):
     assert fingerprint.folder(one) != fingerprint.folder(two)
 
 
-def test_what_a_linked_folder_holds_counts(tmp_path):
+def test_the_content_of_a_linked_folder_counts(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "assets").symlink_to(tmp_path / "real")

@@ -60,7 +60,7 @@ def test_without_the_section_there_are_defaults(tmp_path: Path) -> None:
         ("airflow: {owners: []}", "{}", "airflow.owners: empty, expected at least one entry"),
     ],
 )
-def test_what_is_wrong_is_told(tmp_path: Path, more: str, spans: str, message: Any) -> None:
-    with pytest.raises(UsageError) as told:
+def test_mistakes_are_reported(tmp_path: Path, more: str, spans: str, message: Any) -> None:
+    with pytest.raises(UsageError) as raised:
         _load(tmp_path, more, spans)
-    assert message in str(told.value)
+    assert message in str(raised.value)

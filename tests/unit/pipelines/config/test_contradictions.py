@@ -1,4 +1,4 @@
-"""Keys that are right by themselves and wrong together."""
+"""Keys that are valid alone but contradict each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOUND: dict[str, Any] = {
 COST = {"false_negative": 10, "false_positive": 1}
 
 
-def told(**changes: Any) -> list[tuple[str, str]]:
+def reported(**changes: Any) -> list[tuple[str, str]]:
     return [(".".join(map(str, found["loc"])), str(found["type"])) for found in contradictions({**SOUND, **changes})]
 
 
@@ -30,11 +30,11 @@ def told(**changes: Any) -> list[tuple[str, str]]:
         {"ensemble": {"members": {"linear": {"imbalance": "class_weight"}, "deep": {"imbalance": "undersample"}}}},
         {"problem": "multiclass", "ensemble": {"members": {"linear": {"imbalance": "undersample"}}}},
         {"problem": "regression", "ensemble": {"members": {"linear": {"imbalance": "none"}}}},
-        {"problem": "bynary", "cost": COST},  # the problem is told as such, and is not counted against the cost
+        {"problem": "bynary", "cost": COST},  # only the wrong problem is reported, not the cost
     ],
 )
-def test_what_goes_together_is_no_mistake(changes: dict[str, Any]) -> None:
-    assert told(**changes) == []
+def test_valid_combinations_are_accepted(changes: dict[str, Any]) -> None:
+    assert reported(**changes) == []
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_what_goes_together_is_no_mistake(changes: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_what_contradicts_is_told_at_its_key(changes: dict[str, Any], expected: tuple[str, str]) -> None:
-    assert told(**changes) == [expected]
+def test_contradictions_are_reported_at_their_key(changes: dict[str, Any], expected: tuple[str, str]) -> None:
+    assert reported(**changes) == [expected]
 
 
 def test_a_metric_that_costs_does_not_fit_more_than_two_classes() -> None:
-    ((key, said),) = told(problem="multiclass", metric="cost", cost=None)
+    ((key, message),) = reported(problem="multiclass", metric="cost", cost=None)
     assert key == "metric"
-    assert said.startswith("got 'cost', expected one of accuracy, auc")
+    assert message.startswith("got 'cost', expected one of accuracy, auc")

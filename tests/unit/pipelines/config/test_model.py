@@ -1,4 +1,4 @@
-"""The models: defaults, what is resolved, and the round trip to another process."""
+"""The models: defaults, resolved paths and references, and the round trip to another process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def members(**keys: Any) -> dict[str, Any]:
     return {"members": {"deep": keys}}
 
 
-def test_what_is_not_written_has_a_default():
+def test_missing_keys_have_defaults():
     read = pipeline()
     assert read.splits == Splits(train=6, valid=1, blend=1, test=2)
     assert read.data.missing == ("",)
@@ -79,7 +79,7 @@ def test_a_space_holds_choices_and_ranges():
     assert [value.integer for value in read.values() if isinstance(value, Range)] == [True, False]
 
 
-def test_a_pipeline_survives_the_way_to_another_process():
+def test_a_pipeline_survives_serialization():
     sent = pipeline(
         ensemble=members(hyperparameters={"rate": 1.0, "depth": 1, "on": True}, tuner={"space": {"a": [1, 2]}}),
         blessing={"rules": [{"metric": "auc", "min": 0.7}]},

@@ -1,4 +1,4 @@
-"""Dates and the spans that they mean."""
+"""Conversion of dates to span numbers."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def test_a_date_means_the_span_of_its_period(text: str, first: str, every: perio
     ("text", "every"),
     [("3", "month"), ("1-3", "month"), ("2013", "month"), ("2013-04", "day"), ("2013-13", "month"), ("", "year")],
 )
-def test_what_tells_no_period_is_no_date(text: str, every: periods.Every) -> None:
+def test_text_without_a_period_is_not_a_date(text: str, every: periods.Every) -> None:
     assert periods.number(text, "2013-01-01", every) is None

@@ -1,4 +1,4 @@
-"""Spans on disk: landed whole, never changed, and put together into windows."""
+"""Spans on disk appear complete and never change; a run takes a window of them."""
 
 from __future__ import annotations
 
@@ -35,30 +35,32 @@ def month(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_span_lands_with_its_rows_and_hash_under_the_next_number(config, month, tmp_path: Path) -> None:
-    first, second = (spans.land(config, tmp_path, [month]) for _ in range(2))
+def test_a_span_is_added_with_its_rows_and_hash_under_the_next_number(config, month, tmp_path: Path) -> None:
+    first, second = (spans.add(config, tmp_path, [month]) for _ in range(2))
     assert [first.number, second.number] == [1, 2]
     assert first.rows == 2
     assert first.sha256 == second.sha256
-    assert spans.landed(tmp_path, "p") == [first, second]
+    assert spans.all_spans(tmp_path, "p") == [first, second]
 
 
 def test_a_span_is_never_changed(config, month, tmp_path: Path) -> None:
-    spans.land(config, tmp_path, [month], 3)
+    spans.add(config, tmp_path, [month], 3)
     with pytest.raises(UsageError, match="span 3 already exists"):
-        spans.land(config, tmp_path, [month], 3)
+        spans.add(config, tmp_path, [month], 3)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [("t,late\n1\n", "line 2: 1 cells, expected 2"), ("t,late\n", "a header but no rows"), ("", "empty")],
 )
-def test_what_is_no_table_does_not_land_and_leaves_nothing(config, tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_not_a_table_is_refused_and_leaves_nothing(
+    config, tmp_path: Path, text: str, message: str
+) -> None:
     file = tmp_path / "bad.csv"
     file.write_text(text)
     with pytest.raises(DataError, match=message):
-        spans.land(config, tmp_path, [file])
-    assert spans.landed(tmp_path, "p") == []
+        spans.add(config, tmp_path, [file])
+    assert spans.all_spans(tmp_path, "p") == []
     assert not list((tmp_path / "spans").rglob("*.csv"))
 
 
@@ -66,9 +68,9 @@ def test_what_is_no_table_does_not_land_and_leaves_nothing(config, tmp_path: Pat
     ("asked", "window"),
     [(None, (4, 5)), ("5", (4, 5)), ("2", (1, 2)), ("1", (1,)), ("1-3", (1, 2, 3)), ("2-2", (2,))],
 )
-def test_a_window_is_the_newest_spans_or_what_is_asked_for(config, month, tmp_path: Path, asked, window) -> None:
+def test_a_window_is_the_newest_spans_or_the_requested_ones(config, month, tmp_path: Path, asked, window) -> None:
     for number in range(1, 6):
-        spans.land(config, tmp_path, [month], number)
+        spans.add(config, tmp_path, [month], number)
     assert spans.window(config, tmp_path, asked) == window
 
 
@@ -81,26 +83,26 @@ def test_a_window_is_the_newest_spans_or_what_is_asked_for(config, month, tmp_pa
         ("7", "there is no span 7; the spans are 1"),
     ],
 )
-def test_a_window_that_cannot_be_is_refused(config, month, tmp_path: Path, asked: str, message: str) -> None:
-    spans.land(config, tmp_path, [month], 1)
+def test_an_impossible_window_is_refused(config, month, tmp_path: Path, asked: str, message: str) -> None:
+    spans.add(config, tmp_path, [month], 1)
     with pytest.raises(UsageError, match=message):
         spans.window(config, tmp_path, asked)
 
 
-def test_without_spans_the_next_command_is_named(config, tmp_path: Path) -> None:
+def test_without_spans_the_message_names_the_next_command(config, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="benison span add p FILE"):
         spans.window(config, tmp_path, None)
 
 
-def test_spans_that_a_pattern_offers_land_once_under_their_numbers(config, month, tmp_path: Path) -> None:
+def test_new_spans_of_a_pattern_are_added_once_under_their_numbers(config, month, tmp_path: Path) -> None:
     offered = tmp_path / "offered"
     offered.mkdir()
     for name in ("01.csv", "2.csv", "10.csv", "notes.csv"):
         (offered / name).write_text(month.read_text())
     with_pattern = config.model_copy(update={"data": config.data.model_copy(update={"csv": f"{offered}/{{SPAN}}.csv"})})
     for _ in range(2):
-        spans.land_from_source(with_pattern, tmp_path)
-        assert [span.number for span in spans.landed(tmp_path, "p")] == [1, 2, 10]
+        spans.add_from_source(with_pattern, tmp_path)
+        assert [span.number for span in spans.all_spans(tmp_path, "p")] == [1, 2, 10]
 
 
 @pytest.fixture
@@ -112,7 +114,7 @@ def monthly(config) -> Pipeline:
 @pytest.mark.parametrize("asked", ["3", "2013-03", "2013-03-01", "2013-03-01T00:00:00+00:00"])
 def test_a_date_means_the_span_of_its_period(monthly, month, tmp_path: Path, asked: str) -> None:
     for number in range(1, 5):
-        spans.land(monthly, tmp_path, [month], number)
+        spans.add(monthly, tmp_path, [month], number)
     assert spans.window(monthly, tmp_path, asked) == (2, 3)
 
 
@@ -125,6 +127,6 @@ def test_a_date_means_the_span_of_its_period(monthly, month, tmp_path: Path, ask
     ],
 )
 def test_a_date_without_a_span_is_refused(monthly, month, tmp_path: Path, asked: str, message: str) -> None:
-    spans.land(monthly, tmp_path, [month], 1)
+    spans.add(monthly, tmp_path, [month], 1)
     with pytest.raises(UsageError, match=message):
         spans.window(monthly, tmp_path, asked)

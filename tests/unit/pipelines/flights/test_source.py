@@ -1,4 +1,4 @@
-"""The flights' CSVs hold nothing that is known only after departure, and their histories nothing of the same day."""
+"""The flights' CSVs contain only data known before departure, and histories only of earlier days."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ HISTORY_COLUMNS = ["tail_flights_30d", *(history.column for history in HISTORIES
 
 @pytest.fixture(scope="module")
 def flights() -> pd.DataFrame:
-    """All flights of the year, those that never arrived too."""
+    """Return all flights of the year, including those that never arrived."""
     return source._flights(source._data())
 
 
 @pytest.fixture(scope="module")
 def invented() -> pd.DataFrame:
-    """A hundred days of flights of few planes, some of which land on the next day or never."""
+    """Return a hundred days of flights of few planes; some land on the next day or never."""
     rng = np.random.default_rng(0)
     rows = 1500
     days = pd.Timestamp("2013-01-01") + pd.to_timedelta(np.sort(rng.integers(0, 100, rows)), unit="D")
@@ -49,7 +49,7 @@ def invented() -> pd.DataFrame:
 
 
 def by_hand(flights: pd.DataFrame, row: dict[str, Any], history: source.History) -> tuple[float, int]:
-    """A flight's history, by looking at all others; the late share and of how many."""
+    """Compute a flight's history from all other flights: the late share, and the number of flights."""
     today = pd.Timestamp(2013, row["month"], row["day"]).dayofyear - 1
     alike = flights
     for key in history.keys:
@@ -59,7 +59,7 @@ def by_hand(flights: pd.DataFrame, row: dict[str, Any], history: source.History)
 
 
 @pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.name)
-def test_a_history_is_what_landed_on_the_days_before(invented, flights, history):
+def test_a_history_counts_flights_that_landed_on_the_days_before(invented, flights, history):
     for frame in (with_histories(invented), flights):
         for row in frame.sample(15, random_state=1).to_dict("records"):
             share, count = by_hand(frame, row, history)
@@ -105,10 +105,10 @@ def test_late_is_15_minutes_or_more(flights):
 def test_the_schedule_agrees_with_the_clock_at_the_destination(flights):
     on_time = flights[(flights["arr_delay"] == 0) & (flights["dep_delay"] == 0)]
     minutes = on_time["sched_minutes"] - on_time["air_time"]
-    assert minutes.between(5, 240).all()  # taxiing; an hour too many would be a wrong time zone
+    assert minutes.between(5, 240).all()  # taxiing; an extra hour would be a wrong time zone
 
 
-def test_one_file_a_month_in_order_and_what_is_left_out_is_counted(flights, tmp_path, monkeypatch):
+def test_one_file_per_month_in_order_and_left_out_flights_are_counted(flights, tmp_path, monkeypatch):
     few = flights.groupby("month").head(800)
     monkeypatch.setattr(source, "_flights", lambda data: few)
     written = []

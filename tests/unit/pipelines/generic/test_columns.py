@@ -1,4 +1,4 @@
-"""`columns:` in a config: kinds, options, mistakes, and the generic code that comes with them."""
+"""`columns:` in a config: kinds, options, mistakes, and the generic code that it selects."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_columns_bring_the_generic_features_and_members(tmp_path):
     assert Pipeline.model_validate(read.model_dump(mode="json")) == read
 
 
-def test_code_of_ones_own_goes_before_the_generic(tmp_path):
+def test_own_code_replaces_the_generic_code(tmp_path):
     (tmp_path / "mine.py").write_text("def preprocessing_fn(inputs, columns): ...\n")
     file = Path(project(tmp_path, "{age: number}"))
     file.write_text(file.read_text() + "features: mine.py\n")
     assert load(str(file)).features == f"{tmp_path}/mine.py:preprocessing_fn"
 
 
-def test_without_columns_code_is_asked_for(tmp_path):
+def test_without_columns_code_is_required(tmp_path):
     with pytest.raises(UsageError, match=r"features: missing.*\n.*models: missing"):
         load(project(tmp_path, "{}"))
 
@@ -66,7 +66,7 @@ def test_without_columns_code_is_asked_for(tmp_path):
         ("{aged: number, specis: categry}", ["columns.aged: no column 'aged' in pets.csv; did you mean 'age'?", "columns.specis: no column 'specis' in pets.csv; did you mean 'species'?", "columns.specis.kind: got 'categry', expected one of number, category, hashed, date, text, ignore; did you mean 'category'?"]),
     ],
 )  # fmt: skip
-def test_mistakes_are_told_one_a_line_and_all_at_once(tmp_path, monkeypatch, columns, lines):
+def test_all_mistakes_are_reported_one_per_line(tmp_path, monkeypatch, columns, lines):
     monkeypatch.chdir(tmp_path)
     file = project(tmp_path, columns)
     with pytest.raises(UsageError) as raised:
@@ -74,13 +74,13 @@ def test_mistakes_are_told_one_a_line_and_all_at_once(tmp_path, monkeypatch, col
     assert sorted(str(raised.value).splitlines()) == sorted(f"pets.yaml: {line}" for line in lines)
 
 
-def test_a_label_that_the_file_does_not_have_is_told(tmp_path):
+def test_a_label_that_the_file_does_not_have_is_reported(tmp_path):
     file = project(tmp_path, "{age: number}")
     with pytest.raises(UsageError, match=r"label: no column 'adoptd' in .*pets\.csv; did you mean 'adopted'\?"):
         load(file, {"label": "adoptd"})
 
 
-def test_a_member_that_is_not_generic_is_told(tmp_path):
+def test_a_member_that_is_not_generic_is_reported(tmp_path):
     file = project(tmp_path, "{age: number}")
     with pytest.raises(
         UsageError, match=r"no function 'dep' in benison\.pipelines\.generic\.models; did you mean 'deep'"
@@ -88,7 +88,7 @@ def test_a_member_that_is_not_generic_is_told(tmp_path):
         load(file, {"ensemble.members.dep": "{}"})
 
 
-def test_names_of_features_are_plain_and_each_stands_once():
+def test_feature_names_are_plain_and_unique():
     names = ["Sepal Length (cm)", "sepal_length_cm", "numbers", "9 lives", "größe", "日本", "label_xf"]
     assert list(feature_names(names).values()) == [
         "sepal_length_cm",

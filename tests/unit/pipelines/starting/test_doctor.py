@@ -61,7 +61,7 @@ def test_a_healthy_machine_fails_no_check():
         (replace(HEALTHY, disk_free=GIB // 2), "disk", "runs may fail"),
     ],
 )
-def test_what_will_not_work_is_named_with_its_reason(machine: Machine, name: str, advice: str):
+def test_a_problem_is_reported_with_its_reason(machine: Machine, name: str, advice: str):
     assert name in [check.name for check in judge(machine).failed]
     assert advice in check(machine, name).advice
 
@@ -75,7 +75,7 @@ def test_what_will_not_work_is_named_with_its_reason(machine: Machine, name: str
         (replace(HEALTHY, memory_total=None, memory_available=None), "memory"),
     ],
 )
-def test_what_is_only_worth_knowing_is_no_failure(machine: Machine, name: str):
+def test_information_is_not_a_failure(machine: Machine, name: str):
     assert check(machine, name).ok is None
 
 
@@ -93,7 +93,7 @@ def test_the_track_says_what_is_installed_and_why_the_newer_one_is_not():
     assert "needs glibc 2.39" in track.advice
 
 
-def test_a_machine_that_could_run_the_newer_track_is_told_how():
+def test_a_machine_that_could_run_the_newer_track_gets_advice():
     track = check(replace(HEALTHY, glibc=(2, 39)), "track")
     assert track.ok
     assert track.advice == "use Python 3.12 or 3.13 to get TFX 1.21"

@@ -75,7 +75,7 @@ def test_lines_that_name_the_generic_code_are_replaced_where_they_stand():
     assert 'models: "m.py"  # ours\ndata:' in yaml_text(text, {"features": "f.py", "models": "m.py"})
 
 
-def test_the_features_hold_these_columns_and_no_more_than_they_need(here):
+def test_the_features_contain_these_columns_and_only_the_needed_functions(here):
     eject("pets", Path("pipelines"))
     text = Path("pipelines/features.py").read_text()
     assert '"species": category(inputs["species"], size=3, vocabulary="species"),' in text
@@ -99,7 +99,7 @@ def test_the_members_are_those_of_the_yaml(here):
 
 
 @pytest.mark.parametrize("file", ["features.py", "models.py"])
-def test_every_name_in_what_is_written_is_known(here, file):
+def test_every_name_in_the_written_files_is_defined(here, file):
     import builtins
 
     eject("pets")
@@ -117,7 +117,7 @@ def test_every_name_in_what_is_written_is_known(here, file):
     assert used - bound - set(dir(builtins)) == set()
 
 
-def test_nothing_is_written_over(here):
+def test_no_file_is_overwritten(here):
     Path("pets").mkdir()
     Path("pets/models.py").write_text("mine")
     with pytest.raises(UsageError, match=r"pets/models\.py: already exists; use --to for another folder"):
@@ -125,7 +125,7 @@ def test_nothing_is_written_over(here):
     assert Path("pets.yaml").read_text() == YAML
 
 
-def test_what_has_python_of_its_own_has_nothing_to_eject(here):
+def test_a_pipeline_with_its_own_python_is_refused(here):
     eject("pets")
     with pytest.raises(UsageError, match=r"pets\.yaml: features: .* is already your own code"):
         eject("pets")

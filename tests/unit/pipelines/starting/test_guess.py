@@ -32,8 +32,8 @@ def guess(folder: Path, columns: dict[str, list[str]], **form: str) -> Guess:
 
 def column(folder: Path, name: str, cells: list[str], **form: str) -> tuple[str, str]:
     """Return the kind of one column and the reason."""
-    (found,) = [c for c in guess(folder, {name: cells}, **form).columns if c.name == name]
-    return found.kind, found.why
+    (guessed,) = [c for c in guess(folder, {name: cells}, **form).columns if c.name == name]
+    return guessed.kind, guessed.why
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -52,8 +52,8 @@ def test_the_delimiter_cuts_all_rows_alike(tmp_path, delimiter):
     ],
 )
 def test_decimal_commas_are_seen_where_they_cannot_be_thousands(tmp_path, cells, decimal, kind):
-    found = look(written(tmp_path, {"price": cells * 10, "x": CYCLE[::-1], "y": CYCLE}, delimiter=";"), "y")
-    assert (found.delimiter, found.decimal, found.columns[0].kind) == (";", decimal, kind)
+    guessed = look(written(tmp_path, {"price": cells * 10, "x": CYCLE[::-1], "y": CYCLE}, delimiter=";"), "y")
+    assert (guessed.delimiter, guessed.decimal, guessed.columns[0].kind) == (";", decimal, kind)
 
 
 def test_numbers_of_the_rarer_form_are_left_out_with_the_reason(tmp_path):
@@ -100,12 +100,12 @@ def test_the_encoding_reads_every_byte(tmp_path, encoding, guessed):
     ],
 )
 def test_dates_are_known_by_their_format(tmp_path, cells, form):
-    (found,) = (
+    (guessed,) = (
         [c for c in guess(tmp_path, {"when": cells * (ROWS // 2)}).columns if c.name == "when"]
         if not any("," in cell for cell in cells)
         else [c for c in guess(tmp_path, {"when": cells * (ROWS // 2)}, delimiter=";").columns if c.name == "when"]
     )
-    assert (found.kind, found.format) == ("date", form)
+    assert (guessed.kind, guessed.format) == ("date", form)
 
 
 def test_a_date_that_could_be_read_either_way_says_so(tmp_path):
@@ -146,9 +146,9 @@ def test_strings_of_many_values_are_hashed(tmp_path):
      ("unknown", True), ("closed", True), ("7 kg", True)],
 )  # fmt: skip
 def test_a_mark_among_numbers_means_missing(tmp_path, mark, counts):
-    found = guess(tmp_path, {"age": [mark, *(str(i * 7 % 31 + 0.5) for i in range(ROWS - 1))]})
-    assert found.missing == ("", mark)
-    assert [(c.kind, c.missing) for c in found.columns if c.name == "age"] == [("number", 1 / ROWS)]
+    guessed = guess(tmp_path, {"age": [mark, *(str(i * 7 % 31 + 0.5) for i in range(ROWS - 1))]})
+    assert guessed.missing == ("", mark)
+    assert [(c.kind, c.missing) for c in guessed.columns if c.name == "age"] == [("number", 1 / ROWS)]
 
 
 @pytest.mark.parametrize(("mark", "missing"), [("NA", ("", "NA")), ("?", ("", "?")), ("none", ("",)), ("other", ("",))])
@@ -175,10 +175,10 @@ def test_the_problem_follows_from_the_label(tmp_path, labels, problem):
     assert look(file, "y").problem == problem
 
 
-def test_what_problem_says_goes_before_the_guess(tmp_path):
+def test_the_option_problem_overrides_the_guess(tmp_path):
     file = written(tmp_path, {"x": [str(i * 7 % 31) for i in range(40)], "y": ["3", "4", "5", "6"] * 10})
-    found = look(file, "y", "regression")
-    assert (found.problem, found.label.kind) == ("regression", "number")
+    guessed = look(file, "y", "regression")
+    assert (guessed.problem, guessed.label.kind) == ("regression", "number")
 
 
 @pytest.mark.parametrize(
@@ -195,21 +195,21 @@ def test_what_problem_says_goes_before_the_guess(tmp_path):
         ({"x": [], "y": []}, "y", None, DataError, "no rows after the header"),
     ],
 )
-def test_what_cannot_be_learnt_from_is_told_in_one_line(tmp_path, columns, label, problem, error, message):
+def test_unusable_data_is_reported_in_one_line(tmp_path, columns, label, problem, error, message):
     with pytest.raises(error) as raised:
         look(written(tmp_path, columns), label, problem)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_what_is_no_text_is_told(tmp_path):
+def test_a_binary_file_is_refused(tmp_path):
     file = tmp_path / "rows.csv"
     file.write_bytes(b"a,y\n\0\xd8\0\xd8\xff")
     with pytest.raises(DataError, match="NUL"):
         look(file, "y")
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(DataError, match=r"none\.csv: No such file"):
         look(tmp_path / "none.csv", "y")
 

@@ -33,7 +33,7 @@ def pets(file: Path, rows: int = 60) -> Path:
     return file
 
 
-def test_what_it_writes_is_a_config_without_mistakes(here):
+def test_it_writes_a_valid_config(here):
     pipeline = create("pets", pets(here / "pets.csv"), "yes")
     assert pipeline.files == (Path("pets.yaml"), Path("schemas/pets.pbtxt"), Path("schemas/benison.schema.json"))
     read = load("pets")
@@ -59,7 +59,7 @@ def test_the_published_json_schema_is_the_one_of_the_models():
     assert json_schema.FILE.read_text() == json_schema.text(), "run: python -m benison.pipelines.json_schema"
 
 
-def test_it_says_line_by_line_what_it_guessed_and_why(here):
+def test_it_prints_each_guess_with_its_reason(here):
     lines = list(create("pets", pets(here / "pets.csv"), "yes").lines())
     assert lines[0].endswith("pets.csv: 60 rows, encoding utf-8, delimiter ','")
     assert lines[1:3] == ["cells that mean 'no value': '', 'NA'", "label 'yes': binary, two values: 0, 1"]
@@ -117,7 +117,7 @@ def test_an_unknown_label_leaves_nothing_behind(here):
 
 
 @pytest.mark.parametrize("rows", [8, 12, 20, 40, 60])
-def test_few_rows_are_shared_out_so_that_each_split_gets_some(here, rows):
+def test_with_few_rows_each_split_still_gets_some(here, rows):
     from benison.components.ingest.csv_table import CsvTable
     from benison.components.ingest.splits import split_index
 
