@@ -16,7 +16,7 @@ Root = Annotated[
     Path, typer.Option("--root", envvar="BENISON_ROOT", help="The folder of artifacts, runs and pushed versions.")
 ]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="key=value", help="Overrides a key of the YAML; repeatable.")
+    list[str] | None, typer.Option("--set", metavar="key=value", help="Override a key of the YAML; repeatable.")
 ]
 DEFAULT_ROOT = Path(".benison")
 

@@ -14,7 +14,7 @@ def init(
     label: Annotated[str, typer.Option("--label", help="The column to predict.")],
     problem: Annotated[
         Literal["binary", "multiclass", "regression"] | None,
-        typer.Option("--problem", help="The kind of problem. Default: guessed from the label."),
+        typer.Option("--problem", help="The kind of problem; default: guessed from the label."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
@@ -29,7 +29,7 @@ def init(
 def eject(
     name: Annotated[str, typer.Argument(help="A pipeline's name, or the path of its YAML file.")],
     to: Annotated[
-        Path | None, typer.Option("--to", help="The folder to write into. Default: the pipeline's name.")
+        Path | None, typer.Option("--to", help="The folder to write into; default: the pipeline's name.")
     ] = None,
 ) -> None:
     """Write the generic features and members of a pipeline as Python files that you can edit."""

@@ -17,7 +17,9 @@ def schema(
     name: Name,
     set_: Sets = None,
     root: Root = DEFAULT_ROOT,
-    accept: Annotated[bool, typer.Option("--accept", help="Write it beside the YAML; runs then use it.")] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Write the schema beside the YAML; runs then use it.")
+    ] = False,
 ) -> None:
     """Infer a schema from the data and print it; with --accept, write it as the curated schema."""
     from benison.pipelines.starting import curation
@@ -34,7 +36,7 @@ def schema(
 def span_add(
     name: Name,
     files: Annotated[list[Path], typer.Argument(help="CSV files of the new span.")],
-    number: Annotated[int | None, typer.Option("--number", help="The span's number. Default: the next one.")] = None,
+    number: Annotated[int | None, typer.Option("--number", help="The span's number; default: the next one.")] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Add a new span, all of it or nothing; notify Airflow if BENISON_AIRFLOW_URL is set."""

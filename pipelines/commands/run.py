@@ -39,17 +39,17 @@ def run(
             "--set",
             "--param",
             metavar="key=value",
-            help="Overrides a key of the YAML, or a field of Airflow's form; repeatable.",
+            help="Override a key of the YAML, or a field of Airflow's form; repeatable.",
         ),
     ] = None,
     root: Root = DEFAULT_ROOT,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every node, even if its result is cached.")] = False,
     span: Annotated[
-        str | None, typer.Option("--span", help="The spans to use, such as 3 or 1-3. Default: the newest `window`.")
+        str | None, typer.Option("--span", help="The spans to use, such as 3 or 1-3; default: the newest `window`.")
     ] = None,
     on: Annotated[
         Literal["airflow"] | None,
-        typer.Option("--on", help="Run on the Airflow of BENISON_AIRFLOW_URL. Default: on this machine."),
+        typer.Option("--on", help="Run on the Airflow of BENISON_AIRFLOW_URL; default: on this machine."),
     ] = None,
 ) -> None:
     """Run a pipeline: push a blessed ensemble, or print the rule that refused it."""
