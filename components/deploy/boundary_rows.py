@@ -1,4 +1,4 @@
-"""Rows at the edges of what a model may be asked: missing, out of vocabulary, NaN, extreme, empty and odd text."""
+"""Builds boundary rows: missing values, out-of-vocabulary values, NaN, extreme numbers, empty and unusual text."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _INTEGERS = (-1, 0, 2**31 - 1, -(2**31), 1, 2)
 
 
 def boundary_rows(columns: Mapping[str, Any], usual: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rows in which one column at a time, and then all of them, hold an edge value.
+    """Build rows in which one column at a time, and then all columns, have a boundary value.
 
     Args:
         columns: NumPy dtype by argument of the signature `raw`: object (text as bytes), floating or integer.
-        usual: one row [1] of real values by argument, which the other columns hold.
+        usual: real values by argument, [1 or more]; the first ones fill the other columns.
 
     Returns:
-        By argument, values [rows].
+        Values [rows] by argument.
     """
     edges = {name: _edges(dtype) for name, dtype in columns.items()}
     rows: list[dict[str, Any]] = []

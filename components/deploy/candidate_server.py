@@ -1,7 +1,7 @@
-"""A model server of its own for candidates: a fresh process on loopback, asked and measured, then gone.
+"""A temporary model server for candidates: a new process on loopback that ends after the measurement.
 
-It is `benison-model-server`, or the `tensorflow_model_server` that BENISON_TF_SERVING names: both take the same flags.
-The command is all that is known of it here, so that nothing of the server is imported.
+It is `benison-model-server`, or the `tensorflow_model_server` that BENISON_TF_SERVING names; both have the same flags.
+It is started as a command, so that no module of the server is imported here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _POLL_S = 0.05
 
 
 class CandidateError(BenisonError):
-    """The server did not start, or did not load a model in time; it says what the server printed last."""
+    """The server did not start, or did not load a model in time; the message ends with the server's last output."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class CandidateServer:
 
     Attributes:
         target: `host:port` of gRPC.
-        grpc: its client.
-        rest: its client.
-        load_s: from the start of the process until every model was available (seconds).
-        pid: of the process.
+        grpc: gRPC client.
+        rest: REST client.
+        load_s: time from the start of the process until every model was available (seconds).
+        pid: process id.
     """
 
     target: str
@@ -52,25 +52,25 @@ class CandidateServer:
     pid: int
 
     def peak_memory_mb(self) -> float:
-        """The most memory that the process and its children had resident so far (MB, of 2^20 bytes)."""
+        """Return the peak resident memory of the process and its children so far (MB of 2^20 bytes)."""
         return sum(_peak_kb(pid) for pid in processes.process_tree(self.pid)) / 1024
 
 
 @contextlib.asynccontextmanager
 async def serve(models: Mapping[str, Path], timeout_s: float) -> AsyncIterator[CandidateServer]:
-    """Serves SavedModels, each as version 1, until the block ends.
+    """Serve SavedModels, each as version 1, until the block ends.
 
     Args:
         models: folders by model name.
-        timeout_s: for the start and all loading (seconds).
+        timeout_s: maximum time for the start and all loading (seconds).
 
     Raises:
-        CandidateError: it did not get there.
+        CandidateError: the server did not start, or did not load all models in time.
     """
     with tempfile.TemporaryDirectory(prefix="benison-candidate-") as scratch:
         folder = Path(scratch)
         for name, model in models.items():
-            # Links, where the disk has them: a second copy of a large model would cost time and memory of its own.
+            # Hard links if possible: a copy of a large model takes time and page cache.
             shutil.copytree(model, folder / name / str(VERSION), copy_function=_link_or_copy)
         config = folder / "models.config"
         config.write_text(_models_config(models, folder), encoding="utf-8")
@@ -79,8 +79,8 @@ async def serve(models: Mapping[str, Path], timeout_s: float) -> AsyncIterator[C
         started = time.monotonic()
         with log.open("wb") as output:
             command = [*_command(), f"--port={port}", f"--rest_api_port={rest_port}", f"--model_config_file={config}"]
-            command.append("--max_num_load_retries=0")  # by default five times, a minute apart
-            # In a folder of its own, so that no folder of the user's that is named `serving` is imported instead.
+            command.append("--max_num_load_retries=0")  # the default is 5 retries, one minute apart
+            # In a temporary folder, so that no module in the user's working folder hides one of the server's.
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
         try:
             async with GrpcClient(f"127.0.0.1:{port}") as grpc, RestClient(port=rest_port) as rest:
@@ -91,8 +91,8 @@ async def serve(models: Mapping[str, Path], timeout_s: float) -> AsyncIterator[C
 
 
 def _command() -> tuple[str, ...]:
-    theirs = os.environ.get("BENISON_TF_SERVING", "")
-    return (theirs,) if theirs else _MODEL_SERVER
+    tf_serving = os.environ.get("BENISON_TF_SERVING", "")
+    return (tf_serving,) if tf_serving else _MODEL_SERVER
 
 
 def _models_config(models: Mapping[str, Path], folder: Path) -> str:
@@ -112,34 +112,34 @@ async def _wait_until_available(
                 states = await client.status(name)
                 if any(status.state == "AVAILABLE" for status in states):
                     waiting.discard(name)
-                broken = [s for s in states if s.state == "END" and s.error_code != "OK"]
-                if broken:
-                    raise CandidateError(f"the server could not load {name}: {broken[0].error_message}")
+                failed = [s for s in states if s.state == "END" and s.error_code != "OK"]
+                if failed:
+                    raise CandidateError(f"the server could not load {name}: {failed[0].error_message}")
         if not waiting:
             return
         if process.poll() is not None:
-            raise CandidateError(f"the server ended with exit code {process.returncode}: {_tail(log)}")
+            raise CandidateError(f"the server exited with code {process.returncode}: {_tail(log)}")
         if time.monotonic() > until:
-            raise CandidateError(f"{', '.join(sorted(waiting))}: not loaded in time: {_tail(log)}")
+            raise CandidateError(f"the server did not load {', '.join(sorted(waiting))} in time: {_tail(log)}")
         await asyncio.sleep(_POLL_S)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.kill()  # nobody else asks it, so there is nothing to finish
+    process.kill()  # it has no other clients, so there are no requests to finish
     process.wait()
 
 
 def _tail(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return " / ".join(lines[-3:]) or "it printed nothing"
+    return " / ".join(lines[-3:]) or "no output"
 
 
 def _free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
 
 
 def _link_or_copy(source: str, target: str) -> Any:

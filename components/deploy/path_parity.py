@@ -1,4 +1,4 @@
-"""Parity: the same rows through every path must give the same answers."""
+"""Compares the answers of serving paths: the same rows must give the same answers on every path."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class PathParity:
-    """One path against the reference.
+    """Comparison of one path with the reference.
 
     Attributes:
-        path: its name.
-        rows: how many were compared.
-        difference: the largest, in units of the scale (the largest of 1, the row's values and the median value);
-            infinity where shapes differ, or one row is finite and the other is not.
-        row: where it is; None where there are no rows.
+        path: name of the path.
+        rows: number of compared rows.
+        difference: largest difference, in units of the scale (the maximum of 1, the values of the row and the median
+            value); infinity if shapes differ, or if one row is finite and the other is not.
+        row: index of the row with the largest difference; None if there are no rows.
     """
 
     path: str
@@ -31,25 +31,25 @@ class PathParity:
 
     @property
     def agrees(self) -> bool:
-        """Whether the difference is within the tolerance."""
+        """True if the difference is within the tolerance."""
         return self.difference <= TOLERANCE
 
-    def sentence(self, reference: str) -> str:
-        """What was found, in words."""
+    def describe(self, reference: str) -> str:
+        """Describe the result in one sentence."""
         if self.agrees:
             return f"{self.path} agrees with {reference} on {self.rows} rows (largest difference {self.difference:.1g})"
         return (
             f"{self.path} differs from {reference} by {self.difference:.3g} in row {self.row} of {self.rows} "
-            f"({TOLERANCE:g} of the scale is allowed)"
+            f"(the tolerance is {TOLERANCE:g} of the scale)"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data; infinity becomes None."""
+        """Return data for strict JSON; infinity becomes None."""
         return asdict(self) | {"difference": self.difference if np.isfinite(self.difference) else None}
 
 
 def compare(reference: NDArray, paths: Mapping[str, NDArray]) -> list[PathParity]:
-    """Holds each path's answers [rows, n] against the reference's."""
+    """Compare the answers [rows, n] of each path with those of the reference."""
     return [_compare(name, np.asarray(reference, np.float64), answers) for name, answers in paths.items()]
 
 
@@ -60,13 +60,13 @@ def _compare(path: str, reference: NDArray, answers: NDArray) -> PathParity:
     if not reference.size:
         return PathParity(path, 0, 0.0, None)
     sizes = np.where(np.isfinite(reference), np.abs(reference), 0.0)
-    # Of the row, because one answer of 1e30 would hide all that is wrong with the others; and of the usual row, because
-    # next to 0 nothing has more digits than that.
+    # The scale depends on the row, so that an answer of 1e30 does not hide differences in other rows. It is at least
+    # the median, because the rounding error of values close to 0 is of that size.
     scale = np.maximum(max(1.0, float(np.median(sizes))), sizes.max(axis=1, keepdims=True))
     with np.errstate(invalid="ignore"):
-        apart = np.abs(answers - reference) / scale
-    apart = np.where(np.isnan(apart), np.inf, apart).max(axis=1)
-    # Which values of a row that overflows become NaN, and which infinite, depends on the processor and the thread.
+        differences = np.abs(answers - reference) / scale
+    differences = np.where(np.isnan(differences), np.inf, differences).max(axis=1)
+    # In a row that overflows, which values become NaN and which become infinite depends on the CPU and the thread.
     overflown = ~np.isfinite(answers).all(axis=1) & ~np.isfinite(reference).all(axis=1)
-    apart = np.where(overflown | (answers == reference).all(axis=1), 0.0, apart)
-    return PathParity(path, len(reference), float(apart.max()), int(apart.argmax()))
+    differences = np.where(overflown | (answers == reference).all(axis=1), 0.0, differences)
+    return PathParity(path, len(reference), float(differences.max()), int(differences.argmax()))

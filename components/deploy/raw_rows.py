@@ -1,4 +1,4 @@
-"""Rows as a model's signatures take them: serialised examples, and what `raw` has in their place."""
+"""Converts rows to inputs of a model's signatures: serialised examples, and the columns of `raw`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benison.serving.signature_names import argument_names
 
 
 def first_records(folders: Sequence[str], most: int) -> NDArray:
-    """The first serialised tf.Examples [rows] of gzipped TFRecord files, in the order of the files' names."""
+    """Read the first serialised tf.Examples [rows] of gzipped TFRecord files, in the order of the file names."""
     import tensorflow as tf
 
     files = sorted(file for folder in folders for file in tf.io.gfile.glob(f"{folder}/*"))
@@ -22,21 +22,21 @@ def first_records(folders: Sequence[str], most: int) -> NDArray:
 
 
 def raw_rows(records: NDArray, spec: Mapping[str, Any], label: str) -> dict[str, NDArray]:
-    """The columns of examples.
+    """Parse examples into the inputs of `raw`.
 
     Args:
         records: serialised tf.Examples [rows].
-        spec: the raw features' parsing spec, the label's included.
-        label: its name; what is served does not have it.
+        spec: parsing spec of the raw features, with the label.
+        label: name of the label, which is not an input.
 
     Returns:
-        By argument of `raw`: values [rows]; a missing one is '', NaN or -1.
+        Values [rows] by argument of `raw`; a missing value is '', NaN or -1.
     """
     import tensorflow as tf
 
-    wanted = {name: feature for name, feature in spec.items() if name != label}
-    parsed = tf.io.parse_example(tf.constant(records, tf.string), wanted)
-    arguments = argument_names(wanted)
+    inputs = {name: feature for name, feature in spec.items() if name != label}
+    parsed = tf.io.parse_example(tf.constant(records, tf.string), inputs)
+    arguments = argument_names(inputs)
     return {arguments[name]: _as_column(values) for name, values in parsed.items()}
 
 

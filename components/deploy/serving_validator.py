@@ -1,6 +1,7 @@
-"""ServingValidator: may the candidate go to a server? TFX's InfraValidator needs Docker or Kubernetes; this does not.
+"""ServingValidator: tries the candidate on a model server before it is pushed.
 
-What is tried, and how, is in `benison.components.deploy.serving_trial`; here is how a pipeline asks for it.
+TFX's InfraValidator needs Docker or Kubernetes; this node does not. `benison.components.deploy.serving_trial` has the
+checks; this module is the node.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _TEST_ROWS = 64
 
 
 class Executor(base_executor.BaseExecutor):
-    """Serves, asks, measures and writes the certificate."""
+    """Executor that runs the trial and writes its record and the rows for later checks."""
 
     def Do(
         self,
@@ -56,13 +57,13 @@ class Executor(base_executor.BaseExecutor):
             TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"])).raw_feature_spec(),
             exec_properties["label"],
         )
-        with ThreadPoolExecutor(1) as thread:  # a notebook has an event loop of its own in this one
+        with ThreadPoolExecutor(1) as thread:  # in a notebook, this thread already runs an event loop
             record = thread.submit(asyncio.run, trial.run()).result()
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         Path(blessing.uri, FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         np.savez_compressed(Path(blessing.uri, ROWS_FILE), **trial.certificate_rows())
         refused = [verdict["reason"] for verdict in record["verdicts"] if not verdict["passed"]]
-        # The words of TFX's InfraValidator, so that its Pusher understands them.
+        # The property values of TFX's InfraValidator, which TFX's Pusher reads.
         blessing.set_string_custom_property("blessing_status", "INFRA_NOT_BLESSED" if refused else "INFRA_BLESSED")
         blessing.set_int_custom_property("blessed", 0 if refused else 1)
         blessing.set_string_custom_property("reason", "; ".join(refused))
@@ -71,15 +72,15 @@ class Executor(base_executor.BaseExecutor):
 
 
 class ServingValidator(base_component.BaseComponent):
-    """Tries the candidate on a model server.
+    """Node that tries the candidate on a model server.
 
     Args:
         model: the candidate.
-        members: channel of each trained member's model, by name; those that are in the ensemble are tried.
+        members: channel of each trained member's model, by name; only members of the ensemble are tried.
         examples: raw examples with the split `test`.
-        transform_graph: gives the raw features' types.
+        transform_graph: defines the types of the raw features.
         label: name of the raw label.
-        budget: see `ServingBudget`.
+        budget: limits of load time, memory and latency.
     """
 
     SPEC_CLASS = ComponentSpec
@@ -94,7 +95,7 @@ class ServingValidator(base_component.BaseComponent):
         label: str,
         budget: ServingBudget,
     ) -> None:
-        # One input per member, so that lineage names them; the class of the spec is thus made here.
+        # One input per member, so that lineage names them; so the spec depends on the members and is defined here.
         class Spec(ComponentSpec):
             PARAMETERS = {
                 "label": ExecutionParameter(type=str),
@@ -117,7 +118,7 @@ class ServingValidator(base_component.BaseComponent):
                 transform_graph=transform_graph,
                 label=label,
                 budget=json.dumps(asdict(budget), sort_keys=True),
-                runs_alone=1,  # benison.pipelines.node: latency is measured
+                runs_alone=1,  # read by benison.pipelines.node: other nodes would disturb the measurement of latency
                 blessing=types.Channel(type=standard_artifacts.InfraBlessing),
             )
         )

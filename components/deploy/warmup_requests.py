@@ -1,6 +1,6 @@
-"""Warm-up: requests that a version brings along, in TF Serving's form; a model server replays them before it serves.
+"""Writes the warm-up requests of a version in TF Serving's format; a model server replays them before it serves.
 
-They are also what the server's pages show as an example, so the first one of each signature is a real row.
+The server's pages also show them as examples, so the first request of each signature is a real row.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 from numpy.typing import NDArray
 
 FILE = "tf_serving_warmup_requests"
-MAX_ROWS = 16  # of a request
+MAX_ROWS = 16  # per request
 
 
 def write(file: Path, model: str, rows: Mapping[str, NDArray], records: NDArray) -> None:
-    """Writes a TFRecord file of PredictionLog: one row, then several, for `raw` and for `serving_default`.
+    """Write a TFRecord file of PredictionLog: requests with one row and with several, for `raw` and `serving_default`.
 
     Args:
-        file: where to; its folder is there.
-        model: name that the requests are for.
+        file: target file; its folder must exist.
+        model: name of the model.
         rows: real rows by input of `raw`, each [rows] in the signature's dtype.
         records: real rows as serialised tf.Examples [rows].
     """

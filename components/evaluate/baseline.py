@@ -1,4 +1,4 @@
-"""Baseline: what a candidate has to stand up to, which is what is served now."""
+"""Baseline: looks up the served version that a candidate is compared with."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ FILE = "baseline.json"
 
 
 class BaselineRecord(types.Artifact):
-    """`baseline.json`: identity, version and path of what was served when a candidate was judged."""
+    """`baseline.json`: identity, version and path of the version that was served when a candidate was judged."""
 
     TYPE_NAME = "Baseline"
 
 
 class _Driver(Driver):
-    """Puts the identity of the baseline into the cache key: another served version, another verdict.
+    """Driver that adds the identity of the baseline to the cache key, since the verdict depends on it.
 
-    Where the candidate itself is served already, its baseline is the one that it was blessed against. That keeps a
-    run with nothing new in it wholly cached, and a model from being its own yardstick.
+    If the candidate itself is already served, its baseline is the one that it was blessed against. So a run without
+    changes is fully cached, and a model is never compared with itself.
     """
 
     def more_properties(self, execution_info: ExecutionInfo) -> dict[str, str]:
@@ -47,7 +47,7 @@ class _Driver(Driver):
 
 
 class Executor(base_executor.BaseExecutor):
-    """Writes down what the driver found."""
+    """Executor that writes the baseline that the driver found."""
 
     def Do(
         self,
@@ -67,12 +67,12 @@ class _Spec(ComponentSpec):
 
 
 class Baseline(base_component.BaseComponent):
-    """Looks up what is served.
+    """Node that looks up the served version.
 
     Args:
         model: the candidate.
         serving: base folder of the pushed versions.
-        window: the spans that the candidate learnt from and is tested on, ascending.
+        window: the spans that the candidate was trained and tested on, ascending.
     """
 
     SPEC_CLASS = _Spec
@@ -81,39 +81,45 @@ class Baseline(base_component.BaseComponent):
 
     def __init__(self, model: types.BaseChannel, serving: str, window: Sequence[int] = ()) -> None:
         super().__init__(
-            _Spec(model=model, serving=serving, window=json.dumps(list(window)), baseline=types.Channel(type=BaselineRecord))
+            _Spec(
+                model=model,
+                serving=serving,
+                window=json.dumps(list(window)),
+                baseline=types.Channel(type=BaselineRecord),
+            )
         )
 
 
 def load(artifact: types.Artifact) -> dict[str, Any]:
-    """Reads `baseline.json`; see `describe`."""
+    """Read `baseline.json`; see `describe`."""
     return dict(json.loads(Path(artifact.uri, FILE).read_text()))
 
 
 def describe(version: local.Version | None, window: Sequence[int]) -> dict[str, Any]:
-    """What a candidate is compared with.
+    """Describe the baseline of a candidate.
 
     Args:
-        version: what is served.
-        window: the candidate's spans, ascending; its last one is the test.
+        version: the served version; None if nothing is served.
+        window: the candidate's spans, ascending; the last one is the test span.
 
     Returns:
-        `identity` and `version` (None where nothing is served); `path` of its model, or None and `why_not`.
+        `identity` and `version` (None if nothing is served); `path` of the model, or None and the reason `why_not`.
     """
-    found: dict[str, Any] = {
+    description: dict[str, Any] = {
         "identity": local.identity(version),
         "version": version.number if version else None,
         "path": None,
     }
     if version is None:
-        return {**found, "why_not": "nothing is served yet"}
+        return {**description, "why_not": "nothing is served yet"}
     if _trained_on_test_span(version.manifest.spans, window):
-        return {**found, "why_not": f"version {version.number} learnt from span {window[-1]}, which is the test here"}
-    return {**found, "path": str(version.path)}
+        reason = f"version {version.number} was trained on span {window[-1]}, which is the test span of this candidate"
+        return {**description, "why_not": reason}
+    return {**description, "path": str(version.path)}
 
 
-def _trained_on_test_span(theirs: Sequence[int], window: Sequence[int]) -> bool:
-    """Whether a version learnt from rows of the span that a window is tested on."""
-    if not window or list(theirs) == list(window):  # the same division into splits
+def _trained_on_test_span(spans: Sequence[int], window: Sequence[int]) -> bool:
+    """Return True if a version with these spans was trained on rows of the test span of a window."""
+    if not window or list(spans) == list(window):  # both have the same splits
         return False
-    return window[-1] in (theirs[:-1] if len(theirs) > 1 else theirs)
+    return window[-1] in (spans[:-1] if len(spans) > 1 else spans)

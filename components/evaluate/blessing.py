@@ -1,7 +1,7 @@
-"""Blessing: may the ensemble be pushed? Rule by rule, with the figures, and a word in every case.
+"""Blessing: decides whether the ensemble may be pushed, with one verdict per rule.
 
-TFX's Evaluator writes no blessing at all where no threshold is set, and compares only with what an Evaluator blessed
-before, pushed or not. This node always says blessed or not and why, and compares with what is served.
+TFX's Evaluator writes no blessing if no threshold is set, and compares only with a model that an Evaluator blessed
+before, whether it was pushed or not. This node always decides, gives reasons, and compares with the served version.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ENSEMBLE = "ensemble"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Judges the ensemble's scores on `test`, and tabulates all models'."""
+    """Executor that judges the scores of the ensemble on `test`, and writes tables of all models' scores."""
 
     def Do(
         self,
@@ -38,22 +38,22 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        of_members = Scores.load(Path(artifact_utils.get_single_uri(input_dict["member_scores"])), "test")
-        of_ensemble = Scores.load(Path(artifact_utils.get_single_uri(input_dict["ensemble_scores"])), "test")
+        member_scores = Scores.load(Path(artifact_utils.get_single_uri(input_dict["member_scores"])), "test")
+        ensemble_scores = Scores.load(Path(artifact_utils.get_single_uri(input_dict["ensemble_scores"])), "test")
         problem = exec_properties["problem"]
         options = _parse_judgement(exec_properties["judgement"])
-        outputs = {**of_members.outputs, **of_ensemble.outputs}
-        labels = score_tables.labels_of(of_ensemble)
-        judged = rules.judge(
+        outputs = {**member_scores.outputs, **ensemble_scores.outputs}
+        labels = score_tables.labels_of(ensemble_scores)
+        report = rules.judge(
             problem=problem,
             metric=exec_properties["metric"],
             labels=labels,
-            ensemble=of_ensemble.outputs[ENSEMBLE],
-            reference=of_ensemble.reference,
-            members=of_members.outputs,
-            served=of_ensemble.outputs.get(SERVED),
-            no_baseline=of_ensemble.absent.get(SERVED, rules.NOTHING_SERVED),
-            slices=score_tables.slices_of(of_ensemble),
+            ensemble=ensemble_scores.outputs[ENSEMBLE],
+            reference=ensemble_scores.reference,
+            members=member_scores.outputs,
+            served=ensemble_scores.outputs.get(SERVED),
+            no_baseline=ensemble_scores.absent.get(SERVED, rules.NOTHING_SERVED),
+            slices=score_tables.slices_of(ensemble_scores),
             **options,
         )
         costs = options["costs"]
@@ -61,20 +61,20 @@ class Executor(base_executor.BaseExecutor):
         resampling = Resampling(options["confidence"], options["resamples"], options["seed"])
         spec = Ensemble.load(Path(artifact_utils.get_single_uri(input_dict["model"])))
         record = {
-            **judged.to_json(),
+            **report.to_json(),
             "metric": exec_properties["metric"],
             "metrics": score_tables.metric_table(problem, costs, labels, outputs),
             "gains": score_tables.gain_table(metric, labels, outputs, ENSEMBLE, resampling),
             "without": score_tables.leave_one_out_table(
-                spec, problem, metric, costs, labels, of_members.outputs, outputs[ENSEMBLE], resampling
+                spec, problem, metric, costs, labels, member_scores.outputs, outputs[ENSEMBLE], resampling
             ),
-            "slices": score_tables.slice_tables(problem, metric, costs, of_ensemble, outputs, ENSEMBLE, resampling),
+            "slices": score_tables.slice_tables(problem, metric, costs, ensemble_scores, outputs, ENSEMBLE, resampling),
             "baseline": baselines.load(artifact_utils.get_single_instance(input_dict["baseline"])),
         }
         self._publish(artifact_utils.get_single_instance(output_dict["blessing"]), input_dict["model"], record)
 
     def _publish(self, artifact: types.Artifact, model: list[types.Artifact], record: Mapping[str, Any]) -> None:
-        """Marks the artifact as TFX's Evaluator does, so that its Pusher and its resolvers understand it."""
+        """Write the record, and mark the artifact as TFX's Evaluator does, for TFX's Pusher and resolvers."""
         folder = Path(artifact.uri)
         (folder / FILE).write_text(json.dumps(record, indent=2))
         candidate = artifact_utils.get_single_instance(model)
@@ -108,20 +108,20 @@ class _Spec(ComponentSpec):
 
 
 class Blessing(base_component.BaseComponent):
-    """Blesses the ensemble or refuses it.
+    """Node that blesses or refuses the ensemble.
 
     Args:
         model: the candidate.
-        member_scores: Scorer's output for the members.
-        ensemble_scores: Scorer's output for the ensemble and for what is served.
-        baseline: Baseline's output.
+        member_scores: output of Scorer for the members.
+        ensemble_scores: output of Scorer for the ensemble and the served version.
+        baseline: output of Baseline.
         problem: binary, multiclass or regression.
-        metric: the one that both comparisons use.
-        asked: rules beside the two that always hold, each as `benison.components.evaluate.rules.Rule`.
-        costs: {false_negative, false_positive} of a binary problem; None where nobody said.
-        confidence: of the intervals, between 0 and 1.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        metric: metric of the two default rules.
+        asked: additional rules, each with the fields of `benison.components.evaluate.rules.Rule`.
+        costs: {false_negative, false_positive} of a binary problem; None if they are unknown.
+        confidence: confidence level of the intervals, between 0 and 1.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
     """
 
     SPEC_CLASS = _Spec

@@ -1,7 +1,7 @@
-"""The paired percentile bootstrap over metrics: how far chance alone moves a figure, and the difference of two.
+"""The paired percentile bootstrap: confidence intervals of metrics and of differences between models.
 
-A resample is nothing but a weighting of the rows by how often each was drawn, so 1000 resamples of 100,000 rows take
-seconds. Paired: all models are scored on the same resamples, so the noise that they share cancels in the difference.
+A resample is a weighting of the rows by the number of times each was drawn, so 1000 resamples of 100,000 rows take
+seconds. Paired: all models are scored on the same resamples, so their common noise cancels in the difference.
 
 Source: B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, Chapman & Hall 1993, chapter 13 (percentile
 interval).
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from benison.components.evaluate.metrics import Floats, Metric
 
-# Weights held at a time (rows x resamples): 1 MB, so that a block and what is made of it stay in a processor's cache.
+# Weights per block (rows x resamples): 1 MB, so that a block and its intermediate results fit into the CPU cache.
 _BLOCK = 1 << 17
 
 
 class Interval(NamedTuple):
-    """A confidence interval, both ends included; NaN where it is undefined."""
+    """A confidence interval, both ends inclusive; NaN if it is undefined."""
 
     low: float
     high: float
@@ -31,23 +31,23 @@ class Interval(NamedTuple):
 def bootstrap(
     metric: Metric, y: NDArray, predictions: Sequence[NDArray], resamples: int = 1000, seed: int = 0
 ) -> Floats:
-    """The metric of every model on every bootstrap resample of the rows.
+    """Compute the metric of every model on every bootstrap resample of the rows.
 
-    Paired: all models see the same resamples (Efron and Tibshirani 1993). Memory stays flat: a block
-    of weights at a time, a few MB or one resample, whatever the number of resamples.
+    Paired: all models are scored on the same resamples (Efron and Tibshirani 1993). Resamples are processed in blocks
+    of a few MB, so memory does not grow with their number.
 
     Args:
-        metric: One of `METRICS`.
-        y: Labels, see `Metric.compute`.
-        predictions: One array per model, all for the rows of `y`.
-        resamples: How many.
-        seed: Equal seeds and rows draw equal resamples.
+        metric: one of `METRICS`.
+        y: labels, see `Metric.compute`.
+        predictions: one array per model, for the rows of `y`.
+        resamples: number of resamples.
+        seed: the same seed and rows give the same resamples.
 
     Returns:
-        float64 [models, resamples]; NaN where the resample leaves the metric undefined.
+        float64 [models, resamples]; NaN if the metric is undefined on a resample.
 
     Raises:
-        DataError: See `Metric.compute`.
+        DataError: see `Metric.compute`.
     """
     models = [metric.weighted(y, prediction) for prediction in predictions]
     scores = np.full((len(models), resamples), np.nan)
@@ -60,15 +60,15 @@ def bootstrap(
 
 
 def _resample_counts(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each row is drawn: float64 [resamples of the block, rows], multinomial, block by block."""
+    """Draw how often each row occurs in each resample; yield blocks float64 [resamples of the block, rows]."""
     if rows == 0:
         return
     rng = np.random.default_rng(seed)
-    at_once = max(1, _BLOCK // rows)
-    for start in range(0, resamples, at_once):
-        block = min(at_once, resamples - start)
+    per_block = max(1, _BLOCK // rows)
+    for start in range(0, resamples, per_block):
+        block = min(per_block, resamples - start)
         drawn = rng.integers(0, rows, size=(block, rows))
-        # Each resample counts in a stretch of its own, so that one bincount does the whole block.
+        # Each resample has its own range of indices, so that one bincount counts the whole block.
         drawn += np.arange(block)[:, None] * rows
         yield np.bincount(drawn.ravel(), minlength=block * rows).reshape(block, rows).astype(np.float64)
 
@@ -82,25 +82,25 @@ def paired_difference(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, Interval]:
-    """By how much `prediction` is better than `other`, with its paired percentile bootstrap interval.
+    """Measure the gain of `prediction` over `other`, with its paired percentile bootstrap interval.
 
-    Resamples in which the metric is undefined (none of a rare class drawn) are left out of the percentiles.
+    Resamples on which the metric is undefined (no row of a rare class was drawn) do not count in the percentiles.
 
     Args:
-        metric: One of `METRICS`.
-        y: Labels, see `Metric.compute`.
-        prediction: Predictions of the model in question.
-        other: Predictions of the one it is compared to, for the same rows.
-        confidence: Of the interval, between 0 and 1.
-        resamples: How many; 1000 put the ends of a 95 % interval within a few per cent of its width.
-        seed: Of the resamples.
+        metric: one of `METRICS`.
+        y: labels, see `Metric.compute`.
+        prediction: predictions of the model.
+        other: predictions of the model that it is compared with, for the same rows.
+        confidence: confidence level of the interval, between 0 and 1.
+        resamples: number of resamples; with 1000 the ends of a 95 % interval are exact to a few per cent of its width.
+        seed: seed of the resamples.
 
     Returns:
-        The estimate on all rows and the interval, both positive where `prediction` is the better one whichever way the
-        metric points; NaN where the metric is undefined.
+        The gain on all rows and its interval, both positive if `prediction` is better, also for metrics that are
+        better when smaller; NaN if the metric is undefined.
 
     Raises:
-        DataError: See `Metric.compute`.
+        DataError: see `Metric.compute`.
     """
     sign = 1.0 if metric.greater_is_better else -1.0
     estimate = sign * (metric.compute(y, prediction) - metric.compute(y, other))
@@ -110,7 +110,7 @@ def paired_difference(
 
 
 def percentile_interval(values: NDArray, confidence: float) -> Interval:
-    """The middle `confidence` (between 0 and 1) of bootstrapped values [resamples], NaNs left out."""
+    """Compute the central interval with the share `confidence` of bootstrapped values [resamples]; skip NaN."""
     defined = values[~np.isnan(values)]
     if not len(defined):
         return Interval(float("nan"), float("nan"))

@@ -1,7 +1,7 @@
 """Metrics on numpy arrays with row weights.
 
-Every metric is written once, for many weightings of the same rows: what does not depend on the weights (a sort, an
-error per row) is done once, the rest is vectorised over the weightings. A bootstrap resample
+Every metric is computed for many weightings of the same rows at once: work that does not depend on the weights (a sort,
+an error per row) is done once, the rest is vectorised over the weightings. A bootstrap resample
 (`benison.components.evaluate.bootstrap`) is such a weighting.
 """
 
@@ -26,21 +26,21 @@ CLASSIFICATION = frozenset({"binary", "multiclass"})
 REGRESSION = frozenset({"regression"})
 PROBLEMS = CLASSIFICATION | REGRESSION
 
-# As in Keras, so that a log loss here is the one in TFMA's tables.
+# The value of Keras, so that the log loss equals the one in TFMA's tables.
 _PROBABILITY_CLIP = 1e-7
 _CALIBRATION_BINS = 15
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What a mistake costs, in any unit; class 1 is the positive one. Right answers cost nothing."""
+    """Costs of mistakes, in any unit; class 1 is the positive class, and correct predictions cost nothing."""
 
     false_negative: float
     false_positive: float
 
     @property
     def threshold(self) -> float:
-        """The probability of class 1 from which on it is cheaper to act on it (Elkan 2001, equation 2)."""
+        """Probability of class 1 from which acting on it is cheaper (Elkan 2001, equation 2)."""
         return self.false_positive / (self.false_negative + self.false_positive)
 
 
@@ -49,10 +49,10 @@ class Metric:
     """A metric of predictions against labels.
 
     Attributes:
-        name: As it stands in a config.
+        name: name in a config.
         greater_is_better: False for errors and losses.
-        problems: The kinds of problem it is defined for, out of `PROBLEMS`.
-        prepare: Does the work that no weight changes, and returns the function of the weights.
+        problems: the problems of `PROBLEMS` that it is defined for.
+        prepare: does the work that does not depend on weights, and returns the function of the weights.
     """
 
     name: str
@@ -61,15 +61,16 @@ class Metric:
     prepare: Callable[[NDArray, NDArray], WeightedMetric] = field(repr=False)
 
     def compute(self, y: NDArray, prediction: NDArray, weights: NDArray | None = None) -> float:
-        """The metric's value; NaN where it is undefined (no rows, one class only for AUC, a prediction that is NaN).
+        """Compute the metric; NaN if it is undefined (no rows, one class only for AUC, a prediction that is NaN).
 
         Args:
-            y: Classification: int64 [rows], class ids. Regression: float [rows, outputs].
-            prediction: Classification: float [rows, classes], probabilities. Regression: float [rows, outputs].
-            weights: float [rows], at least 0. Weight 2 counts as the row given twice, 0 as left out. Default: all 1.
+            y: classification: int64 [rows], class ids; regression: float [rows, outputs].
+            prediction: classification: float [rows, classes], probabilities; regression: float [rows, outputs].
+            weights: float [rows], at least 0. A row with weight 2 counts twice, with weight 0 not at all. Defaults to
+                1 for all rows.
 
         Raises:
-            DataError: Shapes that do not fit each other, or a class id without a column.
+            DataError: shapes that do not match, or a class id without a column.
         """
         row_weights = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)
         if row_weights.shape != (len(y),):
@@ -77,20 +78,20 @@ class Metric:
         return float(self.weighted(y, prediction)(row_weights[None, :])[0])
 
     def weighted(self, y: NDArray, prediction: NDArray) -> WeightedMetric:
-        """The metric of these rows as a function of weights [resamples, rows]; checks the arrays first."""
+        """Check the arrays, and return the metric of these rows as a function of weights [resamples, rows]."""
         y, prediction = np.asarray(y), np.asarray(prediction)
         self._check(y, prediction)
         unusable = ~np.isfinite(prediction).all(axis=1)
         if self.problems <= REGRESSION:
             unusable |= ~np.isfinite(y).all(axis=1)
             y = np.where(unusable[:, None], 0, y)
-        # Zeros stand in, because NaN x weight 0 is NaN and would spoil the resamples that do not hold the row.
-        of_weights = self.prepare(y, np.where(unusable[:, None], 0, prediction))
+        # Replace by 0, because NaN x weight 0 is NaN and would affect resamples that do not contain the row.
+        metric_of_weights = self.prepare(y, np.where(unusable[:, None], 0, prediction))
 
         def values(weights: Floats) -> Floats:
             undefined = (weights.sum(axis=1) <= 0) | (weights[:, unusable] > 0).any(axis=1)
             with np.errstate(divide="ignore", invalid="ignore"):
-                return np.where(undefined, np.nan, of_weights(weights))
+                return np.where(undefined, np.nan, metric_of_weights(weights))
 
         return values
 
@@ -116,7 +117,7 @@ class Metric:
 
 
 def _weighted_mean(per_row: NDArray) -> WeightedMetric:
-    """Weighted mean of a value per row [rows]."""
+    """Return the weighted mean of a value per row [rows], as a function of the weights."""
     per_row = per_row.astype(np.float64)
     return lambda weights: weights @ per_row / weights.sum(axis=1)
 
@@ -131,10 +132,10 @@ def _log_loss(y: NDArray, probabilities: NDArray) -> WeightedMetric:
 
 
 def _cost(costs: Costs) -> Callable[[NDArray, NDArray], WeightedMetric]:
-    """The mean cost per row of acting where that is cheaper, by the model's own probabilities.
+    """Return the mean cost per row, if one acts wherever the model's probabilities make that cheaper.
 
-    Source: C. Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001. A model whose probabilities are wrong acts
-    at the wrong places, so the metric asks for calibration too.
+    Source: C. Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001. With wrong probabilities one acts on the
+    wrong rows, so the metric measures calibration too.
     """
 
     def prepare(y: NDArray, probabilities: NDArray) -> WeightedMetric:
@@ -145,37 +146,39 @@ def _cost(costs: Costs) -> Callable[[NDArray, NDArray], WeightedMetric]:
 
 
 def _calibration_error(y: NDArray, probabilities: NDArray) -> WeightedMetric:
-    """Expected calibration error: how far frequencies are from probabilities, over 15 bins of equal width.
+    """Return the expected calibration error: distance of frequencies from probabilities, in 15 bins of equal width.
 
-    Binary: of the probability of class 1. Otherwise: of the likeliest class's.
+    Binary: for the probability of class 1. Multiclass: for the probability of the most likely class.
 
     Source: C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
     """
     if probabilities.shape[1] == 2:
-        claimed, true = probabilities[:, 1], y == 1
+        predicted, correct = probabilities[:, 1], y == 1
     else:
-        claimed, true = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
-    bins = np.clip(np.ceil(claimed * _CALIBRATION_BINS).astype(int) - 1, 0, _CALIBRATION_BINS - 1)
-    gaps = true - claimed.astype(np.float64)
+        predicted, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
+    bins = np.clip(np.ceil(predicted * _CALIBRATION_BINS).astype(int) - 1, 0, _CALIBRATION_BINS - 1)
+    gaps = correct - predicted.astype(np.float64)
 
     def calibration_error(weights: Floats) -> Floats:
-        of_bins = [np.bincount(bins, of_rows * gaps, _CALIBRATION_BINS) for of_rows in weights]
-        return np.abs(of_bins).sum(axis=1) / weights.sum(axis=1)
+        bin_gaps = [np.bincount(bins, row_weights * gaps, _CALIBRATION_BINS) for row_weights in weights]
+        return np.abs(bin_gaps).sum(axis=1) / weights.sum(axis=1)
 
     return calibration_error
 
 
 def _auc(y: NDArray, probabilities: NDArray) -> WeightedMetric:
-    """Binary: AUC of class 1. Otherwise the unweighted mean over the classes present, each against the rest."""
+    """Return the AUC of class 1; for multiclass the unweighted mean over the present classes, one against the rest."""
     return _one_vs_rest(_binary_auc, y, probabilities)
 
 
 def _pr_auc(y: NDArray, probabilities: NDArray) -> WeightedMetric:
-    """Binary: average precision of class 1. Otherwise the unweighted mean over the classes present."""
+    """Return the average precision of class 1; for multiclass the unweighted mean over the present classes."""
     return _one_vs_rest(_average_precision, y, probabilities)
 
 
-def _one_vs_rest(of_class: Callable[[NDArray[np.bool_], NDArray], WeightedMetric], y: NDArray, scores: NDArray) -> WeightedMetric:
+def _one_vs_rest(
+    of_class: Callable[[NDArray[np.bool_], NDArray], WeightedMetric], y: NDArray, scores: NDArray
+) -> WeightedMetric:
     if scores.shape[1] == 2:
         return of_class(y == 1, scores[:, 1])
     per_class = [of_class(y == k, scores[:, k]) for k in np.unique(y)]
@@ -189,9 +192,9 @@ def _one_vs_rest(of_class: Callable[[NDArray[np.bool_], NDArray], WeightedMetric
 
 
 def _average_precision(positive: NDArray[np.bool_], score: NDArray) -> WeightedMetric:
-    """Area under the precision-recall curve by steps: the mean, over positives, of the precision from their score up.
+    """Return the stepwise area under the precision-recall curve: the mean precision at the scores of the positives.
 
-    Source: as scikit-learn's `average_precision_score`. Tied scores share the precision of their group.
+    It equals scikit-learn's `average_precision_score`. Tied scores share the precision of their group.
     """
     order = np.argsort(-score, kind="stable")
     in_order = -score[order]
@@ -202,19 +205,20 @@ def _average_precision(positive: NDArray[np.bool_], score: NDArray) -> WeightedM
     def average_precision(weights: Floats) -> Floats:
         ordered = weights[:, order]
         of_positives = ordered[:, winners]
-        found = np.cumsum(of_positives, axis=1)[:, last_winner]
-        # A positive that was not drawn counts nothing, even where there is nothing above it (0 / 0).
-        precision = np.where(of_positives > 0, found / np.cumsum(ordered, axis=1)[:, last], 0)
+        true_positives = np.cumsum(of_positives, axis=1)[:, last_winner]
+        # A positive with weight 0 does not count, even if no row is above it (0 / 0).
+        precision = np.where(of_positives > 0, true_positives / np.cumsum(ordered, axis=1)[:, last], 0)
         return np.einsum("br,br->b", of_positives, precision) / of_positives.sum(axis=1)
 
     return average_precision
 
 
 def _binary_auc(positive: NDArray[np.bool_], score: NDArray) -> WeightedMetric:
-    """Area under the ROC curve as the Mann-Whitney statistic; tied scores share their mean rank.
+    """Return the area under the ROC curve as the Mann-Whitney statistic; tied scores share their mean rank.
 
-    Sorted once. A positive's rank is then the weight below its group of equal scores plus half the group's own; the
-    positives' ranks, less what they owe to each other (half the square of their weight), count the pairs that are won.
+    Rows are sorted once. The rank of a positive is the weight below its group of equal scores plus half the weight of
+    the group. The sum of the positives' ranks minus half the square of their weight (the pairs of two positives) is the
+    weight of the pairs in correct order.
     """
     order = np.argsort(score, kind="stable")
     in_order = score[order]
@@ -245,10 +249,10 @@ def _mae(y: NDArray, prediction: NDArray) -> WeightedMetric:
 
 
 def _r2(y: NDArray, prediction: NDArray) -> WeightedMetric:
-    """Coefficient of determination, the mean over outputs; undefined where a label does not vary."""
+    """Return the coefficient of determination, the mean over outputs; undefined if a label does not vary."""
     truth = y.astype(np.float64)
     square = (truth - prediction) ** 2
-    # A constant label becomes exactly 0 and its variance too, whatever the rounding of the mean.
+    # A constant label becomes exactly 0, and so does its variance, independent of rounding.
     truth = truth - truth[:1]
 
     def r2(weights: Floats) -> Floats:
@@ -257,7 +261,7 @@ def _r2(y: NDArray, prediction: NDArray) -> WeightedMetric:
         for output in range(truth.shape[1]):
             mean = weights @ truth[:, output] / rows
             total = np.einsum("br,br->b", weights, (truth[:, output] - mean[:, None]) ** 2)
-            # A spread below the mean's own rounding error is none: the resample drew equal labels only.
+            # A variance below the rounding error of the mean is 0: the resample has only equal labels.
             rounding = np.finfo(np.float64).eps * len(truth) * mean
             varies = total > rows * rounding**2
             of_outputs.append(np.where(varies, 1 - weights @ square[:, output] / total, np.nan))
@@ -267,7 +271,7 @@ def _r2(y: NDArray, prediction: NDArray) -> WeightedMetric:
 
 
 COST = "cost"
-# `cost` stands here with equal costs; `metrics_for` has it with those of a pipeline.
+# Here `cost` has equal costs; `metrics_for` returns it with the costs of a pipeline.
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         metric.name: metric
@@ -289,46 +293,46 @@ _DEFAULTS = {"binary": "auc", "multiclass": "accuracy", "regression": "rmse"}
 
 
 def default_metric(problem: str) -> str:
-    """The metric that a pipeline is judged by unless its config says otherwise.
+    """Return the metric of a pipeline whose config names none.
 
     Raises:
-        UsageError: No such kind of problem.
+        UsageError: unknown problem.
     """
     _check_problem(problem)
     return _DEFAULTS[problem]
 
 
 def metrics_for(problem: str, costs: Costs | None = None) -> dict[str, Metric]:
-    """All metrics that are defined for a problem, by name; `cost` only where it is known what mistakes cost.
+    """Return all metrics that are defined for a problem, by name; `cost` only if the costs of mistakes are known.
 
     Raises:
-        UsageError: No such kind of problem.
+        UsageError: unknown problem.
     """
     _check_problem(problem)
-    fitting = {name: metric for name, metric in METRICS.items() if problem in metric.problems and name != COST}
+    metrics = {name: metric for name, metric in METRICS.items() if problem in metric.problems and name != COST}
     if costs is not None and problem in METRICS[COST].problems:
-        fitting[COST] = replace(METRICS[COST], prepare=_cost(costs))
-    return fitting
+        metrics[COST] = replace(METRICS[COST], prepare=_cost(costs))
+    return metrics
 
 
 def metric_for(name: str, problem: str, costs: Costs | None = None) -> Metric:
-    """The metric of that name, if it is defined for the problem.
+    """Return the metric with a name, if it is defined for the problem.
 
     Raises:
-        UsageError: No such metric, or one for another kind of problem; names the ones that fit.
+        UsageError: no such metric, or one that is not defined for the problem; lists the defined ones.
     """
-    fitting = metrics_for(problem, costs)
-    if name in fitting:
-        return fitting[name]
+    metrics = metrics_for(problem, costs)
+    if name in metrics:
+        return metrics[name]
     if name == COST and problem in METRICS[COST].problems:
-        raise UsageError("the metric 'cost' needs to know what mistakes cost; give `cost` in the config")
-    what = f"metric '{name}' is not defined for a {problem} problem" if name in METRICS else f"no metric '{name}'"
-    raise UsageError(f"{what}; {_allowed_names(name, sorted(fitting))}")
+        raise UsageError("the metric 'cost' requires the costs of mistakes; set `cost` in the config")
+    fault = f"metric '{name}' is not defined for a {problem} problem" if name in METRICS else f"no metric '{name}'"
+    raise UsageError(f"{fault}; {_allowed_names(name, sorted(metrics))}")
 
 
 def _check_problem(problem: str) -> None:
     if problem not in PROBLEMS:
-        raise UsageError(f"no kind of problem '{problem}'; {_allowed_names(problem, sorted(PROBLEMS))}")
+        raise UsageError(f"unknown problem '{problem}'; {_allowed_names(problem, sorted(PROBLEMS))}")
 
 
 def _allowed_names(name: str, allowed: Sequence[str]) -> str:

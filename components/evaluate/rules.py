@@ -1,7 +1,7 @@
-"""The rules of the blessing, as pure logic over predictions: what passes, what does not, and why.
+"""The rules of the blessing, as pure functions of predictions.
 
-A candidate is blessed if every rule passes. Comparisons are decided by the paired bootstrap interval of the difference
-(see `benison.components.evaluate.bootstrap`), never by the bare difference, so that chance neither blesses nor refuses.
+A candidate is blessed if it passes every rule. Comparisons use the paired bootstrap interval of the difference (see
+`benison.components.evaluate.bootstrap`), never the difference alone, so that chance neither blesses nor refuses.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benison.components.evaluate.bootstrap import Interval, paired_difference
 from benison.components.evaluate.metrics import Costs, Metric, metric_for
-from benison.components.evaluate.verdicts import BlessingReport, Verdict, finite_or_none, finite_interval_or_none
+from benison.components.evaluate.verdicts import BlessingReport, Verdict, finite_interval_or_none, finite_or_none
 from benison.serving.errors import DataError, UsageError
 
 NOTHING_SERVED = "nothing is served yet"
@@ -24,17 +24,17 @@ NOTHING_SERVED = "nothing is served yet"
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule beside the two that always hold: a bound that a metric keeps, or a comparison.
+    """A rule in addition to the two default rules: a bound of a metric, or a comparison.
 
     Attributes:
-        metric: its name.
-        min: the least value allowed, itself included.
-        max: the most allowed, itself included.
-        better_than: `best_member` or `served`: the ensemble must be better by `by`, for sure.
-        not_worse_than: the same: it must not be worse by more than `by`, for sure.
-        by: a margin in the metric's own unit, 0 or more.
+        metric: name of the metric.
+        min: smallest allowed value, inclusive.
+        max: largest allowed value, inclusive.
+        better_than: `best_member` or `served`: the ensemble must be significantly better, by more than `by`.
+        not_worse_than: `best_member` or `served`: the ensemble must not be significantly worse by more than `by`.
+        by: margin in the unit of the metric, at least 0.
         slices: columns; the rule must hold for the rows of each of their values, instead of for all rows.
-        rows: values with fewer rows than this are not judged.
+        rows: slices with fewer rows are not judged.
     """
 
     metric: str
@@ -48,22 +48,24 @@ class Rule:
 
     @property
     def name(self) -> str:
-        """As verdicts have it, such as `accuracy >= 0.85` or `auc better than best_member by 0.01`.
+        """Name in verdicts, such as `accuracy >= 0.85` or `auc better than best_member by 0.01`.
 
         Raises:
-            UsageError: it has neither a bound nor a comparison.
+            UsageError: the rule has neither a bound nor a comparison.
         """
-        return " ".join([self._demand, *(["by", ", ".join(self.slices)] if self.slices else [])])
+        return " ".join([self._condition, *(["by", ", ".join(self.slices)] if self.slices else [])])
 
     @property
-    def _demand(self) -> str:
+    def _condition(self) -> str:
         margin = f" by {self.by:g}" if self.by else ""
         if self.better_than:
             return f"{self.metric} better than {self.better_than}{margin}"
         if self.not_worse_than:
             return f"{self.metric} not worse than {self.not_worse_than}{margin}"
         if self.min is None and self.max is None:
-            raise UsageError(f"the rule on {self.metric} has no bound; give it `min`, `max`, `better_than` …")
+            raise UsageError(
+                f"the rule on {self.metric} has no bound; add `min`, `max`, `better_than` or `not_worse_than`"
+            )
         low = f"{self.min:.12g} <= " if self.min is not None else ""
         if low and self.max is None:
             return f"{self.metric} >= {self.min:.12g}"
@@ -87,57 +89,58 @@ def judge(
     resamples: int = 1000,
     seed: int = 0,
 ) -> BlessingReport:
-    """Judges a candidate by its predictions on the split `test`.
+    """Judge a candidate by its predictions on the split `test`.
 
     Args:
         problem: `binary`, `multiclass` or `regression`.
-        metric: The pipeline's metric; the two comparisons that always hold use it.
+        metric: metric of the pipeline; the two default rules use it.
         labels: int64 [rows], class ids; for regression float [rows, outputs].
-        ensemble: The candidate's float [rows, classes], probabilities; for regression float [rows, outputs].
-        reference: Of the *training* labels: float [classes], class frequencies; for regression float [outputs], means.
-            The reference model answers them for every row.
-        members: The members' predictions on the same rows, by name.
-        served: The served version's predictions on the same rows; None where there is no baseline.
-        no_baseline: Why there is none, as a clause such as "nothing is served yet".
-        rules: What is asked beside.
-        slices: A text for each row [rows], by column.
-        costs: What mistakes cost; the metric `cost` needs them.
-        confidence: Of the intervals, between 0 and 1. Where a comparison is made for several slices, all of them
-            together keep it (Bonferroni).
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
+        ensemble: predictions of the candidate: probabilities float [rows, classes]; for regression float
+            [rows, outputs].
+        reference: prediction of the reference model for every row: frequencies of the *training* labels float
+            [classes]; for regression their means float [outputs].
+        members: predictions of the members for the same rows, by name.
+        served: predictions of the served version for the same rows; None if there is no baseline.
+        no_baseline: the reason why there is no baseline, as a clause such as "nothing is served yet".
+        rules: additional rules.
+        slices: a text for each row [rows], by column.
+        costs: costs of mistakes; the metric `cost` requires them.
+        confidence: confidence level of the intervals, between 0 and 1. For a comparison by slice, it is the level of
+            all slices together (Bonferroni).
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
 
     Returns:
-        One verdict per rule: better than the reference, not worse than what is served, then those asked for. A split
-        that cannot decide (under 2 rows, one class only) refuses, and says so.
+        One verdict per rule: better than the reference, not worse than the served version, then the additional rules.
+        If the split is too small to decide (fewer than 2 rows, or one class), every rule refuses.
 
     Raises:
-        UsageError: A metric that the problem does not have, a rule that asks for nothing, or a column without slices.
-        DataError: Arrays whose shapes do not fit each other.
+        UsageError: a metric that the problem does not have, a rule without a condition, or a column without slices.
+        DataError: arrays whose shapes do not match.
     """
-    judged_by = metric_for(metric, problem, costs)
-    asked = [(metric_for(rule.metric, problem, costs), rule, rule.name) for rule in rules]
-    comparison = _Comparison(judged_by, labels, ensemble, confidence, resamples, seed)
+    main_metric = metric_for(metric, problem, costs)
+    named_rules = [(metric_for(rule.metric, problem, costs), rule, rule.name) for rule in rules]
+    comparison = _Comparison(main_metric, labels, ensemble, confidence, resamples, seed)
     undecidable = _undecidable_reason(problem, labels)
     verdicts = [
         _better_than_reference(problem, comparison, reference, undecidable),
         _not_worse_than_served(comparison, served, no_baseline, undecidable),
     ]
     test = _TestRows(problem, labels, ensemble, members, served, no_baseline, slices)
-    for metric_of_rule, rule, name in asked:
-        on = replace(comparison, metric=metric_of_rule)
+    for rule_metric, rule, name in named_rules:
+        by_metric = replace(comparison, metric=rule_metric)
         if undecidable:
             verdicts.append(_refuse(name, undecidable))
         elif rule.slices:
-            verdicts.append(_apply_by_slice(rule, on, test))
+            verdicts.append(_apply_by_slice(rule, by_metric, test))
         else:
-            verdicts.append(_apply_rule(rule, on, test))
+            verdicts.append(_apply_rule(rule, by_metric, test))
     return BlessingReport(all(verdict.passed for verdict in verdicts), tuple(verdicts))
 
 
 @dataclass(frozen=True)
 class _TestRows:
-    """Everything that predicts, on the same rows."""
+    """Labels of the split `test`, and all models' predictions for its rows."""
 
     problem: str
     labels: NDArray
@@ -147,94 +150,93 @@ class _TestRows:
     no_baseline: str
     slices: Mapping[str, NDArray]
 
-    def of(self, here: NDArray) -> _TestRows:
-        """The rows of a mask [rows]."""
+    def select(self, mask: NDArray) -> _TestRows:
+        """Select the rows of a mask [rows]."""
         return replace(
             self,
-            labels=self.labels[here],
-            ensemble=self.ensemble[here],
-            members={name: values[here] for name, values in self.members.items()},
-            served=None if self.served is None else self.served[here],
+            labels=self.labels[mask],
+            ensemble=self.ensemble[mask],
+            members={name: values[mask] for name, values in self.members.items()},
+            served=None if self.served is None else self.served[mask],
         )
 
     def best_member(self, metric: Metric) -> tuple[str, NDArray] | None:
-        """The member with the best metric on these rows; None where it is undefined for all."""
+        """Return the member with the best metric on these rows; None if the metric is undefined for all members."""
         sign = 1 if metric.greater_is_better else -1
-        figures = {name: sign * metric.compute(self.labels, values) for name, values in self.members.items()}
-        defined = {name: figure for name, figure in figures.items() if math.isfinite(figure)}
+        scores = {name: sign * metric.compute(self.labels, values) for name, values in self.members.items()}
+        defined = {name: score for name, score in scores.items() if math.isfinite(score)}
         if not defined:
             return None
         best = max(defined, key=lambda name: defined[name])
         return best, self.members[best]
 
 
-def _apply_rule(rule: Rule, on: _Comparison, test: _TestRows) -> Verdict:
-    """What a rule says of some rows, whole."""
-    against = rule.better_than or rule.not_worse_than
-    if against is None:
-        return _check_bounds(on.metric, rule, test.labels, test.ensemble)
-    if against == "served":
+def _apply_rule(rule: Rule, comparison: _Comparison, test: _TestRows) -> Verdict:
+    """Apply a rule to all of the given rows."""
+    metric = comparison.metric
+    opponent = rule.better_than or rule.not_worse_than
+    if opponent is None:
+        return _check_bounds(metric, rule, test.labels, test.ensemble)
+    if opponent == "served":
         if test.served is None:
             return Verdict(rule.name, True, None, None, None, test.no_baseline)
         whose, other = "the served version's", test.served
     else:
-        best = test.best_member(on.metric)
+        best = test.best_member(metric)
         if best is None:
-            return _refuse(rule.name, f"{on.metric.name} is undefined for every member")
+            return _refuse(rule.name, f"{metric.name} is undefined for every member")
         whose, other = f"{best[0]}'s", best[1]
-    compared = replace(on, labels=test.labels, ensemble=test.ensemble).to(other)
-    if compared.undefined:
-        return compared.verdict(rule.name, False, compared.undefined)
-    passed = compared.interval.low > rule.by if rule.better_than else compared.interval.high >= -rule.by
-    value, bound = _distinct_figures(compared.value, compared.bound)
-    wanted = f"lie above {rule.by:g}" if rule.better_than else f"reach {-rule.by:g}"
-    tail = "" if passed else f", and its interval would have to {wanted}"
-    gain = f"the gain is {_format_number(compared.gain)} ({compared.bounds}){tail}"
-    return compared.verdict(rule.name, passed, f"{on.metric.name} {value} against {whose} {bound}: {gain}")
+    difference = replace(comparison, labels=test.labels, ensemble=test.ensemble).to(other)
+    if difference.undefined:
+        return difference.verdict(rule.name, False, difference.undefined)
+    passed = difference.interval.low > rule.by if rule.better_than else difference.interval.high >= -rule.by
+    value, bound = _distinct_figures(difference.value, difference.bound)
+    required = f"be above {rule.by:g}" if rule.better_than else f"reach {-rule.by:g}"
+    tail = "" if passed else f"; its interval must {required}"
+    gain = f"the gain is {_format_number(difference.gain)} ({difference.bounds}){tail}"
+    return difference.verdict(rule.name, passed, f"{metric.name} {value} against {whose} {bound}: {gain}")
 
 
-def _apply_by_slice(rule: Rule, on: _Comparison, test: _TestRows) -> Verdict:
-    """What a rule says of each slice; the verdict carries the figures of the worst."""
-    judged, small = [], 0
-    cuts = [(f"{column}={value or '(missing)'}", here) for column, value, here in _slice_masks(rule, test)]
-    large = [(name, here) for name, here in cuts if here.sum() >= rule.rows]
-    one_of_many = replace(on, confidence=1 - (1 - on.confidence) / max(len(large), 1))
-    for name, here in large:
-        rows = test.of(here)
+def _apply_by_slice(rule: Rule, comparison: _Comparison, test: _TestRows) -> Verdict:
+    """Apply a rule to each slice; the verdict has the figures of the worst slice."""
+    judged, undecidable = [], 0
+    slices = [(f"{column}={value or '(missing)'}", mask) for column, value, mask in _slice_masks(rule, test)]
+    large = [(name, mask) for name, mask in slices if mask.sum() >= rule.rows]
+    corrected = replace(comparison, confidence=1 - (1 - comparison.confidence) / max(len(large), 1))
+    for name, mask in large:
+        rows = test.select(mask)
         if _undecidable_reason(test.problem, rows.labels):
-            small += 1
+            undecidable += 1
             continue
-        judged.append((name, int(here.sum()), _apply_rule(rule, one_of_many, rows)))
-    left_out = len(cuts) - len(large) + small
-    tail = f"; {left_out} of fewer rows than {rule.rows}, or of one class, were not judged" if left_out else ""
+        judged.append((name, int(mask.sum()), _apply_rule(rule, corrected, rows)))
+    skipped = len(slices) - len(large) + undecidable
+    tail = f"; not judged: {skipped} with fewer than {rule.rows} rows or only one class" if skipped else ""
     if not judged:
-        return Verdict(rule.name, True, None, None, None, f"no slice to judge{tail}")
+        return Verdict(rule.name, True, None, None, None, f"there is no slice to judge{tail}")
     refused = [entry for entry in judged if not entry[2].passed]
-    name, rows_of_worst, worst = min(refused or judged, key=lambda entry: _margin(on.metric, entry[2]))
-    said = f"{len(refused)} of {len(judged)} slices fail" if refused else f"all {len(judged)} slices pass"
-    reason = f"{said}; the {'worst' if refused else 'closest'} is {name} ({rows_of_worst} rows): {worst.reason}{tail}"
+    name, rows_of_worst, worst = min(refused or judged, key=lambda entry: _margin(comparison.metric, entry[2]))
+    count = f"{len(refused)} of {len(judged)} slices fail" if refused else f"all {len(judged)} slices pass"
+    reason = f"{count}; the {'worst' if refused else 'closest'} is {name} ({rows_of_worst} rows): {worst.reason}{tail}"
     return replace(worst, rule=rule.name, passed=not refused, reason=reason)
 
 
 def _slice_masks(rule: Rule, test: _TestRows) -> Iterator[tuple[str, str, NDArray]]:
-    """Column, value and mask [rows] of every slice.
+    """Yield column, value and mask [rows] of every slice.
 
     Raises:
-        UsageError: no such slices were scored.
+        UsageError: the scores do not contain a column of the rule.
     """
     for column in rule.slices:
         if column not in test.slices:
             known = ", ".join(test.slices) or "none"
-            raise UsageError(
-                f"the rule {rule.name!r} needs the slices of {column}; `slices` of the config has: {known}"
-            )
+            raise UsageError(f"the rule {rule.name!r} requires {column} in `slices` of the config, which has: {known}")
         values = test.slices[column]
         for value in sorted(set(values)):
             yield column, value, values == value
 
 
 def _margin(metric: Metric, verdict: Verdict) -> float:
-    """How far a verdict is from being refused, larger is better; only to put slices in order."""
+    """Return the distance of a verdict from a refusal, larger is better; used only to sort slices."""
     if verdict.interval is not None:
         return verdict.interval[1]
     if verdict.value is None or verdict.bound is None:
@@ -243,17 +245,17 @@ def _margin(metric: Metric, verdict: Verdict) -> float:
 
 
 def _undecidable_reason(problem: str, labels: NDArray) -> str | None:
-    """Why no rule can be decided on these labels, as a sentence; None if it can."""
+    """Return the reason why rules cannot be decided on these labels; None if they can."""
     if len(labels) < 2:
-        return f"the split test has {len(labels)} row{'' if len(labels) == 1 else 's'}, and at least 2 are needed"
+        return f"the split test has {len(labels)} row{'' if len(labels) == 1 else 's'}; at least 2 are required"
     if problem != "regression" and len(np.unique(labels)) < 2:
-        return f"all {len(labels)} rows of the split test are of one class, and at least 2 classes are needed"
+        return f"all {len(labels)} rows of the split test have the same class; at least 2 classes are required"
     return None
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    """The candidate on the split `test`, ready to be compared to other models by one metric."""
+    """The candidate's predictions on the split `test`, to be compared with other models by one metric."""
 
     metric: Metric
     labels: NDArray
@@ -272,7 +274,7 @@ class _Comparison:
 
 @dataclass(frozen=True)
 class _Difference:
-    """The candidate's metric, another model's, and the gain with its interval (positive: the candidate is better)."""
+    """Metric of the candidate and of another model, and the gain with its interval (positive: candidate is better)."""
 
     metric: Metric
     value: float
@@ -286,88 +288,99 @@ class _Difference:
         if math.isfinite(self.gain) and math.isfinite(self.interval.low):
             return None
         figures = f"{_format_number(self.value)} against {_format_number(self.bound)}"
-        return f"{self.metric.name} is undefined on the split test ({figures}), and a number is needed to compare"
+        return f"{self.metric.name} is undefined on the split test ({figures}), so the models cannot be compared"
 
     @property
     def bounds(self) -> str:
-        """The interval in words; it is that of the gain."""
+        """The interval of the gain, as text."""
         low, high = self.interval
         return f"{self.confidence * 100:g} % interval {_format_number(low)} to {_format_number(high)}"
 
     def verdict(self, rule: str, passed: bool, reason: str) -> Verdict:
-        return Verdict(rule, passed, finite_or_none(self.value), finite_or_none(self.bound), finite_interval_or_none(self.interval), reason)
+        return Verdict(
+            rule,
+            passed,
+            finite_or_none(self.value),
+            finite_or_none(self.bound),
+            finite_interval_or_none(self.interval),
+            reason,
+        )
 
 
-def _better_than_reference(problem: str, rules: _Comparison, reference: NDArray, undecidable: str | None) -> Verdict:
-    """Better than the trivial model by more than chance: the interval of the gain lies wholly above 0."""
+def _better_than_reference(
+    problem: str, comparison: _Comparison, reference: NDArray, undecidable: str | None
+) -> Verdict:
+    """Require that the candidate is significantly better than the reference: the interval of the gain is above 0."""
     regression = problem == "regression"
     rule, whose = ("better_than_mean", "the mean's") if regression else ("better_than_majority", "the majority class's")
     if undecidable:
         return _refuse(rule, undecidable)
     reference = np.asarray(reference)
-    if reference.shape != rules.ensemble.shape[1:]:
+    if reference.shape != comparison.ensemble.shape[1:]:
         raise DataError(
-            f"the reference has shape {reference.shape}, but the candidate predicts {rules.ensemble.shape[1:]} a row"
+            f"the reference has shape {reference.shape}, but the candidate predicts {comparison.ensemble.shape[1:]} "
+            "per row"
         )
-    compared = rules.to(np.broadcast_to(reference, rules.ensemble.shape))
-    if compared.undefined:
-        return compared.verdict(rule, False, compared.undefined)
-    value, bound = _distinct_figures(compared.value, compared.bound)
-    side = "above" if rules.metric.greater_is_better else "below"
-    if compared.interval.low > 0:
-        reason = (
-            f"{rules.metric.name} {value} is {side} {whose} {bound} by {_format_number(compared.gain)} ({compared.bounds})"
+    difference = comparison.to(np.broadcast_to(reference, comparison.ensemble.shape))
+    if difference.undefined:
+        return difference.verdict(rule, False, difference.undefined)
+    name = comparison.metric.name
+    value, bound = _distinct_figures(difference.value, difference.bound)
+    side = "above" if comparison.metric.greater_is_better else "below"
+    gain = _format_number(difference.gain)
+    if difference.interval.low > 0:
+        return difference.verdict(
+            rule, True, f"{name} {value} is {side} {whose} {bound} by {gain} ({difference.bounds})"
         )
-        return compared.verdict(rule, True, reason)
     reason = (
-        f"{rules.metric.name} {value} is not {side} {whose} {bound} by more than chance: "
-        f"the gain is {_format_number(compared.gain)} ({compared.bounds}), and all of its interval would have to be above 0"
+        f"{name} {value} is not significantly {side} {whose} {bound}: the gain is {gain} ({difference.bounds}); "
+        "its whole interval must be above 0"
     )
-    return compared.verdict(rule, False, reason)
+    return difference.verdict(rule, False, reason)
 
 
 def _not_worse_than_served(
-    rules: _Comparison, served: NDArray | None, no_baseline: str, undecidable: str | None
+    comparison: _Comparison, served: NDArray | None, no_baseline: str, undecidable: str | None
 ) -> Verdict:
-    """Not worse than what is served by more than chance: the interval of the gain is not wholly below 0."""
+    """Require that the candidate is not significantly worse than the served version: the interval reaches 0."""
     rule = "not_worse_than_served"
     if served is None:
         return Verdict(rule, True, None, None, None, no_baseline)
     if undecidable:
         return _refuse(rule, undecidable)
-    compared = rules.to(served)
-    if compared.undefined:
-        return compared.verdict(rule, False, compared.undefined)
-    value, bound = _distinct_figures(compared.value, compared.bound)
-    against = f"{rules.metric.name} {value} against the served version's {bound}: "
-    gain = f"the gain is {_format_number(compared.gain)} ({compared.bounds})"
-    if compared.interval.high >= 0:
-        return compared.verdict(rule, True, f"{against}{gain}, so it is not worse by more than chance")
-    return compared.verdict(rule, False, f"{against}{gain}, and its interval would have to reach 0")
+    difference = comparison.to(served)
+    if difference.undefined:
+        return difference.verdict(rule, False, difference.undefined)
+    value, bound = _distinct_figures(difference.value, difference.bound)
+    figures = f"{comparison.metric.name} {value} against the served version's {bound}: "
+    gain = f"the gain is {_format_number(difference.gain)} ({difference.bounds})"
+    if difference.interval.high >= 0:
+        return difference.verdict(rule, True, f"{figures}{gain}, so it is not significantly worse")
+    return difference.verdict(rule, False, f"{figures}{gain}; its interval must reach 0")
 
 
 def _check_bounds(metric: Metric, rule: Rule, labels: NDArray, ensemble: NDArray) -> Verdict:
-    """The metric keeps the bounds."""
+    """Check a metric against the bounds of a rule."""
     low, high = rule.min, rule.max
     value = metric.compute(labels, ensemble)
     bound = low if low is not None else high
     if not math.isfinite(value):
-        return Verdict(
-            rule.name, False, None, bound, None, f"{metric.name} is undefined on the split test, and a number is needed"
-        )
+        return Verdict(rule.name, False, None, bound, None, f"{metric.name} is undefined on the split test")
     if low is not None and value < low:
-        shown, least = _distinct_figures(value, low)
-        return Verdict(rule.name, False, value, low, None, f"{metric.name} {shown} is below {least}, the least allowed")
+        figure, minimum = _distinct_figures(value, low)
+        return Verdict(rule.name, False, value, low, None, f"{metric.name} {figure} is below the minimum {minimum}")
     if high is not None and value > high:
-        shown, most = _distinct_figures(value, high)
-        return Verdict(rule.name, False, value, high, None, f"{metric.name} {shown} is above {most}, the most allowed")
-    return Verdict(rule.name, True, value, bound, None, f"{metric.name} {_format_number(value)} {_within_bounds(low, high)}")
+        figure, maximum = _distinct_figures(value, high)
+        return Verdict(rule.name, False, value, high, None, f"{metric.name} {figure} is above the maximum {maximum}")
+    return Verdict(
+        rule.name, True, value, bound, None, f"{metric.name} {_format_number(value)} {_within_bounds(low, high)}"
+    )
 
 
 def _within_bounds(low: float | None, high: float | None) -> str:
     if low is not None and high is not None:
-        return f"lies from {low:g} to {high:g}"
-    return f"is not below {low:g}" if low is not None else f"is not above {high:g}"
+        return f"is between {low:g} and {high:g}"
+    return f"is at least {low:g}" if low is not None else f"is at most {high:g}"
 
 
 def _refuse(rule: str, reason: str) -> Verdict:
@@ -375,12 +388,12 @@ def _refuse(rule: str, reason: str) -> Verdict:
 
 
 def _format_number(number: float, digits: int = 3) -> str:
-    # Adding 0 turns the -0.0 of a flipped sign into 0.
+    # Adding 0 turns -0.0 into 0.
     return f"{number + 0.0:.{digits}g}"
 
 
 def _distinct_figures(value: float, bound: float) -> tuple[str, str]:
-    """Both figures with as many digits as it takes to tell them apart, so that no sentence says 0.85 is below 0.85."""
+    """Format both numbers with enough digits to distinguish them, so that no message says 0.85 is below 0.85."""
     digits = 3
     while value != bound and _format_number(value, digits) == _format_number(bound, digits):
         digits += 1

@@ -1,4 +1,4 @@
-"""Tables of models' scores on `test`: every metric, whole and by slice, and how sure the differences are."""
+"""Tables of models' scores on `test`: every metric, in total and by slice, and intervals of the differences."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from benison.serving.ensemble import Ensemble
 from benison.serving.errors import EnsembleError
 
 Figures = dict[str, float | None]
-MIN_SLICE_ROWS = 50  # of a slice whose differences are worth an interval
+MIN_SLICE_ROWS = 50  # smaller slices get no intervals
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How the intervals are made; see `benison.components.evaluate.bootstrap`."""
+    """Settings of the intervals; see `benison.components.evaluate.bootstrap`."""
 
     confidence: float
     resamples: int
@@ -30,19 +30,21 @@ class Resampling:
 
 
 def labels_of(scores: Scores) -> NDArray:
-    """Class ids [rows], or targets [rows, 1]."""
+    """Return class ids [rows], or targets [rows, 1]."""
     labels = scores.rows["label"].to_numpy()
     return labels if scores.classes else labels.reshape(-1, 1)
 
 
 def slices_of(scores: Scores) -> dict[str, NDArray]:
-    """A text for each row [rows], by column."""
+    """Return the text of each row [rows], by slice column."""
     columns = [column for column in scores.rows.columns if column.startswith("slice:")]
     return {column[6:]: scores.rows[column].to_numpy().astype(object) for column in columns}
 
 
-def metric_table(problem: str, costs: Costs | None, labels: NDArray, outputs: Mapping[str, NDArray]) -> dict[str, Figures]:
-    """Every metric that the problem has, by model; None where it is undefined on these rows."""
+def metric_table(
+    problem: str, costs: Costs | None, labels: NDArray, outputs: Mapping[str, NDArray]
+) -> dict[str, Figures]:
+    """Compute every metric of the problem, by model; None if it is undefined on these rows."""
     defined = metrics_for(problem, costs).items()
     return {
         model: {name: finite_or_none(metric.compute(labels, values)) for name, metric in defined}
@@ -59,35 +61,35 @@ def slice_tables(
     of: str,
     resampling: Resampling,
 ) -> dict[str, Any]:
-    """The tables of each slice, such as `island=Dream`, with its number of rows."""
+    """Compute the tables of each slice, such as `island=Dream`, with its number of rows."""
     labels = labels_of(scores)
-    cut: dict[str, Any] = {}
-    for name, here in _slice_masks(scores):
-        inside = {model: output[here] for model, output in outputs.items()}
-        rows = int(here.sum())
+    tables: dict[str, Any] = {}
+    for name, mask in _slice_masks(scores):
+        slice_outputs = {model: output[mask] for model, output in outputs.items()}
+        rows = int(mask.sum())
         large = rows >= MIN_SLICE_ROWS
-        cut[name] = {
+        tables[name] = {
             "rows": rows,
-            "metrics": metric_table(problem, costs, labels[here], inside),
-            "gains": gain_table(metric, labels[here], inside, of, resampling) if large else {},
+            "metrics": metric_table(problem, costs, labels[mask], slice_outputs),
+            "gains": gain_table(metric, labels[mask], slice_outputs, of, resampling) if large else {},
         }
-    return cut
+    return tables
 
 
 def gain_table(
     metric: Metric, labels: NDArray, outputs: Mapping[str, NDArray], of: str, resampling: Resampling
 ) -> dict[str, Figures]:
-    """By how much one model is better than each of the others, with the paired bootstrap interval.
+    """Measure the gain of one model over each of the others, with the paired bootstrap interval.
 
     Args:
-        metric: what is compared.
+        metric: the metric to compare.
         labels: see `Metric.compute`.
         outputs: predictions by model.
-        of: the model whose gains they are.
-        resampling: of the intervals.
+        of: name of the model whose gains are measured.
+        resampling: settings of the intervals.
 
     Returns:
-        `gain`, `low` and `high` by model, positive where `of` is the better one; None where undefined.
+        `gain`, `low` and `high` by model, positive if `of` is better; None if undefined.
     """
     sign = 1.0 if metric.greater_is_better else -1.0
     names = [of, *(name for name in outputs if name != of)]
@@ -111,29 +113,30 @@ def leave_one_out_table(
     whole: NDArray,
     resampling: Resampling,
 ) -> dict[str, Any]:
-    """What the ensemble's answer is worth where one member does not answer, by that member.
+    """Measure the quality of the ensemble without each member, by member.
 
     Returns:
-        `metric_table`, and what the whole ensemble's `gain` over that answer is; or `why_not`, where there is no answer.
+        `metrics` of the ensemble without the member, and the `gain` of the whole ensemble over it; or `why_not`, if the
+        ensemble cannot answer without the member.
     """
     table: dict[str, Any] = {}
     for missing in ensemble.members:
         try:
-            left = ensemble.without(missing)
+            reduced = ensemble.without(missing)
         except EnsembleError as error:
             table[missing] = {"why_not": str(error)}
             continue
-        degraded = left.combine({name: members[name] for name in left.members}).numpy()
-        both = {"whole": whole, "degraded": degraded}
+        degraded = reduced.combine({name: members[name] for name in reduced.members}).numpy()
+        outputs = {"whole": whole, "degraded": degraded}
         table[missing] = {
             "metrics": metric_table(problem, costs, labels, {"degraded": degraded})["degraded"],
-            **gain_table(metric, labels, both, "whole", resampling)["degraded"],
+            **gain_table(metric, labels, outputs, "whole", resampling)["degraded"],
         }
     return table
 
 
 def _slice_masks(scores: Scores) -> Iterator[tuple[str, NDArray]]:
-    """Each slice and the mask [rows] of its rows."""
+    """Yield each slice and the mask [rows] of its rows."""
     for column in (c for c in scores.rows.columns if c.startswith("slice:")):
         values = scores.rows[column]
         for value in sorted(values.unique(), key=_numeric_order):
@@ -141,7 +144,7 @@ def _slice_masks(scores: Scores) -> Iterator[tuple[str, NDArray]]:
 
 
 def _numeric_order(value: str) -> tuple[float, str]:
-    """Sorts numbers as numbers: hour 5 before hour 10."""
+    """Return a sort key that sorts numbers as numbers: hour 5 before hour 10."""
     try:
         return float(value), value
     except ValueError:

@@ -1,4 +1,4 @@
-"""Writing scores as Parquet, row group by row group, so that memory does not grow with the rows."""
+"""Writes scores as Parquet, one row group after the other, so that memory does not grow with the rows."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     import numpy as np
 
 FILE = "scores.parquet"
-MODEL_PREFIX, SLICE_PREFIX = "model:", "slice:"  # before the names of columns
+MODEL_PREFIX, SLICE_PREFIX = "model:", "slice:"  # prefixes of column names
 GROUP_ROWS = 1 << 14
 
 
 class ScoreWriter:
-    """Writes the rows of one split after the other.
+    """Writer of the scores of one split after the other.
 
     Args:
-        folder: where the file goes.
-        models: names.
-        slices: names of the columns by whose values tables are cut.
-        classification: labels are class ids, else targets.
+        folder: folder of the file.
+        models: names of the models.
+        slices: names of the slice columns.
+        classification: labels are class ids; otherwise they are regression targets.
     """
 
     def __init__(self, folder: Path, models: Sequence[str], slices: Sequence[str], classification: bool) -> None:
@@ -39,7 +39,7 @@ class ScoreWriter:
             ]
         )
         self._writer = pq.ParquetWriter(folder / FILE, self._schema)
-        self._waiting: list[Any] = []
+        self._pending: list[Any] = []
         self._split = ""
         self._row = 0
         self.rows = 0
@@ -51,17 +51,17 @@ class ScoreWriter:
         slices: Mapping[str, np.ndarray],
         outputs: Mapping[str, np.ndarray | None],
     ) -> None:
-        """Adds rows.
+        """Append rows.
 
         Args:
-            split: where they belong.
+            split: the split of the rows.
             labels: [rows].
             slices: text [rows] by column.
-            outputs: float32 [rows, classes] or [rows, outputs] by model; None for one that cannot read these rows.
+            outputs: float32 [rows, classes] or [rows, outputs] by model; None for a model that cannot read these rows.
         """
         import pyarrow as pa
 
-        if split != self._split:  # a row group of one split alone: who reads one split passes over the others'
+        if split != self._split:  # no row group has rows of two splits, so a reader of one split skips the others
             self._flush()
             self._split, self._row = split, 0
         columns: dict[str, Any] = {
@@ -74,18 +74,18 @@ class ScoreWriter:
                 for name, values in outputs.items()
             },
         }
-        self._waiting.append(pa.RecordBatch.from_pydict(columns, self._schema))
+        self._pending.append(pa.RecordBatch.from_pydict(columns, self._schema))
         self._row += len(labels)
         self.rows += len(labels)
-        if sum(batch.num_rows for batch in self._waiting) >= GROUP_ROWS:
+        if sum(batch.num_rows for batch in self._pending) >= GROUP_ROWS:
             self._flush()
 
     def _flush(self) -> None:
         import pyarrow as pa
 
-        if self._waiting:
-            self._writer.write_table(pa.Table.from_batches(self._waiting), row_group_size=2 * GROUP_ROWS)
-        self._waiting = []
+        if self._pending:
+            self._writer.write_table(pa.Table.from_batches(self._pending), row_group_size=2 * GROUP_ROWS)
+        self._pending = []
 
     def __enter__(self) -> ScoreWriter:
         return self

@@ -1,6 +1,6 @@
-"""Scorer: the outputs of models row by row, on `blend` and `test`, as Parquet.
+"""Scorer: writes the outputs of models for each row of `blend` and `test`, as Parquet.
 
-All that judges or combines models reads these scores, so that all of it speaks of the same rows.
+All nodes that judge or combine models read these scores, so that all of them use the same rows.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ class Scores:
     """Outputs of models on the same rows.
 
     Attributes:
-        rows: columns `split`, `row` (index in its split), `label` (class id, or the target), and `slice:NAME`; those
-            of text are categorical.
-        outputs: float32 [rows, classes] probabilities or [rows, outputs] predictions, by model.
-        classes: names by class id; empty for regression.
-        reference: what knows only the labels of `train` predicts: class frequencies [classes], or the mean [outputs].
-        absent: why a model that was asked for has no scores, by model.
+        rows: columns `split`, `row` (index in the split), `label` (class id or target), and `slice:NAME`; text columns
+            are categorical.
+        outputs: probabilities float32 [rows, classes] or predictions [rows, outputs], by model.
+        classes: class names by id; empty for regression.
+        reference: prediction of the reference model, from the labels of `train`: class frequencies [classes], or the
+            mean [outputs].
+        absent: the reason why a model has no scores, by model.
     """
 
     rows: pd.DataFrame
@@ -59,43 +60,45 @@ class Scores:
 
     @classmethod
     def load(cls, folder: Path, split: str | None = None) -> Scores:
-        """Reads both files from a folder.
+        """Read the scores from a folder.
 
         Args:
-            folder: the artifact's.
-            split: `blend` or `test`, whose rows alone are then held in memory; None reads both.
+            folder: folder of the artifact.
+            split: `blend` or `test`, to read only the rows of this split; None reads both.
         """
         import pyarrow.parquet as pq
 
-        facts = json.loads((folder / METADATA_FILE).read_text())
+        metadata = json.loads((folder / METADATA_FILE).read_text())
         columns = pq.read_schema(folder / FILE).names
-        of_models = [c for c in columns if c.startswith(MODEL_PREFIX) and c.removeprefix(MODEL_PREFIX) not in facts["absent"]]
+        of_models = [
+            c for c in columns if c.startswith(MODEL_PREFIX) and c.removeprefix(MODEL_PREFIX) not in metadata["absent"]
+        ]
         of_rows = [c for c in columns if not c.startswith(MODEL_PREFIX)]
         table = pq.read_table(
             folder / FILE,
             columns=of_rows + of_models,
-            # Text as numbers of values: what a slice costs in memory is then some bytes a row.
+            # Dictionary encoding keeps a slice column at a few bytes per row in memory.
             read_dictionary=[c for c in of_rows if c == "split" or c.startswith(SLICE_PREFIX)],
             filters=None if split is None else [("split", "=", split)],
         )
-        reference = np.asarray(facts["reference"])
+        reference = np.asarray(metadata["reference"])
         return cls(
             rows=table.select(of_rows).to_pandas(),
             outputs={c.removeprefix(MODEL_PREFIX): _matrix(table[c], len(reference)) for c in of_models},
-            classes=tuple(facts["classes"]),
+            classes=tuple(metadata["classes"]),
             reference=reference,
-            absent=facts["absent"],
+            absent=metadata["absent"],
         )
 
 
 def _matrix(column: Any, width: int) -> np.ndarray:
-    """Float32 [rows, width] from a column of lists."""
+    """Convert a column of lists to an array float32 [rows, width]."""
     chunks = [chunk.flatten().to_numpy().reshape(-1, width) for chunk in column.chunks]
     return np.concatenate([np.zeros((0, width), np.float32), *chunks])
 
 
 class Executor(base_executor.BaseExecutor):
-    """Runs each model's `serving_default` over the raw examples, as a server would."""
+    """Executor that runs the `serving_default` signature of each model on the raw examples, as a server does."""
 
     def Do(
         self,
@@ -119,7 +122,7 @@ class Executor(base_executor.BaseExecutor):
             if served["path"] is None:
                 absent[SERVED] = served["why_not"]
             elif not Path(served["path"]).is_dir():
-                absent[SERVED] = f"version {served['version']} is gone from {served['path']}"
+                absent[SERVED] = f"version {served['version']} no longer exists at {served['path']}"
             else:
                 paths[SERVED] = served["path"]
         spec = transform.raw_feature_spec()
@@ -127,22 +130,22 @@ class Executor(base_executor.BaseExecutor):
         folder = Path(artifact_utils.get_single_uri(output_dict["scores"]))
         with ScoreWriter(folder, list(paths), slices, bool(reader.classes)) as writer:
             absent |= _score_models(reader, paths, slices, writer)
-        facts = {"classes": reader.classes, "reference": _reference_prediction(reader).tolist(), "absent": absent}
-        (folder / METADATA_FILE).write_text(json.dumps(facts, indent=2))
+        metadata = {"classes": reader.classes, "reference": _reference_prediction(reader).tolist(), "absent": absent}
+        (folder / METADATA_FILE).write_text(json.dumps(metadata, indent=2))
         scored = ", ".join(name for name in paths if name not in absent)
         print(f"scored {scored} on {writer.rows} rows of {', '.join(SPLITS)}")
 
 
 class Scorer(base_component.BaseComponent):
-    """Scores models.
+    """Node that scores models.
 
     Args:
         models: channel of each model, by name.
         examples: raw examples with the splits `train`, `blend` and `test`.
-        transform_graph: gives the raw features' types and the class names.
+        transform_graph: defines the types of the raw features and the class names.
         label: name of the raw label.
-        slices: raw features by whose values the tables are cut.
-        baseline: where given, the served version is scored too, as `served`.
+        slices: raw features whose values define the slices.
+        baseline: output of Baseline; if it is given, the served version is scored too, as `served`.
     """
 
     SPEC_CLASS = ComponentSpec
@@ -157,7 +160,7 @@ class Scorer(base_component.BaseComponent):
         slices: Sequence[str] = (),
         baseline: types.BaseChannel | None = None,
     ) -> None:
-        # One input per model, so that lineage names them; the class of the spec is thus made here.
+        # One input per model, so that lineage names them; so the spec depends on the models and is defined here.
         class Spec(ComponentSpec):
             PARAMETERS = {
                 "models": ExecutionParameter(type=str),
@@ -187,7 +190,7 @@ class Scorer(base_component.BaseComponent):
 
 
 class _ExampleReader:
-    """Reads labelled raw examples in batches."""
+    """Reader of labelled raw examples, in batches."""
 
     def __init__(
         self, examples: list[types.Artifact], spec: Mapping[str, Any], label: str, classes: tuple[str, ...]
@@ -198,20 +201,20 @@ class _ExampleReader:
         self.classes = classes
 
     def batches(self, split: str, columns: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, Any]]]:
-        """Serialised examples [batch], labels [batch] and the columns' values as text; unlabelled rows are left out."""
+        """Yield serialised examples [batch], labels [batch] and columns as text; skip rows without a label."""
         import tensorflow as tf
 
         pattern = [f"{uri}/*" for uri in artifact_utils.get_split_uris(self._examples, split)]
         files = sorted(file for p in pattern for file in tf.io.gfile.glob(p))
-        wanted = {name: self._spec[name] for name in (self._label, *columns)}
+        spec = {name: self._spec[name] for name in (self._label, *columns)}
         for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(BATCH_ROWS):
-            parsed = tf.io.parse_example(records, wanted)
+            parsed = tf.io.parse_example(records, spec)
             labels = self._labels(parsed[self._label])
             known = labels >= 0 if self.classes else np.isfinite(labels)
             yield records.numpy()[known], labels[known], {name: _as_text(parsed[name])[known] for name in columns}
 
     def _labels(self, label: Any) -> np.ndarray:
-        """Class ids, -1 where missing or not seen in training; or targets, NaN where missing."""
+        """Return class ids, -1 if missing or not seen in training; or targets, NaN if missing."""
         import tensorflow as tf
 
         if not self.classes:
@@ -220,8 +223,10 @@ class _ExampleReader:
         return np.array([ids.get(text, -1) for text in _as_text(label)], dtype=np.int64)
 
 
-def _score_models(reader: _ExampleReader, paths: Mapping[str, str], slices: Sequence[str], writer: ScoreWriter) -> dict[str, str]:
-    """Writes all models' outputs; why what is served has none, by its name."""
+def _score_models(
+    reader: _ExampleReader, paths: Mapping[str, str], slices: Sequence[str], writer: ScoreWriter
+) -> dict[str, str]:
+    """Write the outputs of all models; return the reason why the served version has none, by its name."""
     import tensorflow as tf
 
     signatures = {name: tf.saved_model.load(path).signatures["serving_default"] for name, path in paths.items()}
@@ -237,32 +242,32 @@ def _score_models(reader: _ExampleReader, paths: Mapping[str, str], slices: Sequ
                 except (ValueError, tf.errors.OpError) as error:
                     if name != SERVED:
                         raise
-                    # The served version may come from another schema; then there is nothing to compare with.
+                    # The served version may have been trained with another schema; then it cannot be compared.
                     absent[SERVED] = f"the served version cannot read these rows: {str(error).splitlines()[0]}"
             writer.write(split, labels, columns, outputs)
     return absent
 
 
 def _predict(signature: Any, records: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
-    """One model's output [batch, n]; its classes are put into our order, as a served version may have another one."""
+    """Run a model; return its output [batch, n] in the order of `classes`, which a served version may not have."""
     import tensorflow as tf
 
-    answer = {name: value.numpy() for name, value in signature(examples=tf.constant(records, tf.string)).items()}
+    outputs = {name: value.numpy() for name, value in signature(examples=tf.constant(records, tf.string)).items()}
     if not classes:
-        return answer["prediction"]
-    values = answer["probabilities"]
+        return outputs["prediction"]
+    values = outputs["probabilities"]
     if not len(values):
         return np.zeros((0, len(classes)), np.float32)
-    theirs = [name.decode() for name in answer["classes"][0]]
+    model_classes = [name.decode() for name in outputs["classes"][0]]
     ordered = np.zeros((len(values), len(classes)), np.float32)
-    for index, name in enumerate(theirs):
+    for index, name in enumerate(model_classes):
         if name in classes:
             ordered[:, classes.index(name)] = values[:, index]
     return ordered
 
 
 def _reference_prediction(reader: _ExampleReader) -> np.ndarray:
-    """Class frequencies [classes], or the mean [1], of the labels of `train`."""
+    """Compute class frequencies [classes], or the mean [1], of the labels of `train`."""
     rows, total = 0, np.zeros(len(reader.classes) or 1)
     for _, labels, _ in reader.batches("train", []):
         rows += len(labels)
@@ -271,7 +276,7 @@ def _reference_prediction(reader: _ExampleReader) -> np.ndarray:
 
 
 def _as_text(value: Any) -> np.ndarray:
-    """A raw column as text [batch], '' where missing."""
+    """Convert a raw column to text [batch]; a missing value becomes ''."""
     import tensorflow as tf
 
     if isinstance(value, tf.SparseTensor):

@@ -1,4 +1,4 @@
-"""What the rules of a blessing say, and its form as JSON."""
+"""The verdicts of a blessing's rules, and their JSON."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from benison.serving.errors import DataError
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one rule says.
+    """The verdict of one rule.
 
     Attributes:
-        rule: Its name, such as `better_than_majority` or `accuracy >= 0.85`.
-        passed: Whether the candidate may pass.
-        value: The candidate's metric; None where it is undefined or was not needed.
-        bound: What it was held against: the other model's metric, or the threshold.
-        interval: Of the difference to that model, positive where the candidate is the better one.
-        reason: One sentence with the figures.
+        rule: name of the rule, such as `better_than_majority` or `accuracy >= 0.85`.
+        passed: the candidate passes the rule.
+        value: metric of the candidate; None if it is undefined or was not needed.
+        bound: the value it was compared with: the metric of another model, or the threshold.
+        interval: interval of the difference from that model, positive if the candidate is better.
+        reason: one sentence with the figures.
     """
 
     rule: str
@@ -33,26 +33,26 @@ class Verdict:
 
 @dataclass(frozen=True)
 class BlessingReport:
-    """The verdict of every rule, and whether all of them passed."""
+    """The verdicts of all rules; the candidate is blessed if all of them pass."""
 
     blessed: bool
     verdicts: tuple[Verdict, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data for strict JSON: what is not a finite number becomes None."""
+        """Return data for strict JSON; numbers that are not finite become None."""
         return {"blessed": self.blessed, "verdicts": [_verdict_to_json(verdict) for verdict in self.verdicts]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> BlessingReport:
-        """The blessing that `to_json` wrote.
+        """Read the result of `to_json`.
 
         Raises:
-            DataError: Not what `to_json` writes.
+            DataError: the data is not a result of `to_json`.
         """
         try:
             return cls(bool(data["blessed"]), tuple(_verdict_from_json(verdict) for verdict in data["verdicts"]))
         except (LookupError, TypeError, ValueError) as error:
-            raise DataError(f"not a blessing as `benison` writes it ({error!r}); run the pipeline again") from error
+            raise DataError(f"not a blessing written by benison ({error!r}); run the pipeline again") from error
 
 
 def _verdict_to_json(verdict: Verdict) -> dict[str, Any]:
@@ -70,15 +70,15 @@ def _verdict_from_json(data: Mapping[str, Any]) -> Verdict:
 
 
 def finite_or_none(number: float | None) -> float | None:
-    """The number; None where strict JSON has none for it."""
+    """Return the number, or None if it is not finite, since strict JSON cannot represent it."""
     return number if number is not None and math.isfinite(number) else None
 
 
 def finite_interval_or_none(interval: tuple[float, float] | None) -> tuple[float, float] | None:
-    """The interval; None where an end is not finite."""
+    """Return the interval, or None if an end is not finite."""
     return (interval[0], interval[1]) if interval is not None and all(map(math.isfinite, interval)) else None
 
 
 def verdict_line(verdict: Mapping[str, Any]) -> str:
-    """A verdict as a node's log has it: `passed` or `REFUSED`, the rule and the reason."""
+    """Format a verdict for the log of a node: `passed` or `REFUSED`, the rule and the reason."""
     return f"{'passed ' if verdict['passed'] else 'REFUSED'} {verdict['rule']} - {verdict['reason']}"

@@ -23,7 +23,7 @@ def test_pictures_become_a_served_ensemble(tmp_path: Path) -> None:
         cwd=tmp_path, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "12 rows at the edges that the members refuse" in done.stdout
+    assert "12 boundary rows that the members refuse" in done.stdout
 
     base = tmp_path / "root" / "serving" / "digits"
     with running(tmp_path, f"--model_base_path={base}", "--model_name=digits") as server:

@@ -1,4 +1,4 @@
-"""The generic features, computed by TensorFlow Transform itself, and the same after `benison eject`."""
+"""The generic features, computed by TensorFlow Transform, are the same before and after `benison eject`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from benison.components import user_code
 
-# Beam, TFT and what they import warn of one another.
+# Beam, TFT and their dependencies emit warnings about one another.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 COLUMNS: dict[str, dict[str, Any]] = {
@@ -39,7 +39,7 @@ LATER = [
 
 
 def transformed(function: Callable[[dict[str, Any]], Any], folder: Path) -> tuple[list[dict[str, np.ndarray]], ...]:
-    """The features of TRAIN, by its own statistics, and of LATER, by the same."""
+    """Compute the features of TRAIN and of LATER, both with the statistics of TRAIN."""
     import tensorflow as tf
     import tensorflow_transform.beam as tft_beam
     from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
@@ -64,7 +64,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, n
     return transformed(lambda inputs: preprocessing_fn(inputs, COLUMNS), tmp_path_factory.mktemp("generic"))
 
 
-def test_each_feature_is_dense_and_as_wide_as_it_says(features):
+def test_each_feature_is_dense_and_has_the_documented_width(features):
     assert {name: values.shape for name, values in features[0][0].items()} == {
         "numbers": (4,),
         "colour": (4,),
@@ -76,14 +76,14 @@ def test_each_feature_is_dense_and_as_wide_as_it_says(features):
     assert all(np.isfinite(v).all() for rows in features for row in rows for v in row.values())
 
 
-def test_numbers_are_z_scores_with_a_mark_where_missing(features):
+def test_numbers_are_z_scores_with_an_indicator_of_missing_values(features):
     train, later = features
     expected = np.array([[-1, -1, 0, 0], [0, 0, 0, 1], [1, 1, 0, 0], [0, 0, 0, 0]]) * [2**0.5, 1.5**0.5, 1, 1]
     np.testing.assert_allclose([row["numbers"] for row in train], expected, atol=1e-6)
-    np.testing.assert_allclose(later[1]["numbers"], [10, 0, 0, 0], atol=1e-6)  # no further than ten deviations
+    np.testing.assert_allclose(later[1]["numbers"], [10, 0, 0, 0], atol=1e-6)  # clipped at ten standard deviations
 
 
-def test_what_training_never_saw_missing_stays_silent(features):
+def test_a_feature_that_was_never_missing_in_training_has_no_indicator(features):
     _, (nothing, _) = features
     assert nothing["numbers"].tolist() == [0, 0, 0, 1]  # weights were missing in training, sizes never
     assert not nothing["colour"].any()
@@ -114,16 +114,16 @@ def test_categories_are_one_hot_and_new_values_all_zero(features):
     ],
 )
 def test_dates_become_season_hour_and_weekday(features, row, name, day, hour):
-    found = features[0][row][name]
+    values = features[0][row][name]
     season = 2 * math.pi * (day.month - 1 + (day.day - 1) / 31) / 12
     daytime = 2 * math.pi * hour / 24
     circles = [math.sin(season), math.cos(season), math.sin(daytime), math.cos(daytime)]
-    np.testing.assert_allclose(found[2:6], circles, atol=1e-6)
-    assert found[6:13].tolist() == [float(i == day.weekday()) for i in range(7)]
-    assert found[13] == 0
+    np.testing.assert_allclose(values[2:6], circles, atol=1e-6)
+    assert values[6:13].tolist() == [float(i == day.weekday()) for i in range(7)]
+    assert values[13] == 0
 
 
-def test_days_are_counted_as_the_calendar_does(features):
+def test_days_are_counted_by_the_calendar(features):
     days = np.array([row["seen"][0] for row in features[0]])
     np.testing.assert_allclose(days, np.array([-1.5, -0.5, 0.5, 1.5]) / 1.25**0.5, atol=1e-5)
 
@@ -131,8 +131,8 @@ def test_days_are_counted_as_the_calendar_does(features):
 def test_text_is_tf_idf_of_words_and_pairs(features):
     train, later = features
     np.testing.assert_allclose([np.linalg.norm(row["note"]) for row in train], [1, 1, 1, 0], atol=1e-6)
-    alike, apart = train[0]["note"] @ train[2]["note"], train[1]["note"] @ train[2]["note"]
-    assert alike > apart > 0
+    similar, different = train[0]["note"] @ train[2]["note"], train[1]["note"] @ train[2]["note"]
+    assert similar > different > 0
     assert not later[1]["note"].any()
 
 

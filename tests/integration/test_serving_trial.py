@@ -1,4 +1,4 @@
-"""A candidate on a real model server: what agrees is let through, and what does not, or costs too much, is refused."""
+"""A candidate on a real model server: it is refused if its paths disagree or a budget is exceeded."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SPEC = Ensemble(members=("a", "b"), combiner=WeightedMean(weights={"a": 1, "b": 
 
 
 def save(folder: Path, slope: Any, padding: int = 0, work: int = 0, longest: int = 10_000) -> Path:
-    """A SavedModel with prediction = slope x + length of s; padded by some floats, and busy for some multiplications.
+    """Save a model with prediction = slope x + length of s, with extra floats (padding) and multiplications (work).
 
-    A longer text than the longest is refused.
+    It refuses texts longer than `longest`.
     """
     module = tf.Module()
     if padding:
@@ -35,11 +35,11 @@ def save(folder: Path, slope: Any, padding: int = 0, work: int = 0, longest: int
     def predict(x: Any, s: Any) -> dict[str, Any]:
         with tf.control_dependencies([tf.debugging.assert_less_equal(tf.strings.length(s), longest)]):
             s = tf.identity(s)
-        seen = tf.where(tf.math.is_finite(x), x, 0.0)
+        finite = tf.where(tf.math.is_finite(x), x, 0.0)
         busy = tf.while_loop(
-            lambda i, _: i < work, lambda i, m: (i + 1, m @ square + 1e-9), [0, square + tf.reduce_sum(seen)]
+            lambda i, _: i < work, lambda i, m: (i + 1, m @ square + 1e-9), [0, square + tf.reduce_sum(finite)]
         )[1]
-        y = slope * seen + tf.cast(tf.strings.length(s), tf.float32) + 0.0 * busy[0, 0]
+        y = slope * finite + tf.cast(tf.strings.length(s), tf.float32) + 0.0 * busy[0, 0]
         return {"prediction": y[:, None]}
 
     def raw(x: Any, s: Any) -> dict[str, Any]:
@@ -58,10 +58,10 @@ def save(folder: Path, slope: Any, padding: int = 0, work: int = 0, longest: int
 
 
 def records() -> np.ndarray:
-    """Serialised examples with the three columns."""
+    """Return serialised examples with the three columns."""
     feature = tf.train.Feature
 
-    def one(i: int) -> bytes:
+    def record(i: int) -> bytes:
         columns = {
             "x": feature(float_list=tf.train.FloatList(value=[i / 10])),
             "s": feature(bytes_list=tf.train.BytesList(value=[b"ab" * i])),
@@ -69,7 +69,7 @@ def records() -> np.ndarray:
         }
         return bytes(tf.train.Example(features=tf.train.Features(feature=columns)).SerializeToString())
 
-    return np.array([one(i) for i in range(20)], object)
+    return np.array([record(i) for i in range(20)], object)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def refusals(record: dict[str, Any]) -> dict[str, str]:
     return {verdict["rule"]: verdict["reason"] for verdict in record["verdicts"] if not verdict["passed"]}
 
 
-def test_a_candidate_that_is_its_members_passes_on_every_path(members: dict[str, Path], tmp_path: Path) -> None:
+def test_a_candidate_equal_to_its_members_passes_on_every_path(members: dict[str, Path], tmp_path: Path) -> None:
     record = tried(save(tmp_path / "fused", 1.75), members)
     assert refusals(record) == {}
     assert record["blessed"]
@@ -95,9 +95,7 @@ def test_a_candidate_that_is_its_members_passes_on_every_path(members: dict[str,
     assert record["rows"]["all"] > 20
 
 
-def test_one_changed_constant_is_refused_and_the_sentence_names_path_and_row(
-    members: dict[str, Path], tmp_path: Path
-) -> None:
+def test_a_changed_constant_is_refused_and_the_reason_names_the_path(members: dict[str, Path], tmp_path: Path) -> None:
     record = tried(save(tmp_path / "fused", 1.751), members)
     assert not record["blessed"]
     assert set(refusals(record)) == {"parity of fused gRPC", "parity of fused REST", "parity of examples"}
@@ -105,33 +103,33 @@ def test_one_changed_constant_is_refused_and_the_sentence_names_path_and_row(
 
 
 @pytest.mark.parametrize(
-    ("made", "budget", "rule", "unit"),
+    ("options", "budget", "rule", "unit"),
     [
         ({"padding": 125_000_000}, ServingBudget(300, 800, 5000), "peak memory <= 800 MB", " MB"),
         ({"work": 400}, ServingBudget(300, 8000, 20), "p99 latency <= 20 ms", " ms"),
     ],
     ids=["500 MB of padding", "50 ms of work"],
 )
-def test_a_broken_budget_is_measured_again_and_refused_with_the_figure(
-    members: dict[str, Path], tmp_path: Path, made: dict[str, int], budget: ServingBudget, rule: str, unit: str
+def test_an_exceeded_budget_is_measured_again_and_refused_with_the_figure(
+    members: dict[str, Path], tmp_path: Path, options: dict[str, int], budget: ServingBudget, rule: str, unit: str
 ) -> None:
-    record = tried(save(tmp_path / "fused", 1.75, **made), members, budget)
+    record = tried(save(tmp_path / "fused", 1.75, **options), members, budget)
     (reason,) = refusals(record).values()
     assert set(refusals(record)) == {rule}
-    assert ", the best of 3 tries; the budget is " in reason
+    assert ", the best of 3 attempts; the budget is " in reason
     assert unit in reason
     assert len(record["measured"]) == 3
 
 
-def test_rows_at_the_edges_that_the_members_refuse_are_refused_by_the_candidate_too(tmp_path: Path) -> None:
+def test_boundary_rows_that_the_members_refuse_are_refused_by_the_candidate_too(tmp_path: Path) -> None:
     members = {name: save(tmp_path / name, slope, longest=100) for name, slope in (("a", 1.0), ("b", 2.0))}
     record = tried(save(tmp_path / "fused", 1.75, longest=100), members)
     assert refusals(record) == {}
     assert record["rows"]["refused"] == 2
-    assert record["verdicts"][4]["reason"] == "0 of 2 rows at the edges that the members refuse get an answer"
+    assert record["verdicts"][4]["reason"] == "0 of 2 boundary rows that the members refuse get an answer"
     record = tried(save(tmp_path / "lax", 1.75), members)
     assert refusals(record) == {
-        "refuses what its members refuse": "2 of 2 rows at the edges that the members refuse get an answer"
+        "refuses what its members refuse": "2 of 2 boundary rows that the members refuse get an answer"
     }
 
 

@@ -1,4 +1,4 @@
-"""A user's functions are found by file or by module, wherever they live."""
+"""Tests of loading a user's functions by file or by module, from any folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_function_is_loaded_by_file_with_the_files_beside_it(tmp_path: Path) -
     assert user_code.load(f"{tmp_path}/models.py:deep")() == 3
 
 
-def test_two_files_of_one_name_do_not_meet(tmp_path: Path) -> None:
+def test_two_files_with_the_same_name_do_not_collide(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "models.py").write_text(f"def who():\n    return {folder!r}\n")
@@ -46,15 +46,15 @@ def test_a_folder_named_pipelines_does_not_hide_benisons(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("reference", "message"), [("gone.py:f", "gone.py: no such file"), ("json:nothing", "json: no function 'nothing'")]
 )
-def test_what_is_not_there_is_named(reference: str, message: str) -> None:
+def test_a_missing_file_or_function_is_named(reference: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         user_code.load(reference)
 
 
-def test_a_file_that_fails_to_import_is_tried_again_next_time(tmp_path: Path) -> None:
+def test_a_file_that_failed_to_import_is_imported_again_next_time(tmp_path: Path) -> None:
     file = tmp_path / "models.py"
     file.write_text("1 / 0\n")
     with pytest.raises(ZeroDivisionError):
         user_code.load(f"{file}:f")
-    file.write_text("def f():\n    return 'mended'\n")
-    assert user_code.load(f"{file}:f")() == "mended"
+    file.write_text("def f():\n    return 'fixed'\n")
+    assert user_code.load(f"{file}:f")() == "fixed"

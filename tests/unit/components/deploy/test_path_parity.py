@@ -1,4 +1,4 @@
-"""When two paths give the same answers, and what is said where they do not; the rows at the edges."""
+"""Tests of the comparison of serving paths, and of the boundary rows."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def test_a_row_that_overflows_agrees_with_one_that_overflows_too_and_with_no_oth
     assert not compare(odd, {"fused": np.where(odd == 0.5, np.nan, odd)})[0].agrees
 
 
-def test_the_sentence_names_path_row_and_difference():
+def test_the_description_names_path_row_and_difference():
     (path,) = compare(ANSWERS, {"fan-out": ANSWERS + np.array([[0], [0], [0.25]])})
-    assert path.sentence("the training path") == (
-        "fan-out differs from the training path by 0.25 in row 2 of 3 (1e-05 of the scale is allowed)"
+    assert path.describe("the training path") == (
+        "fan-out differs from the training path by 0.25 in row 2 of 3 (the tolerance is 1e-05 of the scale)"
     )
 
 
-def test_every_column_meets_every_edge_alone_and_with_all_others():
+def test_every_column_has_every_boundary_value_alone_and_with_all_others():
     usual = {"s": np.array([b"Adelie"], object), "f": np.array([2.5], np.float32), "i": np.array([7], np.int64)}
     rows = boundary_rows({name: values.dtype for name, values in usual.items()}, usual)
     assert {len(values) for values in rows.values()} == {24}

@@ -1,4 +1,4 @@
-"""What a candidate is compared with."""
+"""Tests of the baseline of a candidate."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ import pytest
 
 from benison.components.evaluate import baseline
 from benison.serving.versions.local import Version
+from benison.serving.versions.manifest import Manifest
 
 
 def _served(spans: list[int]) -> Version:
-    return Version(9, Path("serving/p/9"), {"candidate": "abc", "spans": spans})
+    return Version(9, Path("serving/p/9"), Manifest(candidate="abc", spans=tuple(spans)))
 
 
-def test_where_nothing_is_served_that_is_said() -> None:
+def test_without_a_served_version_the_reason_is_that_nothing_is_served() -> None:
     assert baseline.describe(None, [1, 2])["why_not"] == "nothing is served yet"
 
 
 @pytest.mark.parametrize(
-    ("theirs", "window", "counts"),
+    ("spans", "window", "counts"),
     [
         ([], [], True),  # no spans: the same rows are the test for both
         ([1, 2], [1, 2, 3], True),
@@ -30,9 +31,11 @@ def test_where_nothing_is_served_that_is_said() -> None:
         ([1], [1, 2], True),
     ],
 )
-def test_a_baseline_that_learnt_from_the_test_span_does_not_count(theirs, window, counts) -> None:
-    found = baseline.describe(_served(theirs), window)
-    assert (found["path"] is not None) == counts
-    assert found["version"] == 9
+def test_a_version_trained_on_the_test_span_is_no_baseline(spans, window, counts) -> None:
+    description = baseline.describe(_served(spans), window)
+    assert (description["path"] is not None) == counts
+    assert description["version"] == 9
     if not counts:
-        assert found["why_not"] == f"version 9 learnt from span {window[-1]}, which is the test here"
+        assert description["why_not"] == (
+            f"version 9 was trained on span {window[-1]}, which is the test span of this candidate"
+        )

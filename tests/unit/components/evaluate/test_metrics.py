@@ -16,7 +16,7 @@ ROWS = 300
 
 
 def draw(problem: str, seed: int = 0, rows: int = ROWS, ties: bool = False):
-    """Labels, predictions that know something of them, and whole-number weights, some of them 0."""
+    """Draw labels, predictions that correlate with them, and integer weights, some of them 0."""
     rng = np.random.default_rng(seed)
     weights = rng.integers(0, 4, rows)
     if problem == "regression":
@@ -31,7 +31,7 @@ def draw(problem: str, seed: int = 0, rows: int = ROWS, ties: bool = False):
 
 
 def of_sklearn(name: str, y, prediction, weights):
-    """The same metric by scikit-learn."""
+    """Compute the same metric with scikit-learn."""
     if name == "accuracy":
         return sklearn_metrics.accuracy_score(y, prediction.argmax(axis=1), sample_weight=weights)
     if name == "auc" and prediction.shape[1] == 2:
@@ -62,16 +62,16 @@ def of_sklearn(name: str, y, prediction, weights):
 
 
 def calibration_error(y, prediction, weights):
-    """Guo et al. 2017, equation 3, bin by bin; scikit-learn has none."""
+    """Compute Guo et al. 2017, equation 3, bin by bin; scikit-learn does not have this metric."""
     binary = prediction.shape[1] == 2
-    claimed = prediction[:, 1] if binary else prediction.max(axis=1)
-    true = y == (1 if binary else prediction.argmax(axis=1))
+    predicted = prediction[:, 1] if binary else prediction.max(axis=1)
+    correct = y == (1 if binary else prediction.argmax(axis=1))
     total = 0.0
     for number in range(15):
-        here = (claimed > number / 15) & (claimed <= (number + 1) / 15)
-        if weights[here].sum():
-            gap = np.average(true[here], weights=weights[here]) - np.average(claimed[here], weights=weights[here])
-            total += weights[here].sum() * abs(gap)
+        rows = (predicted > number / 15) & (predicted <= (number + 1) / 15)
+        if weights[rows].sum():
+            gap = np.average(correct[rows], weights=weights[rows]) - np.average(predicted[rows], weights=weights[rows])
+            total += weights[rows].sum() * abs(gap)
     return total / weights.sum()
 
 
@@ -127,7 +127,7 @@ def test_pr_auc_of_perfect_reversed_and_constant_scores(scores, expected):
 
 
 @pytest.mark.parametrize("problem", ["binary", "multiclass"])
-def test_frequencies_that_are_as_claimed_have_no_calibration_error(problem):
+def test_frequencies_equal_to_the_probabilities_have_no_calibration_error(problem):
     classes = 2 if problem == "binary" else 5
     claimed = np.tile([0.6, *[0.4 / (classes - 1)] * (classes - 1)], (10, 1))[:, ::-1]
     y = np.array([classes - 1] * 6 + [0] * 4)
@@ -144,7 +144,7 @@ def test_frequencies_that_are_as_claimed_have_no_calibration_error(problem):
         (Costs(false_negative=1, false_positive=3), 0.76, 3, 0),
     ],
 )
-def test_cost_acts_where_that_is_cheaper(costs, probability, of_negative, of_positive):
+def test_cost_assumes_the_cheaper_action(costs, probability, of_negative, of_positive):
     cost = metric_for("cost", "binary", costs)
     prediction = np.array([[1 - probability, probability]])
     assert cost.compute(np.array([0]), prediction) == of_negative
@@ -192,7 +192,7 @@ def test_undefined_is_nan_without_a_warning(name, y, prediction):
     assert math.isnan(METRICS[name].compute(y, prediction))
 
 
-def test_a_broken_row_does_not_matter_where_its_weight_is_zero():
+def test_a_broken_row_with_weight_zero_does_not_matter():
     y, prediction = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [np.nan, np.nan]])
     assert METRICS["accuracy"].compute(y, prediction, np.array([1, 1, 0])) == 1
 
@@ -217,7 +217,7 @@ def test_r2_is_undefined_in_resamples_of_equal_labels_whatever_the_rounding(offs
         ("mae", np.zeros((2, 1)), np.zeros((2, 1)), np.ones(3), r"weights have shape \(3,\), expected \(2,\)"),
     ],
 )
-def test_arrays_that_do_not_fit_are_named(name, y, prediction, weights, message):
+def test_arrays_of_the_wrong_shape_are_refused_with_their_shapes(name, y, prediction, weights, message):
     with pytest.raises(DataError, match=message):
         METRICS[name].compute(y, prediction, weights)
 
@@ -241,12 +241,12 @@ def test_every_problem_has_a_default_metric_that_is_defined_for_it(problem, name
             "binary",
             "'rmse' is not defined for a binary problem; allowed: accuracy, auc, calibration_error, log_loss, pr_auc",
         ),
-        ("cost", "binary", "'cost' needs to know what mistakes cost; give `cost` in the config"),
+        ("cost", "binary", "'cost' requires the costs of mistakes; set `cost` in the config"),
         ("cost", "multiclass", "'cost' is not defined for a multiclass problem"),
-        ("auc", "regresion", "no kind of problem 'regresion'; .*did you mean 'regression'"),
+        ("auc", "regresion", "unknown problem 'regresion'; .*did you mean 'regression'"),
     ],
 )
-def test_a_wrong_name_is_answered_with_the_allowed_ones(name, problem, message):
+def test_the_message_for_a_wrong_name_lists_the_allowed_ones(name, problem, message):
     with pytest.raises(UsageError, match=message):
         metric_for(name, problem)
 

@@ -1,4 +1,4 @@
-"""The blessing's rules: what passes, what is refused, and that the sentences say so."""
+"""Tests of the blessing's rules: which candidates pass or are refused, and the reasons."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ MEAN = np.array([15.0])
 
 
 def right_in(share: float, labels=LABELS, classes: int = 3):
-    """Probabilities whose accuracy is `share`: evenly spread over the rows, the rest is the next class."""
+    """Return probabilities with the accuracy `share`, evenly over the rows; errors predict the next class."""
     hits = np.floor(np.arange(1, len(labels) + 1) * share) > np.floor(np.arange(len(labels)) * share)
     chosen = np.where(hits, labels, (labels + 1) % classes)
     return np.eye(classes)[chosen] * 0.8 + 0.2 / classes
 
 
 def judged(**changes) -> BlessingReport:
-    """A good three-class candidate with nothing served, but for the changes."""
-    given = {
+    """Judge a good three-class candidate while nothing is served, with changes."""
+    arguments = {
         "problem": "multiclass",
         "metric": "accuracy",
         "labels": LABELS,
@@ -36,22 +36,28 @@ def judged(**changes) -> BlessingReport:
         "reference": FREQUENCIES,
         "resamples": 300,
     }
-    return judge(**(given | changes))
+    return judge(**(arguments | changes))
 
 
 def off_by(error: float):
-    """Predictions that are too high and too low by turns, by about `error`."""
+    """Return predictions that are alternately too high and too low, by about `error`."""
     return TARGETS + error * np.where(np.arange(ROWS) % 2, 1, -1)[:, None] * np.linspace(0.5, 1.5, ROWS)[:, None]
 
 
 def judged_regression(error: float, **changes) -> BlessingReport:
-    given = {"problem": "regression", "metric": "rmse", "labels": TARGETS, "ensemble": off_by(error), "reference": MEAN}
-    return judged(**(given | changes))
+    arguments = {
+        "problem": "regression",
+        "metric": "rmse",
+        "labels": TARGETS,
+        "ensemble": off_by(error),
+        "reference": MEAN,
+    }
+    return judged(**(arguments | changes))
 
 
 def verdict(blessing: BlessingReport, rule: str) -> Verdict:
-    (found,) = [verdict for verdict in blessing.verdicts if verdict.rule == rule]
-    return found
+    (result,) = [verdict for verdict in blessing.verdicts if verdict.rule == rule]
+    return result
 
 
 def test_a_good_first_candidate_is_blessed_by_both_default_rules():
@@ -60,7 +66,7 @@ def test_a_good_first_candidate_is_blessed_by_both_default_rules():
     assert [verdict.rule for verdict in blessing.verdicts] == ["better_than_majority", "not_worse_than_served"]
 
 
-def test_better_than_majority_says_by_how_much():
+def test_better_than_majority_reports_the_gain():
     passed = verdict(judged(), "better_than_majority")
     assert passed.passed
     assert passed.value == pytest.approx(66 / 70)
@@ -75,14 +81,14 @@ def test_better_than_majority_says_by_how_much():
 @pytest.mark.parametrize(
     "ensemble", [right_in(0.44), right_in(0.5), right_in(0.1)], ids=["equal", "by chance", "worse"]
 )
-def test_what_is_not_better_than_the_majority_by_more_than_chance_is_refused(ensemble):
+def test_a_candidate_not_significantly_better_than_the_majority_is_refused(ensemble):
     blessing = judged(ensemble=ensemble)
     refused = verdict(blessing, "better_than_majority")
     assert not blessing.blessed
     assert not refused.passed
     assert refused.interval[0] <= 0
-    assert "is not above the majority class's 0.443 by more than chance" in refused.reason
-    assert refused.reason.endswith("all of its interval would have to be above 0")
+    assert "is not significantly above the majority class's 0.443: the gain is " in refused.reason
+    assert refused.reason.endswith("; its whole interval must be above 0")
 
 
 def test_the_majority_class_is_that_of_training_not_of_test():
@@ -103,30 +109,30 @@ def test_a_loss_is_better_when_it_is_below():
 
 @pytest.mark.parametrize(("error", "passes"), [(0.5, True), (3.0, False), (9.0, False)])
 def test_a_regression_must_be_better_than_the_mean(error, passes):
-    found = verdict(judged_regression(error), "better_than_mean")
-    assert found.passed is passes
+    result = verdict(judged_regression(error), "better_than_mean")
+    assert result.passed is passes
     assert (
-        "is below the mean's 2.93 by" if passes else "is not below the mean's 2.93 by more than chance"
-    ) in found.reason
+        "is below the mean's 2.93 by" if passes else "is not significantly below the mean's 2.93: the gain"
+    ) in result.reason
 
 
 def test_without_a_baseline_not_worse_than_served_passes_and_says_why():
     assert verdict(judged(), "not_worse_than_served") == Verdict(
         "not_worse_than_served", True, None, None, None, "nothing is served yet"
     )
-    seen = "version 7 was trained on rows of the test span, so it is no baseline"
-    assert verdict(judged(no_baseline=seen), "not_worse_than_served").reason == seen
+    reason = "version 7 was trained on rows of the test span, so it is no baseline"
+    assert verdict(judged(no_baseline=reason), "not_worse_than_served").reason == reason
 
 
 @pytest.mark.parametrize("share", [0.8, 0.95, 0.97], ids=["better", "same", "worse by chance"])
-def test_what_is_not_proven_worse_passes_against_the_served_version(share):
-    found = verdict(judged(served=right_in(share)), "not_worse_than_served")
-    assert found.passed
-    assert found.reason.startswith("accuracy 0.943 against the served version's")
-    assert found.reason.endswith("so it is not worse by more than chance")
+def test_a_candidate_not_significantly_worse_than_the_served_version_passes(share):
+    result = verdict(judged(served=right_in(share)), "not_worse_than_served")
+    assert result.passed
+    assert result.reason.startswith("accuracy 0.943 against the served version's")
+    assert result.reason.endswith("so it is not significantly worse")
 
 
-def test_worse_than_the_served_version_by_more_than_chance_is_refused():
+def test_a_candidate_significantly_worse_than_the_served_version_is_refused():
     blessing = judged(ensemble=right_in(0.8), served=right_in(1))
     refused = verdict(blessing, "not_worse_than_served")
     assert verdict(blessing, "better_than_majority").passed
@@ -134,50 +140,50 @@ def test_worse_than_the_served_version_by_more_than_chance_is_refused():
     assert not blessing.blessed
     assert refused.interval[1] < 0
     assert "accuracy 0.8 against the served version's 1: the gain is -0.2 (95 % interval -0." in refused.reason
-    assert refused.reason.endswith("its interval would have to reach 0")
+    assert refused.reason.endswith("; its interval must reach 0")
 
 
 def test_the_same_model_as_served_has_a_gain_of_zero_not_of_minus_zero():
-    found = verdict(judged_regression(0.5, served=off_by(0.5)), "not_worse_than_served")
-    assert found.passed
-    assert "the gain is 0 (95 % interval 0 to 0)" in found.reason
+    result = verdict(judged_regression(0.5, served=off_by(0.5)), "not_worse_than_served")
+    assert result.passed
+    assert "the gain is 0 (95 % interval 0 to 0)" in result.reason
 
 
 @pytest.mark.parametrize(
     ("threshold", "rule", "passes", "reason"),
     [
-        (Rule("accuracy", min=0.85), "accuracy >= 0.85", True, "accuracy 0.943 is not below 0.85"),
-        (Rule("accuracy", min=0.95), "accuracy >= 0.95", False, "accuracy 0.943 is below 0.95, the least allowed"),
-        (Rule("log_loss", max=0.1), "log_loss <= 0.1", False, "log_loss 0.29 is above 0.1, the most allowed"),
-        (Rule("auc", 0.5, 1), "0.5 <= auc <= 1", True, "auc 0.957 lies from 0.5 to 1"),
-        (Rule("accuracy", min=0.94286), "accuracy >= 0.94286", False, "accuracy 0.942857 is below 0.94286, "),
-        (Rule("accuracy", max=0.9), "accuracy <= 0.9", False, "accuracy 0.943 is above 0.9,"),
+        (Rule("accuracy", min=0.85), "accuracy >= 0.85", True, "accuracy 0.943 is at least 0.85"),
+        (Rule("accuracy", min=0.95), "accuracy >= 0.95", False, "accuracy 0.943 is below the minimum 0.95"),
+        (Rule("log_loss", max=0.1), "log_loss <= 0.1", False, "log_loss 0.29 is above the maximum 0.1"),
+        (Rule("auc", 0.5, 1), "0.5 <= auc <= 1", True, "auc 0.957 is between 0.5 and 1"),
+        (Rule("accuracy", min=0.94286), "accuracy >= 0.94286", False, "accuracy 0.942857 is below the minimum 0.94286"),
+        (Rule("accuracy", max=0.9), "accuracy <= 0.9", False, "accuracy 0.943 is above the maximum 0.9"),
     ],
 )
 def test_a_threshold_is_a_rule_of_its_own(threshold, rule, passes, reason):
     blessing = judged(rules=[threshold])
-    found = verdict(blessing, rule)
-    assert found.passed is passes
+    result = verdict(blessing, rule)
+    assert result.passed is passes
     assert blessing.blessed is passes
-    assert found.reason.startswith(reason)
-    assert found.interval is None
+    assert result.reason.startswith(reason)
+    assert result.interval is None
 
 
-def test_a_threshold_met_exactly_is_kept():
+def test_a_threshold_is_inclusive():
     assert judged(ensemble=right_in(1), rules=[Rule("accuracy", min=1), Rule("accuracy", max=1)]).blessed
 
 
 @pytest.mark.parametrize(
     ("problem", "labels", "reason"),
     [
-        ("multiclass", LABELS[:0], "the split test has 0 rows, and at least 2 are needed"),
-        ("multiclass", LABELS[:1], "the split test has 1 row, and at least 2 are needed"),
-        ("multiclass", LABELS[:5], "all 5 rows of the split test are of one class, and at least 2 classes are needed"),
-        ("regression", TARGETS[:1], "the split test has 1 row, and at least 2 are needed"),
+        ("multiclass", LABELS[:0], "the split test has 0 rows; at least 2 are required"),
+        ("multiclass", LABELS[:1], "the split test has 1 row; at least 2 are required"),
+        ("multiclass", LABELS[:5], "all 5 rows of the split test have the same class; at least 2 classes are required"),
+        ("regression", TARGETS[:1], "the split test has 1 row; at least 2 are required"),
     ],
 )
 @pytest.mark.parametrize("with_baseline", [True, False])
-def test_a_split_that_cannot_decide_refuses_with_a_reason(problem, labels, reason, with_baseline):
+def test_a_split_that_is_too_small_to_decide_refuses_with_a_reason(problem, labels, reason, with_baseline):
     regression = problem == "regression"
     ensemble = labels if regression else right_in(1, labels)
     blessing = judged(
@@ -209,7 +215,7 @@ def test_a_blessing_survives_strict_json():
     assert BlessingReport.from_json(json.loads(text)) == blessing
 
 
-def test_what_is_not_finite_becomes_null():
+def test_numbers_that_are_not_finite_become_null():
     verdict = Verdict("r2 >= 0", False, math.nan, -math.inf, (math.nan, math.nan), "r2 is undefined")
     data = BlessingReport(False, (verdict,)).to_json()
     assert (data["verdicts"][0]["value"], data["verdicts"][0]["bound"], data["verdicts"][0]["interval"]) == (None,) * 3
@@ -217,7 +223,7 @@ def test_what_is_not_finite_becomes_null():
 
 
 @pytest.mark.parametrize("data", [{}, {"blessed": True, "verdicts": [{}]}, {"blessed": True, "verdicts": 3}])
-def test_what_is_not_a_blessing_is_refused(data):
+def test_data_that_is_not_a_blessing_is_refused(data):
     with pytest.raises(DataError, match="not a blessing"):
         BlessingReport.from_json(data)
 
@@ -227,20 +233,20 @@ def test_what_is_not_a_blessing_is_refused(data):
     [
         ({"metric": "rmse"}, "'rmse' is not defined for a multiclass problem"),
         ({"rules": [Rule("acuracy", min=1)]}, "did you mean 'accuracy'"),
-        ({"rules": [Rule("accuracy")]}, "the rule on accuracy has no bound; give it `min`, `max`, `better_than`"),
+        ({"rules": [Rule("accuracy")]}, "the rule on accuracy has no bound; add `min`, `max`, `better_than`"),
         (
             {"rules": [Rule("accuracy", min=0, slices=("a",))]},
-            "needs the slices of a; `slices` of the config has: none",
+            "requires a in `slices` of the config, which has: none",
         ),
     ],
 )
-def test_a_rule_that_cannot_be_applied_is_wrong_usage(changes, message):
+def test_a_rule_that_cannot_be_applied_is_a_usage_error(changes, message):
     with pytest.raises(UsageError, match=message):
         judged(**changes)
 
 
 def test_a_reference_of_other_classes_is_named():
-    with pytest.raises(DataError, match=r"the reference has shape \(2,\), but the candidate predicts \(3,\) a row"):
+    with pytest.raises(DataError, match=r"the reference has shape \(2,\), but the candidate predicts \(3,\) per row"):
         judged(reference=np.array([0.5, 0.5]))
 
 
@@ -266,15 +272,15 @@ MANY = np.arange(3000) % 3
         (Rule("accuracy", better_than="served"), "accuracy better than served", True, "nothing is served yet"),
     ],
 )
-def test_the_ensemble_is_held_against_its_best_member(rule, name, passes, reason):
+def test_the_ensemble_is_compared_with_its_best_member(rule, name, passes, reason):
     members = {"poor": right_in(0.5, MANY), "good": right_in(0.9, MANY)}
     blessing = judged(labels=MANY, ensemble=right_in(0.95, MANY), members=members, rules=[rule])
-    found = verdict(blessing, name)
-    assert found.passed is passes
-    assert found.reason.startswith(reason)
+    result = verdict(blessing, name)
+    assert result.passed is passes
+    assert result.reason.startswith(reason)
 
 
-def test_a_margin_forgives_a_small_loss_and_no_large_one():
+def test_a_margin_allows_a_small_loss_but_not_a_large_one():
     members = {"good": right_in(0.95, MANY)}
     for share, passes in ((0.92, True), (0.80, False)):
         rule = Rule("accuracy", not_worse_than="best_member", by=0.04)
@@ -283,7 +289,7 @@ def test_a_margin_forgives_a_small_loss_and_no_large_one():
 
 
 def in_slices(*shares: float) -> dict:
-    """A candidate with another accuracy in each thousand rows, and slices `where` of them."""
+    """Return a candidate with one accuracy per thousand rows, and the slice column `where` for them."""
     labels = np.tile(MANY[:1000], len(shares))
     return {
         "labels": labels,
@@ -295,26 +301,30 @@ def in_slices(*shares: float) -> dict:
 def test_no_slice_may_be_worse_than_the_bound():
     rule = Rule("accuracy", min=0.8, slices=("where",))
     assert judged(**in_slices(0.9, 0.85), rules=[rule]).blessed
-    found = verdict(judged(**in_slices(0.9, 0.7, 0.75), rules=[rule]), "accuracy >= 0.8 by where")
-    assert not found.passed
-    assert found.value == pytest.approx(0.7)
-    assert found.reason.startswith("2 of 3 slices fail; the worst is where=s1 (1000 rows): accuracy 0.7 is below 0.8")
+    result = verdict(judged(**in_slices(0.9, 0.7, 0.75), rules=[rule]), "accuracy >= 0.8 by where")
+    assert not result.passed
+    assert result.value == pytest.approx(0.7)
+    assert result.reason.startswith(
+        "2 of 3 slices fail; the worst is where=s1 (1000 rows): accuracy 0.7 is below the minimum 0.8"
+    )
 
 
-def test_no_slice_may_be_worse_than_what_is_served():
+def test_no_slice_may_be_worse_than_the_served_version():
     served = np.concatenate([right_in(0.8, MANY[:1000]), right_in(0.95, MANY[:1000])])
     rule = Rule("accuracy", not_worse_than="served", slices=("where",))
-    found = verdict(
+    result = verdict(
         judged(**in_slices(0.95, 0.85), served=served, rules=[rule]), "accuracy not worse than served by where"
     )
-    assert not found.passed
-    assert "the worst is where=s1" in found.reason
-    assert "97.5 % interval" in found.reason  # two slices keep 95 % together
+    assert not result.passed
+    assert "the worst is where=s1" in result.reason
+    assert "97.5 % interval" in result.reason  # 95 % for both slices together
 
 
-def test_small_slices_and_those_of_one_class_are_left_out_and_counted():
-    given = in_slices(0.9, 0.1)
-    given["slices"] = {"where": np.array(["a"] * 1960 + ["b"] * 40)}
-    found = verdict(judged(**given, rules=[Rule("accuracy", min=0.4, slices=("where",))]), "accuracy >= 0.4 by where")
-    assert found.passed
-    assert found.reason.endswith("; 1 of fewer rows than 50, or of one class, were not judged")
+def test_small_slices_and_those_with_one_class_are_skipped_and_counted():
+    candidate = in_slices(0.9, 0.1)
+    candidate["slices"] = {"where": np.array(["a"] * 1960 + ["b"] * 40)}
+    result = verdict(
+        judged(**candidate, rules=[Rule("accuracy", min=0.4, slices=("where",))]), "accuracy >= 0.4 by where"
+    )
+    assert result.passed
+    assert result.reason.endswith("; not judged: 1 with fewer than 50 rows or only one class")

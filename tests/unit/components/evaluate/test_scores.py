@@ -13,7 +13,7 @@ from benison.components.evaluate.scorer import METADATA_FILE, SERVED, Scores
 
 
 def write(folder: Path, rows_by_split: dict[str, int], batch: int, *, served_to: int | None = None) -> ScoreWriter:
-    """Rows whose scores tell where they stand: row i of a split has the probability i / 1000."""
+    """Write rows whose scores identify them: row i of a split has the probability i / 1000."""
     with ScoreWriter(folder, ["deep", SERVED], ["carrier"], classification=True) as writer:
         for split, rows in rows_by_split.items():
             for start in range(0, rows, batch):
@@ -26,13 +26,13 @@ def write(folder: Path, rows_by_split: dict[str, int], batch: int, *, served_to:
                     {"deep": scores, SERVED: scores if served_to is None or start < served_to else None},
                 )
     absent = {} if served_to is None else {SERVED: "it cannot read these rows"}
-    facts = {"classes": ["no", "yes"], "reference": [0.75, 0.25], "absent": absent}
-    (folder / METADATA_FILE).write_text(json.dumps(facts))
+    metadata = {"classes": ["no", "yes"], "reference": [0.75, 0.25], "absent": absent}
+    (folder / METADATA_FILE).write_text(json.dumps(metadata))
     return writer
 
 
 @pytest.mark.parametrize("group_rows", [1, 10, 1 << 16])
-def test_what_was_written_batch_by_batch_is_read_as_one(
+def test_scores_written_in_batches_are_read_as_one_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group_rows: int
 ) -> None:
     monkeypatch.setattr(score_writer, "GROUP_ROWS", group_rows)
@@ -59,7 +59,7 @@ def test_one_split_is_read_without_the_other(tmp_path: Path) -> None:
     assert loaded.outputs["deep"].shape == (25, 2)
 
 
-def test_each_row_group_is_of_one_split_so_that_the_other_is_passed_over(tmp_path: Path) -> None:
+def test_each_row_group_has_rows_of_one_split_so_that_a_reader_skips_the_other(tmp_path: Path) -> None:
     write(tmp_path, {"blend": 7, "test": 25}, batch=4)
     groups = pq.ParquetFile(tmp_path / score_writer.FILE).metadata
     assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [7, 25]
