@@ -79,9 +79,8 @@ def setup(root: Path, override: str | None) -> None:
         return
     uv = bootstrap.find_uv(root) or bootstrap.install_uv(root)
     python = pick(uv, override)
-    if stamp.get("root", str(root)) != str(
-        root
-    ):  # the clone was moved, and the environment's scripts name the old folder
+    if stamp.get("root", str(root)) != str(root):
+        # The clone was moved, and the environment's scripts name the old folder.
         shutil.rmtree(venv)
     bootstrap.say(f"Airflow on Python {dotted(python.version)} ({python.path})")
     bootstrap.say(f"installing the packages of dags/uv.lock into {VENV} (about 350 MB the first time)")
