@@ -18,48 +18,63 @@ from benison.serving.ensemble.combiners import CLASSIFIERS_ONLY
 WEIGHTED = ("weighted_mean", "majority_vote", "soft_vote")
 
 
-def value_at(given: Any, *keys: str) -> Any:
+def value_at(raw: Any, *keys: str) -> Any:
     """Return the value at a key path of an unchecked config; None if there is none."""
     for key in keys:
-        given = given.get(key) if isinstance(given, Mapping) else None
-    return given
+        raw = raw.get(key) if isinstance(raw, Mapping) else None
+    return raw
 
 
-def contradictions(given: Any) -> Iterator[InitErrorDetails]:
+def contradictions(raw: Any) -> Iterator[InitErrorDetails]:
     """Yield the contradictions in a config that may itself be wrong in any way."""
-    problem = value_at(given, "problem")
-    rules = value_at(given, "blessing", "rules")
-    metrics: list[tuple[tuple[str | int, ...], Any]] = [(("metric",), value_at(given, "metric"))]
-    metrics += [
-        (("blessing", "rules", i, "metric"), value_at(rule, "metric"))
-        for i, rule in enumerate(rules if isinstance(rules, (list, tuple)) else ())
-    ]
+    yield from _metrics(raw)
+    yield from _data(raw)
+    yield from _schedule(raw)
+    yield from _slices(raw)
+    yield from _columns(raw)
+    yield from _combination(value_at(raw, "ensemble"), value_at(raw, "problem"))
+    yield from _members(raw)
+
+
+def _metrics(raw: Any) -> Iterator[InitErrorDetails]:
+    """Check that metrics and costs fit the problem."""
+    problem, cost = value_at(raw, "problem"), value_at(raw, COST)
+    metrics: list[tuple[tuple[str | int, ...], Any]] = [(("metric",), value_at(raw, "metric"))]
+    metrics += [(("blessing", "rules", i, "metric"), value_at(rule, "metric")) for i, rule in enumerate(_rules(raw))]
     for loc, metric in metrics:
         if isinstance(metric, str) and (message := _metric_mistake(metric, problem)):
             yield _refused(loc, message, metric)
-        elif metric == COST and value_at(given, COST) is None:
+        elif metric == COST and cost is None:
             yield _refused(loc, "needs the top-level key cost, such as {false_negative: 10, false_positive: 1}", metric)
-    if value_at(given, COST) is not None and problem in PROBLEMS - {"binary"}:
-        yield _refused(
-            (COST,), f"got costs for a {problem} problem; only binary problems have costs", value_at(given, COST)
-        )
+    if cost is not None and problem in PROBLEMS - {"binary"}:
+        yield _refused((COST,), f"got costs for a {problem} problem; only binary problems have costs", cost)
 
-    data = value_at(given, "data")
-    if isinstance(data, Mapping):
-        files = [key for key in ("csv", "tfrecord") if data.get(key) is not None]
-        spans = value_at(given, "spans") is not None
-        if spans and not data.get("time"):
-            yield _refused(("data",), "a pipeline with spans needs data.time, the column to order its rows by", data)
-        if len(files) != 1 and not (spans and not files):
-            yield _refused(("data",), f"got {' and '.join(files) or 'neither'}, expected one of csv and tfrecord", data)
 
-    schedule, span_settings = value_at(given, "schedule"), value_at(given, "spans")
-    if schedule is not None and isinstance(span_settings, Mapping) and not value_at(span_settings, "first"):
+def _data(raw: Any) -> Iterator[InitErrorDetails]:
+    """Check that there is one kind of file, and a time column for spans."""
+    data = value_at(raw, "data")
+    if not isinstance(data, Mapping):
+        return
+    files = [key for key in ("csv", "tfrecord") if data.get(key) is not None]
+    spans = value_at(raw, "spans") is not None
+    if spans and not data.get("time"):
+        yield _refused(("data",), "a pipeline with spans needs data.time, the column to order its rows by", data)
+    if len(files) != 1 and not (spans and not files):
+        yield _refused(("data",), f"got {' and '.join(files) or 'neither'}, expected one of csv and tfrecord", data)
+
+
+def _schedule(raw: Any) -> Iterator[InitErrorDetails]:
+    """Check that a schedule can turn dates into spans."""
+    schedule, spans = value_at(raw, "schedule"), value_at(raw, "spans")
+    if schedule is not None and isinstance(spans, Mapping) and not value_at(spans, "first"):
         message = "a schedule with spans also needs spans.first and spans.every, which turn a date into a span"
         yield _refused(("schedule",), message, schedule)
 
-    label, slices = value_at(given, "label"), value_at(given, "slices")
-    for i, rule in enumerate(rules if isinstance(rules, (list, tuple)) else ()):
+
+def _slices(raw: Any) -> Iterator[InitErrorDetails]:
+    """Check that slices are features, and that those of rules are computed."""
+    label, slices = value_at(raw, "label"), value_at(raw, "slices")
+    for i, rule in enumerate(_rules(raw)):
         for column in value_at(rule, "slices") or ():
             if column not in (slices or ()):
                 hint = did_you_mean(str(column), slices or ())
@@ -69,15 +84,21 @@ def contradictions(given: Any) -> Iterator[InitErrorDetails]:
         if isinstance(column, str) and column == label:
             yield _refused(("slices", i), f"got {column!r}, which is the label; expected a feature", column)
 
-    columns = value_at(given, "columns")
-    if isinstance(columns, Mapping) and isinstance(label, str) and label in columns:
+
+def _columns(raw: Any) -> Iterator[InitErrorDetails]:
+    """Check that the columns hold a feature, and not the label."""
+    label, columns = value_at(raw, "label"), value_at(raw, "columns")
+    if not isinstance(columns, Mapping):
+        return
+    if isinstance(label, str) and label in columns:
         yield _refused(("columns", label), "this is the label; remove it from columns", columns[label])
-    kinds = columns.values() if isinstance(columns, Mapping) else ()
-    if kinds and all("ignore" in (kind, value_at(kind, "kind")) for kind in kinds):
+    if columns and all("ignore" in (column, value_at(column, "kind")) for column in columns.values()):
         yield _refused(("columns",), "expected at least one column that is not ignored", columns)
 
-    members = value_at(given, "ensemble", "members")
-    yield from _combination(value_at(given, "ensemble"), problem)
+
+def _members(raw: Any) -> Iterator[InitErrorDetails]:
+    """Check each member's settings against the problem and against each other."""
+    problem, members = value_at(raw, "problem"), value_at(raw, "ensemble", "members")
     for name in members if isinstance(members, Mapping) else ():
         fixed, space = value_at(members, name, "hyperparameters"), value_at(members, name, "tuner", "space")
         imbalance = value_at(members, name, "imbalance")
@@ -92,7 +113,7 @@ def contradictions(given: Any) -> Iterator[InitErrorDetails]:
 
 
 def _combination(ensemble: Any, problem: Any) -> Iterator[InitErrorDetails]:
-    """Yield the contradictions between the combiner, its settings and the problem."""
+    """Check the combiner against its settings and the problem."""
     combiner, calibration, weights = (value_at(ensemble, key) for key in ("combiner", "calibration", "weights"))
     members, quorum = value_at(ensemble, "members"), value_at(ensemble, "quorum")
     if problem == "regression" and combiner in CLASSIFIERS_ONLY:
@@ -116,6 +137,12 @@ def _combination(ensemble: Any, problem: Any) -> Iterator[InitErrorDetails]:
         yield _refused(("ensemble", "quorum"), message, quorum)
 
 
+def _rules(raw: Any) -> list[Any]:
+    """Return the rules of the blessing; empty if they are not a list."""
+    rules = value_at(raw, "blessing", "rules")
+    return list(rules) if isinstance(rules, (list, tuple)) else []
+
+
 def _metric_mistake(metric: str, problem: Any) -> str | None:
     """Return why a metric does not fit the problem, or None; if the problem is wrong, every known metric fits."""
     known_problem = isinstance(problem, str) and problem in PROBLEMS
@@ -126,5 +153,5 @@ def _metric_mistake(metric: str, problem: Any) -> str | None:
     return f"got {metric!r}, expected one of {', '.join(fitting)}{of_problem}{did_you_mean(metric, fitting)}"
 
 
-def _refused(loc: tuple[str | int, ...], message: str, given: Any) -> InitErrorDetails:
-    return InitErrorDetails(type=PydanticCustomError("refused", message), loc=loc, input=given)
+def _refused(loc: tuple[str | int, ...], message: str, value: Any) -> InitErrorDetails:
+    return InitErrorDetails(type=PydanticCustomError("refused", message), loc=loc, input=value)

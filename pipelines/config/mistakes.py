@@ -153,15 +153,15 @@ def _references(raw: Mapping[str, Any]) -> Iterator[_Reference]:
         target, _, function = combiner.rpartition(":")
         yield _Reference(("ensemble", "combiner"), target, function)
     for name, member in members.items() if isinstance(members, Mapping) else ():
-        loc, given = (*_MEMBERS, name), value_at(member, "function")
-        if _has_form(f"({TARGET}:)?{FUNCTION}", given or name):
-            target, _, function = (given or name).rpartition(":")
+        loc, written = (*_MEMBERS, name), value_at(member, "function")
+        if _has_form(f"({TARGET}:)?{FUNCTION}", written or name):
+            target, _, function = (written or name).rpartition(":")
             if target or models:
-                yield _Reference((*loc, "function") if given else loc, target or models, function, about=loc)
+                yield _Reference((*loc, "function") if written else loc, target or models, function, about=loc)
 
 
-def _has_form(form: str, given: Any) -> bool:
-    return isinstance(given, str) and re.fullmatch(form, given) is not None
+def _has_form(form: str, value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(form, value) is not None
 
 
 def _mistake(details: dict[str, Any]) -> Mistake:
@@ -171,7 +171,7 @@ def _mistake(details: dict[str, Any]) -> Mistake:
 
 
 def _message(loc: Loc, details: dict[str, Any]) -> str:
-    kind, given = details["type"], _shown(details["input"])
+    kind, got = details["type"], _format(details["input"])
     if kind == "missing":
         return f"missing; expected {_description(loc)}"
     if kind == "extra_forbidden":
@@ -179,28 +179,28 @@ def _message(loc: Loc, details: dict[str, Any]) -> str:
     if kind == "literal_error":
         allowed = re.findall("'([^']*)'", details["ctx"]["expected"])
         one_of = "one of " if len(allowed) > 1 else ""
-        return f"got {given}, expected {one_of}{', '.join(allowed)}{did_you_mean(str(details['input']), allowed)}"
+        return f"got {got}, expected {one_of}{', '.join(allowed)}{did_you_mean(str(details['input']), allowed)}"
     if kind == "model_type":
-        return f"got {given}, expected a mapping with keys from {', '.join(keys_at(loc))}"
+        return f"got {got}, expected a mapping with keys from {', '.join(keys_at(loc))}"
     if kind == "too_short":
         return "empty, expected at least one entry"
     if kind == "refused":
         return str(details["msg"])
     form = {"tuple_type": "a list", "dict_type": "a mapping", "mapping_type": "a mapping"}.get(kind)
-    return f"got {given}, expected {form or details['msg']}"
+    return f"got {got}, expected {form or details['msg']}"
 
 
-def _shown(given: Any) -> str:
+def _format(value: Any) -> str:
     """Format a value as YAML would write it, shortened."""
-    if given is None:
+    if value is None:
         return "nothing"
-    if isinstance(given, bool):
-        return str(given).lower()
-    if isinstance(given, Mapping):
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
         return "a mapping"
-    if isinstance(given, (list, tuple)):
+    if isinstance(value, (list, tuple)):
         return "a list"
-    return repr(given) if len(repr(given)) <= 60 else f"{repr(given)[:60]}..."
+    return repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}..."
 
 
 def _description(loc: Loc) -> str:

@@ -184,9 +184,9 @@ class Member(ConfigModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _all_defaults(cls, given: Any) -> Any:
+    def _all_defaults(cls, raw: Any) -> Any:
         """Accept `linear:` without a value as a member with all defaults."""
-        return {} if given is None else given
+        return {} if raw is None else raw
 
     @field_validator("tuner")
     @classmethod
@@ -361,12 +361,12 @@ class Pipeline(ConfigModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _with_contradictions(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    def _with_contradictions(cls, raw: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         """Report contradictions between keys together with the mistakes of single keys, all at once."""
-        given = with_generic_code(given)
-        mistakes = list(contradictions(given))
+        raw = with_generic_code(raw)
+        mistakes = list(contradictions(raw))
         try:
-            pipeline = handler(given)
+            pipeline = handler(raw)
         except ValidationError as error:
             mistakes = [_copied(dict(details)) for details in error.errors()] + mistakes
         if mistakes:
@@ -386,16 +386,18 @@ class Pipeline(ConfigModel):
             return data.model_copy(
                 update={"source": f"{code_reference.absolute(target, _folder(info))}:{function or WRITE}"}
             )
-        given = {key: value for key in ("csv", "tfrecord") if (value := getattr(data, key)) is not None}
-        return data.model_copy(update={key: csv_paths.absolute(value, _folder(info)) for key, value in given.items()})
+        patterns = {key: value for key in ("csv", "tfrecord") if (value := getattr(data, key)) is not None}
+        return data.model_copy(
+            update={key: csv_paths.absolute(value, _folder(info)) for key, value in patterns.items()}
+        )
 
     @field_validator("schema_path", mode="before")
     @classmethod
-    def _schema_beside_the_yaml(cls, given: Any, info: ValidationInfo) -> Any:
-        given = f"schemas/{info.data.get('name')}.pbtxt" if given is None else given
-        if not isinstance(given, (str, Path)) or not str(given):
+    def _schema_beside_the_yaml(cls, path: Any, info: ValidationInfo) -> Any:
+        path = f"schemas/{info.data.get('name')}.pbtxt" if path is None else path
+        if not isinstance(path, (str, Path)) or not str(path):
             raise PydanticCustomError("expected", "a path")
-        return os.path.abspath(_folder(info) / Path(given).expanduser())
+        return os.path.abspath(_folder(info) / Path(path).expanduser())
 
     @field_validator("features")
     @classmethod

@@ -45,12 +45,12 @@ class ColumnConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _kind_alone(cls, given: Any) -> Any:
-        if isinstance(given, str):
-            return {"kind": given}
-        if not isinstance(given, (Mapping, ColumnConfig)):
+    def _kind_alone(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            return {"kind": raw}
+        if not isinstance(raw, (Mapping, ColumnConfig)):
             raise PydanticCustomError("expected", f"a kind: one of {', '.join(KINDS)}")
-        return given
+        return raw
 
     @model_validator(mode="after")
     def _options_of_the_kind(self) -> ColumnConfig:
@@ -61,11 +61,11 @@ class ColumnConfig(BaseModel):
         return self
 
 
-def with_generic_code(given: Any) -> Any:
+def with_generic_code(raw: Any) -> Any:
     """Add Benison's generic features and models to an unchecked config that has `columns` but no code."""
-    if not isinstance(given, Mapping) or not given.get("columns"):
-        return given
-    return {**given, **{key: module for key, module in GENERIC.items() if given.get(key) is None}}
+    if not isinstance(raw, Mapping) or not raw.get("columns"):
+        return raw
+    return {**raw, **{key: module for key, module in GENERIC.items() if raw.get(key) is None}}
 
 
 def feature_names(columns: Iterable[str]) -> dict[str, str]:

@@ -120,7 +120,7 @@ def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
             "tuner:",
             "hyperparameters: {units: 8}\n      tuner:",
             "ensemble.members.deep.tuner.space.units: ensemble.members.deep.hyperparameters.units also fixes this value"
-            " as well; keep one of the two",
+            "; keep one of the two",
         ),
         (
             "    linear:\n",
