@@ -69,7 +69,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             "code": [_location(config.features_code)],
         },
     )
-    for check in (data.gate, label_check):  # TFX alone would go on with bad data
+    for check in (data.gate, label_check):  # TFX alone would continue with bad data
         transform.add_upstream_node(check)
     graph = transform.outputs["transform_graph"]
 
@@ -106,7 +106,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         baseline=baseline.outputs["baseline"],
         problem=config.problem,
         metric=config.metric,
-        asked=[rule.model_dump(exclude_none=True) for rule in config.blessing.rules],
+        additional_rules=[rule.model_dump(exclude_none=True) for rule in config.blessing.rules],
         costs=config.cost.model_dump() if config.cost else None,
         confidence=config.blessing.confidence,
         resamples=config.blessing.resamples,

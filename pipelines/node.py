@@ -76,7 +76,7 @@ def run(
         if reruns.prepare_attempt(connection, pipeline, node) or not cache:
             node.execution_options.caching_options.enable_cache = False
         if executor is not None:
-            key = cache_key.of_node(node, executor, driver)
+            key = cache_key.hash_node(node, executor, driver)
             node.parameters.parameters[FINGERPRINT].field_value.string_value = key
         with locks.node_lock(root, exclusive="runs_alone" in node.parameters.parameters):
             launcher.Launcher(

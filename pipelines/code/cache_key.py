@@ -22,7 +22,7 @@ _FUNCTIONS = ("run_fn", "tuner_fn", "preprocessing_fn", "stats_options_updater_f
 _FILES = ("schema_file", "module_file")
 
 
-def of_node(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> str:
+def hash_node(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> str:
     """Hash the content of a node's code and files.
 
     Args:

@@ -110,7 +110,7 @@ def read(path: Path) -> Source:
     path = Path(os.path.abspath(path))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an odd escape in a user's string is not ours to report
+            warnings.simplefilter("ignore")  # an invalid escape sequence in the user's file is not an error here
             tree = ast.parse(path.read_bytes(), filename=str(path))
         statements = tuple(_statements(tree))
     except OSError as error:

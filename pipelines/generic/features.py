@@ -168,14 +168,14 @@ def date_parts(words: Any, form: str | None) -> tuple[dict[str, Any], Any]:
     def part(letter: str, default: int) -> Any:
         if letter not in letters:
             return tf.fill(tf.shape(words), tf.constant(default, tf.int64))
-        digits = tf.strings.regex_replace(words, f"^{pattern}$", rf"\{letters.index(letter) + 1}")
-        digits = tf.where(matches, digits, "")
+        value = tf.strings.regex_replace(words, f"^{pattern}$", rf"\{letters.index(letter) + 1}")
+        value = tf.where(matches, value, "")
         if letter == "b":
-            months = [tf.cast(tf.equal(tf.strings.lower(digits), name), tf.int64) for name in MONTHS]
+            months = [tf.cast(tf.equal(tf.strings.lower(value), name), tf.int64) for name in MONTHS]
             return tf.add_n([number * month for number, month in enumerate(months, start=1)])
         if letter == "p":
-            return tf.cast(tf.equal(tf.strings.lower(digits), "pm"), tf.int64)
-        return tf.strings.to_number(tf.where(tf.equal(digits, ""), str(default), digits), tf.int64)
+            return tf.cast(tf.equal(tf.strings.lower(value), "pm"), tf.int64)
+        return tf.strings.to_number(tf.where(tf.equal(value, ""), str(default), value), tf.int64)
 
     short = part("y", 0)
     year = part("Y", 1970) if "Y" in letters else short + tf.where(short < 69, tf.constant(2000, tf.int64), 1900)
