@@ -9,6 +9,7 @@ Nodes:
 
 Helper modules:
     rules: the rules of the blessing.
+    comparison: compares a candidate with another model by one metric.
     verdicts: the verdict of a rule, and its JSON.
     metrics: metrics on NumPy arrays with row weights.
     bootstrap: confidence intervals by the paired bootstrap.

@@ -117,7 +117,7 @@ class Blessing(base_component.BaseComponent):
         baseline: output of Baseline.
         problem: binary, multiclass or regression.
         metric: metric of the two default rules.
-        asked: additional rules, each with the fields of `benison.components.evaluate.rules.Rule`.
+        additional_rules: each with the fields of `benison.components.evaluate.rules.Rule`.
         costs: {false_negative, false_positive} of a binary problem; None if they are unknown.
         confidence: confidence level of the intervals, between 0 and 1.
         resamples: number of bootstrap resamples.
@@ -135,14 +135,14 @@ class Blessing(base_component.BaseComponent):
         baseline: types.BaseChannel,
         problem: str,
         metric: str,
-        asked: Sequence[Mapping[str, Any]],
+        additional_rules: Sequence[Mapping[str, Any]],
         costs: Mapping[str, float] | None,
         confidence: float,
         resamples: int,
         seed: int,
     ) -> None:
         judgement = {
-            "rules": list(asked),
+            "rules": list(additional_rules),
             "costs": costs,
             "confidence": confidence,
             "resamples": resamples,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benison.components.evaluate.metrics import Floats, Metric
 
 # Weights per block (rows x resamples): 1 MB, so that a block and its intermediate results fit into the CPU cache.
-_BLOCK = 1 << 17
+BLOCK_SIZE = 1 << 17
 
 
 class Interval(NamedTuple):
@@ -64,7 +64,7 @@ def _resample_counts(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
     if rows == 0:
         return
     rng = np.random.default_rng(seed)
-    per_block = max(1, _BLOCK // rows)
+    per_block = max(1, BLOCK_SIZE // rows)
     for start in range(0, resamples, per_block):
         block = min(per_block, resamples - start)
         drawn = rng.integers(0, rows, size=(block, rows))

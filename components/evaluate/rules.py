@@ -14,9 +14,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from benison.components.evaluate.bootstrap import Interval, paired_difference
+from benison.components.evaluate.comparison import Comparison, distinct_figures, format_number
 from benison.components.evaluate.metrics import Costs, Metric, metric_for
-from benison.components.evaluate.verdicts import BlessingReport, Verdict, finite_interval_or_none, finite_or_none
+from benison.components.evaluate.verdicts import BlessingReport, Verdict
 from benison.serving.errors import DataError, UsageError
 
 NOTHING_SERVED = "nothing is served yet"
@@ -120,7 +120,7 @@ def judge(
     """
     main_metric = metric_for(metric, problem, costs)
     named_rules = [(metric_for(rule.metric, problem, costs), rule, rule.name) for rule in rules]
-    comparison = _Comparison(main_metric, labels, ensemble, confidence, resamples, seed)
+    comparison = Comparison(main_metric, labels, ensemble, confidence, resamples, seed)
     undecidable = _undecidable_reason(problem, labels)
     verdicts = [
         _better_than_reference(problem, comparison, reference, undecidable),
@@ -171,7 +171,7 @@ class _TestRows:
         return best, self.members[best]
 
 
-def _apply_rule(rule: Rule, comparison: _Comparison, test: _TestRows) -> Verdict:
+def _apply_rule(rule: Rule, comparison: Comparison, test: _TestRows) -> Verdict:
     """Apply a rule to all of the given rows."""
     metric = comparison.metric
     opponent = rule.better_than or rule.not_worse_than
@@ -190,14 +190,14 @@ def _apply_rule(rule: Rule, comparison: _Comparison, test: _TestRows) -> Verdict
     if difference.undefined:
         return difference.verdict(rule.name, False, difference.undefined)
     passed = difference.interval.low > rule.by if rule.better_than else difference.interval.high >= -rule.by
-    value, bound = _distinct_figures(difference.value, difference.bound)
+    value, bound = distinct_figures(difference.value, difference.bound)
     required = f"be above {rule.by:g}" if rule.better_than else f"reach {-rule.by:g}"
     tail = "" if passed else f"; its interval must {required}"
-    gain = f"the gain is {_format_number(difference.gain)} ({difference.bounds}){tail}"
+    gain = f"the gain is {format_number(difference.gain)} ({difference.bounds}){tail}"
     return difference.verdict(rule.name, passed, f"{metric.name} {value} against {whose} {bound}: {gain}")
 
 
-def _apply_by_slice(rule: Rule, comparison: _Comparison, test: _TestRows) -> Verdict:
+def _apply_by_slice(rule: Rule, comparison: Comparison, test: _TestRows) -> Verdict:
     """Apply a rule to each slice; the verdict has the figures of the worst slice."""
     judged, undecidable = [], 0
     slices = [(f"{column}={value or '(missing)'}", mask) for column, value, mask in _slice_masks(rule, test)]
@@ -253,62 +253,8 @@ def _undecidable_reason(problem: str, labels: NDArray) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class _Comparison:
-    """The candidate's predictions on the split `test`, to be compared with other models by one metric."""
-
-    metric: Metric
-    labels: NDArray
-    ensemble: NDArray
-    confidence: float
-    resamples: int
-    seed: int
-
-    def to(self, other: NDArray) -> _Difference:
-        gain, interval = paired_difference(
-            self.metric, self.labels, self.ensemble, other, self.confidence, self.resamples, self.seed
-        )
-        value, bound = (self.metric.compute(self.labels, model) for model in (self.ensemble, other))
-        return _Difference(self.metric, value, bound, gain, interval, self.confidence)
-
-
-@dataclass(frozen=True)
-class _Difference:
-    """Metric of the candidate and of another model, and the gain with its interval (positive: candidate is better)."""
-
-    metric: Metric
-    value: float
-    bound: float
-    gain: float
-    interval: Interval
-    confidence: float
-
-    @property
-    def undefined(self) -> str | None:
-        if math.isfinite(self.gain) and math.isfinite(self.interval.low):
-            return None
-        figures = f"{_format_number(self.value)} against {_format_number(self.bound)}"
-        return f"{self.metric.name} is undefined on the split test ({figures}), so the models cannot be compared"
-
-    @property
-    def bounds(self) -> str:
-        """The interval of the gain, as text."""
-        low, high = self.interval
-        return f"{self.confidence * 100:g} % interval {_format_number(low)} to {_format_number(high)}"
-
-    def verdict(self, rule: str, passed: bool, reason: str) -> Verdict:
-        return Verdict(
-            rule,
-            passed,
-            finite_or_none(self.value),
-            finite_or_none(self.bound),
-            finite_interval_or_none(self.interval),
-            reason,
-        )
-
-
 def _better_than_reference(
-    problem: str, comparison: _Comparison, reference: NDArray, undecidable: str | None
+    problem: str, comparison: Comparison, reference: NDArray, undecidable: str | None
 ) -> Verdict:
     """Require that the candidate is significantly better than the reference: the interval of the gain is above 0."""
     regression = problem == "regression"
@@ -325,9 +271,9 @@ def _better_than_reference(
     if difference.undefined:
         return difference.verdict(rule, False, difference.undefined)
     name = comparison.metric.name
-    value, bound = _distinct_figures(difference.value, difference.bound)
+    value, bound = distinct_figures(difference.value, difference.bound)
     side = "above" if comparison.metric.greater_is_better else "below"
-    gain = _format_number(difference.gain)
+    gain = format_number(difference.gain)
     if difference.interval.low > 0:
         return difference.verdict(
             rule, True, f"{name} {value} is {side} {whose} {bound} by {gain} ({difference.bounds})"
@@ -340,7 +286,7 @@ def _better_than_reference(
 
 
 def _not_worse_than_served(
-    comparison: _Comparison, served: NDArray | None, no_baseline: str, undecidable: str | None
+    comparison: Comparison, served: NDArray | None, no_baseline: str, undecidable: str | None
 ) -> Verdict:
     """Require that the candidate is not significantly worse than the served version: the interval reaches 0."""
     rule = "not_worse_than_served"
@@ -351,9 +297,9 @@ def _not_worse_than_served(
     difference = comparison.to(served)
     if difference.undefined:
         return difference.verdict(rule, False, difference.undefined)
-    value, bound = _distinct_figures(difference.value, difference.bound)
+    value, bound = distinct_figures(difference.value, difference.bound)
     figures = f"{comparison.metric.name} {value} against the served version's {bound}: "
-    gain = f"the gain is {_format_number(difference.gain)} ({difference.bounds})"
+    gain = f"the gain is {format_number(difference.gain)} ({difference.bounds})"
     if difference.interval.high >= 0:
         return difference.verdict(rule, True, f"{figures}{gain}, so it is not significantly worse")
     return difference.verdict(rule, False, f"{figures}{gain}; its interval must reach 0")
@@ -367,13 +313,13 @@ def _check_bounds(metric: Metric, rule: Rule, labels: NDArray, ensemble: NDArray
     if not math.isfinite(value):
         return Verdict(rule.name, False, None, bound, None, f"{metric.name} is undefined on the split test")
     if low is not None and value < low:
-        figure, minimum = _distinct_figures(value, low)
+        figure, minimum = distinct_figures(value, low)
         return Verdict(rule.name, False, value, low, None, f"{metric.name} {figure} is below the minimum {minimum}")
     if high is not None and value > high:
-        figure, maximum = _distinct_figures(value, high)
+        figure, maximum = distinct_figures(value, high)
         return Verdict(rule.name, False, value, high, None, f"{metric.name} {figure} is above the maximum {maximum}")
     return Verdict(
-        rule.name, True, value, bound, None, f"{metric.name} {_format_number(value)} {_within_bounds(low, high)}"
+        rule.name, True, value, bound, None, f"{metric.name} {format_number(value)} {_within_bounds(low, high)}"
     )
 
 
@@ -385,16 +331,3 @@ def _within_bounds(low: float | None, high: float | None) -> str:
 
 def _refuse(rule: str, reason: str) -> Verdict:
     return Verdict(rule, False, None, None, None, reason)
-
-
-def _format_number(number: float, digits: int = 3) -> str:
-    # Adding 0 turns -0.0 into 0.
-    return f"{number + 0.0:.{digits}g}"
-
-
-def _distinct_figures(value: float, bound: float) -> tuple[str, str]:
-    """Format both numbers with enough digits to distinguish them, so that no message says 0.85 is below 0.85."""
-    digits = 3
-    while value != bound and _format_number(value, digits) == _format_number(bound, digits):
-        digits += 1
-    return _format_number(value, digits), _format_number(bound, digits)

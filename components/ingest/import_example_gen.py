@@ -20,7 +20,7 @@ from tfx.utils import proto_utils
 from benison.components.ingest.content_driver import ContentDriver
 from benison.components.ingest.csv_table import matching_files
 from benison.components.ingest.example_writer import ExampleWriter, one_file_per_split
-from benison.components.ingest.splits import SPAN_SPLIT, split_by_hash, check_counts
+from benison.components.ingest.splits import SPAN_SPLIT, check_counts, split_by_hash
 from benison.serving.errors import DataError
 
 

@@ -22,7 +22,7 @@ from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from benison.components.ingest.splits import SINGLE_SPAN_PARTS, TRAINING_SPLITS, ROW_COUNTS, SPAN_SPLIT, check_counts
+from benison.components.ingest.splits import ROW_COUNTS, SINGLE_SPAN_PARTS, SPAN_SPLIT, TRAINING_SPLITS, check_counts
 from benison.serving.errors import DataError
 
 SPANS = "spans"  # artifact property: JSON list of the window's spans

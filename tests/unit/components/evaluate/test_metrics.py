@@ -272,7 +272,7 @@ def test_bootstrap_gives_every_model_the_same_resamples():
 def test_bootstrap_does_not_depend_on_the_size_of_its_blocks(monkeypatch):
     y, prediction, _ = draw("multiclass")
     whole = bootstrap(METRICS["auc"], y, [prediction], resamples=50, seed=1)
-    monkeypatch.setattr("benison.components.evaluate.bootstrap._BLOCK", 7 * ROWS)
+    monkeypatch.setattr("benison.components.evaluate.bootstrap.BLOCK_SIZE", 7 * ROWS)
     np.testing.assert_array_equal(whole, bootstrap(METRICS["auc"], y, [prediction], resamples=50, seed=1))
 
 
