@@ -252,7 +252,7 @@ def test_the_message_for_a_wrong_name_lists_the_allowed_ones(name, problem, mess
 
 
 @pytest.mark.parametrize(("name", "problem"), CASES)
-def test_bootstrap_scores_the_resamples_one_by_one_alike(name, problem):
+def test_bootstrap_equals_scoring_the_resamples_one_by_one(name, problem):
     y, prediction, _ = draw(problem, rows=40)
     rng = np.random.default_rng(3)
     expected = []
