@@ -1,4 +1,4 @@
-"""A request to try a version with: a row of the pipeline's examples, or one that fits its schema."""
+"""Example requests for a version: a row of the pipeline's examples, or one that fits its schema."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from benison.serving.predict import Row
 from benison.serving.server.pages.model_info import InputColumn, ModelInfo
-from benison.serving.server.pages.model_info import read as read_facts
+from benison.serving.server.pages.model_info import read as read_model_info
 from benison.serving.signature_names import argument_names
 from benison.serving.versions.local import SAVED_MODEL, Version
 
@@ -17,12 +17,13 @@ SIGNATURE = "raw"
 
 
 def curl(address: str, name: str, instance: Mapping[str, Any] | None) -> str:
-    """A line for a shell.
+    """Return a curl command.
 
     Args:
-        address: of the REST API, such as `localhost:8501`.
-        name: the model's.
-        instance: a row for the signature `raw`; None where the model has none: what it takes is asked for instead.
+        address: Address of the REST API, such as `localhost:8501`.
+        name: Name of the model.
+        instance: A row for the signature `raw`; None if the model has no such signature: the command then requests the
+            metadata.
     """
     if instance is None:
         return f"curl http://{address}/v1/models/{name}/metadata"
@@ -31,52 +32,54 @@ def curl(address: str, name: str, instance: Mapping[str, Any] | None) -> str:
 
 
 def instance(version: Version, rows: Sequence[Row] = ()) -> dict[str, Any] | None:
-    """Values by input of the signature `raw`.
+    """Return values for the inputs of the signature `raw`, by name.
 
     Args:
-        version: a pushed one.
-        rows: examples as text, of which the first with no missing value is taken; they may lack features.
+        version: A pushed version.
+        rows: Examples as text; the first row without missing values is used. Features may be missing.
 
     Returns:
-        None where the version has no such signature.
+        The values; None if the version has no such signature.
     """
     types = _input_types(version)
     if not types:
         return None
-    missing = frozenset(version.manifest.get("missing", [""]))
-    named = [{argument: row[name] for name, argument in argument_names(row).items()} for row in rows]
-    whole = [row for row in named if types.keys() <= row.keys() and missing.isdisjoint(row[name] for name in types)]
-    for row in whole:
+    missing = frozenset(version.manifest.missing)
+    renamed = [{argument: row[name] for name, argument in argument_names(row).items()} for row in rows]
+    complete = [
+        row for row in renamed if types.keys() <= row.keys() and missing.isdisjoint(row[name] for name in types)
+    ]
+    for row in complete:
         try:
-            return {name: _typed(kind, row[name]) for name, kind in types.items()}
-        except ValueError:  # a file of examples that is older than the model
+            return {name: _convert(kind, row[name]) for name, kind in types.items()}
+        except ValueError:  # the file of examples is older than the model
             continue
-    return _generated(types, read_facts(str(version.path)))
+    return _generate(types, read_model_info(str(version.path)))
 
 
-def _generated(types: Mapping[str, str], facts: ModelInfo) -> dict[str, Any]:
-    known = facts.examples.get(SIGNATURE, {})
+def _generate(types: Mapping[str, str], info: ModelInfo) -> dict[str, Any]:
+    examples = info.examples.get(SIGNATURE, {})
     return {
-        name: known[name]
-        if known.get(name) is not None
-        else _plausible(kind, facts.columns.get(name, InputColumn(name)))
+        name: examples[name]
+        if examples.get(name) is not None
+        else _plausible(kind, info.columns.get(name, InputColumn(name)))
         for name, kind in types.items()
     }
 
 
 def _plausible(kind: str, column: InputColumn) -> Any:
-    """A value that the schema allows: the first of its choices, or the middle of its range."""
+    """Return a value that the schema allows: the first of its choices, or the middle of its range."""
     if kind == "string":
         return column.choices[0] if column.choices else ""
-    ends = [end for end in (column.low, column.high) if end is not None]
-    return _typed(kind, sum(ends) / len(ends) if ends else 0)
+    bounds = [bound for bound in (column.low, column.high) if bound is not None]
+    return _convert(kind, sum(bounds) / len(bounds) if bounds else 0)
 
 
-def _typed(kind: str, value: Any) -> Any:
-    """A value as JSON has it for a type.
+def _convert(kind: str, value: Any) -> Any:
+    """Convert a value to the JSON type for a TensorFlow type.
 
     Raises:
-        ValueError: it is none of that type.
+        ValueError: The value is not of that type.
     """
     if kind == "string":
         return str(value)
@@ -84,7 +87,7 @@ def _typed(kind: str, value: Any) -> Any:
 
 
 def _input_types(version: Version) -> dict[str, str]:
-    """TensorFlow's name of the type by input of `raw`, sorted; read from the file, the model is not loaded."""
+    """Return TensorFlow's type names of the inputs of `raw`, sorted by input, without loading the model."""
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 

@@ -1,4 +1,4 @@
-"""Predictions of a pushed version, in this process: rows in as text, answers out."""
+"""Predictions of a pushed version in this process, and the reader of rows from CSV and JSON files."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one row.
+    """The prediction for one row.
 
     Attributes:
-        output: float by class name, or {"prediction": float} for regression.
-        members: the same by member; empty unless asked for.
+        output: Float by class name, or {"prediction": float} for regression.
+        members: The same by member; empty unless requested.
     """
 
     output: Mapping[str, float]
@@ -32,28 +32,27 @@ class Prediction:
 
 
 def predict(version: Version, rows: Sequence[Row], *, members: bool = False) -> list[Prediction]:
-    """Asks a version's `raw` signature, and its `members` signature where wanted.
+    """Call a version's `raw` signature, and its `members` signature on request.
 
     Args:
-        version: a pushed one.
-        rows: values by raw feature; None, and the marks that the pipeline takes for missing, are missing values.
-            Further columns are ignored.
-        members: also what each member says.
+        version: A pushed version.
+        rows: Values by raw feature; None and the pipeline's marks for missing values are missing. Other columns are
+            ignored.
+        members: Also return the prediction of each member.
 
     Raises:
-        DataError: a row lacks a feature or has one of the wrong type; names row and feature.
-        VersionError: the version lacks the signature.
+        DataError: A feature is missing in a row or has the wrong type; the message names row and feature.
+        VersionError: The version has no such signature.
     """
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(version.path))
     signatures = loaded.signatures
-    for wanted in ["raw", "members"] if members else ["raw"]:
-        if wanted not in signatures:
-            raise VersionError(f"{version.path}: no signature {wanted!r}; it has {', '.join(sorted(signatures))}")
-    missing, decimal = frozenset(version.manifest.get("missing", [""])), version.manifest.get("decimal", ".")
-    # Sorted, because the newer TensorFlow has them in another order each time: of two faults it is always the same one
-    # that is named.
+    for name in ["raw", "members"] if members else ["raw"]:
+        if name not in signatures:
+            raise VersionError(f"{version.path}: no signature {name!r}; it has {', '.join(sorted(signatures))}")
+    missing, decimal = frozenset(version.manifest.missing), version.manifest.decimal
+    # Sorted, because their order changes from run to run in newer TensorFlow: the first mistake is always the same.
     specs = dict(sorted(signatures["raw"].structured_input_signature[1].items()))
     rows = [{argument: row[name] for name, argument in argument_names(row).items()} for row in rows]
     inputs = {
@@ -68,7 +67,7 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False) -> 
             output=_named(names, output[i]),
             members={
                 member: _named(names, by_member[member][i])
-                for member in version.manifest.get("members", sorted(by_member))
+                for member in version.manifest.members or sorted(by_member)
                 if member in by_member
             },
         )
@@ -77,15 +76,15 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False) -> 
 
 
 def read_rows(path: Path, delimiter: str = ",", encoding: str = "utf-8") -> list[Row]:
-    """Rows of a CSV file with a header, or of a JSON file: a list of objects, or {"instances": […]} as TF Serving's.
+    """Read the rows of a CSV file with a header, or of a JSON file: a list of objects, or {"instances": [a list]}.
 
     Args:
-        path: a file; one that ends in .json is JSON, and UTF-8.
-        delimiter: between the cells of a CSV.
-        encoding: of a CSV; a UTF-8 byte order mark is passed over.
+        path: The file; .json is JSON in UTF-8, everything else is CSV.
+        delimiter: Character between the cells of a CSV.
+        encoding: Encoding of a CSV; a UTF-8 byte order mark is skipped.
 
     Raises:
-        DataError: the file is missing or is neither.
+        DataError: The file is missing, or is neither of them.
     """
     is_json = path.suffix.lower() == ".json"
     encoding = "utf-8" if is_json else encoding
@@ -104,9 +103,9 @@ def read_rows(path: Path, delimiter: str = ",", encoding: str = "utf-8") -> list
         raise DataError(f"{path}, after line {lines.line_num}: {error}") from None
     for number, row in enumerate(rows, start=1):
         if None in row or None in row.values():
-            raise DataError(f"{path}, row {number}: not as many cells as the header has")
+            raise DataError(f"{path}, row {number}: its number of cells differs from the header")
     if not rows:
-        raise DataError(f"{path}: no rows; expected a header line and at least one more")
+        raise DataError(f"{path}: no rows; expected a header line and at least one row")
     return rows
 
 
@@ -122,32 +121,32 @@ def _json_rows(path: Path, text: str) -> list[Row]:
 
 
 def _column(name: str, dtype: Any, rows: Sequence[Row], missing: frozenset[str], decimal: str = ".") -> list[Any]:
-    """A raw feature of all rows, a missing value as the `raw` signature wants it: '', NaN or -1."""
-    absent: Any
+    """Return a raw feature of all rows; a missing value is '', NaN or -1, as the `raw` signature expects."""
+    missing_value: Any
     convert: Callable[[Any], Any]
     if dtype.name == "string":
-        absent, convert, kind = "", str, "text"
+        missing_value, convert, expected = "", str, "text"
     elif dtype.is_floating:
-        absent, convert, kind = float("nan"), partial(_number, decimal=decimal), "a number"
+        missing_value, convert, expected = float("nan"), partial(_number, decimal=decimal), "a number"
     else:
-        absent, convert, kind = -1, int, "a whole number"
+        missing_value, convert, expected = -1, int, "a whole number"
     values = []
     for number, row in enumerate(rows, start=1):
         if name not in row:
             raise DataError(f"row {number}: no column {name!r}; it has {', '.join(sorted(row))}")
         value = row[name]
         try:
-            values.append(absent if value is None or str(value) in missing else convert(value))
+            values.append(missing_value if value is None or str(value) in missing else convert(value))
         except ValueError:
-            raise DataError(f"row {number}, column {name!r}: got {str(value)[:80]!r}, expected {kind}") from None
+            raise DataError(f"row {number}, column {name!r}: got {str(value)[:80]!r}, expected {expected}") from None
     return values
 
 
 def _number(value: Any, decimal: str) -> float:
-    """A number, or the text of one as the pipeline's CSV has it."""
+    """Convert a number, or its text in the format of the pipeline's CSV."""
     if not isinstance(value, str) or decimal == ".":
         return float(value)
-    if "." in value:  # where commas are decimal, 1.234 may be a thousand
+    if "." in value:  # with decimal commas, 1.234 may be a thousand
         raise ValueError(value)
     return float(value.replace(decimal, "."))
 

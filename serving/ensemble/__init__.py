@@ -1,4 +1,4 @@
-"""The ensemble: one small spec, and the maths of its combiners. Pure: no TFX, and TensorFlow only to combine."""
+"""Ensembles: one small spec and the maths of the combiners. No TFX; TensorFlow only to combine outputs."""
 
 from benison.serving.ensemble.combiners import (
     Combiner,

@@ -1,6 +1,6 @@
-"""How members' outputs become one: each combiner once, as TensorFlow maths that every path uses.
+"""Combiners: one function per way to combine the members' outputs, in TensorFlow, for training and serving.
 
-| kind            | answers                                       | problems       | parameters                  |
+| kind            | result                                        | problems       | parameters                  |
 |-----------------|-----------------------------------------------|----------------|-----------------------------|
 | `mean`          | arithmetic mean                               | all            |                             |
 | `weighted_mean` | linear pool                                   | all            | `weights`                   |
@@ -8,11 +8,11 @@
 | `majority_vote` | share of the votes per class                  | classification | `weights`, else equal       |
 | `soft_vote`     | mean of probabilities                         | classification | `weights`, else equal       |
 | `stacking`      | regularised model over the members' outputs   | all            | `coefficients`, `intercept` |
-| `custom`        | what the user's function makes of them        | all            | `function`, `source`        |
+| `custom`        | result of the user's function                 | all            | `function`, `source`        |
 
-All take one float32 tensor [batch, n] per member that answered, by name, and give one [batch, n]: n classes, or n
-outputs of a regression. Where a member did not answer, those with weights share its weight in proportion, and stacking
-has parameters of its own that were fitted without it.
+Each takes one float32 tensor [batch, n] per member that answered, by name, and returns one [batch, n]: n classes, or n
+outputs of a regression. If a member did not answer, its weight is shared by the others in proportion to theirs, and
+stacking uses parameters that were fitted without it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Output = Literal["probabilities", "prediction"]
 Tensors = Mapping[str, Any]
 Weight = Annotated[FiniteFloat, Field(ge=0)]
 
-SMALLEST_PROBABILITY = 1e-7  # as in the metrics: a member that says 0 must not decide alone
+SMALLEST_PROBABILITY = 1e-7  # as in the metrics: a member that returns 0 must not decide alone
 
 
 class _Part(BaseModel):
-    """A part of the spec: it cannot be changed, and a key that nobody reads is a mistake."""
+    """Base of the spec's parts: frozen, and an unknown key is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,33 +46,33 @@ class Mean(_Part):
     kind: Literal["mean"] = "mean"
 
     def combine(self, outputs: Tensors, output: Output) -> Any:
-        """The mean over members: float32 [batch, n]."""
+        """Return the mean over members: float32 [batch, n]."""
         import tensorflow as tf
 
         return tf.reduce_mean(_stacked(outputs), axis=0)
 
 
 class WeightedMean(_Part):
-    """The linear opinion pool: a mean with weights that are not negative.
+    """The linear opinion pool: a mean with non-negative weights.
 
     Source: M. Stone, The Opinion Pool, Annals of Mathematical Statistics 32(4), 1961.
 
     Attributes:
-        weights: by member; their sum does not matter.
+        weights: Weights by member; they need not sum to 1.
     """
 
     kind: Literal["weighted_mean"] = "weighted_mean"
     weights: Mapping[str, Weight] = Field(min_length=1)
 
     def combine(self, outputs: Tensors, output: Output) -> Any:
-        """The weighted mean over members: float32 [batch, n]."""
+        """Return the weighted mean over members: float32 [batch, n]."""
         return _weighted(outputs, self.weights)
 
 
 class Median(_Part):
-    """The median, which one member that is far off does not move; of an even number, the mean of the middle two.
+    """The median, which a single outlier does not change; with an even number of members, the mean of the middle two.
 
-    Medians of probabilities need not sum to 1, so they are divided by their sum; where all are 0 the mean is answered.
+    Medians of probabilities need not sum to 1, so they are divided by their sum; if all are 0, the result is the mean.
 
     Source: the median rule of Kittler et al., 1998.
     """
@@ -80,7 +80,7 @@ class Median(_Part):
     kind: Literal["median"] = "median"
 
     def combine(self, outputs: Tensors, output: Output) -> Any:
-        """The median over members: float32 [batch, n]."""
+        """Return the median over members: float32 [batch, n]."""
         import tensorflow as tf
 
         stacked = _stacked(outputs)
@@ -93,22 +93,22 @@ class Median(_Part):
 
 
 class MajorityVote(_Part):
-    """The hard vote: each member votes for its likeliest class, the answer is each class's share of the votes.
+    """The hard vote: each member votes for its most likely class; the result is each class's share of the votes.
 
-    A tie, within a member or between classes, goes to the class that comes first in the order of the classes, for
-    whoever takes the largest share (NumPy's and TensorFlow's argmax, scikit-learn's VotingClassifier).
+    In a tie, within a member or between classes, argmax takes the class that comes first (NumPy, TensorFlow and
+    scikit-learn's VotingClassifier do the same).
 
     Source: the majority vote rule of Kittler et al., 1998.
 
     Attributes:
-        weights: by member; empty: each vote counts 1.
+        weights: Weights by member; empty: each vote counts 1.
     """
 
     kind: Literal["majority_vote"] = "majority_vote"
     weights: Mapping[str, Weight] = {}
 
     def combine(self, outputs: Tensors, output: Output) -> Any:
-        """Shares of the votes: float32 [batch, classes]."""
+        """Return the shares of the votes: float32 [batch, classes]."""
         import tensorflow as tf
 
         votes = {name: tf.one_hot(tf.argmax(values, axis=1), tf.shape(values)[1]) for name, values in outputs.items()}
@@ -116,19 +116,19 @@ class MajorityVote(_Part):
 
 
 class SoftVote(_Part):
-    """The soft vote: the class with the largest mean probability wins; the answer is that mean.
+    """The soft vote: the class with the largest mean probability wins; the result is that mean.
 
-    Source: as scikit-learn's VotingClassifier with `voting='soft'`.
+    Source: scikit-learn's VotingClassifier with `voting='soft'`.
 
     Attributes:
-        weights: by member; empty: all count the same.
+        weights: Weights by member; empty: equal weights.
     """
 
     kind: Literal["soft_vote"] = "soft_vote"
     weights: Mapping[str, Weight] = {}
 
     def combine(self, outputs: Tensors, output: Output) -> Any:
-        """Mean probabilities: float32 [batch, classes]."""
+        """Return the mean probabilities: float32 [batch, classes]."""
         return _weighted(outputs, self.weights)
 
 
@@ -136,8 +136,8 @@ class Stack(_Part):
     """A fitted model over the outputs of some members.
 
     Attributes:
-        coefficients: by member, one for each class or output, or one for all of them.
-        intercept: one for each class or output, or one for all of them.
+        coefficients: Coefficients by member: one per class or output, or one for all.
+        intercept: Intercepts: one per class or output, or one for all.
     """
 
     coefficients: Mapping[str, tuple[FiniteFloat, ...]] = Field(min_length=1)
@@ -154,21 +154,21 @@ class Stacking(Stack):
     Probability Distributions, Statistical Science 1(1), 1986.
 
     Attributes:
-        fallbacks: what was fitted without one member, by the member that is missing.
+        fallbacks: Parameters fitted without one member, by the missing member.
     """
 
     kind: Literal["stacking"] = "stacking"
     fallbacks: Mapping[str, Stack] = {}
 
     def combine(self, outputs: Tensors, output: Output) -> Any:
-        """The stack's answer: float32 [batch, n].
+        """Return the stack's result: float32 [batch, n].
 
         Raises:
-            EnsembleError: more members are missing than there are fallbacks for.
+            EnsembleError: There are no parameters for an answer without the missing members.
         """
         import tensorflow as tf
 
-        stack = self._for(outputs)
+        stack = self._fitted_for(outputs)
         terms = [
             tf.constant(coefficients, tf.float32)
             * (_log(outputs[name]) if output == "probabilities" else outputs[name])
@@ -177,25 +177,26 @@ class Stacking(Stack):
         score = tf.add_n(terms) + tf.constant(stack.intercept, tf.float32)
         return tf.nn.softmax(score, axis=1) if output == "probabilities" else score
 
-    def _for(self, outputs: Tensors) -> Stack:
+    def _fitted_for(self, outputs: Tensors) -> Stack:
         missing = [name for name in self.coefficients if name not in outputs]
         if not missing:
             return self
         if len(missing) == 1 and missing[0] in self.fallbacks:
             return self.fallbacks[missing[0]]
-        known = ", ".join(self.fallbacks) or "no member"
+        optional = ", ".join(self.fallbacks) or "no member"
         raise EnsembleError(
-            f"stacking has no parameters for an answer without {', '.join(missing)}; it can do without one of: {known}"
+            f"stacking has no parameters for an answer without {', '.join(missing)}; "
+            f"only one of these may be missing: {optional}"
         )
 
 
 class Custom(_Part):
-    """A user's own combiner, as source text, so that a version holds all that it needs.
+    """A user's own combiner, as source text, so that a version contains all that it needs.
 
     Attributes:
-        function: the function's name. It is called with the members' outputs (a dict of float32 [batch, n] by name) and
-            returns one float32 [batch, n], by TensorFlow operations.
-        source: the Python file that it is written in; it may import installed packages only.
+        function: Name of the function. It takes the members' outputs (a dict of float32 [batch, n] by name) and
+            returns one float32 [batch, n], computed with TensorFlow operations.
+        source: Text of the Python file with the function; it may import installed packages only.
     """
 
     kind: Literal["custom"] = "custom"
@@ -203,16 +204,16 @@ class Custom(_Part):
     source: str
 
     def combine(self, outputs: Tensors, output: Output) -> Any:
-        """What the function answers: float32 [batch, n].
+        """Return the function's result: float32 [batch, n].
 
         Raises:
-            EnsembleError: the source does not run, or does not hold the function.
+            EnsembleError: The source does not run, or does not contain the function.
         """
         import tensorflow as tf
 
-        return tf.cast(self._loaded()(dict(outputs)), tf.float32)
+        return tf.cast(self._load()(dict(outputs)), tf.float32)
 
-    def _loaded(self) -> Callable[[dict[str, Any]], Any]:
+    def _load(self) -> Callable[[dict[str, Any]], Any]:
         namespace: dict[str, Any] = {"__name__": f"combiner_{self.function}"}
         try:
             exec(compile(self.source, f"<combiner {self.function}>", "exec"), namespace)
@@ -220,7 +221,7 @@ class Custom(_Part):
             raise EnsembleError(f"the combiner {self.function}: its source does not run: {error!r}") from error
         function = namespace.get(self.function)
         if not callable(function):
-            raise EnsembleError(f"the combiner {self.function}: its source holds no function of that name")
+            raise EnsembleError(f"the combiner {self.function}: its source contains no function of this name")
         return function
 
 
@@ -237,15 +238,15 @@ class TemperatureScaling(_Part):
     Likelihood with Bias-Corrected Calibration, ICML 2020 (with bias).
 
     Attributes:
-        temperature: above 1 where the probabilities were too sure.
-        bias: one for each class; empty: none.
+        temperature: Above 1 if the probabilities were overconfident.
+        bias: One value per class; empty: none.
     """
 
     temperature: Annotated[FiniteFloat, Field(gt=0)]
     bias: tuple[FiniteFloat, ...] = ()
 
     def apply(self, probabilities: Any) -> Any:
-        """The calibrated probabilities: float32 [batch, classes]."""
+        """Return the calibrated probabilities: float32 [batch, classes]."""
         import tensorflow as tf
 
         score = _log(probabilities) / self.temperature
@@ -253,21 +254,21 @@ class TemperatureScaling(_Part):
 
 
 def _stacked(outputs: Tensors) -> Any:
-    """All outputs: float32 [members, batch, n]."""
+    """Return all outputs: float32 [members, batch, n]."""
     import tensorflow as tf
 
     return tf.stack(list(outputs.values()))
 
 
 def _weighted(outputs: Tensors, weights: Mapping[str, float]) -> Any:
-    """The weighted mean [batch, n]; plain where there are no weights, or none of those with a weight answered."""
+    """Return the weighted mean [batch, n]; the plain mean if no member that answered has a weight."""
     import tensorflow as tf
 
-    here = [weights.get(name, 0.0) for name in outputs]
-    total = sum(here)
+    present = [weights.get(name, 0.0) for name in outputs]
+    total = sum(present)
     if not total:
         return tf.reduce_mean(_stacked(outputs), axis=0)
-    return tf.tensordot(tf.constant([weight / total for weight in here], tf.float32), _stacked(outputs), axes=1)
+    return tf.tensordot(tf.constant([weight / total for weight in present], tf.float32), _stacked(outputs), axes=1)
 
 
 def _log(probabilities: Any) -> Any:

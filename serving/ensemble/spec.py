@@ -25,18 +25,18 @@ IDENTITY = "identity"
 
 
 class Ensemble(BaseModel):
-    """What is combined, and how.
+    """The members of an ensemble and how their outputs are combined.
 
-    The graph is Seldon Core's: transformer, then combiner, then members.
+    The graph has Seldon Core's order: transformer, then combiner, then members.
 
     Attributes:
-        members: names, in the order in which their outputs are combined.
-        combiner: see `benison.serving.ensemble.combiners`.
-        output: key of the prediction, `probabilities` or `prediction`.
-        transformer: what the inputs pass through before they reach the members: the name of Transform's graph, which
-            all members share; `identity`: nothing.
-        calibration: applied to what the combiner answers; None: nothing.
-        quorum: how many members must answer for the ensemble to answer, in a fan-out.
+        members: Names of the members, in the order in which their outputs are combined.
+        combiner: See `benison.serving.ensemble.combiners`.
+        output: Key of the prediction, `probabilities` or `prediction`.
+        transformer: Name of the transformation of the inputs that all members share, such as Transform's graph;
+            `identity` for none.
+        calibration: Calibration of the combiner's result; None for none.
+        quorum: Number of members that must answer in a fan-out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,67 +52,67 @@ class Ensemble(BaseModel):
     def _fits_together(self) -> Ensemble:
         if len(set(self.members)) < len(self.members):
             raise ValueError(f"a member is named twice: {', '.join(self.members)}")
-        strangers = _named_in(self.combiner) - set(self.members)
-        if strangers:
+        unknown = _members_of(self.combiner) - set(self.members)
+        if unknown:
             raise ValueError(
-                f"the combiner names {', '.join(sorted(strangers))}; the members are {', '.join(self.members)}"
+                f"the combiner names {', '.join(sorted(unknown))}; the members are {', '.join(self.members)}"
             )
         if self.output == "prediction" and (self.combiner.kind in CLASSIFIERS_ONLY or self.calibration):
-            what = self.combiner.kind if self.combiner.kind in CLASSIFIERS_ONLY else "temperature scaling"
-            raise ValueError(f"{what} needs probabilities, and a regression has none")
+            part = self.combiner.kind if self.combiner.kind in CLASSIFIERS_ONLY else "temperature scaling"
+            raise ValueError(f"{part} needs probabilities, and a regression has none")
         if self.quorum > len(self.members):
             raise ValueError(f"a quorum of {self.quorum} cannot be reached by {len(self.members)} members")
         return self
 
     def combine(self, outputs: Mapping[str, Any]) -> Any:
-        """The ensemble's answer.
+        """Combine the members' outputs.
 
         Args:
-            outputs: numbers [batch, n] by member, of any dtype. A member that is not in it did not answer.
+            outputs: Numbers [batch, n] by member, of any dtype, without the members that did not answer.
 
         Returns:
             float32 [batch, n].
 
         Raises:
-            EnsembleError: fewer members answered than the quorum, or the combiner cannot do without those that did not.
+            EnsembleError: Fewer members answered than the quorum, or the combiner needs a member that did not answer.
         """
         import tensorflow as tf
 
-        here = {name: tf.cast(outputs[name], tf.float32) for name in self.members if name in outputs}
-        if len(here) < self.quorum:
+        present = {name: tf.cast(outputs[name], tf.float32) for name in self.members if name in outputs}
+        if len(present) < self.quorum:
             raise EnsembleError(
-                f"{len(here)} of {len(self.members)} members answered ({', '.join(here) or 'none'}), "
+                f"{len(present)} of {len(self.members)} members answered ({', '.join(present) or 'none'}), "
                 f"and the quorum is {self.quorum}"
             )
-        if isinstance(self.combiner, Custom) and len(here) < len(self.members):
-            missing = ", ".join(name for name in self.members if name not in here)
+        if isinstance(self.combiner, Custom) and len(present) < len(self.members):
+            missing = ", ".join(name for name in self.members if name not in present)
             raise EnsembleError(
                 f"the combiner {self.combiner.function} needs every member, and {missing} did not answer"
             )
-        combined = self.combiner.combine(here, self.output)
+        combined = self.combiner.combine(present, self.output)
         return self.calibration.apply(combined) if self.calibration else combined
 
     def without(self, member: str) -> Ensemble:
-        """The ensemble as it answers where one member does not.
+        """Return the ensemble that answers if one member does not.
 
         Raises:
-            EnsembleError: it does not answer then.
+            EnsembleError: The ensemble cannot answer without the member.
         """
-        left = tuple(name for name in self.members if name != member)
-        if len(left) < self.quorum or not left or isinstance(self.combiner, Custom):
+        remaining = tuple(name for name in self.members if name != member)
+        if len(remaining) < self.quorum or not remaining or isinstance(self.combiner, Custom):
             raise EnsembleError(f"without {member} the ensemble does not answer")
-        return self.model_copy(update={"members": left, "combiner": _without(self.combiner, member)})
+        return self.model_copy(update={"members": remaining, "combiner": _without(self.combiner, member)})
 
     def save(self, folder: Path) -> None:
-        """Writes `ensemble.json` into a folder."""
+        """Write `ensemble.json` to a folder."""
         (folder / SPEC_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Ensemble:
-        """Reads `ensemble.json` from a folder.
+        """Read `ensemble.json` from a folder.
 
         Raises:
-            EnsembleError: no such file, or not a spec.
+            EnsembleError: There is no such file, or it is not a spec.
         """
         path = folder / SPEC_FILE
         try:
@@ -126,8 +126,8 @@ class Ensemble(BaseModel):
             raise EnsembleError(f"{path}: not an ensemble's spec: {mistakes}") from error
 
 
-def _named_in(combiner: Combiner) -> set[str]:
-    """Members that the combiner has parameters for."""
+def _members_of(combiner: Combiner) -> set[str]:
+    """Return the members for which the combiner has parameters."""
     if isinstance(combiner, Stacking):
         return set(combiner.coefficients) | set(combiner.fallbacks)
     return set(getattr(combiner, "weights", {}))
@@ -144,7 +144,7 @@ def _without(combiner: Combiner, member: str) -> Combiner:
     weights = getattr(combiner, "weights", None)
     if not weights:
         return combiner
-    left = {name: weight for name, weight in weights.items() if name != member}
-    if not any(left.values()):  # as in `combine`: where nobody with a weight is left, all count the same
+    remaining = {name: weight for name, weight in weights.items() if name != member}
+    if not any(remaining.values()):  # as in `combine`: without any weight left, all members count the same
         return Mean() if isinstance(combiner, WeightedMean) else combiner.model_copy(update={"weights": {}})
-    return combiner.model_copy(update={"weights": left})
+    return combiner.model_copy(update={"weights": remaining})

@@ -11,6 +11,7 @@ import pytest
 
 from benison.serving import example_request
 from benison.serving.versions.local import SCHEMA, Version
+from benison.serving.versions.manifest import Manifest
 
 ARGUMENTS = {"bill_length__mm_": "float32", "year": "int64", "island": "string"}
 
@@ -25,7 +26,7 @@ def version(folder: Path, signature: str = "raw", **manifest: Any) -> Version:
     for name, kind in ARGUMENTS.items():
         inputs[name].dtype = tf.as_dtype(kind).as_datatype_enum
     (folder / "saved_model.pb").write_bytes(model.SerializeToString())
-    return Version(1, folder, manifest)
+    return Version(1, folder, Manifest(**manifest))
 
 
 def row(length: str = "39.1", year: str = "2007", island: str = "Dream") -> dict[str, str]:

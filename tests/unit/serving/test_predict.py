@@ -39,7 +39,7 @@ def test_rows_are_read_from_csv_and_json(tmp_path: Path, name: str, text: str, r
     ("name", "text", "message"),
     [
         ("r.csv", "a,b\n", "no rows"),
-        ("r.csv", "a,b\n1\n", "row 1: not as many cells as the header has"),
+        ("r.csv", "a,b\n1\n", "row 1: its number of cells differs from the header"),
         ("r.csv", 'a,b\n1,"2\n', "after line 1: unexpected end of data"),
         ("r.json", "{", "not JSON"),
         ("r.json", "[]", "expected a list of objects"),

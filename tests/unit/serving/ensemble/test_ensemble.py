@@ -75,10 +75,10 @@ def test_where_nobody_with_a_weight_answers_the_others_count_the_same() -> None:
         (
             Stacking(coefficients={"a": (1,), "b": (1,), "c": (1,)}, intercept=(0,)),
             ("a", "b"),
-            "stacking has no parameters for an answer without c; it can do without one of: no member",
+            "stacking has no parameters for an answer without c; only one of these may be missing: no member",
         ),
         (Custom(function="f", source="def f(o): pass"), ("a", "b"), "the combiner f needs every member, and c did not"),
-        (Custom(function="f", source="g = 1"), ("a", "b", "c"), "its source holds no function of that name"),
+        (Custom(function="f", source="g = 1"), ("a", "b", "c"), "its source contains no function of this name"),
         (Custom(function="f", source="1/0"), ("a", "b", "c"), "its source does not run: ZeroDivisionError"),
     ],
 )

@@ -554,7 +554,7 @@ def test_what_is_on_a_server_cannot_be_fused(tmp_path: Path, example: Graph) -> 
 
 
 @pytest.mark.parametrize(
-    ("outputs", "said"),
+    ("outputs", "message"),
     [
         (("FLOAT 2", "FLOAT 3"), r"have different shapes .*: model-a \[-1, 2\], model-b \[-1, 3\]"),
         (("FLOAT", "FLOAT 3"), "have different shapes"),
@@ -632,7 +632,7 @@ def test_the_example_fits_the_schema(document: Document) -> None:
 )
 def test_what_seldon_does_not_know_is_told_with_its_place(document: Document, change: Change, message: str) -> None:
     change(document)
-    with pytest.raises(UsageError, match=f"x.yaml: .*{said}"):
+    with pytest.raises(UsageError, match=f"x.yaml: .*{message}"):
         schema_check.check_seldon("x.yaml", document)
 
 
