@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,7 +24,6 @@ Kind = Literal["function", "class", "import", "typing", "plain"]
 _DYNAMIC_NAMES = frozenset({"eval", "exec", "globals", "locals", "vars", "__import__"})
 _DYNAMIC_ATTRIBUTES = frozenset({"import_module", "run_module", "run_path", "spec_from_file_location"})
 _BINDING_ONLY = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Import, ast.ImportFrom, ast.Pass, ast.Break, ast.Continue)
-_TYPE_CHECKING = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 # Python calls these functions of a module only when somebody asks the module for a name.
 _ON_REQUEST = frozenset({"__getattr__", "__dir__"})
 
@@ -183,7 +183,11 @@ def _table_entries(node: ast.stmt) -> list[tuple[str, ast.stmt]]:
 
 
 def _is_type_checking(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and not node.orelse and ast.unparse(node.test) in _TYPE_CHECKING
+    return (
+        isinstance(node, ast.If)
+        and not node.orelse
+        and re.fullmatch(r"(\w+\.)?TYPE_CHECKING", ast.unparse(node.test)) is not None
+    )
 
 
 def _typing_only(statement: Statement) -> Statement:

@@ -482,6 +482,7 @@ def test_an_executor_does_not_count_what_the_front_door_offers(benison_copy, edi
 
 LAZY_PACKAGES = {
     "declared": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n from .layers import block\n{loader}",
+    "declared by another name": "import typing as t\nif t.TYPE_CHECKING:\n from .layers import block\n{loader}",
     "undeclared": "{loader}",
     "a dynamic table": "NAMES = dict(block='layers', other='layers')\n{loader}",
 }
