@@ -68,7 +68,7 @@ def run(
 
     pipeline = load_ir(ir, run_id, params or {})
     node = _find(pipeline, node_id)
-    _record_cache_setting(node, cache)
+    record_cache_setting(node, cache)
     executor, driver = _deployment(pipeline, node_id)
     connection = metadata_store.of_pipeline(pipeline, root)
     try:
@@ -130,7 +130,7 @@ def _find(pipeline: pipeline_pb2.Pipeline, node_id: str) -> pipeline_pb2.Pipelin
     return nodes[node_id]
 
 
-def _record_cache_setting(node: pipeline_pb2.PipelineNode, cache: bool) -> None:
+def record_cache_setting(node: pipeline_pb2.PipelineNode, cache: bool) -> None:
     """Record in ML Metadata whether the run may use the cache.
 
     The setting is a property of the run's context, because a node's own properties are part of its cache key. The
