@@ -1,4 +1,6 @@
-"""Check the English that people read: docstrings, comments, messages and documents. `python .ci/plain_english.py [FILE …]`.
+"""Check the English that people read: docstrings, comments, messages and documents.
+
+    python .ci/plain_english.py [FILE …]    default: every file of the repository
 
 No docstring begins with a question word (ruff's D401 demands the imperative), and nothing uses the words and turns of
 `WORDS`, each of which stood in this project once.
