@@ -1,4 +1,4 @@
-"""`benison predict`: answers from what was pushed, in this process."""
+"""`benison predict`: predictions of a pushed version, in this process."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ from benison.pipelines.commands.versions import served_version
 
 def predict(
     name: Name,
-    csv: Annotated[Path | None, typer.Option("--csv", help="CSV file with a header.")] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="JSON file: a list of objects.")] = None,
-    members: Annotated[bool, typer.Option("--members", help="Also what each member says.")] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", help="A CSV file with a header.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="A JSON file with a list of objects.")] = None,
+    members: Annotated[bool, typer.Option("--members", help="Also print the prediction of each member.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Answers from the pushed version, in this process."""
+    """Print predictions of the served version, computed in this process."""
     from rich.console import Console
 
     from benison.serving import predict as prediction
     from benison.serving.errors import UsageError
 
-    given = [file for file in (csv, json) if file is not None]
-    if len(given) != 1:
+    files = [file for file in (csv, json) if file is not None]
+    if len(files) != 1:
         raise UsageError("predict: expected one of --csv FILE and --json FILE")
     name = served_name(name)
     base = root.absolute() / "serving" / name
     served = served_version(base)
-    form = {key: served.manifest[key] for key in ("delimiter", "encoding") if key in served.manifest}
-    rows = prediction.read_rows(given[0], **form)
+    rows = prediction.read_rows(files[0], served.manifest.delimiter, served.manifest.encoding)
     from benison.pipelines.quiet import quieten
     from benison.pipelines.reports import report
 

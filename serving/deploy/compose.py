@@ -1,8 +1,7 @@
 """TensorFlow Serving under Docker Compose.
 
-Where the versions are in ROOT, the container has ROOT/serving under the same path and serves by ROOT's own
-models.config: so it follows `benison promote` and `rollback` as any server on this machine, and takes what the reload
-RPC brings.
+If the versions are in ROOT, the container mounts ROOT/serving at the same path and reads ROOT's own models.config. So
+`benison promote` and `rollback` work on it like on any server of this machine, and so does the reload RPC.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ from benison.serving.deploy.tf_serving import (
 
 
 def config_files(deployment: Deployment) -> dict[str, str]:
-    """What lies in `config/` beside compose.yaml, by name."""
+    """Return the files of `config/` beside compose.yaml, by name."""
     copied = {} if _shared(deployment) else models_file(deployment)
     return {**copied, **read_at_start(deployment.settings)}
 
 
 def document(deployment: Deployment) -> dict[str, Any]:
-    """compose.yaml."""
+    """Return compose.yaml."""
     settings = deployment.settings
-    words = flags(settings, _shared(deployment) or CONFIG_FOLDER)
+    command_line = flags(settings, _shared(deployment) or CONFIG_FOLDER)
     service: dict[str, Any] = {
         "image": settings.image,
         "entrypoint": [COMMAND],
-        "command": [_plain(word) for word in words],
-        "init": True,  # the server handles no signals, and without this the kernel would keep SIGTERM from it
+        "command": [_escape(word) for word in command_line],
+        "init": True,  # as process 1 the server, which handles no signals, would never get SIGTERM
         "restart": "unless-stopped",
         "ports": [
             _port("grpc", GRPC_PORT, settings.grpc_port, settings.compose.host_address),
@@ -52,7 +51,7 @@ def document(deployment: Deployment) -> dict[str, Any]:
         "deploy": {"resources": _resources(deployment)},
     }
     if settings.environment:
-        service["environment"] = {name: _plain(text) for name, text in settings.environment.items()}
+        service["environment"] = {name: _escape(text) for name, text in settings.environment.items()}
     if settings.compose.env_file:
         service["env_file"] = [settings.compose.env_file]
     return {"name": _project(deployment.name), "services": {_project(deployment.name): service}}
@@ -63,12 +62,12 @@ def _port(name: str, inside: int, outside: int, address: str) -> dict[str, Any]:
 
 
 def _shared(deployment: Deployment) -> str | None:
-    """ROOT/serving, where the versions are there; None where the YAML says that they are elsewhere."""
+    """Return ROOT/serving if the versions are there; None if the YAML names another place."""
     return None if deployment.settings.place else str(Path(deployment.model.base_path).parent)
 
 
 def _volumes(deployment: Deployment) -> list[dict[str, Any]]:
-    # Folders, not files: a file that is replaced by a rename would stay the old one in the container.
+    # Folders, not files: the container would keep the old file after a rename replaces it.
     volumes = [_bind("./config", CONFIG_FOLDER)] if config_files(deployment) else []
     if shared := _shared(deployment):
         return [*volumes, _bind(shared, shared)]
@@ -81,26 +80,26 @@ def _volumes(deployment: Deployment) -> list[dict[str, Any]]:
 def _bind(source: str, target: str) -> dict[str, Any]:
     return {
         "type": "bind",
-        "source": _plain(source),
-        "target": _plain(target),
+        "source": _escape(source),
+        "target": _escape(target),
         "read_only": True,
         "bind": {"create_host_path": False},  # a wrong path is an error, not an empty folder
     }
 
 
-def _plain(text: str) -> str:
-    """A dollar sign is where Compose puts its own variables in."""
+def _escape(text: str) -> str:
+    """Escape dollar signs, with which Compose inserts variables."""
     return text.replace("$", "$$")
 
 
 def _health(deployment: Deployment) -> dict[str, Any]:
-    """The image has neither curl nor wget, but bash, which opens a connection by itself."""
-    ask = (
+    """Return the health check. The image has neither curl nor wget, but bash can open connections."""
+    request = (
         f"exec 3<>/dev/tcp/127.0.0.1/{REST_PORT} && "
         f"printf 'GET {deployment.status_path} HTTP/1.0\\r\\n\\r\\n' >&3 && grep -q '\"AVAILABLE\"' <&3"
     )
     return {
-        "test": ["CMD", "bash", "-c", ask],
+        "test": ["CMD", "bash", "-c", request],
         "interval": "10s",
         "timeout": "5s",
         "retries": 3,
@@ -110,10 +109,10 @@ def _health(deployment: Deployment) -> dict[str, Any]:
 
 
 def _resources(deployment: Deployment) -> dict[str, Any]:
-    wanted = deployment.settings.resources
-    memory = wanted.memory.replace("Mi", "m").replace("Gi", "g")  # of 1024, as Compose counts them too
-    limits = {"memory": memory} | ({"cpus": f"{wanted.cpu_limit:g}"} if wanted.cpu_limit else {})
-    return {"limits": limits, "reservations": {"cpus": f"{wanted.cpu:g}", "memory": memory}}
+    resources = deployment.settings.resources
+    memory = resources.memory.replace("Mi", "m").replace("Gi", "g")  # Compose's units are powers of 1024 too
+    limits = {"memory": memory} | ({"cpus": f"{resources.cpu_limit:g}"} if resources.cpu_limit else {})
+    return {"limits": limits, "reservations": {"cpus": f"{resources.cpu:g}", "memory": memory}}
 
 
 def _project(name: str) -> str:

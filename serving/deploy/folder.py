@@ -1,4 +1,4 @@
-"""Writing a deployment into a folder: all of it or nothing, and over nobody else's files."""
+"""Write a deployment to a folder: all files or none, and never over files that Benison did not write."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Any
 import yaml
 
 from benison.serving.errors import UsageError
+from benison.serving.files import atomic_file
 
 MARK = "# Written by `benison deploy"
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML as people write it: lines of text as lines, and the same value written out each time."""
+    """Readable YAML: text of several lines as a block, and repeated values written out."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """No anchors."""
+        """Write no anchors."""
         return True
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
-        """Text of several lines line by line."""
+        """Write text of several lines as a block."""
         return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
 
 
@@ -32,65 +33,58 @@ _Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def heading(command: str) -> str:
-    """The first line of each file, by which the next call knows that the file may be replaced.
+    """Return the first line of each file, which shows the next call that it may replace the file.
 
     Args:
-        command: what comes after `benison deploy`.
+        command: The words after `benison deploy`.
     """
-    return f"{MARK} {command}`, which writes it anew.\n"
+    return f"{MARK} {command}`; the same command writes it again.\n"
 
 
 def yaml_text(document: Mapping[str, Any]) -> str:
-    """A document as YAML, in its own order."""
+    """Return a document as YAML, with its keys in their order."""
     return yaml.dump(dict(document), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
 
 
 def write(folder: Path, files: Mapping[str, str], obsolete: frozenset[str] = frozenset()) -> None:
-    """Writes files by relative path.
+    """Write files.
 
-    All are complete on disk before the first one is put in its place, each by one rename.
+    All files are complete on disk before the first is renamed to its final name.
 
     Args:
-        folder: made if missing.
-        files: text by path.
-        obsolete: files of an earlier call that are gone if they are not among `files`.
+        folder: The folder; it is created if it is missing.
+        files: Text by relative path.
+        obsolete: Files of an earlier call to delete, unless they are among `files`.
 
     Raises:
-        UsageError: a file of that name is there that is not ours; nothing was written.
-        OSError: the disk's own trouble.
+        UsageError: A file that `benison deploy` did not write has one of these names; nothing was written.
+        OSError: The disk failed.
     """
     foreign = [path for name in sorted(files) if _foreign(path := folder / name)]
     if foreign:
         raise UsageError(
-            f"{foreign[0]}: is there already and was not written by `benison deploy`; "
-            "give another folder, or move it away"
+            f"{foreign[0]}: already exists and was not written by `benison deploy`; "
+            "give another folder, or move the file"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.incoming-", dir=folder.parent))
+    incoming = Path(tempfile.mkdtemp(prefix=f".{folder.name}.incoming-", dir=folder.parent))
     try:
         for name, text in files.items():
-            _write_synced(aside / name, text)
+            (incoming / name).parent.mkdir(parents=True, exist_ok=True)
+            atomic_file.write_synced(incoming / name, text)
         for name in files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(aside / name, folder / name)
+            os.replace(incoming / name, folder / name)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(incoming, ignore_errors=True)
     for name in obsolete - files.keys():
         if (folder / name).is_file() and not _foreign(folder / name):
             (folder / name).unlink()
 
 
 def _foreign(path: Path) -> bool:
-    """Whether something is there that `benison deploy` did not write."""
+    """Return True if something exists here that `benison deploy` did not write."""
     if not path.is_file():
         return path.exists()
     with path.open(encoding="utf-8", errors="replace") as file:
         return not file.readline().startswith(MARK)
-
-
-def _write_synced(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

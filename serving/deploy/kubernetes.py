@@ -1,4 +1,4 @@
-"""TensorFlow Serving on Kubernetes: one document a file."""
+"""TensorFlow Serving on Kubernetes: one document per file."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ from benison.serving.deploy.tf_serving import (
 )
 from benison.serving.errors import UsageError
 
-_USER = 65534  # nobody: the server needs no rights
+_USER = 65534  # the user nobody: the server needs no rights
 _GRACE_SECONDS = 30
-_DRAIN_SECONDS = 5  # until no proxy sends requests to a pod that is about to end
+_DRAIN_SECONDS = 5  # in this time the proxies stop sending requests to the pod
 
 
 def documents(deployment: Deployment) -> dict[str, dict[str, Any]]:
-    """What is to be applied, by file name.
+    """Return the documents to apply, by file name.
 
     Raises:
-        UsageError: neither a volume nor an object store holds the versions.
+        UsageError: Neither a volume nor an object store contains the versions.
     """
-    check_place(deployment)
+    check_storage(deployment)
     settings = deployment.settings.kubernetes
     files = {**models_file(deployment), **read_at_start(deployment.settings)}
-    found: dict[str, dict[str, Any]] = {
+    documents: dict[str, dict[str, Any]] = {
         "configmap.yaml": _document(deployment, "v1", "ConfigMap", data=files),
         "deployment.yaml": _document(deployment, "apps/v1", "Deployment", spec=_deployment_spec(deployment)),
         "service.yaml": _document(deployment, "v1", "Service", spec=_service_spec(deployment)),
     }
     if settings.storage:
-        found["pvc.yaml"] = _document(deployment, "v1", "PersistentVolumeClaim", spec=_claim_spec(deployment))
+        documents["pvc.yaml"] = _document(deployment, "v1", "PersistentVolumeClaim", spec=_claim_spec(deployment))
     if settings.autoscale:
         spec = _autoscaler_spec(deployment, settings.autoscale)
-        found["hpa.yaml"] = _document(deployment, "autoscaling/v2", "HorizontalPodAutoscaler", spec=spec)
+        documents["hpa.yaml"] = _document(deployment, "autoscaling/v2", "HorizontalPodAutoscaler", spec=spec)
     if settings.min_available:
         spec = {"minAvailable": settings.min_available, "selector": {"matchLabels": _selector(deployment)}}
-        found["pdb.yaml"] = _document(deployment, "policy/v1", "PodDisruptionBudget", spec=spec)
-    return found
+        documents["pdb.yaml"] = _document(deployment, "policy/v1", "PodDisruptionBudget", spec=spec)
+    return documents
 
 
-def check_place(deployment: Deployment) -> None:
-    """Sees to it that a cluster can have the versions.
+def check_storage(deployment: Deployment) -> None:
+    """Check that a cluster can read the versions.
 
     Raises:
-        UsageError: neither a volume nor an object store holds them.
+        UsageError: Neither a volume nor an object store contains them.
     """
     settings = deployment.settings.kubernetes
     if not (deployment.settings.object_store or settings.claim or settings.storage):
@@ -68,9 +68,9 @@ def check_place(deployment: Deployment) -> None:
 
 
 def resource_name(name: str) -> str:
-    """A pipeline's name as Kubernetes takes names: no `_`, 63 characters at the most."""
+    """Return a pipeline's name as a Kubernetes name: no `_`, at most 63 characters."""
     plain = re.sub("[^a-z0-9-]", "-", name).strip("-")
-    # Names that were cut short must not fall together.
+    # The hash keeps shortened names different.
     short = plain if len(plain) <= 50 else f"{plain[:41].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return f"{short}-serving"
 
@@ -95,7 +95,7 @@ def _labels(deployment: Deployment) -> dict[str, str]:
 
 def _deployment_spec(deployment: Deployment) -> dict[str, Any]:
     settings = deployment.settings.kubernetes
-    # With an autoscaler the number is its own: a file that names one would undo it at each apply.
+    # The autoscaler sets the number; a number in the file would reset it at each apply.
     replicas = {} if settings.autoscale else {"replicas": settings.replicas}
     return {
         **replicas,
@@ -110,7 +110,7 @@ def _deployment_spec(deployment: Deployment) -> dict[str, Any]:
 
 def _annotations(deployment: Deployment) -> dict[str, str]:
     content = json.dumps(read_at_start(deployment.settings), sort_keys=True)
-    # A change of these files needs new pods; models.config is polled.
+    # A change of these files restarts the pods; models.config is polled.
     annotations = {"benison/read-at-start": hashlib.sha256(content.encode()).hexdigest()[:16]}
     if deployment.settings.monitoring:
         annotations |= {
@@ -125,7 +125,7 @@ def _pod_spec(deployment: Deployment) -> dict[str, Any]:
     settings = deployment.settings.kubernetes
     spec: dict[str, Any] = {
         "automountServiceAccountToken": False,
-        "enableServiceLinks": False,  # no variables named after every Service of the namespace
+        "enableServiceLinks": False,  # no environment variables for the services of the namespace
         "terminationGracePeriodSeconds": _GRACE_SECONDS,
         "securityContext": {
             "runAsNonRoot": True,
@@ -167,7 +167,10 @@ def _container(deployment: Deployment) -> dict[str, Any]:
 
 
 def _probes(deployment: Deployment) -> dict[str, Any]:
-    """Ready is what REST says of the model. Alive is less: a server that is only busy must not be ended for it."""
+    """Return the probes: a server is ready if REST reports the model as available.
+
+    It is alive as long as its port answers, so that a busy server is not restarted.
+    """
     status = {"httpGet": {"path": deployment.status_path, "port": "rest"}}
     alive = {"grpc": {"port": GRPC_PORT}} if deployment.settings.grpc_health else {"tcpSocket": {"port": "grpc"}}
     return {
@@ -178,8 +181,8 @@ def _probes(deployment: Deployment) -> dict[str, Any]:
 
 
 def environment(deployment: Deployment) -> list[dict[str, Any]]:
-    """The container's variables."""
-    # $(NAME) is where Kubernetes puts other variables in.
+    """Return the container's environment variables."""
+    # Kubernetes would replace $(NAME) by another variable.
     return [
         {"name": name, "value": text.replace("$(", "$$(")}
         for name, text in sorted(deployment.settings.environment.items())
@@ -187,16 +190,16 @@ def environment(deployment: Deployment) -> list[dict[str, Any]]:
 
 
 def resources(deployment: Deployment) -> dict[str, Any]:
-    """What the container may use."""
-    wanted = deployment.settings.resources
-    limits = {"memory": wanted.memory} | ({"cpu": f"{wanted.cpu_limit:g}"} if wanted.cpu_limit else {})
-    return {"requests": {"cpu": f"{wanted.cpu:g}", "memory": wanted.memory}, "limits": limits}
+    """Return the container's requests and limits."""
+    settings = deployment.settings.resources
+    limits = {"memory": settings.memory} | ({"cpu": f"{settings.cpu_limit:g}"} if settings.cpu_limit else {})
+    return {"requests": {"cpu": f"{settings.cpu:g}", "memory": settings.memory}, "limits": limits}
 
 
 def _volumes(deployment: Deployment) -> list[dict[str, Any]]:
     volumes: list[dict[str, Any]] = [
         {"name": "tmp", "emptyDir": {}},
-        # Whole, without subPath: only so does a change of the ConfigMap reach a running pod.
+        # Without subPath, because only a whole volume follows changes of the ConfigMap.
         {"name": "config", "configMap": {"name": resource_name(deployment.name)}},
     ]
     if not deployment.settings.object_store:

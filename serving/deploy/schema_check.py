@@ -1,4 +1,4 @@
-"""Checks documents against the schemas that come with the package: Compose, Kubernetes, Seldon (schemas/README.md)."""
+"""Check documents against the schemas in the package: Compose, Kubernetes and Seldon (schemas/README.md)."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ _FOLDER = Path(__file__).parent / "schemas"
 
 
 def check_compose(file: str, document: Mapping[str, Any]) -> None:
-    """Checks a Compose file.
+    """Check a Compose file.
 
     Raises:
-        UsageError: it is none; names the place.
+        UsageError: The document does not match the schema; the message names the key.
     """
     _check(file, document, _schema("compose.json"))
 
 
 def check_kubernetes(file: str, document: Mapping[str, Any]) -> None:
-    """Checks a Kubernetes document of one of the kinds that are written here.
+    """Check a Kubernetes document of one of the kinds that `benison deploy` writes.
 
     Raises:
-        UsageError: it is none of them, or does not fit its kind; names the place.
+        UsageError: The kind is another one, or the document does not match its schema; the message names the key.
     """
     schema = _schema("kubernetes-1.30.json")
     kind = document.get("kind")
     if kind not in schema["kinds"]:
-        raise UsageError(f"{file}: got the kind {kind!r}, expected one of {', '.join(sorted(schema['kinds']))}")
-    required = ["apiVersion", "kind", "metadata"]  # which the schemas themselves leave to the server
+        raise UsageError(f"{file}: got kind {kind!r}, expected one of {', '.join(sorted(schema['kinds']))}")
+    required = ["apiVersion", "kind", "metadata"]  # the schemas do not require these
     definition = {"$ref": f"#/$defs/{schema['kinds'][kind]}"}
     _check(file, document, {"allOf": [definition, {"required": required}], "$defs": schema["$defs"]})
 
 
 def check_seldon(file: str, document: Mapping[str, Any]) -> None:
-    """Checks a SeldonDeployment; the pods in it as Kubernetes' own.
+    """Check a SeldonDeployment, and the pods in it with Kubernetes' schemas.
 
     Raises:
-        UsageError: it is none; names the place.
+        UsageError: The document does not match the schema; the message names the key.
     """
     schema = _schema("seldon-v1.json")
     definitions = {**_schema("kubernetes-1.30.json")["$defs"], **schema["$defs"]}
@@ -59,5 +59,5 @@ def _check(file: str, document: Mapping[str, Any], schema: Mapping[str, Any]) ->
 
     error = best_match(Draft7Validator(schema).iter_errors(document))
     if error is not None:
-        place = ".".join(str(part) for part in error.absolute_path) or "the document"
-        raise UsageError(f"{file}: {place}: {error.message}")
+        location = ".".join(str(part) for part in error.absolute_path) or "the document"
+        raise UsageError(f"{file}: {location}: {error.message}")

@@ -1,6 +1,6 @@
 """A pushed model as a SeldonDeployment of Seldon Core v1: one node, Seldon's TensorFlow Serving.
 
-Seldon copies the folder of the versions into the pod when it starts, and serves the highest of them there.
+When the pod starts, Seldon copies the folder of versions into it and serves the highest version.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _PREDICTOR = "default"
 
 
 def documents(deployment: Deployment) -> dict[str, dict[str, Any]]:
-    """What is to be applied, by file name.
+    """Return the documents to apply, by file name.
 
     Raises:
-        UsageError: neither a volume nor an object store holds the versions.
+        UsageError: Neither a volume nor an object store contains the versions.
     """
-    kubernetes.check_place(deployment)
+    kubernetes.check_storage(deployment)
     settings = deployment.settings.kubernetes
     metadata: dict[str, Any] = {
         "name": kubernetes.resource_name(deployment.name),
@@ -31,24 +31,24 @@ def documents(deployment: Deployment) -> dict[str, dict[str, Any]]:
     if settings.namespace:
         metadata["namespace"] = settings.namespace
     spec = {"protocol": "tensorflow", "predictors": [_predictor(deployment)]}
-    found = {FILE: {"apiVersion": API_VERSION, "kind": "SeldonDeployment", "metadata": metadata, "spec": spec}}
+    documents = {FILE: {"apiVersion": API_VERSION, "kind": "SeldonDeployment", "metadata": metadata, "spec": spec}}
     if settings.storage:
-        found["pvc.yaml"] = kubernetes.documents(deployment)["pvc.yaml"]
-    return found
+        documents["pvc.yaml"] = kubernetes.documents(deployment)["pvc.yaml"]
+    return documents
 
 
 def warnings(deployment: Deployment) -> list[str]:
-    """Where Seldon serves another version than models.config says."""
+    """Warn if Seldon may serve another version than models.config names."""
     if isinstance(deployment.model.policy, Latest):
         return []
     return [
-        f"models.config says which versions of {deployment.name} are served, and Seldon serves the highest in the "
-        "folder; where that is another one, give a base path that does not hold it"
+        f"models.config names the versions of {deployment.name} to serve, but Seldon serves the highest version in the "
+        "folder; if that is a different one, give a base path that does not contain it"
     ]
 
 
 def unit_name(name: str) -> str:
-    """A pipeline's name as a node has it, which is the model's name in requests."""
+    """Return the node's name for a pipeline, which is the model's name in requests."""
     return kubernetes.resource_name(name).removesuffix("-serving")
 
 
@@ -64,13 +64,13 @@ def _predictor(deployment: Deployment) -> dict[str, Any]:
         graph["envSecretRefName"] = settings.secret
     if settings.service_account:
         graph["serviceAccountName"] = settings.service_account
-    # With an autoscaler the number is its own: a file that names one would undo it at each apply.
+    # The autoscaler sets the number; a number in the file would reset it at each apply.
     replicas = {} if settings.autoscale else {"replicas": settings.replicas}
     return {"name": _PREDICTOR, **replicas, "graph": graph, "componentSpecs": [_pod(deployment)]}
 
 
 def _model_uri(deployment: Deployment) -> str:
-    """The folder that holds the versions: TF Serving looks for numbers in it."""
+    """Return the folder that contains the versions, where TF Serving looks for numbers."""
     if deployment.settings.object_store:
         return deployment.base_path
     claim = deployment.settings.kubernetes.claim or kubernetes.resource_name(deployment.name)

@@ -1,11 +1,11 @@
-"""`serving:` of a config: how a pipeline's model is served by TensorFlow Serving.
+"""`serving:` of a config: the settings for serving a pipeline's model with TensorFlow Serving.
 
 Serving
-├── Budget          what a push may cost
-├── Batching        which requests share a run
-├── Resources       of one server
-├── Compose         what only Docker Compose has
-└── Kubernetes      what only Kubernetes has
+├── BudgetSettings  limits for load time, memory and latency
+├── Batching        TF Serving's batching parameters
+├── Resources       cores and memory of one server
+├── Compose         settings for Docker Compose only
+└── Kubernetes      settings for Kubernetes only
     └── Autoscale
 """
 
@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from benison.serving.config_values import Bool, Count, Text, expected
 
-# Of TF Serving, the newest release that the stubs of `tensorflow-serving-api` were made for.
+# The newest release of TF Serving that `tensorflow-serving-api` has stubs for.
 DEFAULT_IMAGE = "tensorflow/serving:2.19.1"
 _DNS_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 
@@ -55,20 +55,22 @@ KubernetesName = Annotated[
 
 
 class SettingsModel(BaseModel):
-    """What all parts share: they cannot be changed, and a key that nobody reads is a mistake."""
+    """Base of all parts: frozen, and an unknown key is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Batching(SettingsModel):
-    """TF Serving's batching parameters, under its names. It batches nothing without them."""
+    """TF Serving's batching parameters, with its names. Without them, it does not batch."""
 
-    max_batch_size: Count = Field(default=1024, description="rows of the largest request that is taken")
-    max_execution_batch_size: Count = Field(default=64, description="rows of one run; larger requests are split")
-    batch_timeout_micros: Micros = Field(default=1000, description="time that a request waits for others at the most")
-    max_enqueued_batches: Count = Field(default=100, description="runs that may wait; the next request is refused")
+    max_batch_size: Count = Field(default=1024, description="rows of the largest request that is accepted")
+    max_execution_batch_size: Count = Field(
+        default=64, description="rows of the largest batch; larger requests are split"
+    )
+    batch_timeout_micros: Micros = Field(default=1000, description="longest time that a request waits for others")
+    max_enqueued_batches: Count = Field(default=100, description="batches that may wait; further requests are refused")
     num_batch_threads: Count | None = Field(
-        default=None, description="runs at the same time; default: as many as cores, see resources"
+        default=None, description="batches that run at the same time; default: the number of cores, see resources"
     )
 
     @model_validator(mode="after")
@@ -83,30 +85,30 @@ class Batching(SettingsModel):
 
 
 class Resources(SettingsModel):
-    """What one server may use."""
+    """Cores and memory of one server."""
 
-    cpu: Cores = Field(default=1.0, description="cores that are set aside")
-    cpu_limit: Cores | None = Field(default=None, description="cores at the most; default: no limit")
-    memory: Size = Field(default="2Gi", description="set aside, and the limit too")
+    cpu: Cores = Field(default=1.0, description="reserved cores")
+    cpu_limit: Cores | None = Field(default=None, description="largest number of cores; default: no limit")
+    memory: Size = Field(default="2Gi", description="reserved memory, and its limit")
 
 
 class Compose(SettingsModel):
-    """What only Docker Compose has."""
+    """Settings for Docker Compose only."""
 
     host_address: Text = Field(
-        default="127.0.0.1", description="where the ports are open; TF Serving asks nobody who they are"
+        default="127.0.0.1", description="address where the ports are open; TF Serving has no authentication"
     )
     env_file: Text | None = Field(
-        default=None, description="a file with credentials as environment, beside compose.yaml"
+        default=None, description="file beside compose.yaml with credentials as environment variables"
     )
 
 
 class Autoscale(SettingsModel):
     """A HorizontalPodAutoscaler."""
 
-    min: Count = Field(default=1, description="servers at the least")
-    max: Count = Field(description="servers at the most, an integer")
-    cpu_percent: Percent = Field(default=70, description="of `resources.cpu` that is aimed at")
+    min: Count = Field(default=1, description="smallest number of servers")
+    max: Count = Field(description="largest number of servers, an integer")
+    cpu_percent: Percent = Field(default=70, description="target utilization of `resources.cpu`")
 
     @model_validator(mode="after")
     def _min_below_max(self) -> Autoscale:
@@ -116,26 +118,26 @@ class Autoscale(SettingsModel):
 
 
 class Kubernetes(SettingsModel):
-    """What only Kubernetes has."""
+    """Settings for Kubernetes only."""
 
-    namespace: KubernetesName | None = Field(default=None, description="default: that of kubectl's context")
-    replicas: Count = Field(default=1, description="servers; not used with autoscale")
+    namespace: KubernetesName | None = Field(default=None, description="default: the namespace of kubectl's context")
+    replicas: Count = Field(default=1, description="number of servers; not used with autoscale")
     claim: KubernetesName | None = Field(
-        default=None, description="an existing PersistentVolumeClaim that holds NAME/VERSION folders"
+        default=None, description="existing PersistentVolumeClaim that contains NAME/VERSION folders"
     )
-    storage: Size | None = Field(default=None, description="writes a PersistentVolumeClaim of this size")
-    storage_class: KubernetesName | None = Field(default=None, description="of that claim; default: the cluster's")
+    storage: Size | None = Field(default=None, description="size of a new PersistentVolumeClaim")
+    storage_class: KubernetesName | None = Field(
+        default=None, description="storage class of the new claim; default: the cluster's"
+    )
     access_mode: Literal["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany"] = Field(
-        default="ReadWriteMany", description="of that claim; servers on several nodes need a Many one"
+        default="ReadWriteMany", description="access mode of the new claim; servers on several nodes need a Many mode"
     )
-    secret: KubernetesName | None = Field(default=None, description="a Secret with credentials as environment")
-    service_account: KubernetesName | None = Field(default=None, description="default: the namespace's own")
+    secret: KubernetesName | None = Field(default=None, description="Secret with credentials as environment variables")
+    service_account: KubernetesName | None = Field(default=None, description="default: the namespace's service account")
     service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
-    autoscale: Autoscale | None = Field(
-        default=None, description="present where the number of servers follows the load"
-    )
+    autoscale: Autoscale | None = Field(default=None, description="lets the number of servers follow the load")
     min_available: Count | None = Field(
-        default=None, description="writes a PodDisruptionBudget: servers that stay during maintenance"
+        default=None, description="number of servers that stay up during maintenance (a PodDisruptionBudget)"
     )
 
     @model_validator(mode="after")
@@ -149,71 +151,77 @@ class Kubernetes(SettingsModel):
             raise PydanticCustomError(
                 "refused",
                 f"min_available {self.min_available} is not below the number of servers, {least}: "
-                "no node could be emptied",
+                "Kubernetes could never empty a node",
             )
         return self
 
 
 class BudgetSettings(SettingsModel):
-    """What an ensemble may cost where it is served; the ServingValidator measures it before each push."""
+    """Limits for a served ensemble; the ServingValidator measures them before each push."""
 
-    load_s: Amount = Field(default=120, description="seconds from a server's start until it answers")
-    memory_mb: Amount = Field(default=4096, description="MB of memory that a server of it has at the peak")
-    p99_ms: Amount = Field(default=250, description="milliseconds in which 99 % of requests of one row are answered")
+    load_s: Amount = Field(default=120, description="seconds from the start of a server to its first answer")
+    memory_mb: Amount = Field(default=4096, description="peak memory of a server, in MB")
+    p99_ms: Amount = Field(
+        default=250, description="time in which 99 % of requests of one row are answered, in milliseconds"
+    )
 
 
 class Serving(SettingsModel):
-    """How the model is served by TensorFlow Serving: what a push must keep to, and what `benison deploy` writes."""
+    """Settings for serving the model: limits for a push, promotion, and the files of `benison deploy`."""
 
     budget: BudgetSettings = BudgetSettings()
-    fan_out: Bool = Field(default=False, description="push each member as a model of its own too, NAME-MEMBER")
+    fan_out: Bool = Field(default=False, description="also push each member as a separate model, NAME-MEMBER")
     promote: Annotated[Literal["auto", "manual"], expected("auto or manual")] = Field(
-        default="auto", description="whether a blessed push is served at once, or by `benison promote`"
+        default="auto", description="auto: a blessed push is promoted at once; manual: by `benison promote`"
     )
     servers: tuple[Text, ...] = Field(
-        default=(), description="host:port of gRPC of servers that are told of a change; others poll models.config"
+        default=(), description="host:port (gRPC) of servers to notify of changes; other servers poll models.config"
     )
     settle_s: Seconds = Field(
         default=0,
-        description="between the steps of a promotion where no server is named: longer than a TF Serving that polls "
-        "models.config takes to poll and load (seconds)",
+        description="seconds between the steps of a promotion without `servers`: more than TF Serving needs to poll "
+        "models.config and load a version",
     )
     store: Store | None = Field(
         default=None,
-        description="s3://… or gs://… that each version is copied to, as NAME/VERSION, before it is served",
+        description="s3://… or gs://… to which each version is copied, as NAME/VERSION, before it is served",
     )
-    keep: Count = Field(default=5, description="versions that `benison prune` leaves, those that are served besides")
+    keep: Count = Field(
+        default=5, description="number of versions that `benison prune` keeps, in addition to the served ones"
+    )
 
     image: Image = Field(default=DEFAULT_IMAGE, description="TensorFlow Serving's image, by tag or digest")
     base_path: BasePath | None = Field(
         default=None,
         description="where TF Serving finds NAME/VERSION folders: an absolute path, s3://… or gs://…; default: "
-        "the store, or else ROOT/serving",
+        "the store, else ROOT/serving",
     )
-    grpc_port: Port = Field(default=8500, description="where clients find gRPC; in the container it is 8500")
-    rest_port: Port = Field(default=8501, description="where clients find REST; in the container it is 8501")
-    config_poll_seconds: Count = Field(default=10, description="how often models.config is read again")
+    grpc_port: Port = Field(default=8500, description="port of gRPC for clients; in the container it is 8500")
+    rest_port: Port = Field(default=8501, description="port of REST for clients; in the container it is 8501")
+    config_poll_seconds: Count = Field(default=10, description="seconds between two readings of models.config")
     folder_poll_seconds: Count | None = Field(
-        default=None, description="how often versions are looked for; default: 1, in an object store 60"
+        default=None, description="seconds between two searches for versions; default: 1, in an object store 60"
     )
-    batching: Batching | None = Field(default=Batching(), description="null: every request runs alone")
+    batching: Batching | None = Field(default=Batching(), description="null: no batching")
     monitoring: Bool = Field(default=True, description="Prometheus at /monitoring/prometheus/metrics")
     grpc_health: Bool = Field(
-        default=False, description="gRPC's health service, for releases of TF Serving that have it"
+        default=False, description="use gRPC's health service; only newer releases of TF Serving have it"
     )
     resources: Resources = Resources()
-    environment: Mapping[Text, Value] = Field(default={}, description="of the server, such as S3_ENDPOINT; no secrets")
+    environment: Mapping[Text, Value] = Field(
+        default={}, description="environment variables of the server, such as S3_ENDPOINT; no secrets"
+    )
     compose: Compose = Compose()
     kubernetes: Kubernetes = Kubernetes()
 
     @property
     def place(self) -> str | None:
-        """Where TF Serving finds NAME/VERSION folders; None for ROOT/serving."""
+        """Place of the NAME/VERSION folders; None for ROOT/serving."""
         return self.base_path or self.store
 
     @property
     def object_store(self) -> bool:
-        """Whether that is an object store, so that no volume is needed."""
+        """True if that place is an object store, so that no volume is needed."""
         return self.place is not None and "://" in self.place
 
     @model_validator(mode="after")
@@ -222,5 +230,5 @@ class Serving(SettingsModel):
             raise PydanticCustomError("refused", f"got {self.grpc_port} for both ports, expected two different ones")
         wrong = sorted(name for name in self.environment if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name))
         if wrong:
-            raise PydanticCustomError("refused", f"environment: {wrong[0]!r} is no name of a variable")
+            raise PydanticCustomError("refused", f"environment: {wrong[0]!r} is not a valid variable name")
         return self

@@ -1,4 +1,4 @@
-"""Where a model can be deployed to, and the files that this takes."""
+"""Deployment targets, and the files for each."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from benison.serving.deploy.tf_serving import Deployment
 
 @dataclass(frozen=True)
 class Target:
-    """A place to deploy to.
+    """A target such as Kubernetes.
 
     Attributes:
-        files: text by file name, checked, without headings.
-        next: what to type then; {folder} is where the files are.
-        warnings: what will not work as it may seem to.
+        files: Returns the checked text of each file, by name, without headings.
+        next: The next command to type; {folder} is the folder of the files.
+        warnings: Returns warnings about settings that do not work as expected.
     """
 
     files: Callable[[Deployment], Mapping[str, str]]
@@ -51,8 +51,8 @@ TARGETS: Mapping[str, Target] = {
     "k8s": Target(_kubernetes_files, "kubectl apply -f {folder}"),
     "seldon": Target(_seldon_files, "kubectl apply -f {folder}", seldon.warnings),
 }
-# Written for some settings only; one that is left from earlier settings would still be applied.
-SOMETIMES = frozenset(
+# Written for some settings only; a file left over from earlier settings would still be applied.
+OPTIONAL_FILES = frozenset(
     [
         "config/models.config",
         "config/batching.config",

@@ -1,4 +1,4 @@
-"""What TensorFlow Serving is told, wherever it runs: its command line and its config files."""
+"""The command line and config files of TensorFlow Serving, for every target."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from benison.serving.deploy.settings import Batching, Serving
 from benison.serving.models_config import Model
 from benison.serving.server import text_protos
 
-# Named rather than left to the image's entry point, a shell script that passes no signal on to the server.
+# Not the image's entry point: that is a shell script, which does not pass signals to the server.
 COMMAND = "/usr/bin/tensorflow_model_server"
 GRPC_PORT, REST_PORT = 8500, 8501  # in the container
 CONFIG_FOLDER, MODELS_FOLDER = "/config", "/models"  # in the container
 METRICS_PATH = "/monitoring/prometheus/metrics"
 _BATCHING, _MONITORING = "batching.config", "monitoring.config"
 _NEWER_HAVE_NO_S3 = (
-    "{path}: the images of TF Serving from 2.7 on cannot read s3:// by themselves; give an image that can, "
-    "or copy the versions to a volume (docs/deploy.md says how)"
+    "{path}: the official images of TF Serving cannot read s3:// since 2.7; give an image that can, "
+    "or copy the versions to a volume (see docs/deploy.md)"
 )
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """One model to be served, and what goes with it.
+    """A model to serve, with its settings and related models.
 
     Attributes:
-        model: as models.config has it on this machine; its base path is where its versions are.
+        model: The model's entry in models.config on this machine; its base path is the folder of its versions.
         settings: `serving:` of its config.
-        beside: its canary, and members that were pushed with it, in the same form.
+        beside: Its canary and the members that were pushed with it.
     """
 
     model: Model
@@ -41,12 +41,12 @@ class Deployment:
 
     @property
     def name(self) -> str:
-        """The model's name, as in requests."""
+        """Name of the model in requests."""
         return self.model.name
 
     @property
     def models(self) -> list[Model]:
-        """All that is served, with base paths as the server finds them."""
+        """All models to serve, with the base paths on the server."""
         place = str(self.settings.place).rstrip("/") if self.settings.object_store else MODELS_FOLDER
         return [
             replace(model, base_path=f"{place}/{Path(model.base_path).name}") for model in (self.model, *self.beside)
@@ -54,53 +54,53 @@ class Deployment:
 
     @property
     def base_path(self) -> str:
-        """Where the server finds the model's versions."""
+        """Folder of the model's versions on the server."""
         return self.models[0].base_path
 
     @property
     def status_path(self) -> str:
-        """What answers 200 once the model serves: the REST port opens no sooner."""
+        """Path that answers 200 once the model is served; the REST port opens no sooner."""
         return f"/v1/models/{self.name}"
 
     def warnings(self) -> list[str]:
-        """What will not work as it may seem to."""
+        """Return warnings about settings that do not work as expected."""
         path = self.settings.place or ""
         return [_NEWER_HAVE_NO_S3.format(path=path)] if path.startswith("s3://") else []
 
 
 def flags(settings: Serving, folder: str = CONFIG_FOLDER) -> list[str]:
-    """The server's command line, without the command.
+    """Return the server's command line, without the command.
 
     Args:
         settings: `serving:` of the model's config.
-        folder: where it finds models.config.
+        folder: Folder of models.config on the server.
     """
-    polls = settings.folder_poll_seconds or (60 if settings.object_store else 1)
-    given = {
+    poll_seconds = settings.folder_poll_seconds or (60 if settings.object_store else 1)
+    values = {
         "port": GRPC_PORT,
         "rest_api_port": REST_PORT,
         "model_config_file": f"{folder}/{models_config.FILE}",
         "model_config_file_poll_wait_seconds": settings.config_poll_seconds,
-        # Else it refuses to start with a config that labels a version, because none is loaded yet.
+        # Without this it refuses to start with labels in the config, because no version is loaded yet.
         "allow_version_labels_for_unavailable_models": "true",
-        "file_system_poll_wait_seconds": polls,
+        "file_system_poll_wait_seconds": poll_seconds,
     }
     if settings.batching:
-        given |= {"enable_batching": "true", "batching_parameters_file": f"{CONFIG_FOLDER}/{_BATCHING}"}
+        values |= {"enable_batching": "true", "batching_parameters_file": f"{CONFIG_FOLDER}/{_BATCHING}"}
     if settings.monitoring:
-        given |= {"monitoring_config_file": f"{CONFIG_FOLDER}/{_MONITORING}"}
+        values |= {"monitoring_config_file": f"{CONFIG_FOLDER}/{_MONITORING}"}
     if settings.grpc_health:
-        given |= {"enable_grpc_healthcheck_service": "true"}
-    return [f"--{name}={value}" for name, value in given.items()]
+        values |= {"enable_grpc_healthcheck_service": "true"}
+    return [f"--{name}={value}" for name, value in values.items()]
 
 
 def models_file(deployment: Deployment) -> dict[str, str]:
-    """models.config by its name, as it is now: a copy."""
+    """Return a copy of the current models.config, by file name."""
     return {models_config.FILE: models_config.text(deployment.models)}
 
 
 def read_at_start(settings: Serving) -> dict[str, str]:
-    """Text protos by file name, which lie in CONFIG_FOLDER, and whose change needs a new start."""
+    """Return the text protos in CONFIG_FOLDER, by file name; the server must restart to read changes."""
     files = {}
     if settings.batching:
         files[_BATCHING] = _batching(settings.batching, max(1, math.ceil(settings.resources.cpu)))

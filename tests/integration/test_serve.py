@@ -52,7 +52,7 @@ def serving(root: Path, *names: str) -> Iterator[Served]:
             cwd=root.parent, stdout=output, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
     try:
-        wait_until(lambda: process.poll() is not None or "Ctrl-C ends it" in log.read_text(), 120)
+        wait_until(lambda: process.poll() is not None or "Ctrl-C stops the server" in log.read_text(), 120)
         assert process.poll() is None, log.read_text()
         yield Served(process, log, rest)
     finally:
@@ -64,7 +64,7 @@ def test_the_curl_line_works_and_ctrl_c_ends_it(pushed: Project) -> None:
     with serving(pushed.root, "birds") as server:
         served = labels.served(pushed.base)
         assert served is not None
-        assert f"serves birds, version {served.number}" in server.said()
+        assert f"serving birds, version {served.number}" in server.said()
         (answer,) = server.asked_by_its_line("birds")["predictions"]
         assert sorted(answer["classes"]) == ["Adelie", "Chinstrap", "Gentoo"]
         assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-5)
@@ -79,7 +79,7 @@ def test_several_models_are_served_at_once_and_models_config_is_polled(tmp_path:
         for version in (1, 2):
             publish(made[version], root / "serving" / name, version)
     with serving(root, "one", "two") as server:
-        assert re.findall("serves (.*)", server.said()) == ["one, version 2", "two, version 2"]
+        assert re.findall("serving (.*, version .*)", server.said()) == ["one, version 2", "two, version 2"]
         assert "serving_default" in str(server.asked_by_its_line("two"))  # no signature `raw`: what it takes
         file = root / "serving" / "models.config"
         file.write_text(
@@ -107,7 +107,7 @@ def test_a_taken_port_is_told_before_anything_is_loaded(tmp_path: Path, made: di
             [BENISON, "serve", "one", "--root", tmp_path, *words], capture_output=True, text=True, timeout=60
         )
     assert done.returncode == 2
-    assert f"{option} {port}: cannot be opened on 127.0.0.1: Address already in use; choose another one" in done.stderr
+    assert f"{option} {port}: cannot be opened on 127.0.0.1: Address already in use; choose another port" in done.stderr
 
 
 def test_what_was_never_pushed_is_told_with_what_was(tmp_path: Path, made: dict[int, Path]) -> None:
@@ -129,4 +129,4 @@ def test_a_model_that_would_keep_the_others_waiting_is_told(tmp_path: Path, made
         [BENISON, "serve", "one", "--root", tmp_path, *ports], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 1
-    assert f"models.config names gone, but {base / 'gone'} holds no version that it wants" in done.stderr
+    assert f"models.config names gone, but {base / 'gone'} contains none of its versions" in done.stderr

@@ -1,4 +1,4 @@
-"""What is written for TensorFlow Serving, by settings."""
+"""The files of `benison deploy` for each target and setting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from benison.serving import models_config
 from benison.serving.deploy import compose, folder, kubernetes, schema_check, tf_serving
 from benison.serving.deploy.settings import Serving
-from benison.serving.deploy.targets import SOMETIMES, TARGETS
+from benison.serving.deploy.targets import OPTIONAL_FILES, TARGETS
 from benison.serving.deploy.tf_serving import Deployment
 from benison.serving.errors import UsageError
 from benison.serving.models_config import Latest, Model, Specific
@@ -69,7 +69,7 @@ def test_an_object_store_is_listed_less_often_than_a_folder(settings: dict[str, 
         ({}, ("enable_grpc_healthcheck_service",)),
     ],
 )
-def test_what_is_off_has_no_flag(settings: dict[str, Any], off: tuple[str, ...]) -> None:
+def test_a_setting_that_is_off_has_no_flag(settings: dict[str, Any], off: tuple[str, ...]) -> None:
     found = parsed(**settings)
     assert not any(getattr(found, name) for name in off)
 
@@ -136,7 +136,7 @@ def test_compose_serves_by_roots_own_models_config_under_the_same_path() -> None
     assert compose.config_files(made).keys() == {"batching.config", "monitoring.config"}
 
 
-def test_compose_has_no_config_folder_where_it_would_be_empty() -> None:
+def test_compose_has_no_empty_config_folder() -> None:
     assert binds(deployment(batching=None, monitoring=False)) == {"/srv/serving": ("/srv/serving", True)}
 
 
@@ -157,7 +157,7 @@ def test_compose_needs_no_volume_for_an_object_store(settings: dict[str, Any]) -
     assert "models.config" in compose.config_files(deployment(**settings))
 
 
-def test_compose_opens_the_ports_on_this_machine_only_unless_told() -> None:
+def test_compose_opens_the_ports_on_loopback_by_default() -> None:
     settings = {"rest_port": 9501, "compose": {"host_address": "0.0.0.0"}}
     assert {port["host_ip"] for port in service()["ports"]} == {"127.0.0.1"}
     assert [(port["target"], port["published"]) for port in service(**settings)["ports"]] == [
@@ -212,7 +212,7 @@ def test_a_cluster_needs_a_volume_or_an_object_store() -> None:
 
 
 @pytest.mark.parametrize("name", ["my_birds", "a" * 80, "trailing-", "b_"])
-def test_a_pipelines_name_becomes_one_that_kubernetes_takes(name: str) -> None:
+def test_a_pipelines_name_becomes_a_valid_kubernetes_name(name: str) -> None:
     import re
 
     assert re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", kubernetes.resource_name(name))
@@ -240,7 +240,7 @@ EVERYTHING: dict[str, Any] = {
 
 @pytest.mark.parametrize("settings", [CLAIM, EVERYTHING, {**STORE, "batching": None, "monitoring": False}])
 @pytest.mark.parametrize("target", sorted(TARGETS))
-def test_all_that_is_written_fits_the_schemas(target: str, settings: dict[str, Any]) -> None:
+def test_all_files_match_the_schemas(target: str, settings: dict[str, Any]) -> None:
     files = TARGETS[target].files(deployment(**settings))  # which checks them
     for file, text in files.items():
         if file.endswith(".yaml"):
@@ -249,26 +249,28 @@ def test_all_that_is_written_fits_the_schemas(target: str, settings: dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
+    ("path", "value", "message"),
     [
         (("spec", "template", "spec", "containers", 0, "imag"), "x", "'imag' was unexpected"),
         (("spec", "replicas"), "two", "spec.replicas: 'two' is not of type"),
-        (("kind",), "Deploy", "got the kind 'Deploy', expected one of ConfigMap, Deployment"),
+        (("kind",), "Deploy", "got kind 'Deploy', expected one of ConfigMap, Deployment"),
         (("apiVersion",), "apps/v1beta1", "apiVersion"),
     ],
 )
-def test_what_kubernetes_does_not_know_is_told_with_its_place(path: tuple[Any, ...], value: str, said: str) -> None:
+def test_a_value_that_kubernetes_refuses_is_reported_with_its_key(
+    path: tuple[Any, ...], value: str, message: str
+) -> None:
     document: Any = kubernetes.documents(deployment(**CLAIM))["deployment.yaml"]
     place = document
     for part in path[:-1]:
         place = place[part]
     place[path[-1]] = value
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         schema_check.check_kubernetes("deployment.yaml", document)
     assert str(caught.value).startswith("deployment.yaml: ")
 
 
-def test_what_compose_does_not_know_is_told_with_its_place() -> None:
+def test_a_key_that_compose_refuses_is_reported_with_its_path() -> None:
     document = compose.document(deployment())
     document["services"]["birds-serving"]["healthcheck"]["intervall"] = "1s"
     with pytest.raises(UsageError, match=r"services.birds-serving.healthcheck: 'intervall'"):
@@ -286,7 +288,7 @@ def test_what_compose_does_not_know_is_told_with_its_place() -> None:
     ],
 )
 def test_s3_comes_with_a_warning(settings: dict[str, Any], warned: bool) -> None:
-    assert [said.startswith("s3://b/m: ") for said in deployment(**settings).warnings()] == [True] * warned
+    assert [warning.startswith("s3://b/m: ") for warning in deployment(**settings).warnings()] == [True] * warned
 
 
 # --- the folder -------------------------------------------------------------------------------------------------------
@@ -294,26 +296,26 @@ def test_s3_comes_with_a_warning(settings: dict[str, Any], warned: bool) -> None
 HEAD = folder.heading("birds --target compose")
 
 
-def test_files_are_written_again_and_those_of_earlier_settings_go(tmp_path: Path) -> None:
+def test_files_are_replaced_and_files_of_earlier_settings_deleted(tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
-    folder.write(out, {"a.yaml": HEAD + "1\n", "pvc.yaml": HEAD}, SOMETIMES)
-    folder.write(out, {"a.yaml": HEAD + "2\n"}, SOMETIMES)
+    folder.write(out, {"a.yaml": HEAD + "1\n", "pvc.yaml": HEAD}, OPTIONAL_FILES)
+    folder.write(out, {"a.yaml": HEAD + "2\n"}, OPTIONAL_FILES)
     assert (out / "a.yaml").read_text().endswith("2\n")
     assert [path.name for path in out.iterdir()] == ["a.yaml"]
     assert [path.name for path in out.parent.iterdir()] == ["out"]  # nothing is left of the writing
 
 
-def test_somebody_elses_file_is_never_touched(tmp_path: Path) -> None:
+def test_a_file_that_benison_did_not_write_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text("mine\n")
     (tmp_path / "pvc.yaml").write_text("mine too\n")
-    with pytest.raises(UsageError, match=r"b.yaml: is there already and was not written by"):
-        folder.write(tmp_path, {"a.yaml": HEAD, "b.yaml": HEAD}, SOMETIMES)
+    with pytest.raises(UsageError, match=r"b.yaml: already exists and was not written by"):
+        folder.write(tmp_path, {"a.yaml": HEAD, "b.yaml": HEAD}, OPTIONAL_FILES)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.yaml", "pvc.yaml"]
-    folder.write(tmp_path, {"a.yaml": HEAD}, SOMETIMES)
+    folder.write(tmp_path, {"a.yaml": HEAD}, OPTIONAL_FILES)
     assert (tmp_path / "pvc.yaml").read_text() == "mine too\n"
 
 
-def test_where_writing_fails_nothing_has_changed(tmp_path: Path) -> None:
+def test_if_writing_fails_nothing_has_changed(tmp_path: Path) -> None:
     folder.write(tmp_path / "out", {"a.yaml": HEAD + "old\n"})
     with pytest.raises(UnicodeEncodeError):
         folder.write(tmp_path / "out", {"a.yaml": HEAD + "new\n", "b.yaml": "\ud800"})
@@ -325,7 +327,7 @@ def test_where_writing_fails_nothing_has_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"image": "tfs@sha256:12"}, "an image with a tag or digest"),
         ({"base_path": "models"}, "an absolute path or an object store's address"),
@@ -334,7 +336,7 @@ def test_where_writing_fails_nothing_has_changed(tmp_path: Path) -> None:
         ({"settle_s": -1}, "a number of seconds >= 0"),
         ({"rest_port": 8500}, "got 8500 for both ports"),
         ({"resources": {"memory": "2GB"}}, "a size in Mi or Gi"),
-        ({"environment": {"A B": "x"}}, "'A B' is no name of a variable"),
+        ({"environment": {"A B": "x"}}, "'A B' is not a valid variable name"),
         ({"batching": {"max_batch_size": 8}}, "max_execution_batch_size 64 is above max_batch_size 8"),
         ({"kubernetes": {"claim": "a", "storage": "1Gi"}}, "expected one: an existing claim"),
         ({"kubernetes": {"min_available": 1}}, "min_available 1 is not below the number of servers, 1"),
@@ -342,8 +344,8 @@ def test_where_writing_fails_nothing_has_changed(tmp_path: Path) -> None:
         ({"kubernetes": {"namespace": "My"}}, "a name of a-z, 0-9 and '-'"),
     ],
 )
-def test_a_wrong_setting_is_told(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_wrong_setting_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Serving.model_validate(settings)
 
 
