@@ -1,0 +1,1 @@
+"""Progress, reports and tables for people."""

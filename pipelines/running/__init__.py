@@ -1,0 +1,1 @@
+"""The processes that run nodes: workers, scheduled runs, their answers, logs and signals."""
