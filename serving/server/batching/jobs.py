@@ -70,5 +70,5 @@ class FutureJob(Job):
 def settle_all(jobs: Sequence[Job], answers: Sequence[Any]) -> None:
     """Deliver to every job its answer."""
     for job, answer in zip(jobs, answers, strict=True):
-        if not job.is_over():
+        if not job.is_done():
             job.settle(answer)
