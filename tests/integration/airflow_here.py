@@ -139,14 +139,14 @@ class Hook:
     """A webhook that stores notifications. It also has the one method of Slack's API that the notifier uses."""
 
     def __init__(self) -> None:
-        self.told: list[dict[str, Any]] = []
+        self.notifications: list[dict[str, Any]] = []
         self.slack: list[dict[str, Any]] = []
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                told = hook.slack if self.path == "/api/chat.postMessage" else hook.told
-                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                notifications = hook.slack if self.path == "/api/chat.postMessage" else hook.notifications
+                notifications.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 answer = b'{"ok": true}'
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
@@ -166,7 +166,11 @@ class Hook:
 
     def about(self, dag: str, run: str) -> list[tuple[str, str]]:
         """Return the notifications about a run: event and task."""
-        return [(one["event"], one["task"]) for one in self.told if (one["pipeline"], one["run"]) == (dag, run)]
+        return [
+            (entry["event"], entry["task"])
+            for entry in self.notifications
+            if (entry["pipeline"], entry["run"]) == (dag, run)
+        ]
 
 
 class Mailbox:
@@ -240,8 +244,8 @@ class Here:
         """Wait for a file that a fake node writes, and return its path."""
         named = re.sub(r"[^A-Za-z0-9_.-]", "-", run)
         eventually(lambda: any(self.root.glob(f"acts/{dag}-{named}*/{note}")))
-        (found,) = self.root.glob(f"acts/{dag}-{named}*/{note}")
-        return found
+        (path,) = self.root.glob(f"acts/{dag}-{named}*/{note}")
+        return path
 
 
 @contextlib.contextmanager
@@ -275,9 +279,9 @@ def running(
         eventually(lambda: "Ctrl-C stops it" in log.read_text() or process.poll() is not None, 300)
         output = log.read_text()
         assert process.poll() is None, output
-        found = dict(re.findall(r"(BENISON_AIRFLOW_\w+)=(\S+)", output))
-        settings = _settings(int(found[URL].rpartition(":")[2]), dags, manifests, root) | dict(environment)
-        yield Here(configured(found), root, manifests, found[PASSWORD], process, settings)
+        printed = dict(re.findall(r"(BENISON_AIRFLOW_\w+)=(\S+)", output))
+        settings = _settings(int(printed[URL].rpartition(":")[2]), dags, manifests, root) | dict(environment)
+        yield Here(configured(printed), root, manifests, printed[PASSWORD], process, settings)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
@@ -309,16 +313,16 @@ def processes(here: Here) -> list[int]:
 
 def alive(processes: Sequence[int]) -> list[int]:
     """Return the processes that are alive; zombies are not."""
-    found = []
+    living = []
     for process in processes:
         with contextlib.suppress(OSError):
             if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
-                found.append(process)
-    return found
+                living.append(process)
+    return living
 
 
 def write(folder: Path, *manifests: Mapping[str, Any]) -> None:
     """Write manifests into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for one in manifests:
-        (folder / f"{one['name']}.json").write_text(json.dumps(one))
+    for entry in manifests:
+        (folder / f"{entry['name']}.json").write_text(json.dumps(entry))

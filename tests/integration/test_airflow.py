@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 def test_a_run_that_goes_well_is_green_and_says_what_was_pushed(here: Here) -> None:
     run, states = here.act("acts_well")
     assert states == dict.fromkeys(("Begin", "Acts", "After", "Pusher", "Finish"), "success")
-    (event,) = [one for one in here.api.events("benison://acts_well/model") if one["source_run_id"] == run]
+    (event,) = [event for event in here.api.events("benison://acts_well/model") if event["source_run_id"] == run]
     assert event["source_task_id"] == "Pusher"
     assert event["extra"] == {"version": 7, "path": "/versions/7", "metrics": {"accuracy": 0.9}}
     assert "this is node Acts, attempt 1" in here.api.log("acts_well", run, "Acts")
@@ -40,15 +40,15 @@ def test_a_step_sees_the_forms_values_and_no_setting_of_airflows(here: Here) -> 
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("conf", "message"),
     [
         ({"seed": -1}, "Invalid input for param seed: -1 is less than the minimum of 0"),
         ({"seed": "many"}, "Invalid input for param seed: 'many' is not of type 'integer'"),
     ],
 )
-def test_a_value_that_the_form_does_not_allow_starts_nothing(here: Here, given: dict[str, Any], message: str) -> None:
+def test_a_value_that_the_form_does_not_allow_starts_nothing(here: Here, conf: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        here.api.trigger("acts_well", conf=given)
+        here.api.trigger("acts_well", conf=conf)
 
 
 def test_invalid_data_are_red_without_a_retry_and_nothing_downstream_runs(here: Here, hook: Hook) -> None:
@@ -114,14 +114,14 @@ def test_a_backfill_by_airflows_own_command_runs_each_month_with_its_span(here: 
     words = ("--dag-id", "acts_spans_by_date", "--from-date", "2013-03-01", "--to-date", "2013-05-01")
     here.create_backfill(*words)
     months = ["2013-03-01", "2013-04-01", "2013-05-01"]
-    wanted = [f"by_date__{month}" for month in months]
+    expected_runs = [f"by_date__{month}" for month in months]
 
     def done() -> bool:
         states = {run["dag_run_id"]: run["state"] for run in here.api.runs("acts_spans")}
-        return [states.get(run) for run in wanted] == ["success"] * 3
+        return [states.get(run) for run in expected_runs] == ["success"] * 3
 
     eventually(done, 300)
-    for run, month in zip(wanted, months, strict=True):
+    for run, month in zip(expected_runs, months, strict=True):
         begun = json.loads(here.acted("acts_spans", run, "begin").read_text())
         assert f'--param=span="{month}"' in begun["argv"]
     backfilled = [run for run in here.api.runs("acts_spans_by_date") if run["run_type"] == "backfill"]
@@ -132,9 +132,9 @@ def test_a_backfill_by_airflows_own_command_runs_each_month_with_its_span(here: 
 def _sleeping(here: Here, dag: str) -> tuple[str, list[int]]:
     """Start a run whose node sleeps, with children in its group and in other sessions; one child ignores SIGTERM."""
     run = here.api.trigger(dag)
-    found = json.loads(here.acted(dag, run, "processes").read_text())
-    assert alive(found) == found
-    return run, found
+    processes = json.loads(here.acted(dag, run, "processes").read_text())
+    assert alive(processes) == processes
+    return run, processes
 
 
 def test_a_task_that_takes_too_long_ends_with_all_that_it_started(here: Here, hook: Hook) -> None:

@@ -85,8 +85,8 @@ def _training(folder: Path, attempt: int) -> int:
         return printed[attempt - 1] if len(printed) >= attempt else ""
 
     eventually(lambda: f"Epoch 5/{EPOCHS}" in epochs(), PATIENCE)
-    wanted = {"benison.pipelines.scheduled_node", folder.name, TRAINER}
-    (node,) = [pid for pid in processes.all_ids() if wanted <= set(words := _words(pid)) and GUARD not in words]
+    expected = {"benison.pipelines.scheduled_node", folder.name, TRAINER}
+    (node,) = [pid for pid in processes.all_ids() if expected <= set(words := _words(pid)) and GUARD not in words]
     return node
 
 
@@ -121,24 +121,24 @@ def test_nothing_of_a_node_outlives_it(here: Here, accidents: Accidents) -> None
 
 def _of_nodes(here: Here) -> list[list[str]]:
     """Return the command lines of the processes that steps in this ROOT have started."""
-    found = []
+    command_lines = []
     for process in processes.all_ids():
         environment = processes.environment(process)
         # Airflow's own processes are left out; they have the secret.
         if environment.get("BENISON_ROOT") == str(here.root) and environment.get("SECRET_OF_AIRFLOWS") != "hush":
-            found.append(_words(process))
-    return found
+            command_lines.append(_words(process))
+    return command_lines
 
 
 def test_attempts_that_were_ended_are_closed_and_leave_nothing_half_done(here: Here, accidents: Accidents) -> None:
     executions = lineage.by_node(accidents.executions)
-    assert [one.state for one in executions.pop(TRAINER)] == ["FAILED", "FAILED", "FAILED", "COMPLETE"]
-    assert {tuple(one.state for one in ones) for ones in executions.values()} == {("COMPLETE",)}
+    assert [execution.state for execution in executions.pop(TRAINER)] == ["FAILED", "FAILED", "FAILED", "COMPLETE"]
+    assert {tuple(execution.state for execution in attempts) for attempts in executions.values()} == {("COMPLETE",)}
     lineage.assert_whole(accidents.executions, accidents.run.folder / IR)
 
 
 def test_a_cleared_trainer_that_had_ended_runs_again_and_keeps_its_earlier_outputs(accidents: Accidents) -> None:
-    before, after = [lineage.by_node(ones)[TRAINER] for ones in (accidents.executions, accidents.again)]
+    before, after = [lineage.by_node(attempts)[TRAINER] for attempts in (accidents.executions, accidents.again)]
     assert after[:-1] == before
     assert after[-1].state == "COMPLETE"
     for old, new in zip(before[-1].outputs.values(), after[-1].outputs.values(), strict=True):
@@ -147,8 +147,8 @@ def test_a_cleared_trainer_that_had_ended_runs_again_and_keeps_its_earlier_outpu
 
 
 def test_the_nodes_after_a_cleared_trainer_run_again_on_its_new_outputs(accidents: Accidents) -> None:
-    counted = {node: len(ones) for node, ones in lineage.by_node(accidents.again).items()}
-    earlier = {node: len(ones) for node, ones in lineage.by_node(accidents.executions).items()}
+    counted = {node: len(attempts) for node, attempts in lineage.by_node(accidents.again).items()}
+    earlier = {node: len(attempts) for node, attempts in lineage.by_node(accidents.executions).items()}
     again = {node for node, count in counted.items() if count > earlier[node]}
     assert again == {
         *(TRAINER, "MemberScores", "EnsembleBuilder", "Baseline", "EnsembleScores", "Evaluator.deep"),

@@ -44,9 +44,9 @@ def manifests(tmp_path: Path) -> Path:
 def _found(name: str) -> str:
     """Return the path of a system program."""
     places = [os.environ.get("PATH", ""), "/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/sbin"]
-    found = shutil.which(name, path=os.pathsep.join(places))
-    assert found, f"no {name}: make system-deps"
-    return found
+    path = shutil.which(name, path=os.pathsep.join(places))
+    assert path, f"no {name}: make system-deps"
+    return path
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def _two_that_train(folder: Path, engines: Mapping[str, str]) -> set[str]:
         runs = [recorded(here, name, run) for name, run in triggered.items()]
     for run in runs:
         executions = lineage.of_run(here.root, run.pipeline, run.id, engines)
-        assert sorted(one.node for one in executions) == sorted(node.id for node in run.nodes)
+        assert sorted(execution.node for execution in executions) == sorted(node.id for node in run.nodes)
         lineage.assert_whole(executions, run.folder / IR)
         assert run.outcome == "pushed"
         (version,) = [path for path in (here.root / "serving" / run.pipeline).iterdir() if path.name.isdigit()]
@@ -205,11 +205,11 @@ def test_a_run_goes_on_after_the_scheduler_was_killed_in_the_middle(tmp_path: Pa
 
 def _processes_named(words: bytes, below: int) -> list[int]:
     """Return the processes with these words in their command line whose guard is a child of `below`."""
-    found = []
+    ids = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             guard = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             parent = int(Path(f"/proc/{guard}/stat").read_text().rpartition(")")[2].split()[1])
             if parent == below and words in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-    return found
+                ids.append(int(folder.name))
+    return ids

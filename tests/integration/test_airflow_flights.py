@@ -65,10 +65,10 @@ class Months:
 
     def after(self, task: str) -> set[str]:
         """Return every node downstream of a task, without Finish, which always runs."""
-        waiting, found = self.here.api.downstream("flights"), {task}
-        while more := {later for one in found for later in waiting[one]} - found:
-            found |= more
-        return found - {task, "Finish"}
+        downstream, reached = self.here.api.downstream("flights"), {task}
+        while more := {later for node in reached for later in downstream[node]} - reached:
+            reached |= more
+        return reached - {task, "Finish"}
 
     def versions(self) -> set[str]:
         """Return the pushed versions."""
@@ -131,9 +131,9 @@ def test_a_backfill_goes_month_by_month_and_the_older_months_are_stored_and_not_
     here.create_backfill(*words, "--run-backwards", "--max-active-runs", "1")
     runs = [f"by_date__2013-{month:02}-01" for month in reversed(BACKFILLED)]
     for run in runs:
-        eventually(lambda run=run: run in {one["dag_run_id"] for one in here.api.runs("flights")}, PATIENCE)  # type: ignore[misc]
+        eventually(lambda run=run: run in {dag_run["dag_run_id"] for dag_run in here.api.runs("flights")}, PATIENCE)  # type: ignore[misc]
         assert set(here.ended("flights", run, PATIENCE).values()) == {"success"}
-    times = [(one["start_date"], one["end_date"]) for one in (here.api.run("flights", run) for run in runs)]
+    times = [(dag_run["start_date"], dag_run["end_date"]) for dag_run in (here.api.run("flights", run) for run in runs)]
     assert all(ended <= started for (_, ended), (started, _) in itertools.pairwise(times))
     newest, *older = (here.api.result("flights", run, "Pusher")["report"] for run in runs)
     assert newest["promoted"]
@@ -147,7 +147,7 @@ def test_a_backfill_goes_month_by_month_and_the_older_months_are_stored_and_not_
     assert months.versions() == {str(report["version"]) for report in (newest, *older)}
 
     def states() -> set[str]:
-        return {one["state"] for one in here.api.runs("flights_by_date") if one["run_type"] == "backfill"}
+        return {dag_run["state"] for dag_run in here.api.runs("flights_by_date") if dag_run["run_type"] == "backfill"}
 
     eventually(lambda: states() == {"success"})
 
@@ -184,5 +184,5 @@ def test_a_new_month_starts_a_run(months: Months, tmp_path: Path) -> None:
     report = months.here.api.result("flights", run, "Pusher")["report"]
     assert report["promoted"]
     assert report["version"] not in before
-    (event,) = [one for one in months.here.api.events("benison://flights/model") if one["source_run_id"] == run]
+    (event,) = [event for event in months.here.api.events("benison://flights/model") if event["source_run_id"] == run]
     assert event["extra"]["version"] == report["version"]

@@ -92,7 +92,7 @@ def changed(here: Here, tmp_path_factory: pytest.TempPathFactory) -> Changed:
     triggered = here.api.trigger(NAME, conf=VALUES)
     states = here.ended(NAME, triggered, PATIENCE)
     run = begun(here, NAME, triggered).name
-    executions = {one.node: one for one in lineage.of_run(here.root, NAME, run)}
+    executions = {execution.node: execution for execution in lineage.of_run(here.root, NAME, run)}
     return Changed(run, here.api.parameters(NAME), states, executions)
 
 
@@ -110,4 +110,4 @@ def test_each_new_value_is_in_ml_metadata(changed: Changed) -> None:
 
 def test_ml_metadata_records_that_the_cache_was_off(here: Here, changed: Changed) -> None:
     assert lineage.property_of_run(here.root, changed.run, CACHE) == 0
-    assert {one.state for one in changed.executions.values()} == {"COMPLETE"}
+    assert {execution.state for execution in changed.executions.values()} == {"COMPLETE"}

@@ -63,33 +63,35 @@ def test_nodes_and_states_are_the_same(both: Both) -> None:
 
 
 def test_splits_and_sets_of_ingested_records_are_the_same(both: Both) -> None:
-    ours, *others = [split_records(_folder(run, "CsvExampleGen", "examples")) for run in (both.airflow, *both.cli)]
-    assert set(ours) == {"train", "valid", "blend", "test"}
-    assert sum(map(len, ours.values())) == 344
-    assert others == [ours] * len(SEEDS)
+    on_airflow, *others = [
+        split_records(_folder(run, "CsvExampleGen", "examples")) for run in (both.airflow, *both.cli)
+    ]
+    assert set(on_airflow) == {"train", "valid", "blend", "test"}
+    assert sum(map(len, on_airflow.values())) == 344
+    assert others == [on_airflow] * len(SEEDS)
 
 
 def test_splits_and_sets_of_transformed_records_are_the_same(both: Both) -> None:
     """Compare with a tolerance: Beam sums a mean in the order in which its bundles end, which differs between runs."""
-    ours, *others = [
+    on_airflow, *others = [
         split_numbers(_folder(run, "Transform", "transformed_examples")) for run in (both.airflow, *both.cli)
     ]
-    shapes = {split: records.shape for split, records in ours.items()}
+    shapes = {split: records.shape for split, records in on_airflow.items()}
     assert set(shapes) == {"train", "valid"}
     for each in others:
         assert {split: records.shape for split, records in each.items()} == shapes
-        assert max(farthest(records, each[split]) for split, records in ours.items()) < TINY
+        assert max(farthest(records, each[split]) for split, records in on_airflow.items()) < TINY
 
 
 def _folder(run: Run, node: str, key: str) -> Path:
-    (artifact,) = next(one.outputs[key] for one in run.nodes if one.id == node)
+    (artifact,) = next(node_run.outputs[key] for node_run in run.nodes if node_run.id == node)
     return Path(artifact["uri"])
 
 
 def test_metrics_are_those_of_the_same_seed_and_within_the_spread_of_three(both: Both) -> None:
-    ours, spread = _metrics(both.airflow), [_metrics(run) for run in both.cli]
-    assert {model: set(values) for model, values in ours.items()} == {m: set(v) for m, v in spread[0].items()}
-    for model, values in ours.items():
+    on_airflow, spread = _metrics(both.airflow), [_metrics(run) for run in both.cli]
+    assert {model: set(values) for model, values in on_airflow.items()} == {m: set(v) for m, v in spread[0].items()}
+    for model, values in on_airflow.items():
         assert values == pytest.approx(spread[0][model], abs=SMALL)
         for metric, value in values.items():
             figures = [each[model][metric] for each in spread]

@@ -24,11 +24,11 @@ _HOLD = """
 def _hold(name):
     import subprocess
     from pathlib import Path
-    asked = Path(__file__).with_name(f"hold-{name}")
-    if asked.exists():
-        asked.unlink()
+    request = Path(__file__).with_name(f"hold-{name}")
+    if request.exists():
+        request.unlink()
         child = subprocess.Popen(["sleep", "600"])
-        asked.with_name(f"held-{name}").write_text(f"{child.pid}\\n")
+        request.with_name(f"held-{name}").write_text(f"{child.pid}\\n")
         child.wait()
 
 
@@ -164,7 +164,7 @@ def test_every_node_of_the_manifest_succeeds(story: Story) -> None:
         name: (answer.code, answer.answer.get("state"), answer.printed[-2000:])
         for name, answer in story.answers.items()
     }
-    wrong = {name: one for name, one in answers.items() if one[:2] not in ((0, "complete"), (0, "cached"))}
+    wrong = {name: answer for name, answer in answers.items() if answer[:2] not in ((0, "complete"), (0, "cached"))}
     assert not wrong
     assert set(answers) == {node["id"] for node in story.scheduler.nodes} | {"Begin", "Finish"}
 

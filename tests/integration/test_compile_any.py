@@ -44,12 +44,12 @@ def test_it_runs_with_the_values_of_the_form(counting: Scheduler) -> None:
     began = counting.begin("start=41")
     assert began.code == 0, began.printed
     answers = {node["id"]: counting.node(node["id"]) for node in counting.nodes}
-    assert {name: (one.code, one.answer["state"]) for name, one in answers.items()} == {
+    assert {name: (answer.code, answer.answer["state"]) for name, answer in answers.items()} == {
         "Count": (0, "complete"),
         "Write": (0, "complete"),
         "Many": (0, "skipped"),
         "Read": (0, "skipped"),
-    }, {name: one.printed[-1000:] for name, one in answers.items()}
+    }, {name: answer.printed[-1000:] for name, answer in answers.items()}
     assert "counting from 41" in answers["Count"].printed
     (message,) = answers["Write"].answer["outputs"]["message"]
     assert Path(message["uri"]).read_text() == "it is 42"

@@ -59,14 +59,14 @@ def no_process_is_left(mark: str) -> Iterator[None]:
 
 def _processes(mark: str) -> list[str]:
     """Return the command lines of the processes with a mark in their environment, whatever their parent is."""
-    found = []
+    command_lines = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_text())
+                command_lines.append((folder / "cmdline").read_text())
         except OSError:  # the process has ended
             continue
-    return found
+    return command_lines
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,10 @@ def test_what_a_cond_switches_off_and_what_depends_on_it_is_skipped_and_no_failu
     "output", [("CsvExampleGen", "examples"), ("Transform", "transformed_examples")], ids="{0[0]}".format
 )
 def test_splits_and_sets_of_records_are_the_same_as_by_tfx(both: Both, output: tuple[str, str]) -> None:
-    ours, theirs = split_records(Path(both.benison.uris[output])), split_records(Path(both.tfx.uris[output]))
-    assert set(ours) == {"train", "eval"}
-    assert sum(map(len, ours.values())) == 200
-    assert ours == theirs
+    by_benison, by_tfx = split_records(Path(both.benison.uris[output])), split_records(Path(both.tfx.uris[output]))
+    assert set(by_benison) == {"train", "eval"}
+    assert sum(map(len, by_benison.values())) == 200
+    assert by_benison == by_tfx
 
 
 def test_all_outputs_are_there_that_tfx_leaves(both: Both) -> None:
@@ -325,10 +325,10 @@ def test_nodes_run_one_by_one_in_processes_of_their_own(troubles: Any, tmp_path:
     after = troubles.After(before=fine.outputs["message"])
     ir = compile_to(_pipeline(tmp_path, "single", fine, after), tmp_path / "single.json").ir
     calls = [("Fine", "one"), ("After", "one"), ("Fine", "two")]
-    found = [_command(ir, name, tmp_path, run_id) for name, run_id in calls]
-    assert [code for code, _, _ in found] == [0, 0, 0]
-    assert [result["state"] for _, result, _ in found] == ["complete", "complete", "cached"]
-    (first,), (again,) = (found[n][1]["outputs"]["message"] for n in (0, 2))
+    answers = [_command(ir, name, tmp_path, run_id) for name, run_id in calls]
+    assert [code for code, _, _ in answers] == [0, 0, 0]
+    assert [result["state"] for _, result, _ in answers] == ["complete", "complete", "cached"]
+    (first,), (again,) = (answers[n][1]["outputs"]["message"] for n in (0, 2))
     assert first == again
     assert (first["type"], Path(first["uri"]).read_text()) == ("String", "fine")
 
@@ -361,14 +361,14 @@ def test_a_second_run_of_a_pipeline_is_refused_and_another_pipeline_is_not(troub
 class FragileWorker:
     """Replaces a worker process; the first one dies after its first node, between two requests."""
 
-    made: ClassVar[list[FragileWorker]] = []
+    instances: ClassVar[list[FragileWorker]] = []
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
-        self.made.append(self)
+        self.instances.append(self)
 
     def send(self, **request: Any) -> None:
-        if self is self.made[0] and any(earlier["operation"] == "run" for earlier in self.requests):
+        if self is self.instances[0] and any(earlier["operation"] == "run" for earlier in self.requests):
             raise WorkerDied("the worker process was killed by SIGKILL")
         self.requests.append(request)
 
@@ -394,7 +394,7 @@ class FragileWorker:
 
 @pytest.fixture
 def fragile(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    monkeypatch.setattr(FragileWorker, "made", [])
+    monkeypatch.setattr(FragileWorker, "instances", [])
     monkeypatch.setattr(runner, "Worker", FragileWorker)
     monkeypatch.setattr(runner, "first_ready", lambda workers: workers[0])
     return Pipeline.model_construct(name="fragile", schema_path=Path("fragile.pbtxt"))
@@ -402,7 +402,7 @@ def fragile(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 
 def test_a_worker_that_dies_between_two_nodes_is_replaced(fragile: Pipeline, tmp_path: Path) -> None:
     assert _states(LocalRunner(tmp_path, workers=1).run_config(fragile)) == {"A": "complete", "B": "complete"}
-    assert [request.get("node") for request in FragileWorker.made[1].requests] == ["B"]
+    assert [request.get("node") for request in FragileWorker.instances[1].requests] == ["B"]
 
 
 def test_a_run_that_something_else_breaks_off_has_failed(fragile: Pipeline, tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ def _load(name: str) -> ModuleType:
     ],
 )
 def test_the_python_that_airflow_is_tested_on_first_is_taken(setup: ModuleType, versions, chosen) -> None:
-    found = [setup.Interpreter(f"/python{version}", version) for version in versions]
-    picked = setup.choose(found)
+    interpreters = [setup.Interpreter(f"/python{version}", version) for version in versions]
+    picked = setup.choose(interpreters)
     assert (picked.version if picked else None) == chosen
 
 
@@ -69,10 +69,10 @@ def test_the_lock_names_the_public_index_alone() -> None:
 
 def test_keys_and_password_are_made_once_and_nobody_else_may_read_them(standalone: ModuleType, tmp_path: Path) -> None:
     file = tmp_path / "secrets.json"
-    made = standalone.load_secrets(file)
-    assert standalone.load_secrets(file) == made
+    created = standalone.load_secrets(file)
+    assert standalone.load_secrets(file) == created
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert len(set(made.values())) == len(made) == 4
+    assert len(set(created.values())) == len(created) == 4
     assert all(len(value) >= 12 for value in json.loads(file.read_text()).values())
 
 
@@ -81,11 +81,11 @@ def test_settings_keep_airflow_on_loopback_and_the_users_own_win(
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__PARALLELISM", "1")
     monkeypatch.setenv("BENISON_AIRFLOW_DB", "postgresql+psycopg2://me@127.0.0.1/airflow")
-    found = standalone.settings(tmp_path, 8080, tmp_path / "dags", tmp_path / "manifests", tmp_path / "root")
-    assert found["AIRFLOW__CORE__PARALLELISM"] == "1"
-    assert found["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "postgresql+psycopg2://me@127.0.0.1/airflow"
-    assert found["AIRFLOW__API__BASE_URL"] == "http://127.0.0.1:8080"
-    assert found["BENISON_MANIFESTS"] == str(tmp_path / "manifests")
+    settings = standalone.settings(tmp_path, 8080, tmp_path / "dags", tmp_path / "manifests", tmp_path / "root")
+    assert settings["AIRFLOW__CORE__PARALLELISM"] == "1"
+    assert settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "postgresql+psycopg2://me@127.0.0.1/airflow"
+    assert settings["AIRFLOW__API__BASE_URL"] == "http://127.0.0.1:8080"
+    assert settings["BENISON_MANIFESTS"] == str(tmp_path / "manifests")
     assert "127.0.0.1" in standalone.COMPONENTS["api-server"]
 
 
@@ -105,8 +105,8 @@ def test_who_writes_to_airflows_sqlite_waits_for_others_longer_than_sqlites_five
     standalone: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def connection() -> str:
-        made = standalone.settings(tmp_path, 1, tmp_path, tmp_path, tmp_path)
-        return str(made["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+        settings = standalone.settings(tmp_path, 1, tmp_path, tmp_path, tmp_path)
+        return str(settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
 
     monkeypatch.delenv("BENISON_AIRFLOW_DB", raising=False)
     monkeypatch.delenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", raising=False)

@@ -48,7 +48,7 @@ def test_setup_and_doctor_know_the_same_tracks():
 
 
 @pytest.mark.parametrize(
-    ("found", "allowed", "chosen"),
+    ("versions", "allowed", "chosen"),
     [
         pytest.param([(3, 10, 13), (3, 11, 7)], OLDER, (3, 11, 7), id="newer-first"),
         pytest.param([(3, 11, 2), (3, 11, 7)], OLDER, (3, 11, 2), id="equal-version-first-found"),
@@ -58,8 +58,8 @@ def test_setup_and_doctor_know_the_same_tracks():
         pytest.param([], ALL, None, id="none-found"),
     ],
 )
-def test_the_best_interpreter_is_chosen(found, allowed, chosen):
-    best = bootstrap.choose([python(version) for version in found], allowed)
+def test_the_best_interpreter_is_chosen(versions, allowed, chosen):
+    best = bootstrap.choose([python(version) for version in versions], allowed)
     assert (best.version if best else None) == chosen
 
 
@@ -151,8 +151,8 @@ def test_candidates_are_those_on_path_then_pyenvs_newest_first(tmp_path):
     older = executable(tmp_path / "pyenv/versions/3.11.9/bin/python3.11")
     newer = executable(tmp_path / "pyenv/versions/3.11.10/bin/python3.11")
     executable(tmp_path / "pyenv/versions/3.9.1/bin/python3.9")
-    found = bootstrap.python_candidates(f"{tmp_path}/none:{tmp_path}/bin", tmp_path / "pyenv")
-    assert found == [on_path, newer, older]
+    candidates = bootstrap.python_candidates(f"{tmp_path}/none:{tmp_path}/bin", tmp_path / "pyenv")
+    assert candidates == [on_path, newer, older]
 
 
 def test_a_candidate_that_does_not_start_is_no_interpreter(tmp_path):
@@ -191,7 +191,7 @@ def test_a_moved_clone_makes_the_environment_stale(clone, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("made_with", "asked", "same"),
+    ("made_with", "requested", "same"),
     [
         (None, None, True),
         ("python3.10", None, True),
@@ -200,8 +200,8 @@ def test_a_moved_clone_makes_the_environment_stale(clone, tmp_path_factory):
         ("python3.11", "python3.10", False),
     ],
 )
-def test_only_another_python_than_the_one_asked_for_before_counts(clone, made_with, asked, same):
-    assert bootstrap.is_same(bootstrap.stamp_of(clone, made_with), bootstrap.stamp_of(clone, asked)) is same
+def test_only_a_different_requested_python_makes_the_environment_stale(clone, made_with, requested, same):
+    assert bootstrap.is_same(bootstrap.stamp_of(clone, made_with), bootstrap.stamp_of(clone, requested)) is same
 
 
 def test_a_stamp_that_cannot_be_read_counts_as_none(clone):

@@ -39,12 +39,12 @@ def machine(tmp_path: Path) -> Machine:
     folder.mkdir()
     for tool in TOOLS:
         (folder / tool).symlink_to(shutil.which(tool))
-    made = Machine(folder)
-    made.has("getconf", "echo glibc 2.36")
-    made.has("id", "echo 0")
-    made.has("make", 'echo "make $*"')
-    made.has("debootstrap", "echo called; exit 1")
-    return made
+    machine = Machine(folder)
+    machine.has("getconf", "echo glibc 2.36")
+    machine.has("id", "echo 0")
+    machine.has("make", 'echo "make $*"')
+    machine.has("debootstrap", "echo called; exit 1")
+    return machine
 
 
 @pytest.mark.parametrize("glibc", ["2.39", "2.41", "3.0"])

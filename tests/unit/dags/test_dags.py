@@ -21,7 +21,7 @@ CHAIN: list[dict[str, Any]] = [
 LISTED = """
 import benison_dags
 from airflow.sdk import DAG
-dags = {name: found for name, found in vars(benison_dags).items() if isinstance(found, DAG) and name[0] != "_"}
+dags = {name: dag for name, dag in vars(benison_dags).items() if isinstance(dag, DAG) and name[0] != "_"}
 """
 
 
@@ -125,7 +125,7 @@ result = [[fits(field, field["default"]), fits(field, good), fits(field, bad)] f
 
 
 @pytest.mark.parametrize(
-    ("asked", "known", "used"),
+    ("requested", "known", "used"),
     [
         ("gpu", "cpu, gpu", "gpu"),
         ("gpu", "cpu", "default_pool"),
@@ -133,8 +133,10 @@ result = [[fits(field, field["default"]), fits(field, good), fits(field, bad)] f
         (None, "gpu", "default_pool"),
     ],
 )
-def test_only_a_pool_that_is_known_to_exist_is_used(in_airflow: InAirflow, asked: str, known: str, used: str) -> None:
-    code = f"from benison_dags import usable_pool; result = usable_pool({asked!r})"
+def test_only_a_pool_that_is_known_to_exist_is_used(
+    in_airflow: InAirflow, requested: str, known: str, used: str
+) -> None:
+    code = f"from benison_dags import usable_pool; result = usable_pool({requested!r})"
     assert in_airflow(code, BENISON_POOLS=known) == used
 
 

@@ -30,18 +30,18 @@ result = [type(error).__name__, str(error)]
 
 
 def test_a_step_gets_benisons_settings_and_none_of_airflows(in_airflow: InAirflow) -> None:
-    given = {
+    environment = {
         **{"HOME": "/home/x", "LC_ALL": "C", "BENISON_ROOT": "/r", "BENISON_METADATA": "postgresql://", "MINE": "1"},
         **{"AIRFLOW__CORE__FERNET_KEY": "hush", "BENISON_AIRFLOW_PASSWORD": "hush", "BENISON_AIRFLOW_DB": "hush"},
         **{"PYTHONPATH": "/a", "VIRTUAL_ENV": "/v", "AWS_SECRET": "hush", "BENISON_KEEP": "MINE, OTHER"},
         **{"PATH": "/bin", "BENISON_PYTHON": "/opt/benison/bin/python"},
     }
-    seen = in_airflow(f"from benison_operator import scrubbed; result = scrubbed({given!r})")
-    assert "hush" not in seen.values()
-    assert sorted(set(given) & set(seen)) == sorted(
+    kept = in_airflow(f"from benison_operator import scrubbed; result = scrubbed({environment!r})")
+    assert "hush" not in kept.values()
+    assert sorted(set(environment) & set(kept)) == sorted(
         ["BENISON_KEEP", "BENISON_METADATA", "BENISON_PYTHON", "BENISON_ROOT", "HOME", "LC_ALL", "MINE", "PATH"]
     )
-    assert seen["PATH"] == "/opt/benison/bin:/bin"
+    assert kept["PATH"] == "/opt/benison/bin:/bin"
 
 
 def test_every_run_of_airflows_has_a_folder_of_its_own(in_airflow: InAirflow) -> None:

@@ -109,15 +109,15 @@ def test_values_are_json_and_text_needs_no_quotes(fields, name: str, text: str, 
     ],
 )
 def test_the_message_of_a_wrong_value_has_the_allowed_values(fields, name: str, text: str, message: str) -> None:
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as raised:
         form.values(list(fields.values()), {name: text})
-    assert message in str(told.value)
+    assert message in str(raised.value)
 
 
 def test_the_message_has_all_wrong_values(fields) -> None:
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as raised:
         form.values(list(fields.values()), {"seed": "x", "cache": "x"})
-    assert len(str(told.value).splitlines()) == 2
+    assert len(str(raised.value).splitlines()) == 2
 
 
 def test_a_value_that_only_the_config_refuses_has_its_message(flights) -> None:

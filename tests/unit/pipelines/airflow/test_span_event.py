@@ -16,7 +16,7 @@ _SPAN = Span(4, 100, "ab" * 32, 0.0)
 
 
 class _Airflow(HTTPServer):
-    asked: list[tuple]
+    requests: list[tuple]
 
 
 class _Asked(BaseHTTPRequestHandler):
@@ -30,7 +30,7 @@ class _Asked(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((self.path, self.headers.get("Authorization"), body))
+        self.server.requests.append((self.path, self.headers.get("Authorization"), body))
         self._answer({"access_token": "token"} if self.path == "/auth/token" else {})
 
     def _answer(self, body) -> None:
@@ -45,7 +45,7 @@ class _Asked(BaseHTTPRequestHandler):
 @pytest.fixture
 def airflow() -> Iterator[_Airflow]:
     server = _Airflow(("127.0.0.1", 0), _Asked)
-    server.asked = []
+    server.requests = []
     thread = Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -61,7 +61,7 @@ def _environment(port: int) -> dict[str, str]:
 def test_the_event_of_the_pipelines_spans_is_posted(airflow) -> None:
     (message,) = span_event.post_span_event("flights", _SPAN, _environment(airflow.server_port))
     assert message.endswith("benison://flights/spans")
-    (signed_in, event) = airflow.asked
+    (signed_in, event) = airflow.requests
     assert signed_in == ("/auth/token", None, {"username": "me", "password": "secret"})
     assert event[:2] == ("/api/v2/assets/events", "Bearer token")
     assert event[2] == {"asset_id": 7, "extra": {"span": 4, "rows": 100, "sha256": "ab" * 32}}

@@ -46,6 +46,6 @@ def test_without_the_variable_the_store_is_in_root(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_address_is_refused_without_repeating_it(address: str) -> None:
-    with pytest.raises(UsageError, match="BENISON_METADATA: ") as told:
+    with pytest.raises(UsageError, match="BENISON_METADATA: ") as raised:
         _config(address)
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(raised.value)

@@ -48,28 +48,28 @@ def run(root: Path, number: int, outcome: str, artifacts: list[str], pushed: int
     runs.Run(folder.name, "birds", folder, float(number), 1.0, outcome, [node]).save()
 
 
-def trainers(found: pruning.Prunable) -> list[str]:
-    return sorted(path.name for path in found.artifacts)
+def trainers(prunable: pruning.Prunable) -> list[str]:
+    return sorted(path.name for path in prunable.artifacts)
 
 
-def numbers(found: pruning.Prunable) -> list[tuple[str, int]]:
-    return [(version.path.parent.name, version.number) for version in found.versions]
+def numbers(prunable: pruning.Prunable) -> list[tuple[str, int]]:
+    return [(version.path.parent.name, version.number) for version in prunable.versions]
 
 
 def test_the_newest_versions_stay_with_the_artifacts_of_their_runs(root: Path) -> None:
-    found = pruning.find_prunable(root, "birds", 2)
-    assert numbers(found) == [("birds", 1), ("birds", 2), ("birds-deep", 1), ("birds-deep", 2)]
-    assert trainers(found) == ["10", "20"]
-    assert found.sizes[found.artifacts[0]] == 5
+    prunable = pruning.find_prunable(root, "birds", 2)
+    assert numbers(prunable) == [("birds", 1), ("birds", 2), ("birds-deep", 1), ("birds-deep", 2)]
+    assert trainers(prunable) == ["10", "20"]
+    assert prunable.sizes[prunable.artifacts[0]] == 5
 
 
 def test_a_served_version_stays_however_old_it_is(root: Path) -> None:
     base = root / "serving" / "birds"
     promote.promote(base, 1, ChangeRequest("ann", ""))
     promote.promote(base, 2, ChangeRequest("ann", ""), label="canary")
-    found = pruning.find_prunable(root, "birds", 1)
-    assert numbers(found) == [("birds", 3), ("birds-deep", 3)]
-    assert trainers(found) == ["30"]
+    prunable = pruning.find_prunable(root, "birds", 1)
+    assert numbers(prunable) == [("birds", 3), ("birds-deep", 3)]
+    assert trainers(prunable) == ["30"]
 
 
 def test_a_member_that_a_version_that_stays_needs_stays(root: Path) -> None:
@@ -83,13 +83,13 @@ def test_a_member_that_a_version_that_stays_needs_stays(root: Path) -> None:
 def test_artifacts_of_the_last_run_and_the_last_successful_run_stay(root: Path) -> None:
     run(root, 6, "not_blessed", ["Trainer/model/60"])
     run(root, 7, "invalid", ["Trainer/model/70"])
-    found = pruning.find_prunable(root, "birds", 1)
-    assert trainers(found) == ["10", "20", "30", "50"]
+    prunable = pruning.find_prunable(root, "birds", 1)
+    assert trainers(prunable) == ["10", "20", "30", "50"]
 
 
 def test_nothing_is_removed_if_everything_is_needed(root: Path) -> None:
-    found = pruning.find_prunable(root, "birds", 4)
-    assert (found.versions, found.artifacts, found.sizes) == ((), (), {})
+    prunable = pruning.find_prunable(root, "birds", 4)
+    assert (prunable.versions, prunable.artifacts, prunable.sizes) == ((), (), {})
 
 
 def test_no_run_may_be_under_way(root: Path) -> None:
@@ -109,10 +109,10 @@ def test_removed_artifacts_are_not_taken_from_the_cache(root: Path) -> None:
         handle.store.put_artifacts(
             [mlmd.Artifact(type_id=kind, uri=uri, state=mlmd.Artifact.LIVE) for uri in uris.values()]
         )
-    found = pruning.remove(root, "birds", 1)
+    prunable = pruning.remove(root, "birds", 1)
     assert pruning.find_prunable(root, "birds", 1) == pruning.Prunable((), (), {})
     assert {Path(uri).exists() for uri in uris.values()} == {False, True}
-    assert len(found.versions) == 6
+    assert len(prunable.versions) == 6
     with metadata_store.of_root(root) as handle:
         states = {artifact.uri: artifact.state for artifact in handle.store.get_artifacts()}
     assert states == {uris[1]: mlmd.Artifact.DELETED, uris[4]: mlmd.Artifact.LIVE}
