@@ -1,4 +1,4 @@
-"""What `benison deploy` writes starts a server: ours, by the flags and files as they are, at the places that are mounted."""
+"""The files of `benison deploy` start a server: Benison's, with the flags as written and the files at the mounted paths."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Started = tuple[list[str], dict[str, Path]]
 
 
 def compose(folder: Path) -> Started:
-    """The command line, and what lies where in the container."""
+    """Return the command line, and the mounted folders by their path in the container."""
     done = deploy(folder, "--target", "compose")
     assert done.returncode == 0, done.stderr
     service = yaml.safe_load((folder / "out" / "compose.yaml").read_text())["services"][f"{NAME}-serving"]
@@ -48,7 +48,7 @@ def compose(folder: Path) -> Started:
 
 
 def kubernetes(folder: Path) -> Started:
-    """The same of a pod; the ConfigMap as the kubelet writes it, and the claim as ROOT/serving."""
+    """Return the same for a pod, with the ConfigMap as the kubelet writes it and ROOT/serving as the claim."""
     done = deploy(folder, "--target", "k8s", "--set", "serving.kubernetes.storage=1Gi")
     assert done.returncode == 0, done.stderr
     configs = folder / "configmap"
@@ -62,7 +62,7 @@ def kubernetes(folder: Path) -> Started:
 
 
 def mapped(text: str, mounted: dict[str, Path]) -> str:
-    """The text with the container's places replaced by this machine's."""
+    """Replace the container's paths in a text by this machine's."""
     for inside, outside in mounted.items():
         text = text.replace(f"{inside}/", f"{outside}/").replace(f'{inside}"', f'{outside}"')
     return text
@@ -79,10 +79,10 @@ def test_the_flags_start_a_server_that_answers_by_rest_and_grpc(
     assert "--allow_version_labels_for_unavailable_models=true" in flags
     here = tmp_path / "config-here"
     shutil.copytree(mounted["/config"], here)
-    if (here / "models.config").exists():  # a copy, with the container's places
+    if (here / "models.config").exists():  # a copy, with the container's paths
         (here / "models.config").write_text(mapped((here / "models.config").read_text(), mounted))
     places = {**mounted, "/config": here}
-    # Any free ports in place of the container's own; all else as written.
+    # Free ports in place of the container's; all other flags as written.
     rest = [mapped(flag, places) for flag in flags if not flag.startswith(("--port=", "--rest_api_port="))]
     with running(tmp_path, *rest, program=programs()[program]) as server:
         assert server.post(f"{NAME}:predict", {"instances": [2.0]}) == (200, {"predictions": [2.0]})
@@ -90,14 +90,14 @@ def test_the_flags_start_a_server_that_answers_by_rest_and_grpc(
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             answer = stub.Predict(predict_request({"x": np_any.float32([2])}, model=NAME), timeout=30)
         assert answer.outputs["y"].float_val == [2.0]
-        assert server.ask("GET", f"/v1/models/{NAME}")[0] == 200  # what the probes ask
+        assert server.ask("GET", f"/v1/models/{NAME}")[0] == 200  # the request of the probes
         warnings = [
             line for line in server.log.read_text().splitlines() if "no effect" in line or "not honoured" in line
         ]
         assert all("enable_large_batch_splitting" in line for line in warnings)
 
 
-def test_the_health_check_of_compose_says_when_the_model_serves(tmp_path: Path, made: dict[int, Path]) -> None:
+def test_the_health_check_of_compose_succeeds_while_the_model_is_served(tmp_path: Path, made: dict[int, Path]) -> None:
     publish(made[1], tmp_path / "root" / "serving" / NAME, 1)
     assert deploy(tmp_path, "--target", "compose").returncode == 0
     service = yaml.safe_load((tmp_path / "out" / "compose.yaml").read_text())["services"][f"{NAME}-serving"]
@@ -117,7 +117,7 @@ def test_the_health_check_of_compose_says_when_the_model_serves(tmp_path: Path, 
     assert not healthy(server.rest)
 
 
-def test_what_compose_starts_follows_promotions_with_canary_and_members(tmp_path: Path, made: dict[int, Path]) -> None:
+def test_a_compose_server_follows_promotions_with_canary_and_members(tmp_path: Path, made: dict[int, Path]) -> None:
     base = tmp_path / "root" / "serving" / NAME
     for number in (1, 2):
         deep = Candidate(made[number], Manifest())
@@ -170,7 +170,7 @@ def test_promoted_versions_and_their_labels_are_deployed(
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["--target", "compose"], 1, "nothing is pushed yet; `benison run penguins` pushes a version"),
         (
@@ -179,14 +179,14 @@ def test_promoted_versions_and_their_labels_are_deployed(
             "got 'models', expected an absolute path or an object store's",
         ),
         (["--target", "k8s", "--base-path", "gs://b/models"], 0, "next: kubectl apply -f"),
-        (["--target", "k8s", "--base-path", "s3://b/models"], 0, "cannot read s3:// by themselves"),
+        (["--target", "k8s", "--base-path", "s3://b/models"], 0, "cannot read s3:// since 2.7"),
         (["--target", "swarm", "--base-path", "gs://b"], 2, "swarm"),
         (["--target", "k8s", "--set", "serving.kubernetes.replica=2"], 2, "did you mean 'replicas'?"),
     ],
 )
-def test_what_is_wrong_is_one_message(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+def test_a_mistake_is_one_message(tmp_path: Path, words: list[str], code: int, message: str) -> None:
     done = deploy(tmp_path, *words)
     assert done.returncode == code, done.stdout + done.stderr
-    assert said in done.stdout + done.stderr
+    assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "out").exists() == (code == 0)

@@ -32,15 +32,15 @@ def benison(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def imported(folder: Path, file: Path, *bound: str, quorum: int | None = None) -> str:
-    """What the import says; it is written into the folder `out`."""
-    options = [*(f"--bind={one}" for one in bound), *([f"--quorum={quorum}"] if quorum else [])]
+    """Import into the folder `out`, and return the output."""
+    options = [*(f"--bind={binding}" for binding in bound), *([f"--quorum={quorum}"] if quorum else [])]
     done = benison(folder, "import", str(file), "-o", "out", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def answers(done: subprocess.CompletedProcess[str]) -> dict[str, list[float]]:
-    """The table by column."""
+    """Return the printed table by column."""
     assert done.returncode == 0, done.stdout + done.stderr
     head, *lines = done.stdout.splitlines()
     columns = zip(*(map(float, line.split()) for line in lines), strict=True)
@@ -48,7 +48,7 @@ def answers(done: subprocess.CompletedProcess[str]) -> dict[str, list[float]]:
 
 
 def with_third_model(folder: Path) -> Path:
-    """The example with a container and a child more."""
+    """Write the example with one more container and child."""
     document = yaml.safe_load(EXAMPLE.read_text())
     (predictor,) = document["spec"]["predictors"]
     predictor["componentSpecs"][0]["spec"]["containers"].append({"name": "model-c", "image": "example/inference:1"})
@@ -59,12 +59,12 @@ def with_third_model(folder: Path) -> Path:
 
 
 def half_plus(*offsets: float) -> Any:
-    """What the models answer, on the mean: y = x / 2 + offset."""
+    """Return the mean of the models' answers: y = x / 2 + offset."""
     return pytest.approx(X / 2 + np.mean(offsets))
 
 
 def write(folder: Path, function: Callable[[Any], dict[str, Any]]) -> Path:
-    """A SavedModel of a function of x."""
+    """Write a SavedModel of a function of x."""
 
     class Model(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
@@ -76,23 +76,21 @@ def write(folder: Path, function: Callable[[Any], dict[str, Any]]) -> Path:
     return folder
 
 
-def test_the_form_answers_the_mean_of_both_models_and_with_a_third_child_of_all_three(
-    tmp_path: Path, made: dict[int, Path]
-) -> None:
+def test_the_example_predicts_the_mean_of_its_models_also_with_a_third(tmp_path: Path, made: dict[int, Path]) -> None:
     bound = ["preprocess=identity", f"model-a={made[1]}", f"model-b={made[2]}"]
-    said = imported(tmp_path, EXAMPLE, *bound)
-    assert f"├─ model-a  MODEL  {made[1]}" in said
-    found = answers(benison(tmp_path, "predict", "out", "--json", "rows.json"))
-    assert found["mean"] == half_plus(1, 2)
-    assert (found["model-a"], found["model-b"]) == (half_plus(1), half_plus(2))
+    output = imported(tmp_path, EXAMPLE, *bound)
+    assert f"├─ model-a  MODEL  {made[1]}" in output
+    table = answers(benison(tmp_path, "predict", "out", "--json", "rows.json"))
+    assert table["mean"] == half_plus(1, 2)
+    assert (table["model-a"], table["model-b"]) == (half_plus(1), half_plus(2))
 
     imported(tmp_path, with_third_model(tmp_path), *bound, f"model-c={made[3]}")
-    found = answers(benison(tmp_path, "predict", "out", "--json", "rows.json"))
-    assert found["mean"] == half_plus(1, 2, 3)
-    assert found["model-c"] == half_plus(3)
+    table = answers(benison(tmp_path, "predict", "out", "--json", "rows.json"))
+    assert table["mean"] == half_plus(1, 2, 3)
+    assert table["model-c"] == half_plus(3)
 
 
-def test_servers_and_saved_models_answer_together_and_a_missing_one_is_told(
+def test_servers_and_saved_models_answer_together_and_a_missing_one_is_reported(
     tmp_path: Path, made: dict[int, Path]
 ) -> None:
     for version in (1, 2):
@@ -104,11 +102,11 @@ def test_servers_and_saved_models_answer_together_and_a_missing_one_is_told(
     )
     with running(tmp_path, f"--model_config_file={config}") as server:
         place = f"grpc://127.0.0.1:{server.port}/m"
-        # Of the first the version is named, of the second it is the highest.
+        # model-a names a version; model-b takes the highest.
         bound = ["preprocess=identity", f"model-a={place}/1", f"model-b={place}", f"model-c={made[3]}"]
         imported(tmp_path, with_third_model(tmp_path), *bound)
-        found = answers(benison(tmp_path, "predict", "out", "--json", "rows.json"))
-    assert found["mean"] == half_plus(1, 2, 3)
+        table = answers(benison(tmp_path, "predict", "out", "--json", "rows.json"))
+    assert table["mean"] == half_plus(1, 2, 3)
     gone = benison(tmp_path, "predict", "out", "--json", "rows.json")
     assert gone.returncode == 1
     assert "UNAVAILABLE" in gone.stderr
@@ -122,8 +120,8 @@ def test_servers_and_saved_models_answer_together_and_a_missing_one_is_told(
 def test_a_bound_transformer_comes_before_the_models(tmp_path: Path, made: dict[int, Path]) -> None:
     doubling = write(tmp_path / "doubling", lambda x: {"x": 2 * x})
     imported(tmp_path, EXAMPLE, f"preprocess={doubling}", f"model-a={made[1]}", f"model-b={made[2]}")
-    found = answers(benison(tmp_path, "predict", "out", "--json", "rows.json"))
-    assert found["mean"] == pytest.approx(X + 1.5)
+    table = answers(benison(tmp_path, "predict", "out", "--json", "rows.json"))
+    assert table["mean"] == pytest.approx(X + 1.5)
 
     done = benison(tmp_path, "fuse", "out", "-o", "fused/1")
     assert done.returncode == 0, done.stderr
@@ -173,7 +171,7 @@ def test_what_deploy_writes_is_read_and_answers(tmp_path: Path, made: dict[int, 
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["import", str(EXAMPLE), "--bind", "preprocess=identity"], 2, "node model-a (MODEL) is not bound"),
         (["import", "none.yaml"], 2, "none.yaml: No such file"),
@@ -181,9 +179,9 @@ def test_what_deploy_writes_is_read_and_answers(tmp_path: Path, made: dict[int, 
         (["fuse", "nowhere", "-o", "x"], 1, "no such file; `benison ensemble import` writes it"),
     ],
 )
-def test_what_is_wrong_is_one_message(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+def test_a_mistake_is_one_message(tmp_path: Path, words: list[str], code: int, message: str) -> None:
     done = benison(tmp_path, *words)
     assert done.returncode == code, done.stdout + done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["rows.json"]

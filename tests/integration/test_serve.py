@@ -1,4 +1,4 @@
-"""`benison serve`, by its command line."""
+"""`benison serve` on the command line."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ class Served:
     log: Path
     rest: int
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text()
 
-    def asked_by_its_line(self, name: str) -> Any:
-        """The answer to the request of the curl line for a model."""
-        line = next(line for line in self.said().splitlines() if line.startswith("curl ") and f"models/{name}" in line)
+    def answer_to_curl_line(self, name: str) -> Any:
+        """Send the request of the printed curl line for a model, and return the answer."""
+        line = next(
+            line for line in self.output().splitlines() if line.startswith("curl ") and f"models/{name}" in line
+        )
         _, url, *data = shlex.split(line)
         body = data[1].encode() if data else None
         with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=30) as response:
@@ -64,13 +66,13 @@ def test_the_curl_line_works_and_ctrl_c_ends_it(pushed: Project) -> None:
     with serving(pushed.root, "birds") as server:
         served = labels.served(pushed.base)
         assert served is not None
-        assert f"serving birds, version {served.number}" in server.said()
-        (answer,) = server.asked_by_its_line("birds")["predictions"]
+        assert f"serving birds, version {served.number}" in server.output()
+        (answer,) = server.answer_to_curl_line("birds")["predictions"]
         assert sorted(answer["classes"]) == ["Adelie", "Chinstrap", "Gentoo"]
         assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-5)
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(60) == 0
-        assert "Traceback" not in server.said()
+        assert "Traceback" not in server.output()
 
 
 def test_several_models_are_served_at_once_and_models_config_is_polled(tmp_path: Path, made: dict[int, Path]) -> None:
@@ -79,8 +81,10 @@ def test_several_models_are_served_at_once_and_models_config_is_polled(tmp_path:
         for version in (1, 2):
             publish(made[version], root / "serving" / name, version)
     with serving(root, "one", "two") as server:
-        assert re.findall("serving (.*, version .*)", server.said()) == ["one, version 2", "two, version 2"]
-        assert "serving_default" in str(server.asked_by_its_line("two"))  # no signature `raw`: what it takes
+        assert re.findall("serving (.*, version .*)", server.output()) == ["one, version 2", "two, version 2"]
+        assert "serving_default" in str(
+            server.answer_to_curl_line("two")
+        )  # without `raw`, the line requests the metadata
         file = root / "serving" / "models.config"
         file.write_text(
             file.read_text().replace("latest {\n        num_versions: 1", "specific {\n        versions: 1")
@@ -95,7 +99,7 @@ def test_several_models_are_served_at_once_and_models_config_is_polled(tmp_path:
 
 
 @pytest.mark.parametrize("option", ["--port", "--rest-port"])
-def test_a_taken_port_is_told_before_anything_is_loaded(tmp_path: Path, made: dict[int, Path], option: str) -> None:
+def test_a_port_in_use_is_refused_before_anything_is_loaded(tmp_path: Path, made: dict[int, Path], option: str) -> None:
     publish(made[1], tmp_path / "serving" / "one", 1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -110,7 +114,7 @@ def test_a_taken_port_is_told_before_anything_is_loaded(tmp_path: Path, made: di
     assert f"{option} {port}: cannot be opened on 127.0.0.1: Address already in use; choose another port" in done.stderr
 
 
-def test_what_was_never_pushed_is_told_with_what_was(tmp_path: Path, made: dict[int, Path]) -> None:
+def test_a_name_that_was_never_pushed_is_refused_with_a_close_name(tmp_path: Path, made: dict[int, Path]) -> None:
     publish(made[1], tmp_path / "serving" / "penguins", 1)
     done = subprocess.run(
         [BENISON, "serve", "pengiuns", "--root", tmp_path], capture_output=True, text=True, timeout=60
@@ -120,7 +124,7 @@ def test_what_was_never_pushed_is_told_with_what_was(tmp_path: Path, made: dict[
     assert not (tmp_path / "serving" / "models.config").exists()
 
 
-def test_a_model_that_would_keep_the_others_waiting_is_told(tmp_path: Path, made: dict[int, Path]) -> None:
+def test_a_model_that_would_keep_the_others_waiting_is_refused(tmp_path: Path, made: dict[int, Path]) -> None:
     base = tmp_path / "serving"
     publish(made[1], base / "one", 1)
     (base / "models.config").write_text(config([entry("gone", base / "gone")]))
