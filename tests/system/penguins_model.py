@@ -24,7 +24,8 @@ string_domain { name: "sex" value: "female" value: "male" }
 MANIFEST = {
     "label": "species",
     "members": ["linear", "deep"],
-    "combiner": {"kind": "weighted_mean", "weights": {"linear": 1, "deep": 3}},
+    "combiner": "weighted_mean",
+    "weights": {"linear": 1, "deep": 3},
 }
 
 
