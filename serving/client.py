@@ -70,15 +70,15 @@ class RestClient:
     ) -> None:
         """Prepare the client; the first request connects.
 
-        HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are respected; a server on loopback is always asked directly.
+        HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are respected; requests to loopback never go through a proxy.
 
         Args:
             host: Name or address of the server.
             port: Port of its REST API.
             url: Base URL in place of host and port, such as `https://models.example.org/prefix`.
             timeout: Longest time for one request, including the connection (seconds).
-            verify: How to check the certificate of an https server: True for the system's authorities, False for no
-                check, the path of a PEM file with other authorities, or an SSLContext.
+            verify: How to check the certificate of an https server: True for certifi's authorities (or SSL_CERT_FILE),
+                False for no check, the path of a PEM file with other authorities, or an SSLContext.
 
         Raises:
             UsageError: `url` is not an HTTP URL.

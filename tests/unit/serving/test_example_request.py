@@ -1,4 +1,4 @@
-"""The request that `benison serve` prints to be tried."""
+"""The example request that `benison serve` prints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ARGUMENTS = {"bill_length__mm_": "float32", "year": "int64", "island": "string"}
 
 
 def version(folder: Path, signature: str = "raw", **manifest: Any) -> Version:
-    """A SavedModel as far as its signatures go."""
+    """Write a SavedModel with signatures only."""
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -33,7 +33,7 @@ def row(length: str = "39.1", year: str = "2007", island: str = "Dream") -> dict
     return {"bill length (mm)": length, "year": year, "island": island, "another column": "x"}
 
 
-def test_the_first_whole_row_is_taken_with_the_signatures_names_and_types(tmp_path: Path) -> None:
+def test_the_first_complete_row_is_used_with_the_signatures_names_and_types(tmp_path: Path) -> None:
     made = version(tmp_path, missing=["", "NA"])
     rows = [row(length="NA"), row(length=""), row(), row(island="Biscoe")]
     assert example_request.instance(made, rows) == {"bill_length__mm_": 39.1, "island": "Dream", "year": 2007}
@@ -52,7 +52,7 @@ def test_without_a_usable_row_there_is_a_plausible_one(tmp_path: Path, rows: lis
     assert example_request.instance(made, rows) == {"bill_length__mm_": 40.0, "island": "Biscoe", "year": 2007}
 
 
-def test_without_a_schema_the_types_at_least_are_right(tmp_path: Path) -> None:
+def test_without_a_schema_the_types_are_right(tmp_path: Path) -> None:
     assert example_request.instance(version(tmp_path)) == {"bill_length__mm_": 0.0, "island": "", "year": 0}
 
 
@@ -60,12 +60,12 @@ def test_a_model_without_the_signature_has_no_example(tmp_path: Path) -> None:
     assert example_request.instance(version(tmp_path, signature="serving_default")) is None
 
 
-def test_the_line_survives_the_shell(tmp_path: Path) -> None:
+def test_the_shell_reads_the_line_unchanged(tmp_path: Path) -> None:
     line = example_request.curl("localhost:1", "m", {"text": 'it\'s "so" é $HOME'})
     command, url, option, body = shlex.split(line)
     assert (command, url, option) == ("curl", "http://localhost:1/v1/models/m:predict", "-d")
     assert json.loads(body) == {"signature_name": "raw", "instances": [{"text": 'it\'s "so" é $HOME'}]}
 
 
-def test_without_an_example_the_line_asks_what_the_model_takes() -> None:
+def test_without_an_example_the_line_requests_the_metadata() -> None:
     assert example_request.curl("localhost:1", "m", None) == "curl http://localhost:1/v1/models/m/metadata"

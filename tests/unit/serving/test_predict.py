@@ -1,4 +1,4 @@
-"""Rows for a prediction: files, missing values, and what is refused."""
+"""Rows for a prediction: files, missing values and refused values."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         predict.read_rows(tmp_path / "none.csv")
 
 
-def test_missing_values_become_what_the_raw_signature_takes_for_missing() -> None:
+def test_missing_values_become_the_missing_values_of_the_raw_signature() -> None:
     rows: list[dict[str, object]] = [{"x": None}, {"x": ""}, {"x": "NA"}]
     assert predict._column("x", STRING, rows, NA) == ["", "", ""]
     assert predict._column("x", INT, rows, NA) == [-1, -1, -1]
@@ -82,11 +82,11 @@ def test_a_bad_row_is_named(row: dict, message: str) -> None:
         predict._column("x", FLOAT, [row], NA)
 
 
-def test_answers_carry_the_names_of_their_classes() -> None:
+def test_predictions_name_their_classes() -> None:
     assert predict._named(["a", "b"], np.array([0.25, 0.75])) == {"a": 0.25, "b": 0.75}
 
 
-def test_a_csv_is_read_in_the_form_that_the_pipeline_read(tmp_path):
+def test_a_csv_is_read_with_the_pipelines_delimiter_and_encoding(tmp_path):
     file = tmp_path / "rows.csv"
     file.write_bytes("Ort;n\nZürich;1,5\n".encode("latin-1"))
     assert predict.read_rows(file, delimiter=";", encoding="latin-1") == [{"Ort": "Zürich", "n": "1,5"}]

@@ -1,4 +1,4 @@
-"""How raw features are called in a model's signatures."""
+"""Names of raw features in a model's signatures."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def test_a_name_keeps_what_tensorflow_takes(column, argument):
     assert argument_names([column]) == {column: argument}
 
 
-def test_names_that_tensorflow_takes_for_the_same_get_a_number_and_plain_ones_stay():
+def test_names_that_are_equal_to_tensorflow_get_a_number_and_plain_ones_stay():
     names = argument_names(["a b", "a_b", "Age", "age", "a-b"])
     assert names == {"Age": "Age", "a_b": "a_b", "age": "age_2", "a b": "a_b_2", "a-b": "a_b_3"}
 
 
-def test_every_name_is_one_of_an_operation():
+def test_every_name_is_a_valid_operation_name():
     columns = ["", " ", "-", "/", "%", "日本", "a\nb", "<x>"]
     assert all(re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*", name) for name in argument_names(columns).values())

@@ -1,4 +1,4 @@
-"""The ensemble's spec: what it answers against a NumPy reference, with members missing, and its round trip."""
+"""The ensemble's spec: its results against a NumPy reference, with missing members, and saving and loading."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ from tests.ensembles import CLASSIFIERS, REGRESSORS, random_outputs, random_spec
 @pytest.mark.parametrize(
     ("kind", "output"), [*((k, "probabilities") for k in CLASSIFIERS), *((k, "prediction") for k in REGRESSORS)]
 )
-def test_every_combiner_answers_what_numpy_does_with_and_without_one_member(
-    kind: str, output: Output, batch: int
-) -> None:
+def test_every_combiner_equals_numpy_with_and_without_one_member(kind: str, output: Output, batch: int) -> None:
     for seed in range(8):
         rng = np.random.default_rng(seed)
         n = int(rng.integers(2, 6)) if output == "probabilities" else int(rng.integers(1, 4))
@@ -43,7 +41,7 @@ def test_every_combiner_answers_what_numpy_does_with_and_without_one_member(
 
 
 @pytest.mark.parametrize("kind", ["weighted_mean", "majority_vote", "stacking"])
-def test_without_a_member_it_is_the_ensemble_that_answers_when_that_member_does_not(kind: str) -> None:
+def test_without_a_member_equals_the_answer_when_that_member_fails(kind: str) -> None:
     rng = np.random.default_rng(1)
     spec = random_spec(kind, "probabilities", rng, 3)
     outputs = random_outputs(spec, rng, 20, 3)
@@ -60,7 +58,7 @@ def test_a_tied_vote_goes_to_the_class_that_comes_first() -> None:
     assert answer.argmax(axis=1) == [1]
 
 
-def test_where_nobody_with_a_weight_answers_the_others_count_the_same() -> None:
+def test_if_no_member_with_a_weight_answers_the_others_count_the_same() -> None:
     spec = Ensemble(members=("a", "b", "c"), combiner=WeightedMean(weights={"a": 1}), output="prediction")
     left = {"b": np.array([[2.0]]), "c": np.array([[4.0]])}
     assert spec.combine(left).numpy() == [[3]]
@@ -82,7 +80,7 @@ def test_where_nobody_with_a_weight_answers_the_others_count_the_same() -> None:
         (Custom(function="f", source="1/0"), ("a", "b", "c"), "its source does not run: ZeroDivisionError"),
     ],
 )
-def test_what_cannot_be_answered_is_said(combiner: Any, here: tuple[str, ...], message: str) -> None:
+def test_an_answer_that_is_not_possible_is_an_error(combiner: Any, here: tuple[str, ...], message: str) -> None:
     spec = Ensemble(members=("a", "b", "c"), combiner=combiner, output="probabilities", quorum=2)
     with pytest.raises(EnsembleError) as caught:
         spec.combine({name: np.array([[0.5, 0.5]]) for name in here})
@@ -105,7 +103,7 @@ def test_a_spec_that_contradicts_itself_is_refused(fields: dict[str, Any], messa
 
 
 @pytest.mark.parametrize("kind", CLASSIFIERS)
-def test_it_comes_back_from_its_file_as_it_was(kind: str, tmp_path: Path) -> None:
+def test_a_saved_spec_is_loaded_unchanged(kind: str, tmp_path: Path) -> None:
     spec = random_spec(kind, "probabilities", np.random.default_rng(5), 3)
     spec.save(tmp_path)
     assert Ensemble.load(tmp_path) == spec
@@ -120,7 +118,7 @@ def test_it_comes_back_from_its_file_as_it_was(kind: str, tmp_path: Path) -> Non
         (json.dumps({"members": [], "output": "prediction", "combiner": {"kind": "mean"}}), "members: "),
     ],
 )
-def test_a_file_that_is_no_spec_is_an_error_that_names_it(tmp_path: Path, text: str | None, message: str) -> None:
+def test_a_file_that_is_no_spec_is_named_in_the_error(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / "ensemble.json").write_text(text)
     with pytest.raises(EnsembleError, match=r"ensemble\.json: ") as caught:
@@ -128,6 +126,6 @@ def test_a_file_that_is_no_spec_is_an_error_that_names_it(tmp_path: Path, text: 
     assert message in str(caught.value)
 
 
-def test_it_cannot_be_changed() -> None:
+def test_a_spec_is_frozen() -> None:
     with pytest.raises(ValidationError):
         Ensemble(members=("a",), combiner=Mean(), output="prediction").quorum = 2

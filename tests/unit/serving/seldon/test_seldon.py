@@ -104,7 +104,7 @@ BENISON = {
 }
 
 
-# --- the graph --------------------------------------------------------------------------------------------------------
+# --- reading a SeldonDeployment ---------------------------------------------------------------------------------------
 
 
 def test_the_example_is_a_transformer_a_combiner_and_two_models() -> None:
@@ -129,12 +129,12 @@ def test_a_model_is_added_by_a_container_and_a_child(tmp_path: Path, document: D
     assert made.ensemble.members == ("model-a", "model-b", "model-c")
 
 
-def test_other_documents_in_the_file_are_passed_over(tmp_path: Path, document: Document) -> None:
+def test_other_documents_in_the_file_are_ignored(tmp_path: Path, document: Document) -> None:
     text = yaml.safe_dump_all([{"kind": "Service"}, None, document])
     assert len(read(tmp_path, text).models) == 2
 
 
-def test_a_key_without_a_value_is_one_that_is_not_there(tmp_path: Path, document: Document) -> None:
+def test_a_key_without_a_value_is_ignored(tmp_path: Path, document: Document) -> None:
     models(document)[0]["children"] = None
     assert len(read(tmp_path, document).models) == 2
 
@@ -153,9 +153,7 @@ def test_a_key_without_a_value_is_one_that_is_not_there(tmp_path: Path, document
         (unit(methods=["AGGREGATE"]), "COMBINER"),
     ],
 )
-def test_a_nodes_kind_is_its_types_or_follows_from_implementation_and_methods(
-    given: seldon_deployment.Unit, kind: str
-) -> None:
+def test_a_nodes_kind_follows_from_type_implementation_or_methods(given: seldon_deployment.Unit, kind: str) -> None:
     assert graph.node_kind(given) == kind
 
 
@@ -178,7 +176,7 @@ def deployment(*predictors: Document) -> Document:
     }
 
 
-def test_of_several_predictors_one_is_chosen(tmp_path: Path, document: Document) -> None:
+def test_one_of_several_predictors_is_chosen(tmp_path: Path, document: Document) -> None:
     other = {**copy.deepcopy(predictor(document)), "name": "canary"}
     document["spec"]["predictors"].append(other)
     with pytest.raises(UsageError, match=r"has 2 predictors \(ensemble-deployment, canary\); choose one with --pred"):
@@ -213,7 +211,7 @@ def test_a_file_without_a_seldon_deployment_is_refused(tmp_path: Path, text: str
     assert message in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.yaml: No such file"):
         seldon_deployment.read(tmp_path / "none.yaml")
 
@@ -260,7 +258,7 @@ def test_a_graph_that_is_no_ensemble_is_refused_by_node(
     assert message in str(caught.value)
 
 
-def test_every_mistake_of_a_graph_has_its_line(tmp_path: Path, document: Document) -> None:
+def test_every_mistake_in_a_graph_has_its_own_line(tmp_path: Path, document: Document) -> None:
     root(document)["type"] = "X"
     containers(document).pop()
     with pytest.raises(UsageError) as caught:
@@ -291,7 +289,7 @@ def test_servers_are_bound_by_their_address(example: Graph) -> None:
     }
 
 
-def test_of_folders_with_versions_the_highest_is_bound(tmp_path: Path, example: Graph) -> None:
+def test_the_highest_version_folder_is_bound(tmp_path: Path, example: Graph) -> None:
     for version in ("9", "10"):
         write_saved_model(tmp_path / "m" / version, PLAIN)
     (tmp_path / "m" / "11").mkdir()
@@ -358,7 +356,7 @@ def test_an_output_transformer_can_only_be_identity() -> None:
 # --- the imported ensemble --------------------------------------------------------------------------------------------
 
 
-def test_without_a_combiners_code_it_is_the_mean_and_all_must_answer(example: Graph) -> None:
+def test_by_default_the_combiner_is_the_mean_and_all_members_must_answer(example: Graph) -> None:
     made = imported_ensemble.import_graph(example, SERVERS)
     assert (made.ensemble.combiner.kind, made.ensemble.quorum) == ("mean", 2)
     assert (made.ensemble.transformer, made.transformer) == ("identity", None)
@@ -411,7 +409,7 @@ def test_saved_models_that_take_different_inputs_are_refused(tmp_path: Path, exa
         imported_ensemble.import_graph(example, [IDENTITY, f"model-a={one}", f"model-b={other}"])
 
 
-def test_what_is_saved_is_read_again_and_replaced_whole(tmp_path: Path, example: Graph) -> None:
+def test_a_saved_ensemble_is_loaded_again_and_replaced_atomically(tmp_path: Path, example: Graph) -> None:
     made = imported_ensemble.import_graph(example, SERVERS)
     made.save(tmp_path / "new" / "folder")
     changed = imported_ensemble.import_graph(example, SERVERS, combiner="median")
@@ -428,7 +426,7 @@ def test_what_is_saved_is_read_again_and_replaced_whole(tmp_path: Path, example:
         ('{"name": "x", "nmae": 1}', "nmae: Extra inputs are not permitted"),
     ],
 )
-def test_a_folder_that_is_no_imported_ensemble_is_told(tmp_path: Path, text: str | None, message: str) -> None:
+def test_a_folder_that_is_no_imported_ensemble_is_refused(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / imported_ensemble.FILE).write_text(text)
     with pytest.raises(EnsembleError, match=message):
@@ -452,10 +450,10 @@ def test_the_graph_is_shown_as_a_tree(example: Graph) -> None:
     ]
 
 
-# --- signatures, rows and the fused model -------------------------------------------------------------------------------
+# --- signatures, rows and the fused model -----------------------------------------------------------------------------
 
 
-def test_a_benison_model_is_asked_by_raw_and_another_by_serving_default(tmp_path: Path) -> None:
+def test_raw_is_called_on_a_benison_model_and_serving_default_on_others(tmp_path: Path) -> None:
     benison, plain = (write_saved_model(tmp_path / str(n), each) for n, each in enumerate((BENISON, PLAIN)))
     assert interface.read_interface(benison).signature == "raw"
     assert interface.read_interface(plain).signature == "serving_default"
@@ -475,7 +473,7 @@ def test_a_benison_model_is_asked_by_raw_and_another_by_serving_default(tmp_path
         ({"a": "float32", "b": "float32"}, "b", "b"),
     ],
 )
-def test_the_answer_is_the_output_that_can_only_be_it(outputs: dict[str, str], wanted: str, answer: str) -> None:
+def test_the_answer_is_the_preferred_or_the_only_output(outputs: dict[str, str], wanted: str, answer: str) -> None:
     face = Interface("serving_default", {}, {name: Tensor(dtype, (-1,)) for name, dtype in outputs.items()})
     assert face.answer("m", wanted) == answer
 
@@ -540,12 +538,12 @@ def test_a_wrong_value_is_reported_with_its_row_and_column(change: dict[str, Any
         member_requests.columns([ROW, {**ROW, **change}], INPUTS)
 
 
-def test_a_missing_column_is_told() -> None:
+def test_a_missing_column_is_reported() -> None:
     with pytest.raises(DataError, match="row 1: no column 'number'; it has text"):
         member_requests.columns([{"text": "a"}], {"number": Tensor("float32", (-1,))})
 
 
-def test_what_is_on_a_server_cannot_be_fused(tmp_path: Path, example: Graph) -> None:
+def test_a_model_on_a_server_cannot_be_fused(tmp_path: Path, example: Graph) -> None:
     with pytest.raises(EnsembleError, match=r"models that are on a server: model-a \(grpc://a:8500/m\), model-b"):
         fusion.fuse(imported_ensemble.import_graph(example, SERVERS), tmp_path / "out")
     with pytest.raises(UsageError, match="already exists"):
@@ -574,7 +572,7 @@ def test_answers_that_cannot_be_combined_are_not_fused(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_transformer_must_answer_what_the_models_take(tmp_path: Path, example: Graph) -> None:
+def test_a_transformer_must_return_the_models_inputs(tmp_path: Path, example: Graph) -> None:
     models = [write_saved_model(tmp_path / str(n), PLAIN) for n in range(2)]
     before = write_saved_model(tmp_path / "before", {"serving_default": ({"text": "STRING"}, {"z": "FLOAT"})})
     bound = [f"preprocess={before}", *(f"model-{name}={path}" for name, path in zip("ab", models, strict=True))]
@@ -601,7 +599,7 @@ def deployed(model: Model | None = None, **settings: Any) -> Deployment:
         ({"base_path": "s3://bucket/models/"}, "s3://bucket/models/birds"),
     ],
 )
-def test_what_deploy_writes_import_reads(tmp_path: Path, settings: dict[str, Any], uri: str) -> None:
+def test_import_reads_the_files_of_deploy(tmp_path: Path, settings: dict[str, Any], uri: str) -> None:
     files = TARGETS["seldon"].files(deployed(**settings))
     assert ("pvc.yaml" in files) == ("storage" in settings.get("kubernetes", {}))
     deploy_folder.write(tmp_path / "out", files)
@@ -612,7 +610,7 @@ def test_what_deploy_writes_import_reads(tmp_path: Path, settings: dict[str, Any
     assert made.ensemble.members == ("birds",)
 
 
-def test_a_pipelines_name_is_one_of_a_node(tmp_path: Path) -> None:
+def test_a_pipelines_name_is_a_valid_node_name(tmp_path: Path) -> None:
     document = seldon.documents(deployed(Model("my_birds", "/srv"), **CLAIM))[seldon.FILE]
     assert len(read(tmp_path, document).models) == 1
 
@@ -630,7 +628,7 @@ def test_the_example_fits_the_schema(document: Document) -> None:
         (lambda d: d.update(kind="Deployment"), "kind: 'SeldonDeployment' was expected"),
     ],
 )
-def test_what_seldon_does_not_know_is_told_with_its_place(document: Document, change: Change, message: str) -> None:
+def test_a_key_that_seldon_refuses_is_reported_with_its_path(document: Document, change: Change, message: str) -> None:
     change(document)
     with pytest.raises(UsageError, match=f"x.yaml: .*{message}"):
         schema_check.check_seldon("x.yaml", document)
