@@ -1,4 +1,4 @@
-"""Checks of config values whose messages say what would be right, in place of pydantic's own."""
+"""Types of config values whose messages, unlike pydantic's own, name the expected value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 
 def expected(what: str) -> WrapValidator:
-    """Whatever is wrong with the value, the user is told the same: what would be right."""
+    """Replace all errors of a type by one message that names the expected value."""
 
     def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:

@@ -2,20 +2,20 @@
 
     BenisonError
     ├── UsageError          wrong command line or config            exit 2
-    ├── DataError           the data are invalid: retrying is vain  exit 1
+    ├── DataError           the data is invalid: do not retry       exit 1
     ├── NodeFailed          a node of a pipeline failed             exit 1
     ├── VersionError        a served version is missing or broken   exit 1
     ├── StoreError          an object store cannot be used          exit 1
     └── EnsembleError       a spec is wrong, or cannot answer       exit 1
 
-It lives in `serving` because that is the package every other one may import.
+They are in `serving` because every other package may import it.
 """
 
 from __future__ import annotations
 
 
 class BenisonError(Exception):
-    """The root: what a user may see without a traceback. `exit_code` is what `benison` returns for it."""
+    """The root: errors that a user sees without a traceback. `benison` exits with `exit_code`."""
 
     exit_code = 1
 
@@ -27,7 +27,7 @@ class UsageError(BenisonError):
 
 
 class DataError(BenisonError):
-    """The data cannot be used as they are; the message names file, row, column or feature."""
+    """The data cannot be used; the message names file, row, column or feature."""
 
 
 class NodeFailed(BenisonError):
@@ -35,7 +35,7 @@ class NodeFailed(BenisonError):
 
 
 class VersionError(BenisonError):
-    """A pushed version is missing, half-written or of another kind than asked for."""
+    """A pushed version is missing, incomplete or of the wrong form."""
 
 
 class StoreError(BenisonError):

@@ -1,7 +1,7 @@
-"""Fan-out: the members as separate models, asked in parallel over TF Serving's gRPC and combined here.
+"""Fan-out: the members are separate models that are called in parallel over TF Serving's gRPC and combined here.
 
-Always the versions that the ensemble's manifest names: of members that move on one by one, half would be of another
-training than the combiner was fitted to. A member that fails or is late is left out, and the answer says so.
+It always calls the versions that the ensemble's manifest names, because the combiner was fitted to exactly these. A
+member that fails or is late is left out, and the answer says so.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Endpoint:
 
     Attributes:
         target: `host:port` of gRPC, or `unix:PATH`.
-        model: its name there.
-        version: its number; None for the highest that is loaded.
-        signature: which one is asked.
-        output: its name of the prediction; empty: the ensemble's.
+        model: Its name on the server.
+        version: Its number; None for the highest loaded version.
+        signature: The signature to call.
+        output: The name of its prediction; if empty, the ensemble's.
     """
 
     target: str
@@ -45,13 +45,13 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the ensemble says.
+    """The answer of an ensemble.
 
     Attributes:
         values: float32 [batch, n].
-        members: who answered, in the ensemble's order.
-        failures: why the others did not, by member.
-        outputs: each member's own output, float [batch, n].
+        members: The members that answered, in the ensemble's order.
+        failures: The reasons of the others, by member.
+        outputs: Each member's own output, float [batch, n].
     """
 
     values: np.ndarray[Any, Any]
@@ -61,7 +61,7 @@ class Answer:
 
 
 class FanOut:
-    """Asks an ensemble whose members are served apart; usable as an async context manager."""
+    """A client of an ensemble whose members are served separately; an async context manager."""
 
     def __init__(
         self,
@@ -71,20 +71,20 @@ class FanOut:
         transformer: Endpoint | None = None,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        """Connects with the first request, once for each server.
+        """Prepare one connection per server; each is opened by the first request.
 
         Args:
-            ensemble: the spec.
-            members: where each of its members is.
-            transformer: a model whose outputs are the members' inputs; None where members take the inputs themselves.
-            deadline_s: for each member's answer (seconds), all of them being asked at once.
+            ensemble: The spec.
+            members: The endpoint of each member.
+            transformer: A model whose outputs are the members' inputs; None if members take the inputs directly.
+            deadline_s: For each member's answer (seconds); all members are called at the same time.
 
         Raises:
-            EnsembleError: a member has no endpoint.
+            EnsembleError: A member has no endpoint.
         """
-        homeless = [name for name in ensemble.members if name not in members]
-        if homeless:
-            raise EnsembleError(f"no endpoint for {', '.join(homeless)}; there are some for: {', '.join(members)}")
+        missing = [name for name in ensemble.members if name not in members]
+        if missing:
+            raise EnsembleError(f"no endpoint for {', '.join(missing)}; there are endpoints for: {', '.join(members)}")
         self._ensemble = ensemble
         self._members = {name: members[name] for name in ensemble.members}
         self._transformer = transformer
@@ -99,45 +99,45 @@ class FanOut:
         await self.close()
 
     async def predict(self, inputs: Mapping[str, Any]) -> Answer:
-        """Asks every member and combines what comes in time.
+        """Call every member, and combine the answers that arrive in time.
 
         Args:
             inputs: numpy arrays [batch] by input, in the signature's dtypes.
 
         Raises:
-            EnsembleError: fewer members than the quorum answered, or the combiner cannot do without one; it says why
-                each of them did not. Or the answers are of different shapes.
-            ServerError: the transformer did not answer.
+            EnsembleError: Fewer members than the quorum answered, or the combiner needs one that did not; the message
+                has the reason of each. Or the answers have different shapes.
+            ServerError: The transformer did not answer.
         """
         if self._transformer is not None:
-            inputs = await self._ask(self._transformer, inputs)
-        wanted = self._ensemble.output
-        names = {name: endpoint.output or wanted for name, endpoint in self._members.items()}
-        asked = [self._ask(endpoint, inputs, [names[name]]) for name, endpoint in self._members.items()]
-        answered = await asyncio.gather(*asked, return_exceptions=True)
+            inputs = await self._call(self._transformer, inputs)
+        default = self._ensemble.output
+        names = {name: endpoint.output or default for name, endpoint in self._members.items()}
+        calls = [self._call(endpoint, inputs, [names[name]]) for name, endpoint in self._members.items()]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
         outputs: dict[str, Any] = {}
         failures: dict[str, str] = {}
-        for name, said in zip(self._members, answered, strict=True):
-            if isinstance(said, ServerError):
-                failures[name] = str(said)
-            elif isinstance(said, BaseException):
-                raise said
+        for name, answer in zip(self._members, answers, strict=True):
+            if isinstance(answer, ServerError):
+                failures[name] = str(answer)
+            elif isinstance(answer, BaseException):
+                raise answer
             else:
-                values = said[names[name]]
+                values = answer[names[name]]
                 outputs[name] = values if values.ndim > 1 else values.reshape(-1, 1)
         _check_same_shape(outputs)
         try:
             combined = self._ensemble.combine(outputs).numpy()
         except EnsembleError as error:
-            why = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
-            raise EnsembleError(f"{error}: {why}" if why else str(error)) from None
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+            raise EnsembleError(f"{error}: {reasons}" if reasons else str(error)) from None
         return Answer(combined, tuple(outputs), failures, outputs)
 
     async def close(self) -> None:
-        """Closes the channels."""
+        """Close the channels."""
         await asyncio.gather(*(client.close() for client in self._clients.values()))
 
-    async def _ask(
+    async def _call(
         self, endpoint: Endpoint, inputs: Mapping[str, Any], outputs: Sequence[str] = ()
     ) -> dict[str, np.ndarray[Any, Any]]:
         return await self._clients[endpoint.target].predict(
@@ -148,27 +148,26 @@ class FanOut:
 def _check_same_shape(outputs: Mapping[str, Any]) -> None:
     if len({values.shape for values in outputs.values()}) > 1:
         shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in outputs.items())
-        raise EnsembleError(f"the members' answers are of different shapes, so nothing can be combined: {shapes}")
+        raise EnsembleError(f"the members' answers have different shapes and cannot be combined: {shapes}")
 
 
 def of_version(version: Version, targets: Mapping[str, str] | str, *, deadline_s: float = DEADLINE_S) -> FanOut:
-    """The fan-out of a pushed ensemble, with the members' versions that its manifest names.
+    """Return a client for a pushed ensemble and the members' versions that its manifest names.
 
     Args:
-        version: the ensemble's.
+        version: The ensemble's version.
         targets: `host:port` by member, or one for all.
-        deadline_s: see `FanOut`.
+        deadline_s: See `FanOut`.
 
     Raises:
-        VersionError: it was not pushed as a fan-out.
+        VersionError: It was not pushed as a fan-out.
     """
-    pins = version.manifest.get("fan_out")
-    if not isinstance(pins, Mapping) or not pins:
+    if not version.manifest.fan_out:
         raise VersionError(
             f"version {version.number} was pushed as one fused model; push with `serving.fan_out: true` in the YAML"
         )
     members = {
-        name: Endpoint(targets if isinstance(targets, str) else targets[name], pin["model"], pin["version"])
-        for name, pin in pins.items()
+        name: Endpoint(targets if isinstance(targets, str) else targets[name], pin.model, pin.version)
+        for name, pin in version.manifest.fan_out.items()
     }
     return FanOut(Ensemble.load(version.path / EXTRA), members, deadline_s=deadline_s)

@@ -1,16 +1,13 @@
-"""Which models are served, and which of their versions: TF Serving's ModelServerConfig as frozen data.
+"""The models that are served, and which of their versions: TF Serving's ModelServerConfig as frozen data.
 
-ROOT/serving/models.config, a text proto of it, is what decides. A model that it does not name is served by its highest
-version.
+The text proto ROOT/serving/models.config decides. A model that it does not name is served by its highest version.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -18,28 +15,28 @@ from typing import Any
 
 from benison.serving import proto_text
 from benison.serving.errors import UsageError
-from benison.serving.files import atomic_file
+from benison.serving.files import atomic_file, file_lock
 
 FILE = "models.config"
 PLATFORM = "tensorflow"
-LARGEST_VERSION = 2**63 - 1  # int64: TF Serving ignores folders beyond
+LARGEST_VERSION = 2**63 - 1  # int64: TF Serving ignores larger folder numbers
 
 
 @dataclass(frozen=True)
 class Latest:
-    """The highest versions there are; at least one."""
+    """Serve the highest existing versions; at least one."""
 
     count: int = 1
 
 
 @dataclass(frozen=True)
 class All:
-    """Every version there is."""
+    """Serve every existing version."""
 
 
 @dataclass(frozen=True)
 class Specific:
-    """These versions, where they exist."""
+    """Serve these versions if they exist."""
 
     versions: frozenset[int]
 
@@ -52,10 +49,10 @@ class Model:
     """One model of the config.
 
     Attributes:
-        name: as in requests.
-        base_path: absolute; holds a folder per version.
-        policy: which of its versions are to be served.
-        labels: version by label.
+        name: Its name in requests.
+        base_path: Absolute path of the folder that holds its versions.
+        policy: Selects the versions to serve.
+        labels: Version by label.
     """
 
     name: str
@@ -71,17 +68,17 @@ class Config:
     models: Mapping[str, Model]
 
 
-def choose(found: Iterable[int], policy: Policy) -> list[int]:
-    """Of the versions found those that a policy wants, ascending."""
+def choose(versions: Iterable[int], policy: Policy) -> list[int]:
+    """Return the versions that a policy selects from the existing ones, ascending."""
     if isinstance(policy, All):
-        return sorted(found)
+        return sorted(versions)
     if isinstance(policy, Latest):
-        return sorted(found)[-policy.count :]
-    return sorted(policy.versions.intersection(found))
+        return sorted(versions)[-policy.count :]
+    return sorted(policy.versions.intersection(versions))
 
 
-def wanted(model: Model) -> frozenset[int]:
-    """The versions that a model's policy wants, as its folder is now; none where it cannot be listed."""
+def selected_versions(model: Model) -> frozenset[int]:
+    """Return the versions in a model's folder that its policy selects; none if the folder cannot be listed."""
     try:
         names = os.listdir(model.base_path)
     except OSError:
@@ -90,42 +87,42 @@ def wanted(model: Model) -> frozenset[int]:
     return frozenset(choose((number for number in numbers if number <= LARGEST_VERSION), model.policy))
 
 
-def steps(before: Config, after: Config, wanted: Callable[[Model], frozenset[int]] = wanted) -> list[Config]:
-    """The way from one config to another on which no version is without a successor, and no label without a version.
+def steps(before: Config, after: Config, select: Callable[[Model], frozenset[int]] = selected_versions) -> list[Config]:
+    """Return the configs that lead from one to another without a moment when a version or a label is not served.
 
-    A server that already serves a model moves one of its labels only onto a version that is AVAILABLE, and refuses the
-    whole config otherwise; and it must not unload what a label still points to. So first the old and the new versions
-    are served side by side, then the labels are moved, then the old versions go. Before each step those of the one
-    before have to be AVAILABLE.
+    A server that already serves a model moves a label only to a version that is AVAILABLE, and refuses the whole config
+    if it is not. It must not unload a version that a label still points to. So the old and the new versions are served
+    side by side first, then the labels move, then the old versions are unloaded. The versions of each step must be
+    AVAILABLE before the next step.
 
     Args:
-        before: what is served.
-        after: what is to be served.
-        wanted: a model's versions by its policy.
+        before: The current config.
+        after: The config to reach.
+        select: Returns the versions of a model that its policy selects.
 
     Returns:
-        The configs to be applied one after the other, `after` the last; empty where nothing changes. The first may be
-        `before` itself: whoever broke off here need not have told all servers.
+        The configs to apply in turn, ending with `after`; empty if nothing changes. The first can be `before` itself,
+        because an earlier change that stopped half-way may not have reached all servers.
     """
     if before == after:
         return []
     both = dict(before.models)
     for name, new in after.models.items():
         old = before.models.get(name)
-        # A model that is new has no labels yet: what a server does not serve it does not label.
-        both[name] = _side_by_side(old, new, wanted) if old else replace(new, labels={})
+        # A new model gets its labels in the next step, because a server does not label versions that it has not loaded.
+        both[name] = _side_by_side(old, new, select) if old else replace(new, labels={})
     moved = {**both, **{name: replace(both[name], labels=new.labels) for name, new in after.models.items()}}
-    way = [Config(both), Config(moved), after]
-    return [step for step, following in pairwise(way) if step != following] + [after]
+    configs = [Config(both), Config(moved), after]
+    return [step for step, following in pairwise(configs) if step != following] + [after]
 
 
 def text(models: Iterable[Model]) -> str:
-    """The models as a text proto ModelServerConfig, in their order."""
+    """Return the models as a text proto ModelServerConfig, in their order."""
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
 
     proto = model_server_config_pb2.ModelServerConfig()
-    proto.model_config_list.SetInParent()  # no models, too, is something to say
+    proto.model_config_list.SetInParent()  # an empty list must be written too
     for model in models:
         entry = proto.model_config_list.config.add(name=model.name, base_path=model.base_path, model_platform=PLATFORM)
         _set_policy(entry.model_version_policy, model.policy)
@@ -135,14 +132,14 @@ def text(models: Iterable[Model]) -> str:
 
 
 def from_proto(proto: Any) -> Config:
-    """A config as the reload RPC brings it, or a file holds it.
+    """Convert a config from a file or from the reload RPC.
 
     Args:
         proto: tensorflow.serving.ModelServerConfig.
 
     Raises:
-        UsageError: a custom config, a model listed twice, without or with another platform, a relative base path; in
-            TF Serving's words.
+        UsageError: It is a custom config, lists a model twice, or has a model without a platform, with another platform
+            or with a relative base path; in TF Serving's words.
     """
     if proto.WhichOneof("config") == "custom_model_config":
         raise UsageError("ModelServer does not support custom model config; expected model_config_list")
@@ -158,10 +155,10 @@ def from_proto(proto: Any) -> Config:
 
 
 def check_path(model: Model) -> None:
-    """Makes sure that a model's base path is absolute.
+    """Check that a model's base path is absolute.
 
     Raises:
-        UsageError: it is not.
+        UsageError: It is relative.
     """
     if not PurePosixPath(model.base_path).is_absolute():
         raise UsageError(
@@ -171,10 +168,10 @@ def check_path(model: Model) -> None:
 
 
 def read(folder: Path) -> Config:
-    """What ROOT/serving/models.config says; no models where there is no such file.
+    """Read ROOT/serving/models.config; return a config without models if there is no such file.
 
     Raises:
-        UsageError: it is no ModelServerConfig, or says something that TF Serving refuses, too.
+        UsageError: It is not a ModelServerConfig, or TF Serving would refuse it too.
     """
     from tensorflow_serving.config import model_server_config_pb2
 
@@ -188,67 +185,72 @@ def read(folder: Path) -> Config:
         raise UsageError(f"{file}: {error}") from None
 
 
-def change(folder: Path, how: Callable[[Config], Config]) -> Config:
-    """Changes models.config, whole or not at all; nobody else changes it meanwhile.
+def change(folder: Path, edit: Callable[[Config], Config]) -> Config:
+    """Change models.config, whole or not at all; other changes wait.
 
     Args:
         folder: ROOT/serving.
-        how: from what the file says to what it is to say.
+        edit: Returns the new config for the current one.
 
     Returns:
-        What the file now says.
+        The new config.
 
     Raises:
-        UsageError: as `read`.
-        OSError: it cannot be written; it is as it was.
+        UsageError: As `read`.
+        OSError: It cannot be written and is unchanged.
     """
-    with _locked(folder):
+    # One writer at a time: each reads the file and writes all of it.
+    with file_lock.hold(folder / f".{FILE}.lock"):
         config = read(folder)
-        changed = how(config)
+        changed = edit(config)
         if changed != config:
             atomic_file.write(folder / FILE, text(changed.models.values()))
         return changed
 
 
 def name_all(folder: Path, names: Sequence[str]) -> Config:
-    """Sees to it that models.config names some models, and leaves what it says of the others.
+    """Add models to models.config if it does not name them, and leave the other models unchanged.
 
-    A model that it did not name is served by its highest version. One that it names keeps its versions and labels; its
-    base path becomes the one in this folder, which may have been moved, and so do those of its canary and members.
+    A model that it did not name is served by its highest version. A model that it names keeps its versions and labels.
+    Its base path becomes the one in this folder, which may have been moved; so do those of its canary and members.
 
     Args:
         folder: ROOT/serving.
-        names: of pushed models.
+        names: Pushed models.
 
     Returns:
-        What the file now says.
+        The new config.
 
     Raises:
-        UsageError, OSError: as `change`.
+        UsageError: As `change`.
+        OSError: As `change`.
     """
 
-    def named(config: Config) -> Config:
-        before = {Path(config.models[name].base_path).parent for name in names if name in config.models}
+    def add(config: Config) -> Config:
+        old_folders = {Path(config.models[name].base_path).parent for name in names if name in config.models}
         models = {
-            name: _at(folder / Path(model.base_path).name, model) if Path(model.base_path).parent in before else model
+            name: _with_base(model, folder / Path(model.base_path).name)
+            if Path(model.base_path).parent in old_folders
+            else model
             for name, model in config.models.items()
         }
-        return Config({**models, **{name: _at(folder / name, models.get(name, Model(name, ""))) for name in names}})
+        added = {name: _with_base(models.get(name, Model(name, "")), folder / name) for name in names}
+        return Config({**models, **added})
 
-    return change(folder, named)
+    return change(folder, add)
 
 
-def _at(base: Path, model: Model) -> Model:
+def _with_base(model: Model, base: Path) -> Model:
     return replace(model, base_path=str(base.absolute()))
 
 
-def _side_by_side(old: Model, new: Model, wanted: Callable[[Model], frozenset[int]]) -> Model:
-    """What both want, by the old labels."""
+def _side_by_side(old: Model, new: Model, select: Callable[[Model], frozenset[int]]) -> Model:
+    """Return a model that serves the versions of both, with the old labels."""
     if old == new:
         return old
-    there = wanted(old)
-    labels = {label: version for label, version in old.labels.items() if version in there}
-    return replace(new, policy=Specific(there | wanted(new)), labels=labels)
+    versions = select(old)
+    labels = {label: version for label, version in old.labels.items() if version in versions}
+    return replace(new, policy=Specific(versions | select(new)), labels=labels)
 
 
 def _policy(proto: Any) -> Policy:
@@ -266,7 +268,7 @@ def _set_policy(proto: Any, policy: Policy) -> None:
     elif isinstance(policy, Latest):
         proto.latest.num_versions = policy.count
     else:
-        proto.specific.SetInParent()  # none of them, too, is something to say
+        proto.specific.SetInParent()  # an empty list must be written too
         proto.specific.versions.extend(sorted(policy.versions))
 
 
@@ -279,11 +281,3 @@ def _check_platform(entry: Any) -> None:
         )
     if platform != PLATFORM:
         raise UsageError(f"Model {entry.name} requests unsupported platform {platform}")
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One writer at a time: each reads the file, and writes it whole."""
-    with (folder / f".{FILE}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

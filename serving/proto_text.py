@@ -1,4 +1,4 @@
-"""Text protos in files."""
+"""Reading text protos from files."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from benison.serving.errors import UsageError
 
 
 def read(path: str, message: Any, *, unknown_fields: bool = False) -> Any:
-    """Fills a message from a text proto file.
+    """Fill a message from a text proto file, and return it.
 
     Args:
-        path: of the file.
-        message: an empty one.
-        unknown_fields: pass over fields that the message lacks.
+        path: The file.
+        message: An empty message.
+        unknown_fields: Ignore fields that the message lacks.
 
     Raises:
-        UsageError: the file cannot be read or is not such a message; names the line.
+        UsageError: The file cannot be read or is not such a message; the error names the line.
     """
     from google.protobuf import text_format
 

@@ -1,4 +1,4 @@
-"""How a raw feature is called in a model's signatures, whose arguments are named as TensorFlow's operations are."""
+"""Names of raw features in a model's signatures, whose arguments must be valid names of TensorFlow operations."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable
 
 
 def argument_names(columns: Iterable[str]) -> dict[str, str]:
-    """The name of each column in the signatures `raw` and `members`.
+    """Return the name of each column in the signatures `raw` and `members`.
 
-    A name of letters, digits, '_' and '.' stays as it is. In any other, such as `sepal length (cm)`, what TensorFlow
-    does not take becomes '_', and letters beyond ASCII their number, so that two columns in the same script stay two.
+    A name of letters, digits, '_' and '.' does not change. In other names, such as `sepal length (cm)`, a character
+    that TensorFlow refuses becomes '_', and one beyond ASCII its code point, so that different columns stay different.
 
     Returns:
-        Argument by column; names that differ in no more than case, which TensorFlow takes for the same, get a number.
+        Argument by column. If names differ only in case, which TensorFlow ignores, all but one get a number.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()
-    # Plain names first: no other column may take theirs.
+    # Plain names come first, so that no other column takes theirs.
     for column in sorted(columns, key=lambda column: (_plain(column) != column, column)):
         name, count = _plain(column), 1
         while name.lower() in taken:
@@ -29,6 +29,6 @@ def argument_names(columns: Iterable[str]) -> dict[str, str]:
 
 
 def _plain(column: str) -> str:
-    name = re.sub(r"[^\x00-\x7f]", lambda found: f"u{ord(found[0]):x}", column)
+    name = re.sub(r"[^\x00-\x7f]", lambda match: f"u{ord(match[0]):x}", column)
     name = re.sub(r"[^A-Za-z0-9_.]", "_", name)
     return name if re.match("[A-Za-z0-9.]", name) else f"x{name}"

@@ -30,17 +30,19 @@ def describe(
         certificate: ServingValidator's `serving.json`: verdicts, parity by path, budget and measurements.
         hashes: See `hashes`.
     """
-    return Manifest.model_validate({
-        **facts,
-        "members": list(ensemble.members),
-        "combiner": ensemble.combiner.kind,
-        "weights": dict(getattr(ensemble.combiner, "weights", {})),
-        "calibration": ensemble.calibration.model_dump() if ensemble.calibration else None,
-        "contributions": report["contributions"],
-        **blessing,
-        "serving": certificate,
-        "hashes": hashes,
-    })
+    return Manifest.model_validate(
+        {
+            **facts,
+            "members": list(ensemble.members),
+            "combiner": ensemble.combiner.kind,
+            "weights": dict(getattr(ensemble.combiner, "weights", {})),
+            "calibration": ensemble.calibration.model_dump() if ensemble.calibration else None,
+            "contributions": report["contributions"],
+            **blessing,
+            "serving": certificate,
+            "hashes": hashes,
+        }
+    )
 
 
 def hashes(model: Path, transform_graph: Path, code: str | None, config: str) -> dict[str, str | None]:

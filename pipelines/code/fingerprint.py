@@ -6,6 +6,7 @@ so two machines with the same content get the same key.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import secrets
@@ -157,6 +158,7 @@ class _Closure:
         self._added_files: set[Path] = set()
         self._loaders: dict[Path, set[int]] = {}  # each `__getattr__` that counts without all that it could load
         self._pending: list[tuple[Source, Statement]] = []
+        self._locate = functools.cache(modules.locate)  # one file imports the same modules in many statements
 
     def parse(self, path: Path) -> Source:
         """Parse the file that the caller named, first-party or not."""
@@ -283,7 +285,7 @@ class _Closure:
 
     def _follow_import(self, source: Source, item: Import, rest: DottedName) -> None:
         """Add an imported name, with the attributes taken from it."""
-        for target in modules.locate(source.path, item.level, item.module):
+        for target in self._locate(source.path, item.level, item.module):
             if item.name == "*":
                 self._add_from_module(target, ())
             elif item.name is not None:
@@ -299,7 +301,7 @@ class _Closure:
         if list(rest[: len(tail)]) == tail:
             self._add_from_module(target, rest[len(tail) :])
             return
-        for outer in modules.locate(source.path, 0, top):
+        for outer in self._locate(source.path, 0, top):
             self._add_from_module(outer, rest)
         if tail[: len(rest)] == list(rest):
             self._add_from_module(target, ())
@@ -320,7 +322,7 @@ class _Closure:
         for item in statement.imports:
             if item.name == "*":
                 self._follow_import(source, item, ())
-            for target in modules.locate(source.path, item.level, item.module):
+            for target in self._locate(source.path, item.level, item.module):
                 inner = modules.submodule(target, item.name) if item.name else None
                 for loaded in (self._load(file) for file in (target, inner) if file):
                     if loaded:

@@ -1,4 +1,4 @@
-"""`benison promote` and `rollback`: what is served is changed."""
+"""`benison promote` and `benison rollback`: change what is served."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
     from benison.serving.deploy.settings import Serving
     from benison.serving.promotion.history import Change
+    from benison.serving.promotion.rollout import ChangeRequest
 
-Why = Annotated[str, typer.Option("--why", help="For the record.")]
+Why = Annotated[str, typer.Option("--why", help="The reason, for the record.")]
 Servers = Annotated[
     list[str] | None,
     typer.Option(
-        "--server", metavar="HOST:PORT", help="gRPC of a server to be told; default: serving.servers of the YAML."
+        "--server", metavar="HOST:PORT", help="gRPC of a server to notify; default: serving.servers of the YAML."
     ),
 ]
 Timeout = Annotated[
-    float, typer.Option("--timeout", min=1, metavar="SECONDS", help="For the servers, at each of three steps.")
+    float,
+    typer.Option("--timeout", min=1, metavar="SECONDS", help="The longest wait for servers, in each of three steps."),
 ]
 Settle = Annotated[
     float | None,
@@ -34,7 +36,7 @@ Settle = Annotated[
         "--settle",
         min=0,
         metavar="SECONDS",
-        help="Between steps, for TF Servings that poll models.config untold; default: serving.settle_s of the YAML.",
+        help="Pause between steps, for TF Serving that polls models.config; default: serving.settle_s of the YAML.",
     ),
 ]
 _TIMEOUT_S = 120.0
@@ -43,35 +45,32 @@ _TIMEOUT_S = 120.0
 def promote(
     name: Name,
     number: Number,
-    label: Annotated[Literal["stable", "canary"], typer.Option("--label", help="Which label it gets.")] = "stable",
+    label: Annotated[Literal["stable", "canary"], typer.Option("--label", help="The label to give it.")] = "stable",
     why: Why = "",
     server: Servers = None,
     timeout: Timeout = _TIMEOUT_S,
     settle: Settle = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Has a version served: as NAME, or with --label canary as NAME-canary beside it."""
+    """Promote a version: serve it as NAME, or with --label canary as NAME-canary beside it."""
     from benison.serving.promotion import promote as promotion
 
     base, settings = pushed_base(name, root), _settings(name, server, settle)
-    _copy(base, number, settings)
-    change = promotion.promote(
-        base, number, label=label, servers=settings.servers,
-        who=_user(), why=why, timeout_s=timeout, settle_s=settings.settle_s,
-    )  # fmt: skip
-    _tell(base.name, change)
+    _copy_to_store(base, number, settings)
+    change = promotion.promote(base, number, _request(why, timeout, settings), label=label)
+    _print_change(base.name, change)
 
 
 def rollback(
     name: Name,
     to: Annotated[
-        int | None, typer.Option("--to", metavar="VERSION", help="Default: what was stable before the present one.")
+        int | None, typer.Option("--to", metavar="VERSION", help="Default: the version that was stable before.")
     ] = None,
-    canary: Annotated[bool, typer.Option("--canary", help="Take the canary away, and leave NAME as it is.")] = False,
+    canary: Annotated[bool, typer.Option("--canary", help="Stop serving the canary; NAME does not change.")] = False,
     republish: Annotated[
         bool,
         typer.Option(
-            "--republish", help="Push it once more, as the highest number, for servers that know no models.config."
+            "--republish", help="Publish it once more, as the highest number, for servers that ignore models.config."
         ),
     ] = False,
     why: Why = "",
@@ -80,60 +79,65 @@ def rollback(
     settle: Settle = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Has an earlier version served again."""
+    """Roll back: serve an earlier version again."""
     from benison.serving.errors import UsageError
     from benison.serving.promotion import promote as promotion
 
     if canary and (republish or to is not None):
-        raise UsageError("rollback: --canary goes with neither --to nor --republish; it takes the canary away")
+        raise UsageError("rollback: --canary cannot be combined with --to or --republish; it only removes the canary")
     base, settings = pushed_base(name, root), _settings(name, server, settle)
-    who, servers, settle_s = _user(), settings.servers, settings.settle_s
+    request = _request(why, timeout, settings)
     if canary:
-        change = promotion.withdraw(base, servers=servers, who=who, why=why, timeout_s=timeout, settle_s=settle_s)
+        change = promotion.withdraw(base, request)
     else:
         number = to if to is not None else promotion.previous(base)
         if republish:
-            again = promotion.republish(base, number, who=who, why=why)
-            print(f"version {number} of {base.name} is version {again.number}, too: {again.path}")
-            number = again.number
-            _copy(base, number, settings)
-        change = promotion.rollback(
-            base, number, servers=servers, who=who, why=why, timeout_s=timeout, settle_s=settle_s
-        )
-    _tell(base.name, change)
+            copy = promotion.republish(base, number, who=request.who, why=why)
+            print(f"version {number} of {base.name} is published again as version {copy.number}: {copy.path}")
+            number = copy.number
+            _copy_to_store(base, number, settings)
+        change = promotion.rollback(base, request, number)
+    _print_change(base.name, change)
 
 
 def _settings(name: str, servers: list[str] | None, settle_s: float | None) -> Serving:
-    """`serving:` of the pipeline's YAML, where that is found; what is named on the command line comes before it."""
+    """Return `serving:` of the pipeline's YAML, if there is one, with the command line's values in it."""
     from benison.pipelines.quiet import quieten
     from benison.serving.deploy.settings import Serving
 
     quieten()  # the client of a server imports TensorFlow
-    found = serving_settings(name)
-    if found is None and not servers:
-        print(f"no YAML of {name} is here, so no server is told; name them by --server, or give the YAML's path")
-    given = {"servers": tuple(servers) if servers else None, "settle_s": settle_s}
-    return (found or Serving()).model_copy(update={key: value for key, value in given.items() if value is not None})
+    settings = serving_settings(name)
+    if settings is None and not servers:
+        print(f"no YAML of {name} here, so no server is notified; name servers with --server, or give the YAML's path")
+    options = {"servers": tuple(servers) if servers else None, "settle_s": settle_s}
+    overrides = {key: value for key, value in options.items() if value is not None}
+    return (settings or Serving()).model_copy(update=overrides)
 
 
-def _copy(base: Path, number: int, settings: Serving) -> None:
-    """Sees to it that servers that read the store find the version; a push may have died on its way there."""
+def _request(why: str, timeout_s: float, settings: Serving) -> ChangeRequest:
+    from benison.serving.promotion.rollout import ChangeRequest
+
+    return ChangeRequest(_user(), why, tuple(settings.servers), timeout_s, settings.settle_s)
+
+
+def _copy_to_store(base: Path, number: int, settings: Serving) -> None:
+    """Copy a version to the store, if there is one: the push may have died before its copy was complete."""
     from benison.serving.versions import remote
 
     if settings.store:
         remote.publish(base, number, settings.store)
 
 
-def _tell(name: str, change: Change) -> None:
+def _print_change(name: str, change: Change) -> None:
     if change.before == change.to:
         print(f"{name}: version {change.to} is {change.label} already")
     elif change.to is None:
-        print(f"{name}: version {change.before} is no {change.label} any longer")
+        print(f"{name}: version {change.before} is no longer {change.label}")
     else:
-        before = "" if change.before is None else f", in place of {change.before}"
-        print(f"{name}: version {change.to} is {change.label}{before}")
+        replaced = "" if change.before is None else f", in place of {change.before}"
+        print(f"{name}: version {change.to} is {change.label}{replaced}")
     for server in change.servers:
-        print(f"served so by {server}")
+        print(f"served by {server}")
     if not change.servers:
         print("written to models.config; servers that poll it follow")
 
@@ -141,6 +145,6 @@ def _tell(name: str, change: Change) -> None:
 def _user() -> str:
     try:
         name = getpass.getuser()
-    except (KeyError, OSError):  # of a container, say, whose user has no name
+    except (KeyError, OSError):  # in a container, for example, the user may have no name
         name = f"user {os.getuid()}"
     return f"{name}@{socket.gethostname()}"

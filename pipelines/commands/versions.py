@@ -1,4 +1,4 @@
-"""`benison versions`, `verify` and `diff`: the pushed versions, looked at."""
+"""`benison versions`, `fetch`, `verify` and `diff`: list, copy, check and compare pushed versions."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Number = Annotated[int, typer.Argument(metavar="VERSION", help="A version's numb
 def versions_(
     name: Name,
     root: Root = DEFAULT_ROOT,
-    history: Annotated[bool, typer.Option("--history", help="Who changed what is served, when and why.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="Show who changed what is served, when and why.")] = False,
 ) -> None:
-    """The pushed versions: labels, spans, metric, members, sizes, and whether the object store has them."""
+    """List the pushed versions: label, time, spans, metric, members, size, and whether the object store has them."""
     from rich.console import Console
 
     from benison.pipelines.reports import version_report
@@ -39,35 +39,36 @@ def versions_(
     try:
         stored = [version.number for version in remote.versions(store, base.name)]
     except StoreError:
-        Console().print(version_report.table(base))  # what is here is known all the same
+        Console().print(version_report.table(base))  # the local versions are known anyway
         raise
     Console().print(version_report.table(base, stored))
-    elsewhere = sorted({*stored} - {version.number for version in local.versions(base)})
-    if elsewhere:
-        print(f"only in {store}: {', '.join(map(str, elsewhere))}; `benison fetch {name} VERSION` brings one here")
+    only_stored = sorted({*stored} - {version.number for version in local.versions(base)})
+    if only_stored:
+        numbers = ", ".join(map(str, only_stored))
+        print(f"only in {store}: {numbers}; `benison fetch {name} VERSION` copies one to this machine")
 
 
 def fetch(
     name: Name,
     number: Annotated[
-        int | None, typer.Argument(metavar="[VERSION]", help="A version's number; default: the highest there.")
+        int | None, typer.Argument(metavar="[VERSION]", help="A version's number; default: the highest in the store.")
     ] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Brings a version here from the object store, `serving.store`; what is served stays so."""
+    """Copy a version from the object store `serving.store` to ROOT; what is served does not change."""
     from benison.serving.errors import UsageError, VersionError
     from benison.serving.promotion import promote
     from benison.serving.versions import remote
 
     settings, model = serving_settings(name), served_name(name)
     if settings is None or settings.store is None:
-        why = f"no YAML of {name} is here" if settings is None else "its YAML names no store"
-        raise UsageError(f"{name}: {why}; expected one with `serving.store`, such as s3://BUCKET/models")
+        reason = f"no YAML of {name} here" if settings is None else "its YAML names no store"
+        raise UsageError(f"{name}: {reason}; expected one with `serving.store`, such as s3://BUCKET/models")
     if number is None:
-        there = remote.versions(settings.store, model)
-        if not there:
-            raise VersionError(f"{settings.store}/{model}: no version is there; `benison run {name}` pushes one")
-        number = there[-1].number
+        stored = remote.versions(settings.store, model)
+        if not stored:
+            raise VersionError(f"{settings.store}/{model}: no versions; `benison run {name}` pushes one")
+        number = stored[-1].number
     base = root.absolute() / "serving" / model
     promote.pin(base)
     version = remote.fetch(base, number, settings.store)
@@ -78,45 +79,45 @@ def fetch(
 def verify(
     name: Name,
     number: Annotated[
-        int | None, typer.Argument(metavar="[VERSION]", help="A version's number; default: what is served.")
+        int | None, typer.Argument(metavar="[VERSION]", help="A version's number; default: the served version.")
     ] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Compares a version's files, and its members', with what was pushed."""
+    """Compare a version's files, and its members', with what was pushed."""
     from benison.serving.versions import sets
 
     base = pushed_base(name, root)
-    version = sets.checked(base, served_version(base).number if number is None else number)
-    if not version.manifest:
+    version = sets.get_verified(base, served_version(base).number if number is None else number)
+    if version.manifest.is_empty:
         print(f"{base.name} {version.number}: no manifest, so there is nothing to verify it against")
         return
-    print(f"{base.name} {version.number}: {len(version.manifest['files'])} files, all as they were pushed")
+    print(f"{base.name} {version.number}: {len(version.manifest.files)} files, all as they were pushed")
 
 
 def diff(
     name: Name,
-    one: Annotated[int, typer.Argument(metavar="A", help="A version's number.")],
-    other: Annotated[int, typer.Argument(metavar="B", help="Another one's.")],
+    left: Annotated[int, typer.Argument(metavar="A", help="A version's number.")],
+    right: Annotated[int, typer.Argument(metavar="B", help="Another version's number.")],
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Two versions side by side: members, weights, metrics, spans, and what they were made from."""
+    """Compare two versions: members, weights, metrics, spans, and what they were made from."""
     from rich.console import Console
 
     from benison.pipelines.reports import version_report
-    from benison.serving.versions import sets
+    from benison.serving.versions import local
 
     base = pushed_base(name, root)
-    Console().print(version_report.difference(sets.pushed(base, one), sets.pushed(base, other)))
+    Console().print(version_report.difference(local.get(base, left), local.get(base, right)))
 
 
 def served_version(base: Path) -> Version:
-    """What is served of a model.
+    """Return the served version of a model.
 
     Args:
         base: ROOT/serving/NAME.
 
     Raises:
-        VersionError: nothing is; says what to do.
+        VersionError: No version is served; the message says what to do.
     """
     from benison.serving.errors import VersionError
     from benison.serving.promotion import labels
@@ -131,10 +132,10 @@ def served_version(base: Path) -> Version:
 
 
 def pushed_base(name: str, root: Path) -> Path:
-    """ROOT/serving/NAME.
+    """Return ROOT/serving/NAME.
 
     Raises:
-        VersionError: nothing is pushed under that name; names a close one.
+        VersionError: Nothing is pushed under that name; the message suggests a close one.
     """
     base = root.absolute() / "serving" / served_name(name)
     _pushed(base)
@@ -142,14 +143,14 @@ def pushed_base(name: str, root: Path) -> Path:
 
 
 def _pushed(base: Path) -> list[Version]:
-    """The versions; one at the least."""
+    """Return the pushed versions, at least one."""
     from benison.serving.close_names import did_you_mean
     from benison.serving.errors import VersionError
     from benison.serving.versions import local
 
-    found = local.versions(base)
-    if not found:
+    versions = local.versions(base)
+    if not versions:
         others = [other.name for other in base.parent.glob("*") if other.is_dir() and local.versions(other)]
         hint = did_you_mean(base.name, others)
         raise VersionError(f"{base}: nothing is pushed yet; `benison run {base.name}` pushes a version{hint}")
-    return found
+    return versions

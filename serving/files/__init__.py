@@ -1,0 +1,1 @@
+"""Operations on files that other processes use at the same time."""

@@ -1,0 +1,1 @@
+"""Changing which pushed versions are served."""

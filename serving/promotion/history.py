@@ -1,6 +1,6 @@
-"""Who changed what is served, when and why: ROOT/serving/NAME/history.jsonl, a line for each change.
+"""The record of who changed what is served, when and why: ROOT/serving/NAME/history.jsonl, one line per change.
 
-Lines are only ever added. TF Serving takes no notice of the file, since its name is no number.
+Lines are only ever added. TF Serving ignores the file, since its name is not a number.
 """
 
 from __future__ import annotations
@@ -13,25 +13,27 @@ from datetime import datetime, timezone
 from pathlib import Path
 from types import MappingProxyType
 
+from benison.serving.files import atomic_file
+
 FILE = "history.jsonl"
 
 
 @dataclass(frozen=True)
 class Change:
-    """A label that was moved.
+    """A label that moved.
 
     Attributes:
-        act: `promote`, `rollback`, `withdraw`, or `found` where the record had missed a change.
+        action: `promote`, `rollback`, `withdraw`, or `found` for a change that was made without a record.
         label: `stable` or `canary`.
-        before: the version that had it; None where there was none.
-        to: the version that has it now; None where it was taken away.
-        who: did it.
-        why: in a few words.
+        before: The version that had the label; None if there was none.
+        to: The version that has the label now; None if it was taken away.
+        who: Who made the change.
+        why: The reason, in a few words.
         when: UTC, ISO.
-        servers: host:port of those that were told, and got there.
+        servers: host:port of the servers that were notified and serve it.
     """
 
-    act: str
+    action: str
     label: str
     before: int | None
     to: int | None
@@ -42,42 +44,38 @@ class Change:
 
 
 def now() -> str:
-    """The time of a change: UTC, ISO, to the second."""
+    """Return the time for a record: UTC, ISO, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def append(base: Path, change: Change) -> None:
-    """Adds a change; it is on disk when this returns.
+    """Add a change to the record and wait until it is on disk.
 
     Args:
         base: ROOT/serving/NAME.
-        change: what was done.
+        change: The change.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: The record cannot be written.
     """
     line = json.dumps({
-        "when": change.when, "who": change.who, "why": change.why, "act": change.act,
+        "when": change.when, "who": change.who, "why": change.why, "act": change.action,
         "label": change.label, "from": change.before, "to": change.to, "servers": change.servers,
     })  # fmt: skip
     file = base / FILE
-    # One write, so that a line is whole or the last; what a killed writer left behind is ended by the line break.
-    torn = file.is_file() and file.stat().st_size > 0 and not file.read_bytes().endswith(b"\n")
+    # One write per line, so that only the last line can be incomplete; a line break then separates it from ours.
+    incomplete = file.is_file() and file.stat().st_size > 0 and not file.read_bytes().endswith(b"\n")
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(descriptor, (("\n" if torn else "") + line + "\n").encode())
+        os.write(descriptor, (("\n" if incomplete else "") + line + "\n").encode())
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    folder = os.open(base, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    atomic_file.sync(base)
 
 
 def read(base: Path) -> list[Change]:
-    """All changes, oldest first; a line that a killed writer left half written is passed over."""
+    """Return all changes, oldest first; skip lines that a killed writer left incomplete."""
     file = base / FILE
     if not file.is_file():
         return []
@@ -96,24 +94,28 @@ def read(base: Path) -> list[Change]:
     return changes
 
 
-def label_history(changes: Iterable[Change], label: str, same: Mapping[int, int] = MappingProxyType({})) -> list[int]:
-    """The versions by which a label came to where it is: what going back leads through, the present one last.
+def label_history(
+    changes: Iterable[Change], label: str, originals: Mapping[int, int] = MappingProxyType({})
+) -> list[int]:
+    """Return the versions that a rollback can go through: those that had a label in turn, the current one last.
+
+    Versions that were rolled back are left out.
 
     Args:
-        changes: oldest first.
+        changes: Oldest first.
         label: `stable` or `canary`.
-        same: for a version that is an older one once more, the older one's number.
+        originals: For a version that was published once more, the number of the older version.
     """
-    line: list[int] = []
+    numbers: list[int] = []
     for change in changes:
         if change.label != label:
             continue
-        if change.before is not None and not line:
-            line.append(same.get(change.before, change.before))
-        to = None if change.to is None else same.get(change.to, change.to)
-        if change.act == "rollback" and to in line:
-            while line[-1] != to:  # what was gone back from is no way to go back to
-                line.pop()
+        if change.before is not None and not numbers:
+            numbers.append(originals.get(change.before, change.before))
+        to = None if change.to is None else originals.get(change.to, change.to)
+        if change.action == "rollback" and to in numbers:
+            while numbers[-1] != to:  # a second rollback must not return to what the first one left
+                numbers.pop()
         elif to is not None:
-            line.append(to)
-    return line
+            numbers.append(to)
+    return numbers

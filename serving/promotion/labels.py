@@ -1,6 +1,6 @@
-"""How a model's versions stand in models.config: NAME with its label `stable`, NAME-canary, and the members apart.
+"""The versions and labels of a model in models.config: NAME with its label `stable`, NAME-canary, and the members.
 
-A canary is a model of its own, because a request to NAME that says no more goes to the highest version that is loaded.
+A canary is a model of its own, because a request to NAME without a version goes to the highest version that is loaded.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ CANARY = "canary"
 
 @dataclass(frozen=True)
 class ServedVersions:
-    """The versions that are served.
+    """The versions of a model that are served.
 
     Attributes:
-        stable: by the name alone.
-        canary: as NAME-canary.
+        stable: The version that NAME serves.
+        canary: The version that NAME-canary serves.
     """
 
     stable: int | None = None
@@ -32,39 +32,40 @@ class ServedVersions:
 
 
 def served_versions(config: Config, base: Path) -> ServedVersions:
-    """What a config says of a model; without labels it is the highest version that the config wants.
+    """Return the versions that a config serves; without labels, the highest version that its policy selects.
 
     Args:
-        config: of ROOT.
+        config: ROOT's models.config.
         base: ROOT/serving/NAME.
     """
-    named = config.models.get(base.name)
+    model = config.models.get(base.name)
     canary = config.models.get(canary_name(base))
-    if named and STABLE in named.labels:
-        stable: int | None = named.labels[STABLE]
+    if model and STABLE in model.labels:
+        stable: int | None = model.labels[STABLE]
     else:
-        highest = highest_wanted(base, config)
+        highest = highest_selected(base, config)
         stable = highest.number if highest else None
     return ServedVersions(stable, canary.labels.get(CANARY) if canary else None)
 
 
-def served(base: Path) -> Version | None:
-    """What is served: the version with the label `stable` in models.config, or else the highest that it wants.
+def served(base: str | Path) -> Version | None:
+    """Return the served version: the one that models.config labels `stable`, or else the highest that it selects.
 
     Args:
         base: ROOT/serving/NAME.
 
     Returns:
-        The version; None where there is none, or models.config wants none.
+        The version; None if there is none, or models.config selects none.
 
     Raises:
-        VersionError: the labelled version is not there.
-        UsageError: models.config is none.
+        VersionError: The labelled version does not exist.
+        UsageError: models.config is invalid.
     """
+    base = Path(base)
     config = models_config.read(base.parent)
     model = config.models.get(base.name)
     if model is None or STABLE not in model.labels:
-        return highest_wanted(base, config)
+        return highest_selected(base, config)
     number = model.labels[STABLE]
     version = local.find(base, number)
     if version is None:
@@ -75,68 +76,68 @@ def served(base: Path) -> Version | None:
     return version
 
 
-def highest_wanted(base: Path, config: Config) -> Version | None:
-    """The highest complete version that a config wants, whatever its labels; None where there is none."""
+def highest_selected(base: Path, config: Config) -> Version | None:
+    """Return the highest complete version that a config's policy selects, whatever its labels; None if none exists."""
     model = config.models.get(base.name, Model(base.name, str(base)))
-    found = {version.number: version for version in local.versions(base)}
-    numbers = models_config.choose(found, model.policy)
-    return found[numbers[-1]] if numbers else None
+    candidates = {version.number: version for version in local.versions(base)}
+    numbers = models_config.choose(candidates, model.policy)
+    return candidates[numbers[-1]] if numbers else None
 
 
 def canary_name(base: Path) -> str:
-    """Under which name a model's canary is asked."""
+    """Return the name under which a model's canary is served."""
     return f"{base.name}-{CANARY}"
 
 
-def with_served_versions(config: Config, base: Path, wanted: ServedVersions) -> Config:
-    """A config that serves a model's versions as wanted, and every other model as before.
+def with_served_versions(config: Config, base: Path, target: ServedVersions) -> Config:
+    """Return a config that serves the given versions of a model, and every other model as before.
 
-    Labels that somebody else gave to versions of NAME stay, and so do those versions.
+    Labels that somebody else gave to versions of NAME are kept, and so are those versions.
 
     Args:
-        config: what is now.
+        config: The current config.
         base: ROOT/serving/NAME.
-        wanted: its versions.
+        target: The versions to serve.
 
     Raises:
-        VersionError: a member has the name of the canary.
+        VersionError: A member has the name of the canary.
     """
     path = str(base.absolute())
-    before = config.models.get(base.name)
-    labels = {label: number for label, number in (before.labels if before else {}).items() if label != STABLE}
-    if wanted.stable is not None:
-        labels[STABLE] = wanted.stable
-    ours = {base.name: Model(base.name, path, Specific(frozenset(labels.values())), labels)}
-    if wanted.canary is not None:
+    current = config.models.get(base.name)
+    labels = {label: number for label, number in (current.labels if current else {}).items() if label != STABLE}
+    if target.stable is not None:
+        labels[STABLE] = target.stable
+    models = {base.name: Model(base.name, path, Specific(frozenset(labels.values())), labels)}
+    if target.canary is not None:
         name = canary_name(base)
-        ours[name] = Model(name, path, Specific(frozenset([wanted.canary])), {CANARY: wanted.canary})
-    for name, member in _members(base, wanted).items():
-        if name in ours:
+        models[name] = Model(name, path, Specific(frozenset([target.canary])), {CANARY: target.canary})
+    for name, member in _members(base, target).items():
+        if name in models:
             raise VersionError(f"{base.name}: a member is named {CANARY}, and {name} is the canary's name; rename it")
-        ours[name] = member
-    others = {name: model for name, model in config.models.items() if name not in ours and not belongs_to(base, name)}
-    return Config({**others, **ours})
+        models[name] = member
+    others = {name: model for name, model in config.models.items() if name not in models and not belongs_to(base, name)}
+    return Config({**others, **models})
 
 
 def belongs_to(base: Path, name: str) -> bool:
-    """Whether a model is NAME, its canary or one of its members."""
+    """Return True if a model is NAME, its canary or one of its members."""
     if name in (base.name, canary_name(base)):
         return True
-    home = base.with_name(name)
     return name.startswith(f"{base.name}-") and any(
-        version.manifest.get(sets.MEMBER_OF) == base.name for version in local.versions(home)
+        version.manifest.member_of == base.name for version in local.versions(base.with_name(name))
     )
 
 
-def _members(base: Path, wanted: ServedVersions) -> Mapping[str, Model]:
+def _members(base: Path, target: ServedVersions) -> Mapping[str, Model]:
     stable, canary = (
-        {} if number is None else sets.pins(local.find(base, number)) for number in (wanted.stable, wanted.canary)
+        {} if number is None else sets.member_versions(local.find(base, number))
+        for number in (target.stable, target.canary)
     )
     return {
         name: Model(
             name,
             str(base.with_name(name).absolute()),
-            Specific(frozenset(of[name] for of in (stable, canary) if name in of)),
+            Specific(frozenset(members[name] for members in (stable, canary) if name in members)),
             {STABLE: stable[name]} if name in stable else {},
         )
         for name in sorted({*stable, *canary})

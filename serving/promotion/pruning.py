@@ -1,4 +1,4 @@
-"""Which of the pushed versions are no longer needed, and taking them off the disk."""
+"""Selection of pushed versions that are no longer needed."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from benison.serving.versions.local import Version
 
 
 def kept(base: Path, keep: int) -> list[Version]:
-    """The versions of an ensemble that stay: the newest ones, and whatever models.config has served.
+    """Return the versions of an ensemble that are kept: the newest ones, and all that models.config serves.
 
     Args:
         base: ROOT/serving/NAME.
-        keep: how many of the newest.
+        keep: How many of the newest versions to keep.
 
     Raises:
-        UsageError: models.config is none.
+        UsageError: models.config is invalid.
     """
-    there = local.versions(base)
-    newest = {version.number for version in there[-keep:]}
+    versions = local.versions(base)
+    newest = {version.number for version in versions[-keep:]}
     served = _served(base, models_config.read(base.parent))
-    return [version for version in there if version.number in newest | served]
+    return [version for version in versions if version.number in newest | served]
 
 
 def unneeded(base: Path, keep: int) -> list[Version]:
-    """The versions that can go, with their members' that no version that stays was pushed with.
+    """Return the versions that can be removed, and those of their members that no kept version was pushed with.
 
     Args:
         base: ROOT/serving/NAME.
-        keep: how many of the newest stay.
+        keep: How many of the newest versions to keep.
 
     Raises:
-        UsageError: models.config is none.
+        UsageError: models.config is invalid.
     """
-    stay = kept(base, keep)
-    pinned = {pin for version in stay for pin in sets.pins(version).items()}
-    going = [version for version in local.versions(base) if version not in stay]
-    members = {pin for version in going for pin in sets.pins(version).items()} - pinned
-    found = (local.find(base.with_name(name), number) for name, number in sorted(members))
-    return [*going, *(member for member in found if member)]
+    retained = kept(base, keep)
+    pinned = {pin for version in retained for pin in sets.member_versions(version).items()}
+    unused = [version for version in local.versions(base) if version not in retained]
+    members = {pin for version in unused for pin in sets.member_versions(version).items()} - pinned
+    unused_members = (local.find(base.with_name(name), number) for name, number in sorted(members))
+    return [*unused, *(member for member in unused_members if member)]
 
 
 def _served(base: Path, config: Config) -> set[int]:
-    """All that may be served, under NAME or as its canary."""
-    shown = labels.served_versions(config, base)
-    named = config.models.get(base.name)
-    wanted = {*named.labels.values(), *models_config.wanted(named)} if named else set()
-    return wanted | {number for number in (shown.stable, shown.canary) if number is not None}
+    """Return all versions that may be served, under NAME or as its canary."""
+    current = labels.served_versions(config, base)
+    model = config.models.get(base.name)
+    selected = {*model.labels.values(), *models_config.selected_versions(model)} if model else set()
+    return selected | {number for number in (current.stable, current.canary) if number is not None}

@@ -1,4 +1,4 @@
-"""Servers are told of a config, and waited for until they serve what it says."""
+"""Sending a config to servers, and waiting until they serve it."""
 
 from __future__ import annotations
 
@@ -12,56 +12,58 @@ from typing import Any, TypeVar
 from benison.serving.client import GrpcClient, ServerError, VersionStatus
 
 TOKEN = "BENISON_ADMIN_TOKEN"
-_LOOK_AGAIN_S = 0.1
+_POLL_S = 0.1
 _T = TypeVar("_T")
 
 
 def reload_servers(
     servers: Sequence[str],
     config: str,
-    wanted: Mapping[str, frozenset[int]],
+    expected: Mapping[str, frozenset[int]],
     *,
     alone: bool = False,
     timeout_s: float,
 ) -> dict[str, str]:
-    """Tells all servers at once, and waits until each of them serves what is wanted.
+    """Send a config to all servers at once, and wait until each of them serves the expected versions.
 
     Args:
-        servers: host:port of gRPC. BENISON_ADMIN_TOKEN of the environment is shown to them.
-        config: text proto ModelServerConfig.
-        wanted: versions by model that must be AVAILABLE.
-        alone: of these models no other version may be.
-        timeout_s: for all of them (seconds).
+        servers: host:port of gRPC. They receive the environment's BENISON_ADMIN_TOKEN.
+        config: Text proto ModelServerConfig.
+        expected: The versions that must be AVAILABLE, by model.
+        alone: Wait until no other version of these models is AVAILABLE.
+        timeout_s: For all of them (seconds).
 
     Returns:
-        Why not, by server; empty if all got there.
+        The reason by server that does not serve them; empty if all do.
     """
 
-    async def tell_all() -> list[str]:
-        return await asyncio.gather(*(_told(server, config, wanted, alone, timeout_s) for server in servers))
+    async def reload_all() -> list[str]:
+        return await asyncio.gather(*(_reload(server, config, expected, alone, timeout_s) for server in servers))
 
-    answers = _run(tell_all()) if servers else []
-    return {server: why for server, why in zip(servers, answers, strict=True) if why}
+    reasons = _run(reload_all()) if servers else []
+    return {server: reason for server, reason in zip(servers, reasons, strict=True) if reason}
 
 
-async def _told(server: str, config: str, wanted: Mapping[str, frozenset[int]], alone: bool, timeout_s: float) -> str:
-    """Why a server did not get there; empty if it did."""
-    until = time.monotonic() + timeout_s
+async def _reload(
+    server: str, config: str, expected: Mapping[str, frozenset[int]], alone: bool, timeout_s: float
+) -> str:
+    """Reload one server; return why it does not serve the expected versions, or an empty text."""
+    deadline = time.monotonic() + timeout_s
     try:
         async with GrpcClient(server, timeout=timeout_s) as client:
             await client.reload(config, token=os.environ.get(TOKEN, ""))
             while True:
                 missing = [
-                    why
-                    for model, numbers in wanted.items()
-                    for why in _missing(model, await _status(client, model), numbers, alone)
+                    reason
+                    for model, numbers in expected.items()
+                    for reason in _missing(model, await _status(client, model), numbers, alone)
                 ]
                 if not missing:
                     return ""
-                failed = [why for why, final in missing if final]
-                if failed or time.monotonic() > until:
-                    return "; ".join(failed) or "; ".join(why for why, _ in missing) + f" after {timeout_s:g} s"
-                await asyncio.sleep(_LOOK_AGAIN_S)
+                failed = [reason for reason, final in missing if final]
+                if failed or time.monotonic() > deadline:
+                    return "; ".join(failed) or "; ".join(reason for reason, _ in missing) + f" after {timeout_s:g} s"
+                await asyncio.sleep(_POLL_S)
     except ServerError as error:
         return str(error)
 
@@ -75,29 +77,31 @@ async def _status(client: GrpcClient, model: str) -> list[VersionStatus]:
         raise
 
 
-def _missing(model: str, found: Sequence[VersionStatus], wanted: frozenset[int], alone: bool) -> list[tuple[str, bool]]:
-    """What is not as wanted, and whether it will stay so."""
-    by_number = {status.version: status for status in found}
+def _missing(
+    model: str, statuses: Sequence[VersionStatus], expected: frozenset[int], alone: bool
+) -> list[tuple[str, bool]]:
+    """Return what differs from the expected state, and whether waiting is useless: (reason, final)."""
+    by_number = {status.version: status for status in statuses}
     missing = []
-    for number in sorted(wanted):
+    for number in sorted(expected):
         status = by_number.get(number)
         if status is None:
             missing.append((f"model {model} version {number}: not seen", False))
         elif status.state != "AVAILABLE":
             failed = status.state == "END" and status.error_code != "OK"
-            said = f" ({status.error_code}: {status.error_message})" if failed else ""
-            missing.append((f"model {model} version {number}: {status.state}{said}", failed))
+            message = f" ({status.error_code}: {status.error_message})" if failed else ""
+            missing.append((f"model {model} version {number}: {status.state}{message}", failed))
     if alone:
-        more = sorted(s.version for s in found if s.state == "AVAILABLE" and s.version not in wanted)
-        missing += [(f"model {model} version {number}: still AVAILABLE", False) for number in more]
+        others = sorted(s.version for s in statuses if s.state == "AVAILABLE" and s.version not in expected)
+        missing += [(f"model {model} version {number}: still AVAILABLE", False) for number in others]
     return missing
 
 
-def _run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Runs a coroutine to its end, in a notebook too, whose loop runs already."""
+def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine to its end, also in a notebook, whose event loop is already running."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)
+        return asyncio.run(coroutine)
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()
+        return pool.submit(asyncio.run, coroutine).result()

@@ -1,4 +1,4 @@
-"""From what is served to what is to be served, by the steps that lose no request; and back, where a server fails."""
+"""Changing what is served by steps that lose no request, and going back if a server fails."""
 
 from __future__ import annotations
 
@@ -12,91 +12,104 @@ from benison.serving.models_config import Config
 from benison.serving.promotion import labels, reload
 from benison.serving.promotion.labels import ServedVersions
 
+TIMEOUT_S = 120.0
+
 
 @dataclass(frozen=True)
-class RolloutOptions:
-    """How servers come to know of a change.
+class ChangeRequest:
+    """A request to change what is served: by whom and why, and how servers learn about it.
 
     Attributes:
-        servers: host:port of gRPC of those that are told and waited for.
-        timeout_s: for each step (seconds).
-        settle_s: between steps where no server is named (seconds).
+        who: Who makes the change, for the record.
+        why: The reason, for the record.
+        servers: host:port of gRPC of the servers to notify and wait for; they see ROOT under the same path.
+        timeout_s: The longest wait for them, in each of the three steps (seconds).
+        settle_s: The pause between steps if no server is notified (seconds); longer than servers need to poll
+            models.config and load a version.
     """
 
-    servers: tuple[str, ...]
-    timeout_s: float
-    settle_s: float
+    who: str
+    why: str
+    servers: tuple[str, ...] = ()
+    timeout_s: float = TIMEOUT_S
+    settle_s: float = 0.0
 
     @property
-    def at_once(self) -> bool:
-        """Whether nobody is waited for, so that steps between would be of no use."""
+    def in_one_step(self) -> bool:
+        """True if the change waits for no server, so that steps in between would be of no use."""
         return not self.servers and not self.settle_s
 
 
-def roll_out(base: Path, start: Config, after: ServedVersions, way: RolloutOptions, what: str) -> None:
-    """Goes from one config to the one that serves a model's versions as wanted, or leaves all as it was.
+def roll_out(base: Path, start: Config, target: ServedVersions, request: ChangeRequest, subject: str) -> None:
+    """Go from one config to the one that serves the target versions, or restore the first.
 
     Args:
         base: ROOT/serving/NAME.
-        start: what models.config says now.
-        after: the versions that are to be served.
-        way: how servers come to know of it.
-        what: is to be served, for the message.
+        start: The current models.config.
+        target: The versions to serve.
+        request: How servers learn about it.
+        subject: What will be served, for the message.
 
     Raises:
-        VersionError: a server did not get there, which it names; all was put back, as far as servers could be reached.
+        VersionError: A server does not serve it; the message names the server. All was restored on the servers that
+            could be reached.
         OSError: models.config cannot be written.
     """
-    goal = labels.with_served_versions(start, base, after)
+    goal = labels.with_served_versions(start, base, target)
     steps = models_config.steps(start, goal) or [goal]
     reached = start
     try:
-        for step in steps[-1:] if way.at_once else steps:
+        for step in steps[-1:] if request.in_one_step else steps:
             reached = step
-            _take(base, step, goal, way, what, last=step is steps[-1])
-    except BaseException as error:  # an interrupt, too, must not leave it half done
-        lost = _put_back(base, reached, start, way)
+            _apply(base, step, goal, request, subject, last=step is steps[-1])
+    except BaseException as error:  # an interrupt must not leave it half done either
+        failed = _restore(base, reached, start, request)
         if not isinstance(error, VersionError):
             raise
-        said = f", but not on {'; '.join(f'{server}: {reason}' for server, reason in lost.items())}" if lost else ""
-        raise VersionError(f"{error}; all was put back{said}") from None
+        exceptions = f", but not on {_listed(failed)}" if failed else ""
+        raise VersionError(f"{error}; all was put back{exceptions}") from None
 
 
-def _take(base: Path, step: Config, goal: Config, way: RolloutOptions, what: str, *, last: bool) -> None:
-    """One step: into the file, then to the servers.
+def _apply(base: Path, step: Config, goal: Config, request: ChangeRequest, subject: str, *, last: bool) -> None:
+    """Write one step to the file and send it to the servers.
 
     Raises:
-        VersionError: a server did not get there.
+        VersionError: A server does not serve the goal's versions.
     """
     text = _write(base, step)
-    failed = reload.reload_servers(way.servers, text, _wanted(base, goal), alone=last, timeout_s=way.timeout_s)
+    expected = _selected(base, goal)
+    failed = reload.reload_servers(request.servers, text, expected, alone=last, timeout_s=request.timeout_s)
     if failed:
-        said = "; ".join(f"{server}: {reason}" for server, reason in failed.items())
-        raise VersionError(f"{base.name}: {what} is not served: {said}")
-    if not way.servers and not last:
-        time.sleep(way.settle_s)
+        raise VersionError(f"{base.name}: {subject} is not served: {_listed(failed)}")
+    if not request.servers and not last:
+        time.sleep(request.settle_s)
 
 
-def _put_back(base: Path, reached: Config, start: Config, way: RolloutOptions) -> dict[str, str]:
-    """Goes back by the same steps; returns the servers where that failed, and why."""
+def _restore(base: Path, reached: Config, start: Config, request: ChangeRequest) -> dict[str, str]:
+    """Go back by the same steps; return the servers that failed and why."""
     failed: dict[str, str] = {}
     steps = models_config.steps(reached, start)
-    for step in steps[-1:] if way.at_once else steps:
+    for step in steps[-1:] if request.in_one_step else steps:
         text = _write(base, step)
-        failed = reload.reload_servers(way.servers, text, _wanted(base, start), timeout_s=way.timeout_s)
+        failed = reload.reload_servers(request.servers, text, _selected(base, start), timeout_s=request.timeout_s)
     return failed
 
 
 def _write(base: Path, step: Config) -> str:
-    """Puts a step's models of this base into the file, whatever it says of others by now; returns the whole text."""
+    """Write this model's part of a step to the file, leaving other models as the file has them; return the text."""
 
-    def changed(config: Config) -> Config:
+    def merge(config: Config) -> Config:
         others = {name: model for name, model in config.models.items() if not labels.belongs_to(base, name)}
-        ours = {name: model for name, model in step.models.items() if labels.belongs_to(base, name)}
-        return Config({**others, **ours})
+        own = {name: model for name, model in step.models.items() if labels.belongs_to(base, name)}
+        return Config({**others, **own})
 
-    return models_config.text(models_config.change(base.parent, changed).models.values())
+    return models_config.text(models_config.change(base.parent, merge).models.values())
 
 
-def _wanted(base: Path, config: Config) -> dict[str, frozenset[int]]:
-    return {n: models_config.wanted(model) for n, model in config.models.items() if labels.belongs_to(base, n)}
+def _selected(base: Path, config: Config) -> dict[str, frozenset[int]]:
+    own = {name: model for name, model in config.models.items() if labels.belongs_to(base, name)}
+    return {name: models_config.selected_versions(model) for name, model in own.items()}
+
+
+def _listed(failed: dict[str, str]) -> str:
+    return "; ".join(f"{server}: {reason}" for server, reason in failed.items())

@@ -1,13 +1,12 @@
-"""The versions of a pushed model, in TF Serving's layout: BASE/VERSION/, where BASE is ROOT/serving/NAME.
+"""The versions of a pushed model in TF Serving's layout: BASE/VERSION/, where BASE is ROOT/serving/NAME.
 
-A version is written aside in a folder whose name TF Serving ignores, and made visible by one rename: whoever looks sees
-all of it or nothing. From then on it is never changed. Its `manifest.json` says what it is made of.
+A version is written to a folder whose name TF Serving ignores and becomes visible by one rename, so that readers see
+all of it or nothing. After that it is never changed. Its `manifest.json` says what it is made of.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -19,201 +18,248 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benison.serving.errors import VersionError
+from benison.serving.files import atomic_file
+from benison.serving.files import checksum as checksums
 from benison.serving.models_config import LARGEST_VERSION
+
+if TYPE_CHECKING:
+    # The model server imports this module for its names of files, and must not spend its start on pydantic.
+    from benison.serving.versions.manifest import FileRecord, Manifest
 
 MANIFEST = "manifest.json"
 SAVED_MODEL = "saved_model.pb"
-STABLE = "stable"  # the label of what is served
-EXTRA = "assets.extra"  # where TensorFlow keeps what is no part of the graph
-SCHEMA = f"{EXTRA}/schema.pbtxt"  # what the raw features may be, without the label
+STABLE = "stable"  # the label of the version that is served
+EXTRA = "assets.extra"  # where TensorFlow keeps files that are not part of the graph
+SCHEMA = f"{EXTRA}/schema.pbtxt"  # schema of the raw features, without the label
 
-# A folder with anything in it is never replaced by a rename: that is what keeps two publishers apart.
+# A rename never replaces a folder that has anything in it, so two publishers cannot take the same number.
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 _INCOMING = re.compile(r"\.incoming-(?P<pid>[0-9]+)-[0-9a-f]+")
 
 
 @dataclass(frozen=True)
 class Version:
-    """One pushed version.
+    """A pushed version.
 
     Attributes:
-        number: Its version number, the folder's name.
+        number: Its version number, which is the folder's name.
         path: The folder, a SavedModel.
-        manifest: What `manifest.json` says; empty where another tool pushed the version without one.
+        manifest: What `manifest.json` says; an empty manifest if another tool pushed the version without one.
     """
 
     number: int
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
 
 def publish(
     model_dir: Path,
     base: Path,
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     clock: Callable[[], float] = time.time,
     *,
     beside: Mapping[str, Path] | None = None,
     at_least: int = 0,
 ) -> Version:
-    """Copies a SavedModel into the base and makes it visible as its highest version, all at once.
+    """Copy a SavedModel into the base and make it visible as the highest version, all at once.
 
-    Safe against crashes (a half-written version is never visible, and is cleaned up by the next publish) and against
-    others who publish at the same time (each gets a version of its own).
+    A crash never leaves a visible half of a version; the next call removes its files. Processes that publish at the
+    same time get different numbers.
 
     Args:
         model_dir: The SavedModel.
-        base: ROOT/serving/NAME; made if missing.
-        manifest: What is to be known about the version, as JSON values; NaN and infinity become null. Added to it are
-            `version`, `created` (UTC, ISO), `files` (relative path to `sha256` and `bytes`), `bytes` of all of them
-            and, unless given, `candidate` (see `checksum`), which `beside` does not change.
-        clock: Unix time (seconds). The version number is its whole second, or one above the highest version there is.
-        beside: files that go with the model, by their place in the version (relative, with /).
-        at_least: no lower version number than this.
+        base: ROOT/serving/NAME; created if it is missing.
+        manifest: What is known about the version. NaN and infinity become null. `format`, `version`, `created`, `files`
+            and `bytes` are added; `candidate` too, unless it is set (see `checksum`; `beside` does not change it).
+        clock: Unix time (seconds). The version number is its whole second, or one above the highest existing version.
+        beside: Files to add to the model, by their path in the version (relative, with /).
+        at_least: The lowest allowed version number.
 
     Returns:
         The version, now visible.
 
     Raises:
-        VersionError: `model_dir` is not a SavedModel, the manifest is not JSON, or a file of `beside` would take the
-            place of one of the model's own. Nothing became visible.
-        OSError: The disk's own trouble. Nothing became visible.
+        VersionError: `model_dir` is not a SavedModel, the manifest is not JSON, or a file of `beside` would replace one
+            of the model's own. Nothing became visible.
+        OSError: The disk failed. Nothing became visible.
     """
+    from benison.serving.versions.manifest import FORMAT, Manifest
+
     if not (model_dir / SAVED_MODEL).is_file():
         raise VersionError(f"{model_dir}: no {SAVED_MODEL} in it, so it is not a SavedModel; nothing was pushed")
-    manifest = _strict_json(manifest)
+    keys = _strict_json(manifest.to_dict())
     with _incoming_folder(base) as incoming:
         shutil.copytree(model_dir, incoming, copy_function=shutil.copyfile)
-        candidate = _files(incoming)
-        files = dict(sorted({**candidate, **_add(incoming, beside or {})}.items()))
-        size = sum(file["bytes"] for file in files.values())
-        manifest = {"candidate": _digest(candidate), **manifest, "files": files, "bytes": size}
+        model_files = _files(incoming)
+        files = dict(sorted({**model_files, **_add(incoming, beside or {})}.items()))
+        written = {
+            "files": {name: record.to_dict() for name, record in files.items()},
+            "bytes": sum(record.bytes for record in files.values()),
+            "format": FORMAT,
+        }
+        manifest = Manifest.model_validate({"candidate": _digest(model_files), **keys, **written})
         _sync_tree(incoming)
         version = _make_visible(incoming, base, manifest, clock(), at_least)
-    _sync(base)
+    atomic_file.sync(base)
     return version
 
 
-def restore(base: Path, number: int, fill: Callable[[Path], object]) -> Version:
-    """Makes a version that was published before visible here, by its own number, all at once.
+def install(base: Path, number: int, fill: Callable[[Path], object]) -> Version:
+    """Make a version that was published elsewhere visible here under its own number, all at once.
 
     Args:
-        base: ROOT/serving/NAME; made if missing.
-        number: the version's.
-        fill: writes its files and its manifest into an empty folder.
+        base: ROOT/serving/NAME; created if it is missing.
+        number: The version's number.
+        fill: Writes the version's files and its manifest into an empty folder.
 
     Returns:
         The version, now visible.
 
     Raises:
-        VersionError: what was written is not as its manifest says, or another version has the number. Nothing became
+        VersionError: The written files differ from the manifest, or another version has the number. Nothing became
             visible.
-        OSError: The disk's own trouble. Nothing became visible.
+        OSError: The disk failed. Nothing became visible.
     """
     with _incoming_folder(base) as incoming:
         incoming.mkdir()
         fill(incoming)
         version = _read(number, incoming)
-        if version is None or version.manifest.get("version") != number:
-            raise VersionError(f"{base}: what was brought is not version {number}; nothing was changed")
+        if version is None or version.manifest.version != number:
+            raise VersionError(f"{base}: the copied files are not version {number}; nothing was changed")
         if problems := verify(version):
             raise VersionError("\n".join([f"{base}: version {number} is not as it was pushed:", *problems]))
         _sync_tree(incoming)
-        _sync(incoming)
-        if not _renamed(incoming, base / str(number)):
+        atomic_file.sync(incoming)
+        if not _rename(incoming, base / str(number)):
             raise VersionError(f"{base / str(number)}: another version has this number; nothing was changed")
-    _sync(base)
+    atomic_file.sync(base)
     return Version(number, base / str(number), version.manifest)
 
 
-def versions(base: Path) -> list[Version]:
-    """The complete versions, ascending: with a `saved_model.pb`, and a manifest that can be read if there is one."""
-    numbered = sorted(_numbered(base), key=lambda item: item[0])
+def versions(base: str | Path) -> list[Version]:
+    """Return the complete versions, ascending: those with a `saved_model.pb` and no damaged manifest.
+
+    Args:
+        base: ROOT/serving/NAME.
+
+    Raises:
+        VersionError: A newer Benison wrote one of the manifests.
+    """
+    numbered = sorted(_numbered(Path(base)), key=lambda item: item[0])
     return [version for number, path in numbered if (version := _read(number, path)) is not None]
 
 
 def find(base: Path, number: int) -> Version | None:
-    """A complete version by its number; None where there is none."""
+    """Return a complete version by its number; None if there is none."""
     return next((version for version in versions(base) if version.number == number), None)
 
 
+def get(base: Path, number: int) -> Version:
+    """Return a complete version by its number.
+
+    Args:
+        base: ROOT/serving/NAME.
+        number: The version's number.
+
+    Raises:
+        VersionError: There is no such version; the message lists the existing ones.
+    """
+    version = find(base, number)
+    if version is None:
+        numbers = ", ".join(str(version.number) for version in versions(base)) or "none"
+        raise VersionError(f"{base}: no version {number}; there are {numbers}")
+    return version
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return the manifest in a version's folder; an empty one if there is none.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not a JSON object.
+        VersionError: A newer Benison wrote it, or it does not follow its own format.
+    """
+    from benison.serving.versions import manifest
+
+    try:
+        content = (path / MANIFEST).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return manifest.Manifest()
+    return manifest.parse(content, str(path / MANIFEST))
+
+
 def next_number(base: Path, at_least: int) -> int:
-    """The first number from `at_least` on that is above all versions there are, complete or not."""
+    """Return the first number from `at_least` on that is above all versions, complete or not."""
     return max([at_least, *(taken + 1 for taken, _ in _numbered(base))])
 
 
 def remove(version: Version) -> None:
-    """Takes a version off the disk; nobody sees half of it."""
-    aside = _aside(version.path.parent)
-    os.rename(version.path, aside)
-    shutil.rmtree(aside)
+    """Delete a version; readers see all of it or nothing."""
+    hidden = _hidden_folder(version.path.parent)
+    os.rename(version.path, hidden)
+    shutil.rmtree(hidden)
 
 
 def clean_leftovers(base: Path) -> None:
-    """Removes what a publisher left behind that was killed before it could do so itself."""
+    """Delete the unfinished folders of publishers that were killed."""
     for path in base.iterdir():
         leftover = _INCOMING.fullmatch(path.name)
-        if leftover and not _alive(int(leftover["pid"])):
+        if leftover and not _is_running(int(leftover["pid"])):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def identity(version: Version | None) -> str:
-    """The version as part of a cache key: `none`, or its number and the checksum of its content."""
+    """Return the version as part of a cache key: `none`, or its number and the checksum of its content."""
     if version is None:
         return "none"
-    return f"{version.number}:{version.manifest.get('candidate') or checksum(version.path)}"
+    return f"{version.number}:{version.manifest.candidate or checksum(version.path)}"
 
 
 def checksum(model_dir: Path) -> str:
-    """The SHA-256 (hex) of a SavedModel's content: relative names and bytes, whatever the times and the place.
+    """Return the SHA-256 (hex) of a SavedModel's relative file names and contents.
 
-    A version's own manifest does not count, so a pushed model has the checksum of the candidate that it was; where
-    files were pushed beside it, `candidate` in its manifest is that checksum.
+    A version's own manifest does not count, so a pushed model has the same checksum as its candidate. If files were
+    added at the push, `candidate` in the manifest is the checksum without them.
     """
     return _digest(_files(model_dir))
 
 
-def file_checksum(path: Path) -> str:
-    """The SHA-256 (hex) of a file's content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def verify(version: Version) -> list[str]:
-    """What is wrong with a version's files, one line for each, sorted by name; empty if all are as they were pushed."""
-    expected = version.manifest.get("files")
-    if not isinstance(expected, Mapping):
+    """Compare a version's files with its manifest.
+
+    Returns:
+        One line per problem, sorted by file name; empty if all files are as they were pushed.
+    """
+    expected = version.manifest.files
+    if not expected:
         return [f"{version.path}: no list of files in {MANIFEST}, so nothing to verify the version against"]
-    found = _files(version.path)
-    problems = dict.fromkeys(expected.keys() - found.keys(), "missing")
-    problems |= dict.fromkeys(found.keys() - expected.keys(), "not in the manifest")
-    kept = expected.keys() & found.keys()
-    problems |= {name: "changed since the push" for name in kept if expected[name] != found[name]}
+    actual = _files(version.path)
+    problems = dict.fromkeys(expected.keys() - actual.keys(), "missing")
+    problems |= dict.fromkeys(actual.keys() - expected.keys(), "not in the manifest")
+    common = expected.keys() & actual.keys()
+    problems |= {name: "changed since the push" for name in common if expected[name] != actual[name]}
     return [f"{version.path / name}: {problem}" for name, problem in sorted(problems.items())]
 
 
 @contextmanager
 def _incoming_folder(base: Path) -> Iterator[Path]:
-    """A folder that is still to be made, whose name nobody takes for a version; it is gone again where that fails."""
+    """Yield the path of a folder to create, which no reader takes for a version; delete it if the block fails."""
     base.mkdir(parents=True, exist_ok=True)
-    _sync(base.parent)
+    atomic_file.sync(base.parent)
     clean_leftovers(base)
-    incoming = _aside(base)
+    incoming = _hidden_folder(base)
     try:
         yield incoming
-    except BaseException:  # an interrupt, too, must not leave a model's worth of disk behind
+    except BaseException:  # an interrupt must not leave a model's worth of disk behind either
         shutil.rmtree(incoming, ignore_errors=True)
         raise
 
 
-def _add(incoming: Path, beside: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """Copies what goes with the model, and describes it as `_files` does."""
+def _add(incoming: Path, beside: Mapping[str, Path]) -> dict[str, FileRecord]:
+    """Copy the files that go with the model; return their records."""
     added = {}
     for name, source in beside.items():
         target = incoming / name
@@ -221,28 +267,28 @@ def _add(incoming: Path, beside: Mapping[str, Path]) -> dict[str, dict[str, Any]
             raise VersionError(f"{name}: the model has a file of that name already; nothing was pushed")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-        added[name] = _described(target)
+        added[name] = _record(target)
     return added
 
 
-def _make_visible(incoming: Path, base: Path, manifest: Mapping[str, Any], now: float, at_least: int) -> Version:
-    """Renames the finished folder to the next free version number, and tries the next one if another was faster."""
+def _make_visible(incoming: Path, base: Path, manifest: Manifest, now: float, at_least: int) -> Version:
+    """Rename the finished folder to the next free version number; try the following one if another process took it."""
     created = datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="seconds")
     number = max(int(now), at_least)
     while True:
         number = next_number(base, number)
-        manifest = {**manifest, "version": number, "created": created}
-        _write_synced(incoming / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False) + "\n")
-        _sync(incoming)
-        if _renamed(incoming, base / str(number)):
+        manifest = manifest.model_copy(update={"version": number, "created": created})
+        atomic_file.write_synced(incoming / MANIFEST, manifest.to_json())
+        atomic_file.sync(incoming)
+        if _rename(incoming, base / str(number)):
             return Version(number, base / str(number), manifest)
         number += 1
 
 
-def _renamed(incoming: Path, place: Path) -> bool:
-    """Makes a finished folder a version; False where its number is taken."""
+def _rename(incoming: Path, target: Path) -> bool:
+    """Rename a finished folder to a version; return False if the number is taken."""
     try:
-        os.rename(incoming, place)
+        os.rename(incoming, target)
     except OSError as error:
         if error.errno not in _TAKEN:
             raise
@@ -250,17 +296,17 @@ def _renamed(incoming: Path, place: Path) -> bool:
     return True
 
 
-def _strict_json(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest as any JSON reader will see it; NaN, which JSON lacks, becomes None."""
+def _strict_json(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys as a JSON reader will see them; NaN, which strict JSON lacks, becomes None."""
     try:
-        data = json.loads(json.dumps(manifest), parse_constant=lambda _: None)
+        data = json.loads(json.dumps(keys), parse_constant=lambda _: None)
     except (TypeError, ValueError) as error:
         raise VersionError(f"the manifest cannot be written as JSON ({error}); nothing was pushed") from error
     return dict(data)
 
 
 def _numbered(base: Path) -> Iterable[tuple[int, Path]]:
-    """What TF Serving would take for a version, complete or not: (number, path), in no order."""
+    """Return the folders that TF Serving takes for versions, complete or not: (number, path), in no order."""
     if not base.is_dir():
         return []
     named = [path for path in base.iterdir() if re.fullmatch("[0-9]+", path.name)]
@@ -268,41 +314,39 @@ def _numbered(base: Path) -> Iterable[tuple[int, Path]]:
 
 
 def _read(number: int, path: Path) -> Version | None:
-    """The version in a folder; None if it is not complete."""
+    """Return the version in a folder; None if it is not complete."""
     if not (path / SAVED_MODEL).is_file():
         return None
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return Version(number, path, {})
+        return Version(number, path, read_manifest(path))
     except (OSError, ValueError):
         return None
-    return Version(number, path, manifest) if isinstance(manifest, dict) else None
 
 
-def _files(model_dir: Path) -> dict[str, dict[str, Any]]:
-    """Relative path (with /) to `sha256` and `bytes` of every file but the manifest, sorted."""
+def _files(model_dir: Path) -> dict[str, FileRecord]:
+    """Return the record of every file but the manifest, sorted by relative path (with /)."""
     # Links are followed, because the copy of a model holds what they point to.
     paths = (Path(folder, name) for folder, _, names in os.walk(model_dir, followlinks=True) for name in names)
     named = sorted((path.relative_to(model_dir).as_posix(), path) for path in paths)
-    return {name: _described(path) for name, path in named if name != MANIFEST}
+    return {name: _record(path) for name, path in named if name != MANIFEST}
 
 
-def _described(path: Path) -> dict[str, Any]:
-    return {"sha256": file_checksum(path), "bytes": path.stat().st_size}
+def _record(path: Path) -> FileRecord:
+    from benison.serving.versions.manifest import FileRecord
+
+    return FileRecord(sha256=checksums.of_file(path), bytes=path.stat().st_size)
 
 
-def _digest(files: Mapping[str, Mapping[str, Any]]) -> str:
-    content = [[name, file["sha256"]] for name, file in sorted(files.items())]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+def _digest(files: Mapping[str, FileRecord]) -> str:
+    return checksums.of_text(json.dumps([[name, record.sha256] for name, record in sorted(files.items())]))
 
 
-def _aside(base: Path) -> Path:
-    """A name that nobody takes for a version, and that tells whose it is."""
+def _hidden_folder(base: Path) -> Path:
+    """Return a new name that no reader takes for a version and that names its process."""
     return base / f".incoming-{os.getpid()}-{uuid.uuid4().hex}"
 
 
-def _alive(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -312,22 +356,6 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _sync_tree(folder: Path) -> None:
     for path in folder.rglob("*"):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file, or a folder's list of names, is on disk: a rename may be there before the data otherwise."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        atomic_file.sync(path)

@@ -1,12 +1,11 @@
-"""An object store as a few operations on keys, over fsspec: s3://, and whatever else it finds a file system for.
+"""An object store as a few operations on keys, over fsspec: s3:// and every other file system that it finds.
 
-Credentials, region and endpoint are the environment's, by the names that each store's own tools know (for S3
-AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and so on), so that none of them stands in a config.
+Credentials, region and endpoint come from the environment, under the names of each store's own tools (for S3
+AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and so on), so that no config holds them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,27 +13,27 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from benison.serving.errors import BenisonError, StoreError, UsageError
+from benison.serving.files import checksum as checksums
 
-_CHUNK = 1 << 20
 _LIBRARIES = {"s3": "s3fs", "gs": "gcsfs"}
 _INSTALLS = {"s3fs": "'benison[store]'", "gcsfs": "gcsfs"}
-_MAY_NOT = "these credentials may not do that; listing, reading, writing and deleting are needed"
+_NO_PERMISSION = "these credentials do not allow it; listing, reading, writing and deleting are needed"
 _AWS_CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine a role"
-_UNREACHABLE = "cannot be reached; look at the network, and at AWS_ENDPOINT_URL where that is set"
-# By name: botocore is there only where a store of S3 is used, and its errors share no root with other stores'.
+_UNREACHABLE = "cannot be reached; check the network, and AWS_ENDPOINT_URL if it is set"
+# By name, because botocore is installed only for S3, and its errors share no base class with other stores'.
 _REMEDIES = {
     "NoCredentialsError": f"no credentials; {_AWS_CREDENTIALS}",
-    "PartialCredentialsError": f"only a part of the credentials; {_AWS_CREDENTIALS}",
+    "PartialCredentialsError": f"incomplete credentials; {_AWS_CREDENTIALS}",
     "EndpointConnectionError": _UNREACHABLE,
     "ConnectTimeoutError": _UNREACHABLE,
 }
 
 
 def check_library(address: str) -> None:
-    """Sees to it that what opens a store is installed, before hours are spent on what is to be put there.
+    """Check that the library of a store is installed, before hours are spent on training what is to be copied there.
 
     Raises:
-        UsageError: it is not; says how to get it.
+        UsageError: It is not; the message says how to install it.
     """
     library = _LIBRARIES.get(address.partition("://")[0])
     if library and importlib.util.find_spec(library) is None:
@@ -45,82 +44,80 @@ class ObjectStore:
     """A folder of a bucket. Keys are relative to it, with /.
 
     Args:
-        address: such as s3://BUCKET/FOLDER.
+        address: Such as s3://BUCKET/FOLDER.
 
     Raises:
-        StoreError: by every method, where the store cannot be asked or refuses; names the key and what to do.
+        StoreError: From every method, if the store cannot be reached or refuses; the message names the key and what to
+            do.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        with _telling(self.address):
+        with _store_errors(self.address):
             from fsspec.core import url_to_fs
 
-            # Others write there too, so a listing is never kept; and the environment may have changed since the last.
+            # Nothing is cached: others write to the store too, and the environment may change.
             self._files, self._root = url_to_fs(self.address, use_listings_cache=False, skip_instance_cache=True)
 
     def url(self, key: str) -> str:
-        """A key's whole address."""
+        """Return the full address of a key."""
         return f"{self.address}/{key}"
 
     def names(self, key: str) -> list[str]:
-        """The names right below a key, sorted; none where there is nothing."""
-        with _telling(self.url(key)):
+        """Return the names directly below a key, sorted; none if there is nothing."""
+        with _store_errors(self.url(key)):
             try:
-                found = self._files.ls(self._path(key), detail=False)
+                paths = self._files.ls(self._path(key), detail=False)
             except FileNotFoundError:
                 self._check_bucket()
                 return []
-            return sorted(name for path in found if (name := str(path).rstrip("/").rpartition("/")[2]))
+            return sorted(name for path in paths if (name := str(path).rstrip("/").rpartition("/")[2]))
 
     def sizes(self, key: str) -> dict[str, int]:
-        """Bytes of all objects below a key, at any depth, by their place below it."""
-        with _telling(self.url(key)):
-            found = self._files.find(self._path(key), detail=True)
-            below = len(self._path(key)) + 1
-            # Consoles write an empty object for a folder that somebody makes there.
-            return {path[below:]: int(about["size"]) for path, about in sorted(found.items()) if not path.endswith("/")}
+        """Return the size in bytes of all objects below a key, at any depth, by path relative to it."""
+        with _store_errors(self.url(key)):
+            objects = self._files.find(self._path(key), detail=True)
+            start = len(self._path(key)) + 1
+            # Web consoles write an empty object for a folder.
+            return {path[start:]: int(info["size"]) for path, info in sorted(objects.items()) if not path.endswith("/")}
 
     def modified(self, key: str) -> datetime:
-        """When an object was written (with a time zone)."""
-        with _telling(self.url(key)):
-            when: datetime = self._files.modified(self._path(key))
-            return when if when.tzinfo else when.replace(tzinfo=timezone.utc)
+        """Return the time when an object was written (with a time zone)."""
+        with _store_errors(self.url(key)):
+            time: datetime = self._files.modified(self._path(key))
+            return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
 
     def read(self, key: str) -> bytes | None:
-        """An object's content; None where there is none."""
-        with _telling(self.url(key)):
+        """Return an object's content; None if there is no such object."""
+        with _store_errors(self.url(key)):
             try:
                 return bytes(self._files.cat_file(self._path(key)))
             except FileNotFoundError:
                 return None
 
     def checksum(self, key: str) -> str:
-        """The SHA-256 (hex) of an object's content, which is read for it."""
-        digest = hashlib.sha256()
-        with _telling(self.url(key)), self._files.open(self._path(key), "rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-        return digest.hexdigest()
+        """Return the SHA-256 (hex) of an object's content, which is downloaded for it."""
+        with _store_errors(self.url(key)), self._files.open(self._path(key), "rb") as stream:
+            return checksums.of_stream(stream)
 
     def write(self, key: str, content: bytes) -> None:
-        """Writes an object; it is there whole or not at all."""
-        with _telling(self.url(key)):
+        """Write an object, whole or not at all."""
+        with _store_errors(self.url(key)):
             self._files.pipe_file(self._path(key), content)
 
     def upload(self, file: Path, key: str) -> None:
-        """Copies a file there; it is there whole or not at all."""
-        with _telling(self.url(key)):
+        """Copy a file to the store, whole or not at all."""
+        with _store_errors(self.url(key)):
             self._files.put_file(str(file), self._path(key))
 
     def download(self, key: str, file: Path) -> None:
-        """Copies an object into a file."""
-        with _telling(self.url(key)):
+        """Copy an object to a file."""
+        with _store_errors(self.url(key)):
             self._files.get_file(self._path(key), str(file))
 
     def remove(self, key: str) -> None:
-        """Removes an object, if it is there."""
-        with _telling(self.url(key)):
+        """Remove an object if it exists."""
+        with _store_errors(self.url(key)):
             try:
                 self._files.rm_file(self._path(key))
             except FileNotFoundError:
@@ -130,29 +127,29 @@ class ObjectStore:
         return f"{self._root.rstrip('/')}/{key}"
 
     def _check_bucket(self) -> None:
-        """A store lists nothing for a key that is not there, and for a bucket that is not."""
+        """Raise FileNotFoundError if the bucket does not exist: a listing is empty then, as for a missing key."""
         scheme, _, path = self.address.partition("://")
         if not self._files.exists(f"{scheme}://{path.partition('/')[0]}"):
             raise FileNotFoundError
 
 
 @contextmanager
-def _telling(address: str) -> Iterator[None]:
-    """Turns whatever a store's own library raises into an error that names the place and what to do."""
+def _store_errors(address: str) -> Iterator[None]:
+    """Turn the errors of a store's library into one that names the address and what to do."""
     try:
         yield
     except BenisonError:
         raise
     except ImportError as error:
-        raise StoreError(f"{address}: {error}; `pip install 'benison[store]'` brings what s3:// needs") from error
+        raise StoreError(f"{address}: {error}; `pip install 'benison[store]'` installs what s3:// needs") from error
     except FileNotFoundError as error:
         bucket = address.partition("://")[2].partition("/")[0]
         raise StoreError(
-            f"{address}: not found; make the bucket {bucket} first, or correct `serving.store` or AWS_ENDPOINT_URL"
+            f"{address}: not found; create the bucket {bucket} first, or correct `serving.store` or AWS_ENDPOINT_URL"
         ) from error
     except PermissionError as error:
-        raise StoreError(f"{address}: {_MAY_NOT} ({error})") from error
-    except Exception as error:  # each store's library has a tree of its own
-        known = _REMEDIES.get(type(error).__name__)
-        said = f"{type(error).__name__}: {error}"
-        raise StoreError(f"{address}: {known} ({said})" if known else f"{address}: {said}") from error
+        raise StoreError(f"{address}: {_NO_PERMISSION} ({error})") from error
+    except Exception as error:  # each store's library has its own exceptions
+        remedy = _REMEDIES.get(type(error).__name__)
+        message = f"{type(error).__name__}: {error}"
+        raise StoreError(f"{address}: {remedy} ({message})" if remedy else f"{address}: {message}") from error

@@ -18,6 +18,7 @@ from benison.pipelines.config_file import load
 from benison.pipelines.data import sources, spans
 from benison.pipelines.quiet import quieten
 from benison.serving.versions import local
+from benison.serving.versions.manifest import Manifest
 
 Row = dict[str, str]
 KEPT = 4  # of so many rows one, to be quick
@@ -59,7 +60,7 @@ def land(config: Pipeline, root: Path, month: Path, number: int, corrupt: Callab
         writer = csv.DictWriter(target, reader.fieldnames or [])
         writer.writeheader()
         writer.writerows(corrupt(row) for i, row in enumerate(reader) if i % KEPT == 0)
-    spans.land(config, root, [changed], number)
+    spans.add(config, root, [changed], number)
 
 
 def ingest(config: Pipeline, root: Path, span: int) -> dict[str, dict[str, str]]:
@@ -79,7 +80,7 @@ def serve(config: Pipeline, root: Path, trained_on: list[int]) -> None:
 
     model = root / "model"
     tf.saved_model.save(tf.Module(), str(model))
-    local.publish(model, root / "serving" / config.name, {"spans": trained_on})
+    local.publish(model, root / "serving" / config.name, Manifest.model_validate({"spans": trained_on}))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 from benison.serving.errors import StoreError, VersionError
 from benison.serving.promotion import labels
 from benison.serving.versions import local, remote, sets
+from benison.serving.versions.manifest import Manifest
 from benison.serving.versions.object_store import ObjectStore
 from benison.serving.versions.sets import Candidate
 from tests.integration.conftest import CLONE, Project, make
@@ -36,8 +37,8 @@ def push(model: Path, base: Path, number: int) -> None:
     ballast = base.parent.parent / "ballast"
     ballast.parent.mkdir(exist_ok=True)
     ballast.write_bytes(os.urandom(1 << 20) * MEGABYTES)
-    whole = Candidate(model, {}, {"assets.extra/ballast": ballast})
-    sets.publish(whole, base, {"deep": Candidate(model, {})}, lambda: number)
+    whole = Candidate(model, Manifest(), {"assets.extra/ballast": ballast})
+    sets.publish(whole, base, {"deep": Candidate(model, Manifest())}, lambda: number)
 
 
 def numbers(name: str = "birds") -> list[int]:
@@ -86,7 +87,7 @@ def test_the_mark_of_a_folder_that_somebody_made_is_no_file(s3: str, base: Path)
         there.write(key, b"")
     remote.publish(base, 100, STORE)
     assert numbers() == [100]
-    assert there.sizes("birds/100").keys() == {*local.find(base, 100).manifest["files"], "manifest.json"}
+    assert there.sizes("birds/100").keys() == {*local.find(base, 100).manifest.files, "manifest.json"}
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(30, marks=pytest.mark.soak)])
@@ -120,7 +121,7 @@ def test_a_copy_killed_at_any_moment_leaves_no_version_or_a_whole_one_and_the_ne
 
 def test_a_bucket_that_is_not_there_is_told(s3: str, base: Path) -> None:
     for ask in (lambda: remote.versions("s3://nest/models", "birds"), lambda: publish(base, "s3://nest/x")):
-        with pytest.raises(StoreError, match=r"s3://nest/.*: not found; make the bucket nest first"):
+        with pytest.raises(StoreError, match=r"s3://nest/.*: not found; create the bucket nest first"):
             ask()
 
 
@@ -181,9 +182,9 @@ def test_the_commands_know_the_store(project: Project, tmp_path: Path) -> None:
     said(project, "promote", "birds.yaml", "200")
     assert rows(project) == [("100", "yes"), ("200", "yes")]
 
-    assert f"these versions would go from {STORE}, too" in said(project, "prune", "birds.yaml", "--dry-run")
+    assert f"these versions would be removed from {STORE} too" in said(project, "prune", "birds.yaml", "--dry-run")
     assert numbers() == [100, 200]
-    assert f"these versions are gone from {STORE}, too" in said(project, "prune", "birds.yaml")
+    assert f"these versions were removed from {STORE} too" in said(project, "prune", "birds.yaml")
     assert (numbers(), numbers("birds-deep")) == ([200], [200])
     assert project.versions() == ["200"]
 

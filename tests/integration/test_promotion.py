@@ -15,15 +15,28 @@ from benison.serving import models_config
 from benison.serving.errors import VersionError
 from benison.serving.promotion import history, labels
 from benison.serving.promotion import promote as promotion
+from benison.serving.promotion.history import Change
 from benison.serving.promotion.labels import ServedVersions
+from benison.serving.promotion.rollout import ChangeRequest
 from benison.serving.versions import local, sets
+from benison.serving.versions.manifest import Manifest
 from benison.serving.versions.sets import Candidate
 from tests.integration.conftest import BENISON
 from tests.integration.model_server import Server, free_port, running, under_load, wait_until
 
 soak = pytest.mark.soak
-promote = partial(promotion.promote, who="ann", why="trying", timeout_s=60)
-rollback = partial(promotion.rollback, who="ann", why="worse", timeout_s=60)
+
+
+def promote(
+    base: Path, number: int, label: str = "stable", servers: Sequence[str] = (), timeout_s: float = 60
+) -> Change:
+    return promotion.promote(base, number, ChangeRequest("ann", "trying", tuple(servers), timeout_s), label=label)
+
+
+def rollback(base: Path, servers: Sequence[str] = ()) -> Change:
+    return promotion.rollback(base, ChangeRequest("ann", "worse", tuple(servers), timeout_s=60))
+
+
 PATHS = ("m:predict", "m/labels/stable:predict", "")  # the last by gRPC
 
 
@@ -32,7 +45,7 @@ def base(tmp_path: Path, made: dict[int, Path]) -> Path:
     """ROOT/serving/m with versions 1 and 2, whose answers differ by 1; 1 is stable."""
     base = tmp_path / "root" / "serving" / "m"
     for number in (1, 2):
-        local.publish(made[number], base, {}, lambda number=number: number)  # type: ignore[misc]
+        local.publish(made[number], base, Manifest(), lambda number=number: number)  # type: ignore[misc]
     promote(base, 1)
     return base
 
@@ -100,7 +113,7 @@ def test_every_answer_is_one_versions_whole_and_after_a_rollback_only_the_old_on
 def test_a_server_that_cannot_load_the_version_is_named_and_all_is_put_back(base: Path, made: dict[int, Path]) -> None:
     (made[1].parent / "broken").mkdir(exist_ok=True)
     (made[1].parent / "broken" / "saved_model.pb").write_bytes(b"no graph")
-    local.publish(made[1].parent / "broken", base, {}, lambda: 3)
+    local.publish(made[1].parent / "broken", base, Manifest(), lambda: 3)
     file = base.parent / models_config.FILE
     before = (models_config.read(base.parent), history.read(base))
     with served(base, "--max_num_load_retries=0") as server:
@@ -150,7 +163,7 @@ def test_a_canary_answers_beside_what_is_stable(base: Path) -> None:
 def test_members_that_are_models_of_their_own_go_along(tmp_path: Path, made: dict[int, Path]) -> None:
     base = tmp_path / "root" / "serving" / "m"
     for number in (1, 2):
-        candidate = Candidate(made[number], {})
+        candidate = Candidate(made[number], Manifest())
         sets.publish(candidate, base, {"deep": candidate}, lambda number=number: number)  # type: ignore[misc]
     promote(base, 1)
     with served(base) as server, under_load(server, *PATHS[:2], "m-deep/labels/stable:predict") as reports:

@@ -24,6 +24,7 @@ from benison.serving.ensemble import Ensemble
 from benison.serving.errors import StoreError
 from benison.serving.promotion import labels as promotion_labels
 from benison.serving.promotion import promote
+from benison.serving.promotion.rollout import ChangeRequest
 from benison.serving.server.pages import model_info
 from benison.serving.versions import local, remote, sets
 from benison.serving.versions.local import Version
@@ -107,23 +108,33 @@ def test_a_version_holds_all_that_belongs_to_the_model(version: Version) -> None
         "ensemble.json", "ensemble_report.json", "parity_rows.npz", "schema.pbtxt", "tf_serving_warmup_requests"
     }  # fmt: skip
     assert local.verify(version) == []
-    assert Ensemble.load(version.path / "assets.extra").members == tuple(version.manifest["members"])
+    assert Ensemble.load(version.path / "assets.extra").members == version.manifest.members
 
 
 def test_the_manifest_says_what_the_model_is_made_of_and_who_let_it_pass(version: Version, pushed: Project) -> None:
     manifest = version.manifest
-    assert (manifest["name"], manifest["label"], manifest["problem"]) == ("birds", "species", "multiclass")
-    assert manifest["combiner"] == "mean"
-    assert {"weights", "calibration", "contributions", "slices", "spans", "created", "bytes", "files"} <= set(manifest)
-    assert set(manifest["hashes"]) == {"schema", "transform", "code", "config"}
-    assert all(len(digest) == 64 for digest in manifest["hashes"].values())
-    assert manifest["metrics"].keys() == {"ensemble", *MEMBERS}
-    assert manifest["gains"].keys() == set(MEMBERS)
-    assert manifest["without"].keys() == set(manifest["members"])
-    assert all(verdict["passed"] for verdict in (*manifest["verdicts"], *manifest["serving"]["verdicts"]))
-    assert {path["path"] for path in manifest["serving"]["parity"]} >= {"fused gRPC", "fused REST", "fan-out"}
-    assert manifest["serving"]["measured"][0].keys() == manifest["serving"]["budget"].keys()
-    assert "fan_out" not in manifest
+    assert (manifest.format, manifest.model_extra) == (2, {})
+    assert (manifest.name, manifest.label, manifest.problem) == ("birds", "species", "multiclass")
+    assert manifest.combiner == "mean"
+    assert {
+        "weights",
+        "calibration",
+        "contributions",
+        "slices",
+        "spans",
+        "created",
+        "bytes",
+        "files",
+    } <= manifest.model_fields_set
+    assert set(manifest.hashes) == {"schema", "transform", "code", "config"}
+    assert all(len(digest) == 64 for digest in manifest.hashes.values())
+    assert manifest.metrics.keys() == {"ensemble", *MEMBERS}
+    assert manifest.gains.keys() == set(MEMBERS)
+    assert manifest.without.keys() == set(manifest.members)
+    assert all(verdict.passed for verdict in (*manifest.verdicts, *manifest.serving.verdicts))
+    assert {path.path for path in manifest.serving.parity} >= {"fused gRPC", "fused REST", "fan-out"}
+    assert manifest.serving.measured[0].keys() == manifest.serving.budget.keys()
+    assert manifest.fan_out == {}
 
 
 def test_asked_again_the_parity_rows_give_what_they_gave(version: Version) -> None:
@@ -242,8 +253,8 @@ def test_a_killed_members_ensemble_is_worth_what_was_predicted(
     assert (before.members, after.members) == (MEMBERS, tuple(name for name in MEMBERS if name != killed))
     assert after.failures.keys() == {killed}
     found = score_tables.metric_table("multiclass", None, labels, {"whole": before.values, "degraded": after.values})
-    assert found["whole"] == pytest.approx(whole.manifest["metrics"]["ensemble"], abs=1e-5)
-    assert found["degraded"] == pytest.approx(whole.manifest["without"][killed]["metrics"], abs=1e-5)
+    assert found["whole"] == pytest.approx(whole.manifest.metrics["ensemble"], abs=1e-5)
+    assert found["degraded"] == pytest.approx(whole.manifest.without[killed].metrics, abs=1e-5)
 
 
 def test_promoted_by_hand_where_the_yaml_says_so(node: Node) -> None:
@@ -251,7 +262,7 @@ def test_promoted_by_hand_where_the_yaml_says_so(node: Node) -> None:
     assert (said["pushed"], said["not_promoted"]) == (1, "`serving.promote` is manual")
     assert node.served is None, "not even for being the highest number"
     number = int(said["pushed_version"])
-    promote.promote(node.base, number, who="ann", why="looks good")
+    promote.promote(node.base, number, ChangeRequest("ann", "looks good"))
     assert node.push(promote="manual")["already_served"] == 1
     assert node.served == number
 
@@ -268,7 +279,7 @@ def test_a_run_on_older_spans_is_kept_but_not_served(node: Node) -> None:
 def test_what_was_rolled_back_does_not_come_back_by_itself(node: Node) -> None:
     old = int(node.push()["pushed_version"])
     node.push(fan_out=True)
-    promote.rollback(node.base, who="ann", why="worse")
+    promote.rollback(node.base, ChangeRequest("ann", "worse"))
     said = node.push(fan_out=True)
     assert (said["pushed"], said["not_promoted"]) == (
         0, "it was served before, and somebody put another version in its place"
@@ -312,7 +323,7 @@ def test_a_push_is_copied_to_the_store_before_it_is_served(
 
 def test_a_push_that_the_store_refuses_is_not_served_and_the_next_one_goes_on_from_it(node: Node, s3: str) -> None:
     old = int(node.push()["pushed_version"])
-    with pytest.raises(StoreError, match=r"s3://nest/models/birds-\w+: not found; make the bucket nest first"):
+    with pytest.raises(StoreError, match=r"s3://nest/models/birds-\w+: not found; create the bucket nest first"):
         node.push(store="s3://nest/models", fan_out=True)
     assert node.served == old
     urllib.request.urlopen(urllib.request.Request(f"{s3}/nest", method="PUT")).close()
@@ -347,7 +358,7 @@ def test_after_a_run_that_is_killed_while_it_pushes_the_next_one_goes_on(
     left = promotion_labels.served(project.base)
     assert left is not None
     assert old is not None
-    assert left.number == old.number or left.manifest["fan_out"].keys() == set(MEMBERS)
+    assert left.number == old.number or left.manifest.fan_out.keys() == set(MEMBERS)
     done = project.run()
     assert done.returncode == 0, done.stdout + done.stderr
     new = promotion_labels.served(project.base)

@@ -14,6 +14,7 @@ from benison.pipelines import cli
 from benison.serving import models_config
 from benison.serving.errors import BenisonError
 from benison.serving.versions import local
+from benison.serving.versions.manifest import Manifest
 
 
 @pytest.fixture
@@ -34,7 +35,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "metrics": {"deep": {"auc": 0.7}, "ensemble": {"auc": 0.7 + number / 100, "pr_auc": None}},
             "hashes": {"schema": "5c" * 32, "code": f"{number}a" * 32},
         }
-        local.publish(model, tmp_path / ".benison" / "serving" / "birds", manifest, lambda number=number: number)  # type: ignore[misc]
+        local.publish(
+            model,
+            tmp_path / ".benison" / "serving" / "birds",
+            Manifest.model_validate(manifest),
+            lambda number=number: number,
+        )  # type: ignore[misc]
     return tmp_path / ".benison"
 
 
@@ -69,12 +75,12 @@ def test_what_is_served_without_a_label_is_shown_too(root: Path) -> None:
 
 def test_promote_and_rollback_say_what_they_did(root: Path) -> None:
     said = benison("promote", "birds", "1", "--why", "a trial")
-    assert "no YAML of birds is here, so no server is told" in said
+    assert "no YAML of birds here, so no server is notified" in said
     assert "birds: version 1 is stable, in place of 2" in said
     assert "servers that poll it follow" in said
     assert "birds: version 1 is stable already" in benison("promote", "birds", "1")
     assert "birds: version 2 is canary" in benison("promote", "birds", "2", "--label", "canary")
-    assert "birds: version 2 is no canary any longer" in benison("rollback", "birds", "--canary")
+    assert "birds: version 2 is no longer canary" in benison("rollback", "birds", "--canary")
     assert "birds: version 2 is stable, in place of 1" in benison("rollback", "birds", "--to", "2")
     history = cells(benison("versions", "birds", "--history"))
     assert [row[2:5] for row in history[1:]] == [
@@ -144,7 +150,7 @@ def test_prune_removes_it(root: Path) -> None:
         (["promote", "birds", "7"], "no version 7; there are 1, 2"),
         (["diff", "birds", "1", "7"], "no version 7; there are 1, 2"),
         (["rollback", "birds", "--canary"], "there is no canary"),
-        (["rollback", "birds", "--canary", "--to", "1"], "--canary goes with neither --to nor --republish"),
+        (["rollback", "birds", "--canary", "--to", "1"], "--canary cannot be combined with --to or --republish"),
     ],
 )
 def test_mistakes_are_told(root: Path, words: list[str], message: str) -> None:

@@ -11,8 +11,8 @@ from benison.serving.promotion import history
 from benison.serving.promotion.history import Change
 
 
-def change(before: int | None, to: int | None, label: str = "stable", act: str = "promote") -> Change:
-    return Change(act, label, before, to, "ann", "why\nnot", "2026-01-02T03:04:05+00:00", ("localhost:8500",))
+def change(before: int | None, to: int | None, label: str = "stable", action: str = "promote") -> Change:
+    return Change(action, label, before, to, "ann", "why\nnot", "2026-01-02T03:04:05+00:00", ("localhost:8500",))
 
 
 def test_what_was_added_is_read_in_its_order(tmp_path: Path) -> None:
@@ -46,5 +46,5 @@ def test_a_line_that_was_half_written_spoils_no_other(tmp_path: Path) -> None:
     ],
 )
 def test_the_line_leads_back_the_way_that_a_label_came(moves: list[Any], line: list[int]) -> None:
-    changes = [change(9, -move, act="rollback") if isinstance(move, int) else change(*move) for move in moves]
+    changes = [change(9, -move, action="rollback") if isinstance(move, int) else change(*move) for move in moves]
     assert history.label_history([*changes, change(None, 9, "canary")], "stable") == line

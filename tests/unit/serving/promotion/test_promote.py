@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,23 @@ from benison.serving.errors import UsageError, VersionError
 from benison.serving.models_config import Config, Latest, Model, Specific
 from benison.serving.promotion import history, labels
 from benison.serving.promotion import promote as promotion
+from benison.serving.promotion.history import Change
 from benison.serving.promotion.labels import ServedVersions
+from benison.serving.promotion.rollout import ChangeRequest
 from benison.serving.versions import local, sets
+from benison.serving.versions.manifest import Manifest, Republished
 from benison.serving.versions.sets import Candidate
 
 REPOSITORY = Path(__file__).parents[4]
-promote = partial(promotion.promote, who="ann", why="trying")
-rollback = partial(promotion.rollback, who="ann", why="worse")
+
+
+def promote(base: Path, number: int, label: str = "stable", **request: Any) -> Change:
+    request = {"who": "ann", "why": "trying", **request}
+    return promotion.promote(base, number, ChangeRequest(**request), label=label)
+
+
+def rollback(base: Path, to: int | None = None) -> Change:
+    return promotion.rollback(base, ChangeRequest("ann", "worse"), to)
 
 
 @pytest.fixture
@@ -42,14 +51,14 @@ def base(tmp_path: Path, model: Path) -> Path:
     """A model with three versions, none of which was ever promoted."""
     base = tmp_path / "serving" / "birds"
     for number in (1, 2, 3):
-        local.publish(model, base, {}, lambda number=number: number)  # type: ignore[misc]
+        local.publish(model, base, Manifest(), lambda number=number: number)  # type: ignore[misc]
     return base
 
 
 def push(model: Path, base: Path, members: Mapping[str, Mapping[str, Any]], number: int) -> int:
     """An ensemble with members that are models of their own."""
-    made = {name: Candidate(model, manifest) for name, manifest in members.items()}
-    return sets.publish(Candidate(model, {}), base, made, lambda: number).number
+    made = {name: Candidate(model, Manifest.model_validate(manifest)) for name, manifest in members.items()}
+    return sets.publish(Candidate(model, Manifest()), base, made, lambda: number).number
 
 
 def config(base: Path) -> Config:
@@ -100,7 +109,7 @@ def test_a_labelled_version_that_is_gone_is_told(base: Path) -> None:
 
 def test_what_is_pushed_after_pin_is_not_served_by_itself(base: Path, model: Path) -> None:
     promotion.pin(base)
-    local.publish(model, base, {})
+    local.publish(model, base, Manifest())
     assert labels.served(base).number == 3
     assert policy(base) == ({3}, {"stable": 3})
 
@@ -108,7 +117,7 @@ def test_what_is_pushed_after_pin_is_not_served_by_itself(base: Path, model: Pat
 def test_the_first_push_after_pin_is_not_served_by_itself(tmp_path: Path, model: Path) -> None:
     base = tmp_path / "serving" / "new"
     promotion.pin(base)
-    local.publish(model, base, {}, lambda: 7)
+    local.publish(model, base, Manifest(), lambda: 7)
     assert labels.served(base) is None
     promote(base, 7)
     assert labels.served(base).number == 7
@@ -176,7 +185,7 @@ def test_where_there_is_nothing_to_go_back_to_it_says_so(base: Path) -> None:
     promote(base, 1)
     for number in (2, 3):
         local.remove(local.find(base, number))
-    with pytest.raises(VersionError, match="birds: no version to go back to; there are 1"):
+    with pytest.raises(VersionError, match="birds: no earlier version to roll back to; there are 1"):
         rollback(base)
     assert labels.served(base).number == 1
 
@@ -234,14 +243,14 @@ def test_a_canary_is_a_model_of_its_own_until_it_is_stable(base: Path) -> None:
 
 
 def test_a_canary_can_be_taken_away(base: Path) -> None:
-    withdraw = partial(promotion.withdraw, who="ann", why="worse")
+    request = ChangeRequest("ann", "worse")
     promote(base, 1)
     promote(base, 2, label="canary")
-    assert withdraw(base).to is None
+    assert promotion.withdraw(base, request).to is None
     assert set(config(base).models) == {"birds"}
     assert record(base)[1:] == [("canary", None, 2), ("canary", 2, None)]
     with pytest.raises(VersionError, match="there is no canary"):
-        withdraw(base)
+        promotion.withdraw(base, request)
 
 
 def test_what_is_stable_cannot_be_the_canary(base: Path) -> None:
@@ -303,16 +312,16 @@ def test_an_old_set_comes_back_as_the_next_number(tmp_path: Path, model: Path) -
     assert again.number > 20
     assert (again.path / "saved_model.pb").read_bytes() == b"graph"
     assert local.verify(again) == []
-    assert again.manifest["candidate"] == local.find(base, 10).manifest["candidate"]
-    assert again.manifest["republished"] == {"version": 10, "who": "ann", "why": "20 is worse"}
-    ((name, number),) = sets.pins(again).items()
-    assert local.find(base.with_name(name), number).manifest["seed"] == 1
+    assert again.manifest.candidate == local.find(base, 10).manifest.candidate
+    assert again.manifest.republished == Republished(version=10, who="ann", why="20 is worse")
+    ((name, number),) = sets.member_versions(again).items()
+    assert local.find(base.with_name(name), number).manifest.model_extra["seed"] == 1
 
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "why"),
     [
-        ({"spans": [1, 2]}, {"spans": [2, 3], "version": 7}, "newest span is 2, and version 7, which is served, has"),
+        ({"spans": [1, 2]}, {"spans": [2, 3], "version": 7}, "newest span is 2, and version 7, which is served, was"),
         ({"spans": [2, 3]}, {"spans": [2, 3]}, None),
         ({"spans": [3, 4]}, {"spans": [1, 2, 3]}, None),
         ({"spans": [1]}, {"spans": []}, None),
@@ -321,7 +330,7 @@ def test_an_old_set_comes_back_as_the_next_number(tmp_path: Path, model: Path) -
     ],
 )
 def test_a_run_on_older_data_is_not_promoted(ours: dict[str, Any], theirs: dict[str, Any], why: str | None) -> None:
-    said = promotion.promotion_blocker(ours, theirs)
+    said = promotion.promotion_blocker(Manifest.model_validate(ours), Manifest.model_validate(theirs))
     assert (said is None) == (why is None)
     assert (why or "") in (said or "")
 
@@ -336,13 +345,14 @@ def start(script: str, base: Path, number: int) -> subprocess.Popen[str]:
         from pathlib import Path
         from benison.serving import models_config
         from benison.serving.promotion import history, promote
+        from benison.serving.promotion.rollout import ChangeRequest
         base, number = Path(sys.argv[1]), int(sys.argv[2])
         def hold():
             print("holding", flush=True)
             sys.stdin.readline()
     """
     code = textwrap.dedent(prelude) + textwrap.dedent(script)
-    code += "promote.promote(base, number, who='bob', why='trying', settle_s=0.001)\n"
+    code += "promote.promote(base, number, ChangeRequest('bob', 'trying', settle_s=0.001))\n"
     return subprocess.Popen(
         [sys.executable, "-c", code, str(base), str(number)],
         cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

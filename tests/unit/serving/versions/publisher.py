@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benison.serving.promotion import promote
+from benison.serving.promotion.rollout import ChangeRequest
 from benison.serving.versions import sets
+from benison.serving.versions.manifest import Manifest
 from benison.serving.versions.sets import Candidate
 
 CHUNK = 256 << 10
@@ -53,11 +55,11 @@ def on_event(event: str, args: tuple[Any, ...]) -> None:
 def push(base: Path, models: Path) -> None:
     promote.pin(base)
     version = sets.publish(
-        Candidate(models / "whole", {}, {"assets.extra/ensemble.json": models / "ensemble.json"}),
+        Candidate(models / "whole", Manifest(), {"assets.extra/ensemble.json": models / "ensemble.json"}),
         base,
-        {name: Candidate(models / name, {}) for name in ("deep", "wide")},
+        {name: Candidate(models / name, Manifest()) for name in ("deep", "wide")},
     )
-    promote.promote(base, version.number, who="Pusher", why="blessed")
+    promote.promote(base, version.number, ChangeRequest("Pusher", "blessed"))
 
 
 if __name__ == "__main__":

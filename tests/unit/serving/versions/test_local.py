@@ -16,7 +16,8 @@ import pytest
 
 from benison.serving.errors import VersionError
 from benison.serving.promotion.labels import served
-from benison.serving.versions.local import Version, checksum, identity, publish, remove, restore, verify, versions
+from benison.serving.versions.local import Version, checksum, identity, install, publish, remove, verify, versions
+from benison.serving.versions.manifest import Manifest
 
 REPOSITORY = Path(__file__).parents[4]
 
@@ -61,6 +62,7 @@ def start(script: str, *arguments: object) -> subprocess.Popen[str]:
         import os, shutil, sys
         from pathlib import Path
         from benison.serving.versions.local import publish
+        from benison.serving.versions.manifest import Manifest
         def hold():
             print("holding", flush=True)
             sys.stdin.readline()
@@ -83,7 +85,7 @@ STOPS_IN_MID_COPY = """
         copied.append(args)
         return copy(*args, **kwargs)
     shutil.copyfile = stop_at_second
-    publish(Path(sys.argv[1]), Path(sys.argv[2]), {}, lambda: 100)
+    publish(Path(sys.argv[1]), Path(sys.argv[2]), Manifest(), lambda: 100)
 """
 
 STOPS_BEFORE_ITS_FIRST_RENAME = """
@@ -94,24 +96,25 @@ STOPS_BEFORE_ITS_FIRST_RENAME = """
         tried.append(args)
         return rename(*args)
     os.rename = stop_at_first
-    print(publish(Path(sys.argv[1]), Path(sys.argv[2]), {"by": sys.argv[3]}, lambda: 100).number)
+    print(publish(Path(sys.argv[1]), Path(sys.argv[2]), Manifest(name=sys.argv[3]), lambda: 100).number)
 """
 
 
 def test_a_published_version_holds_the_model_and_its_manifest(model, base):
-    version = publish(model, base, {"members": ["deep", "wide"]}, at(1700000000.9))
+    version = publish(model, base, Manifest(members=("deep", "wide")), at(1700000000.9))
     assert version.path == base / "1700000000"
-    assert json.loads((version.path / "manifest.json").read_text()) == version.manifest
-    assert version.manifest["version"] == version.number == 1700000000
-    assert version.manifest["created"] == "2023-11-14T22:13:20+00:00"
-    assert version.manifest["members"] == ["deep", "wide"]
-    assert version.manifest["candidate"] == checksum(model)
-    assert version.manifest["files"].keys() == {
+    assert json.loads((version.path / "manifest.json").read_text()) == json.loads(version.manifest.to_json())
+    assert version.manifest.format == 2
+    assert version.manifest.version == version.number == 1700000000
+    assert version.manifest.created == "2023-11-14T22:13:20+00:00"
+    assert version.manifest.members == ("deep", "wide")
+    assert version.manifest.candidate == checksum(model)
+    assert version.manifest.files.keys() == {
         "saved_model.pb",
         "variables/variables.index",
         "variables/variables.data-00000-of-00001",
     }
-    assert version.manifest["files"]["saved_model.pb"]["bytes"] == 5
+    assert version.manifest.files["saved_model.pb"].bytes == 5
     assert (version.path / "variables" / "variables.index").read_bytes() == b"index"
     assert (version.path / "assets").is_dir()
     assert hidden(base) == []
@@ -120,11 +123,11 @@ def test_a_published_version_holds_the_model_and_its_manifest(model, base):
 
 def test_what_goes_with_the_model_is_part_of_the_version_but_not_of_the_candidate(model, base, tmp_path):
     (tmp_path / "spec").write_bytes(b"{}")
-    version = publish(model, base, {}, at(9), beside={"assets.extra/ensemble.json": tmp_path / "spec"})
+    version = publish(model, base, Manifest(), at(9), beside={"assets.extra/ensemble.json": tmp_path / "spec"})
     assert (version.path / "assets.extra" / "ensemble.json").read_bytes() == b"{}"
-    assert version.manifest["files"]["assets.extra/ensemble.json"]["bytes"] == 2
-    assert version.manifest["bytes"] == sum(file["bytes"] for file in version.manifest["files"].values()) == 15
-    assert version.manifest["candidate"] == checksum(model)
+    assert version.manifest.files["assets.extra/ensemble.json"].bytes == 2
+    assert version.manifest.bytes == sum(file.bytes for file in version.manifest.files.values()) == 15
+    assert version.manifest.candidate == checksum(model)
     assert verify(version) == []
     (version.path / "assets.extra" / "ensemble.json").write_bytes(b"[]")
     assert verify(version) == [f"{version.path}/assets.extra/ensemble.json: changed since the push"]
@@ -134,34 +137,35 @@ def test_what_goes_with_the_model_is_part_of_the_version_but_not_of_the_candidat
 def test_what_goes_with_the_model_takes_the_place_of_nothing(model, base, tmp_path, name):
     (tmp_path / "spec").write_bytes(b"{}")
     with pytest.raises(VersionError, match=f"{name}: the model has a file of that name already; nothing was pushed"):
-        publish(model, base, {}, beside={name: tmp_path / "spec"})
+        publish(model, base, Manifest(), beside={name: tmp_path / "spec"})
     assert list(base.iterdir()) == []
 
 
 @pytest.mark.parametrize(("at_least", "number"), [(50, 100), (100, 100), (300, 300)])
 def test_the_number_is_no_lower_than_asked(model, base, at_least, number):
-    assert publish(model, base, {}, at(100), at_least=at_least).number == number
+    assert publish(model, base, Manifest(), at(100), at_least=at_least).number == number
 
 
 def test_a_removed_version_is_gone_whole(model, base):
-    first, second = publish(model, base, {}, at(1)), publish(model, base, {}, at(2))
+    first, second = publish(model, base, Manifest(), at(1)), publish(model, base, Manifest(), at(2))
     remove(second)
     assert versions(base) == [first]
     assert [path.name for path in base.iterdir()] == ["1"]
 
 
 def test_a_given_candidate_is_kept(model, base):
-    assert publish(model, base, {"candidate": "abc"}).manifest["candidate"] == "abc"
+    assert publish(model, base, Manifest(candidate="abc")).manifest.candidate == "abc"
 
 
 def test_publishing_leaves_the_callers_manifest_alone(model, base):
-    manifest = {"metrics": {"auc": 0.9}}
+    manifest = Manifest(metrics={"m": {"auc": 0.9}})
     publish(model, base, manifest)
-    assert manifest == {"metrics": {"auc": 0.9}}
+    assert manifest == Manifest(metrics={"m": {"auc": 0.9}})
 
 
 def test_nan_in_the_manifest_becomes_null(model, base):
-    assert publish(model, base, {"metrics": {"auc": float("nan")}}).manifest["metrics"] == {"auc": None}
+    version = publish(model, base, Manifest(metrics={"m": {"auc": float("nan")}}))
+    assert version.manifest.metrics == {"m": {"auc": None}}
 
 
 @pytest.mark.parametrize(
@@ -180,13 +184,13 @@ def test_nan_in_the_manifest_becomes_null(model, base):
 def test_the_version_is_the_second_or_one_above_the_highest(model, base, existing, second, number):
     for name in existing:
         foreign(base, name)
-    assert publish(model, base, {}, at(second)).number == number
+    assert publish(model, base, Manifest(), at(second)).number == number
     assert served(base).number == number
 
 
 def test_an_unfinished_folder_takes_its_number_too(model, base):
     (base / "500").mkdir(parents=True)
-    assert publish(model, base, {}, at(100)).number == 501
+    assert publish(model, base, Manifest(), at(100)).number == 501
 
 
 @pytest.mark.parametrize("code", [errno.ENOTEMPTY, errno.EEXIST])
@@ -199,7 +203,7 @@ def test_a_number_taken_at_the_last_moment_is_left_alone(model, base, monkeypatc
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", too_late)
-    version = publish(model, base, {}, at(100))
+    version = publish(model, base, Manifest(), at(100))
     assert version.number == 101
     assert json.loads((base / "101" / "manifest.json").read_text())["version"] == 101
 
@@ -207,7 +211,7 @@ def test_a_number_taken_at_the_last_moment_is_left_alone(model, base, monkeypatc
 @pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "disk full"), KeyboardInterrupt()])
 @pytest.mark.parametrize("step", ["shutil.copyfile", "os.fsync", "os.rename"])
 def test_a_failure_at_any_step_leaves_nothing(model, base, monkeypatch, step, failure):
-    publish(model, base, {}, at(50))
+    publish(model, base, Manifest(), at(50))
     done = []
     library, name = step.split(".")
     original = getattr(sys.modules[library], name)
@@ -220,7 +224,7 @@ def test_a_failure_at_any_step_leaves_nothing(model, base, monkeypatch, step, fa
 
     monkeypatch.setattr(sys.modules[library], name, second_fails)
     with pytest.raises(type(failure)):
-        publish(model, base, {}, at(100))
+        publish(model, base, Manifest(), at(100))
     assert [path.name for path in base.iterdir()] == ["50"]
 
 
@@ -231,13 +235,13 @@ def test_a_publisher_killed_in_mid_copy_shows_nothing_and_is_cleaned_up_by_the_n
     assert versions(base) == []
     assert served(base) is None
 
-    other = publish(model, base, {}, at(90))
+    other = publish(model, base, Manifest(), at(90))
     assert hidden(base) == [incoming], "a live publisher's copy is not touched"
 
     publisher.send_signal(signal.SIGKILL)
     publisher.communicate()
     assert versions(base) == [other]
-    publish(model, base, {}, at(100))
+    publish(model, base, Manifest(), at(100))
     assert hidden(base) == []
     assert [version.number for version in versions(base)] == [90, 100]
 
@@ -248,26 +252,26 @@ def test_two_publishers_of_one_moment_make_two_versions(model, base):
     assert versions(base) == []
     numbers = [int(publisher.communicate("go\n")[0]) for publisher in publishers]
     assert numbers == [100, 101]
-    assert [(version.number, version.manifest["by"]) for version in versions(base)] == [(100, "first"), (101, "second")]
+    assert [(version.number, version.manifest.name) for version in versions(base)] == [(100, "first"), (101, "second")]
     assert [problem for version in versions(base) for problem in verify(version)] == []
     assert hidden(base) == []
 
 
 def test_a_folder_that_only_looks_like_a_leftover_is_left_alone(model, base):
     (base / ".incoming-notes").mkdir(parents=True)
-    publish(model, base, {})
+    publish(model, base, Manifest())
     assert hidden(base) == [".incoming-notes"]
 
 
 def test_what_is_no_saved_model_is_not_pushed(tmp_path, base):
     with pytest.raises(VersionError, match=r"no saved_model.pb in it"):
-        publish(tmp_path, base, {})
+        publish(tmp_path, base, Manifest())
     assert not base.exists()
 
 
 def test_a_manifest_that_is_not_json_is_not_pushed(model, base):
     with pytest.raises(VersionError, match="cannot be written as JSON"):
-        publish(model, base, {"path": model})
+        publish(model, base, Manifest.model_validate({"path": model}))
     assert not base.exists()
 
 
@@ -295,7 +299,7 @@ def test_a_version_with_a_broken_manifest_is_not_served(base, manifest):
 
 def test_a_version_that_another_tool_pushed_is_served_and_told_by_its_content(base):
     folder = foreign(base, "9")
-    assert served(base) == Version(9, folder, {})
+    assert served(base) == Version(9, folder, Manifest())
     assert identity(served(base)) == f"9:{checksum(folder)}"
     assert verify(served(base)) == [
         f"{folder}: no list of files in manifest.json, so nothing to verify the version against"
@@ -303,14 +307,14 @@ def test_a_version_that_another_tool_pushed_is_served_and_told_by_its_content(ba
 
 
 def test_the_identity_is_number_and_candidate(model, base):
-    assert identity(publish(model, base, {"candidate": "abc"}, at(7))) == "7:abc"
+    assert identity(publish(model, base, Manifest(candidate="abc"), at(7))) == "7:abc"
 
 
 def test_the_checksum_is_of_names_and_bytes_alone(model, tmp_path, base):
     copy = tmp_path / "copy"
     shutil.copytree(model, copy)
     os.utime(copy / "saved_model.pb", (1, 1))
-    assert checksum(copy) == checksum(model) == checksum(publish(model, base, {"members": 3}).path)
+    assert checksum(copy) == checksum(model) == checksum(publish(model, base, Manifest(members=("deep",))).path)
 
 
 @pytest.mark.parametrize("change", ["byte", "name", "extra"])
@@ -326,7 +330,7 @@ def test_the_checksum_changes_with_the_content(model, change):
 
 
 def test_verify_names_flipped_missing_and_extra_files(model, base):
-    version = publish(model, base, {})
+    version = publish(model, base, Manifest())
     data = version.path / "variables" / "variables.data-00000-of-00001"
     data.write_bytes(b"\x00\x01\x03")
     (version.path / "saved_model.pb").unlink()
@@ -338,31 +342,31 @@ def test_verify_names_flipped_missing_and_extra_files(model, base):
     ]
 
 
-def test_a_restored_version_has_its_own_number(model, base, tmp_path):
-    version = publish(model, base, {}, at(7))
-    restored = restore(tmp_path / "other", 7, lambda folder: shutil.copytree(version.path, folder, dirs_exist_ok=True))
-    assert restored == Version(7, tmp_path / "other" / "7", version.manifest)
-    assert verify(restored) == []
+def test_an_installed_version_keeps_its_number(model, base, tmp_path):
+    version = publish(model, base, Manifest(), at(7))
+    installed = install(tmp_path / "other", 7, lambda folder: shutil.copytree(version.path, folder, dirs_exist_ok=True))
+    assert installed == Version(7, tmp_path / "other" / "7", version.manifest)
+    assert verify(installed) == []
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["7"]
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(8, "what was brought is not version 8"), (7, "7: another version has this number")]
+    ("number", "said"), [(8, "the copied files are not version 8"), (7, "7: another version has this number")]
 )
-def test_a_restored_version_takes_no_other_ones_place(model, base, number, said):
-    version = publish(model, base, {}, at(7))
+def test_an_installed_version_replaces_no_other(model, base, number, said):
+    version = publish(model, base, Manifest(), at(7))
     with pytest.raises(VersionError, match=said):
-        restore(base, number, lambda folder: shutil.copytree(version.path, folder, dirs_exist_ok=True))
+        install(base, number, lambda folder: shutil.copytree(version.path, folder, dirs_exist_ok=True))
     assert [path.name for path in base.iterdir()] == ["7"]
 
 
-def test_a_version_that_is_not_wholly_brought_is_not_restored(model, base, tmp_path):
-    version = publish(model, tmp_path / "there", {}, at(7))
+def test_an_incomplete_copy_is_not_installed(model, base, tmp_path):
+    version = publish(model, tmp_path / "there", Manifest(), at(7))
 
     def fill(folder: Path) -> None:
         shutil.copytree(version.path, folder, dirs_exist_ok=True)
         (folder / "variables" / "variables.index").unlink()
 
     with pytest.raises(VersionError, match=r"7 is not as it was pushed:\n.*variables.index: missing"):
-        restore(base, 7, fill)
+        install(base, 7, fill)
     assert list(base.iterdir()) == []

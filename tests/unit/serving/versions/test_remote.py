@@ -15,6 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from benison.serving.errors import StoreError, UsageError, VersionError
 from benison.serving.versions import local as local_versions
 from benison.serving.versions import object_store, remote, sets
+from benison.serving.versions.manifest import Manifest
 from benison.serving.versions.sets import Candidate
 
 STORE = "memory://bucket/models"
@@ -45,7 +46,12 @@ def push(base: Path, number: int, graph: bytes, **manifest: Any) -> None:
     (model / "variables").mkdir(parents=True)
     (model / "saved_model.pb").write_bytes(graph)
     (model / "variables" / "variables.index").write_bytes(b"index")
-    sets.publish(Candidate(model, manifest), base, {"deep": Candidate(model, {})}, lambda: number)
+    sets.publish(
+        Candidate(model, Manifest.model_validate(manifest)),
+        base,
+        {"deep": Candidate(model, Manifest())},
+        lambda: number,
+    )
 
 
 def recorded(monkeypatch: pytest.MonkeyPatch, *methods: str) -> list[str]:
@@ -115,7 +121,7 @@ def test_a_file_that_arrives_damaged_leaves_no_version(memory, base, monkeypatch
     monkeypatch.setattr(
         MemoryFileSystem, "put_file", lambda self, local, path, **_: self.pipe_file(path, b"damaged")
     )  # fmt: skip
-    with pytest.raises(VersionError, match=r"birds-deep/100/saved_model.pb: 7 bytes .* and 5 with \w+ were sent"):
+    with pytest.raises(VersionError, match=r"birds-deep/100/saved_model.pb: 7 bytes .* expected 5 bytes with \w+;"):
         remote.publish(base, 100, STORE)
     assert (numbers(), numbers("birds-deep")) == ([], [])
 
@@ -137,7 +143,7 @@ def test_another_roots_version_is_not_written_over(memory, base, tmp_path):
     remote.publish(base, 100, STORE)
     other = tmp_path / "other" / "serving" / "birds"
     push(other, 100, b"another graph")
-    with pytest.raises(VersionError, match=r"birds-deep/100: another version has this number; one ROOT copies"):
+    with pytest.raises(VersionError, match=r"birds-deep/100: another version has this number, and only one ROOT"):
         remote.publish(other, 100, STORE)
     with pytest.raises(VersionError, match=r"birds-deep/100: another version has this number; nothing was changed"):
         remote.fetch(other, 100, STORE)
@@ -179,7 +185,7 @@ def test_a_manifest_cannot_place_files_outside_of_the_version(memory, base, tmp_
     at = "/bucket/models/birds-deep/100/manifest.json"
     manifest = json.loads(memory.cat_file(at))
     memory.pipe_file(at, json.dumps({**manifest, "files": {place: {"bytes": 1, "sha256": ""}}}).encode())
-    with pytest.raises(VersionError, match="no place below a version"):
+    with pytest.raises(VersionError, match="not a path below a version"):
         remote.fetch(tmp_path / "elsewhere" / "birds", 100, STORE)
 
 
@@ -206,7 +212,7 @@ def test_what_a_copy_left_behind_goes_after_a_day(memory, base, monkeypatch, age
 
 
 def test_a_bucket_that_is_not_there_is_told(memory, base):
-    with pytest.raises(StoreError, match=r"memory://nest/models/birds: not found; make the bucket nest first"):
+    with pytest.raises(StoreError, match=r"memory://nest/models/birds: not found; create the bucket nest first"):
         remote.versions("memory://nest/models", "birds")
 
 

@@ -15,6 +15,7 @@ import pytest
 from benison.serving.errors import VersionError
 from benison.serving.promotion import labels
 from benison.serving.versions import local, sets
+from benison.serving.versions.manifest import Manifest, PinnedMember
 from benison.serving.versions.sets import Candidate, publish
 
 REPOSITORY = Path(__file__).parents[4]
@@ -40,8 +41,8 @@ def base(tmp_path: Path) -> Path:
 
 
 def push(models: dict[str, Path], base: Path, *members: str, second: float = 100) -> local.Version:
-    candidates = {name: Candidate(models[name], {"name": f"birds-{name}"}) for name in members}
-    return publish(Candidate(models["whole"], {}), base, candidates, lambda: second)
+    candidates = {name: Candidate(models[name], Manifest(name=f"birds-{name}")) for name in members}
+    return publish(Candidate(models["whole"], Manifest()), base, candidates, lambda: second)
 
 
 def numbers(base: Path) -> dict[str, list[int]]:
@@ -53,24 +54,24 @@ def numbers(base: Path) -> dict[str, list[int]]:
 def test_the_members_get_the_ensembles_number_and_its_manifest_names_them(models, base):
     version = push(models, base, "deep", "wide")
     assert numbers(base) == {"birds": [100], "birds-deep": [100], "birds-wide": [100]}
-    assert version.manifest["fan_out"] == {
-        "deep": {"model": "birds-deep", "version": 100},
-        "wide": {"model": "birds-wide", "version": 100},
+    assert version.manifest.fan_out == {
+        "deep": PinnedMember(model="birds-deep", version=100),
+        "wide": PinnedMember(model="birds-wide", version=100),
     }
     (deep,) = local.versions(base.with_name("birds-deep"))
     assert (deep.path / "saved_model.pb").read_bytes() == b"deep"
-    assert (deep.manifest["name"], deep.manifest["member_of"]) == ("birds-deep", "birds")
+    assert (deep.manifest.name, deep.manifest.member_of) == ("birds-deep", "birds")
 
 
 def test_the_number_is_the_same_however_long_the_copying_takes(models, base):
     seconds = itertools.count(100)
-    members = {name: Candidate(models[name], {}) for name in ("deep", "wide")}
-    publish(Candidate(models["whole"], {}), base, members, lambda: next(seconds))
+    members = {name: Candidate(models[name], Manifest()) for name in ("deep", "wide")}
+    publish(Candidate(models["whole"], Manifest()), base, members, lambda: next(seconds))
     assert numbers(base) == {"birds": [100], "birds-deep": [100], "birds-wide": [100]}
 
 
 def test_an_ensemble_without_fan_out_names_no_members(models, base):
-    assert "fan_out" not in push(models, base).manifest
+    assert push(models, base).manifest.fan_out == {}
     assert numbers(base) == {"birds": [100]}
 
 
@@ -107,7 +108,7 @@ def test_a_failure_leaves_no_members_behind(models, base, monkeypatch):
 
 def test_another_pipeline_is_not_taken_for_a_member(models, base):
     other = base.with_name("birds-deep")
-    local.publish(models["deep"], other, {}, lambda: 7)
+    local.publish(models["deep"], other, Manifest(), lambda: 7)
     push(models, base, "wide")
     with pytest.raises(VersionError, match=r"birds-deep/7: this is a model of its own, .* a member of birds"):
         push(models, base, "deep", "wide")
@@ -130,10 +131,10 @@ def killed_push(moment: int, base: Path, models: Path) -> subprocess.CompletedPr
 
 def whole(base: Path, version: local.Version) -> bytes:
     """The graph of an ensemble that is found to be complete with its members."""
-    pins = version.manifest["fan_out"]
-    assert pins.keys() == {"deep", "wide"}
-    for one in (version, *(local.find(base.with_name(pin["model"]), pin["version"]) for pin in pins.values())):
-        assert local.verify(one) == []
+    assert version.manifest.fan_out.keys() == {"deep", "wide"}
+    members = [local.get(base.with_name(name), number) for name, number in sets.member_versions(version).items()]
+    for part in (version, *members):
+        assert local.verify(part) == []
     return (version.path / "saved_model.pb").read_bytes()
 
 

@@ -1,0 +1,286 @@
+"""The manifest of a version, `manifest.json`: what it is made of, its quality and why it may be served.
+
+Every reader uses this model. `versions.local.publish` is the only writer. Formats: 1 has no key `format` and is what
+Benison wrote before 2; 2 has it. A manifest keeps the keys that this model does not know, so that those of another tool
+or of a later release are not lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benison.serving.errors import VersionError
+
+FORMAT = 2
+
+
+class _Record(BaseModel):
+    """A part of a manifest. Keys that this release does not know are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain data: exactly the keys that were set or read."""
+        return self.model_dump(exclude_unset=True)
+
+
+class FileRecord(_Record):
+    """A file of a version.
+
+    Attributes:
+        sha256: Its checksum, hex.
+        bytes: Its size.
+    """
+
+    sha256: str
+    bytes: int
+
+
+class PinnedMember(_Record):
+    """A member's version that was pushed with an ensemble.
+
+    Attributes:
+        model: The member's model, NAME-MEMBER.
+        version: Its version number.
+    """
+
+    model: str
+    version: int
+
+
+class Republished(_Record):
+    """The origin of a version that was published once more.
+
+    Attributes:
+        version: Number of the older version.
+        who: Who published it again.
+        why: The reason, in a few words.
+    """
+
+    version: int
+    who: str = ""
+    why: str = ""
+
+
+class Verdict(_Record):
+    """The decision of one rule about the candidate.
+
+    Attributes:
+        rule: Its name, such as `accuracy >= 0.85`.
+        passed: True if the candidate may pass.
+        reason: One sentence with the figures.
+        value: The candidate's metric; None where it is undefined or not needed.
+        bound: What the value was compared with.
+        interval: Confidence interval of the difference.
+    """
+
+    rule: str
+    passed: bool
+    reason: str = ""
+    value: float | None = None
+    bound: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+class Gain(_Record):
+    """The paired difference of a metric, with the ends of its confidence interval; None where it is undefined."""
+
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class WithoutMember(Gain):
+    """The ensemble without one member: its metrics, and what the member gains."""
+
+    metrics: Mapping[str, float | None] = Field(default_factory=dict)
+
+
+class Contribution(Gain):
+    """EnsembleBuilder's decision about a member; `weight` is None for combiners without weights."""
+
+    member: str
+    kept: bool = True
+    weight: float | None = None
+    why: str = ""
+
+
+class Slice(_Record):
+    """The quality on some of the test rows: metrics by model, gains by member."""
+
+    rows: int
+    metrics: Mapping[str, Mapping[str, float | None]] = Field(default_factory=dict)
+    gains: Mapping[str, Gain] = Field(default_factory=dict)
+
+
+class BaselineRecord(_Record):
+    """The served version that the candidate was compared with.
+
+    Attributes:
+        identity: See `versions.local.identity`.
+        version: Its number; None if nothing was served.
+        path: Its folder; None if it was not compared with.
+        why_not: Why it was not compared with.
+    """
+
+    identity: str
+    version: int | None = None
+    path: str | None = None
+    why_not: str = ""
+
+
+class Parity(_Record):
+    """The difference between the answers of one path of prediction and those of the training path.
+
+    Attributes:
+        path: Such as `fused REST`.
+        rows: How many rows were compared.
+        difference: The largest difference of a prediction; None if it is not a number.
+        row: The row that has it.
+    """
+
+    path: str
+    rows: int = 0
+    difference: float | None = None
+    row: int | None = None
+
+
+class ServingCertificate(_Record):
+    """The findings of ServingValidator.
+
+    Attributes:
+        blessed: True if every verdict passed.
+        verdicts: One for each rule.
+        parity: One for each path of prediction.
+        budget: The allowed load time (s), memory (MB) and latency (ms).
+        measured: The same, one entry per trial.
+        rows: How many rows were predicted: all, real, refused.
+    """
+
+    blessed: bool = False
+    verdicts: tuple[Verdict, ...] = ()
+    parity: tuple[Parity, ...] = ()
+    budget: Mapping[str, float | None] = Field(default_factory=dict)
+    measured: tuple[Mapping[str, float | None], ...] = ()
+    rows: Mapping[str, int] = Field(default_factory=dict)
+
+
+class Manifest(_Record):
+    """Everything that is recorded about a version. Each field has a default: other tools push without a manifest.
+
+    Attributes:
+        format: The format of the file; 1 if it has no such key.
+        version: The version number.
+        created: When it was published (UTC, ISO).
+        candidate: Checksum of the SavedModel as it was judged, see `versions.local.checksum`.
+        files: The version's files by relative path.
+        bytes: Size of all of them; None if unknown.
+        name: The model's name.
+        label: The column that it predicts.
+        problem: binary, multiclass or regression.
+        missing: The cells that mean "no value".
+        delimiter: Of the pipeline's CSV files.
+        encoding: Of the pipeline's CSV files.
+        decimal: The decimal mark of the pipeline's CSV files.
+        spans: The spans of the run, ascending.
+        members: The ensemble's members, in its order.
+        combiner: The kind of the combiner.
+        weights: Weight by member; empty for combiners without weights.
+        calibration: The fitted calibration; None without one.
+        contributions: What EnsembleBuilder decided about each member.
+        blessed: True if every rule of Blessing passed; None if nobody judged it.
+        verdicts: One for each rule of Blessing.
+        metric: The metric that verdicts use.
+        metrics: Values on `test` by model and metric; None where a metric is undefined.
+        gains: What the ensemble gains over each member.
+        without: The ensemble without each member.
+        slices: Quality by slice of the test rows.
+        baseline: The served version that it was compared with.
+        serving: What ServingValidator found.
+        hashes: SHA-256 by what the model came from: schema, transform, code, config.
+        fan_out: The versions of the members that were pushed with it; empty for one fused model.
+        member_of: The ensemble that it is a member of; None for a model of its own.
+        republished: Its origin, if it is an older version published once more.
+    """
+
+    format: int = 1
+    version: int | None = None
+    created: str = ""
+    candidate: str = ""
+    files: Mapping[str, FileRecord] = Field(default_factory=dict)
+    bytes: int | None = None
+    name: str = ""
+    label: str = ""
+    problem: str = ""
+    missing: tuple[str, ...] = ("",)
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    decimal: str = "."
+    spans: tuple[int, ...] = ()
+    members: tuple[str, ...] = ()
+    combiner: str = ""
+    weights: Mapping[str, float | None] = Field(default_factory=dict)
+    calibration: Mapping[str, Any] | None = None
+    contributions: tuple[Contribution, ...] = ()
+    blessed: bool | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    metric: str = ""
+    metrics: Mapping[str, Mapping[str, float | None]] = Field(default_factory=dict)
+    gains: Mapping[str, Gain] = Field(default_factory=dict)
+    without: Mapping[str, WithoutMember] = Field(default_factory=dict)
+    slices: Mapping[str, Slice] = Field(default_factory=dict)
+    baseline: BaselineRecord | None = None
+    serving: ServingCertificate | None = None
+    hashes: Mapping[str, str | None] = Field(default_factory=dict)
+    fan_out: Mapping[str, PinnedMember] = Field(default_factory=dict)
+    member_of: str | None = None
+    republished: Republished | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """True if the version was pushed without a manifest."""
+        return not self.model_fields_set
+
+    def to_json(self) -> str:
+        """Return the text of `manifest.json`: sorted keys, strict JSON."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def parse(content: str | bytes, source: str) -> Manifest:
+    """Read a manifest of this or an older format.
+
+    Args:
+        content: The text of `manifest.json`.
+        source: Where it is, for messages.
+
+    Raises:
+        ValueError: It is not a JSON object.
+        VersionError: A newer Benison wrote it, or it does not follow its own format.
+    """
+    data = json.loads(content)
+    if not isinstance(data, dict):
+        raise ValueError(f"{source}: expected a JSON object")
+    version = data.get("format", 1)
+    # Anything else under this key is another tool's.
+    has_format = isinstance(version, int) and "format" in data
+    if has_format and version > FORMAT:
+        raise VersionError(
+            f"{source}: format {version} was written by a newer Benison, and this one reads up to {FORMAT}; "
+            "update Benison to use this version"
+        )
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        if has_format:
+            raise VersionError("\n".join(f"{source}: {_mistake(mistake)}" for mistake in error.errors())) from None
+        # Another tool's manifest may use the same keys for something else.
+        unusable = {mistake["loc"][0] for mistake in error.errors()}
+        return Manifest.model_validate({key: value for key, value in data.items() if key not in unusable})
+
+
+def _mistake(mistake: Any) -> str:
+    return f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
