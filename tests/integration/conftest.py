@@ -15,11 +15,31 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration import fork_server
+
 if TYPE_CHECKING:
     from tests.integration.airflow_here import Here, Hook, Mailbox
 
 CLONE = Path(__file__).parents[2]
 BENISON = Path(sys.executable).with_name("benison")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_processes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Start Benison's processes as forks (tests/integration/fork_server.py); all workers of xdist share the servers."""
+    if request.config.getoption("real_processes"):
+        yield
+        return
+    folder = tmp_path_factory.getbasetemp()
+    with fork_server.install(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder):
+        yield
+
+
+@pytest.fixture
+def real_processes() -> Iterator[None]:
+    """Start every process of the test from the interpreter."""
+    with fork_server.bypassed():
+        yield
 
 
 @dataclass(frozen=True)
@@ -161,7 +181,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(scope="session")
 def hook() -> Iterator[Hook]:
-    """A webhook that Airflow's notifier is told of."""
+    """Start a webhook that Airflow's notifier posts to."""
     from tests.integration.airflow_here import Hook
 
     hook = Hook()
@@ -172,7 +192,7 @@ def hook() -> Iterator[Hook]:
 
 @pytest.fixture(scope="session")
 def mailbox() -> Iterator[Mailbox]:
-    """Where Airflow's e-mails go."""
+    """Start a mail server for Airflow's e-mails."""
     from tests.integration.airflow_here import Mailbox
 
     mailbox = Mailbox()

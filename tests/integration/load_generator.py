@@ -25,7 +25,7 @@ _MOST_ANSWERS = 100  # different ones that are kept
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked for.
+    """The load to generate.
 
     Attributes:
         port: of REST, or of gRPC.
@@ -48,7 +48,7 @@ class Plan:
 
 @dataclass
 class Seen:
-    """What happened.
+    """The results of a run.
 
     Attributes:
         answers: how often each answer came, such as `200 {"predictions":[1.0]}`.

@@ -239,7 +239,7 @@ class Server:
         return grpc.insecure_channel(f"127.0.0.1:{self.port}")
 
     def memory(self) -> float:
-        """What it holds of the machine's memory now (MB)."""
+        """Return the server's resident memory (MB)."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
@@ -326,7 +326,7 @@ class Load:
         return dict(json.loads(output.splitlines()[-1]))
 
     def finished(self) -> dict[str, Any]:
-        """What it reports once its own time is over."""
+        """Wait for the end of the run and return its report."""
         self._process.wait(300)
         return self.seen()
 

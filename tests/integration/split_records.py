@@ -37,7 +37,7 @@ def split_numbers(folder: Path) -> dict[str, Any]:
 
 
 def farthest(one: Any, other: Any) -> float:
-    """How far two sets of records lie apart, each record paired with one of the other set: the largest difference.
+    """Return the largest difference between two sets of records, after pairing each record with one of the other set.
 
     Args:
         one: float64 [records, values].

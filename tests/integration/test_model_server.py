@@ -430,7 +430,7 @@ def test_the_unix_socket_answers(shop: Server) -> None:
 
 
 def write_protoset(file: Path) -> None:
-    """What grpcurl wants to know of the service, because TF Serving has no reflection."""
+    """Write the service's descriptors for grpcurl, because TF Serving has no reflection."""
     described = descriptor_pb2.FileDescriptorSet()
     waiting, seen = [predict_pb2.DESCRIPTOR], set()
     while waiting:

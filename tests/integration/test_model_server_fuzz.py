@@ -117,7 +117,7 @@ GOOD: list[dict[str, Any]] = [
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where in a value another may stand."""
+    """Yield the paths of all parts of a value that can be replaced."""
     yield path
     for key, part in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield from places(part, (*path, key))

@@ -1,4 +1,4 @@
-"""Versions come, go, fail and move back under load; what a model brings along; and starts that fail."""
+"""Versions are loaded, unloaded, fail and move back under load; files that a model contains; starts that fail."""
 
 from __future__ import annotations
 

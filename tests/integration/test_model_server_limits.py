@@ -161,7 +161,7 @@ def strained(tmp_path_factory: pytest.TempPathFactory, made: dict[int, Path]) ->
 
 
 def runs(server: Server) -> int:
-    """How often version 1 ran."""
+    """Return how often version 1 ran."""
     return int(server.ask("GET", "/benison/status")[1]["models"]["m"]["versions"]["1"]["runs"])
 
 
@@ -240,7 +240,7 @@ def test_who_does_not_read_the_answers_is_dropped(strained: Server) -> None:
         with contextlib.suppress(OSError):  # dropped before all of it was sent
             client.sendall(request * 8)
         over = select.poll()
-        over.register(client, 0)  # told of errors and the end only, not of what could be read
+        over.register(client, 0)  # reports only errors and the end, not data to read
         assert over.poll(20_000)
     assert strained.post("m:predict", {"instances": [0.0]})[0] == 200
 

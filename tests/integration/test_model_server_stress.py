@@ -44,7 +44,7 @@ def told(reports: Sequence[dict[str, Any]]) -> set[str]:
 
 
 def lost(reports: Sequence[dict[str, Any]]) -> list[dict[str, int]]:
-    """What was sent and never answered."""
+    """Return the requests that were sent and never answered."""
     return [report["lost"] for report in reports if report["lost"]]
 
 
@@ -116,7 +116,7 @@ def test_another_model_loads_while_the_first_serves(
 
 
 def closed_loop(server: Server, seconds: float, body: str = "[0, 2]") -> float:
-    """What the server can (requests per second)."""
+    """Return the server's throughput (requests per second)."""
     plan = {"connections": 64, "seconds": seconds, "core": GENERATOR}
     Load(server, "m:predict", body, **plan).finished()  # the first are slower
     report = Load(server, "m:predict", body, **plan).finished()

@@ -54,7 +54,7 @@ def copied(moment: int, base: Path, number: int) -> subprocess.CompletedProcess[
 
 
 def fetched(folder: Path, number: int) -> list[str]:
-    """What is wrong with a version that was fetched, with its members."""
+    """Return the faults of a fetched version and its members."""
     base = folder / "birds"
     remote.fetch(base, number, STORE)
     homes = (base, base.with_name("birds-deep"))
@@ -169,7 +169,7 @@ def said(project: Project, *words: str) -> str:
 
 
 def rows(project: Project) -> list[tuple[str, str]]:
-    """Version and what the table says of the store."""
+    """Return each version and its entry in the column `store`."""
     lines = [line.split() for line in said(project, "versions", "birds.yaml").splitlines()]
     assert lines[0][-1] == "store"
     return [(line[0], line[-1]) for line in lines[1:] if line[0].isdigit()]

@@ -98,7 +98,7 @@ def node(pushed: Project, tmp_path: Path) -> Node:
 
 @pytest.fixture(scope="module")
 def version(pushed: Project) -> Version:
-    """What the first run pushed."""
+    """Return the version that the first run pushed."""
     return min(local.versions(pushed.base), key=lambda version: version.number)
 
 

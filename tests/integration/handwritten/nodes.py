@@ -1,6 +1,6 @@
 """A user's own components, in a folder that is not installed.
 
-Not beside the modules of Transform and Trainer: TFX packs their whole folder, so an edit here would run them anew.
+They are not in the folder of Transform's and Trainer's modules: TFX packs that folder, so an edit here would run both again.
 """
 
 from typing import TypedDict

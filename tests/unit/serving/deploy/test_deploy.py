@@ -111,7 +111,7 @@ def test_the_batching_file_is_what_our_server_and_the_settings_agree_on(tmp_path
     (tmp_path / "batching").write_text(made["batching.config"])
     proto = text_protos.read(str(tmp_path / "batching"), text_protos.message_class("BatchingParameters")())
     assert {name: getattr(proto, name).value for name in wanted} == wanted
-    assert proto.num_batch_threads.value == 3  # a thread a core
+    assert proto.num_batch_threads.value == 3  # one thread per core
     limits, _ = batching_limits.read_parameters(str(tmp_path / "batching"), 1000)
     assert not limits.refuse_larger
 
