@@ -11,7 +11,9 @@ EVERY_PART = {f"{side}-{split}" for side in ("head", "tail") for split in ("trai
 
 
 def _parts(window: list[int]) -> dict[str, set[tuple[int, str]]]:
-    return {split: {(s, p) for s, parts in spans.items() for p in parts} for split, spans in window_splits(window).items()}
+    return {
+        split: {(s, p) for s, parts in spans.items() for p in parts} for split, spans in window_splits(window).items()
+    }
 
 
 def test_the_newest_span_is_test_and_the_earlier_ones_are_for_training() -> None:
