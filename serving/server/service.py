@@ -77,16 +77,16 @@ class Service:
             code = Code.CANCELLED
             raise
         except Exception as error:
-            failed = from_exception(error)
-            code = failed.code
-            if code is Code.INTERNAL and failed is not error:
+            request_error = from_exception(error)
+            code = request_error.code
+            if code is Code.INTERNAL and request_error is not error:
                 _log.error("%s of model %s failed", api, model, exc_info=error)
-            raise failed from error
+            raise request_error from error
         finally:
-            known = model if model in self.models.versions else ""
-            self.metrics.count(known, code.name)
+            metric_model = model if model in self.models.versions else ""  # clients must not add metrics
+            self.metrics.count(metric_model, code.name)
             if code is Code.OK:
-                self.metrics.latency(known, api, entrypoint, time.monotonic() - start)
+                self.metrics.latency(metric_model, api, entrypoint, time.monotonic() - start)
 
     def check_reload(self, authorization: str) -> None:
         """Check that a client may reload the config.
@@ -139,11 +139,11 @@ def _expire(future: asyncio.Future[Any]) -> None:
 
 
 def _version(version: ManagedVersion) -> dict[str, Any]:
-    described: dict[str, Any] = {"state": version.state.name, "since": version.since, "path": version.path}
+    description: dict[str, Any] = {"state": version.state.name, "since": version.since, "path": version.path}
     if version.error:
-        described |= {"error": version.error.message, "tries": version.tries}
+        description |= {"error": version.error.message, "tries": version.tries}
     if version.state is State.AVAILABLE and version.engine and version.runner:
-        described |= {
+        description |= {
             "engine": version.engine.kind,
             "signatures": list(version.engine.signatures),
             "waiting": version.runner.waiting,
@@ -153,4 +153,4 @@ def _version(version: ManagedVersion) -> dict[str, Any]:
             "not_batched": version.runner.unbatched_signatures,
             "paths": {name: route.describe() for name, route in version.routes.items()},
         }
-    return described
+    return description

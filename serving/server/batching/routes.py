@@ -72,7 +72,7 @@ class Route:
 
     def describe(self) -> dict[str, Any]:
         """Return the route as the status page shows it."""
-        described: dict[str, Any] = {
+        description: dict[str, Any] = {
             "inputs": "packed" if self.packed else "plain",
             "runs": "inline" if self.inline_policy.inline else "thread",
         }
@@ -82,10 +82,10 @@ class Route:
         elif not self.inline_policy.inline:
             reasons.append("not inline: a run took too long; the signature returns after enough short runs")
         if reasons:
-            described["because"] = reasons
+            description["because"] = reasons
         if self.inline_policy.moves:
-            described["moved_off_the_loop"] = self.inline_policy.moves
-        return described
+            description["moved_off_the_loop"] = self.inline_policy.moves
+        return description
 
 
 def plan_routes(engine: Engine, folder: str, limits: BatchLimits) -> dict[str, Route]:
@@ -104,16 +104,16 @@ def plan_routes(engine: Engine, folder: str, limits: BatchLimits) -> dict[str, R
 
 
 def _route(engine: Engine, signature: Signature, folder: str, limits: BatchLimits) -> Route:
-    if why := _fast_route_blocker(engine, signature, limits):
-        return _plain_route(signature, why)
+    if reason := _fast_route_blocker(engine, signature, limits):
+        return _plain_route(signature, reason)
     try:
         return _fast_route(engine, signature, folder, limits)
     except Exception as error:
         return _plain_route(signature, f"trying it failed: {from_exception(error).message}")
 
 
-def _plain_route(signature: Signature, why: str) -> Route:
-    return Route(signature, InlinePolicy(inline=False), why_not_inline=why)
+def _plain_route(signature: Signature, reason: str) -> Route:
+    return Route(signature, InlinePolicy(inline=False), why_not_inline=reason)
 
 
 def _fast_route_blocker(engine: Engine, signature: Signature, limits: BatchLimits) -> str:
@@ -144,24 +144,24 @@ def _fast_route(engine: Engine, signature: Signature, folder: str, limits: Batch
     if len(accepted) < _MIN_ROWS:
         row_count = len(accepted) + len(rejected)
         return _plain_route(signature, f"the model accepts only {len(accepted)} of {row_count} probe rows")
-    if why := route_parity.batching_blocker(engine, signature, accepted, outputs):
-        return _plain_route(signature, why)
+    if reason := route_parity.batching_blocker(engine, signature, accepted, outputs):
+        return _plain_route(signature, reason)
     seconds = _run_seconds(engine, signature, [accepted[index % len(accepted)] for index in range(limits.max_rows)])
     if seconds > inline_policy.MAX_RUN_SECONDS:
         limit_ms = inline_policy.MAX_RUN_SECONDS * 1000
         return _plain_route(
             signature, f"{limits.max_rows} rows take {seconds * 1000:.1f} ms; the limit is {limit_ms:g} ms"
         )
-    packed, why_not = _packed(engine, signature, accepted, rejected)
-    return Route(signature, InlinePolicy(inline=True, single_threaded=_single_threaded(engine)), packed, why_not)
+    packed, reason = _packed(engine, signature, accepted, rejected)
+    return Route(signature, InlinePolicy(inline=True, single_threaded=_single_threaded(engine)), packed, reason)
 
 
 def _packed(
     engine: Engine, signature: Signature, accepted: Sequence[Row], rejected: Sequence[Row]
 ) -> tuple[PackedSignature | None, str]:
     """Return the packed signature, or the reason why there is none."""
-    if why := packing.packing_blocker(signature):
-        return None, why
+    if reason := packing.packing_blocker(signature):
+        return None, reason
     if not isinstance(engine, GraphEngine):
         return None, f"the {engine.kind} engine cannot"
     groups = packing.groups(signature)
@@ -172,8 +172,8 @@ def _packed(
         return packed.outputs([row for row in packed_rows if row is not None])
 
     expected = route_parity.plain_outputs(engine, signature, accepted)
-    if why := route_parity.first_difference(run, signature, expected, accepted, rejected):
-        return None, f"with packed inputs, {why}"
+    if reason := route_parity.first_difference(run, signature, expected, accepted, rejected):
+        return None, f"with packed inputs, {reason}"
     return packed, ""
 
 

@@ -51,8 +51,8 @@ def packing_blocker(signature: Signature) -> str:
     for name, spec in signature.inputs.items():
         if name in signature.defaults:
             return f"input {name} may be left out"
-        if why := _input_blocker(spec):
-            return f"input {name} {why}"
+        if reason := _input_blocker(spec):
+            return f"input {name} {reason}"
     return ""
 
 
