@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from benison.serving.predict import Prediction, predict, read_rows
     from benison.serving.promotion.labels import served
     from benison.serving.versions.local import Version, versions
+    from benison.serving.versions.manifest import Manifest
 
 __all__ = [
     "BenisonError",
@@ -34,6 +35,7 @@ __all__ = [
     "EnsembleError",
     "GrpcClient",
     "LocalRunner",
+    "Manifest",
     "NodeFailed",
     "Prediction",
     "RestClient",
@@ -60,6 +62,7 @@ _MODULES = {
     "EnsembleError": _ERRORS,
     "GrpcClient": "serving.client",
     "LocalRunner": "pipelines.runner",
+    "Manifest": "serving.versions.manifest",
     "NodeFailed": _ERRORS,
     "Prediction": "serving.predict",
     "RestClient": "serving.client",

@@ -140,7 +140,7 @@ def test_a_backfill_goes_month_by_month_and_the_older_months_are_stored_and_not_
     assert newest["spans"] == [5]
     events = {event["source_run_id"]: event["extra"] for event in here.api.events("benison://flights/model")}
     for month, run, report in zip((4, 3), runs[1:], older, strict=True):
-        reason = f"its newest span is {month}, and version {newest['version']}, which is served, has learnt from span 5"
+        reason = f"its newest span is {month}, and version {newest['version']}, which is served, was trained on span 5"
         assert (report["promoted"], report["not_promoted"]) == (False, reason)
         assert events[run]["not_promoted"] == reason
         assert f"not promoted: {reason}" in here.api.log("flights", run, "Pusher")
