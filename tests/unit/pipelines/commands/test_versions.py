@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,12 +36,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "metrics": {"deep": {"auc": 0.7}, "ensemble": {"auc": 0.7 + number / 100, "pr_auc": None}},
             "hashes": {"schema": "5c" * 32, "code": f"{number}a" * 32},
         }
-        local.publish(
-            model,
-            tmp_path / ".benison" / "serving" / "birds",
-            Manifest.model_validate(manifest),
-            lambda number=number: number,
-        )  # type: ignore[misc]
+        base = tmp_path / ".benison" / "serving" / "birds"
+        local.publish(model, base, Manifest.model_validate(manifest), partial(float, number))
     return tmp_path / ".benison"
 
 
