@@ -11,6 +11,8 @@ from pathlib import Path
 
 import grimp
 import pytest
+from grimp import Layer
+from importlinter.api import read_configuration
 
 import benison
 
@@ -34,6 +36,20 @@ def test_the_import_graph_has_no_cycle() -> None:
         for module in leaves:
             del imports[module]
     assert not imports
+
+
+def test_imports_for_annotations_keep_the_layers_too() -> None:
+    # import-linter leaves out what stands under TYPE_CHECKING, because the front door declares all its names there.
+    graph = grimp.build_graph("benison", cache_dir=None)
+    for module in graph.find_modules_directly_imported_by("benison"):
+        graph.remove_import(importer="benison", imported=module)
+    contracts = read_configuration(str(ROOT / "pyproject.toml"))["contracts_options"]
+    for contract in (contract for contract in contracts if contract["type"] == "layers"):
+        layers = [Layer(*(name.strip() for name in layer.split("|"))) for layer in contract["layers"]]
+        illegal = graph.find_illegal_dependencies_for_layers(layers=layers, containers=set(contract["containers"]))
+        assert not illegal, contract["name"]
+        assert contract["exhaustive"]
+        assert not contract.get("ignore_imports")
 
 
 def test_import_benison_loads_nothing_heavy(tmp_path: Path) -> None:
