@@ -93,7 +93,7 @@ def test_republish_makes_the_old_version_the_highest(root: Path) -> None:
     said = benison("rollback", "birds", "--republish")
     base = root / "serving" / "birds"
     highest = local.versions(base)[-1]
-    assert f"version 1 of birds is version {highest.number}, too" in said
+    assert f"version 1 of birds is published again as version {highest.number}" in said
     assert (highest.path / "saved_model.pb").read_bytes() == b"graph"
     assert models_config.read(base.parent).models["birds"].labels == {"stable": highest.number}
 

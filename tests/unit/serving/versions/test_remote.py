@@ -217,7 +217,7 @@ def test_a_bucket_that_is_not_there_is_told(memory, base):
 
 
 def test_a_store_without_its_library_is_told(base):
-    with pytest.raises(StoreError, match=r"adl://x: .*; `pip install 'benison\[store\]'` brings what s3:// needs"):
+    with pytest.raises(StoreError, match=r"adl://x: .*; `pip install 'benison\[store\]'` installs what s3:// needs"):
         remote.publish(base, 100, "adl://x")
 
 
