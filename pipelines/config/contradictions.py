@@ -103,8 +103,8 @@ def _members(raw: Any) -> Iterator[InitErrorDetails]:
         fixed, space = value_at(members, name, "hyperparameters"), value_at(members, name, "tuner", "space")
         imbalance = value_at(members, name, "imbalance")
         if problem == "regression" and imbalance not in (None, "none"):
-            loc = ("ensemble", "members", name, "imbalance")
-            yield _refused(loc, f"got {imbalance!r}, but a regression problem has no classes", imbalance)
+            message = f"got {imbalance!r}, but a regression problem has no classes"
+            yield _refused(("ensemble", "members", name, "imbalance"), message, imbalance)
         both = sorted(set(fixed) & set(space)) if isinstance(fixed, Mapping) and isinstance(space, Mapping) else []
         for key in both:
             loc = ("ensemble", "members", name, "tuner", "space", key)

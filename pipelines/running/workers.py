@@ -130,10 +130,9 @@ def first_ready(workers: list[Worker]) -> Worker:
     with selectors.DefaultSelector() as selector:
         for worker in workers:
             selector.register(worker, selectors.EVENT_READ)
-        key = selector.select()[0][0]
-    worker = key.fileobj
-    assert isinstance(worker, Worker)
-    return worker
+        ready = selector.select()[0][0].fileobj
+    assert isinstance(ready, Worker)
+    return ready
 
 
 def last_lines(log: Path, count: int = 12) -> list[str]:

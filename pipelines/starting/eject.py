@@ -59,8 +59,8 @@ def eject(name: str, to: Path | None = None) -> tuple[Path, ...]:
         config.source: yaml_text(config.source.read_text(encoding="utf-8-sig"), targets),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    for file, text in texts.items():
-        file.write_text(text, encoding="utf-8")
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
     return tuple(Path(display_path(file)) for file in texts)
 
 

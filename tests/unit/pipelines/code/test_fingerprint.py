@@ -399,7 +399,7 @@ def benison_copy(tmp_path_factory) -> Path:
 @pytest.fixture
 def edited(benison_copy):
     """Call it with a file, a text in it and another one; the file is restored after the test."""
-    before = {}
+    before: dict[Path, str] = {}
 
     def edit(file: str, old: str, new: str) -> None:
         path = benison_copy / "benison" / file
