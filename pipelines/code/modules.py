@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import sys
@@ -105,7 +106,8 @@ def _find_by_hook(parts: tuple[str, ...]) -> Path | None:
     return _descend(origin.parent, parts[1:]) if origin.name == "__init__.py" else None
 
 
-def _libraries() -> list[Path]:
+@functools.cache  # `sysconfig` works them out again at each call, and a fingerprint asks thousands of times
+def _libraries() -> tuple[Path, ...]:
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     paths = [Path(sysconfig.get_path(name)) for name in names]
-    return paths + [path.resolve() for path in paths]
+    return (*paths, *(path.resolve() for path in paths))
