@@ -6,7 +6,7 @@
 
 ROOT := .benison
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest $(if $(CI),--durations=25)
 # One process per core, but at most four, because each needs memory. The tests of a file run in one process, because they
 # share expensive fixtures.
 AT_A_TIME := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

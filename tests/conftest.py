@@ -10,6 +10,11 @@ import pytest
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that leaves out the fork servers (tests/integration/fork_server.py)."""
+    parser.addoption("--real-processes", action="store_true", help="start every process from the interpreter")
+
+
 def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     """Turn a skip into a failure: in CI a missing part is a fault of the machine, not a reason to look away."""
     if IN_CI and report.skipped and not hasattr(report, "wasxfail"):

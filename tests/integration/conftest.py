@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -24,14 +25,19 @@ CLONE = Path(__file__).parents[2]
 BENISON = Path(sys.executable).with_name("benison")
 
 
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a temporary folder that all workers of xdist share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def forked_processes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Start Benison's processes as forks (tests/integration/fork_server.py); all workers of xdist share the servers."""
     if request.config.getoption("real_processes"):
         yield
         return
-    folder = tmp_path_factory.getbasetemp()
-    with fork_server.install(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder):
+    with fork_server.install(shared_folder(tmp_path_factory) / "fork-servers"):
         yield
 
 
@@ -67,14 +73,21 @@ class Project:
     def command(self, *words: str) -> list[str]:
         return [str(BENISON), *words]
 
-    def benison(self, *words: str, seconds: float = 600) -> subprocess.CompletedProcess[str]:
+    def benison(self, *words: str, seconds: float = 600, real: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run a command; `real` starts it and its workers from the interpreter."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("BENISON_")} | {"COLUMNS": "200"}
         return subprocess.run(
-            self.command(*words), cwd=self.folder, env=environment, capture_output=True, text=True, timeout=seconds
+            self.command(*words),
+            executable=BENISON if real else None,
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
         )
 
-    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        return self.benison("run", "birds.yaml", *options)
+    def run(self, *options: str, real: bool = False) -> subprocess.CompletedProcess[str]:
+        return self.benison("run", "birds.yaml", *options, real=real)
 
     def first_run(self) -> dict[str, Any]:
         return dict(json.loads(min(self.root.glob("runs/birds-*/run.json")).read_text()))
@@ -130,10 +143,18 @@ blessing:
 
 @pytest.fixture(scope="session")
 def pushed(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose first run pushed a version. Tests run one after another in it, so each leaves it as it was."""
-    project = make(tmp_path_factory.mktemp("pushed") / "pipelines")  # a name that a user may well choose
-    done = project.run()
-    assert done.returncode == 0, done.stdout + done.stderr
+    """Return a project whose first run pushed a version; tests of all workers read it, and change only copies of it."""
+    folder = shared_folder(tmp_path_factory) / "pushed"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / "done").exists():
+            return Project(folder / "pipelines")
+        shutil.rmtree(folder / "pipelines", ignore_errors=True)
+        project = make(folder / "pipelines")  # a name that a user may well choose
+        done = project.run(real=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder / "done").touch()
     return project
 
 

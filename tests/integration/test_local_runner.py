@@ -26,6 +26,7 @@ from benison.pipelines.records import lineage, runs
 from benison.pipelines.runner import LocalRunner
 from benison.pipelines.running.workers import WorkerDied
 from benison.serving.errors import DataError, NodeFailed, UsageError
+from tests.integration import fork_server
 from tests.integration.split_records import split_records
 
 HANDWRITTEN = Path(__file__).parent / "handwritten"
@@ -62,7 +63,7 @@ def _processes(mark: str) -> list[str]:
     command_lines = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
+            if fork_server.environment_of(int(folder.name)).get(MARK) == mark:
                 command_lines.append((folder / "cmdline").read_text())
         except OSError:  # the process has ended
             continue

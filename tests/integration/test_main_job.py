@@ -30,11 +30,17 @@ AFTER_DEEP = {
 }
 
 
+@pytest.fixture(scope="module")
+def own(pushed: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Copy the project with its runs and versions."""
+    return pushed.copy(tmp_path_factory.mktemp("own") / "pipelines")
+
+
 @pytest.fixture
-def kept(pushed: Project) -> Iterator[Project]:
-    """The project; what a test changes in its files is put back, with the old times."""
-    files = {file: (file.read_bytes(), file.stat()) for file in pushed.folder.iterdir() if file.is_file()}
-    yield pushed
+def kept(own: Project) -> Iterator[Project]:
+    """Return the copy; its files get their content and times back after the test."""
+    files = {file: (file.read_bytes(), file.stat()) for file in own.folder.iterdir() if file.is_file()}
+    yield own
     for file, (content, stat) in files.items():
         file.write_bytes(content)
         os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
@@ -102,7 +108,7 @@ def test_with_nothing_changed_all_is_cached_and_the_candidate_is_served_already(
     assert kept.versions() == before
 
 
-def test_five_predictions_are_answered_one_with_missing_values(pushed: Project) -> None:
+def test_five_predictions_are_answered_one_with_missing_values(own: Project) -> None:
     rows = [
         "island,bill_length_mm,bill_depth_mm,flipper_length_mm,body_mass_g,sex,year",
         "Torgersen,39.1,18.7,181,3750,male,2007",
@@ -111,15 +117,15 @@ def test_five_predictions_are_answered_one_with_missing_values(pushed: Project) 
         "Torgersen,NA,NA,193,3450,NA,2007",
         "Biscoe,50.0,16.3,230,5700,male,2007",
     ]
-    (pushed.folder / "rows.csv").write_text("\n".join(rows) + "\n")
-    answered = pushed.benison("predict", "birds", "--csv", "rows.csv", "--members")
+    (own.folder / "rows.csv").write_text("\n".join(rows) + "\n")
+    answered = own.benison("predict", "birds", "--csv", "rows.csv", "--members")
     assert answered.returncode == 0, answered.stderr
     lines = answered.stdout.splitlines()[-6:]
     assert lines[0].split() == ["row", "ensemble", *MEMBERS]
     assert [line.split()[1] for line in lines[1:]] == ["Adelie", "Gentoo", "Chinstrap", "Adelie", "Gentoo"]
 
-    (pushed.folder / "rows.json").write_text(json.dumps([{"island": "Biscoe", "body_mass_g": "heavy"}]))
-    refused = pushed.benison("predict", "birds", "--json", "rows.json")
+    (own.folder / "rows.json").write_text(json.dumps([{"island": "Biscoe", "body_mass_g": "heavy"}]))
+    refused = own.benison("predict", "birds", "--json", "rows.json")
     assert refused.returncode == 1
     assert "no column" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -339,7 +339,7 @@ def test_a_push_that_the_store_refuses_is_not_served_and_the_next_one_goes_on_fr
     ["birds-linear/.incoming-*", "birds-linear/[0-9]*", "birds-deep/[0-9]*", "birds/.incoming-*", "birds-deep/*/m*"],
 )
 def test_after_a_run_that_is_killed_while_it_pushes_the_next_one_goes_on(
-    pushed: Project, tmp_path: Path, reached: str
+    pushed: Project, tmp_path: Path, real_processes: None, reached: str
 ) -> None:
     project = pushed.copy(tmp_path / "killed")
     with (project.folder / "birds.yaml").open("a") as yaml:

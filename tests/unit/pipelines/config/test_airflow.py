@@ -50,7 +50,11 @@ def test_without_the_section_there_are_defaults(tmp_path: Path) -> None:
         ('schedule: "@montly"', _MONTHLY, "did you mean '@monthly'?"),
         ("schedule: 6", _MONTHLY, "schedule: got 6, expected text (in quotes"),
         ('schedule: "0 6 * *"', _MONTHLY, "expected five fields of cron"),
-        ('schedule: "@monthly"', "{window: 2}", "schedule: a schedule with spans also needs spans.first and spans.every"),
+        (
+            'schedule: "@monthly"',
+            "{window: 2}",
+            "schedule: a schedule with spans also needs spans.first and spans.every",
+        ),
         ("", "{first: 2013-01}", "spans: got only one of first and every"),
         ("", "{every: month}", "spans: got only one of first and every"),
         ("", "{first: 2013-01, every: day}", "got first '2013-01', expected a day such as '2013-01-31'"),
