@@ -145,7 +145,7 @@ def _outcome(run: Run, console: Console, root: Path) -> None:
 
 
 def _pushed(run: Run, pushed: Mapping[str, Any], option: str, console: Console) -> None:
-    action = "blessed and pushed as" if pushed.get("pushed") else "blessed; pushed before as"
+    action = "blessed and pushed as" if pushed.get("pushed") else "blessed; already pushed as"
     if run.outcome == "already_served":
         action = "blessed; already served as"
     console.print(f"[bold green]{action} version {pushed['pushed_version']}[/]", highlight=False)

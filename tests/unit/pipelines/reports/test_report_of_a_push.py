@@ -34,7 +34,7 @@ def report_of(root: Path, properties: dict[str, Any], source: str = "CsvExampleG
     [
         ({}, "blessed and pushed as version 42"),
         ({"pushed": 0, "already_served": 1}, "blessed; already served as version 42"),
-        ({"pushed": 0}, "blessed; pushed before as version 42"),
+        ({"pushed": 0}, "blessed; already pushed as version 42"),
     ],
 )
 def test_the_next_command_after_a_served_version_is_predict(tmp_path: Path, noted: dict[str, Any], line: str) -> None:
@@ -50,7 +50,7 @@ def test_the_next_command_after_tfrecord_data_is_serve_because_predict_reads_csv
     assert f"next: benison serve birds --root {tmp_path}" in text
 
 
-@pytest.mark.parametrize(("pushed", "line"), [(1, "blessed and pushed as"), (0, "blessed; pushed before as")])
+@pytest.mark.parametrize(("pushed", "line"), [(1, "blessed and pushed as"), (0, "blessed; already pushed as")])
 def test_a_version_that_is_not_promoted_is_said_to_be_kept_with_the_reason(
     tmp_path: Path, pushed: int, line: str
 ) -> None:
