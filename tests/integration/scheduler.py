@@ -42,7 +42,7 @@ class Scheduler:
         return ended(self._start("begin", "--manifest", str(self.manifest), "--run-id", self.run_id, *options))
 
     def start(self, node: str) -> subprocess.Popen[str]:
-        return self._start("node", "--run", self.run_id, "--node", node)
+        return self._start("scheduled_node", "--run", self.run_id, "--node", node)
 
     def node(self, node: str) -> Answered:
         return ended(self.start(node))
