@@ -402,7 +402,7 @@ def _main_module(file: str | None, code: str) -> None:
     if file is not None:
         main.__file__ = file
     sys.modules["__main__"] = main
-    exec(compile(code, file or "<string>", "exec"), main.__dict__)
+    exec(compile(code, file or "<string>", "exec", dont_inherit=True), main.__dict__)
 
 
 def _exit_code(run: Callable[[], object]) -> int:
