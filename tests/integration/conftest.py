@@ -142,20 +142,26 @@ blessing:
 
 
 @pytest.fixture(scope="session")
-def pushed(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Return a project whose first run pushed a version; tests of all workers read it, and change only copies of it."""
+def original(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return the project of all workers whose first run pushed a version; only test_main_job runs it again."""
     folder = shared_folder(tmp_path_factory) / "pushed"
+    project = Project(folder / "pipelines")  # a name that a user may well choose
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if (folder / "done").exists():
-            return Project(folder / "pipelines")
-        shutil.rmtree(folder / "pipelines", ignore_errors=True)
-        project = make(folder / "pipelines")  # a name that a user may well choose
-        done = project.run(real=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        (folder / "done").touch()
+        if not (folder / "done").exists():
+            shutil.rmtree(project.folder, ignore_errors=True)
+            done = make(project.folder).run(real=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+            project.copy(folder / "after-first-run")
+            (folder / "done").touch()
     return project
+
+
+@pytest.fixture(scope="session")
+def pushed(original: Project) -> Project:
+    """Return the project as its first run left it, to read; its artifacts are in the folder of `original`."""
+    return Project(original.folder.with_name("after-first-run"))
 
 
 @pytest.fixture(scope="session")

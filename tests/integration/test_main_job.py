@@ -30,17 +30,11 @@ AFTER_DEEP = {
 }
 
 
-@pytest.fixture(scope="module")
-def own(pushed: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Copy the project with its runs and versions."""
-    return pushed.copy(tmp_path_factory.mktemp("own") / "pipelines")
-
-
 @pytest.fixture
-def kept(own: Project) -> Iterator[Project]:
-    """Return the copy; its files get their content and times back after the test."""
-    files = {file: (file.read_bytes(), file.stat()) for file in own.folder.iterdir() if file.is_file()}
-    yield own
+def kept(original: Project) -> Iterator[Project]:
+    """Return the project to run again; its files get their content and times back after the test."""
+    files = {file: (file.read_bytes(), file.stat()) for file in original.folder.iterdir() if file.is_file()}
+    yield original
     for file, (content, stat) in files.items():
         file.write_bytes(content)
         os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
@@ -108,7 +102,7 @@ def test_with_nothing_changed_all_is_cached_and_the_candidate_is_served_already(
     assert kept.versions() == before
 
 
-def test_five_predictions_are_answered_one_with_missing_values(own: Project) -> None:
+def test_five_predictions_are_answered_one_with_missing_values(original: Project) -> None:
     rows = [
         "island,bill_length_mm,bill_depth_mm,flipper_length_mm,body_mass_g,sex,year",
         "Torgersen,39.1,18.7,181,3750,male,2007",
@@ -117,15 +111,15 @@ def test_five_predictions_are_answered_one_with_missing_values(own: Project) -> 
         "Torgersen,NA,NA,193,3450,NA,2007",
         "Biscoe,50.0,16.3,230,5700,male,2007",
     ]
-    (own.folder / "rows.csv").write_text("\n".join(rows) + "\n")
-    answered = own.benison("predict", "birds", "--csv", "rows.csv", "--members")
+    (original.folder / "rows.csv").write_text("\n".join(rows) + "\n")
+    answered = original.benison("predict", "birds", "--csv", "rows.csv", "--members")
     assert answered.returncode == 0, answered.stderr
     lines = answered.stdout.splitlines()[-6:]
     assert lines[0].split() == ["row", "ensemble", *MEMBERS]
     assert [line.split()[1] for line in lines[1:]] == ["Adelie", "Gentoo", "Chinstrap", "Adelie", "Gentoo"]
 
-    (own.folder / "rows.json").write_text(json.dumps([{"island": "Biscoe", "body_mass_g": "heavy"}]))
-    refused = own.benison("predict", "birds", "--json", "rows.json")
+    (original.folder / "rows.json").write_text(json.dumps([{"island": "Biscoe", "body_mass_g": "heavy"}]))
+    refused = original.benison("predict", "birds", "--json", "rows.json")
     assert refused.returncode == 1
     assert "no column" in refused.stderr
     assert "Traceback" not in refused.stderr
