@@ -21,7 +21,7 @@ from typing import Any
 
 from benison.pipelines import node
 from benison.pipelines.airflow import form, manifest
-from benison.pipelines.airflow.manifest import Manifest
+from benison.pipelines.airflow.manifest import PipelineManifest
 from benison.pipelines.compilation.compiled import Compiled, from_ir
 from benison.pipelines.config import Pipeline
 from benison.pipelines.quiet import quieten
@@ -90,21 +90,21 @@ def _wait_for_pipeline_lock(root: Path, name: str, run_id: str) -> Iterator[None
         yield
 
 
-def _config(pipeline: Manifest, folder: Path, values: Mapping[str, Any]) -> Pipeline | None:
+def _config(pipeline: PipelineManifest, folder: Path, values: Mapping[str, Any]) -> Pipeline | None:
     """Return the config with the run's values in it; None for a pipeline that was written in Python."""
     if pipeline.config is None:
         return None
     return form.with_values(json.loads((folder / pipeline.config).read_text(encoding="utf-8")), values)
 
 
-def _params(pipeline: Manifest, values: Mapping[str, Any]) -> dict[str, Any]:
+def _params(pipeline: PipelineManifest, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the runtime parameters of a pipeline that was written in Python, with the types that TFX requires."""
     floats = {field.name for field in pipeline.parameters if field.type == "number"}
     return {name: float(value) if name in floats else value for name, value in values.items() if value is not None}
 
 
 def _compile(
-    pipeline: Manifest, folder: Path, config: Pipeline | None, ir: Path, root: Path, span: str | None
+    pipeline: PipelineManifest, folder: Path, config: Pipeline | None, ir: Path, root: Path, span: str | None
 ) -> Compiled:
     """Compile the pipeline for this run, and check that it has the nodes that the scheduler knows.
 

@@ -58,7 +58,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class PipelineManifest:
     """A compiled pipeline.
 
     Attributes:
@@ -104,7 +104,7 @@ class Manifest:
     import_path: tuple[str, ...]
 
 
-def write(config: Pipeline, folder: Path, root: Path) -> Manifest:
+def write(config: Pipeline, folder: Path, root: Path) -> PipelineManifest:
     """Compile a pipeline from its config and write its files.
 
     Args:
@@ -123,7 +123,7 @@ def write(config: Pipeline, folder: Path, root: Path) -> Manifest:
     dated = {"first": spans.first, "every": spans.every, "first_number": 1} if spans and spans.first else None
     ensemble = ("ensemble",) if len(config.ensemble.members) > 1 else ()
     return _finish(
-        Manifest(
+        PipelineManifest(
             **_common(config.name, ir, nodes, airflow),
             description=config.description,
             doc=manifest_texts.doc(config),
@@ -141,7 +141,7 @@ def write(config: Pipeline, folder: Path, root: Path) -> Manifest:
 
 def write_any(
     pipeline: TfxPipeline, folder: Path, *, description: str = "", airflow: AirflowConfig | None = None
-) -> Manifest:
+) -> PipelineManifest:
     """Compile any `tfx.dsl.Pipeline`; its runtime parameters become the fields of the form.
 
     Args:
@@ -161,7 +161,7 @@ def write_any(
     airflow = airflow or AirflowConfig()
     ir, nodes = _write_ir(lambda file: compile_to(pipeline, file), folder, name)
     return _finish(
-        Manifest(
+        PipelineManifest(
             **_common(name, ir, nodes, airflow),
             description=description,
             doc=manifest_texts.doc_of_any(name, description, [node.id for node in nodes]),
@@ -177,7 +177,7 @@ def write_any(
     )
 
 
-def read(file: Path) -> Manifest:
+def read(file: Path) -> PipelineManifest:
     """Read a manifest.
 
     Raises:
@@ -189,8 +189,8 @@ def read(file: Path) -> Manifest:
             raise ValueError(f"format {data.get('manifest')!r}, expected {FORMAT}; compile it again")
         nodes = tuple(Task(**{**node, "upstream": tuple(node["upstream"])}) for node in data["nodes"])
         fields = tuple(FormField(**field) for field in data["parameters"])
-        known = {key: data[key] for key in Manifest.__dataclass_fields__}
-        return Manifest(**{**known, "nodes": nodes, "parameters": fields})
+        known = {key: data[key] for key in PipelineManifest.__dataclass_fields__}
+        return PipelineManifest(**{**known, "nodes": nodes, "parameters": fields})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file}: not a manifest written by this version's `benison compile`: {error}") from error
 
@@ -264,7 +264,7 @@ def _runtime_parameters(ir: Mapping[str, Any]) -> Iterator[FormField]:
             yield FormField(name, field_type, default, "Runtime parameter of the pipeline", nullable=default is None)
 
 
-def _finish(manifest: Manifest, folder: Path) -> Manifest:
+def _finish(manifest: PipelineManifest, folder: Path) -> PipelineManifest:
     """Write the manifest last, so that the files that it names exist before it does."""
     _write(folder / f"{manifest.name}.json", json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n")
     return manifest

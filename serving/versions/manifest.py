@@ -66,7 +66,7 @@ class Republished(_Record):
     why: str = ""
 
 
-class Verdict(_Record):
+class RuleVerdict(_Record):
     """The decision of one rule about the candidate.
 
     Attributes:
@@ -100,7 +100,7 @@ class WithoutMember(Gain):
     metrics: Mapping[str, float | None] = Field(default_factory=dict)
 
 
-class Contribution(Gain):
+class MemberContribution(Gain):
     """EnsembleBuilder's decision about a member; `weight` is None for combiners without weights."""
 
     member: str
@@ -117,7 +117,7 @@ class Slice(_Record):
     gains: Mapping[str, Gain] = Field(default_factory=dict)
 
 
-class BaselineRecord(_Record):
+class ServedBaseline(_Record):
     """The served version that the candidate was compared with.
 
     Attributes:
@@ -162,7 +162,7 @@ class ServingCertificate(_Record):
     """
 
     blessed: bool = False
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[RuleVerdict, ...] = ()
     parity: tuple[Parity, ...] = ()
     budget: Mapping[str, float | None] = Field(default_factory=dict)
     measured: tuple[Mapping[str, float | None], ...] = ()
@@ -225,15 +225,15 @@ class Manifest(_Record):
     combiner: str = ""
     weights: Mapping[str, float | None] = Field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
-    contributions: tuple[Contribution, ...] = ()
+    contributions: tuple[MemberContribution, ...] = ()
     blessed: bool | None = None
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[RuleVerdict, ...] = ()
     metric: str = ""
     metrics: Mapping[str, Mapping[str, float | None]] = Field(default_factory=dict)
     gains: Mapping[str, Gain] = Field(default_factory=dict)
     without: Mapping[str, WithoutMember] = Field(default_factory=dict)
     slices: Mapping[str, Slice] = Field(default_factory=dict)
-    baseline: BaselineRecord | None = None
+    baseline: ServedBaseline | None = None
     serving: ServingCertificate | None = None
     hashes: Mapping[str, str | None] = Field(default_factory=dict)
     fan_out: Mapping[str, PinnedMember] = Field(default_factory=dict)
