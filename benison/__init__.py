@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from benison.serving.predict import Prediction, predict, read_rows
     from benison.serving.promotion.labels import served
     from benison.serving.versions.local import Version, versions
+
+    __version__: str
     from benison.serving.versions.manifest import Manifest
 
 __all__ = [
@@ -81,19 +83,21 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name from the module that defines it."""
-    if name == "__version__":
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # or a type checker would take any name for a public one
 
-        return version("benison")
-    if name not in _MODULES:
-        raise AttributeError(f"module 'benison' has no attribute {name!r}")
-    from importlib import import_module
+    def __getattr__(name: str) -> Any:
+        """Load a public name from the module that defines it."""
+        if name == "__version__":
+            from importlib.metadata import version
 
-    value = getattr(import_module(f"benison.{_MODULES[name]}"), {"load_config": "load"}.get(name, name))
-    globals()[name] = value
-    return value
+            return version("benison")
+        if name not in _MODULES:
+            raise AttributeError(f"module 'benison' has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f"benison.{_MODULES[name]}"), {"load_config": "load"}.get(name, name))
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -19,6 +19,8 @@ from pathlib import Path
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
 
+# Benison's packages, which earlier releases installed by these names.
+_FORMER_PACKAGES = ("components", "pipelines", "serving")
 FUNCTION = r"[A-Za-z_]\w*"
 TARGET = rf"(?:{FUNCTION}(?:\.{FUNCTION})*|.+\.py)"
 
@@ -97,7 +99,8 @@ def names_in(file: Path) -> frozenset[str] | None:
     """Return the names that importing a Python file binds; None if it imports `*`, because parsing cannot tell then.
 
     Raises:
-        UsageError: the file is not valid Python; the message names the line.
+        UsageError: the file is not valid Python, or imports Benison as earlier releases did; the message names the
+            line.
     """
     try:
         with warnings.catch_warnings():
@@ -107,8 +110,37 @@ def names_in(file: Path) -> frozenset[str] | None:
         raise UsageError(f"{display_path(file)}, line {error.lineno or 1}: not valid Python: {error.msg}") from error
     except (ValueError, OSError) as error:
         raise UsageError(f"{display_path(file)}: cannot be read: {error}") from error
+    _refuse_former_imports(file, tree)
     names = frozenset(_bound(tree.body))
     return None if "*" in names else names
+
+
+def _refuse_former_imports(file: Path, tree: ast.Module) -> None:
+    """Raise an error for `from components.transform import dense`: Benison's packages were importable by such names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            modules = {node.module or ""}
+        elif isinstance(node, ast.Import):
+            modules = {alias.name for alias in node.names}
+        else:
+            continue
+        for module in modules:
+            top = module.partition(".")[0]
+            if top in _FORMER_PACKAGES and not _is_users_own(top, file.parent):
+                raise UsageError(
+                    f"{display_path(file)}, line {node.lineno}: Benison no longer has a module {module}; "
+                    "write `from benison import …` (`benison.__all__` lists the names)"
+                )
+
+
+def _is_users_own(top: str, folder: Path | None = None) -> bool:
+    """Return whether a package of the user has the name of one of Benison's, beside the user's file or on the path."""
+    spec = _spec(top)
+    locations = (spec.submodule_search_locations or [spec.origin or ""]) if spec else []
+    beside = [folder / top, folder / f"{top}.py"] if folder else []
+    candidates = [*map(Path, locations), *(path for path in beside if path.exists())]
+    benison = {path.resolve() for path in package_folders(f"benison.{top}")}
+    return any(path.resolve() not in benison for path in candidates)
 
 
 def _existing(file: Path) -> Path:
@@ -120,6 +152,8 @@ def _existing(file: Path) -> Path:
 
 def _module_file(dotted: str) -> Path:
     parent, _, name = dotted.rpartition(".")
+    if dotted.partition(".")[0] in _FORMER_PACKAGES and not _is_users_own(dotted.partition(".")[0]):
+        raise UsageError(f"no module {dotted!r}; Benison's modules are now below `benison`: write benison.{dotted}")
     if not parent:
         spec = _spec(name)
         if spec is None:

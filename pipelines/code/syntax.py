@@ -10,7 +10,7 @@ import ast
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -149,7 +149,7 @@ class _RemoveStrings(ast.NodeTransformer):
 
 def _statements(tree: ast.Module) -> Iterator[Statement]:
     """Split a module into the smallest parts that can be used apart."""
-    body = _RemoveStrings().visit(tree).body
+    body = list(_running(_RemoveStrings().visit(tree).body))
     lazy = any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in body)
     for node in body:
         if _is_type_checking(node):
@@ -158,6 +158,16 @@ def _statements(tree: ast.Module) -> Iterator[Statement]:
             yield from (replace(_statement(part), entry=key) for key, part in entries)
         elif not _is_main_guard(node):  # a node imports the file, so the guarded body does not run
             yield from map(_statement, _single_imports(node))
+
+
+def _running(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements of a module; those under `if not TYPE_CHECKING:` always run, as if they stood outside."""
+    for node in body:
+        test = node.test if isinstance(node, ast.If) and not node.orelse else None
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not) and _is_type_checking_name(test.operand):
+            yield from _running(node.body)  # type: ignore[attr-defined]
+        else:
+            yield node
 
 
 def _single_imports(node: ast.stmt) -> Iterator[ast.stmt]:
@@ -183,11 +193,11 @@ def _table_entries(node: ast.stmt) -> list[tuple[str, ast.stmt]]:
 
 
 def _is_type_checking(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.If)
-        and not node.orelse
-        and re.fullmatch(r"(\w+\.)?TYPE_CHECKING", ast.unparse(node.test)) is not None
-    )
+    return isinstance(node, ast.If) and not node.orelse and _is_type_checking_name(node.test)
+
+
+def _is_type_checking_name(test: ast.expr) -> bool:
+    return re.fullmatch(r"(\w+\.)?TYPE_CHECKING", ast.unparse(test)) is not None
 
 
 def _typing_only(statement: Statement) -> Statement:

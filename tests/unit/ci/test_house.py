@@ -76,16 +76,18 @@ def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
         benison.secret  # noqa: B018
 
 
-def test_a_users_own_packages_of_the_same_names_do_no_harm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["__init__.py", "mine.py"], ids=["package", "namespace package"])
+def test_a_users_own_packages_of_the_same_names_do_no_harm(tmp_path: Path, file: str) -> None:
     for folder in FOLDERS:
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "__init__.py").write_text("MINE = True\n")
-    code = "import components, pipelines, serving, benison.pipelines.cli, benison.serving.versions.local; "
-    code += "print(components.MINE and pipelines.MINE and serving.MINE, benison.versions.__module__)"
+        (tmp_path / folder / file).write_text("MINE = True\n")
+    names = [folder if file == "__init__.py" else f"{folder}.mine" for folder in FOLDERS]
+    code = f"import {', '.join(names)}, benison.pipelines.cli, benison.serving.versions.local; "
+    code += f"print({' and '.join(f'{name}.MINE' for name in names)}, benison.versions.__module__)"
     assert python(code, tmp_path, PYTHONPATH=str(tmp_path)) == "True benison.serving.versions.local\n"
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_bare_name_is_refused_and_says_what_to_do(folder: str) -> None:
     done = subprocess.run([sys.executable, "-c", f"import {folder}"], cwd=ROOT, capture_output=True, text=True)
-    assert f"import benison.{folder}; a compiled file that names {folder} is an earlier release's" in done.stderr
+    assert f"Benison's `{folder}` is `benison.{folder}`; in your own code write `from benison import" in done.stderr

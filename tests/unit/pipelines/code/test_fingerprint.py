@@ -463,7 +463,7 @@ def test_another_name_at_the_front_door_does_not_count(benison_copy, edited, old
     [
         ('"dense": "components.transform"', '"dense": "components.user_code"'),
         ("from benison.components.transform import dense", "from benison.components.user_code import load as dense"),
-        ("    globals()[name] = value\n", ""),
+        ("        globals()[name] = value\n", ""),
     ],
 )
 def test_the_way_to_a_lazily_loaded_name_counts(benison_copy, edited, old, new):
