@@ -25,7 +25,7 @@ WORDS = {
     r"\banew\b": "again",
     r"\bshall\b": "must, or the present tense",
     r"\bought to\b": "must, should",
-    r"\bwhither|whence|thence|hence|thereof|therein|whereby|wherein|hitherto|henceforth\b": "plain words",
+    r"\b(?:whither|whence|thence|hence|thereof|therein|whereby|wherein|hitherto|henceforth)\b": "plain words",
     r"\blest\b": "so that … not",
     r"\blegible\b": "readable",
     r"\bnought\b": "nothing",

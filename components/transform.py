@@ -37,7 +37,7 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
 
 
 def dense(values: Any, default: float | str) -> Any:
-    """Return a raw or computed column as a Tensor; the column may have missing values or not.
+    """Return a raw or computed column as a Tensor, whether or not values are missing.
 
     Args:
         values: Tensor or SparseTensor [batch, 1].

@@ -139,7 +139,7 @@ def from_proto(proto: Any) -> Config:
 
     Raises:
         UsageError: It is a custom config, lists a model twice, or has a model without a platform, with another platform
-            or with a relative base path; in TF Serving's words.
+            or with a relative base path. The messages are the same as TF Serving's.
     """
     if proto.WhichOneof("config") == "custom_model_config":
         raise UsageError("ModelServer does not support custom model config; expected model_config_list")

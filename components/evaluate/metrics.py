@@ -132,10 +132,10 @@ def _log_loss(y: NDArray, probabilities: NDArray) -> WeightedMetric:
 
 
 def _cost(costs: Costs) -> Callable[[NDArray, NDArray], WeightedMetric]:
-    """Return the mean cost per row, if one acts wherever the model's probabilities make that cheaper.
+    """Return the mean cost per row, if the action is taken wherever the model's probabilities make it cheaper.
 
-    Source: C. Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001. With wrong probabilities one acts on the
-    wrong rows, so the metric measures calibration too.
+    Source: C. Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001. With wrong probabilities the action falls
+    on the wrong rows, so the metric measures calibration too.
     """
 
     def prepare(y: NDArray, probabilities: NDArray) -> WeightedMetric:

@@ -44,7 +44,7 @@ _DEFAULT_SEVERITY = {"new_column": "warn"}
 
 @dataclass(frozen=True)
 class Anomaly:
-    """One fault of the data.
+    """One anomaly of the data.
 
     Attributes:
         column: name; '' for the whole data set.
