@@ -24,11 +24,7 @@ async def main(rest_port, grpc_port):
         for answer in await rest.predict(MODEL, instances=rows, signature="raw"):
             print("REST", likeliest(answer["classes"], answer["probabilities"]))
 
-        columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-        columns = {
-            name: values.astype(np.object_ if values.dtype.kind == "U" else values.dtype)
-            for name, values in columns.items()
-        }
+        columns = {name: as_array([row[name] for row in rows]) for name in rows[0]}
         answer = await grpc.predict(MODEL, columns, signature="raw")
         for classes, probabilities in zip(answer["classes"], answer["probabilities"], strict=True):
             print("gRPC", likeliest([name.decode() for name in classes], probabilities))
@@ -37,6 +33,11 @@ async def main(rest_port, grpc_port):
             await rest.predict(MODEL, instances=[{"island": "Biscoe"}], signature="raw")
         except ServerError as error:  # the rest of the row is missing
             print(f"refused: {error.code}")
+
+
+def as_array(values):
+    """Return a column in the dtype of the signature `raw`: text, float32, or int64 for whole numbers."""
+    return np.array(values, {str: np.object_, float: np.float32, int: np.int64}[type(values[0])])
 
 
 def likeliest(classes, probabilities):

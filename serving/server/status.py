@@ -51,9 +51,12 @@ class RequestError(BenisonError):
     """A failed request or load, with a gRPC code and the message for the client."""
 
     def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
+        super().__init__(code, message)  # pickle makes the copy from these
         self.code = code
         self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def http_status(code: Code) -> int:

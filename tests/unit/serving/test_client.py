@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
+import pickle
 import socket
 import ssl
 import subprocess
@@ -13,10 +15,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import trustme
 
-from benison.serving.client import RestClient, ServerError, VersionStatus
+from benison.serving.client import GrpcClient, RestClient, ServerError, VersionStatus
 from benison.serving.errors import UsageError
 
 Reply = Callable[[str, bytes], bytes]
@@ -204,10 +207,32 @@ def test_status_and_metadata_are_read() -> None:
         (_plain('{"error": "no such model"}', "404 Not Found"), "^HTTP 404: no such model$"),
         (_plain("<h1>Bad gateway</h1>", "502 Bad Gateway"), "^HTTP 502: <h1>Bad gateway</h1>$"),
         (_plain("[1]", "500 Broken"), r"^HTTP 500: \[1\]$"),
-        (_plain("no JSON"), "^UNAVAILABLE: http://127.0.0.1:.*Expecting value"),
+        (_plain('{"error": null}', "500 Broken"), r'^HTTP 500: {"error": null}$'),
+        (_plain('{"error": {"a": 1}}', "500 Broken"), r'^HTTP 500: {"error": {"a": 1}}$'),
+        (_plain("", "204 No Content"), "^HTTP 204: No Content$"),
+        (_plain("", "301 Moved", "Location: https://a.test/"), "^HTTP 301: Moved: https://a.test/$"),
+        (_plain("no JSON"), "^UNKNOWN: http://127.0.0.1:[0-9]+/v1/models/m:predict: not an answer .*: no JSON$"),
+        (_plain(""), "^UNKNOWN: http://127.0.0.1:.*: nothing$"),
+        (_plain('{"a":1}'), '^UNKNOWN: http://127.0.0.1:.*: {"a":1}$'),
+        (_plain("[]"), r"^UNKNOWN: http://127.0.0.1:.*: \[\]$"),
+        (_plain("[" * 100_000), r"^UNKNOWN: http://127.0.0.1:.*: \[\["),
         (b"", "^UNAVAILABLE: http://127.0.0.1:.*disconnected"),
     ],
-    ids=["json error", "a proxy's page", "json that is no object", "not JSON", "no answer"],
+    ids=[
+        "json error",
+        "a proxy's page",
+        "json that is no object",
+        "null error",
+        "object as error",
+        "no content",
+        "redirect",
+        "not JSON",
+        "empty",
+        "other object",
+        "list",
+        "deep",
+        "no answer",
+    ],
 )
 def test_a_refusal_and_a_broken_answer_are_server_errors(reply: bytes, message: str) -> None:
     async def test() -> None:
@@ -230,6 +255,15 @@ def test_a_port_that_nobody_listens_on_is_unavailable(host: str) -> None:
             with pytest.raises(ServerError, match=f"^UNAVAILABLE: http://{host}:{port}: .*[Cc]onnect") as failure:
                 await client.status("m")
             assert failure.value.code == "UNAVAILABLE"
+
+    _run(test())
+
+
+def test_a_name_that_no_name_server_takes_is_unavailable() -> None:
+    async def test() -> None:
+        async with RestClient("a" * 70) as client:
+            with pytest.raises(ServerError, match=r"^UNAVAILABLE: http://aaa"):
+                await client.status("m")
 
     _run(test())
 
@@ -267,16 +301,172 @@ def test_a_connection_that_the_server_closed_is_opened_again() -> None:
     _run(test())
 
 
-def test_a_closed_client_connects_again() -> None:
+@pytest.mark.parametrize(
+    "reply", ["{}", "[]", "null", '{"model_version_status": [{}]}', '{"metadata": {"signature_def": 1}}']
+)
+def test_status_and_metadata_of_another_api_are_server_errors(reply: str) -> None:
     async def test() -> None:
-        server = Recorder(_plain('{"predictions": [1]}'))
+        async with _listening(server := Recorder(_plain(reply))), RestClient(port=server.port) as client:
+            for request in (client.status("m"), client.metadata("m")):
+                with pytest.raises(
+                    ServerError, match=r"^UNKNOWN: .*/v1/models/m.*: not an answer of TF Serving's API: "
+                ):
+                    await request
+
+    _run(test())
+
+
+def test_an_error_can_be_pickled() -> None:
+    error = ServerError("NOT_FOUND", "no such model")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.code, copy.message) == (str(error), "NOT_FOUND", "no such model")
+    assert str(error) == "NOT_FOUND: no such model"
+
+
+# --- Arguments --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"port": 99999}, "port"), ({"port": "abc"}, "port"), ({"port": 0}, "port"), ({"port": True}, "port"),
+        ({"host": "http://localhost"}, "host"), ({"host": "localhost:8501"}, "host"), ({"host": ""}, "host"),
+        ({"host": "a b"}, "host"), ({"host": None}, "host"),
+        ({"timeout": 0}, "timeout"), ({"timeout": "1"}, "timeout"), ({"timeout": math.nan}, "timeout"),
+        ({"verify": None}, "verify"), ({"verify": "/nope.pem"}, "verify: /nope.pem"), ({"verify": ""}, "verify"),
+        ({"verify": Path(__file__)}, "verify: .*test_client.py"),
+    ],
+)  # fmt: skip
+def test_a_wrong_argument_is_named(arguments: dict[str, Any], name: str) -> None:
+    with pytest.raises(UsageError, match=f"^{name}: "):
+        RestClient(**arguments)
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_address_may_have_brackets(host: str) -> None:
+    async def test() -> None:
+        async with RestClient(host, 1) as client:
+            with pytest.raises(ServerError, match=r"^UNAVAILABLE: http://\[::1\]:1: "):
+                await client.status("m")
+
+    _run(test())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "^got neither of instances and inputs"),
+        ({"instances": [1], "inputs": [1]}, "^got both of instances and inputs"),
+        ({"instances": [object()]}, "^instances, inputs: cannot be written as JSON: got a object"),
+        ({"instances": [1], "version": "1"}, "^version: got '1'"),
+        ({"instances": [1], "label": 1}, "^label: got 1"),
+        ({"instances": [1], "label": "stable", "version": 1}, "^got both of version and label"),
+        ({"instances": [1], "model": None}, "^model: got None"),
+    ],
+)
+def test_a_wrong_request_is_not_sent(arguments: dict[str, Any], message: str) -> None:
+    async def test() -> None:
+        async with RestClient(port=1) as client:
+            with pytest.raises(UsageError, match=message):
+                await client.predict(**{"model": "m", **arguments})
+
+    _run(test())
+
+
+def test_numpy_and_bytes_are_written_as_json() -> None:
+    async def test() -> None:
+        async with (
+            _listening(server := Recorder(_plain('{"predictions": [1]}'))),
+            RestClient(port=server.port) as client,
+        ):
+            row = {"a": np.float32(0.5), "b": np.int64(2), "c": np.array([[1.5, 2]]), "d": np.array(["x"]), "e": b"ab"}
+            await client.predict("m", instances=[row], version=3)
+            await client.predict("m", instances=np.array([[1, 2]], np.int32))
+        assert [json.loads(body)["instances"] for body in server.bodies] == [
+            [{"a": 0.5, "b": 2, "c": [[1.5, 2.0]], "d": ["x"], "e": {"b64": "YWI="}}],
+            [[1, 2]],
+        ]
+        assert "/versions/3:" in server.requests[0]
+
+    _run(test())
+
+
+# --- Closing and event loops ------------------------------------------------------------------------------------------
+
+
+async def _silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read everything and never answer."""
+    while await reader.read(65536):
+        pass
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_a_closed_client_is_refused(protocol: str) -> None:
+    async def test() -> None:
+        client = RestClient(port=1) if protocol == "rest" else GrpcClient("127.0.0.1:1")
+        async with client:
+            pass
+        await client.close()
+        with pytest.raises(UsageError, match=r"^the client is closed"):
+            await client.status("m")
+
+    _run(test())
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_a_request_that_runs_when_the_client_is_closed_fails(protocol: str) -> None:
+    async def test() -> None:
+        server = Recorder(b"")
+        server.handle = _silent  # type: ignore[method-assign]
         async with _listening(server):
-            client = RestClient(port=server.port)
+            client = RestClient(port=server.port) if protocol == "rest" else GrpcClient(f"127.0.0.1:{server.port}")
+            request = asyncio.create_task(client.status("m"))
+            await asyncio.sleep(0.3)
             await client.close()
-            for _ in range(2):
-                assert await client.predict("m", instances=[1]) == [1]
-                await client.close()
-        assert server.connections == 2
+            with pytest.raises(ServerError, match=r"the client was closed$"):
+                await asyncio.wait_for(request, 10)
+
+    _run(test())
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_a_client_may_be_used_in_one_event_loop_after_another(protocol: str) -> None:
+    client = RestClient(port=1) if protocol == "rest" else GrpcClient("127.0.0.1:1")
+
+    async def test() -> None:
+        with pytest.raises(ServerError, match=r"^UNAVAILABLE: "):
+            await client.status("m")
+
+    for _ in range(2):
+        _run(test())
+    _run(client.close())
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_a_client_is_refused_in_two_event_loops_at_a_time(protocol: str) -> None:
+    client = RestClient(port=1) if protocol == "rest" else GrpcClient("127.0.0.1:1")
+
+    async def test() -> None:
+        with pytest.raises(ServerError):
+            await client.status("m")
+        with pytest.raises(UsageError, match=r"^another event loop uses the client"):
+            await asyncio.to_thread(lambda: asyncio.run(client.status("m")))
+        await client.close()
+
+    _run(test())
+
+
+@pytest.mark.parametrize("target", [None, "", 8500])
+def test_a_wrong_target_of_grpc_is_named(target: Any) -> None:
+    with pytest.raises(UsageError, match=r"^target: got "):
+        GrpcClient(target)
+
+
+def test_an_input_that_is_no_tensor_is_named() -> None:
+    async def test() -> None:
+        async with GrpcClient("127.0.0.1:1") as client:
+            with pytest.raises(UsageError, match=r"^inputs: a: not a tensor: "):
+                await client.predict("m", {"a": object()})
 
     _run(test())
 
@@ -285,8 +475,8 @@ def test_requests_may_run_at_the_same_time() -> None:
     async def test() -> None:
         server = Recorder(lambda line, body: _plain(f'{{"predictions": {body.decode().split(": ")[1]}'))
         async with _listening(server), RestClient(port=server.port) as client:
-            answers = await asyncio.gather(*(client.predict("m", instances=[row]) for row in range(20)))
-        assert answers == [[row] for row in range(20)]
+            answers = await asyncio.gather(*(client.predict("m", instances=[row]) for row in range(150)))
+        assert answers == [[row] for row in range(150)]
 
     _run(test())
 
@@ -305,7 +495,20 @@ def test_a_base_url_may_have_a_prefix(prefix: str) -> None:
     _run(test())
 
 
-@pytest.mark.parametrize("url", ["models:8501", "ftp://models", "http://", "https://models/?x=1", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "models:8501",
+        "ftp://models",
+        "http://",
+        "https://models/?x=1",
+        "",
+        "http://[::1",
+        "http://a:99999",
+        "http://a:b",
+        1,
+    ],
+)
 def test_a_url_of_another_form_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match=r"expected http://HOST\[:PORT\]"):
         RestClient(url=url)
@@ -355,6 +558,37 @@ def test_a_proxy_tunnels_https(
                 assert await client.predict("m", instances=[1]) == [4]
         assert proxy.requests == [f"CONNECT {HOST}:443 HTTP/1.1"]
         assert server.requests == ["POST /prefix/v1/models/m:predict HTTP/1.1"]
+
+    _run(test())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("ALL_PROXY", "socks5://127.0.0.1:1"), ("HTTP_PROXY", "ftp://a"), ("NO_PROXY", "[::1")]
+)
+def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+
+    async def test() -> None:
+        async with RestClient(HOST) as client:
+            with pytest.raises(UsageError, match=f"^{variable}: cannot be used as prox"):
+                await client.status("m")
+        async with (
+            _listening(server := Recorder(_plain('{"predictions": [5]}'))),
+            RestClient(port=server.port) as client,
+        ):
+            assert await client.predict("m", instances=[1]) == [5]
+
+    _run(test())
+
+
+def test_authorities_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", "/nope.pem")
+
+    async def test() -> None:
+        async with RestClient(HOST) as client:
+            with pytest.raises(UsageError, match=r"^SSL_CERT_FILE: cannot be used: "):
+                await client.status("m")
 
     _run(test())
 

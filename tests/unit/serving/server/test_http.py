@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import pickle
 
 import pytest
 
@@ -13,6 +14,11 @@ from benison.serving.server.rest.api import Target, parse_target
 from benison.serving.server.status import Code, RequestError, from_exception, http_status
 
 LIMITS = Limits(max_body_bytes=100, max_connections=1, slow_seconds=5.0)
+
+
+def test_a_request_error_can_be_pickled() -> None:
+    copy = pickle.loads(pickle.dumps(RequestError(Code.NOT_FOUND, "no such model")))
+    assert (str(copy), copy.code, copy.message) == ("no such model", Code.NOT_FOUND, "no such model")
 
 
 class Transport(asyncio.Transport):
