@@ -163,10 +163,10 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--run-id", required=True)
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("BENISON_ROOT", ".benison")))
-    parser.add_argument("--param", action="append", default=[], metavar="name=value", help="a value as JSON")
+    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a value as JSON")
     args = parser.parse_args()
     if any("=" not in param for param in args.param):
-        parser.error("--param: expected name=value")
+        parser.error("--param: expected NAME=VALUE")
     values = dict(param.split("=", 1) for param in args.param)
     answer_and_exit(lambda: begin(args.manifest.absolute(), args.run_id, args.root.absolute(), values))
 

@@ -56,7 +56,7 @@ class _Override:
 
 
 def load(
-    path_or_name: str,
+    path_or_name: str | Path,
     overrides: Mapping[str, str] = MappingProxyType({}),
     environ: Mapping[str, str] = os.environ,
     check_data: bool = True,
@@ -66,7 +66,7 @@ def load(
     It imports neither TensorFlow nor the pipeline's own code; it finds the functions by parsing.
 
     Args:
-        path_or_name: a path (it ends in .yaml or .yml, or contains a slash), or a name, see `find`.
+        path_or_name: a Path; or text: a path (it ends in .yaml or .yml, or contains a slash) or a name, see `find`.
         overrides: values of `--set`, as YAML text, by dotted key.
         environ: environment variables; `BENISON__A__B` sets the key a.b, in upper or lower case.
         check_data: whether a missing CSV file is a mistake.
@@ -98,13 +98,13 @@ def load(
     return checked
 
 
-def find(path_or_name: str) -> Path:
+def find(path_or_name: str | Path) -> Path:
     """Find a pipeline's YAML file: by path, or by name in ./configs, the current folder and the shipped configs.
 
     Raises:
         UsageError: there is no such file; the message suggests close names.
     """
-    if path_or_name.endswith(_SUFFIXES) or "/" in path_or_name:
+    if isinstance(path_or_name, Path) or path_or_name.endswith(_SUFFIXES) or "/" in path_or_name:
         path = Path(path_or_name).expanduser()
         if path.is_file():
             return path

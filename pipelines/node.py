@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--node", required=True)
     parser.add_argument("--ir", type=Path, required=True, help="any compiled pipeline (JSON)")
     parser.add_argument("--run-id", required=True)
-    parser.add_argument("--param", action="append", default=[], metavar="k=v", help="a runtime parameter")
+    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a runtime parameter")
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("BENISON_ROOT", ".benison")))
     parser.add_argument("--no-cache", action="store_true")
     args = parser.parse_args()

@@ -44,6 +44,8 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False) -> 
         DataError: A feature is missing in a row or has the wrong type; the message names row and feature.
         VersionError: The version has no such signature.
     """
+    if not rows:
+        return []
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(version.path))
@@ -75,7 +77,7 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False) -> 
     ]
 
 
-def read_rows(path: Path, delimiter: str = ",", encoding: str = "utf-8") -> list[Row]:
+def read_rows(path: str | Path, delimiter: str = ",", encoding: str = "utf-8") -> list[Row]:
     """Read the rows of a CSV file with a header, or of a JSON file: a list of objects, or {"instances": [a list]}.
 
     Args:
@@ -86,6 +88,7 @@ def read_rows(path: Path, delimiter: str = ",", encoding: str = "utf-8") -> list
     Raises:
         DataError: The file is missing, or is neither of them.
     """
+    path = Path(path)
     is_json = path.suffix.lower() == ".json"
     encoding = "utf-8" if is_json else encoding
     try:

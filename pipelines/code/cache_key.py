@@ -66,7 +66,7 @@ def _class_path(spec: Any) -> str:
 
 
 def _user_code(custom_config: str) -> list[str]:
-    """Return the references `/path/file.py:function` under `code` of a node's custom_config, where `graph` puts them."""
+    """Return the references `/path/file.py:function` under `code` of a node's custom_config, from `graph`."""
     try:
         config = json.loads(custom_config or "null")
     except ValueError:  # the custom_config of a component that is not Benison's

@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     from benison.pipelines.config import Pipeline
     from benison.serving.deploy.settings import Serving
 
-Name = Annotated[str, typer.Argument(help="A pipeline's name, or the path of its YAML file.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A pipeline's name, or the path of its YAML file.")]
 Root = Annotated[
-    Path, typer.Option("--root", envvar="BENISON_ROOT", help="The folder of artifacts, runs and pushed versions.")
+    Path,
+    typer.Option(
+        "--root", metavar="FOLDER", envvar="BENISON_ROOT", help="The folder of artifacts, runs and pushed versions."
+    ),
 ]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="key=value", help="Override a key of the YAML; repeatable.")
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the YAML; repeatable.")
 ]
 DEFAULT_ROOT = Path(".benison")
 
@@ -26,7 +29,7 @@ def load(name: str, sets: list[str] | None, check_data: bool = True) -> Pipeline
 
     Args:
         name: a pipeline's name, or the path of its YAML file.
-        sets: `key=value` each.
+        sets: `KEY=VALUE` each.
         check_data: report a missing CSV file as a mistake.
 
     Raises:
@@ -47,7 +50,7 @@ def pairs(sets: list[str] | None) -> dict[str, str]:
 
     for pair in sets or []:
         if "=" not in pair:
-            raise UsageError(f"--set {pair}: expected key=value, such as --set ensemble.members.deep.epochs=5")
+            raise UsageError(f"--set {pair}: expected KEY=VALUE, such as --set ensemble.members.deep.epochs=5")
     return dict(pair.split("=", 1) for pair in sets or [])
 
 

@@ -9,9 +9,9 @@ import typer
 
 
 def init(
-    name: Annotated[str, typer.Argument(help="The new pipeline's name.")],
-    csv: Annotated[Path, typer.Option("--csv", help="CSV file with a header.")],
-    label: Annotated[str, typer.Option("--label", help="The column to predict.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The new pipeline's name.")],
+    csv: Annotated[Path, typer.Option("--csv", metavar="FILE", help="CSV file with a header.")],
+    label: Annotated[str, typer.Option("--label", metavar="COLUMN", help="The column to predict.")],
     problem: Annotated[
         Literal["binary", "multiclass", "regression"] | None,
         typer.Option("--problem", help="The kind of problem; default: guessed from the label."),
@@ -27,9 +27,10 @@ def init(
 
 
 def eject(
-    name: Annotated[str, typer.Argument(help="A pipeline's name, or the path of its YAML file.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A pipeline's name, or the path of its YAML file.")],
     to: Annotated[
-        Path | None, typer.Option("--to", help="The folder to write into; default: the pipeline's name.")
+        Path | None,
+        typer.Option("--to", metavar="FOLDER", help="The folder to write into; default: the pipeline's name."),
     ] = None,
 ) -> None:
     """Write the generic features and members of a pipeline as Python files that you can edit."""

@@ -12,9 +12,9 @@ from benison.pipelines.commands.arguments import DEFAULT_ROOT, Root, load
 
 def compile_(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME…", help="Pipelines, by name or by the path of their YAML file.")
+        list[str], typer.Argument(metavar="NAME", help="Pipelines, by name or by the path of their YAML file.")
     ],
-    to: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")],
+    to: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The folder to write into.")],
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Compile pipelines for Airflow: write a manifest, TFX's IR and the checked config of each."""

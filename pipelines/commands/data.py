@@ -35,8 +35,10 @@ def schema(
 
 def span_add(
     name: Name,
-    files: Annotated[list[Path], typer.Argument(help="CSV files of the new span.")],
-    number: Annotated[int | None, typer.Option("--number", help="The span's number; default: the next one.")] = None,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="CSV files of the new span.")],
+    number: Annotated[
+        int | None, typer.Option("--number", metavar="NUMBER", help="The span's number; default: the next one.")
+    ] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Add a new span, all of it or nothing; notify Airflow if BENISON_AIRFLOW_URL is set."""

@@ -23,10 +23,15 @@ def deploy(
         Literal["compose", "k8s", "seldon"],
         typer.Option("--target", help="Docker Compose, Kubernetes or Seldon Core."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")],
-    image: Annotated[str | None, typer.Option("--image", help="Image of TensorFlow Serving, by tag or digest.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The folder to write to.")],
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="IMAGE", help="Image of TensorFlow Serving, by tag or digest.")
+    ] = None,
     base_path: Annotated[
-        str | None, typer.Option("--base-path", help="Place of the NAME/VERSION folders: a path, s3://… or gs://…")
+        str | None,
+        typer.Option(
+            "--base-path", metavar="PLACE", help="Place of the NAME/VERSION folders: a path, s3://… or gs://…"
+        ),
     ] = None,
     set_: Sets = None,
     root: Root = DEFAULT_ROOT,

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 _SERVER_START_S = 120.0
 _WIDTH = 10_000  # characters: one line per row, also in a pipe
 
-Folder = Annotated[Path, typer.Argument(help="The folder that `benison ensemble import` wrote.")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that `benison ensemble import` wrote.")]
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="A YAML file with a SeldonDeployment.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file with a SeldonDeployment.")],
     bind: Annotated[
         list[str] | None,
         typer.Option(
@@ -32,15 +32,18 @@ def import_(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The folder to write to; default: the predictor's name.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="The folder to write to; default: the predictor's name."),
     ] = None,
     predictor: Annotated[
-        str | None, typer.Option("--predictor", help="The predictor to import, if there are several.")
+        str | None, typer.Option("--predictor", metavar="NAME", help="The predictor to import, if there are several.")
     ] = None,
     combiner: Annotated[
         str,
         typer.Option(
-            "--combiner", help='mean, median, majority_vote, soft_vote, or JSON such as {"kind": "weighted_mean", …}.'
+            "--combiner",
+            metavar="RULE",
+            help='mean, median, majority_vote, soft_vote, or JSON such as {"kind": "weighted_mean", …}.',
         ),
     ] = "mean",
     answers: Annotated[
@@ -49,7 +52,9 @@ def import_(
     ] = None,
     quorum: Annotated[
         int | None,
-        typer.Option("--quorum", min=1, help="Number of models that must answer; default: all, as in Seldon."),
+        typer.Option(
+            "--quorum", min=1, metavar="NUMBER", help="Number of models that must answer; default: all, as in Seldon."
+        ),
     ] = None,
 ) -> None:
     """Import a SeldonDeployment and bind its nodes to models."""
@@ -72,7 +77,7 @@ def import_(
 
 def predict(
     folder: Folder,
-    json: Annotated[Path, typer.Option("--json", help="A JSON file with a list of objects.")],
+    json: Annotated[Path, typer.Option("--json", metavar="FILE", help="A JSON file with a list of objects.")],
     deadline: Annotated[
         float, typer.Option("--deadline", min=0.001, metavar="SECONDS", help="Longest time for each model.")
     ] = 30.0,
@@ -102,7 +107,9 @@ def predict(
 
 def fuse(
     folder: Folder,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The SavedModel to write, such as MODEL/1.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="The SavedModel to write, such as MODEL/1.")
+    ],
 ) -> None:
     """Export the models and the combiner as one SavedModel that TensorFlow Serving can serve."""
     from benison.serving.seldon.imported_ensemble import ImportedEnsemble

@@ -13,8 +13,10 @@ from benison.pipelines.commands.versions import served_version
 
 def predict(
     name: Name,
-    csv: Annotated[Path | None, typer.Option("--csv", help="A CSV file with a header.")] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="A JSON file with a list of objects.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="A CSV file with a header.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="A JSON file with a list of objects.")
+    ] = None,
     members: Annotated[bool, typer.Option("--members", help="Also print the prediction of each member.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benison.serving.promotion.history import Change
     from benison.serving.promotion.rollout import ChangeRequest
 
-Why = Annotated[str, typer.Option("--why", help="The reason, for the record.")]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the record.")]
 Servers = Annotated[
     list[str] | None,
     typer.Option(

@@ -15,7 +15,10 @@ def prune(
     keep: Annotated[
         int | None,
         typer.Option(
-            "--keep", min=1, help="How many of the newest versions to keep; default: serving.keep of the YAML."
+            "--keep",
+            min=1,
+            metavar="NUMBER",
+            help="How many of the newest versions to keep; default: serving.keep of the YAML.",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,

@@ -38,14 +38,17 @@ def run(
         typer.Option(
             "--set",
             "--param",
-            metavar="key=value",
+            metavar="KEY=VALUE",
             help="Override a key of the YAML, or a field of Airflow's form; repeatable.",
         ),
     ] = None,
     root: Root = DEFAULT_ROOT,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every node, even if its result is cached.")] = False,
     span: Annotated[
-        str | None, typer.Option("--span", help="The spans to use, such as 3 or 1-3; default: the newest `window`.")
+        str | None,
+        typer.Option(
+            "--span", metavar="SPANS", help="The spans to use, such as 3 or 1-3; default: the newest `window`."
+        ),
     ] = None,
     on: Annotated[
         Literal["airflow"] | None,

@@ -22,17 +22,19 @@ _LOOPBACK = "127.0.0.1"
 
 def serve(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME…", help="Names of pipelines, or paths of their YAML files.")
+        list[str], typer.Argument(metavar="NAME", help="Names of pipelines, or paths of their YAML files.")
     ],
     root: Root = DEFAULT_ROOT,
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of gRPC.")] = 8500,
-    rest_port: Annotated[int, typer.Option("--rest-port", min=1, max=65535, help="Port of REST.")] = 8501,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, metavar="PORT", help="Port of gRPC.")] = 8500,
+    rest_port: Annotated[
+        int, typer.Option("--rest-port", min=1, max=65535, metavar="PORT", help="Port of REST.")
+    ] = 8501,
     poll: Annotated[
         int, typer.Option("--poll", min=1, metavar="SECONDS", help="Time between two readings of models.config.")
     ] = 2,
     flag: Annotated[
         list[str] | None,
-        typer.Option("--flag", metavar="name=value", help="A flag of tensorflow_model_server; repeatable."),
+        typer.Option("--flag", metavar="NAME=VALUE", help="A flag of tensorflow_model_server; repeatable."),
     ] = None,
 ) -> None:
     """Serve pushed models over TensorFlow Serving's REST and gRPC, until Ctrl-C."""

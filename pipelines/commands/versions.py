@@ -18,7 +18,9 @@ Number = Annotated[int, typer.Argument(metavar="VERSION", help="A version's numb
 def versions_(
     name: Name,
     root: Root = DEFAULT_ROOT,
-    history: Annotated[bool, typer.Option("--history", help="Show who changed what is served, when and why.")] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Show the changes of the served version: when, who and why.")
+    ] = False,
 ) -> None:
     """List the pushed versions: label, time, spans, metric, members, size, and whether the object store has them."""
     from rich.console import Console
@@ -51,7 +53,7 @@ def versions_(
 def fetch(
     name: Name,
     number: Annotated[
-        int | None, typer.Argument(metavar="[VERSION]", help="A version's number; default: the highest in the store.")
+        int | None, typer.Argument(metavar="VERSION", help="A version's number; default: the highest in the store.")
     ] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
@@ -79,7 +81,7 @@ def fetch(
 def verify(
     name: Name,
     number: Annotated[
-        int | None, typer.Argument(metavar="[VERSION]", help="A version's number; default: the served version.")
+        int | None, typer.Argument(metavar="VERSION", help="A version's number; default: the served version.")
     ] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:

@@ -41,7 +41,7 @@ def serve(argv: Sequence[str], when_ready: Callable[[], None] | None = None) -> 
         The exit code: 0 after a signal, 2 for a wrong command line, 1 if a model cannot be served at the start.
     """
     if {"--help", "-h"} & set(argv):
-        print(flags.usage())
+        _print(flags.usage())
         return 0
     try:
         parsed, flag_warnings = flags.parse(argv)
@@ -58,6 +58,15 @@ def serve(argv: Sequence[str], when_ready: Callable[[], None] | None = None) -> 
     except BenisonError as error:
         print(f"benison-model-server: {error}", file=sys.stderr)
         return error.exit_code
+
+
+def _print(text: str) -> None:
+    """Print a text, all of it or, as in `--help | head`, as much as the reader takes."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python flushes once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:
@@ -307,6 +316,6 @@ def _print_versions() -> None:
 
     for title, package in (("TensorFlow ModelServer: Benison", "benison"), ("TensorFlow Library:", "tensorflow")):
         try:
-            print(title, version(package))
+            _print(f"{title} {version(package)}")
         except PackageNotFoundError:
-            print(title, "unknown")
+            _print(f"{title} unknown")

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ class Version:
 
     number: int
     path: Path
-    manifest: Manifest
+    manifest: Manifest = field(repr=False, hash=False)
 
 
 def publish(
@@ -143,7 +143,7 @@ def versions(base: str | Path) -> list[Version]:
     """Return the complete versions, ascending: those with a `saved_model.pb` and no damaged manifest.
 
     Args:
-        base: ROOT/serving/NAME.
+        base: ROOT/serving/NAME. If it does not exist, there are no versions.
 
     Raises:
         VersionError: A newer Benison wrote one of the manifests.

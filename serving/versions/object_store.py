@@ -30,7 +30,7 @@ _REMEDIES = {
 
 
 def check_library(address: str) -> None:
-    """Check that the library of a store is installed, so that a missing one does not stop a copy after hours of training.
+    """Check that the library of a store is installed, before hours of training whose result will be copied there.
 
     Raises:
         UsageError: It is not; the message says how to install it.

@@ -44,6 +44,23 @@ def test_the_help_of_a_command_shows_every_text(path: tuple[str, ...]) -> None:
         assert " ".join(text.split()) in drawn
 
 
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(path) or "benison")
+def test_values_are_named_in_capitals_and_once(path: tuple[str, ...]) -> None:
+    command = COMMANDS[path]
+    usage = " ".join(command.collect_usage_pieces(typer.Context(command)))
+    assert "[[" not in usage
+    assert "…" not in usage
+    own = [parameter.metavar for parameter in command.params if parameter.metavar]
+    assert own == [metavar.upper() for metavar in own]
+    assert all(parameter.metavar for parameter in command.params if parameter.param_type_name == "argument")
+
+
+def test_python_runs_the_package() -> None:
+    run = [sys.executable, "-m", "benison", "--version"]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == f"benison {benison.__version__}\n"
+
+
 def test_version_prints_the_version() -> None:
     program = Path(sys.executable).with_name("benison")
     done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=True)

@@ -74,6 +74,14 @@ def test_a_good_config_is_read(folder):
     assert read.ensemble.members["deep"].code.function == "make_deep"
 
 
+def test_a_path_object_is_a_path_with_any_name(folder):
+    path = Path("configs/flights.yaml").rename("configs/other")
+    assert load(path, environ={}).source == folder / path
+    assert load(folder / path, environ={}).name == "flights"
+    with pytest.raises(UsageError, match=r"^nope: no such file"):
+        load(Path("nope"))
+
+
 def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
     script = (
         "import sys; from benison.pipelines.config_file import load; load('flights'); "
@@ -211,8 +219,8 @@ def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
         ),
         (
             "csv: ../flights.csv",
-            "csv: package:pipelines/configs.csv",
-            "data.csv: no such file: package:pipelines/configs.csv; did you mean 'config'?",
+            "csv: package:yaml/loder.py",
+            "data.csv: no such file: package:yaml/loder.py; did you mean 'loader.py'?",
         ),
     ],
 )

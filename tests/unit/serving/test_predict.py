@@ -10,6 +10,8 @@ import pytest
 
 from benison.serving import predict
 from benison.serving.errors import DataError
+from benison.serving.versions.local import Version
+from benison.serving.versions.manifest import Manifest
 
 NA = frozenset({"", "NA"})
 
@@ -33,6 +35,11 @@ STRING, FLOAT, INT = _Type("string"), _Type("float32", True), _Type("int64")
 def test_rows_are_read_from_csv_and_json(tmp_path: Path, name: str, text: str, rows: list) -> None:
     (tmp_path / name).write_text(text)
     assert predict.read_rows(tmp_path / name) == rows
+    assert predict.read_rows(str(tmp_path / name)) == rows
+
+
+def test_no_rows_have_no_predictions() -> None:
+    assert predict.predict(Version(1, Path("/nope"), Manifest()), []) == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -11,6 +12,16 @@ from benison.serving.errors import UsageError
 from benison.serving.server import flags, grpc_api, main
 from benison.serving.server.engine import LoadOptions
 from benison.serving.server.engines import saved_model
+
+
+def test_help_may_be_read_in_part():
+    # The reader's end of the pipe is closed before anything is written.
+    code = "import os, sys; from benison.serving.server.main import main; sys.argv[1:] = ['--help']; main()"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

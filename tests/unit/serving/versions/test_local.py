@@ -56,6 +56,16 @@ def foreign(base: Path, name: str, manifest: str | None = None) -> Path:
     return folder
 
 
+def test_a_version_can_be_hashed_and_shows_no_manifest(model, base):
+    version = publish(model, base, Manifest(), at(1000))
+    assert {version: 1}[versions(base)[0]] == 1
+    assert repr(version) == f"Version(number=1000, path={version.path!r})"
+
+
+def test_a_base_that_does_not_exist_has_no_versions():
+    assert versions("/nope") == []
+
+
 def start(script: str, *arguments: object) -> subprocess.Popen[str]:
     """A publisher of its own; the script may stop at `hold()` until a line is sent to it."""
     prelude = """
