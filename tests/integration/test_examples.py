@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,12 +24,12 @@ def commands(example: str) -> list[str]:
 
 
 def run(folder: Path, command: str) -> str:
-    """Run a command as a user would who has .venv/bin on PATH, away from the clone; return what it printed."""
-    path = os.pathsep.join([str(BENISON.parent), os.environ["PATH"]])
+    """Run a command of the clone's `benison` or Python in a folder; return what it printed."""
+    words = shlex.split(command)
+    words[0] = {"benison": str(BENISON), "python": sys.executable}[words[0]]
     done = subprocess.run(
-        command, shell=True, cwd=folder, env={**os.environ, "PATH": path, "COLUMNS": "200"},
-        capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
+        words, cwd=folder, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True, timeout=900
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -68,7 +69,7 @@ def test_own_features_and_members_are_served_and_a_client_asks_them(copied: Path
     served = f"--model_base_path={copied / 'own_members/.benison/serving/penguins'}"
     with running(copied, served, "--model_name=penguins") as server:
         asked = commands("client")[-1].replace("8501", str(server.rest)).replace("8500", str(server.port))
-        printed = run(copied / "client", asked.replace("python", sys.executable, 1)).splitlines()
+        printed = run(copied / "client", asked).splitlines()
     assert printed[0].endswith("is AVAILABLE")
     assert [line.partition(" ")[2] for line in printed[1:3]] == [line.partition(" ")[2] for line in printed[3:5]]
     assert printed[5].startswith("refused: HTTP 400")
