@@ -152,7 +152,7 @@ def _statements(tree: ast.Module) -> Iterator[Statement]:
     body = list(_running(_RemoveStrings().visit(tree).body))
     lazy = any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in body)
     for node in body:
-        if _is_type_checking(node):
+        if isinstance(node, ast.If) and _is_type_checking(node):
             yield from (_typing_only(_statement(part)) for inner in node.body for part in _single_imports(inner))
         elif lazy and (entries := _table_entries(node)):
             yield from (replace(_statement(part), entry=key) for key, part in entries)
