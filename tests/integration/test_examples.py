@@ -49,7 +49,7 @@ def test_every_folder_is_listed_and_imports_only_benison() -> None:
 def test_a_csv_becomes_an_ensemble_without_python(copied: Path) -> None:
     *_, trained, predicted = (run(copied / "csv", command) for command in commands("csv"))
     assert "blessed and pushed as version" in trained
-    assert len(predicted.splitlines()) == 4
+    assert len(predicted.splitlines()) == 5, "version, header, three rows"
 
 
 def test_pictures_become_an_ensemble(copied: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_component_of_ones_own_runs_in_the_chain(copied: Path) -> None:
 def test_own_features_and_members_are_served_and_a_client_asks_them(copied: Path) -> None:
     _, trained, predicted = (run(copied / "own_members", command) for command in commands("own_members"))
     assert "blessed and pushed as version" in trained
-    assert predicted.split()[:4] == ["row", "ensemble", "linear", "ratios"]
+    assert predicted.splitlines()[1].split() == ["row", "ensemble", "linear", "ratios", "deep"]
     served = f"--model_base_path={copied / 'own_members/.benison/serving/penguins'}"
     with running(copied, served, "--model_name=penguins") as server:
         asked = commands("client")[-1].replace("8501", str(server.rest)).replace("8500", str(server.port))

@@ -140,9 +140,9 @@ def test_an_unprepared_file_needs_no_edit(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "rows.csv: empty; expected a header line"),
+        ("", "rows.csv: file is empty; expected a header line"),
         ("x,y\n", "rows.csv: no rows after the header"),
-        ("x,,y\n1,2,3\n", "rows.csv, line 1: column 2 has no name; each column needs a name of its own"),
+        ("x,,y\n1,2,3\n", "rows.csv, line 1: column 2 has no name; give each column a unique name"),
         ("x,x,y\n1,2,3\n", "rows.csv, line 1: column 'x' appears more than once"),
         ("x,y\n1,a\n2,a\n", "the label 'y' has 1 value; expected at least two"),
         ("x,y\n1,a\n1,b\n", "no column to learn from (x: always '1')"),
