@@ -26,5 +26,5 @@ if __name__ == "__main__":
     run = LocalRunner(ROOT).run(create())
     print(run.outcome)
     for artifact in run.outputs("String"):
-        with open(f"{artifact['uri']}/value") as file:
+        with open(artifact["uri"]) as file:
             print(file.read())
