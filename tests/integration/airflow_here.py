@@ -40,7 +40,7 @@ if not run.startswith("acts_"):
     os.execv({sys.executable!r}, [{sys.executable!r}, *words])
 folder = os.path.join(after["--root"], "acts", run)
 os.makedirs(folder, exist_ok=True)
-step, node, attempt = words[1].rpartition(".")[2], after.get("--node", ""), after.get("--attempt", "")
+step, node, attempt = words[1].rpartition(".")[2].removeprefix("scheduled_"), after.get("--node", ""), after.get("--attempt", "")
 
 def note(name, text):
     with open(os.path.join(folder, name + ".new"), "w") as file:
