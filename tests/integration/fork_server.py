@@ -42,7 +42,7 @@ _BENISON = str(Path(sys.executable).with_name("benison"))
 _MODEL_SERVER = "from benison.serving.server.main import main; main()"
 _WORKER = 'runpy.run_module("benison.pipelines.worker"'
 _TASKS = {f"benison.pipelines.{name}" for name in ("begin", "node", "scheduled_node", "finish")}
-_SCRIPTS = {"counting.py", "ingesting.py", "my_pipeline.py"}  # the tests' own
+_SCRIPTS = {"counting.py", "ingesting.py", "my_pipeline.py", "pipeline.py"}  # the tests' own, and an example
 # A process runs these as its `__main__`, or a pipeline's config names them: they are imported where they are used.
 _NOT_IMPORTED = {*_TASKS, *(f"benison.pipelines.{name}" for name in ("worker", "digits", "flights", "penguins"))}
 _TFX = (
@@ -373,8 +373,9 @@ def _run(request: dict[str, Any], fds: Sequence[int]) -> int:
         run: Callable[[], object] = functools.partial(_main_module, _BENISON, code)
         first, sys.argv = str(Path(_BENISON).parent), [_BENISON, *words]
     elif words[0].endswith(".py"):
-        run = functools.partial(_main_module, words[0], Path(words[0]).read_text())
-        first, sys.argv = os.path.dirname(words[0]), words
+        script = os.path.abspath(words[0])
+        run = functools.partial(_main_module, script, Path(script).read_text())
+        first, sys.argv = os.path.dirname(script), words
     elif words[0] == "-c":
         run = functools.partial(_main_module, None, words[1])
         first, sys.argv = "", ["-c", *words[2:]]
