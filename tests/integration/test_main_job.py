@@ -183,7 +183,9 @@ def test_data_that_break_the_curated_schema_stop_at_the_gate(tmp_path: Path) -> 
     assert "penguins.csv, line 2, column 'bill_length_mm': got 'thirty', expected a finite number" in done.stdout
 
 
-def test_ctrl_c_leaves_no_process_and_nothing_half_done_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_process_and_nothing_half_done_and_the_next_run_goes_on(
+    tmp_path: Path, real_processes: None
+) -> None:
     project = make(tmp_path / "own")
     process = subprocess.Popen(
         project.command("run", "birds.yaml"), cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
