@@ -348,7 +348,7 @@ def filtered(*names: str) -> Any:
         (lambda: predict_request({}), "INVALID_ARGUMENT", "Missing but required: {x}"),
         (lambda: predict_request({"x": np_any.float32([1]), "z": [1]}), "INVALID_ARGUMENT", "Sent extra: {z}"),
         (lambda: predict_request({"x": np_any.float64([1])}), "INVALID_ARGUMENT", "to be float32 but float64"),
-        (huge, "INVALID_ARGUMENT", "far more than"),
+        (huge, "INVALID_ARGUMENT", "is too large for a message"),
         (lambda: filtered("no"), "INVALID_ARGUMENT", "output tensor alias not found in signature: no"),
         (lambda: filtered("y", "y"), "INVALID_ARGUMENT", "duplicate output tensor alias: y"),
     ],
