@@ -23,7 +23,8 @@ signal.pause()
 """
 _PARENT_OF_A_ZOMBIE = """
 import subprocess, time
-print(subprocess.Popen(["true"]).pid, flush=True)
+child = subprocess.Popen(["true"])  # a Popen that is dropped may collect the exit code
+print(child.pid, flush=True)
 time.sleep(600)
 """
 
