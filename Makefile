@@ -58,7 +58,7 @@ track: setup ## run penguins with three seeds and write ROOT/track.json, to comp
 	$(BIN)/python -m benchmarks.tracks run $(ROOT)/track.json
 
 soak: setup ## run the soak tests, then make test on the second track
-	$(PYTEST) -m soak
+	$(PYTEST) -m soak --real-processes
 	$(if $(filter 0,$(shell id -u)),,sudo --preserve-env )$(CURDIR)/.ci/second-track
 
 check: setup ## check formatting, lint, English, types, imports between packages and the lock files
