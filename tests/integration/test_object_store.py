@@ -189,7 +189,7 @@ def test_the_commands_know_the_store(project: Project, tmp_path: Path) -> None:
     assert project.versions() == ["200"]
 
     again = said(project, "rollback", "birds.yaml", "--to", "200", "--republish")
-    new = int(again.split(" is version ")[1].split(",")[0])
+    new = int(again.split(" is published again as version ")[1].split(":")[0])
     assert numbers() == [200, new], "servers that poll the store find it"
 
     shutil.rmtree(project.root / "serving")
