@@ -85,10 +85,11 @@ def check(path: Path) -> Iterator[str]:
 
 def _docstrings(path: Path, tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        if isinstance(node, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             text = ast.get_docstring(node) or ""
             if _FIRST_WORDS.match(text):
-                yield f"{path}:{node.lineno}: docstring of {node.name}: begin with a verb, not {text.split()[0]!r}"
+                line, name = getattr(node, "lineno", 1), getattr(node, "name", "the module")
+                yield f"{path}:{line}: docstring of {name}: begin with a verb, not {text.split()[0]!r}"
 
 
 def _spoken(source: str) -> Iterator[tuple[int, str]]:

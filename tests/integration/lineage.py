@@ -1,4 +1,4 @@
-"""What ML Metadata holds of a run: its executions, with what they read and wrote."""
+"""Reads a run from ML Metadata: its executions, with their inputs and outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server refuses, whom it drops, and how it ends."""
+"""The server refuses what is over its limits, drops slow clients and ends cleanly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a real server logs and which spans it sends, for REST and gRPC; and what its pages take from a version's folder."""
+"""A real server logs requests and sends spans, for REST and gRPC; its pages read a version's folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a push leaves on the disk, and what is served after it: Pusher's executor with the artifacts of a real run."""
+"""A push leaves a whole version on the disk, which is then served: Pusher's executor with the artifacts of a real run."""
 
 from __future__ import annotations
 

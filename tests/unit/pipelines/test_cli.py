@@ -1,4 +1,4 @@
-"""What the command line says without running anything."""
+"""The command line answers without running anything."""
 
 from __future__ import annotations
 

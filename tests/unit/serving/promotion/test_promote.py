@@ -1,4 +1,4 @@
-"""What is served is what models.config says, and only a whole version gets there; each change is on record."""
+"""The versions that models.config names are served, and only whole ones; each change is recorded."""
 
 from __future__ import annotations
 

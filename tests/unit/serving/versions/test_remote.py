@@ -1,4 +1,4 @@
-"""What exists on an object store: fsspec's in memory, which like S3 has no rename."""
+"""Versions on an object store: fsspec's in memory, which has no rename, as S3."""
 
 from __future__ import annotations
 
