@@ -72,7 +72,7 @@ def triggered(here: Here, project: Project, page: Page, screenshots: Path) -> Tr
     page.get_by_role("button", name="Trigger").first.click()
     field = page.locator(f'input[name="element_{FIELD}"]')
     expect(field).to_have_value("12")
-    expect(page.get_by_role("dialog")).to_contain_text("Member deep, epochs: at the most")
+    expect(page.get_by_role("dialog")).to_contain_text("Member deep, epochs: the maximum number of epochs")
     field.fill("9")
     field.blur()
     page.screenshot(path=screenshots / "airflow-form.png")
