@@ -60,7 +60,7 @@ def export(
     import keras
     import tensorflow as tf
 
-    layer = transform.transform_features_layer()
+    apply_transform, transform_graph = _load_transform(transform)
     names = class_names(transform)
     labelled_spec = transform.raw_feature_spec()
     raw_spec = {name: spec for name, spec in labelled_spec.items() if name != label}
@@ -74,14 +74,16 @@ def export(
 
     def from_raw(inputs: Tensors) -> Tensors:
         return _as_columns(
-            layer({name: _as_transform_input(inputs[arguments[name]], spec) for name, spec in raw_spec.items()})
+            apply_transform(
+                {name: _as_transform_input(inputs[arguments[name]], spec) for name, spec in raw_spec.items()}
+            )
         )
 
     def serving_default(examples: tf.Tensor) -> Tensors:
-        return answer(_as_columns(layer(tf.io.parse_example(examples, raw_spec))))
+        return answer(_as_columns(apply_transform(tf.io.parse_example(examples, raw_spec))))
 
     def transform_features(examples: tf.Tensor) -> Tensors:
-        return dict(layer(tf.io.parse_example(examples, labelled_spec)))
+        return dict(apply_transform(tf.io.parse_example(examples, labelled_spec)))
 
     # A separate signature for TFMA: in its slices, transformed features would hide raw features of the same name.
     def label_only(examples: tf.Tensor) -> Tensors:
@@ -98,7 +100,7 @@ def export(
         }
     ]
     archive = keras.export.ExportArchive()
-    for resource in (layer, *tracked):
+    for resource in (transform_graph, *tracked):
         archive.track(resource)
     archive.add_endpoint("serving_default", serving_default, examples_spec)
     archive.add_endpoint("raw", lambda inputs: answer(from_raw(inputs)), raw)
@@ -109,6 +111,24 @@ def export(
         archive.add_endpoint("members", lambda inputs: dict(members(from_raw(inputs))), raw)
     archive.write_out(folder, verbose=False)
     _write_schema(Path(folder, SCHEMA), transform.raw_metadata.schema, label)
+
+
+def _load_transform(transform: tft.TFTransformOutput) -> tuple[Callable[[Tensors], Tensors], Any]:
+    """Load Transform's graph.
+
+    `TFTransformOutput.transform_features_layer` would do, but it is a tf_keras model: an export then traces that model
+    once more, by AutoGraph, which takes longer than all signatures.
+
+    Returns:
+        A function from raw to transformed features, and the object that holds the variables and tables of the graph.
+    """
+    import tensorflow as tf
+    from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
+
+    loader = SavedModelLoader(transform.transform_savedmodel_dir)
+    holder = tf.Module()
+    holder.loaded = loader.__dict__  # as TFT's own layer does it
+    return loader.apply_transform_model, holder
 
 
 def _write_schema(file: Path, schema: Any, label: str) -> None:

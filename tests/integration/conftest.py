@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Project:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists():
             shutil.rmtree(project.folder, ignore_errors=True)
-            done = make(project.folder).run(real=True)
+            done = make(project.folder).run()
             assert done.returncode == 0, done.stdout + done.stderr
             project.copy(folder / "after-first-run")
             (folder / "done").touch()
@@ -162,6 +163,25 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def pushed(original: Project) -> Project:
     """Return the project as its first run left it, to read; its artifacts are in the folder of `original`."""
     return Project(original.folder.with_name("after-first-run"))
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Install Benison's wheel in a new environment; the variables let it find its dependencies without installing them.
+
+    Python ignores .pth files on PYTHONPATH, so the clone's editable install stays out of it.
+    """
+    folder = tmp_path_factory.mktemp("wheel")
+    uv = [sys.executable, str(CLONE / ".ci/bootstrap.py"), "uv"]
+    for words in (
+        ["build", "--quiet", "--wheel", "--out-dir", str(folder / "dist"), str(CLONE)],
+        ["venv", "--quiet", "--python", sys.executable, str(folder / "venv")],
+    ):
+        subprocess.run([*uv, *words], check=True, cwd=CLONE, capture_output=True, timeout=300)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    install = ["pip", "install", "--quiet", "--no-deps", "--python", str(folder / "venv/bin/python"), str(wheel)]
+    subprocess.run([*uv, *install], check=True, cwd=folder, capture_output=True, timeout=300)
+    return folder / "venv/bin/benison", {"PYTHONPATH": sysconfig.get_path("purelib")}
 
 
 @pytest.fixture(scope="session")

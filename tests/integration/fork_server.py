@@ -48,6 +48,9 @@ _NOT_IMPORTED = {*_TASKS, *(f"benison.pipelines.{name}" for name in ("worker", "
 _TFX = (
     "apache_beam.runners.direct.direct_runner",
     "apache_beam.runners.portability.fn_api_runner",
+    "httpx",
+    "keras_tuner",
+    "tensorboard.summary",
     "tensorflow_model_analysis",
     "tfx.components.evaluator.executor",
     "tfx.components.statistics_gen.executor",

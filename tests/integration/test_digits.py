@@ -12,12 +12,11 @@ import tensorflow as tf
 from tests.integration.conftest import BENISON
 from tests.integration.model_server import running
 
-FEW_EPOCHS = {"linear": 8, "dense": 8, "cnn": 4}
+FEW = "{linear: {epochs: 8, hyperparameters: {learning_rate: 0.01}}, cnn: {epochs: 4, hyperparameters: {filters: 16, dropout: 0.3}}}"
 
 
 def test_pictures_become_a_served_ensemble(tmp_path: Path) -> None:
-    sets = [f"--set=ensemble.members.{member}.epochs={epochs}" for member, epochs in FEW_EPOCHS.items()]
-    sets.append("--set=blessing.rules=[{metric: accuracy, min: 0.5}]")
+    sets = [f"--set=ensemble.members={FEW}", "--set=blessing.rules=[{metric: accuracy, min: 0.5}]"]
     done = subprocess.run(
         [str(BENISON), "run", "digits", "--root", str(tmp_path / "root"), *sets],
         cwd=tmp_path, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True, timeout=600,

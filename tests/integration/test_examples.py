@@ -12,10 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from benison.pipelines.config_file import ENVIRONMENT_PREFIX
 from tests.integration.conftest import BENISON, CLONE
 from tests.integration.model_server import running
 
 EXAMPLES = CLONE / "examples"
+
+
+def shortened(**epochs: int) -> dict[str, str]:
+    """Return an environment that shortens the trainings; the commands stay those of the README."""
+    return {f"{ENVIRONMENT_PREFIX}ensemble__members__{name}__epochs": str(count) for name, count in epochs.items()}
 
 
 def commands(example: str) -> list[str]:
@@ -23,12 +29,17 @@ def commands(example: str) -> list[str]:
     return re.findall(r"^    (\S.*)$", (EXAMPLES / example / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def run(folder: Path, command: str) -> str:
-    """Run a command of the clone's `benison` or Python in a folder; return what it printed."""
+def run(folder: Path, command: str, benison: Path = BENISON, **environment: str) -> str:
+    """Run a command of `benison` or of the clone's Python in a folder; return what it printed."""
     words = shlex.split(command)
-    words[0] = {"benison": str(BENISON), "python": sys.executable}[words[0]]
+    words[0] = {"benison": str(benison), "python": sys.executable}[words[0]]
     done = subprocess.run(
-        words, cwd=folder, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True, timeout=900
+        words,
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
@@ -46,8 +57,16 @@ def test_every_folder_is_listed_and_imports_only_benison() -> None:
         assert not re.search(r"(from|import) benison\.", file.read_text(encoding="utf-8")), file
 
 
-def test_a_csv_becomes_an_ensemble_without_python(copied: Path) -> None:
-    *_, trained, predicted = (run(copied / "csv", command) for command in commands("csv"))
+def test_a_csv_becomes_an_ensemble_with_the_wheel_alone_beside_a_package_named_pipelines(
+    copied: Path, installed: tuple[Path, dict[str, str]]
+) -> None:
+    benison, environment = installed
+    short = shortened(linear=30, deep=15, wide_deep=15)
+    (copied / "csv/pipelines").mkdir()
+    (copied / "csv/pipelines/__init__.py").write_text("raise ImportError('this is not Benison')\n")
+    *_, trained, predicted = (
+        run(copied / "csv", command, benison, **environment, **short) for command in commands("csv")
+    )
     assert "blessed and pushed as version" in trained
     assert len(predicted.splitlines()) == 5, "version, header, three rows"
 
@@ -63,7 +82,10 @@ def test_a_component_of_ones_own_runs_in_the_chain(copied: Path) -> None:
 
 
 def test_own_features_and_members_are_served_and_a_client_asks_them(copied: Path) -> None:
-    _, trained, predicted = (run(copied / "own_members", command) for command in commands("own_members"))
+    _, trained, predicted = (
+        run(copied / "own_members", command, **shortened(linear=20, ratios=20, deep=10))
+        for command in commands("own_members")
+    )
     assert "blessed and pushed as version" in trained
     assert predicted.splitlines()[1].split() == ["row", "ensemble", "linear", "ratios", "deep"]
     served = f"--model_base_path={copied / 'own_members/.benison/serving/penguins'}"

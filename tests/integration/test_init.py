@@ -7,8 +7,6 @@ import json
 import os
 import random
 import subprocess
-import sys
-import sysconfig
 from collections.abc import Callable
 from datetime import date, timedelta
 from itertools import islice
@@ -16,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import BENISON, CLONE
+from tests.integration.conftest import BENISON
 
 BLESSED, REFUSED = 0, 3
 # What `init` writes trains for longer; a few epochs are enough to be blessed.
@@ -159,25 +157,6 @@ def test_init_refuses_a_file_that_nothing_can_be_learnt_from(tmp_path: Path, tex
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """Install Benison's wheel in a new environment; the variables let it find its dependencies without installing them.
-
-    Python ignores .pth files on PYTHONPATH, so the clone's editable install stays out of it.
-    """
-    folder = tmp_path_factory.mktemp("wheel")
-    uv = [sys.executable, str(CLONE / ".ci/bootstrap.py"), "uv"]
-    for words in (
-        ["build", "--quiet", "--wheel", "--out-dir", str(folder / "dist"), str(CLONE)],
-        ["venv", "--quiet", "--python", sys.executable, str(folder / "venv")],
-    ):
-        subprocess.run([*uv, *words], check=True, cwd=CLONE, capture_output=True, timeout=300)
-    (wheel,) = (folder / "dist").glob("*.whl")
-    install = ["pip", "install", "--quiet", "--no-deps", "--python", str(folder / "venv/bin/python"), str(wheel)]
-    subprocess.run([*uv, *install], check=True, cwd=folder, capture_output=True, timeout=300)
-    return folder / "venv/bin/benison", {"PYTHONPATH": sysconfig.get_path("purelib")}
-
-
-@pytest.fixture(scope="module")
 def run_from_the_wheel(
     tmp_path_factory: pytest.TempPathFactory, installed: tuple[Path, dict[str, str]]
 ) -> tuple[Path, list[subprocess.CompletedProcess[str]]]:
@@ -192,8 +171,9 @@ def run_from_the_wheel(
     return folder, [started, run]
 
 
-def test_init_prints_its_guesses_about_a_german_spreadsheet(run_from_the_wheel) -> None:
-    _, (started, _) = run_from_the_wheel
+def test_init_prints_its_guesses_about_a_german_spreadsheet(tmp_path: Path) -> None:
+    orders(tmp_path / "orders.csv")
+    started = command(BENISON, tmp_path, "init", "orders", "--csv", "orders.csv", "--label", "late")
     assert started.returncode == 0, started.stderr
     output = " ".join(started.stdout.split())
     assert "500 rows, encoding latin-1, delimiter ';' numbers use a decimal comma" in output
@@ -204,11 +184,13 @@ def test_init_prints_its_guesses_about_a_german_spreadsheet(run_from_the_wheel) 
     assert "left out: order_id, currency" in output
 
 
+@pytest.mark.soak
 def test_the_wheel_runs_it_beside_a_package_named_pipelines(run_from_the_wheel) -> None:
     _, (_, run) = run_from_the_wheel
     assert run.returncode == BLESSED, run.stdout + run.stderr
 
 
+@pytest.mark.soak
 def test_the_pushed_version_predicts_the_spreadsheet(run_from_the_wheel, installed) -> None:
     folder, _ = run_from_the_wheel
     benison, environment = installed

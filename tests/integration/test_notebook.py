@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
+from benison.pipelines.config_file import ENVIRONMENT_PREFIX
+
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "penguins.ipynb"
+SHORT = {"linear__epochs": "20", "quadratic__epochs": "12", "deep__tuner__trials": "2", "deep__tuner__epochs": "5"}
 
 
 def test_the_notebook_is_stored_without_outputs() -> None:
@@ -15,7 +19,11 @@ def test_the_notebook_is_stored_without_outputs() -> None:
     assert not [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")]
 
 
-def test_the_notebook_runs_and_shows_data_metrics_ensemble_and_blessing(tmp_path: Path) -> None:
+def test_the_notebook_runs_and_shows_data_metrics_ensemble_and_blessing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in SHORT.items():
+        monkeypatch.setenv(f"{ENVIRONMENT_PREFIX}ensemble__members__{key}", value)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = NotebookClient(notebook, timeout=400, kernel_name="python3", resources={"metadata": {"path": tmp_path}})
     client.execute()
