@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -29,14 +30,14 @@ def commands(example: str) -> list[str]:
     return re.findall(r"^    (\S.*)$", (EXAMPLES / example / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def run(folder: Path, command: str, benison: Path = BENISON, **environment: str) -> str:
+def run(folder: Path, command: str, environment: Mapping[str, str] | None = None, benison: Path = BENISON) -> str:
     """Run a command of `benison` or of the clone's Python in a folder; return what it printed."""
     words = shlex.split(command)
     words[0] = {"benison": str(benison), "python": sys.executable}[words[0]]
     done = subprocess.run(
         words,
         cwd=folder,
-        env={**os.environ, "COLUMNS": "200", **environment},
+        env={**os.environ, "COLUMNS": "200", **(environment or {})},
         capture_output=True,
         text=True,
         timeout=900,
@@ -65,7 +66,7 @@ def test_a_csv_becomes_an_ensemble_with_the_wheel_alone_beside_a_package_named_p
     (copied / "csv/pipelines").mkdir()
     (copied / "csv/pipelines/__init__.py").write_text("raise ImportError('this is not Benison')\n")
     *_, trained, predicted = (
-        run(copied / "csv", command, benison, **environment, **short) for command in commands("csv")
+        run(copied / "csv", command, {**environment, **short}, benison) for command in commands("csv")
     )
     assert "blessed and pushed as version" in trained
     assert len(predicted.splitlines()) == 5, "version, header, three rows"
@@ -83,7 +84,7 @@ def test_a_component_of_ones_own_runs_in_the_chain(copied: Path) -> None:
 
 def test_own_features_and_members_are_served_and_a_client_asks_them(copied: Path) -> None:
     _, trained, predicted = (
-        run(copied / "own_members", command, **shortened(linear=20, ratios=20, deep=10))
+        run(copied / "own_members", command, shortened(linear=20, ratios=20, deep=10))
         for command in commands("own_members")
     )
     assert "blessed and pushed as version" in trained
