@@ -188,7 +188,12 @@ def test_ctrl_c_leaves_no_process_and_nothing_half_done_and_the_next_run_goes_on
 ) -> None:
     project = make(tmp_path / "own")
     process = subprocess.Popen(
-        project.command("run", "birds.yaml"), cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        project.command("run", "birds.yaml"),
+        cwd=project.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Tests that a shell has started in the background ignore Ctrl-C, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     children = []
     deadline = time.monotonic() + 300
