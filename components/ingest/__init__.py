@@ -6,6 +6,7 @@ Nodes:
     span_window: SpanWindow, combines one or more spans into the four splits.
 
 Helper modules:
+    data_files: the files that a data path names.
     csv_table: CSV files as one table, in batches.
     splits: the split of a row, and the parts of a span.
     example_writer: writes the files of an Examples artifact.

@@ -1,41 +1,79 @@
-"""ExampleGen's driver with cache keys from file content; TFX's own driver uses size and modification time."""
+"""ExampleGen's driver: it finds the files of a run once, and puts them and a hash of their content into the cache key.
+
+TFX's own driver uses size and modification time, and its executors find the files again.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tfx import types
 from tfx.components.example_gen import driver as base_driver
-from tfx.components.example_gen.input_processor import FileBasedInputProcessor
+from tfx.components.example_gen import utils
+from tfx.orchestration import data_types
+from tfx.proto import example_gen_pb2, range_config_pb2
+from tfx.types import standard_component_specs
+from tfx.utils import proto_utils
 
-from benison.components.ingest.csv_table import matching_files
+from benison.components.ingest import data_files
+from benison.components.ingest.splits import SPAN_SPLIT
 from benison.serving.files import checksum
 
-
-class ContentDriver(base_driver.FileBasedDriver):
-    """Driver that puts a hash of the files' content into the cache key, instead of size and time."""
-
-    def get_input_processor(
-        self, splits: Any, range_config: Any = None, input_base_uri: str | None = None
-    ) -> FileBasedInputProcessor:
-        return _ContentProcessor(input_base_uri, splits, range_config)
+FILES = "files"  # execution and artifact property: JSON list of the files that were read, in this order
 
 
-class _ContentProcessor(FileBasedInputProcessor):
-    def get_input_fingerprint(self, span: int, version: int | None) -> str:
-        digest = hashlib.sha256()
-        for split in self._splits:
-            pattern = self.get_pattern_for_span_version(split.pattern, span, version)
-            for file in matching_files(f"{self._input_base_uri}/{pattern}"):
-                digest.update(f"{split.name}\0{Path(file).name}\0{_content_hash(Path(file))}\0".encode())
-        return digest.hexdigest()
+class ContentDriver(base_driver.Driver):
+    """Driver of a node whose input is one path or pattern; see `input_of`."""
+
+    def resolve_exec_properties(
+        self,
+        exec_properties: dict[str, Any],
+        pipeline_info: data_types.PipelineInfo,
+        component_info: data_types.ComponentInfo,
+    ) -> dict[str, Any]:
+        """Add the span, the files and their hash; TFX's contract of an ExampleGen driver."""
+        inputs, span_range = example_gen_pb2.Input(), range_config_pb2.RangeConfig()
+        proto_utils.json_to_proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], inputs)
+        landed = bool(exec_properties.get(standard_component_specs.RANGE_CONFIG_KEY))
+        if landed:
+            proto_utils.json_to_proto(exec_properties[standard_component_specs.RANGE_CONFIG_KEY], span_range)
+        span = span_range.static_range.start_span_number
+        path = os.path.join(exec_properties[standard_component_specs.INPUT_BASE_KEY], inputs.splits[0].pattern)
+        files = data_files.find(path.replace(data_files.SPAN, str(span)) if landed else path)
+        exec_properties[utils.SPAN_PROPERTY_NAME] = span
+        exec_properties[utils.VERSION_PROPERTY_NAME] = None
+        exec_properties[utils.FINGERPRINT_PROPERTY_NAME] = _hash(files, landed)
+        exec_properties[FILES] = json.dumps(files)
+        return exec_properties
 
 
-def _content_hash(file: Path) -> str:
+def input_of(path: str) -> dict[str, Any]:
+    """Return the arguments of TFX's ExampleGen for a path or pattern, which contains {SPAN} if the data has spans."""
+    folder, name = os.path.split(path)
+    split = example_gen_pb2.Input.Split(name=SPAN_SPLIT, pattern=name)
+    return {"input_base": folder, "input_config": example_gen_pb2.Input(splits=[split])}
+
+
+def record_files(exec_properties: Mapping[str, Any], examples: types.Artifact) -> tuple[str, ...]:
+    """Return the files that the driver found, and record them as a property of the Examples made from them."""
+    examples.set_string_custom_property(FILES, exec_properties[FILES])
+    return tuple(json.loads(exec_properties[FILES]))
+
+
+def _hash(files: Sequence[str], landed: bool) -> str:
+    digest = hashlib.sha256()
+    for file in map(Path, files):
+        digest.update(f"{file.name}\0{_content_hash(file, landed)}\0".encode())
+    return digest.hexdigest()
+
+
+def _content_hash(file: Path, landed: bool) -> str:
     """Return a hash of a file's content. A landed span never changes, so its hash is the one recorded on landing."""
-    landed = file.with_name("span.json")
-    if landed.is_file():
-        return str(json.loads(landed.read_text())["sha256"])
+    if landed:
+        return str(json.loads(file.with_name("span.json").read_text())["sha256"])
     return checksum.of_file(file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import glob
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,15 +55,6 @@ class CsvTable:
     delimiter: str = ","
     encoding: str = "utf-8"
     decimal: str = "."
-
-    @classmethod
-    def matching(cls, pattern: str, **options: Any) -> CsvTable:
-        """Return a table of the files that match a glob pattern, sorted.
-
-        Raises:
-            DataError: no file matches.
-        """
-        return cls(matching_files(pattern), **options)
 
     @cached_property
     def header(self) -> list[str]:
@@ -186,18 +176,6 @@ def _reject_nul(lines: Iterable[str]) -> Iterator[str]:
                 "a NUL byte; the file is not text, or data.encoding must name its encoding (such as utf-16)"
             )
         yield line
-
-
-def matching_files(pattern: str) -> tuple[str, ...]:
-    """Return the files that match a glob pattern, sorted.
-
-    Raises:
-        DataError: no file matches.
-    """
-    files = tuple(sorted(glob.glob(pattern)))
-    if not files:
-        raise DataError(f"{pattern}: no such file")
-    return files
 
 
 def kind_of(cell: str, decimal: str = ".") -> str:

@@ -22,7 +22,7 @@ from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
-from benison.components.ingest.content_driver import ContentDriver
+from benison.components.ingest.content_driver import ContentDriver, input_of, record_files
 from benison.components.ingest.csv_table import WARNINGS, CsvTable
 from benison.components.ingest.example_writer import ExampleWriter, one_file_per_split
 from benison.components.ingest.splits import SPAN_SPLIT, check_counts, parts_by_time, split_by_hash
@@ -44,11 +44,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     ) -> None:
         from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
-        input_config = _proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], example_gen_pb2.Input())
         output_config = _proto(exec_properties[standard_component_specs.OUTPUT_CONFIG_KEY], example_gen_pb2.Output())
         options = _options(exec_properties)
-        table = CsvTable.matching(
-            f"{exec_properties[standard_component_specs.INPUT_BASE_KEY]}/{input_config.splits[0].pattern}",
+        examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
+        table = CsvTable(
+            record_files(exec_properties, examples),
             missing=frozenset(options["missing"]),
             delimiter=options["delimiter"],
             encoding=options["encoding"],
@@ -66,7 +66,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             files = {part: (SPAN_SPLIT, part) for part in parts}
         else:
             files, part_of = one_file_per_split(splits), lambda row: split_by_hash(row.cells, splits)
-        examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
         examples.set_string_custom_property(WARNINGS, json.dumps(warnings))
         encoder = RecordBatchToExamplesEncoder()
         with ExampleWriter(examples, files) as writer:
@@ -81,7 +80,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
     """Node that reads CSV files into splits by a hash of each row, so that equal rows are always in the same split.
 
     Args:
-        pattern: the CSV files (a glob).
+        pattern: the CSV files: an absolute path or pattern; see `data_files.find`.
         splits: hash buckets by split; the share of a split is its buckets divided by their sum.
         missing: cells that mean "no value".
         schema: path of the curated schema, which defines the types; None infers them from the files.
@@ -125,13 +124,8 @@ class CsvExampleGen(base.FileBasedExampleGen):
         )
         packed = any_pb2.Any()
         packed.Pack(options)
-        base_folder, _, files = pattern.rpartition("/{SPAN}/")
-        folder, files = (
-            (base_folder, "{SPAN}/" + files) if base_folder else (str(Path(pattern).parent), Path(pattern).name)
-        )
         super().__init__(
-            input_base=folder,
-            input_config=example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name=SPAN_SPLIT, pattern=files)]),
+            **input_of(pattern),
             range_config=None
             if span is None
             else range_config_pb2.RangeConfig(

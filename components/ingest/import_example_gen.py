@@ -7,7 +7,6 @@ keep their order, so that the same data and seed give the same models.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from tfx import types
@@ -17,10 +16,9 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
-from benison.components.ingest.content_driver import ContentDriver
-from benison.components.ingest.csv_table import matching_files
+from benison.components.ingest.content_driver import ContentDriver, input_of, record_files
 from benison.components.ingest.example_writer import ExampleWriter, one_file_per_split
-from benison.components.ingest.splits import SPAN_SPLIT, check_counts, split_by_hash
+from benison.components.ingest.splits import check_counts, split_by_hash
 from benison.serving.errors import DataError
 
 
@@ -33,13 +31,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        inputs, outputs = example_gen_pb2.Input(), example_gen_pb2.Output()
-        proto_utils.json_to_proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], inputs)
+        outputs = example_gen_pb2.Output()
         proto_utils.json_to_proto(exec_properties[standard_component_specs.OUTPUT_CONFIG_KEY], outputs)
-        folder = exec_properties[standard_component_specs.INPUT_BASE_KEY]
-        files = matching_files(f"{folder}/{inputs.splits[0].pattern}")
         splits = {split.name: split.hash_buckets for split in outputs.split_config.splits}
         examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
+        files = record_files(exec_properties, examples)
         with ExampleWriter(examples, one_file_per_split(splits)) as writer:
             for record in (record for file in files for record in records(file)):
                 writer.write(split_by_hash([record.hex()], splits), record)
@@ -50,7 +46,8 @@ class ImportExampleGen(base.ImportExampleGen):
     """Node that reads TFRecord files into splits by a hash of each record.
 
     Args:
-        pattern: the files (a glob); files whose names end in .gz are gzipped.
+        pattern: the files: an absolute path or pattern; see `data_files.find`. Files whose names end in .gz are
+            gzipped.
         splits: hash buckets by split.
     """
 
@@ -59,10 +56,7 @@ class ImportExampleGen(base.ImportExampleGen):
 
     def __init__(self, pattern: str, splits: Mapping[str, int]) -> None:
         super().__init__(
-            input_base=str(Path(pattern).parent),
-            input_config=example_gen_pb2.Input(
-                splits=[example_gen_pb2.Input.Split(name=SPAN_SPLIT, pattern=Path(pattern).name)]
-            ),
+            **input_of(pattern),
             output_config=example_gen_pb2.Output(
                 split_config=example_gen_pb2.SplitConfig(
                     splits=[

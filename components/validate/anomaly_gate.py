@@ -17,6 +17,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from benison.components.ingest.content_driver import FILES
 from benison.components.ingest.csv_table import WARNINGS, CsvTable
 from benison.components.validate import drift as drifts
 from benison.components.validate.drift_rows import DriftedRows, find_drifted_rows
@@ -90,7 +91,12 @@ class Executor(base_executor.BaseExecutor):
             drift = json.loads(Path(artifact_utils.get_single_uri(input_dict["drift"]), drifts.FILE).read_text())
             detected += _drift_anomalies(drift)
         rated = [replace(a, severity=severity_of(a, severity)) for a in detected]
-        rated = _with_examples(rated, schema, drift, json.loads(exec_properties["table"]))
+        table = json.loads(exec_properties["table"])
+        if table:
+            examples = artifact_utils.get_single_instance(input_dict["examples"])
+            files = tuple(json.loads(examples.get_string_custom_property(FILES)))
+            table = CsvTable(files, **{**table, "missing": frozenset(table["missing"])})
+            rated = _with_examples(rated, schema, drift, table)
         verdict = artifact_utils.get_single_instance(output_dict["verdict"])
         Path(verdict.uri, FILE).write_text(json.dumps([asdict(a) for a in rated], indent=2))
         verdict.set_string_custom_property(WARNINGS, json.dumps([str(a) for a in rated if a.severity == "warn"]))
@@ -108,6 +114,7 @@ class Executor(base_executor.BaseExecutor):
 class _Spec(ComponentSpec):
     PARAMETERS = {"severity": ExecutionParameter(type=str), "table": ExecutionParameter(type=str)}
     INPUTS = {
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
         "anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies),
         "schema": ChannelParameter(type=standard_artifacts.Schema),
         "drift": ChannelParameter(type=drifts.DriftReport, optional=True),
@@ -119,12 +126,13 @@ class AnomalyGate(base_component.BaseComponent):
     """Node that stops the nodes after it if an anomaly has the severity `stop`.
 
     Args:
+        examples: output of ExampleGen.
         anomalies: output of ExampleValidator.
         schema: the schema that the data was validated against.
         severity: `kinds` and `columns`, each a mapping from a name to stop, warn or ignore; the severity of a column
             overrides that of a kind.
-        table: how to read the CSV again for examples: `pattern` and the options of `CsvTable`; empty if the data is
-            not CSV.
+        table: how to read the files of `examples` again for example rows: the options of `CsvTable`; empty if the
+            data is not CSV.
         drift: output of DriftValidator.
     """
 
@@ -133,6 +141,7 @@ class AnomalyGate(base_component.BaseComponent):
 
     def __init__(
         self,
+        examples: types.BaseChannel,
         anomalies: types.BaseChannel,
         schema: types.BaseChannel,
         severity: Mapping[str, Mapping[Any, str]],
@@ -141,6 +150,7 @@ class AnomalyGate(base_component.BaseComponent):
     ) -> None:
         super().__init__(
             _Spec(
+                examples=examples,
                 anomalies=anomalies,
                 schema=schema,
                 drift=drift,
@@ -224,16 +234,12 @@ def _deduplicate(anomalies: Iterable[Anomaly]) -> list[Anomaly]:
 
 
 def _with_examples(
-    anomalies: list[Anomaly], schema: Path, drift: Mapping[str, Any] | None, table: Mapping[str, Any]
+    anomalies: list[Anomaly], schema: Path, drift: Mapping[str, Any] | None, rows: CsvTable
 ) -> list[Anomaly]:
     """Add example rows to the anomalies: rows that violate the schema, or that a drift consists of."""
     shown = [anomaly for anomaly in anomalies if anomaly.severity != "ignore"]
     violating = {a.column for a in shown if a.kind in ("type", "presence", "domain", "range")}
     drifted = {a.column for a in shown if a.kind == "drift"}
-    if not table or not violating | drifted:
-        return anomalies
-    options = {**table, "missing": frozenset(table["missing"])}
-    rows = CsvTable.matching(options.pop("pattern"), **options)
     violations = find_violations(rows, schema, violating) if violating else {}
     drifted_rows: Mapping[str, DriftedRows] = {}
     if drift and drifted:

@@ -92,14 +92,14 @@ def data_mistakes(raw: Mapping[str, Any], folder: Path) -> Iterator[Mistake]:
 
 
 def _column_mistakes(raw: Mapping[str, Any], csv: str) -> Iterator[Mistake]:
-    """Yield the columns, and the label, that the first file does not have."""
+    """Yield the columns, and the label, that the files do not have, and files with different columns."""
     from benison.components.ingest.csv_table import CsvTable
 
-    file = csv_paths.find(csv)[0]
+    files = csv_paths.find(csv)
     options = {key: value_at(raw, "data", key) for key in ("delimiter", "encoding")}
     try:
-        table = CsvTable((str(file),), **{key: value for key, value in options.items() if value is not None})
-        header, where = table.header, code_reference.display_path(file)
+        table = CsvTable(tuple(map(str, files)), **{key: value for key, value in options.items() if value is not None})
+        header, where = table.header, code_reference.display_path(files[0])
     except DataError as error:
         yield Mistake(("data", "csv"), str(error))
         return

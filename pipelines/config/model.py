@@ -88,7 +88,9 @@ class Data(ConfigModel):
     source: Features | None = Field(
         default=None, description="a function write(folder) that writes the files into a folder"
     )
-    csv: Text | None = Field(default=None, description="a path, a pattern such as 'data/*.csv', or package:NAME/PATH")
+    csv: Text | None = Field(
+        default=None, description="a path, a pattern such as 'data/*.csv' or 'data/**/*.csv', or package:NAME/PATH"
+    )
     tfrecord: Text | None = Field(default=None, description="a path or a pattern of files of tf.Example")
     missing: tuple[Cell, ...] = Field(default=("",), description="cells of a CSV that mean 'no value'")
     delimiter: Character = Field(default=",", description="the delimiter of a CSV")

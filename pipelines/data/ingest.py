@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.pipelines.data import sources, spans
+from benison.serving.errors import UsageError
 
 if TYPE_CHECKING:
     from tfx.dsl.components.base.base_node import BaseNode
@@ -45,6 +47,9 @@ def build(
             have been ingested before.
         infer: infer the schema even if there is a curated one.
         to_gate: end at the gate, without the window.
+
+    Raises:
+        UsageError: ROOT cannot hold artifacts.
     """
     from tfx.components import ExampleValidator, SchemaGen, StatisticsGen
     from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
@@ -53,6 +58,7 @@ def build(
     from benison.components.validate.anomaly_gate import AnomalyGate
     from benison.components.validate.drift import DriftValidator
 
+    _check_root(root)
     curated = str(config.schema_path) if config.schema_path.is_file() and not infer else None
     span = window[-1] if window else None
     pattern = spans.pattern(root, config.name) if window else sources.files_pattern(config, root)
@@ -76,10 +82,11 @@ def build(
         )
         nodes.append(drift)
     gate = AnomalyGate(
+        examples=example_gen.outputs["examples"],
         anomalies=validator.outputs["anomalies"],
         schema=schema,
         severity={"kinds": dict(config.validation.severity), "columns": dict(config.validation.columns)},
-        table=_table(config, pattern, span),
+        table=_table(config),
         drift=drift.outputs["drift"] if drift else None,
     )
     nodes.append(gate)
@@ -96,6 +103,15 @@ def build(
         nodes.append(span_window)
         examples = span_window.outputs["window"]
     return Ingest(tuple(nodes), examples, schema, gate)
+
+
+def _check_root(root: Path) -> None:
+    """Refuse a path that TFX's nodes would read as a pattern; neither Beam nor TensorFlow can quote it."""
+    if glob.has_magic(str(root)):
+        raise UsageError(
+            f"{root}: ROOT must not contain any of * ? [ in its path, because Beam finds artifacts by patterns; choose "
+            "another folder with --root or BENISON_ROOT"
+        )
 
 
 def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int | None) -> BaseNode:
@@ -132,12 +148,11 @@ def _resolver(example_gen: str, window: Sequence[int]) -> BaseNode:
     ).with_id("SpanResolver")
 
 
-def _table(config: Pipeline, pattern: str, span: int | None) -> dict[str, Any]:
+def _table(config: Pipeline) -> dict[str, Any]:
     """Return the options for the gate to read the CSV again, so that it can show rows."""
     if config.data.tfrecord is not None:
         return {}
     return {
-        "pattern": pattern if span is None else pattern.replace("{SPAN}", str(span)),
         "missing": list(config.data.missing),
         "delimiter": config.data.delimiter,
         "encoding": config.data.encoding,

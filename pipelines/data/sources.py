@@ -29,7 +29,7 @@ def files_pattern(config: Pipeline, root: Path) -> str:
     """
     pattern = config.data.csv or config.data.tfrecord or ""
     if config.data.source is None:
-        return csv_paths.pattern(pattern)
+        return csv_paths.located(pattern)
     return str(_ensure_written(config.data, root / "data" / config.name) / pattern)
 
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benison.components.ingest import data_files
 from benison.components.ingest.csv_table import CsvTable
 from benison.pipelines.code import fingerprint
 from benison.pipelines.config import periods
@@ -105,15 +106,10 @@ def add_from_source(config: Pipeline, root: Path) -> None:
     """
     if config.data.csv is None:
         return
-    source_pattern = sources.files_pattern(config, root)
-    before, _, after = source_pattern.partition("{SPAN}")
-    number = re.compile(re.escape(before) + r"0*(\d+)" + re.escape(after))
     existing = {span.number for span in all_spans(root, config.name)}
-    parent, prefix = os.path.split(before)
-    for file in sorted(Path(parent).glob(f"{prefix}*{after}")):
-        match = number.fullmatch(str(file))
-        if match and int(match[1]) not in existing:
-            add(config, root, [file], int(match[1]))
+    for number, file in data_files.numbered(sources.files_pattern(config, root)):
+        if number not in existing:
+            add(config, root, [Path(file)], number)
 
 
 def window(config: Pipeline, root: Path, request: str | None) -> tuple[int, ...]:

@@ -44,6 +44,8 @@ def test_the_first_run_pushes_a_blessed_ensemble_of_three_members(pushed: Projec
     run = pushed.last_run()
     assert run["outcome"] == "pushed"
     assert {node["state"] for node in run["nodes"]} == {"complete"}
+    (examples,) = next(node for node in run["nodes"] if node["id"] == "CsvExampleGen")["outputs"]["examples"]
+    assert json.loads(examples["properties"]["files"]) == [str(pushed.csv)]
     (version,) = pushed.versions()
     manifest = json.loads((pushed.base / version / "manifest.json").read_text())
     assert manifest["members"] == list(MEMBERS)

@@ -1,0 +1,65 @@
+"""The files that a data path names. Every reader asks here: `validate`, the content hash, the nodes, the run record."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+
+from benison.serving.close_names import did_you_mean
+from benison.serving.errors import DataError
+
+SPAN = "{SPAN}"  # stands for a span's number in a path
+
+
+def find(path: str, name: str = "") -> tuple[str, ...]:
+    """Return the files that a path or pattern names, sorted.
+
+    A leading part that exists under exactly this name is a name, even if it contains `*`, `?` or `[ ]`. The rest is a
+    pattern of Python's `glob`: `**` as a whole part is any number of folders, also none; a name that begins with a
+    point must be written out. A file that has several names, because of symbolic links, is returned once.
+
+    Args:
+        path: an absolute path or pattern.
+        name: what messages call it; default: `path`.
+
+    Raises:
+        DataError: there are none.
+    """
+    name = name or path
+    if os.path.isfile(path):
+        return (path,)
+    if os.path.isdir(path):
+        raise DataError(f"{name} is a folder, expected a file or a pattern such as {name}/*.csv")
+    folder, pattern = _split(path)
+    if not glob.has_magic(pattern):
+        parent = os.path.dirname(path)
+        neighbours = os.listdir(parent) if os.path.isdir(parent) else []
+        raise DataError(f"no such file: {name}{did_you_mean(os.path.basename(path), neighbours)}")
+    matches = (os.path.join(folder, match) for match in glob.glob(pattern, root_dir=folder, recursive=True))
+    by_content: dict[str, str] = {}
+    for file in sorted(match for match in matches if os.path.isfile(match)):
+        by_content.setdefault(os.path.realpath(file), file)
+    if not by_content:
+        raise DataError(f"no file matches {name}")
+    return tuple(by_content.values())
+
+
+def numbered(path: str) -> list[tuple[int, str]]:
+    """Return the files of a path that contains {SPAN}, with the number in place of it, sorted by number.
+
+    The other characters of the path are names. Leading zeros of a number do not count.
+    """
+    before, _, after = path.partition(SPAN)
+    number = re.compile(re.escape(before) + r"0*(\d+)" + re.escape(after))
+    files = glob.glob(f"{glob.escape(before)}*{glob.escape(after)}")
+    return sorted((int(match[1]), file) for file in files if (match := number.fullmatch(file)))
+
+
+def _split(path: str) -> tuple[str, str]:
+    """Split a path into its longest leading folder that exists, and the rest."""
+    folder, pattern = path, ""
+    while folder and not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+        folder, part = os.path.split(folder)
+        pattern = os.path.join(part, pattern) if pattern else part
+    return folder, pattern
