@@ -66,9 +66,13 @@ app.command("compile", rich_help_panel=RUN)(compile.compile_)
 
 app.command(rich_help_panel=DATA)(data.schema)
 span = typer.Typer(
-    name="span", help="Add and list the spans of a pipeline whose data arrives in parts.", no_args_is_help=True
+    name="span",
+    help="Add, list, remove and replace the spans of a pipeline whose data arrives in parts.",
+    no_args_is_help=True,
 )
 span.command("add")(data.span_add)
+span.command("remove")(data.span_remove)
+span.command("replace")(data.span_replace)
 span.command("list")(data.span_list)
 app.add_typer(span, rich_help_panel=DATA)
 

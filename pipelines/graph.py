@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.components.transform import LABEL
-from benison.pipelines.data import ingest
+from benison.pipelines.data import ingest, spans
 
 if TYPE_CHECKING:
     from tfx.dsl.components.base.base_node import BaseNode
@@ -128,7 +128,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             infra_blessing=validator.outputs["blessing"],
             examples=data.examples,
             transform_graph=graph,
-            settings=_push_settings(config, serving, window),
+            settings=_push_settings(config, root, window),
             code=_user_code(config),
         )
     nodes += [member_scores, ensemble, baseline, ensemble_scores, *evaluators, blessing, validator, pusher]
@@ -197,7 +197,7 @@ def _builder_settings(config: Pipeline) -> BuilderSettings:
     )
 
 
-def _push_settings(config: Pipeline, serving: Path, window: Sequence[int]) -> PushSettings:
+def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushSettings:
     """Return the settings for Pusher."""
     from benison.components.deploy.pusher import PushSettings
     from benison.serving.versions import object_store
@@ -205,7 +205,7 @@ def _push_settings(config: Pipeline, serving: Path, window: Sequence[int]) -> Pu
     if config.serving.store:
         object_store.check_library(config.serving.store)
     return PushSettings(
-        serving=str(serving),
+        serving=str(root / "serving" / config.name),
         facts={
             "name": config.name,
             "label": config.label,
@@ -215,6 +215,7 @@ def _push_settings(config: Pipeline, serving: Path, window: Sequence[int]) -> Pu
             "encoding": config.data.encoding,
             "decimal": config.data.decimal,
             "spans": list(window),
+            "span_hashes": spans.content_hashes(root, config.name, window),
         },
         config=hashlib.sha256(config.model_dump_json(exclude={"source", "schedule", "airflow"}).encode()).hexdigest(),
         fan_out=config.serving.fan_out,

@@ -29,26 +29,32 @@ SPANS = "spans"  # artifact property: JSON list of the window's spans
 
 
 class NewestOfEachSpan(ResolverStrategy):
-    """Resolver that selects the newest artifact of each span in a range.
+    """Resolver that selects, for each span, the artifact that was written or taken from the cache last.
 
-    TFX's SpanRangeStrategy selects all artifacts of a span, also those written with an earlier schema or content.
+    TFX's SpanRangeStrategy selects all artifacts of a span, also those written with an earlier schema or content. The
+    newest artifact is not always the right one: if a span's data or the schema is changed back, the cache returns the
+    older artifact.
 
     Args:
-        first: first span.
-        last: last span, inclusive.
+        spans: the spans, ascending.
     """
 
-    def __init__(self, first: int, last: int) -> None:
-        self._range = range(first, last + 1)
+    def __init__(self, spans: Sequence[int]) -> None:
+        self._spans = spans
 
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]] | None:
-        """Return the newest artifact of each span, or None if there is none; TFX's contract of a resolver."""
+        """Return the last artifact of each span, or None if there is none; TFX's contract of a resolver."""
+        events = store.get_events_by_artifact_ids([artifact.id for artifact in input_dict["examples"]])
+        last_output: dict[int, int] = {}
+        for event in events:
+            if event.type == mlmd.proto.Event.OUTPUT:
+                last_output[event.artifact_id] = max(event.execution_id, last_output.get(event.artifact_id, 0))
         newest: dict[int, types.Artifact] = {}
-        for artifact in sorted(input_dict["examples"], key=lambda a: a.id):
+        for artifact in sorted(input_dict["examples"], key=lambda a: (last_output.get(a.id, 0), a.id)):
             newest[artifact.get_int_custom_property("span")] = artifact
-        resolved = [newest[span] for span in self._range if span in newest]
+        resolved = [newest[span] for span in self._spans if span in newest]
         return {"examples": resolved} if resolved else None
 
 

@@ -1,4 +1,4 @@
-"""`benison schema`, `span add` and `span list`: the schema and the spans of a pipeline's data."""
+"""`benison schema` and the commands of `benison span`: the schema and the spans of a pipeline's data."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets,
 
 if TYPE_CHECKING:
     from benison.pipelines.config import Pipeline
+    from benison.pipelines.data.spans import RemovedSpan, Span
+
+Number = Annotated[int, typer.Argument(metavar="NUMBER", help="The span's number.")]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the record.")]
+AllowRepeated = Annotated[
+    bool,
+    typer.Option("--allow-repeated", help="Accept rows that have landed before; runs still compare test with train."),
+]
 
 
 def schema(
@@ -39,26 +47,81 @@ def span_add(
     number: Annotated[
         int | None, typer.Option("--number", metavar="NUMBER", help="The span's number; default: the next one.")
     ] = None,
+    allow_repeated: AllowRepeated = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Add a new span, all of it or nothing; notify Airflow if BENISON_AIRFLOW_URL is set."""
-    from benison.pipelines.airflow import span_event
-    from benison.pipelines.data import spans
+    """Add a new span, all of it or nothing; notify Airflow if BENISON_AIRFLOW_URL is set.
+
+    A file is refused if its rows, or at least half of them, have already landed.
+    """
+    from benison.pipelines.data import span_changes
 
     config = _with_spans(name)
-    landed = spans.add(config, root.absolute(), files, number)
-    print(f"span {landed.number} of {name}: {landed.rows} rows, sha256 {landed.sha256[:12]}")
-    for line in span_event.post_span_event(config.name, landed):
-        print(line)
+    _announce(config, span_changes.add(config, root.absolute(), files, number, allow_repeated=allow_repeated))
+
+
+def span_remove(name: Name, number: Number, why: Why = "", root: Root = DEFAULT_ROOT) -> None:
+    """Remove a span: runs no longer use it, its files are kept aside, and its number is not used again.
+
+    Prints the versions that were trained on it.
+    """
+    from benison.pipelines.data import span_changes
+    from benison.pipelines.records import locks
+
+    config = _with_spans(name)
+    with locks.pipeline_lock(root.absolute(), config.name, "span remove"):
+        record = span_changes.remove(root.absolute(), config.name, number, why)
+    _print_removal(config, root, record)
+
+
+def span_replace(
+    name: Name,
+    number: Number,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="CSV files of the span.")],
+    why: Why = "",
+    allow_repeated: AllowRepeated = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Replace the data of a span, all of it or nothing; its old files are kept aside.
+
+    Prints the versions that were trained on the old data. Also fills the place of a removed span.
+    """
+    from benison.pipelines.data import span_changes
+    from benison.pipelines.records import locks
+
+    config = _with_spans(name)
+    with locks.pipeline_lock(root.absolute(), config.name, "span replace"):
+        span, record = span_changes.replace(config, root.absolute(), number, files, why, allow_repeated=allow_repeated)
+    _print_removal(config, root, record)
+    _announce(config, span)
 
 
 def span_list(name: Name, root: Root = DEFAULT_ROOT) -> None:
-    """List the spans: rows, hash, anomalies, drift, and the versions trained on them."""
+    """List the spans: rows, hash, anomalies, drift, and the versions trained on them; then the removed spans."""
     from rich.console import Console
 
+    from benison.pipelines.data import spans
     from benison.pipelines.reports import span_report
 
-    Console().print(span_report.table(_with_spans(name), root.absolute()))
+    config = _with_spans(name)
+    Console().print(span_report.table(config, root.absolute()))
+    for record in spans.removed_spans(root.absolute(), config.name):
+        _print_removal(config, root, record)
+
+
+def _announce(config: Pipeline, span: Span) -> None:
+    """Print a span that landed, and notify Airflow."""
+    from benison.pipelines.airflow import span_event
+
+    print(f"span {span.number} of {config.name}: {span.rows} rows, sha256 {span.sha256[:12]}")
+    for line in span_event.post_span_event(config.name, span):
+        print(line)
+
+
+def _print_removal(config: Pipeline, root: Path, record: RemovedSpan) -> None:
+    from benison.pipelines.reports import span_report
+
+    print("\n".join(span_report.removal(root.absolute() / "serving" / config.name, record)))
 
 
 def _with_spans(name: str) -> Pipeline:

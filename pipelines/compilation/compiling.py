@@ -8,7 +8,7 @@ from pathlib import Path
 from benison.pipelines import graph
 from benison.pipelines.compilation.compiled import Compiled, compile_to
 from benison.pipelines.config import Pipeline
-from benison.pipelines.data import spans
+from benison.pipelines.data import span_changes, spans
 from benison.serving.errors import UsageError
 
 _ANY_WINDOW = (1,)  # the nodes are the same for every window
@@ -56,5 +56,5 @@ def _window(config: Pipeline, root: Path, span: str | None) -> tuple[int, ...]:
         if span is not None:
             raise UsageError(f"--span {span}: {config.name} has no `spans:` in its YAML")
         return ()
-    spans.add_from_source(config, root)
+    span_changes.add_from_source(config, root)
     return spans.window(config, root, span)

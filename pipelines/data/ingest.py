@@ -143,7 +143,7 @@ def _resolver(example_gen: str, window: Sequence[int]) -> BaseNode:
 
     return Resolver(
         strategy_class=NewestOfEachSpan,
-        config={"first": window[0], "last": window[-1]},
+        config={"spans": list(window)},
         examples=Channel(type=standard_artifacts.Examples, producer_component_id=example_gen),
     ).with_id("SpanResolver")
 

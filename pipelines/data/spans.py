@@ -1,6 +1,7 @@
 """Spans on disk: `ROOT/spans/NAME/SPAN/`. A span appears complete, by one rename, and never changes.
 
-A span is a pipeline's data of one period, such as a month. Spans are numbered in order of time.
+A span is a pipeline's data of one period, such as a month. Spans are numbered in order of time. A span that was removed
+or replaced is kept in `ROOT/spans/NAME/.removed/`; `benison.pipelines.data.span_changes` does both.
 """
 
 from __future__ import annotations
@@ -8,25 +9,23 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import time
-import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benison.components.ingest import data_files
 from benison.components.ingest.csv_table import CsvTable
-from benison.pipelines.code import fingerprint
 from benison.pipelines.config import periods
-from benison.pipelines.data import sources
-from benison.serving.errors import DataError, UsageError
+from benison.serving.errors import UsageError
+from benison.serving.files import file_lock
 
 if TYPE_CHECKING:
     from benison.pipelines.config import Pipeline
 
 FILE = "span.json"
+REMOVED, REMOVAL = ".removed", "removed.json"  # the folder of removed spans, and the record in each of them
+REPLACING = ".replacing-"  # begins the name of a folder whose span takes the place of another one
+_SWAP_LOCK = ".swap.lock"
 
 
 @dataclass(frozen=True)
@@ -56,60 +55,81 @@ def pattern(root: Path, name: str) -> str:
     return str(folder(root, name) / "{SPAN}" / "*.csv")
 
 
+@dataclass(frozen=True)
+class RemovedSpan:
+    """A span that was removed or replaced. Its files are kept.
+
+    Attributes:
+        span: the span as it was.
+        removed: when it was removed, in Unix seconds.
+        why: the reason; may be empty.
+        replaced: True if other data took its place.
+        path: the folder with its files.
+    """
+
+    span: Span
+    removed: float
+    why: str
+    replaced: bool
+    path: Path
+
+
 def all_spans(root: Path, name: str) -> list[Span]:
     """Return a pipeline's spans, oldest first."""
-    files = folder(root, name).glob(f"[0-9]*/{FILE}")
+    base = folder(root, name)
+    if not base.is_dir():
+        return []
+    finish_replacements(base)
+    with file_lock.hold(base / _SWAP_LOCK, shared=True):
+        files = list(base.glob(f"[0-9]*/{FILE}"))
     return sorted((Span(**json.loads(file.read_text())) for file in files), key=lambda span: span.number)
 
 
-def add(config: Pipeline, root: Path, files: Sequence[Path], number: int | None = None) -> Span:
-    """Copy files into a new span.
+def removed_spans(root: Path, name: str) -> list[RemovedSpan]:
+    """Return the spans that were removed or replaced, in the order in which that happened."""
+    files = folder(root, name).glob(f"{REMOVED}/*/{REMOVAL}")
+    records = [
+        RemovedSpan(
+            Span(**json.loads(file.with_name(FILE).read_text())), **json.loads(file.read_text()), path=file.parent
+        )
+        for file in files
+    ]
+    return sorted(records, key=lambda record: record.removed)
+
+
+def gone(root: Path, name: str) -> dict[int, RemovedSpan]:
+    """Return, by number, the removed spans that no other data has replaced."""
+    existing = {span.number for span in all_spans(root, name)}
+    return {record.span.number: record for record in removed_spans(root, name) if record.span.number not in existing}
+
+
+def content_hashes(root: Path, name: str, numbers: Sequence[int]) -> dict[str, str]:
+    """Return the hashes of spans by number (as text, for JSON); a number alone does not tell replaced data apart."""
+    return {str(span.number): span.sha256 for span in all_spans(root, name) if span.number in numbers}
+
+
+def set_aside(base: Path, number: int) -> None:
+    """Move a span with its removal record out of the way; its files are kept."""
+    removed = base / REMOVED
+    removed.mkdir(exist_ok=True)
+    count = sum(1 for _ in removed.glob(f"{number}.*"))
+    os.rename(base / str(number), removed / f"{number}.{count + 1}")
+
+
+def finish_replacements(base: Path) -> None:
+    """Complete the replacements whose new data is ready; nothing to do unless one was killed or is under way.
 
     Args:
-        config: the pipeline's config, with the format of the CSV.
-        root: ROOT.
-        files: CSV files with the same header.
-        number: the span's number; None takes the next one after the newest.
-
-    Raises:
-        DataError: the files cannot be read as a table; the message names file and line.
-        UsageError: the span already exists.
+        base: the folder of a pipeline's spans.
     """
-    existing = all_spans(root, config.name)
-    number = number if number is not None else (existing[-1].number + 1 if existing else 1)
-    target = folder(root, config.name) / str(number)
-    if target.exists():
-        raise UsageError(f"{target}: span {number} already exists and cannot be changed; use another number")
-    names = [file.name for file in files]
-    if len(set(names)) < len(names):
-        raise UsageError(f"two of the files have the same name: {', '.join(sorted(names))}")
-    rows = sum(1 for _ in table(config, files).rows())
-    if not rows:
-        raise DataError(f"{files[0]}: has a header but no rows; a span needs at least one row")
-    temporary = target.with_name(f".incoming-{uuid.uuid4().hex}")
-    temporary.mkdir(parents=True)
-    try:
-        for file in files:
-            shutil.copyfile(file, temporary / (file.name if file.suffix == ".csv" else f"{file.name}.csv"))
-        span = Span(number, rows, fingerprint.files(sorted(temporary.iterdir())), time.time())
-        (temporary / FILE).write_text(json.dumps(asdict(span), indent=2) + "\n")
-        os.rename(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return span
-
-
-def add_from_source(config: Pipeline, root: Path) -> None:
-    """Add the new spans among the files of the pipeline's own source or pattern.
-
-    `data.csv` then contains {SPAN} for the number, as in `{SPAN}.csv`.
-    """
-    if config.data.csv is None:
+    if not any(base.glob(f"{REPLACING}*")):
         return
-    existing = {span.number for span in all_spans(root, config.name)}
-    for number, file in data_files.numbered(sources.files_pattern(config, root)):
-        if number not in existing:
-            add(config, root, [Path(file)], number)
+    with file_lock.hold(base / _SWAP_LOCK):
+        for ready in base.glob(f"{REPLACING}*"):
+            number = int(ready.name.removeprefix(REPLACING))
+            if (base / str(number)).exists():
+                set_aside(base, number)
+            os.rename(ready, base / str(number))
 
 
 def window(config: Pipeline, root: Path, request: str | None) -> tuple[int, ...]:
@@ -125,6 +145,7 @@ def window(config: Pipeline, root: Path, request: str | None) -> tuple[int, ...]
         UsageError: the request has a wrong form, or a span has not been added.
     """
     existing = [span.number for span in all_spans(root, config.name)]
+    removed = gone(root, config.name)
     if not existing:
         raise UsageError(f"{config.name}: there are no spans; add one with `benison span add {config.name} FILE…`")
     size = config.spans.window if config.spans and config.spans.window else len(existing)
@@ -141,9 +162,12 @@ def window(config: Pipeline, root: Path, request: str | None) -> tuple[int, ...]
         numbers = numbers if numbers and numbers[-1] == last else (last,)
     else:
         numbers = tuple(range(int(match[1]), int(match[2]) + 1))
+    have = ", ".join(map(str, existing))
+    if numbers[-1] in removed:  # without it, other data would be `test`
+        raise UsageError(f"--span {request}: span {numbers[-1]} was removed; the spans are {have}")
+    numbers = tuple(number for number in numbers if number not in removed)
     absent = [number for number in numbers if number not in existing]
     if absent:
-        have = ", ".join(map(str, existing))
         raise UsageError(f"--span {request}: there is no span {absent[0]}; the spans are {have}")
     return numbers
 

@@ -1,8 +1,9 @@
-"""The table of landed spans: anomalies, drift, and the versions that were trained on each span."""
+"""The table of landed spans: anomalies, drift, and the versions that were trained on each span; removed spans."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from benison.pipelines.data import spans
+from benison.pipelines.data.spans import RemovedSpan, Span
 from benison.pipelines.records import runs
+from benison.pipelines.reports import version_report
 from benison.serving.versions import local
 
 if TYPE_CHECKING:
@@ -22,20 +25,62 @@ if TYPE_CHECKING:
 def table(config: Pipeline, root: Path) -> Table:
     """Return a table with one row per span, oldest first."""
     nodes = _newest_nodes(runs.history(root), config.name)
-    trained = {v.number: v.manifest.spans for v in local.versions(root / "serving" / config.name)}
     rows = Table(
         "span", "rows", "sha256", "anomalies", "drift", "versions", box=None, header_style="bold", pad_edge=False
     )
+    base = root / "serving" / config.name
     for span in spans.all_spans(root, config.name):
         rows.add_row(
             str(span.number),
             str(span.rows),
             span.sha256[:12],
-            escape(_anomalies(nodes.get(("AnomalyGate", span.number)))),
-            escape(_drift(nodes.get(("DriftValidator", span.number)))),
-            ", ".join(str(number) for number, on in trained.items() if span.number in on) or "-",
+            escape(_anomalies(_node_of(nodes, "AnomalyGate", span))),
+            escape(_drift(_node_of(nodes, "DriftValidator", span))),
+            ", ".join(map(str, trained_on(base, span))) or "-",
         )
     return rows
+
+
+def trained_on(base: Path, span: Span) -> list[int]:
+    """Return the versions that were trained on a span, and not on data that took or had its place.
+
+    Args:
+        base: ROOT/serving/NAME.
+        span: the span, also a removed one.
+    """
+    return [
+        version.number
+        for version in local.versions(base)
+        if span.number in version.manifest.spans
+        and version.manifest.span_hashes.get(str(span.number), span.sha256) == span.sha256
+    ]
+
+
+def removal(base: Path, record: RemovedSpan) -> list[str]:
+    """Describe a span that was removed or replaced: what happened, and which versions were trained on it.
+
+    Args:
+        base: ROOT/serving/NAME.
+        record: the removed span.
+    """
+    day = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.removed))
+    why = f": {record.why}" if record.why else ""
+    first = (
+        f"span {record.span.number} ({record.span.rows} rows, sha256 {record.span.sha256[:12]}) was "
+        f"{'replaced' if record.replaced else 'removed'} on {day}{why}; its files are in {record.path}"
+    )
+    labels = version_report.labels(base)
+    numbers = [
+        f"version {n} ({', '.join(labels[n])})" if n in labels else f"version {n}"
+        for n in trained_on(base, record.span)
+    ]
+    return [first, f"trained on it: {', '.join(numbers) or 'no version'}"]
+
+
+def _node_of(nodes: Mapping[tuple[str, int], runs.NodeRun], kind: str, span: Span) -> runs.NodeRun | None:
+    """Return the last node that checked the span's data; None if it only checked data that was replaced."""
+    node = nodes.get((kind, span.number))
+    return node if node and (node.started or 0) >= span.landed else None
 
 
 def _newest_nodes(history: list[runs.Run], pipeline: str) -> Mapping[tuple[str, int], runs.NodeRun]:

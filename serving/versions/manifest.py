@@ -187,6 +187,7 @@ class Manifest(_Record):
         encoding: Of the pipeline's CSV files.
         decimal: The decimal mark of the pipeline's CSV files.
         spans: The spans of the run, ascending.
+        span_hashes: The hash of each span's files by its number; empty before spans could be replaced.
         members: The ensemble's members, in its order.
         combiner: The kind of the combiner.
         weights: Weight by member; empty for combiners without weights.
@@ -221,6 +222,7 @@ class Manifest(_Record):
     encoding: str = "utf-8"
     decimal: str = "."
     spans: tuple[int, ...] = ()
+    span_hashes: Mapping[str, str] = Field(default_factory=dict)
     members: tuple[str, ...] = ()
     combiner: str = ""
     weights: Mapping[str, float | None] = Field(default_factory=dict)

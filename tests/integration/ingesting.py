@@ -15,7 +15,7 @@ from benison.pipelines import graph, node
 from benison.pipelines.compilation.compiled import compile_to
 from benison.pipelines.config import Pipeline
 from benison.pipelines.config_file import load
-from benison.pipelines.data import sources, spans
+from benison.pipelines.data import sources, span_changes
 from benison.pipelines.quiet import quieten
 from benison.serving.versions import local
 from benison.serving.versions.manifest import Manifest
@@ -60,7 +60,7 @@ def land(config: Pipeline, root: Path, month: Path, number: int, corrupt: Callab
         writer = csv.DictWriter(target, reader.fieldnames or [])
         writer.writeheader()
         writer.writerows(corrupt(row) for i, row in enumerate(reader) if i % KEPT == 0)
-    spans.add(config, root, [changed], number)
+    span_changes.add(config, root, [changed], number, allow_repeated=True)
 
 
 def ingest(config: Pipeline, root: Path, span: int) -> dict[str, dict[str, str]]:

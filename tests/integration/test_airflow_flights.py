@@ -46,7 +46,8 @@ class Months:
     def add(self, file: Path, number: int) -> subprocess.CompletedProcess[str]:
         """Run `benison span add`, which notifies this Airflow."""
         words = ("span", "add", "flights.yaml", str(file), "--number", str(number), "--root", str(self.here.root))
-        return _benison(self.folder, self.here.environment, *words)
+        # The variants of a month share most of their rows.
+        return _benison(self.folder, self.here.environment, *words, "--allow-repeated")
 
     def asset_triggered(self) -> list[str]:
         """Return the runs that a new span started, oldest first."""

@@ -210,11 +210,19 @@ def test_whole_numbers_that_become_text_in_a_new_span_stop_it(tmp_path: Path) ->
     assert project.benison("span", "add", "birds.yaml", "penguins.csv").returncode == 0
     assert project.benison("schema", "birds.yaml", "--accept").returncode == 0
     csv(lambda text: text.replace(",3750,", ",3750 g,", 1))(project)
-    assert project.benison("span", "add", "birds.yaml", "penguins.csv").returncode == 0
+    refused = project.benison("span", "add", "birds.yaml", "penguins.csv")
+    assert refused.returncode == 1
+    assert "penguins.csv: 99.7% of the rows have already landed in span 1 of birds. Models would be" in refused.stderr
+    assert project.benison("span", "add", "birds.yaml", "penguins.csv", "--allow-repeated").returncode == 0
     done = project.run("--span", "2")
     assert done.returncode == 1
     assert "penguins.csv, line 2, column 'body_mass_g': got '3750 g', expected a whole number" in done.stdout
     assert not project.base.exists()
+    removed = project.benison("span", "remove", "birds.yaml", "2", "--why", "grams as text")
+    assert removed.returncode == 0, removed.stderr
+    assert ": grams as text; its files are in " in removed.stdout
+    assert "trained on it: no version" in removed.stdout
+    assert removed.stdout.splitlines()[0] in project.benison("span", "list", "birds.yaml").stdout
 
 
 def test_the_second_run_of_a_pipeline_in_a_root_is_refused_and_names_the_first(tmp_path: Path) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-from benison.components.ingest.span_window import window_splits
+import ml_metadata as mlmd
+from ml_metadata.proto import metadata_store_pb2 as proto
+from tfx.types import standard_artifacts
+
+from benison.components.ingest.span_window import NewestOfEachSpan, window_splits
 
 SPLITS = ("train", "valid", "blend", "test")
 EVERY_PART = {f"{side}-{split}" for side in ("head", "tail") for split in ("train", "valid", "blend")}
@@ -34,3 +38,29 @@ def test_no_row_is_in_two_splits_and_none_is_lost() -> None:
         for first, second in itertools.combinations(SPLITS, 2):
             assert not splits[first] & splits[second]
         assert set.union(*splits.values()) == {(span, part) for span in window for part in EVERY_PART}
+
+
+def test_data_that_was_changed_back_is_found_although_its_artifact_is_older() -> None:
+    store = mlmd.MetadataStore(proto.ConnectionConfig(fake_database=proto.FakeDatabaseConfig()))
+    kind = store.put_artifact_type(proto.ArtifactType(name="Examples"))
+    ingestion = store.put_execution_type(proto.ExecutionType(name="CsvExampleGen"))
+    examples: list[standard_artifacts.Examples] = []
+    for span in (1, 1, 2):  # span 1 was replaced, then span 2 landed
+        artifact = standard_artifacts.Examples()
+        artifact.set_int_custom_property("span", span)
+        (artifact.id,) = store.put_artifacts([proto.Artifact(type_id=kind, uri=f"{len(examples)}")])
+        examples.append(artifact)
+    original, replacement, second = examples
+
+    def ingest(artifact: standard_artifacts.Examples, event: proto.Event.Type) -> None:
+        (execution,) = store.put_executions([proto.Execution(type_id=ingestion)])
+        store.put_events([proto.Event(artifact_id=artifact.id, execution_id=execution, type=event)])
+
+    for artifact in examples:
+        ingest(artifact, proto.Event.OUTPUT)
+    ingest(original, proto.Event.INPUT)
+    resolver = NewestOfEachSpan(spans=[1, 2])
+    assert resolver.resolve_artifacts(store, {"examples": examples}) == {"examples": [replacement, second]}
+    ingest(original, proto.Event.OUTPUT)  # taken from the cache
+    assert resolver.resolve_artifacts(store, {"examples": examples}) == {"examples": [original, second]}
+    assert NewestOfEachSpan(spans=[2]).resolve_artifacts(store, {"examples": examples}) == {"examples": [second]}

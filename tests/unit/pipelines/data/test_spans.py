@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benison.pipelines.config import Pipeline
-from benison.pipelines.data import spans
+from benison.pipelines.data import span_changes, spans
 from benison.serving.errors import DataError, UsageError
 
 
@@ -28,25 +28,29 @@ def config(tmp_path: Path) -> Pipeline:
     )
 
 
-@pytest.fixture
-def month(tmp_path: Path) -> Path:
-    file = tmp_path / "month.csv"
-    file.write_text("t,late\n1,yes\n2,no\n")
+def month(folder: Path, number: int) -> Path:
+    file = folder / f"month-{number}.csv"
+    file.write_text(f"t,late\n{2 * number},yes\n{2 * number + 1},no\n")
     return file
 
 
-def test_a_span_is_added_with_its_rows_and_hash_under_the_next_number(config, month, tmp_path: Path) -> None:
-    first, second = (spans.add(config, tmp_path, [month]) for _ in range(2))
+def land(config: Pipeline, root: Path, *numbers: int) -> None:
+    for number in numbers:
+        span_changes.add(config, root, [month(root, number)], number)
+
+
+def test_a_span_is_added_with_its_rows_and_hash_under_the_next_number(config, tmp_path: Path) -> None:
+    first, second = (span_changes.add(config, tmp_path, [month(tmp_path, number)]) for number in (1, 2))
     assert [first.number, second.number] == [1, 2]
     assert first.rows == 2
-    assert first.sha256 == second.sha256
+    assert first.sha256 != second.sha256
     assert spans.all_spans(tmp_path, "p") == [first, second]
 
 
-def test_a_span_is_never_changed(config, month, tmp_path: Path) -> None:
-    spans.add(config, tmp_path, [month], 3)
+def test_a_span_is_never_changed_by_adding(config, tmp_path: Path) -> None:
+    land(config, tmp_path, 3)
     with pytest.raises(UsageError, match="span 3 already exists"):
-        spans.add(config, tmp_path, [month], 3)
+        span_changes.add(config, tmp_path, [month(tmp_path, 4)], 3)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +63,7 @@ def test_a_file_that_is_not_a_table_is_refused_and_leaves_nothing(
     file = tmp_path / "bad.csv"
     file.write_text(text)
     with pytest.raises(DataError, match=message):
-        spans.add(config, tmp_path, [file])
+        span_changes.add(config, tmp_path, [file])
     assert spans.all_spans(tmp_path, "p") == []
     assert not list((tmp_path / "spans").rglob("*.csv"))
 
@@ -68,9 +72,8 @@ def test_a_file_that_is_not_a_table_is_refused_and_leaves_nothing(
     ("asked", "window"),
     [(None, (4, 5)), ("5", (4, 5)), ("2", (1, 2)), ("1", (1,)), ("1-3", (1, 2, 3)), ("2-2", (2,))],
 )
-def test_a_window_is_the_newest_spans_or_the_requested_ones(config, month, tmp_path: Path, asked, window) -> None:
-    for number in range(1, 6):
-        spans.add(config, tmp_path, [month], number)
+def test_a_window_is_the_newest_spans_or_the_requested_ones(config, tmp_path: Path, asked, window) -> None:
+    land(config, tmp_path, *range(1, 6))
     assert spans.window(config, tmp_path, asked) == window
 
 
@@ -83,8 +86,8 @@ def test_a_window_is_the_newest_spans_or_the_requested_ones(config, month, tmp_p
         ("7", "there is no span 7; the spans are 1"),
     ],
 )
-def test_an_impossible_window_is_refused(config, month, tmp_path: Path, asked: str, message: str) -> None:
-    spans.add(config, tmp_path, [month], 1)
+def test_an_impossible_window_is_refused(config, tmp_path: Path, asked: str, message: str) -> None:
+    land(config, tmp_path, 1)
     with pytest.raises(UsageError, match=message):
         spans.window(config, tmp_path, asked)
 
@@ -94,15 +97,18 @@ def test_without_spans_the_message_names_the_next_command(config, tmp_path: Path
         spans.window(config, tmp_path, None)
 
 
-def test_new_spans_of_a_pattern_are_added_once_under_their_numbers(config, month, tmp_path: Path) -> None:
+def test_new_spans_of_a_pattern_are_added_once_under_their_numbers(config, tmp_path: Path) -> None:
     offered = tmp_path / "offered"
     offered.mkdir()
-    for name in ("01.csv", "2.csv", "10.csv", "notes.csv"):
-        (offered / name).write_text(month.read_text())
+    for number, name in enumerate(("01.csv", "2.csv", "10.csv", "notes.csv")):
+        month(tmp_path, number).rename(offered / name)
     with_pattern = config.model_copy(update={"data": config.data.model_copy(update={"csv": f"{offered}/{{SPAN}}.csv"})})
     for _ in range(2):
-        spans.add_from_source(with_pattern, tmp_path)
+        span_changes.add_from_source(with_pattern, tmp_path)
         assert [span.number for span in spans.all_spans(tmp_path, "p")] == [1, 2, 10]
+    span_changes.remove(tmp_path, "p", 2)
+    span_changes.add_from_source(with_pattern, tmp_path)
+    assert [span.number for span in spans.all_spans(tmp_path, "p")] == [1, 10]
 
 
 @pytest.fixture
@@ -112,9 +118,8 @@ def monthly(config) -> Pipeline:
 
 
 @pytest.mark.parametrize("asked", ["3", "2013-03", "2013-03-01", "2013-03-01T00:00:00+00:00"])
-def test_a_date_means_the_span_of_its_period(monthly, month, tmp_path: Path, asked: str) -> None:
-    for number in range(1, 5):
-        spans.add(monthly, tmp_path, [month], number)
+def test_a_date_means_the_span_of_its_period(monthly, tmp_path: Path, asked: str) -> None:
+    land(monthly, tmp_path, *range(1, 5))
     assert spans.window(monthly, tmp_path, asked) == (2, 3)
 
 
@@ -126,7 +131,7 @@ def test_a_date_means_the_span_of_its_period(monthly, month, tmp_path: Path, ask
         ("spring", "a range such as 1-3, or a date in a month"),
     ],
 )
-def test_a_date_without_a_span_is_refused(monthly, month, tmp_path: Path, asked: str, message: str) -> None:
-    spans.add(monthly, tmp_path, [month], 1)
+def test_a_date_without_a_span_is_refused(monthly, tmp_path: Path, asked: str, message: str) -> None:
+    land(monthly, tmp_path, 1)
     with pytest.raises(UsageError, match=message):
         spans.window(monthly, tmp_path, asked)
