@@ -13,6 +13,7 @@ from typing import Any
 
 from benison.serving.errors import DataError, VersionError
 from benison.serving.signature_names import argument_names
+from benison.serving.versions import condition, local
 from benison.serving.versions.local import Version
 
 Row = Mapping[str, Any]
@@ -31,7 +32,7 @@ class Prediction:
     members: Mapping[str, Mapping[str, float]]
 
 
-def predict(version: Version, rows: Sequence[Row], *, members: bool = False) -> list[Prediction]:
+def predict(version: Version, rows: Sequence[Row], *, members: bool = False, verify: bool = True) -> list[Prediction]:
     """Call a version's `raw` signature, and its `members` signature on request.
 
     Args:
@@ -39,13 +40,16 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False) -> 
         rows: Values by raw feature; None and the pipeline's marks for missing values are missing. Other columns are
             ignored.
         members: Also return the prediction of each member.
+        verify: Compare all files of the version with its manifest first.
 
     Raises:
         DataError: A feature is missing in a row or has the wrong type; the message names row and feature.
-        VersionError: The version has no such signature.
+        VersionError: The version is damaged or has no such signature.
     """
     if not rows:
         return []
+    if verify and (state := condition.check(version.path)).is_damaged:
+        raise local.damage(version.path.parent, version.number, state.problems)
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(version.path))

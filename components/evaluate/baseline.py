@@ -16,7 +16,7 @@ from tfx.utils import path_utils
 
 from benison.components.driver import Driver
 from benison.serving.promotion import labels
-from benison.serving.versions import local
+from benison.serving.versions import local, sets
 
 FILE = "baseline.json"
 
@@ -36,7 +36,11 @@ class _Driver(Driver):
 
     def more_properties(self, execution_info: ExecutionInfo) -> dict[str, str]:
         properties = execution_info.exec_properties
-        served = labels.served(Path(properties["serving"]))
+        base = Path(properties["serving"])
+        served = labels.served(base)
+        if served:
+            # A damaged version answers something else than what was pushed: nothing may be compared with it.
+            served = sets.get_verified(base, served.number)
         model = path_utils.serving_model_path(artifact_utils.get_single_uri(execution_info.input_dict["model"]))
         if served and served.manifest.candidate == local.checksum(Path(model)):
             recorded = served.manifest.baseline

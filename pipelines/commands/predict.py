@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, served_name
-from benison.pipelines.commands.versions import served_version
+from benison.pipelines.commands.versions import Verify, check_line, served_version
 
 
 def predict(
@@ -19,6 +19,7 @@ def predict(
     ] = None,
     members: Annotated[bool, typer.Option("--members", help="Also print the prediction of each member.")] = False,
     root: Root = DEFAULT_ROOT,
+    verify: Verify = True,
 ) -> None:
     """Print predictions of the served version, computed in this process."""
     from rich.console import Console
@@ -31,11 +32,11 @@ def predict(
         raise UsageError("predict: expected one of --csv FILE and --json FILE")
     name = served_name(name)
     base = root.absolute() / "serving" / name
-    served = served_version(base)
+    served = served_version(base, verify=verify)
     rows = prediction.read_rows(files[0], served.manifest.delimiter, served.manifest.encoding)
     from benison.pipelines.quiet import quieten
     from benison.pipelines.reports import report
 
     quieten()
-    print(f"{name} version {served.number}, {served.path}")
-    report.show_predictions(prediction.predict(served, rows, members=members), Console())
+    print(f"{name} version {served.number}, {served.path} ({check_line(served) if verify else 'not verified'})")
+    report.show_predictions(prediction.predict(served, rows, members=members, verify=False), Console())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benison.pipelines.commands.arguments import DEFAULT_ROOT, Root, served_name
-from benison.pipelines.commands.versions import served_version
+from benison.pipelines.commands.versions import Verify, check_line, served_version
 
 if TYPE_CHECKING:
     from benison.serving.models_config import Model
@@ -36,6 +36,7 @@ def serve(
         list[str] | None,
         typer.Option("--flag", metavar="NAME=VALUE", help="A flag of tensorflow_model_server; repeatable."),
     ] = None,
+    verify: Verify = True,
 ) -> None:
     """Serve pushed models over TensorFlow Serving's REST and gRPC, until Ctrl-C."""
     from benison.serving import models_config
@@ -45,7 +46,11 @@ def serve(
         raise UsageError(f"--port {port}: the same as --rest-port; gRPC and REST need different ports")
     names = list(dict.fromkeys(served_name(name) for name in names))
     folder = root.absolute() / "serving"
-    versions = {name: served_version(folder / name) for name in names}
+    versions = {name: served_version(folder / name, verify=verify) for name in names}
+    if verify:
+        for name, version in versions.items():
+            print(f"{name} {version.number}: {check_line(version)}")
+            _verify_canary(folder / name)
     for option, number in (("--port", port), ("--rest-port", rest_port)):
         _refuse_taken(option, number)
     require_versions(models_config.name_all(folder, names).models.values())
@@ -63,9 +68,22 @@ def serve(
         "--allow_version_labels_for_unavailable_models=true",
         *(f"--{text}" for text in flag or []),
     ]
+    if not verify:
+        os.environ["BENISON_VERIFY"] = "off"
     print(f"starting with the models and versions of {folder / models_config.FILE}", flush=True)
     code = main.serve(argv, when_ready=lambda: _print_addresses(folder, versions, port, rest_port))
     raise typer.Exit(code)
+
+
+def _verify_canary(base: Path) -> None:
+    """Verify the canary too: the server would retry a damaged one for minutes before it opens its ports."""
+    from benison.serving import models_config
+    from benison.serving.promotion import labels
+    from benison.serving.versions import sets
+
+    canary = labels.served_versions(models_config.read(base.parent), base).canary
+    if canary is not None:
+        sets.get_verified(base, canary)
 
 
 def require_versions(models: Iterable[Model]) -> None:

@@ -12,6 +12,12 @@ from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, serve
 if TYPE_CHECKING:
     from benison.serving.versions.local import Version
 
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify/--no-verify", help="Compare all files with the manifest first, and refuse a damaged version."
+    ),
+]
 Number = Annotated[int, typer.Argument(metavar="VERSION", help="A version's number; `benison versions` lists them.")]
 
 
@@ -22,7 +28,11 @@ def versions_(
         bool, typer.Option("--history", help="Show the changes of the served version: when, who and why.")
     ] = False,
 ) -> None:
-    """List the pushed versions: label, time, spans, metric, members, size, and whether the object store has them."""
+    """List the pushed versions: label, time, spans, metric, members, size, and whether the object store has them.
+
+    `damaged` stands for a version that is not as it was pushed, `foreign` for one that Benison did not push. Only the
+    names and sizes of files are compared here; `benison verify` reads them.
+    """
     from rich.console import Console
 
     from benison.pipelines.reports import version_report
@@ -34,6 +44,7 @@ def versions_(
     store = settings.store if (settings := serving_settings(name)) else None
     if store is None:
         Console().print(version_report.table(base))
+        _print_damage(base)
         return
     from benison.serving.errors import StoreError
     from benison.serving.versions import local, remote
@@ -42,9 +53,13 @@ def versions_(
         stored = [version.number for version in remote.versions(store, base.name)]
     except StoreError:
         Console().print(version_report.table(base))  # the local versions are known anyway
+        _print_damage(base)
         raise
     Console().print(version_report.table(base, stored))
-    only_stored = sorted({*stored} - {version.number for version in local.versions(base)})
+    _print_damage(base)
+    for number in remote.damaged(store, base.name, stored):
+        print(f"damaged in {store}: {number}; `benison promote {name} {number}` copies it there again from here")
+    only_stored = sorted({*stored} - {version.number for version in local.all_versions(base)})
     if only_stored:
         numbers = ", ".join(map(str, only_stored))
         print(f"only in {store}: {numbers}; `benison fetch {name} VERSION` copies one to this machine")
@@ -86,14 +101,18 @@ def verify(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Compare a version's files, and its members', with what was pushed."""
+    from benison.serving.errors import VersionError
     from benison.serving.versions import sets
 
     base = pushed_base(name, root)
-    version = sets.get_verified(base, served_version(base).number if number is None else number)
-    if version.manifest.is_empty:
-        print(f"{base.name} {version.number}: no manifest, so there is nothing to verify it against")
-        return
-    print(f"{base.name} {version.number}: {len(version.manifest.files)} files, all as they were pushed")
+    version = served_version(base) if number is None else sets.get_verified(base, number)
+    if version.condition.kind == "foreign":
+        raise VersionError(
+            f"{base.name} {version.number}: foreign: Benison did not push it, and it has no manifest with a list of "
+            "files, so it cannot be verified"
+        )
+    count = len(version.manifest.files)
+    print(f"{base.name} {version.number}: {count} files, all as they were pushed ({check_line(version)})")
 
 
 def diff(
@@ -112,25 +131,27 @@ def diff(
     Console().print(version_report.difference(local.get(base, left), local.get(base, right)))
 
 
-def served_version(base: Path) -> Version:
+def served_version(base: Path, *, verify: bool = True) -> Version:
     """Return the served version of a model.
 
     Args:
         base: ROOT/serving/NAME.
+        verify: Compare all its files, and its members', with their manifests; see `sets.get_verified`.
 
     Raises:
-        VersionError: No version is served; the message says what to do.
+        VersionError: No version is served, or it is damaged; the message says what to do.
     """
     from benison.serving.errors import VersionError
     from benison.serving.promotion import labels
+    from benison.serving.versions import sets
 
-    served = labels.served(base)
-    if served is None:
-        newest = _pushed(base)[-1].number
-        raise VersionError(
-            f"{base}: version {newest} is pushed, but none is served; `benison promote {base.name} {newest}` serves it"
-        )
-    return served
+    served = labels.served(base, damaged=not verify)
+    if served is not None:
+        return sets.get_verified(base, served.number) if verify else served
+    newest = _pushed(base)[-1].number
+    raise VersionError(
+        f"{base}: version {newest} is pushed, but none is served; `benison promote {base.name} {newest}` serves it"
+    )
 
 
 def pushed_base(name: str, root: Path) -> Path:
@@ -144,13 +165,30 @@ def pushed_base(name: str, root: Path) -> Path:
     return base
 
 
+def check_line(version: Version) -> str:
+    """Return what verifying a version compared and how long it took; that of a foreign version compares nothing."""
+    if version.condition.kind == "foreign":
+        return "foreign: Benison did not push it, so there is nothing to verify it against"
+    return version.condition.cost()
+
+
+def _print_damage(base: Path) -> None:
+    """Print the first problem of each damaged version."""
+    from benison.serving.versions import local
+
+    for version in local.all_versions(base):
+        if version.condition.is_damaged:
+            others = len(version.condition.problems) - 1
+            print(f"damaged: {version.condition.problems[0]}{f' (and {others} more)' if others else ''}")
+
+
 def _pushed(base: Path) -> list[Version]:
-    """Return the pushed versions, at least one."""
+    """Return the pushed versions, also damaged ones; at least one."""
     from benison.serving.close_names import did_you_mean
     from benison.serving.errors import VersionError
     from benison.serving.versions import local
 
-    versions = local.versions(base)
+    versions = local.all_versions(base)
     if not versions:
         others = [other.name for other in base.parent.glob("*") if other.is_dir() and local.versions(other)]
         hint = did_you_mean(base.name, others)

@@ -53,11 +53,12 @@ def table(base: Path, stored: Collection[int] | None = None) -> Table:
     rows = Table("version", "label", "created", "spans", "metric", "members", "size", **_STYLE)
     if stored is not None:
         rows.add_column("store")
-    for version in local.versions(base):
+    for version in local.all_versions(base):
         manifest = version.manifest
+        kind = version.condition.kind
         rows.add_row(
             str(version.number),
-            ", ".join(labels_of.get(version.number, [])),
+            ", ".join([*labels_of.get(version.number, []), *([] if kind == "whole" else [kind])]),
             manifest.created,
             _spans(manifest),
             _metric(manifest),

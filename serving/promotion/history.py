@@ -5,15 +5,13 @@ Lines are only ever added. TF Serving ignores the file, since its name is not a 
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from types import MappingProxyType
 
-from benison.serving.files import atomic_file
+from benison.serving.files import json_lines
 
 FILE = "history.jsonl"
 
@@ -58,38 +56,25 @@ def append(base: Path, change: Change) -> None:
     Raises:
         OSError: The record cannot be written.
     """
-    line = json.dumps({
+    record = {
         "when": change.when, "who": change.who, "why": change.why, "act": change.action,
         "label": change.label, "from": change.before, "to": change.to, "servers": change.servers,
-    })  # fmt: skip
-    file = base / FILE
-    # One write per line, so that only the last line can be incomplete; a line break then separates it from ours.
-    incomplete = file.is_file() and file.stat().st_size > 0 and not file.read_bytes().endswith(b"\n")
-    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(descriptor, (("\n" if incomplete else "") + line + "\n").encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    atomic_file.sync(base)
+    }  # fmt: skip
+    json_lines.append(base / FILE, record)
 
 
 def read(base: Path) -> list[Change]:
     """Return all changes, oldest first; skip lines that a killed writer left incomplete."""
-    file = base / FILE
-    if not file.is_file():
-        return []
     changes = []
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+    for record in json_lines.read(base / FILE):
         try:
-            data = json.loads(line)
             changes.append(
                 Change(
-                    data["act"], data["label"], data["from"], data["to"], data["who"], data["why"], data["when"],
-                    tuple(data["servers"]),
+                    record["act"], record["label"], record["from"], record["to"], record["who"], record["why"],
+                    record["when"], tuple(record["servers"]),
                 )
             )  # fmt: skip
-        except (ValueError, TypeError, KeyError):
+        except (TypeError, KeyError):
             continue
     return changes
 

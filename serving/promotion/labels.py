@@ -48,17 +48,18 @@ def served_versions(config: Config, base: Path) -> ServedVersions:
     return ServedVersions(stable, canary.labels.get(CANARY) if canary else None)
 
 
-def served(base: str | Path) -> Version | None:
+def served(base: str | Path, *, damaged: bool = False) -> Version | None:
     """Return the served version: the one that models.config labels `stable`, or else the highest that it selects.
 
     Args:
         base: ROOT/serving/NAME.
+        damaged: Return the labelled version even if it is damaged.
 
     Returns:
         The version; None if there is none, or models.config selects none.
 
     Raises:
-        VersionError: The labelled version does not exist.
+        VersionError: The labelled version does not exist, or it is damaged.
         UsageError: models.config is invalid.
     """
     base = Path(base)
@@ -67,7 +68,9 @@ def served(base: str | Path) -> Version | None:
     if model is None or STABLE not in model.labels:
         return highest_selected(base, config)
     number = model.labels[STABLE]
-    version = local.find(base, number)
+    version = local.find(base, number, damaged=True)
+    if version is not None and version.condition.is_damaged and not damaged:
+        raise local.damage(base, number, version.condition.problems)
     if version is None:
         raise VersionError(
             f"{base.parent / models_config.FILE}: version {number} of {base.name} is {STABLE}, but not in {base}; "

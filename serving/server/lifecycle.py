@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 
+from benison.serving.files import checksum
 from benison.serving.models_config import Config
 from benison.serving.server import version_folders
 from benison.serving.server.batching.limits import BatchLimits
@@ -23,6 +25,7 @@ from benison.serving.server.engine import Engine
 from benison.serving.server.engines import low_priority
 from benison.serving.server.model_config import check_labels
 from benison.serving.server.status import Code, RequestError, from_exception, invalid
+from benison.serving.versions import condition
 
 _log = logging.getLogger(__name__)
 
@@ -110,6 +113,20 @@ def _newest(versions: Mapping[int, ManagedVersion]) -> ManagedVersion | None:
     return versions[max(available)] if available else None
 
 
+def _check_condition(folder: str) -> None:
+    """Check that a version that Benison pushed is as it was pushed; log what that cost.
+
+    Raises:
+        RequestError: DATA_LOSS; the message names the first changed files.
+    """
+    state = condition.check(Path(folder), lambda path: low_priority.call(checksum.of_file, path))
+    if state.is_damaged:
+        problems = "; ".join([*state.problems[:3], *(["…"] if len(state.problems) > 3 else [])])
+        raise RequestError(Code.DATA_LOSS, f"the version is damaged: {problems}; BENISON_VERIFY=off loads it anyway")
+    if state.kind == "whole":
+        _log.info("%s: as it was pushed (%s)", folder, state.cost())
+
+
 class Models:
     """All models, their versions and labels."""
 
@@ -123,6 +140,7 @@ class Models:
         retry_seconds: float = 60.0,
         allow_new_labels: bool = False,
         fast_paths: bool = True,
+        verify: bool = True,
     ) -> None:
         """Start without models; `reload` loads them.
 
@@ -134,6 +152,7 @@ class Models:
             retry_seconds: the time between two tries (seconds).
             allow_new_labels: whether a new label may name a version that is not available yet.
             fast_paths: whether requests may take a faster route than the plain one.
+            verify: whether a version's files are compared with its manifest before it is loaded.
         """
         self.config = Config({})
         self.labels: dict[str, dict[str, int]] = {}
@@ -144,6 +163,7 @@ class Models:
         self._retry_seconds = retry_seconds
         self._allow_new_labels = allow_new_labels
         self._fast_paths = fast_paths
+        self._verify = verify
         self._loaders = ThreadPoolExecutor(max(load_threads, 1), thread_name_prefix="load")
         self._low_priority_loaders = ThreadPoolExecutor(
             max(load_threads, 1), "load", initializer=low_priority.lower_this_thread
@@ -342,6 +362,8 @@ class Models:
 
     def _load_and_plan(self, folder: str) -> tuple[Engine, Mapping[str, Route]]:
         version_folders.check_inside(folder)
+        if self._verify:
+            _check_condition(folder)
         engine = self._load(folder)
         return engine, plan_routes(engine, folder, self._limits) if self._fast_paths else {}
 

@@ -28,6 +28,7 @@ class ServerSettings:
         slow_client_seconds: time in which a request must arrive and a response must be read (seconds).
         drain_seconds: time for accepted requests after SIGTERM (seconds).
         fast_paths: whether requests may take a faster path, if a check at load showed that its answers are the same.
+        verify: whether the files of a version are compared with its manifest before it is loaded.
         log: format of the logs.
         access_log: share of requests that get a log line, from 0 to 1.
     """
@@ -42,6 +43,7 @@ class ServerSettings:
     slow_client_seconds: float = 30.0
     drain_seconds: float = 30.0
     fast_paths: bool = True
+    verify: bool = True
     log: logs.LogFormat = "text"
     access_log: float = 0.0
 
@@ -72,6 +74,7 @@ def read(environment: Mapping[str, str]) -> ServerSettings:
         slow_client_seconds=_number(environment, "BENISON_SLOW_CLIENT_SECONDS", ServerSettings.slow_client_seconds),
         drain_seconds=_number(environment, "BENISON_DRAIN_SECONDS", ServerSettings.drain_seconds),
         fast_paths=_switch(environment, "BENISON_FAST_PATHS"),
+        verify=_switch(environment, "BENISON_VERIFY"),
         log=_log_format(environment),
         access_log=_share(environment, "BENISON_ACCESS_LOG"),
     )

@@ -24,12 +24,14 @@ from benison.serving.errors import VersionError
 from benison.serving.files import atomic_file
 from benison.serving.files import checksum as checksums
 from benison.serving.models_config import LARGEST_VERSION
+from benison.serving.versions import condition, pushes
+from benison.serving.versions.condition import Condition
 
 if TYPE_CHECKING:
     # The model server imports this module for its names of files, and must not spend its start on pydantic.
     from benison.serving.versions.manifest import FileRecord, Manifest
 
-MANIFEST = "manifest.json"
+MANIFEST = condition.MANIFEST
 SAVED_MODEL = "saved_model.pb"
 STABLE = "stable"  # the label of the version that is served
 EXTRA = "assets.extra"  # where TensorFlow keeps files that are not part of the graph
@@ -47,12 +49,15 @@ class Version:
     Attributes:
         number: Its version number, which is the folder's name.
         path: The folder, a SavedModel.
-        manifest: What `manifest.json` says; an empty manifest if another tool pushed the version without one.
+        manifest: What `manifest.json` says; an empty manifest if another tool pushed the version without one, or if it
+            is damaged.
+        condition: Whole, damaged or foreign by the names and sizes of its files; `condition.check` reads them too.
     """
 
     number: int
     path: Path
     manifest: Manifest = field(repr=False, hash=False)
+    condition: Condition = field(default=Condition("whole"), repr=False, compare=False)
 
 
 def publish(
@@ -110,6 +115,8 @@ def publish(
 def install(base: Path, number: int, fill: Callable[[Path], object]) -> Version:
     """Make a version that was published elsewhere visible here under its own number, all at once.
 
+    It replaces a damaged copy of itself.
+
     Args:
         base: ROOT/serving/NAME; created if it is missing.
         number: The version's number.
@@ -126,13 +133,21 @@ def install(base: Path, number: int, fill: Callable[[Path], object]) -> Version:
     with _incoming_folder(base) as incoming:
         incoming.mkdir()
         fill(incoming)
+        state = condition.check(incoming)
+        if state.is_damaged:
+            raise VersionError("\n".join([f"{base}: version {number} is not as it was pushed:", *state.problems]))
         version = _read(number, incoming)
         if version is None or version.manifest.version != number:
             raise VersionError(f"{base}: the copied files are not version {number}; nothing was changed")
-        if problems := verify(version):
-            raise VersionError("\n".join([f"{base}: version {number} is not as it was pushed:", *problems]))
         _sync_tree(incoming)
         atomic_file.sync(incoming)
+        digest = checksums.of_file(incoming / MANIFEST)
+        existing = find(base, number, damaged=True)
+        is_same = digest in (pushes.manifests(base, number) or {digest})
+        if existing is not None and is_same and condition.check(existing.path).is_damaged:
+            remove(existing)
+        if not (base / str(number)).exists():
+            pushes.append(base, number, digest, _iso(time.time()))
         if not _rename(incoming, base / str(number)):
             raise VersionError(f"{base / str(number)}: another version has this number; nothing was changed")
     atomic_file.sync(base)
@@ -140,7 +155,7 @@ def install(base: Path, number: int, fill: Callable[[Path], object]) -> Version:
 
 
 def versions(base: str | Path) -> list[Version]:
-    """Return the complete versions, ascending: those with a `saved_model.pb` and no damaged manifest.
+    """Return the usable versions, ascending: those that are not damaged.
 
     Args:
         base: ROOT/serving/NAME. If it does not exist, there are no versions.
@@ -148,30 +163,63 @@ def versions(base: str | Path) -> list[Version]:
     Raises:
         VersionError: A newer Benison wrote one of the manifests.
     """
+    return [version for version in all_versions(base) if not version.condition.is_damaged]
+
+
+def all_versions(base: str | Path) -> list[Version]:
+    """Return the versions, ascending, also the damaged ones; see `versions`."""
     numbered = sorted(_numbered(Path(base)), key=lambda item: item[0])
     return [version for number, path in numbered if (version := _read(number, path)) is not None]
 
 
-def find(base: Path, number: int) -> Version | None:
-    """Return a complete version by its number; None if there is none."""
-    return next((version for version in versions(base) if version.number == number), None)
+def find(base: Path, number: int, *, damaged: bool = False) -> Version | None:
+    """Return a version by its number; None if there is none.
+
+    Args:
+        base: ROOT/serving/NAME.
+        number: The version's number.
+        damaged: Return it even if it is damaged.
+    """
+    same = (_read(number, path) for taken, path in _numbered(base) if taken == number)
+    version = next((version for version in same if version is not None), None)
+    return None if version is not None and version.condition.is_damaged and not damaged else version
 
 
 def get(base: Path, number: int) -> Version:
-    """Return a complete version by its number.
+    """Return a version by its number.
 
     Args:
         base: ROOT/serving/NAME.
         number: The version's number.
 
     Raises:
-        VersionError: There is no such version; the message lists the existing ones.
+        VersionError: There is no such version, or it is damaged; the message lists the existing ones, or the problems.
     """
-    version = find(base, number)
+    version = find(base, number, damaged=True)
     if version is None:
         numbers = ", ".join(str(version.number) for version in versions(base)) or "none"
         raise VersionError(f"{base}: no version {number}; there are {numbers}")
+    if version.condition.is_damaged:
+        raise damage(base, number, version.condition.problems)
     return version
+
+
+def damage(base: Path, number: int, problems: Iterable[str]) -> VersionError:
+    """Return the error of a damaged version.
+
+    Args:
+        base: ROOT/serving/NAME.
+        number: The version's number.
+        problems: One line each.
+    """
+    return VersionError(
+        "\n".join([
+            f"{base.name}: version {number} is not as it was pushed:",
+            *problems,
+            f"It is damaged, so it is neither promoted nor loaded. Copy it again from the store "
+            f"(`benison fetch {base.name} {number}`), or use another version.",
+        ])
+    )  # fmt: skip
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -233,15 +281,10 @@ def verify(version: Version) -> list[str]:
     Returns:
         One line per problem, sorted by file name; empty if all files are as they were pushed.
     """
-    expected = version.manifest.files
-    if not expected:
+    state = condition.check(version.path)
+    if state.kind == "foreign":
         return [f"{version.path}: no list of files in {MANIFEST}, so nothing to verify the version against"]
-    actual = _files(version.path)
-    problems = dict.fromkeys(expected.keys() - actual.keys(), "missing")
-    problems |= dict.fromkeys(actual.keys() - expected.keys(), "not in the manifest")
-    common = expected.keys() & actual.keys()
-    problems |= {name: "changed since the push" for name in common if expected[name] != actual[name]}
-    return [f"{version.path / name}: {problem}" for name, problem in sorted(problems.items())]
+    return list(state.problems)
 
 
 @contextmanager
@@ -273,13 +316,14 @@ def _add(incoming: Path, beside: Mapping[str, Path]) -> dict[str, FileRecord]:
 
 def _make_visible(incoming: Path, base: Path, manifest: Manifest, now: float, at_least: int) -> Version:
     """Rename the finished folder to the next free version number; try the following one if another process took it."""
-    created = datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="seconds")
+    created = _iso(now)
     number = max(int(now), at_least)
     while True:
         number = next_number(base, number)
         manifest = manifest.model_copy(update={"version": number, "created": created})
         atomic_file.write_synced(incoming / MANIFEST, manifest.to_json())
         atomic_file.sync(incoming)
+        pushes.append(base, number, checksums.of_file(incoming / MANIFEST), created)
         if _rename(incoming, base / str(number)):
             return Version(number, base / str(number), manifest)
         number += 1
@@ -314,21 +358,25 @@ def _numbered(base: Path) -> Iterable[tuple[int, Path]]:
 
 
 def _read(number: int, path: Path) -> Version | None:
-    """Return the version in a folder; None if it is not complete."""
+    """Return the version in a folder; None if there is none, because no push to this folder was completed."""
+    from benison.serving.versions.manifest import Manifest
+
+    if not path.is_dir():
+        return None
+    state = condition.look(path)
+    if state.is_damaged:
+        return Version(number, path, Manifest(), state)
     if not (path / SAVED_MODEL).is_file():
         return None
     try:
-        return Version(number, path, read_manifest(path))
-    except (OSError, ValueError):
-        return None
+        return Version(number, path, read_manifest(path), state)
+    except (OSError, ValueError) as error:
+        return Version(number, path, Manifest(), Condition("damaged", (f"{path / MANIFEST}: {error}",)))
 
 
 def _files(model_dir: Path) -> dict[str, FileRecord]:
     """Return the record of every file but the manifest, sorted by relative path (with /)."""
-    # Links are followed, because the copy of a model holds what they point to.
-    paths = (Path(folder, name) for folder, _, names in os.walk(model_dir, followlinks=True) for name in names)
-    named = sorted((path.relative_to(model_dir).as_posix(), path) for path in paths)
-    return {name: _record(path) for name, path in named if name != MANIFEST}
+    return {name: _record(path) for name, path in condition.file_paths(model_dir).items()}
 
 
 def _record(path: Path) -> FileRecord:
@@ -339,6 +387,11 @@ def _record(path: Path) -> FileRecord:
 
 def _digest(files: Mapping[str, FileRecord]) -> str:
     return checksums.of_text(json.dumps([[name, record.sha256] for name, record in sorted(files.items())]))
+
+
+def _iso(seconds: float) -> str:
+    """Return a Unix time (seconds) as UTC in ISO's format."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
 
 
 def _hidden_folder(base: Path) -> Path:

@@ -242,11 +242,6 @@ class Manifest(_Record):
     member_of: str | None = None
     republished: Republished | None = None
 
-    @property
-    def is_empty(self) -> bool:
-        """True if the version was pushed without a manifest."""
-        return not self.model_fields_set
-
     def to_json(self) -> str:
         """Return the text of `manifest.json`: sorted keys, strict JSON."""
         return json.dumps(self.to_dict(), indent=2, sort_keys=True, allow_nan=False) + "\n"

@@ -9,13 +9,14 @@ to a store, because two of them would have to agree on numbers.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from benison.serving.errors import VersionError
-from benison.serving.versions import local, manifest, sets
+from benison.serving.versions import condition, local, manifest, sets
 from benison.serving.versions.local import MANIFEST, Version
 from benison.serving.versions.object_store import ObjectStore
 
@@ -78,6 +79,22 @@ def versions(store: str, name: str) -> list[StoredVersion]:
     return _versions(ObjectStore(store), name)
 
 
+def damaged(store: str, name: str, whole: Collection[int]) -> list[int]:
+    """Return the versions in a store whose manifest was cut or overwritten, ascending; they are not fetched.
+
+    Args:
+        store: Such as s3://BUCKET/FOLDER.
+        name: The model's name.
+        whole: The numbers of `versions`.
+
+    Raises:
+        StoreError: The store cannot be reached or refuses.
+    """
+    bucket = ObjectStore(store)
+    others = (number for number in _numbers(bucket, name) if number not in whole)
+    return [number for number in others if _is_damaged(bucket, name, number)]
+
+
 def find(store: str, name: str, number: int) -> StoredVersion | None:
     """Return a version that exists in a store; None if there is none.
 
@@ -107,6 +124,11 @@ def fetch(base: Path, number: int, store: str) -> Version:
     """
     bucket = ObjectStore(store)
     stored = _read(bucket, base.name, number)
+    if stored is None and _is_damaged(bucket, base.name, number):
+        raise VersionError(
+            f"{bucket.url(f'{base.name}/{number}/{MANIFEST}')}: cut or overwritten, so version {number} is damaged in "
+            "the store; copy it there again from a ROOT that has it (`benison promote`), or fetch another version"
+        )
     if stored is None:
         numbers = ", ".join(str(version.number) for version in _versions(bucket, base.name)) or "none"
         raise VersionError(f"{bucket.url(base.name)}: no version {number}; there are {numbers}")
@@ -142,7 +164,7 @@ def _publish(version: Version, bucket: ObjectStore) -> None:
     existing = bucket.read(f"{prefix}/{MANIFEST}")
     if existing == content:
         return
-    if existing is not None:
+    if existing is not None and not _is_damaged(bucket, name, version.number):
         raise VersionError(
             f"{bucket.url(prefix)}: another version has this number, and only one ROOT may copy to a store: "
             "set `serving.store` to another folder for this ROOT"
@@ -175,7 +197,7 @@ def _fetch(bucket: ObjectStore, base: Path, number: int) -> Version:
     if stored is None:
         raise VersionError(f"{bucket.url(f'{base.name}/{number}')}: no {MANIFEST}, so there is no such version")
     existing = local.find(base, number)
-    if existing is not None and existing.manifest == stored.manifest:
+    if existing and existing.manifest == stored.manifest and not condition.check(existing.path).is_damaged:
         return existing
 
     def download(folder: Path) -> None:
@@ -212,6 +234,11 @@ def _read(bucket: ObjectStore, name: str, number: int) -> StoredVersion | None:
     except ValueError:
         return None
     return StoredVersion(number, url, stored) if stored.files else None
+
+
+def _is_damaged(bucket: ObjectStore, name: str, number: int) -> bool:
+    """Return True if there is a manifest, but not that of a version."""
+    return bucket.read(f"{name}/{number}/{MANIFEST}") is not None and _read(bucket, name, number) is None
 
 
 def _remove_abandoned(bucket: ObjectStore, name: str, except_number: int) -> None:

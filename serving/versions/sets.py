@@ -10,14 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benison.serving.errors import VersionError
 from benison.serving.files import file_lock
-from benison.serving.versions import local
+from benison.serving.versions import condition, local
+from benison.serving.versions.condition import Condition
 from benison.serving.versions.local import Version
 
 if TYPE_CHECKING:
@@ -97,14 +98,19 @@ def remove_orphans(base: Path) -> list[Version]:
     Args:
         base: The ensemble's, ROOT/serving/NAME.
     """
-    pinned = {pin for version in local.versions(base) for pin in member_versions(version).items()}
+    versions = local.all_versions(base)
+    pinned = {pin for version in versions for pin in member_versions(version).items()}
+    # The manifest of a damaged ensemble may be gone, but a set has one number: its members are still needed for repair.
+    damaged = {version.number for version in versions if version.condition.is_damaged}
     orphans = []
     for folder in _member_folders(base):
         local.clean_leftovers(folder)
         orphans += [
             version
             for version in local.versions(folder)
-            if version.manifest.member_of == base.name and (folder.name, version.number) not in pinned
+            if version.manifest.member_of == base.name
+            and (folder.name, version.number) not in pinned
+            and version.number not in damaged
         ]
     for orphan in orphans:
         local.remove(orphan)
@@ -129,23 +135,38 @@ def member_versions(version: Version | None) -> dict[str, int]:
 
 
 def get_verified(base: Path, number: int) -> Version:
-    """Return a version after comparing its files, and those of its members, with their manifests.
+    """Return a version after comparing all its files, and those of its members, with their manifests.
+
+    A foreign version has nothing to compare with, and is returned as it is; its `condition` says so.
 
     Args:
         base: ROOT/serving/NAME.
         number: The version's number.
 
+    Returns:
+        The version; its `condition` has the cost of reading it and its members.
+
     Raises:
-        VersionError: A version is missing or was changed since the push; the message names the files.
+        VersionError: A version is missing or damaged; the message names the files.
     """
     version = local.get(base, number)
     members = [local.get(base.with_name(name), pinned) for name, pinned in member_versions(version).items()]
-    # Another tool pushed a version without a manifest: there is nothing to verify it against.
-    described = [candidate for candidate in (version, *members) if not candidate.manifest.is_empty]
-    problems = [problem for candidate in described for problem in local.verify(candidate)]
+    states = [condition.check(part.path) for part in (version, *members)]
+    problems = [problem for state in states for problem in state.problems]
+    problems += [
+        f"{member.path / local.MANIFEST}: missing, and {base.name} {number} was pushed with this member"
+        for member, state in zip(members, states[1:], strict=True)
+        if state.kind == "foreign"
+    ]
     if problems:
-        raise VersionError("\n".join([f"{base.name}: version {number} is not as it was pushed:", *problems]))
-    return version
+        raise local.damage(base, number, problems)
+    total = Condition(
+        states[0].kind,
+        files=sum(state.files for state in states),
+        bytes=sum(state.bytes for state in states),
+        seconds=sum(state.seconds for state in states),
+    )
+    return replace(version, condition=total)
 
 
 def _member_folders(base: Path) -> list[Path]:

@@ -100,6 +100,22 @@ def test_it_predicts(root: Path) -> None:
     assert "Adelie" in benison(root, "predict", "penguins", "--csv", str(examples), "--members")
 
 
+def test_its_versions_are_damaged_without_their_manifest_and_neither_predict_nor_are_promoted(root: Path) -> None:
+    base = root / "serving" / "penguins"
+    (base / str(FUSED) / "manifest.json").unlink()
+    examples = REPOSITORY / "configs" / "examples" / "penguins.csv"
+    vocabulary = next(path for path in (base / str(FAN_OUT) / "assets").iterdir() if path.is_file())
+    vocabulary.write_text("".join(reversed(vocabulary.read_text().splitlines(keepends=True))))
+    for words in (["rollback", "penguins"], ["promote", "penguins", str(FUSED)], ["verify", "penguins", str(FUSED)]):
+        done = CliRunner().invoke(cli.app, [*words, "--root", str(root)])
+        assert done.exit_code != 0, done.output
+    assert "damaged" in benison(root, "versions", "penguins")
+    done = CliRunner().invoke(cli.app, ["predict", "penguins", "--csv", str(examples), "--root", str(root)])
+    assert done.exit_code == 1
+    said = benison(root, "predict", "penguins", "--csv", str(examples), "--no-verify")
+    assert "(not verified)" in said
+
+
 def test_it_is_served(root: Path) -> None:
     with serving(root, "penguins") as server:
         assert f"serving penguins, version {FAN_OUT}" in server.output()

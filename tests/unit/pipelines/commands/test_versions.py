@@ -106,6 +106,51 @@ def test_verify_names_what_was_changed(root: Path) -> None:
         benison("verify", "birds", "1")
 
 
+def test_verify_does_not_pass_what_it_cannot_verify(root: Path) -> None:
+    base = root / "serving" / "birds"
+    (base / "3").mkdir()
+    (base / "3" / "saved_model.pb").write_bytes(b"foreign")
+    with pytest.raises(BenisonError, match=r"birds 3: foreign: Benison did not push it, .*cannot be verified"):
+        benison("verify", "birds", "3")
+    (base / "1" / "manifest.json").unlink()
+    (base / "1" / "saved_model.pb").write_bytes(b"other")
+    for words in (["verify"], ["promote"], ["rollback", "--to"]):
+        with pytest.raises(BenisonError, match=r"1/manifest.json: missing, and Benison pushed this version"):
+            benison(words[0], "birds", *words[1:], "1")
+
+
+def test_versions_lists_damaged_and_foreign_ones(root: Path) -> None:
+    base = root / "serving" / "birds"
+    (base / "3").mkdir()
+    (base / "3" / "saved_model.pb").write_bytes(b"foreign")
+    manifest = base / "1" / "manifest.json"
+    manifest.write_text(manifest.read_text()[:100])
+    said = benison("versions", "birds")
+    rows = cells(said)[1:]
+    assert [row[:3] for row in rows[:3]] == [
+        ["1", "damaged", "-"],
+        ["2", "1970-01-01T00:00:02+00:00", "1-3"],
+        ["3", "served,", "foreign"],
+    ]
+    assert f"damaged: {manifest}: changed since the push" in said
+
+
+@pytest.mark.parametrize("words", [["serve", "birds"], ["predict", "birds", "--csv", "rows.csv"], ["verify", "birds"]])
+def test_what_is_served_is_not_used_once_a_byte_of_it_has_changed(root: Path, words: list[str]) -> None:
+    root.with_name("rows.csv").write_text("a\n1\n")
+    (root / "serving" / "birds" / "2" / "saved_model.pb").write_bytes(b"hparghparg")
+    with pytest.raises(BenisonError, match=r"birds: version 2 is not as it was pushed:\n.*saved_model.pb: changed"):
+        benison(*words)
+
+
+def test_serve_refuses_a_damaged_canary(root: Path) -> None:
+    benison("promote", "birds", "2")
+    benison("promote", "birds", "1", "--label", "canary")
+    (root / "serving" / "birds" / "1" / "manifest.json").unlink()
+    with pytest.raises(BenisonError, match=r"birds: version 1 is not as it was pushed"):
+        benison("serve", "birds")
+
+
 def test_what_is_pushed_and_not_promoted_is_no_answer(root: Path) -> None:
     nothing = models_config.Model("birds", str(root / "serving" / "birds"), models_config.Specific(frozenset()))
     (root / "serving" / "models.config").write_text(models_config.text([nothing]))

@@ -206,6 +206,33 @@ def test_a_version_whose_files_were_changed_is_refused(base: Path) -> None:
     assert len(record(base)) == 1
 
 
+@pytest.mark.parametrize("act", [promote, rollback])
+def test_a_version_whose_manifest_was_deleted_is_not_promoted(base: Path, act: Any) -> None:
+    promote(base, 1)
+    (base / "2" / "manifest.json").unlink()
+    (base / "2" / "saved_model.pb").write_bytes(b"hparg")
+    with pytest.raises(
+        VersionError, match=r"version 2 is not as it was pushed:\n.*/2/manifest.json: missing, and Benison"
+    ):
+        act(base, 2)
+    assert labels.served(base).number == 1
+
+
+def test_rollback_passes_over_a_damaged_version(base: Path) -> None:
+    for number in (1, 2, 3):
+        promote(base, number)
+    (base / "2" / "manifest.json").write_text("{")
+    assert rollback(base).to == 1
+
+
+def test_a_served_version_that_is_damaged_is_told(base: Path) -> None:
+    promote(base, 2)
+    (base / "2" / "manifest.json").unlink()
+    with pytest.raises(VersionError, match="birds: version 2 is not as it was pushed"):
+        labels.served(base)
+    assert labels.served(base, damaged=True).number == 2
+
+
 def test_another_tools_version_has_nothing_to_be_verified_against(base: Path) -> None:
     (base / "5").mkdir()
     (base / "5" / "saved_model.pb").write_bytes(b"foreign")

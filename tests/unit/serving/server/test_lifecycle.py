@@ -18,6 +18,8 @@ from benison.serving.server.batching.limits import BatchLimits
 from benison.serving.server.engines import low_priority
 from benison.serving.server.lifecycle import ManagedVersion, Models, State, next_action
 from benison.serving.server.status import Code, RequestError
+from benison.serving.versions import local
+from benison.serving.versions.manifest import Manifest
 
 AVAILABLE, START, LOADING, END = State.AVAILABLE, State.START, State.LOADING, State.END
 
@@ -131,6 +133,45 @@ async def test_a_new_version_takes_over(base):
     add(base, 2)
     await until(served, v1=END, v2=AVAILABLE)
     assert [engine.closed for engine in loader.engines] == [True, False]
+    await served.close()
+
+
+def publish(base: Path, number: int) -> Path:
+    """A version that Benison pushed."""
+    model = base.with_name("model")
+    model.mkdir(exist_ok=True)
+    (model / "saved_model.pb").write_bytes(b"graph")
+    return local.publish(model, base, Manifest(), lambda: number).path
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@within_a_loop
+async def test_a_damaged_version_is_loaded_only_if_asked_and_the_old_one_serves(base, verify):
+    loader = Loader()
+    served = models(loader, verify=verify)
+    publish(base, 1)
+    await served.reload(config(base))
+    (publish(base, 2) / "saved_model.pb").write_bytes(b"hparg")
+    await until(served, **({"v1": AVAILABLE, "v2": END} if verify else {"v1": END, "v2": AVAILABLE}))
+    assert loader.tries == ([1] if verify else [1, 2])
+    if verify:
+        (damaged, _) = served.status("m")
+        assert damaged.error.code is Code.DATA_LOSS
+        assert f"the version is damaged: {base}/2/saved_model.pb: changed since the push" in str(damaged.error)
+    await served.close()
+
+
+@within_a_loop
+async def test_a_version_that_is_repaired_is_loaded_at_the_next_try(base):
+    served = models(Loader(), max_retries=1000)
+    file = publish(base, 1) / "saved_model.pb"
+    file.write_bytes(b"hparg")
+    reload = asyncio.create_task(served.reload(config(base)))
+    while not served.versions.get("m", {}).get(1) or not served.versions["m"][1].error:
+        await asyncio.sleep(0)
+    file.write_bytes(b"graph")
+    await reload
+    assert served.status("m")[0].state is AVAILABLE
     await served.close()
 
 

@@ -135,8 +135,37 @@ def test_a_version_that_was_changed_here_is_not_copied(memory, base):
 
 def test_a_version_without_a_manifest_cannot_be_copied(memory, base):
     (base / "100" / "manifest.json").unlink()
-    with pytest.raises(VersionError, match=r"no list of files in manifest.json, so it cannot be copied"):
+    with pytest.raises(VersionError, match=r"manifest.json: missing, and Benison pushed this version"):
         remote.publish(base, 100, STORE)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda version: (version / "manifest.json").unlink(),
+        lambda version: (version / "saved_model.pb").write_bytes(b"hparg"),  # of the same size
+        lambda version: (version / "saved_model.pb").unlink(),
+    ],
+)
+def test_a_damaged_version_is_fetched_again_and_whole_then(memory, base, damage):
+    remote.publish(base, 100, STORE)
+    damage(base / "100")
+    version = remote.fetch(base, 100, STORE)
+    assert local_versions.verify(version) == []
+    assert (base / "100" / "saved_model.pb").read_bytes() == b"graph"
+
+
+@pytest.mark.parametrize("content", [b'{"files": {"saved_mo', b"", b"[]", b"{}"])
+def test_a_version_whose_manifest_in_the_store_is_cut_is_damaged_and_copied_again(memory, base, tmp_path, content):
+    remote.publish(base, 100, STORE)
+    memory.pipe_file("/bucket/models/birds/100/manifest.json", content)
+    assert (numbers(), remote.damaged(STORE, "birds", numbers())) == ([], [100])
+    with pytest.raises(
+        VersionError, match=r"birds/100/manifest.json: cut or overwritten, so version 100 is damaged in"
+    ):
+        remote.fetch(tmp_path / "elsewhere" / "birds", 100, STORE)
+    remote.publish(base, 100, STORE)
+    assert (numbers(), remote.damaged(STORE, "birds", numbers())) == ([100], [])
 
 
 def test_another_roots_version_is_not_written_over(memory, base, tmp_path):
@@ -159,7 +188,7 @@ def test_a_version_is_fetched_with_its_members_as_it_was(memory, base, tmp_path)
     assert version.manifest == local_versions.find(base, 100).manifest
     for home in (elsewhere, elsewhere.with_name("birds-deep")):
         assert [local_versions.verify(one) for one in local_versions.versions(home)] == [[]]
-        assert [path.name for path in home.iterdir()] == ["100"]
+        assert {path.name for path in home.iterdir()} == {"100", "pushes.jsonl"}
     assert remote.fetch(elsewhere, 100, STORE) == version, "once more changes nothing"
 
 

@@ -92,6 +92,24 @@ def test_members_stay_as_long_as_a_version_names_them(models, base):
     assert numbers(base) == {"birds": [2, 3], "birds-deep": [2], "birds-wide": []}
 
 
+def test_the_members_of_an_ensemble_whose_manifest_is_gone_stay(models, base):
+    push(models, base, "deep", "wide", second=1)
+    (base / "1" / "manifest.json").unlink()
+    assert sets.remove_orphans(base) == []
+    assert numbers(base)["birds-deep"] == [1]
+
+
+def test_a_member_without_a_manifest_is_damaged(models, base):
+    push(models, base, "deep")
+    deep = base.with_name("birds-deep")
+    (deep / "100" / "manifest.json").unlink()
+    with pytest.raises(VersionError, match=r"birds-deep: version 100 is not as it was pushed"):
+        sets.get_verified(base, 100)
+    (deep / "pushes.jsonl").unlink()  # a ROOT of a former release has no such record
+    with pytest.raises(VersionError, match=r"manifest.json: missing, and birds 100 was pushed with this member"):
+        sets.get_verified(base, 100)
+
+
 def test_a_failure_leaves_no_members_behind(models, base, monkeypatch):
     rename = os.rename
 
