@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from benison.components import user_code
+from benison.components.label_classes import Classes, LabelSchema, ordered
 
 LABEL = "label_xf"
-CLASSES = "classes"  # name of the label's vocabulary: class id -> class name
+CLASSES = "classes"  # name of the label's vocabulary: class id -> class name, see `label_classes`
 
 
 def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, Any]:
@@ -17,11 +20,12 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     Args:
         inputs: raw features by name, as TFT passes them: Tensor [batch, 1], or SparseTensor if values may be missing.
         custom_config: `features` (reference to the user's function), `label`, `problem`, `columns` (the kind of each
-            column, for a function that has a parameter with this name).
+            column, for a function that has a parameter with this name), `positive` (of the YAML, or None) and
+            `label_schema` (fields of `LabelSchema`).
 
     Returns:
-        The user's features, and `label_xf` [batch]: int64 class id in order of frequency, -1 if the label is missing
-        or was not seen in training; for regression float32, NaN if it is missing.
+        The user's features, and `label_xf` [batch]: int64 class id in the order of `label_classes`, -1 if the label is
+        missing or not one of the classes; for regression float32, NaN if it is missing.
 
     Raises:
         ValueError: the user's function returned no feature, or one named `label_xf`.
@@ -33,7 +37,11 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     if not features or LABEL in features:
         got = f"a feature named {LABEL!r}, which is reserved for the label" if features else "no feature"
         raise ValueError(f"{custom_config['features']} returned {got}; expected a dict of features by name")
-    return {**features, LABEL: _target(inputs[label]) if problem == "regression" else _class_id(inputs[label])}
+    if problem == "regression":
+        return {**features, LABEL: _target(inputs[label])}
+    schema = LabelSchema(**{**custom_config["label_schema"], "listed": tuple(custom_config["label_schema"]["listed"])})
+    order = partial(ordered, label, problem, schema=schema, positive=custom_config["positive"])
+    return {**features, LABEL: _class_id(inputs[label], order)}
 
 
 def dense(values: Any, default: float | str) -> Any:
@@ -54,16 +62,33 @@ def dense(values: Any, default: float | str) -> Any:
     return tf.reshape(values, [-1, 1])
 
 
-def _class_id(label: Any) -> Any:
+def as_text(values: Any) -> Any:
+    """Convert a raw column, a Tensor or SparseTensor, to text; every reader of the label names a class in this way."""
+    import tensorflow as tf
+
+    if values.dtype == tf.string:
+        return values
+    if isinstance(values, tf.SparseTensor):
+        return tf.SparseTensor(values.indices, tf.strings.as_string(values.values), values.dense_shape)
+    return tf.strings.as_string(values)
+
+
+def _class_id(label: Any, order: Callable[[list[str]], Classes]) -> Any:
+    """Return the class id [batch], by a vocabulary in the order that `order` gives the classes of `train`."""
     import tensorflow as tf
     import tensorflow_transform as tft
 
-    if isinstance(label, tf.SparseTensor):
-        values = label.values if label.dtype == tf.string else tf.strings.as_string(label.values)
-        label = tf.SparseTensor(label.indices, values, label.dense_shape)
-    elif label.dtype != tf.string:
-        label = tf.strings.as_string(label)
-    return dense(tft.compute_and_apply_vocabulary(label, vocab_filename=CLASSES), default=-1)[:, 0]
+    from benison.components.class_vocabulary import ClassVocabulary
+
+    names = as_text(label)
+    (file,) = tft.experimental.ptransform_analyzer(
+        [names.values if isinstance(names, tf.SparseTensor) else names],
+        ClassVocabulary(CLASSES, order),
+        output_dtypes=[tf.string],
+        output_shapes=[[]],
+        output_asset_default_values=[b"?"],
+    )
+    return dense(tft.apply_vocabulary(names, file, default_value=-1), default=-1)[:, 0]
 
 
 def _target(label: Any) -> Any:

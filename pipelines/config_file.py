@@ -22,6 +22,7 @@ from benison.pipelines.config.mistakes import (
     code_mistakes,
     data_mistakes,
     keys_at,
+    label_mistakes,
     shape_mistakes,
     unknown_key,
 )
@@ -93,6 +94,7 @@ def load(
     mistakes += [] if isinstance(checked, Pipeline) else checked
     mistakes += code_mistakes(raw, path.parent)
     mistakes += data_mistakes(raw, path.parent) if check_data else []
+    mistakes += label_mistakes(checked) if isinstance(checked, Pipeline) else []
     if mistakes or override_errors or not isinstance(checked, Pipeline):
         raise UsageError("\n".join([*_lines(mistakes, name, document, applied), *override_errors]))
     return checked

@@ -34,7 +34,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
     Returns:
         A pipeline without a metadata connection: the runner connects each node.
     """
-    from tfx.components import Evaluator, Transform
+    from tfx.components import Evaluator
     from tfx.dsl.experimental.conditionals.conditional import Cond
     from tfx.proto import transform_pb2
 
@@ -45,6 +45,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
     from benison.components.evaluate.baseline import Baseline
     from benison.components.evaluate.blessing import ENSEMBLE, Blessing
     from benison.components.evaluate.scorer import Scorer
+    from benison.components.transform_node import Transform
     from benison.components.validate.label_check import LabelCheck
 
     root = Path(root).absolute()
@@ -52,7 +53,12 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
 
     data = ingest.build(config, root, window)
     label_check = LabelCheck(
-        data.examples, data.schema, config.label, config.problem, config.validation.severity.get("leak", "warn")
+        data.examples,
+        data.schema,
+        config.label,
+        config.problem,
+        config.validation.severity.get("leak", "warn"),
+        config.positive,
     )
     label_check.add_upstream_node(data.gate)
 
@@ -67,6 +73,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             "columns": {name: column.model_dump(exclude_none=True) for name, column in config.columns.items()},
             "label": config.label,
             "problem": config.problem,
+            "positive": config.positive,
             "code": [_location(config.features_code)],
         },
     )

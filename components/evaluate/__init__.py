@@ -14,5 +14,6 @@ Helper modules:
     metrics: metrics on NumPy arrays with row weights.
     bootstrap: confidence intervals by the paired bootstrap.
     score_tables: tables of metrics, by model and by slice.
+    alignment: orders a model's output by the candidate's classes.
     score_writer: writes scores as Parquet.
 """

@@ -19,9 +19,10 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from benison.components.evaluate import baseline as baselines
+from benison.components.evaluate.alignment import NotComparable, align
 from benison.components.evaluate.score_writer import FILE, MODEL_PREFIX, SLICE_PREFIX, ScoreWriter
 from benison.components.train.member import class_names as class_names
-from benison.components.transform import dense
+from benison.components.transform import as_text, dense
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -239,6 +240,10 @@ def _score_models(
                     continue
                 try:
                     outputs[name] = _predict(signatures[name], records, reader.classes)
+                except NotComparable as difference:
+                    if name != SERVED:
+                        raise
+                    absent[SERVED] = f"not compared with the served version: {difference}"
                 except (ValueError, tf.errors.OpError) as error:
                     if name != SERVED:
                         raise
@@ -249,21 +254,11 @@ def _score_models(
 
 
 def _predict(signature: Any, records: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
-    """Run a model; return its output [batch, n] in the order of `classes`, which a served version may not have."""
+    """Run a model; return its output [batch, n] in the order of `classes`."""
     import tensorflow as tf
 
-    outputs = {name: value.numpy() for name, value in signature(examples=tf.constant(records, tf.string)).items()}
-    if not classes:
-        return outputs["prediction"]
-    values = outputs["probabilities"]
-    if not len(values):
-        return np.zeros((0, len(classes)), np.float32)
-    model_classes = [name.decode() for name in outputs["classes"][0]]
-    ordered = np.zeros((len(values), len(classes)), np.float32)
-    for index, name in enumerate(model_classes):
-        if name in classes:
-            ordered[:, classes.index(name)] = values[:, index]
-    return ordered
+    outputs = signature(examples=tf.constant(records, tf.string))
+    return align({name: value.numpy() for name, value in outputs.items()}, classes)
 
 
 def _reference_prediction(reader: _ExampleReader) -> np.ndarray:
@@ -277,11 +272,5 @@ def _reference_prediction(reader: _ExampleReader) -> np.ndarray:
 
 def _as_text(value: Any) -> np.ndarray:
     """Convert a raw column to text [batch]; a missing value becomes ''."""
-    import tensorflow as tf
-
-    if isinstance(value, tf.SparseTensor):
-        words = value.values if value.dtype == tf.string else tf.strings.as_string(value.values)
-        value = tf.SparseTensor(value.indices, words, value.dense_shape)
-    elif value.dtype != tf.string:
-        value = tf.strings.as_string(value)
-    return np.array([t.decode("utf-8", "replace") for t in dense(value, default="")[:, 0].numpy()], dtype=object)
+    words = dense(as_text(value), default="")[:, 0].numpy()
+    return np.array([word.decode("utf-8", "replace") for word in words], dtype=object)

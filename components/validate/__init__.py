@@ -8,6 +8,7 @@ Nodes:
     label_check: LabelCheck, checks the label and looks for columns that leak it.
 
 Helper modules:
+    label_values: classes of the label by split, checked before any training
     schema_violations: finds the rows of a CSV that violate the schema.
     drift_rows: finds the rows of a CSV that a drift consists of.
 """

@@ -1,6 +1,7 @@
-"""LabelCheck: checks that the label has at least two classes, and looks for columns that leak it.
+"""LabelCheck: checks that the label fits the problem, names the positive class, and looks for columns that leak it.
 
-A label with one class cannot be learned. Rows without a label are skipped, and a warning counts them. A column that is
+A label with one class cannot be learned, and one with four is not binary. Rows without a label are skipped, and a
+warning counts them. A column that is
 a copy or a consequence of the label makes every metric look excellent and the served model useless, and no schema can
 detect it. So this node measures how well each raw column alone predicts the label, on rows of `train`: the class
 frequencies of each value (or quantile) are fitted on one half of the rows and evaluated on the other half.
@@ -22,6 +23,8 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from benison.components.evaluate.metrics import METRICS
 from benison.components.ingest.csv_table import WARNINGS
+from benison.components.label_classes import LabelSchema
+from benison.components.validate import label_values
 from benison.serving.errors import DataError
 
 FILE = "label.json"
@@ -46,17 +49,29 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        label = exec_properties["label"]
-        columns = _read_columns(input_dict["examples"], Path(artifact_utils.get_single_uri(input_dict["schema"])))
+        label, problem = exec_properties["label"], exec_properties["problem"]
+        schema = _read_schema(input_dict["schema"])
+        columns = _read_columns(input_dict["examples"], schema)
         target = columns.pop(label)
-        regression = exec_properties["problem"] == "regression"
+        regression = problem == "regression"
+        if regression:
+            check_numbers(label, target)
         labelled = has_label(target)
         check_classes(label, target[labelled], regression)
+        classes = None
+        if not regression:
+            by_split = label_values.read(input_dict["examples"], schema, label)
+            positive = exec_properties["positive"] or None
+            classes = label_values.classes_of(label, problem, by_split, LabelSchema.of(schema, label), positive)
+            print(classes)
         columns, target = {name: values[labelled] for name, values in columns.items()}, target[labelled]
         scores = {name: predictive_power(values, target, regression) for name, values in columns.items()}
         suspicious = {name: score for name, score in scores.items() if score >= LEAK_THRESHOLD}
         report = {
             "label": label,
+            "classes": list(classes.names) if classes else [],
+            "positive": classes.positive if classes else "",
+            "why_positive": classes.why if classes else "",
             "rows": len(labelled),
             "unlabelled": int((~labelled).sum()),
             "columns": scores,
@@ -82,6 +97,7 @@ class _Spec(ComponentSpec):
         "label": ExecutionParameter(type=str),
         "problem": ExecutionParameter(type=str),
         "severity": ExecutionParameter(type=str),
+        "positive": ExecutionParameter(type=str),
     }
     INPUTS = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
@@ -99,13 +115,20 @@ class LabelCheck(base_component.BaseComponent):
         label: name of the label.
         problem: binary, multiclass or regression.
         severity: severity of a column that leaks the label: stop, warn or ignore.
+        positive: the positive class of a binary problem; None if the schema or `label_classes` decides.
     """
 
     SPEC_CLASS = _Spec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
     def __init__(
-        self, examples: types.BaseChannel, schema: types.BaseChannel, label: str, problem: str, severity: str
+        self,
+        examples: types.BaseChannel,
+        schema: types.BaseChannel,
+        label: str,
+        problem: str,
+        severity: str,
+        positive: str | None = None,
     ) -> None:
         super().__init__(
             _Spec(
@@ -114,6 +137,7 @@ class LabelCheck(base_component.BaseComponent):
                 label=label,
                 problem=problem,
                 severity=severity,
+                positive=positive or "",
                 report=types.Channel(type=LabelReport),
             )
         )
@@ -122,6 +146,26 @@ class LabelCheck(base_component.BaseComponent):
 def has_label(label: NDArray) -> NDArray[np.bool_]:
     """Return a mask [rows] of the rows that have a label: text that is not '', or a finite number."""
     return np.isfinite(label) if label.dtype.kind == "f" else label != ""
+
+
+def check_numbers(name: str, label: NDArray) -> None:
+    """Raise DataError if the label of a regression is text."""
+    if label.dtype.kind == "f":
+        return
+    text = next((str(value) for value in label if value and not _is_number(str(value))), None)
+    example = f"such as {text!r}" if text is not None else "although all of its values are numbers"
+    raise DataError(
+        f"label {name!r}: problem is regression, but the label is text in the schema, {example}; expected numbers "
+        "(type: FLOAT). List cells that mean 'no value' under data.missing, or set problem: multiclass"
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_classes(name: str, label: NDArray, regression: bool) -> None:
@@ -229,17 +273,21 @@ def _predict_group_means(
     return target[evaluated], prediction
 
 
-def _read_columns(examples: list[types.Artifact], schema: Path) -> dict[str, NDArray]:
+def _read_schema(schema: list[types.Artifact]) -> Any:
+    import tensorflow_data_validation as tfdv
+
+    return tfdv.load_schema_text(str(Path(artifact_utils.get_single_uri(schema), "schema.pbtxt")))
+
+
+def _read_columns(examples: list[types.Artifact], schema: Any) -> dict[str, NDArray]:
     """Read up to SAMPLE_ROWS rows of `train`; return the columns by name, as text or float64."""
     import tensorflow as tf
-    import tensorflow_data_validation as tfdv
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     from benison.components.transform import dense
 
     kinds = {schema_pb2.INT: tf.int64, schema_pb2.FLOAT: tf.float32, schema_pb2.BYTES: tf.string}
-    features = tfdv.load_schema_text(str(schema / "schema.pbtxt")).feature
-    spec = {f.name: tf.io.VarLenFeature(kinds[f.type]) for f in features if f.type in kinds}
+    spec = {f.name: tf.io.VarLenFeature(kinds[f.type]) for f in schema.feature if f.type in kinds}
     files = [file for uri in artifact_utils.get_split_uris(examples, "train") for file in tf.io.gfile.glob(f"{uri}/*")]
     records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP").take(SAMPLE_ROWS).batch(SAMPLE_ROWS)
     parsed = tf.io.parse_example(next(iter(records)), spec)

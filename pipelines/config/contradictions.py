@@ -48,6 +48,9 @@ def _metrics(raw: Any) -> Iterator[InitErrorDetails]:
             yield _refused(loc, "needs the top-level key cost, such as {false_negative: 10, false_positive: 1}", metric)
     if cost is not None and problem in PROBLEMS - {"binary"}:
         yield _refused((COST,), f"got costs for a {problem} problem; only binary problems have costs", cost)
+    if (positive := value_at(raw, "positive")) is not None and problem in PROBLEMS - {"binary"}:
+        message = f"got a positive class for a {problem} problem; only binary problems have one"
+        yield _refused(("positive",), message, positive)
 
 
 def _data(raw: Any) -> Iterator[InitErrorDetails]:

@@ -19,6 +19,7 @@ from benison.pipelines.config.model import WRITE, Pipeline
 from benison.pipelines.config.strict_yaml import Loc
 from benison.pipelines.config.types import PREPROCESSING
 from benison.pipelines.generic.columns import with_generic_code
+from benison.serving import proto_text
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
 
@@ -109,6 +110,27 @@ def _column_mistakes(raw: Mapping[str, Any], csv: str) -> Iterator[Mistake]:
     for loc, name in names:
         if isinstance(name, str) and name not in header:
             yield Mistake(loc, f"no column {name!r} in {where}{did_you_mean(name, header)}")
+
+
+def label_mistakes(pipeline: Pipeline) -> Iterator[Mistake]:
+    """Yield what the YAML and the curated schema say differently about the classes of the label."""
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    from benison.components.label_classes import LabelSchema, check_agreement, ordered
+
+    if pipeline.problem == "regression" or not pipeline.schema_path.is_file():
+        return
+    where = code_reference.display_path(pipeline.schema_path)
+    try:
+        schema = LabelSchema.of(proto_text.read(where, schema_pb2.Schema()), pipeline.label)
+        if schema.listed:
+            ordered(pipeline.label, pipeline.problem, (), schema, pipeline.positive)
+        else:
+            check_agreement(pipeline.label, schema, pipeline.positive)
+    except UsageError as error:
+        yield Mistake(("schema",), str(error))
+    except DataError as error:
+        yield Mistake(("positive" if pipeline.positive else "problem",), f"{error} (the schema is {where})")
 
 
 def keys_at(loc: Loc) -> list[str]:

@@ -52,6 +52,7 @@ from benison.pipelines.config.types import (
     Cell,
     Character,
     Choice,
+    ClassName,
     Combiner,
     Confidence,
     ConfigModel,
@@ -250,7 +251,7 @@ class RuleConfig(ConfigModel):
 
 
 class Cost(ConfigModel):
-    """The costs of wrong predictions in a binary problem, in any unit; the rarer class is the positive one."""
+    """The costs of wrong predictions in a binary problem, in any unit; see `positive`."""
 
     false_negative: Amount = Field(description="the cost of a missed positive, a number > 0")
     false_positive: Amount = Field(description="the cost of a false alarm, a number > 0")
@@ -310,6 +311,10 @@ class Pipeline(ConfigModel):
     description: str = Field(default="", description="one line for `benison list`")
     problem: Literal["binary", "multiclass", "regression"] = Field(description="binary, multiclass or regression")
     label: Text = Field(description="the column to predict")
+    positive: ClassName | None = Field(
+        default=None,
+        description="the positive class of a binary problem; default: the schema's, else yes or true, else the last",
+    )
     data: Data = Field(description="a mapping with the key csv or tfrecord")
     splits: Splits = Splits(train=6, valid=1, blend=1, test=2)
     schema_path: Path = Field(

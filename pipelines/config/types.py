@@ -6,7 +6,7 @@ import codecs
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from benison.pipelines.code.code_reference import FUNCTION, TARGET
@@ -52,6 +52,20 @@ def _one_type(choices: tuple[Any, ...]) -> tuple[Any, ...]:
     return choices
 
 
+def _class_name(value: Any) -> Any:
+    """Convert a class to text: YAML reads 1 as a number, and yes as true."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+ClassName = Annotated[
+    str,
+    Field(min_length=1),
+    BeforeValidator(_class_name),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+    _expected("a class of the label, such as yes"),
+]
 Cell = Annotated[str, _expected("text (in quotes where YAML would read something else)")]
 Character = Annotated[str, Field(min_length=1, max_length=1), _expected("one character")]
 Encoding = Annotated[str, _expected("an encoding's name"), AfterValidator(_known_encoding)]
@@ -63,6 +77,9 @@ Confidence = Annotated[
 _Int = Annotated[int, Field(strict=True)]
 _Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 _Bool = Annotated[bool, Field(strict=True)]
+Probability = Annotated[
+    float, Field(strict=True, gt=0, lt=1), _expected("a probability between 0 and 1 (both excluded), such as 0.3")
+]
 Amount = Annotated[_Int | _Float, Field(gt=0), _expected("a number > 0")]
 Number = Annotated[_Int | _Float, _expected("a number")]
 Scalar = Annotated[_Bool | _Int | _Float | str, _expected("a number, text or true/false")]

@@ -95,6 +95,38 @@ def test_checking_imports_neither_tensorflow_nor_the_pipelines_code(folder):
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("schema", "positive", "message"),
+    [
+        (
+            'annotation { tag: "positive: no" } domain: "late"',
+            "yes",  # YAML reads it as true
+            "the positive class is 'true' in the YAML and 'no' in the schema; make both the same (the schema is "
+            "configs/schemas/flights.pbtxt)",
+        ),
+        ('domain: "late"', "ja", "positive: of the YAML names 'ja', which is not a class; expected one of 'no', 'yes'"),
+        ('string_domain { value: ["no", "yes", "ja"] }', "yes", "problem is binary, but the schema lists 3 classes"),
+        ("nonsense: 1", "yes", "configs/schemas/flights.pbtxt: not a text proto Schema"),
+    ],
+)
+def test_the_yaml_and_the_schema_agree_on_the_classes(folder, schema: str, positive: str, message: str):
+    (folder / "configs/schemas").mkdir()
+    (folder / "configs/schemas/flights.pbtxt").write_text(
+        f'feature {{ name: "late" type: BYTES {schema} }} string_domain {{ name: "late" value: ["no", "yes"] }}'
+    )
+    (line,) = mistakes(f"{FLIGHTS}\npositive: {positive}\n")
+    assert line.startswith("configs/flights.yaml:")
+    assert message in line
+
+
+@pytest.mark.parametrize(("written", "read"), [("yes", "true"), ("'yes'", "yes"), ("1", "1"), ("churn", "churn")])
+def test_the_positive_class_is_text(folder, written: str, read: str):
+    Path("configs/flights.yaml").write_text(f"{FLIGHTS}\npositive: {written}\n")
+    pipeline = load("flights", environ={})
+    assert pipeline.positive == read
+    assert pipeline == type(pipeline).model_validate(pipeline.model_dump(mode="json"))
+
+
 # --- one mistake, one line -------------------------------------------------------------------------------------------
 
 

@@ -75,6 +75,12 @@ def test_a_label_that_cannot_be_learned_is_refused(label, regression: bool, mess
         label_check.check_classes("late", label, regression)
 
 
+def test_a_regression_needs_numbers() -> None:
+    label_check.check_numbers("price", np.array([1.5, np.nan]))
+    with pytest.raises(DataError, match=r"problem is regression, but the label is text in the schema, such as '1,200'"):
+        label_check.check_numbers("price", np.array(["12", "", "1,200"]))
+
+
 def test_rows_without_a_label_are_counted() -> None:
     assert list(label_check.has_label(np.array(["a", "", "b"]))) == [True, False, True]
     assert list(label_check.has_label(np.array([1.0, np.nan]))) == [True, False]

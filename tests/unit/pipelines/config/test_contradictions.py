@@ -56,6 +56,10 @@ def test_valid_combinations_are_accepted(changes: dict[str, Any]) -> None:
             ("cost", "got costs for a multiclass problem; only binary problems have costs"),
         ),
         (
+            {"problem": "multiclass", "positive": "yes"},
+            ("positive", "got a positive class for a multiclass problem; only binary problems have one"),
+        ),
+        (
             {"problem": "regression", "ensemble": {"members": {"linear": {"imbalance": "class_weight"}}}},
             ("ensemble.members.linear.imbalance", "got 'class_weight', but a regression problem has no classes"),
         ),

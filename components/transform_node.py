@@ -1,0 +1,44 @@
+"""Transform: TFX's component, whose preprocessing_fn also learns what the schema says about the label.
+
+The classes of the label and the positive one are fixed in the schema. TFX gives a preprocessing_fn no schema, so the
+executor adds this to its `custom_config`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.components import Transform as TfxTransform
+from tfx.components.transform import executor
+from tfx.dsl.components.base import executor_spec
+from tfx.types import artifact_utils, standard_component_specs
+
+from benison.components.label_classes import LabelSchema
+
+
+class Executor(executor.Executor):
+    """Executor that adds `label_schema` to the custom_config: the fields of `LabelSchema`."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        import tensorflow_data_validation as tfdv
+
+        key = standard_component_specs.CUSTOM_CONFIG_KEY
+        config = json.loads(exec_properties[key])
+        schema = tfdv.load_schema_text(str(Path(artifact_utils.get_single_uri(input_dict["schema"]), "schema.pbtxt")))
+        config["label_schema"] = asdict(LabelSchema.of(schema, config["label"]))
+        super().Do(input_dict, output_dict, {**exec_properties, key: json.dumps(config)})
+
+
+class Transform(TfxTransform):
+    """Node that fits and applies the preprocessing; it takes the same arguments as TFX's."""
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)

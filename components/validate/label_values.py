@@ -1,0 +1,89 @@
+"""The classes of a label in the rows of every split, and their check against the schema."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from tfx import types
+from tfx.types import artifact_utils
+
+from benison.components.label_classes import Classes, LabelSchema, ordered
+from benison.serving.errors import DataError
+
+_BATCH_ROWS = 8192
+
+
+def read(examples: list[types.Artifact], schema: Any, label: str) -> dict[str, Counter[str]]:
+    """Count the rows of each class, by split; rows without a label do not count.
+
+    Args:
+        examples: raw examples, GZIP TFRecord files of tf.Example.
+        schema: TensorFlow Metadata's Schema.
+        label: name of the label.
+    """
+    import tensorflow as tf
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    from benison.components.transform import as_text
+
+    kinds = {schema_pb2.INT: tf.int64, schema_pb2.FLOAT: tf.float32, schema_pb2.BYTES: tf.string}
+    kind = next(kinds[feature.type] for feature in schema.feature if feature.name == label)
+    spec = {label: tf.io.VarLenFeature(kind)}
+    by_split = {}
+    for split in artifact_utils.decode_split_names(examples[0].split_names):
+        files = [
+            file for uri in artifact_utils.get_split_uris(examples, split) for file in tf.io.gfile.glob(f"{uri}/*")
+        ]
+        counts: Counter[str] = Counter()
+        for records in tf.data.TFRecordDataset(sorted(files), compression_type="GZIP").batch(_BATCH_ROWS):
+            names, _, numbers = tf.unique_with_counts(as_text(tf.io.parse_example(records, spec)[label]).values)
+            for name, number in zip(names.numpy(), numbers.numpy(), strict=True):
+                counts[name.decode("utf-8", "replace")] += int(number)
+        del counts[""]
+        by_split[split] = counts
+    return by_split
+
+
+def classes_of(
+    label: str,
+    problem: str,
+    by_split: Mapping[str, Counter[str]],
+    schema: LabelSchema,
+    positive: str | None,
+) -> Classes:
+    """Return the classes that members learn: those of the schema, else those of `train`.
+
+    Args:
+        label: name of the label.
+        problem: binary or multiclass.
+        by_split: rows by class, by split.
+        schema: what the schema says about the label.
+        positive: `positive:` of the YAML; None if it does not say.
+
+    Raises:
+        DataError: see `label_classes.ordered`; or other splits have classes that `train` does not have, and that the
+            schema does not list.
+    """
+    everywhere = sum(by_split.values(), Counter())
+    if not schema.listed and everywhere.keys() - by_split["train"].keys() and len(by_split["train"]) > 1:
+        if problem == "binary" and len(everywhere) > 2:
+            return ordered(label, problem, everywhere, schema, positive)  # it says that there are too many
+        raise DataError(
+            f"label {label!r}: {_unknown(by_split)}, and no row of train; the schema lists no classes. Add rows to "
+            "train, or list all classes in the schema (type: BYTES, with a string_domain)"
+        )
+    return ordered(label, problem, by_split["train"], schema, positive)
+
+
+def _unknown(by_split: Mapping[str, Counter[str]]) -> str:
+    """Describe the classes that only splits other than `train` have."""
+    facts = []
+    for split, counts in by_split.items():
+        names = sorted(counts.keys() - by_split["train"].keys())
+        if names:
+            rows = sum(counts[name] for name in names)
+            shown = ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
+            facts.append(f"{rows} rows of {split} have the class {shown}")
+    return "; ".join(facts)
