@@ -8,6 +8,8 @@ Nodes:
 Helper modules:
     data_files: the files that a data path names.
     csv_table: CSV files as one table, in batches.
+    times: the column that rows are ordered by.
+    arguments: the arguments of TFX's ExampleGen.
     splits: the split of a row, and the parts of a span.
     example_writer: writes the files of an Examples artifact.
     content_driver: ExampleGen's driver, with cache keys from file content.

@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfx import types
 from tfx.components.example_gen import driver as base_driver
 from tfx.components.example_gen import utils
 from tfx.orchestration import data_types
@@ -21,14 +20,12 @@ from tfx.types import standard_component_specs
 from tfx.utils import proto_utils
 
 from benison.components.ingest import data_files
-from benison.components.ingest.splits import SPAN_SPLIT
+from benison.components.ingest.arguments import FILES
 from benison.serving.files import checksum
-
-FILES = "files"  # execution and artifact property: JSON list of the files that were read, in this order
 
 
 class ContentDriver(base_driver.Driver):
-    """Driver of a node whose input is one path or pattern; see `input_of`."""
+    """Driver of a node whose input is one path or pattern; see `arguments`."""
 
     def resolve_exec_properties(
         self,
@@ -50,19 +47,6 @@ class ContentDriver(base_driver.Driver):
         exec_properties[utils.FINGERPRINT_PROPERTY_NAME] = _hash(files, landed)
         exec_properties[FILES] = json.dumps(files)
         return exec_properties
-
-
-def input_of(path: str) -> dict[str, Any]:
-    """Return the arguments of TFX's ExampleGen for a path or pattern, which contains {SPAN} if the data has spans."""
-    folder, name = os.path.split(path)
-    split = example_gen_pb2.Input.Split(name=SPAN_SPLIT, pattern=name)
-    return {"input_base": folder, "input_config": example_gen_pb2.Input(splits=[split])}
-
-
-def record_files(exec_properties: Mapping[str, Any], examples: types.Artifact) -> tuple[str, ...]:
-    """Return the files that the driver found, and record them as a property of the Examples made from them."""
-    examples.set_string_custom_property(FILES, exec_properties[FILES])
-    return tuple(json.loads(exec_properties[FILES]))
 
 
 def _hash(files: Sequence[str], landed: bool) -> str:

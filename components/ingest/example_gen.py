@@ -14,18 +14,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import any_pb2, struct_pb2
 from tfx import types
 from tfx.components.example_gen import component as base
 from tfx.dsl.components.base import base_beam_executor, executor_spec
-from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import proto_utils
 
-from benison.components.ingest.content_driver import ContentDriver, input_of, record_files
-from benison.components.ingest.csv_table import WARNINGS, CsvTable
-from benison.components.ingest.example_writer import ExampleWriter, one_file_per_split
-from benison.components.ingest.splits import SPAN_SPLIT, check_counts, parts_by_time, split_by_hash
+from benison.components.ingest.arguments import arguments, options_of, record_files, splits_of
+from benison.components.ingest.content_driver import ContentDriver
+from benison.components.ingest.csv_table import WARNINGS, CsvTable, Row
+from benison.components.ingest.example_writer import ExampleWriter, files_of_parts, one_file_per_split
+from benison.components.ingest.splits import check_counts, parts_by_time, split_by_hash
+from benison.components.ingest.times import TimeColumn, cells_of, index_of
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError
 
@@ -44,8 +43,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     ) -> None:
         from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
-        output_config = _proto(exec_properties[standard_component_specs.OUTPUT_CONFIG_KEY], example_gen_pb2.Output())
-        options = _options(exec_properties)
+        options = options_of(exec_properties)
         examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
         table = CsvTable(
             record_files(exec_properties, examples),
@@ -59,20 +57,27 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         inferred, warnings = table.infer_kinds([name for name in table.header if name not in kinds])
         kinds |= inferred
 
-        splits = {split.name: split.hash_buckets for split in output_config.split_config.splits}
-        if options["time"]:
-            parts, part_of = parts_by_time(table, options["time"], splits)
-            # One split for all rows, so that statistics cover all rows; SpanWindow builds the splits from its files.
-            files = {part: (SPAN_SPLIT, part) for part in parts}
+        splits, column = splits_of(exec_properties), TimeColumn.from_json(options["time"])
+        if column:
+            index, parts = index_of(table, column.name), parts_by_time(cells_of(table, column.name), column, splits)
+            warnings += parts.warnings
+            files = files_of_parts(parts.names)
+
+            def part_of(row: Row) -> str:
+                return parts.part_of(row.cells[index], row.cells)
         else:
-            files, part_of = one_file_per_split(splits), lambda row: split_by_hash(row.cells, splits)
+            files = one_file_per_split(splits)
+
+            def part_of(row: Row) -> str:
+                return split_by_hash(row.cells, splits)
+
         examples.set_string_custom_property(WARNINGS, json.dumps(warnings))
         encoder = RecordBatchToExamplesEncoder()
         with ExampleWriter(examples, files) as writer:
             for rows, batch in table.batches(kinds):
                 for row, record in zip(rows, encoder.encode(batch), strict=True):
                     writer.write(part_of(row), record)
-        if not options["time"]:  # otherwise SpanWindow checks the splits of the window
+        if column is None:  # otherwise SpanWindow checks the splits of the window
             check_counts(table.files[0], writer.counts)
 
 
@@ -105,42 +110,21 @@ class CsvExampleGen(base.FileBasedExampleGen):
         delimiter: str = ",",
         encoding: str = "utf-8",
         decimal: str = ".",
-        time: str | None = None,
+        time: TimeColumn | None = None,
         span: int | None = None,
         needed: Sequence[str] = (),
     ) -> None:
-        options = struct_pb2.Struct()
-        options.update(
-            {
-                "missing": list(missing),
-                "schema": schema or "",
-                "schema_hash": hashlib.sha256(Path(schema).read_bytes()).hexdigest() if schema else "",
-                "delimiter": delimiter,
-                "encoding": encoding,
-                "decimal": decimal,
-                "time": time or "",
-                "needed": list(needed),
-            }
-        )
-        packed = any_pb2.Any()
-        packed.Pack(options)
-        super().__init__(
-            **input_of(pattern),
-            range_config=None
-            if span is None
-            else range_config_pb2.RangeConfig(
-                static_range=range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
-            ),
-            output_config=example_gen_pb2.Output(
-                split_config=example_gen_pb2.SplitConfig(
-                    splits=[
-                        example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=buckets)
-                        for name, buckets in splits.items()
-                    ]
-                )
-            ),
-            custom_config=example_gen_pb2.CustomConfig(custom_config=packed),
-        )
+        options = {
+            "missing": list(missing),
+            "schema": schema or "",
+            "schema_hash": hashlib.sha256(Path(schema).read_bytes()).hexdigest() if schema else "",
+            "delimiter": delimiter,
+            "encoding": encoding,
+            "decimal": decimal,
+            "time": time.to_json() if time else None,
+            "needed": list(needed),
+        }
+        super().__init__(**arguments(pattern, splits, options, span))
 
 
 def check_columns(table: CsvTable, needed: Sequence[str]) -> None:
@@ -157,15 +141,3 @@ def _schema_kinds(path: str) -> dict[str, str]:
 
     names = {schema_pb2.INT: "int", schema_pb2.FLOAT: "float", schema_pb2.BYTES: "bytes"}
     return {f.name: names[f.type] for f in load_schema_text(path).feature if f.type in names}
-
-
-def _options(exec_properties: Mapping[str, Any]) -> dict[str, Any]:
-    config = _proto(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY], example_gen_pb2.CustomConfig())
-    options = struct_pb2.Struct()
-    config.custom_config.Unpack(options)
-    return dict(json.loads(proto_utils.proto_to_json(options)))
-
-
-def _proto(text: str, message: Any) -> Any:
-    proto_utils.json_to_proto(text, message)
-    return message

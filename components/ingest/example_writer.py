@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from tfx import types
 from tfx.types import artifact_utils
 
-from benison.components.ingest.splits import ROW_COUNTS
+from benison.components.ingest.splits import ROW_COUNTS, SPAN_SPLIT
 
 
 class ExampleWriter:
@@ -58,3 +58,11 @@ class ExampleWriter:
 def one_file_per_split(splits: Mapping[str, int]) -> dict[str, tuple[str, str]]:
     """Return the files of `ExampleWriter` for rows that are assigned to splits directly."""
     return {split: (split, "data_tfrecord") for split in splits}
+
+
+def files_of_parts(parts: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return the files of `ExampleWriter` for a span, from which SpanWindow builds the splits.
+
+    There is one split, so that statistics cover all rows, with a file per part.
+    """
+    return {part: (SPAN_SPLIT, part) for part in parts}

@@ -83,7 +83,7 @@ class Executor(base_executor.BaseExecutor):
             for split, spans in splits.items()
         }
         source_of_rows = "the data" if spans_of_window == [0] else f"span {', '.join(map(str, spans_of_window))}"
-        check_counts(source_of_rows, counts)
+        check_counts(source_of_rows, counts, by_time=len(spans_of_window) == 1)
         for split, spans in splits.items():
             folder = Path(artifact_utils.get_split_uri([window], split))
             folder.mkdir(parents=True)

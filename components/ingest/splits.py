@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-import math
-import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from benison.components.ingest.csv_table import CsvTable, Row
+from benison.components.ingest.times import Cell, Format, Instant, Survey, TimeColumn
 from benison.serving.errors import DataError
 
 SPAN_SPLIT = "rows"  # the only split of an ingested span; its files are the parts of the span
@@ -19,7 +18,7 @@ SINGLE_SPAN_PARTS = {
     **{split: (f"head-{split}",) for split in TRAINING_SPLITS},
     "test": tuple(f"tail-{split}" for split in TRAINING_SPLITS),
 }
-_SAMPLE_ROWS = 20_000
+UNTIMED = "head-train"  # the part of rows without a time
 _ENOUGH_ROWS = 300  # with this many different rows an empty split is very unlikely
 
 
@@ -41,57 +40,73 @@ def split_index(cells: Sequence[str], buckets: Sequence[int]) -> int:
     return bisect.bisect(bounds, int(digest, 16) % bounds[-1])
 
 
-def parts_by_time(
-    table: CsvTable, column: str, splits: Mapping[str, int]
-) -> tuple[tuple[str, ...], Callable[[Row], str]]:
+@dataclass(frozen=True)
+class TimeParts:
+    """The parts of a span: the latest rows are the `tail`, the others the `head`, and both are divided by hash.
+
+    Attributes:
+        column: the time column.
+        format: its format.
+        end_of_head: the latest instant of the head; None if there are no rows.
+        training: hash buckets of the training splits.
+        warnings: facts for the user.
+    """
+
+    column: TimeColumn
+    format: Format
+    end_of_head: Instant | None
+    training: Mapping[str, int]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parts, such as `head-train`."""
+        return tuple(f"{side}-{name}" for side in ("head", "tail") for name in self.training)
+
+    def part_of(self, time: str | None, cells: Sequence[str]) -> str:
+        """Return the part of a row.
+
+        Args:
+            time: its cell in the time column.
+            cells: what is hashed.
+        """
+        if time is None or self.end_of_head is None or not self.column.has_value(time):
+            return UNTIMED
+        side = "tail" if self.format.parse(time.strip()) > self.end_of_head else "head"
+        return f"{side}-{split_by_hash(cells, self.training)}"
+
+
+def parts_by_time(cells: Iterable[Cell], column: TimeColumn, splits: Mapping[str, int]) -> TimeParts:
     """Divide a span into parts, so that the splits of any window consist of whole parts.
 
     The latest rows are the `tail`, with the same share of the rows as `test`; the other rows are the `head`. Both are
     divided by hash. In a window of one span the tail is `test`. In a larger window the newest span is `test`, and of
-    the earlier spans both head and tail are used for training.
+    the earlier spans both head and tail are used for training. Rows without a time are in `head-train`.
 
     Args:
-        table: the span.
-        column: the time column: ISO dates and times, or numbers.
+        cells: the time column of the span.
+        column: its settings.
         splits: hash buckets of train, valid, blend and test.
 
-    Returns:
-        The parts, such as `head-train`, and a function that returns the part of a row.
-
     Raises:
-        DataError: the table has no such column.
+        DataError: a cell cannot be read as a time, the format is not clear, or too many rows have no time.
     """
-    if column not in table.header:
-        raise DataError(f"{table.files[0]}: no time column {column!r}; it has {', '.join(table.header)}")
-    index = table.header.index(column)
+    survey = Survey(column)
+    for cell in cells:
+        survey.add(cell)
+    form, sample = survey.format(), survey.sample()
     training = {name: buckets for name, buckets in splits.items() if name != "test"}
-    end_of_head = _quantile((row.cells[index] for row in table.rows()), 1 - splits["test"] / sum(splits.values()))
-
-    def part(row: Row) -> str:
-        side = "tail" if _time_key(row.cells[index]) > end_of_head else "head"
-        return f"{side}-{split_by_hash(row.cells, training)}"
-
-    return tuple(f"{side}-{name}" for side in ("head", "tail") for name in training), part
+    warnings = (f"{untimed}; rows without a time are in `train`",) if (untimed := survey.missing_rows()) else ()
+    end_of_head = _end_of_head(sample, 1 - splits["test"] / sum(splits.values())) if sample else None
+    return TimeParts(column, form, end_of_head, training, warnings)
 
 
-def _quantile(cells: Iterable[str], share: float) -> tuple[float, str]:
-    """Return a quantile of the times, from a reservoir sample of constant size (Vitter 1985)."""
-    rng = random.Random(0)
-    sample: list[tuple[float, str]] = []
-    for seen, cell in enumerate(cells):
-        if len(sample) < _SAMPLE_ROWS:
-            sample.append(_time_key(cell))
-        elif (index := rng.randrange(seen + 1)) < _SAMPLE_ROWS:
-            sample[index] = _time_key(cell)
-    return sorted(sample)[min(int(len(sample) * share), len(sample) - 1)] if sample else (0.0, "")
-
-
-def _time_key(cell: str) -> tuple[float, str]:
-    """Return a sort key: numbers sort as numbers, ISO dates as text, and missing values come first."""
-    try:
-        return float(cell), ""
-    except ValueError:
-        return -math.inf, cell
+def _end_of_head(times: Sequence[Instant], share: float) -> Instant:
+    """Return the quantile of the sorted times; if no time is later, the second latest one."""
+    end = times[min(int(len(times) * share), len(times) - 1)]
+    if end < times[-1]:
+        return end
+    return times[max(bisect.bisect_left(times, end) - 1, 0)]  # a span of one time has no tail
 
 
 def split_by_hash(cells: Sequence[str], splits: Mapping[str, int]) -> str:
@@ -104,16 +119,19 @@ def split_by_hash(cells: Sequence[str], splits: Mapping[str, int]) -> str:
     return list(splits)[split_index(cells, list(splits.values()))]
 
 
-def check_counts(source: str, counts: Mapping[str, int]) -> None:
+def check_counts(source: str, counts: Mapping[str, int], *, by_time: bool = False) -> None:
     """Raise DataError if a split has no row.
 
     Args:
         source: name of the data, for the message.
         counts: number of rows by split.
+        by_time: `test` is the latest part of the same data.
     """
     empty = [name for name, count in counts.items() if not count]
     if empty:
         rows = sum(counts.values())
+        if by_time and empty == ["test"] and rows >= _ENOUGH_ROWS:
+            raise DataError(f"{source}: all {rows} rows have the same time; `test` needs rows that are later")
         cause = (
             f"too few rows ({rows})"
             if rows < _ENOUGH_ROWS

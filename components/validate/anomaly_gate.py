@@ -17,7 +17,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from benison.components.ingest.content_driver import FILES
+from benison.components.ingest.arguments import FILES
 from benison.components.ingest.csv_table import WARNINGS, CsvTable
 from benison.components.validate import drift as drifts
 from benison.components.validate.drift_rows import DriftedRows, find_drifted_rows

@@ -138,6 +138,8 @@ def _run_fields(config: Pipeline) -> Iterator[FormField]:
 def _keys(config: Pipeline) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the path of each field in the config, and the label that its help begins with."""
     yield ("seed",), "Seed"
+    if config.data.time is not None:
+        yield ("validation", "max_missing_time"), "ExampleGen, max_missing_time"
     for name, member in config.ensemble.members.items():
         yield from _keys_of_member(name, member)
     for key in ("confidence", "resamples"):

@@ -62,6 +62,10 @@ def _data(raw: Any) -> Iterator[InitErrorDetails]:
     spans = value_at(raw, "spans") is not None
     if spans and not data.get("time"):
         yield _refused(("data",), "a pipeline with spans needs data.time, the column to order its rows by", data)
+    if spans and "tfrecord" in files:
+        yield _refused(("data", "tfrecord"), "a pipeline with spans reads CSV; expected csv, or no spans", data)
+    if data.get("time_format") is not None and not data.get("time"):
+        yield _refused(("data", "time_format"), "needs data.time, the column that has this format", data)
     if len(files) != 1 and not (spans and not files):
         yield _refused(("data",), f"got {' and '.join(files) or 'neither'}, expected one of csv and tfrecord", data)
 

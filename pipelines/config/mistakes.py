@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -23,6 +24,10 @@ from benison.serving import proto_text
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
 
+if TYPE_CHECKING:
+    from benison.components.ingest.csv_table import CsvTable
+
+_TIMES_TO_CHECK = 1000  # rows
 _MEMBERS = ("ensemble", "members")
 
 
@@ -88,16 +93,19 @@ def data_mistakes(raw: Mapping[str, Any], folder: Path) -> Iterator[Mistake]:
             except DataError as error:
                 yield Mistake(("data", key), str(error))
             else:
-                if key == "csv" and isinstance(value_at(raw, "columns"), Mapping):
+                if key == "csv":
                     yield from _column_mistakes(raw, csv_paths.absolute(files, folder))
 
 
 def _column_mistakes(raw: Mapping[str, Any], csv: str) -> Iterator[Mistake]:
-    """Yield the columns, and the label, that the files do not have, and files with different columns."""
+    """Yield the columns, and the label, that the files do not have; and a first row whose time cannot be read."""
     from benison.components.ingest.csv_table import CsvTable
 
+    columns, time = value_at(raw, "columns"), value_at(raw, "data", "time")
+    if not isinstance(columns, Mapping) and not isinstance(time, str):
+        return
     files = csv_paths.find(csv)
-    options = {key: value_at(raw, "data", key) for key in ("delimiter", "encoding")}
+    options = {key: value_at(raw, "data", key) for key in ("delimiter", "encoding", "decimal")}
     try:
         table = CsvTable(tuple(map(str, files)), **{key: value for key, value in options.items() if value is not None})
         header, where = table.header, code_reference.display_path(files[0])
@@ -106,10 +114,30 @@ def _column_mistakes(raw: Mapping[str, Any], csv: str) -> Iterator[Mistake]:
         return
     except (TypeError, LookupError):  # a wrong delimiter or encoding is a mistake of its own
         return
-    names = [(("label",), value_at(raw, "label")), *((("columns", name), name) for name in value_at(raw, "columns"))]
+    names: list[tuple[Loc, Any]] = [(("label",), value_at(raw, "label")), (("data", "time"), time)]
+    names += [(("columns", name), name) for name in columns or ()]
     for loc, name in names:
         if isinstance(name, str) and name not in header:
             yield Mistake(loc, f"no column {name!r} in {where}{did_you_mean(name, header)}")
+    if isinstance(time, str) and time in header:
+        yield from _time_mistakes(raw, table, time)
+
+
+def _time_mistakes(raw: Mapping[str, Any], table: CsvTable, time: str) -> Iterator[Mistake]:
+    """Yield the first cell among the first rows that cannot be read as a time; a run reads the others."""
+    from benison.components.ingest.times import Survey, TimeColumn, cells_of, format_fault
+
+    form, missing = value_at(raw, "data", "time_format"), value_at(raw, "data", "missing")
+    if form is not None and (not isinstance(form, str) or format_fault(form)):
+        return  # a mistake of its own
+    if not isinstance(missing, (list, tuple)):
+        missing = ("",)
+    survey = Survey(TimeColumn(time, form, frozenset(map(str, missing)), table.decimal))
+    try:
+        for cell in islice(cells_of(table, time), _TIMES_TO_CHECK):
+            survey.add(cell)
+    except DataError as error:
+        yield Mistake(("data", "time"), str(error))
 
 
 def label_mistakes(pipeline: Pipeline) -> Iterator[Mistake]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     Discriminator,
@@ -70,12 +70,17 @@ from benison.pipelines.config.types import (
     Scalar,
     Seed,
     Severity,
+    Share,
     Target,
     Text,
+    TimeFormat,
     Trials,
 )
 from benison.pipelines.generic.columns import ColumnConfig, with_generic_code
 from benison.serving.deploy.settings import Serving
+
+if TYPE_CHECKING:
+    from benison.components.ingest.times import TimeColumn
 
 WRITE = "write"
 
@@ -99,6 +104,11 @@ class Data(ConfigModel):
     decimal: Literal[".", ","] = Field(default=".", description="the decimal sign of numbers in a CSV")
     time: Text | None = Field(
         default=None, description="the column to order the rows by; `test` is then the latest rows"
+    )
+    time_format: TimeFormat | None = Field(
+        default=None,
+        description="the format of data.time, as for strptime, such as '%d/%m/%Y', or number; default: ISO 8601, "
+        "numbers such as Unix seconds or milliseconds, or the only format that fits all rows",
     )
 
 
@@ -280,6 +290,10 @@ class Validation(ConfigModel):
     )
     columns: Mapping[Text, Severity] = Field(default={}, description="by column, for all kinds of anomaly")
     drift: Drift = Drift()
+    max_missing_time: Share = Field(
+        default=0.2,
+        description="the largest allowed share of rows without a value in data.time; such rows are in `train`",
+    )
 
 
 class Spans(ConfigModel):
@@ -357,6 +371,18 @@ class Pipeline(ConfigModel):
             UsageError: its module or file does not exist.
         """
         return Code.of(self.features)
+
+    @property
+    def time_column(self) -> TimeColumn | None:
+        """The column to order the rows by, and how to read it."""
+        from benison.components.ingest.times import TimeColumn
+
+        data = self.data
+        if data.time is None:
+            return None
+        decimal = data.decimal if data.csv is not None or self.spans is not None else "."
+        limit = self.validation.max_missing_time
+        return TimeColumn(data.time, data.time_format, frozenset(data.missing), decimal, limit)
 
     def files(self) -> list[Path]:
         """Find the data files of a pipeline without a `source` on disk, sorted.

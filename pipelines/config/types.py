@@ -35,6 +35,14 @@ def _known_encoding(name: str) -> str:
     return name
 
 
+def _known_time_format(form: str) -> str:
+    from benison.components.ingest import times
+
+    if fault := times.format_fault(form):
+        raise PydanticCustomError("refused", f"got {form!r}, which {fault}; expected such as '%d/%m/%Y %H:%M'")
+    return form
+
+
 def _known_combiner(name: str) -> str:
     if name in COMBINERS or re.fullmatch(rf".+\.py:{FUNCTION}", name):
         return name
@@ -119,6 +127,8 @@ AnomalyKind = Annotated[
     Literal["new_column", "missing_column", "type", "presence", "domain", "range", "drift", "leak", "other"],
     _expected("new_column, missing_column, type, presence, domain, range, drift, leak or other"),
 ]
+Share = Annotated[_Int | _Float, Field(ge=0, le=1), _expected("a number from 0 to 1")]
+TimeFormat = Annotated[str, _expected("text such as '%d/%m/%Y'"), AfterValidator(_known_time_format)]
 Distance = Annotated[_Int | _Float, Field(gt=0, le=1), _expected("a number > 0 and <= 1")]
 
 

@@ -119,7 +119,7 @@ def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int 
     from benison.components.ingest.import_example_gen import ImportExampleGen
 
     if config.data.tfrecord is not None:
-        return ImportExampleGen(pattern, config.splits.model_dump())
+        return ImportExampleGen(pattern, config.splits.model_dump(), config.time_column)
     return CsvExampleGen(
         pattern=pattern,
         splits=config.splits.model_dump(),
@@ -128,7 +128,7 @@ def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int 
         delimiter=config.data.delimiter,
         encoding=config.data.encoding,
         decimal=config.data.decimal,
-        time=config.data.time,
+        time=config.time_column,
         span=span,
         needed=[config.label, *config.slices],
     )

@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from benison.components.ingest.csv_table import BATCH_ROWS, CsvTable, kind_of, normalize_number
+from benison.components.ingest.times import DATES, TIMES
 from benison.pipelines.starting.csv_dialect import decimal_of, delimiter_of, encoding_of
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
@@ -26,9 +27,6 @@ from benison.serving.errors import DataError, UsageError
 # Cells that almost always mean "no value", and cells that mean it only among numbers or dates.
 SURE_MARKS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "?", "-", "--"})
 MARKS_AMONG_NUMBERS = frozenset({".", "none", "nil", "missing", "unknown", "inf", "-inf"})
-DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%d-%b-%Y",
-         "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%Y%m%d", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y")  # fmt: skip
-TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 FEW = 50  # the most distinct values of a category
 CLASSES = 20  # the most distinct numbers of a label whose numbers are classes
 _KEPT = 1024  # hashes and values kept per column

@@ -132,7 +132,7 @@ data:
   csv: {_scalar(_relative(guess.csv))}
   missing: {_flow(list(guess.missing))}  # cells that mean "no value"
   delimiter: {_flow(guess.delimiter)}
-  encoding: {guess.encoding}{decimal}
+  encoding: {guess.encoding}{decimal}{_time(guess)}
 
 # Hash buckets: a split's share of the rows is its buckets divided by the sum. Members are trained on `train`; `valid`
 # is for early stopping, `blend` for ensemble weights, `test` for the final metrics.
@@ -227,6 +227,17 @@ def _feature(column: GuessedColumn, rows: int) -> str:
 
 def _has_domain(column: GuessedColumn) -> bool:
     return column.kind == "category" and bool(column.values)
+
+
+def _time(guess: Guess) -> str:
+    """Return commented-out lines that order the rows by the first date; empty if there is no date."""
+    dates = [column for column in guess.columns if column.kind == "date"]
+    if not dates:
+        return ""
+    form = f"\n  # time_format: {_flow(dates[0].format)}" if dates[0].format else ""
+    return (
+        f"\n  # time: {_scalar(dates[0].name)}  # order the rows by this column: `test` is then the latest rows{form}"
+    )
 
 
 def _slices(guess: Guess) -> str:

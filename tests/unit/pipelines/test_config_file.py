@@ -263,7 +263,7 @@ def test_a_mistake_is_one_line(folder, old, new, message):
 
 def test_an_unknown_key_is_reported_with_the_close_and_the_allowed_ones(folder):
     assert mistakes(FLIGHTS.replace("  csv:", "  missing: [NA]\n  cvs: x\n  csv:")) == [
-        "configs/flights.yaml: data.cvs: unknown key; did you mean 'csv'? (allowed: source, csv, tfrecord, missing, delimiter, encoding, decimal, time)"
+        "configs/flights.yaml: data.cvs: unknown key; did you mean 'csv'? (allowed: source, csv, tfrecord, missing, delimiter, encoding, decimal, time, time_format)"
     ]
 
 
@@ -282,6 +282,38 @@ def test_all_mistakes_are_reported_at_once_from_top_to_bottom(folder):
         "ensemble.members.deep.epochs",
         "ensemble.members.deep.tuner.trails",
     ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("time: daay", "data.time: no column 'daay' in flights.csv; did you mean 'day'?"),
+        (
+            "time: day\n  time_format: '%m/%d'",
+            "data.time_format: got '%m/%d', which has no year (%Y); expected such as",
+        ),
+        ("time_format: '%m/%d/%Y'", "data.time_format: needs data.time, the column that has this format"),
+        ("time: day\n  time_format: '%m/%d/%Y'", "flights.csv, line 4, column 'day': got '13/2/2013', expected a time"),
+        ("time: late", "flights.csv, line 2, column 'late': got 'no', expected a time in ISO 8601, such as"),
+    ],
+)
+def test_a_time_column_that_cannot_be_read_is_a_mistake(folder, keys, message):
+    (folder / "flights.csv").write_text("day,late\n1/2/2013,no\nNA,no\n13/2/2013,yes\n")
+    (line,) = mistakes(FLIGHTS.replace("  csv:", f"  {keys}\n  missing: [NA]\n  csv:"))
+    assert message in line
+
+
+def test_a_time_column_may_have_missing_cells(folder):
+    (folder / "flights.csv").write_text("day,late\n1/2/2013,no\nNA,no\n13/2/2013,yes\n")
+    keys = "time: day\n  time_format: '%d/%m/%Y'\n  missing: [NA]"
+    Path("configs/flights.yaml").write_text(FLIGHTS.replace("  csv:", f"  {keys}\n  csv:"))
+    column = load("flights", environ={}).time_column
+    assert (column.name, column.format, column.missing, column.max_missing) == (
+        "day",
+        "%d/%m/%Y",
+        frozenset({"NA"}),
+        0.2,
+    )
 
 
 def test_missing_data_can_be_left_for_later(folder):

@@ -1,0 +1,92 @@
+"""Tests of the two ExampleGens with a time column: both divide the rows in the same way, by time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benison.components.ingest.times import TimeColumn
+from benison.serving.errors import DataError
+
+# TFX and its dependencies emit warnings about one another.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+SPLITS = {"train": 6, "valid": 1, "blend": 1, "test": 2}
+DAYS = [f"{9 + day // 30}/{1 + day % 30}/2013" for day in range(60)]
+TIME = TimeColumn("day", missing=frozenset({"", "NA"}))
+
+
+def csv_of(folder: Path, cells: Sequence[Any]) -> Any:
+    from benison.components.ingest.example_gen import CsvExampleGen
+
+    file = folder / "rows.csv"
+    file.write_text("day,row\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells)))
+    return CsvExampleGen(str(file), SPLITS, missing=["", "NA"], time=TIME)
+
+
+def records_of(folder: Path, cells: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    from benison.components.ingest.import_example_gen import ImportExampleGen
+
+    file = str(folder / "rows.tfrecord")
+    with tf.io.TFRecordWriter(file) as writer:
+        for i, cell in enumerate(cells):
+            example = tf.train.Example()
+            example.features.feature["row"].int64_list.value.append(i)
+            if isinstance(cell, str):
+                example.features.feature["day"].bytes_list.value.append(cell.encode())
+            elif cell is not None:
+                example.features.feature["day"].int64_list.value.append(cell)
+            writer.write(example.SerializeToString())
+    return ImportExampleGen(file, SPLITS, TIME)
+
+
+def ingested(node: Any, folder: Path) -> tuple[dict[str, list[int]], list[str]]:
+    """Run the node; return the numbers of the rows in head and tail, and the warnings."""
+    import tensorflow as tf
+    from tfx.types import standard_artifacts
+
+    properties = {name: value for name, value in node.exec_properties.items() if value is not None}
+    properties = node.driver_class(None).resolve_exec_properties(properties, None, None)
+    examples = standard_artifacts.Examples()
+    examples.uri = str(folder / "examples")
+    node.executor_spec.executor_class().Do({}, {"examples": [examples]}, properties)
+    sides: dict[str, list[int]] = {"head": [], "tail": []}
+    for file in (folder / "examples/Split-rows").iterdir():
+        for record in tf.data.TFRecordDataset(str(file), compression_type="GZIP").as_numpy_iterator():
+            row = tf.train.Example.FromString(record).features.feature["row"].int64_list.value[0]
+            sides[file.name.partition("-")[0]].append(row)
+    return {side: sorted(rows) for side, rows in sides.items()}, json.loads(
+        examples.get_string_custom_property("warnings")
+    )
+
+
+@pytest.mark.parametrize("node", [csv_of, records_of])
+def test_the_latest_rows_are_the_tail_and_rows_without_a_time_are_not(tmp_path: Path, node: Any) -> None:
+    cells = [*DAYS[30:], "NA", "", *DAYS[:30]]  # as text, October is before September
+    sides, (warning,) = ingested(node(tmp_path, cells), tmp_path)
+    assert sides["tail"] == list(range(19, 30))
+    assert len(sides["head"]) + len(sides["tail"]) == 62
+    assert "2 of 62 rows (3.23%) have no time" in warning
+
+
+@pytest.mark.parametrize("node", [csv_of, records_of])
+def test_numbers_are_times_too(tmp_path: Path, node: Any) -> None:
+    sides, warnings = ingested(node(tmp_path, [100 - i for i in range(60)]), tmp_path)
+    assert (sides["tail"], warnings) == (list(range(11)), [])
+
+
+def test_a_record_without_the_feature_has_no_time(tmp_path: Path) -> None:
+    sides, (warning,) = ingested(records_of(tmp_path, [None, *range(59)]), tmp_path)
+    assert 0 in sides["head"]
+    assert "rows.tfrecord, record 1, column 'day': 1 of 60 rows (1.67%) have no time" in warning
+
+
+def test_records_that_all_lack_the_feature_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no time column 'day': no record has this feature"):
+        ingested(records_of(tmp_path, [None, None]), tmp_path)
