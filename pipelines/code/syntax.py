@@ -7,6 +7,7 @@ may take an unused name for a used one (a local that shadows a global), but it n
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import warnings
@@ -109,10 +110,7 @@ def read(path: Path) -> Source:
     """
     path = Path(os.path.abspath(path))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an invalid escape sequence in the user's file is not an error here
-            tree = ast.parse(path.read_bytes(), filename=str(path))
-        statements = tuple(_statements(tree))
+        statements = _parse(path.read_bytes(), str(path))
     except OSError as error:
         raise UsageError(f"{path}: cannot read this Python file: {error.strerror}") from error
     except SyntaxError as error:
@@ -122,6 +120,14 @@ def read(path: Path) -> Source:
     except RecursionError as error:
         raise UsageError(f"{path}: it holds an expression that is nested too deeply to follow; split it") from error
     return Source(path, modules.root(path), statements, _bindings(statements))
+
+
+@functools.lru_cache(maxsize=1024)  # a worker hashes the code of many nodes, and most of it is the same
+def _parse(content: bytes, filename: str) -> tuple[Statement, ...]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an invalid escape sequence in the user's file is not an error here
+        tree = ast.parse(content, filename=filename)
+    return tuple(_statements(tree))
 
 
 def _bindings(statements: tuple[Statement, ...]) -> dict[str, tuple[int, ...]]:

@@ -16,6 +16,8 @@ from tfx.orchestration.portable.beam_executor_operator import BeamExecutorOperat
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto.orchestration.execution_result_pb2 import ExecutorOutput
 
+from benison.pipelines.running import private_beam
+
 
 class InMemoryByDefault(BeamExecutorOperator):
     """TFX's operator of Beam executors, with the in-memory runner as the default."""
@@ -30,4 +32,5 @@ class InMemoryByDefault(BeamExecutorOperator):
         return super().run_executor(execution_info, make_beam_pipeline_fn)
 
     def _in_memory(self) -> beam.Pipeline:
+        private_beam.speed_up()
         return beam.Pipeline(runner=FnApiRunner(), argv=self.beam_pipeline_args)
