@@ -97,16 +97,10 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
     model = ensemble.outputs["model"]
     baseline = Baseline(model, str(serving), window)
     ensemble_scores = scorer({ENSEMBLE: model}, baseline=baseline.outputs["baseline"]).with_id("EnsembleScores")
-    # TFMA's time grows with rows x slices. Blessing computes the members' metrics by slice from their scores instead.
-    evaluators = [
-        Evaluator(
-            examples=data.examples,
-            model=candidate,
-            eval_config=_eval_config(config, config.slices if name == ENSEMBLE else ()),
-            example_splits=[JUDGING],
-        ).with_id(f"Evaluator.{name}")
-        for name, candidate in {**members, ENSEMBLE: model}.items()
-    ]
+    # Only the ensemble: TFMA takes several seconds per model, and Blessing has the members' metrics from their scores.
+    evaluator = Evaluator(
+        examples=data.examples, model=model, eval_config=_eval_config(config), example_splits=[JUDGING]
+    )
     blessing = Blessing(
         model=model,
         member_scores=member_scores.outputs["scores"],
@@ -120,8 +114,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         resamples=config.blessing.resamples,
         seed=config.seed,
     )
-    for evaluator in evaluators:  # no push after a failed evaluation
-        blessing.add_upstream_node(evaluator)
+    blessing.add_upstream_node(evaluator)  # no push after a failed evaluation
     with Cond(blessing.outputs["blessing"].future()[0].custom_property("blessed") == 1):
         validator = ServingValidator(
             model, members, data.examples, graph, config.label, ServingBudget(**config.serving.budget.model_dump())
@@ -138,7 +131,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             settings=_push_settings(config, root, window),
             code=_user_code(config),
         )
-    nodes += [member_scores, ensemble, baseline, ensemble_scores, *evaluators, blessing, validator, pusher]
+    nodes += [member_scores, ensemble, baseline, ensemble_scores, evaluator, blessing, validator, pusher]
     return _pipeline(config, root, nodes)
 
 
@@ -240,7 +233,7 @@ def _user_code(config: Pipeline) -> list[str]:
     return [_location(config.features_code), *members, *combiner]
 
 
-def _eval_config(config: Pipeline, slices: Sequence[str]) -> Any:
+def _eval_config(config: Pipeline) -> Any:
     """Return the metrics for TFMA to compute on `test`, overall and by slice."""
     # The newer TFMA does not export all of these at its top level.
     from tensorflow_model_analysis.proto import config_pb2
@@ -268,7 +261,10 @@ def _eval_config(config: Pipeline, slices: Sequence[str]) -> Any:
                 metrics=[config_pb2.MetricConfig(class_name=name) for name in classes], binarize=binarize
             ),
         ],
-        slicing_specs=[config_pb2.SlicingSpec(), *(config_pb2.SlicingSpec(feature_keys=[name]) for name in slices)],
+        slicing_specs=[
+            config_pb2.SlicingSpec(),
+            *(config_pb2.SlicingSpec(feature_keys=[name]) for name in config.slices),
+        ],
     )
 
 

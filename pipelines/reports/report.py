@@ -59,7 +59,7 @@ def read_blessing(run: Run) -> dict[str, Any] | None:
 
 
 def _read(run: Run, kind: str, name: str) -> dict[str, Any] | None:
-    # TFX's Evaluators also have an output of the type ModelBlessing, and leave it empty.
+    # TFX's Evaluator also has an output of the type ModelBlessing, and leaves it empty.
     files = [Path(output["uri"]) / name for output in run.outputs(kind)]
     return next((json.loads(file.read_text()) for file in files if file.is_file()), None)
 

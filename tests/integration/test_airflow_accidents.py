@@ -151,7 +151,7 @@ def test_the_nodes_after_a_cleared_trainer_run_again_on_its_new_outputs(accident
     earlier = {node: len(attempts) for node, attempts in lineage.by_node(accidents.executions).items()}
     again = {node for node, count in counted.items() if count > earlier[node]}
     assert again == {
-        *(TRAINER, "MemberScores", "EnsembleBuilder", "Baseline", "EnsembleScores", "Evaluator.deep"),
-        *("Evaluator.ensemble", "Blessing", "ServingValidator", "Pusher"),
+        *(TRAINER, "MemberScores", "EnsembleBuilder", "Baseline", "EnsembleScores"),
+        *("Evaluator", "Blessing", "ServingValidator", "Pusher"),
     }
     lineage.assert_whole(accidents.again, accidents.run.folder / IR)
