@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benison.components import user_code
 from benison.components.label_classes import Classes, LabelSchema, ordered
+from benison.serving.missing_values import marker
+
+if TYPE_CHECKING:
+    import tensorflow_transform as tft
 
 LABEL = "label_xf"
 CLASSES = "classes"  # name of the label's vocabulary: class id -> class name, see `label_classes`
@@ -18,7 +22,8 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     """Call the user's preprocessing_fn on all columns except the label, and add the label.
 
     Args:
-        inputs: raw features by name, as TFT passes them: Tensor [batch, 1], or SparseTensor if values may be missing.
+        inputs: raw features by name, as TFT passes them: Tensor [batch, 1], or SparseTensor if values may be missing. A
+            value that stands for a missing cell (`benison.serving.missing_values`) is missing for the user's function.
         custom_config: `features` (reference to the user's function), `label`, `problem`, `columns` (the kind of each
             column, for a function that has a parameter with this name), `positive` (of the YAML, or None) and
             `label_schema` (fields of `LabelSchema`).
@@ -33,7 +38,8 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     label, problem = custom_config["label"], custom_config["problem"]
     function = user_code.load(custom_config["features"])
     options = {"columns": custom_config["columns"]} if "columns" in inspect.signature(function).parameters else {}
-    features = function({name: values for name, values in inputs.items() if name != label}, **options)
+    raw = {name: without_markers(values) for name, values in inputs.items() if name != label}
+    features = function(raw, **options)
     if not features or LABEL in features:
         got = f"a feature named {LABEL!r}, which is reserved for the label" if features else "no feature"
         raise ValueError(f"{custom_config['features']} returned {got}; expected a dict of features by name")
@@ -42,6 +48,50 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     schema = LabelSchema(**{**custom_config["label_schema"], "listed": tuple(custom_config["label_schema"]["listed"])})
     order = partial(ordered, label, problem, schema=schema, positive=custom_config["positive"])
     return {**features, LABEL: _class_id(inputs[label], order)}
+
+
+def without_markers(values: Any) -> Any:
+    """Return a raw column without the values that stand for a missing cell: '', NaN or the missing integer.
+
+    This is part of Transform's graph, so such a cell is the same in training and in every signature of a model.
+
+    Args:
+        values: SparseTensor [batch, 1]; a Tensor, whose cells are never missing, stays as it is.
+    """
+    import tensorflow as tf
+
+    if not isinstance(values, tf.SparseTensor):
+        return values
+    if values.dtype.is_floating:
+        present = tf.math.logical_not(tf.math.is_nan(values.values))
+    else:
+        present = tf.not_equal(values.values, tf.constant(marker(values.dtype.name), values.dtype))
+    return tf.sparse.retain(values, present)
+
+
+def load_graph(transform: tft.TFTransformOutput) -> tuple[Callable[[Mapping[str, Any]], dict[str, Any]], Any]:
+    """Load Transform's graph.
+
+    `TFTransformOutput.transform_features_layer` would do, but it is a tf_keras model: an export then traces that model
+    once more, by AutoGraph, which takes longer than all signatures.
+
+    Returns:
+        A function from raw to transformed features, and the object that holds the variables and tables of the graph.
+    """
+    import tensorflow as tf
+    from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
+
+    loader = SavedModelLoader(transform.transform_savedmodel_dir)
+    holder = tf.Module()
+    holder.loaded = loader.__dict__  # as TFT's own layer does it
+    return loader.apply_transform_model, holder
+
+
+def as_columns(features: Mapping[str, Any]) -> dict[str, Any]:
+    """Reshape scalars [batch] to [batch, 1], the shape of Keras inputs."""
+    import tensorflow as tf
+
+    return {name: tf.expand_dims(v, -1) if v.shape.rank == 1 else v for name, v in features.items()}
 
 
 def dense(values: Any, default: float | str) -> Any:

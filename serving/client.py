@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
+from benison.serving import missing_values
 from benison.serving.errors import BenisonError, UsageError
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class RestClient:
         signature: str = "",
         version: int | None = None,
         label: str | None = None,
+        missing: Mapping[str, Any] | None = None,
     ) -> Any:
         """Request predictions.
 
@@ -125,6 +127,8 @@ class RestClient:
             signature: Name of the signature; empty for `serving_default`.
             version: A version number; or
             label: a version label. Without both, the highest loaded version answers.
+            missing: By input, the value to send in place of None and of an absent key (`Version.missing_values`).
+                Benison's server fills them in itself; TensorFlow Serving does not.
 
         Returns:
             `predictions` or `outputs` of the response.
@@ -135,6 +139,10 @@ class RestClient:
         """
         if (instances is None) == (inputs is None):
             raise UsageError(f"got {'neither' if inputs is None else 'both'} of instances and inputs, expected one")
+        if missing and instances is not None:
+            instances = missing_values.fill_rows(list(instances), missing)
+        elif missing and isinstance(inputs, Mapping):
+            inputs = missing_values.fill_columns(inputs, missing)
         key, value = ("inputs", inputs) if instances is None else ("instances", instances)
         body = _json({key: value, **({"signature_name": signature} if signature else {})})
         answer = "outputs" if instances is None else "predictions"
@@ -250,16 +258,18 @@ class GrpcClient:
         version: int | None = None,
         label: str | None = None,
         outputs: Sequence[str] = (),
+        missing: Mapping[str, Any] | None = None,
     ) -> dict[str, np.ndarray[Any, Any]]:
         """Request predictions.
 
         Args:
             model: Name of the model.
-            inputs: Numpy arrays by input name, in the signature's dtypes.
+            inputs: Numpy arrays by input name, in the signature's dtypes; or lists, with `missing` also with None.
             signature: Name of the signature; empty for `serving_default`.
             version: A version number; or
             label: a version label. Without both, the highest loaded version answers.
             outputs: Names of the outputs to return; empty for all.
+            missing: By input, the value to send in place of None and of an absent input (`Version.missing_values`).
 
         Returns:
             The outputs by name; text as bytes.
@@ -273,7 +283,7 @@ class GrpcClient:
 
         request = predict_pb2.PredictRequest(output_filter=outputs)
         _fill_model_spec(request.model_spec, model, signature, version, label)
-        for name, values in inputs.items():
+        for name, values in missing_values.fill_arrays(inputs, missing or {}).items():
             try:
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
             except (TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from benison.serving import missing_values
 from benison.serving.client import GrpcClient, ServerError
 from benison.serving.ensemble import Ensemble
 from benison.serving.errors import EnsembleError, VersionError
@@ -70,6 +71,7 @@ class FanOut:
         *,
         transformer: Endpoint | None = None,
         deadline_s: float = DEADLINE_S,
+        missing: Mapping[str, Any] | None = None,
     ) -> None:
         """Prepare one connection per server; each is opened by the first request.
 
@@ -78,17 +80,19 @@ class FanOut:
             members: The endpoint of each member.
             transformer: A model whose outputs are the members' inputs; None if members take the inputs directly.
             deadline_s: For each member's answer (seconds); all members are called at the same time.
+            missing: By input, the value to send in place of None and of an absent input.
 
         Raises:
             EnsembleError: A member has no endpoint.
         """
-        missing = [name for name in ensemble.members if name not in members]
-        if missing:
-            raise EnsembleError(f"no endpoint for {', '.join(missing)}; there are endpoints for: {', '.join(members)}")
+        unbound = [name for name in ensemble.members if name not in members]
+        if unbound:
+            raise EnsembleError(f"no endpoint for {', '.join(unbound)}; there are endpoints for: {', '.join(members)}")
         self._ensemble = ensemble
         self._members = {name: members[name] for name in ensemble.members}
         self._transformer = transformer
         self._deadline_s = deadline_s
+        self._missing = missing or {}
         endpoints = [*self._members.values(), *([transformer] if transformer else [])]
         self._clients = {target: GrpcClient(target, timeout=deadline_s) for target in {e.target for e in endpoints}}
 
@@ -102,13 +106,14 @@ class FanOut:
         """Call every member, and combine the answers that arrive in time.
 
         Args:
-            inputs: numpy arrays [batch] by input, in the signature's dtypes.
+            inputs: numpy arrays [batch] by input, in the signature's dtypes; see `missing`.
 
         Raises:
             EnsembleError: Fewer members than the quorum answered, or the combiner needs one that did not; the message
                 has the reason of each. Or the answers have different shapes.
             ServerError: The transformer did not answer.
         """
+        inputs = missing_values.fill_arrays(inputs, self._missing)
         if self._transformer is not None:
             inputs = await self._call(self._transformer, inputs)
         default = self._ensemble.output
@@ -170,4 +175,4 @@ def of_version(version: Version, targets: Mapping[str, str] | str, *, deadline_s
         name: Endpoint(targets if isinstance(targets, str) else targets[name], pin.model, pin.version)
         for name, pin in version.manifest.fan_out.items()
     }
-    return FanOut(Ensemble.load(version.path / EXTRA), members, deadline_s=deadline_s)
+    return FanOut(Ensemble.load(version.path / EXTRA), members, deadline_s=deadline_s, missing=version.missing_values)

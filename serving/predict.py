@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benison.serving import missing_values
+from benison.serving.close_names import closest, did_you_mean
 from benison.serving.errors import DataError, VersionError
 from benison.serving.signature_names import argument_names
 from benison.serving.versions import condition, local
 from benison.serving.versions.local import Version
 
 Row = Mapping[str, Any]
+
+_MISSPELT = 0.8  # likeness from which a column that no input uses is probably a missing one, misspelt
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,14 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False, ver
 
     Args:
         version: A pushed version.
-        rows: Values by raw feature; None and the pipeline's marks for missing values are missing. Other columns are
-            ignored.
+        rows: Values by raw feature; None, an absent key and the pipeline's marks for missing values are missing. Other
+            columns are ignored.
         members: Also return the prediction of each member.
         verify: Compare all files of the version with its manifest first.
 
     Raises:
-        DataError: A feature is missing in a row or has the wrong type; the message names row and feature.
+        DataError: A required feature is missing in a row, or a feature has the wrong type; the message names row and
+            feature.
         VersionError: The version is damaged or has no such signature.
     """
     if not rows:
@@ -57,13 +62,11 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False, ver
     for name in ["raw", "members"] if members else ["raw"]:
         if name not in signatures:
             raise VersionError(f"{version.path}: no signature {name!r}; it has {', '.join(sorted(signatures))}")
-    missing, decimal = frozenset(version.manifest.missing), version.manifest.decimal
     # Sorted, because their order changes from run to run in newer TensorFlow: the first mistake is always the same.
     specs = dict(sorted(signatures["raw"].structured_input_signature[1].items()))
     rows = [{argument: row[name] for name, argument in argument_names(row).items()} for row in rows]
-    inputs = {
-        name: tf.constant(_column(name, spec.dtype, rows, missing, decimal), spec.dtype) for name, spec in specs.items()
-    }
+    cells = _cells(version, {name: spec.dtype for name, spec in specs.items()}, rows)
+    inputs = {name: tf.constant(cells[name].values(rows), spec.dtype) for name, spec in specs.items()}
     answer = {name: value.numpy() for name, value in signatures["raw"](**inputs).items()}
     names = [name.decode() for name in answer["classes"][0]] if "classes" in answer else ["prediction"]
     output = answer["probabilities"] if "classes" in answer else answer["prediction"]
@@ -127,26 +130,105 @@ def _json_rows(path: Path, text: str) -> list[Row]:
     return rows
 
 
-def _column(name: str, dtype: Any, rows: Sequence[Row], missing: frozenset[str], decimal: str = ".") -> list[Any]:
-    """Return a raw feature of all rows; a missing value is '', NaN or -1, as the `raw` signature expects."""
-    missing_value: Any
-    convert: Callable[[Any], Any]
-    if dtype.name == "string":
-        missing_value, convert, expected = "", str, "text"
-    elif dtype.is_floating:
-        missing_value, convert, expected = float("nan"), partial(_number, decimal=decimal), "a number"
-    else:
-        missing_value, convert, expected = -1, int, "a whole number"
-    values = []
-    for number, row in enumerate(rows, start=1):
-        if name not in row:
-            raise DataError(f"row {number}: no column {name!r}; it has {', '.join(sorted(row))}")
-        value = row[name]
+@dataclass(frozen=True)
+class _Cells:
+    """The cells of one input.
+
+    Attributes:
+        name: The input.
+        dtype: TensorFlow's type.
+        marks: The texts that mean "no value".
+        decimal: The decimal mark of texts.
+        missing: The value for a missing cell; None if the schema requires one in every row.
+        unused: Names in the rows that are no inputs, one of which may be this one, misspelt.
+    """
+
+    name: str
+    dtype: Any
+    marks: frozenset[str] = frozenset({""})
+    decimal: str = "."
+    missing: Any = None
+    unused: frozenset[str] = frozenset()
+
+    def values(self, rows: Sequence[Row]) -> list[Any]:
+        """Return the input's value of each row.
+
+        Raises:
+            DataError: A row has no value or a wrong one.
+        """
+        return [self._value(number, row) for number, row in enumerate(rows, start=1)]
+
+    def _value(self, number: int, row: Row) -> Any:
+        if self.name not in row and (self.missing is None or closest(self.name, self.unused, _MISSPELT)):
+            hint = did_you_mean(self.name, self.unused)
+            raise DataError(f"row {number}: no column {self.name!r}{hint}; it has {', '.join(sorted(row))}")
+        value = row.get(self.name)
+        if value is None or value != value or str(value) in self.marks:  # NaN differs from itself
+            if self.missing is None:
+                raise DataError(
+                    f"row {number}, column {self.name!r}: no value, but the schema requires one in every row; give a "
+                    "value, or let the schema allow missing ones (without `shape`) and train again"
+                )
+            return self.missing
         try:
-            values.append(missing_value if value is None or str(value) in missing else convert(value))
-        except ValueError:
-            raise DataError(f"row {number}, column {name!r}: got {str(value)[:80]!r}, expected {expected}") from None
-    return values
+            return self._convert(value)
+        except (ValueError, TypeError, OverflowError):
+            raise DataError(
+                f"row {number}, column {self.name!r}: got {str(value)[:80]!r}, expected {self._expected}"
+            ) from None
+
+    def _convert(self, value: Any) -> Any:
+        if self.dtype.name == "string":
+            return str(value)
+        if self.dtype.is_floating:
+            return _finite(_number(value, self.decimal))
+        return _whole(value)
+
+    @property
+    def _expected(self) -> str:
+        if self.dtype.name == "string":
+            return "text"
+        if self.dtype.is_floating:
+            return "a finite number"
+        return f"a whole number above {missing_values.MISSING_INTEGER}, which stands for a missing one"
+
+
+def _cells(version: Version, types: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, _Cells]:
+    """Return the cells of each input.
+
+    Args:
+        version: The version.
+        types: TensorFlow's type by input.
+        rows: The rows by input.
+    """
+    described = missing_values.read_inputs(version.path)
+    if described is None:
+        # A version of an older Benison does not say which inputs are required.
+        integer = missing_values.FORMER_MISSING_INTEGER
+        missing = {name: missing_values.marker(dtype.name, integer) for name, dtype in types.items()}
+    else:
+        missing = missing_values.markers(described)
+    marks, decimal = frozenset(version.manifest.missing), version.manifest.decimal
+    unused = frozenset(name for row in rows for name in row) - types.keys()
+    return {name: _Cells(name, dtype, marks, decimal, missing.get(name), unused) for name, dtype in types.items()}
+
+
+def _whole(value: Any) -> int:
+    """Convert a whole number or its text.
+
+    Raises:
+        ValueError: It is not whole, or it stands for a missing one.
+    """
+    whole = int(value)
+    if whole == missing_values.MISSING_INTEGER or (isinstance(value, float) and whole != value):
+        raise ValueError(value)
+    return whole
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError(number)
+    return number
 
 
 def _number(value: Any, decimal: str) -> float:

@@ -10,6 +10,7 @@ Helper modules:
     path_parity: compares the answers of several serving paths.
     boundary_rows: rows with edge values.
     raw_rows: rows as inputs of a model's signatures.
+    trial_rows: the rows of a trial in the forms of all paths.
     push_manifest: the manifest of a pushed version.
     warmup_requests: the warm-up requests of a pushed version.
 """

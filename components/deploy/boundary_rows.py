@@ -1,11 +1,13 @@
-"""Builds boundary rows: missing values, out-of-vocabulary values, NaN, extreme numbers, empty and unusual text."""
+"""Builds boundary rows: missing cells, the ends of what was seen, out-of-vocabulary values, extreme and odd values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 _TEXTS = (
     "",
@@ -15,38 +17,55 @@ _TEXTS = (
     "x" * 1000,
     "\N{HEBREW LETTER ALEF}\N{ARABIC LETTER BEH}é",
 )
-_FLOATS = (np.nan, 0.0, -0.0, 1e30, -1e30, 1e-30)
+_FLOATS = (np.nan, -1.0, 0.0, -0.0, 1e30, -1e30, 1e-30)
 _INTEGERS = (-1, 0, 2**31 - 1, -(2**31), 1, 2)
 
 
-def boundary_rows(columns: Mapping[str, Any], usual: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class RawColumn:
+    """An input of the signature `raw`.
+
+    Attributes:
+        dtype: NumPy dtype: object (text as bytes), floating or integer.
+        usual: a real value, for the rows in which other columns have a boundary value.
+        missing: the value that stands for a missing cell; None if the column is required.
+        seen: the smallest and the largest value of `train`; empty if unknown.
+    """
+
+    dtype: Any
+    usual: Any
+    missing: Any = None
+    seen: tuple[Any, ...] = ()
+
+    @property
+    def boundaries(self) -> tuple[Any, ...]:
+        """The boundary values; the first is a missing cell if the column may have one."""
+        kind = np.dtype(self.dtype).kind
+        if kind == "O":
+            missing = () if self.missing is None else (self.missing.encode(),)
+            return (*missing, *(text.encode() for text in _TEXTS))
+        missing = () if self.missing is None else (self.missing,)
+        return (*missing, *self.seen, *(_FLOATS if kind == "f" else _INTEGERS))
+
+
+def boundary_rows(columns: Mapping[str, RawColumn]) -> dict[str, NDArray]:
     """Build rows in which one column at a time, and then all columns, have a boundary value.
 
     Args:
-        columns: NumPy dtype by argument of the signature `raw`: object (text as bytes), floating or integer.
-        usual: real values by argument, [1 or more]; the first ones fill the other columns.
+        columns: the inputs of `raw`.
 
     Returns:
-        Values [rows] by argument.
+        Values [rows] by input.
     """
-    edges = {name: _edges(dtype) for name, dtype in columns.items()}
-    rows: list[dict[str, Any]] = []
-    plain = {name: usual[name][0] for name in columns}
-    for name, values in edges.items():
-        rows += [{**plain, name: value} for value in values]
-    for index in range(len(_TEXTS)):
-        rows.append({name: values[index] for name, values in edges.items()})
-    return {name: _array([row[name] for row in rows], columns[name]) for name in columns}
+    usual = {name: column.usual for name, column in columns.items()}
+    edges = {name: column.boundaries for name, column in columns.items()}
+    rows: list[dict[str, Any]] = [{**usual, name: value} for name, values in edges.items() for value in values]
+    for index in range(max(map(len, edges.values()), default=0)):
+        rows.append({name: values[index % len(values)] for name, values in edges.items()})
+    return {name: _array([row[name] for row in rows], column.dtype) for name, column in columns.items()}
 
 
-def _edges(dtype: Any) -> tuple[Any, ...]:
-    kind = np.dtype(dtype).kind
-    if kind == "O":
-        return tuple(text.encode() for text in _TEXTS)
-    return _FLOATS if kind == "f" else _INTEGERS
-
-
-def _array(values: list[Any], dtype: Any) -> np.ndarray:
+def _array(values: list[Any], dtype: Any) -> NDArray:
     if np.dtype(dtype).kind == "O":
         array = np.empty(len(values), object)
         array[:] = values

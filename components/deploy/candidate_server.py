@@ -43,6 +43,7 @@ class CandidateServer:
         rest: REST client.
         load_s: time from the start of the process until every model was available (seconds).
         pid: process id.
+        fills_missing: True if it takes null and an absent key for a missing cell: Benison's server, not TF Serving.
     """
 
     target: str
@@ -50,6 +51,7 @@ class CandidateServer:
     rest: RestClient
     load_s: float
     pid: int
+    fills_missing: bool = True
 
     def peak_memory_mb(self) -> float:
         """Return the peak resident memory of the process and its children so far (MB of 2^20 bytes)."""
@@ -85,7 +87,9 @@ async def serve(models: Mapping[str, Path], timeout_s: float) -> AsyncIterator[C
         try:
             async with GrpcClient(f"127.0.0.1:{port}") as grpc, RestClient(port=rest_port) as rest:
                 await _wait_until_available(grpc, models, process, log, started + timeout_s)
-                yield CandidateServer(f"127.0.0.1:{port}", grpc, rest, time.monotonic() - started, process.pid)
+                seconds = time.monotonic() - started
+                is_own = _command() == _MODEL_SERVER
+                yield CandidateServer(f"127.0.0.1:{port}", grpc, rest, seconds, process.pid, is_own)
         finally:
             await asyncio.to_thread(_stop, process)
 

@@ -1,4 +1,4 @@
-"""Converts rows to inputs of a model's signatures: serialised examples, and the columns of `raw`."""
+"""Converts rows between serialised examples and the columns of the signature `raw`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components.transform import dense
+from benison.serving.missing_values import is_marker, marker
 from benison.serving.signature_names import argument_names
+
+_BATCH_ROWS = 4096
 
 
 def first_records(folders: Sequence[str], most: int) -> NDArray:
     """Read the first serialised tf.Examples [rows] of gzipped TFRecord files, in the order of the file names."""
+    return np.array([record.numpy() for record in _records(folders).take(most)], object)
+
+
+def seen_ranges(folders: Sequence[str], spec: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the smallest and the largest value of each numeric feature in gzipped TFRecord files of tf.Examples.
+
+    Args:
+        folders: folders of the files.
+        spec: parsing spec of the raw features.
+
+    Returns:
+        The two values by feature; NaN does not count, and a feature without a value is left out.
+    """
     import tensorflow as tf
 
-    files = sorted(file for folder in folders for file in tf.io.gfile.glob(f"{folder}/*"))
-    records = tf.data.TFRecordDataset(files, compression_type="GZIP").take(most)
-    return np.array([record.numpy() for record in records], object)
+    numeric = {name: tf.io.VarLenFeature(feature.dtype) for name, feature in spec.items() if feature.dtype != tf.string}
+    seen: dict[str, tuple[Any, Any]] = {}
+    for records in _records(folders).batch(_BATCH_ROWS) if numeric else ():
+        for name, values in tf.io.parse_example(records, numeric).items():
+            numbers = values.values.numpy()
+            numbers = numbers[~np.isnan(numbers)]
+            if numbers.size:
+                ends = (numbers.min(), numbers.max(), *seen.get(name, ()))
+                seen[name] = (min(ends), max(ends))
+    return seen
 
 
 def raw_rows(records: NDArray, spec: Mapping[str, Any], label: str) -> dict[str, NDArray]:
@@ -30,16 +53,48 @@ def raw_rows(records: NDArray, spec: Mapping[str, Any], label: str) -> dict[str,
         label: name of the label, which is not an input.
 
     Returns:
-        Values [rows] by argument of `raw`; a missing value is '', NaN or -1.
+        Values [rows] by argument of `raw`; see `benison.serving.missing_values` for missing ones.
     """
     import tensorflow as tf
 
     inputs = {name: feature for name, feature in spec.items() if name != label}
     parsed = tf.io.parse_example(tf.constant(records, tf.string), inputs)
     arguments = argument_names(inputs)
-    return {arguments[name]: _as_column(values) for name, values in parsed.items()}
+    return {
+        arguments[name]: np.asarray(dense(values, default=marker(values.dtype.name))[:, 0])
+        for name, values in parsed.items()
+    }
 
 
-def _as_column(values: Any) -> NDArray:
-    default: Any = "" if values.dtype.name == "string" else float("nan") if values.dtype.is_floating else -1
-    return np.asarray(dense(values, default=default)[:, 0])
+def examples(rows: Mapping[str, NDArray], columns: Mapping[str, str], missing: Mapping[str, Any]) -> NDArray:
+    """Return rows as serialised tf.Examples [rows], which lack a feature where its cell is missing.
+
+    Args:
+        rows: values [rows] by argument of `raw`.
+        columns: the feature of each argument.
+        missing: the value of a missing cell by argument; required arguments have none.
+    """
+    import tensorflow as tf
+
+    kinds = {
+        "O": lambda value: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])),
+        "f": lambda value: tf.train.Feature(float_list=tf.train.FloatList(value=[value])),
+        "i": lambda value: tf.train.Feature(int64_list=tf.train.Int64List(value=[value])),
+    }
+    makers = {name: kinds[values.dtype.kind] for name, values in rows.items()}
+    records = []
+    for row in zip(*(values.tolist() for values in rows.values()), strict=True):
+        present = {
+            columns[name]: makers[name](value)
+            for name, value in zip(rows, row, strict=True)
+            if name not in missing or not is_marker(value, missing[name])
+        }
+        records.append(tf.train.Example(features=tf.train.Features(feature=present)).SerializeToString())
+    return np.array(records, object)
+
+
+def _records(folders: Sequence[str]) -> Any:
+    import tensorflow as tf
+
+    files = sorted(file for folder in folders for file in tf.io.gfile.glob(f"{folder}/*"))
+    return tf.data.TFRecordDataset(files, compression_type="GZIP")

@@ -1,15 +1,22 @@
 """The trial of a candidate on a model server: all serving paths must agree, and the budgets must be kept.
 
 A new model server serves the candidate and each of its members. It receives real rows of `test` and boundary rows
-(`benison.components.deploy.boundary_rows`) over REST and gRPC. These paths must agree:
+(`benison.components.deploy.boundary_rows`) over REST and gRPC. The reference, called the training path, is Transform's
+own graph on tf.Examples, in which a missing cell has no value, then each member, then the combiner of the spec: it uses
+no code that is only in an exported model's other signatures. These paths must agree with it:
 
-| path       | meaning                                                                            |
-|------------|------------------------------------------------------------------------------------|
-| training   | each member as its Trainer exported it, in this process, combined by the spec      |
-| fused gRPC | the candidate's `raw` signature over gRPC                                          |
-| fused REST | the candidate's `raw` signature over REST                                          |
-| examples   | the candidate's `serving_default` on the tf.Examples of the real rows, over gRPC   |
-| fan-out    | the members' `raw` signatures over gRPC, combined by the spec in the client        |
+| path            | meaning                                                                                    |
+|-----------------|--------------------------------------------------------------------------------------------|
+| evaluation      | the members' `serving_default`, which the Scorer calls, combined by the spec               |
+| fused gRPC      | the candidate's `raw` signature over gRPC                                                  |
+| fused REST      | the candidate's `raw` signature over REST                                                  |
+| fused REST null | the same with null or no key for a missing cell, which only Benison's server takes         |
+| examples        | the candidate's `serving_default` on tf.Examples, over gRPC                                |
+| fan-out         | the members' `raw` signatures over gRPC, combined by the spec in the client                |
+| member NAME     | one output of the candidate's `members` signature, over gRPC                               |
+
+The answer must be what it says: the classes by name in Transform's order, and probabilities of them. Every path must
+refuse a row without the cell of a required column.
 
 If the members refuse a boundary row with an error (an empty text is not an image), the candidate must refuse it too.
 
@@ -20,21 +27,20 @@ process. The best of several attempts counts, since other load on the machine ca
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benison.components.deploy import candidate_server, path_parity
-from benison.components.deploy.boundary_rows import boundary_rows
-from benison.components.deploy.candidate_server import CandidateError
-from benison.components.deploy.raw_rows import raw_rows
+from benison.components.deploy import candidate_server, path_parity, trial_rows
+from benison.components.deploy.candidate_server import CandidateError, CandidateServer
+from benison.components.deploy.trial_rows import IncompleteRow, TrialRows
+from benison.components.transform import as_columns
 from benison.serving.client import ServerError
 from benison.serving.ensemble import Ensemble
 from benison.serving.errors import EnsembleError
@@ -43,6 +49,7 @@ from benison.serving.fan_out import Endpoint, FanOut
 CANDIDATE = "candidate"
 REFERENCE = "the training path"
 MAX_ATTEMPTS = 3
+_PROBABILITY = 1e-4  # tolerance of a probability and of the sum of a row
 _WARM_UP_REQUESTS, _MIN_REQUESTS, _MAX_REQUESTS, _MEASURE_S = (
     10,
     30,
@@ -66,6 +73,44 @@ class ServingBudget:
     p99_ms: float
 
 
+@dataclass(frozen=True)
+class TrialData:
+    """The data of a trial.
+
+    Attributes:
+        records: serialised tf.Examples of the real rows.
+        spec: parsing spec of the raw features, with the label.
+        label: name of the label, which is not an input.
+        transform: Transform's graph: from parsed raw features to transformed features, by name.
+        classes: class names by id; empty for regression.
+        seen: the smallest and the largest value of numeric features in `train`.
+    """
+
+    records: NDArray
+    spec: Mapping[str, Any]
+    label: str
+    transform: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    classes: Sequence[str] = ()
+    seen: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """The server's answers, compared with those of the training path.
+
+    Attributes:
+        paths: parity of each path.
+        refused: how many of the rows that the members refuse got an answer.
+        incomplete: the required columns whose missing cell got an answer.
+        classes: class names [rows, classes]; None for regression.
+    """
+
+    paths: list[path_parity.PathParity]
+    refused: int
+    incomplete: list[str]
+    classes: NDArray | None
+
+
 class ServingTrial:
     """The trial of one candidate and its members, with the rows that are sent to them."""
 
@@ -75,119 +120,178 @@ class ServingTrial:
         candidate: Path,
         members: Mapping[str, Path],
         budget: ServingBudget,
-        records: NDArray,
-        columns: Mapping[str, Any],
-        label: str,
+        data: TrialData,
     ) -> None:
         self._spec = spec
         self._candidate = candidate
         self._members = members
         self._budget = budget
-        self._records = records
-        self._inputs = _rows(records, columns, label)
+        self._data = data
+        self._rows, self._incomplete = trial_rows.build(data.records, data.spec, data.label, data.seen)
         self._refused: list[dict[str, NDArray]] = []
+        self._reference: NDArray = np.zeros((0, 0), np.float32)
 
     async def run(self) -> dict[str, Any]:
         """Run the trial; return its record: verdicts, parity by path, and the measurements of each attempt."""
         verdicts: list[dict[str, Any]] = []
         measured: list[dict[str, float]] = []
-        paths: list[path_parity.PathParity] = []
         reference = asyncio.create_task(asyncio.to_thread(self._compute_reference))  # while the server starts
+        paths: list[path_parity.PathParity] = []
         try:
-            paths, answered = await self._parity(reference)
-            for path in paths:
-                verdicts.append(_verdict(f"parity of {path.path}", path.agrees, path.describe(REFERENCE)))
-            if self._refused:
-                reason = f"{answered} of {len(self._refused)} boundary rows that the members refuse get an answer"
-                verdicts.append(_verdict("refuses what its members refuse", answered == 0, reason))
-            while len(measured) < MAX_ATTEMPTS and (not measured or self._over(measured)):
-                measured.append(await self._measure())
-            verdicts += self._budget_verdicts(measured)
+            answers = await self._ask(reference)
+            paths = answers.paths
+            verdicts += self._answer_verdicts(answers)
+            # The costs of a candidate that answers wrongly do not matter.
+            if all(verdict["passed"] for verdict in verdicts):
+                while len(measured) < MAX_ATTEMPTS and (not measured or self._over(measured)):
+                    measured.append(await self._measure())
+                verdicts += self._budget_verdicts(measured)
         except CandidateError as error:
             verdicts.append(_verdict("loads", False, str(error)))
         except (ServerError, EnsembleError) as error:
             verdicts.append(_verdict("answers", False, f"a row of `test` or a boundary row got no answer: {error}"))
-        await reference
+        with contextlib.suppress(EnsembleError):  # then it has a verdict
+            await reference
         return {
             "blessed": all(verdict["passed"] for verdict in verdicts),
             "verdicts": verdicts,
             "parity": [path.to_json() for path in paths],
             "measured": measured,
             "budget": asdict(self._budget),
-            "rows": {"real": len(self._records), "all": len(self._reference), "refused": len(self._refused)},
+            "rows": {"real": self._rows.real, "all": len(self._rows), "refused": len(self._refused)},
         }
 
     def certificate_rows(self) -> dict[str, NDArray]:
         """Return the rows of `run` and the expected answers, so that a server can be checked with them later."""
         texts = {
-            name: values.astype(bytes) if values.dtype == object else values for name, values in self._inputs.items()
+            name: values.astype(bytes) if values.dtype == object else values
+            for name, values in self._rows.inputs.items()
         }
         return {**{f"input:{name}": values for name, values in texts.items()}, "expected": self._reference}
 
     def _compute_reference(self) -> None:
-        """Compute the answers of the training path to all rows, and to the real rows as tf.Examples."""
+        """Compute the answers of the training path and of evaluation to all rows that the members accept."""
         import tensorflow as tf
 
         loaded = {name: tf.saved_model.load(str(path)) for name, path in self._members.items()}
         try:
-            self._reference = self._combined(loaded, "raw", self._inputs)
+            outputs = self._trained(loaded, self._rows)
         except tf.errors.InvalidArgumentError:
             self._separate_refused(loaded)
-            self._reference = self._combined(loaded, "raw", self._inputs)
-        self._of_records = self._combined(loaded, "serving_default", {"examples": self._records})
+            outputs = self._trained(loaded, self._rows)
+        self._by_member = {name: np.asarray(values) for name, values in outputs.items()}
+        self._reference = np.asarray(self._spec.combine(outputs))
+        examples = tf.constant(self._rows.examples)
+        evaluated = {
+            name: _output(model.signatures["serving_default"](examples=examples), self._spec.output, f"member {name}")
+            for name, model in loaded.items()
+        }
+        self._evaluated = np.asarray(self._spec.combine(evaluated))
 
     def _separate_refused(self, loaded: Mapping[str, Any]) -> None:
-        """Move the boundary rows that a member answers with an error from the inputs to the refused rows."""
+        """Move the boundary rows that a member answers with an error from the rows to the refused rows."""
         import tensorflow as tf
 
-        kept = list(range(len(self._records)))
-        for row in range(len(self._records), len(next(iter(self._inputs.values())))):
-            single = {name: values[row : row + 1] for name, values in self._inputs.items()}
+        kept = list(range(self._rows.real))
+        for row in range(self._rows.real, len(self._rows)):
+            single = self._rows.select([row])
             try:
-                self._combined(loaded, "raw", single)
+                self._trained(loaded, single)
                 kept.append(row)
             except tf.errors.InvalidArgumentError:
-                self._refused.append(single)
-        self._inputs = {name: values[kept] for name, values in self._inputs.items()}
+                self._refused.append(dict(single.inputs))
+        self._rows = self._rows.select(kept)
 
-    def _combined(self, loaded: Mapping[str, Any], signature: str, inputs: Mapping[str, NDArray]) -> NDArray:
+    def _trained(self, loaded: Mapping[str, Any], rows: TrialRows) -> dict[str, Any]:
+        """Return each member's output for rows, as it was trained: on the output of Transform's graph."""
         import tensorflow as tf
 
-        tensors = {name: tf.constant(values) for name, values in inputs.items()}
-        outputs = {name: model.signatures[signature](**tensors)[self._spec.output] for name, model in loaded.items()}
-        return np.asarray(self._spec.combine(outputs))
+        inputs = {name: feature for name, feature in self._data.spec.items() if name != self._data.label}
+        transformed = as_columns(self._data.transform(tf.io.parse_example(tf.constant(rows.examples), inputs)))
+        outputs: dict[str, Any] = {}
+        for name, model in loaded.items():
+            signature = model.signatures["transformed"]
+            arguments = {key: transformed[key] for key in signature.structured_input_signature[1]}
+            outputs[name] = _output(signature(**arguments), self._spec.output, f"member {name}")
+        return outputs
 
-    async def _parity(self, reference: asyncio.Task[None]) -> tuple[list[path_parity.PathParity], int]:
-        """Return the parity of each path, and how many of the refused rows the candidate answered."""
+    async def _ask(self, reference: asyncio.Task[None]) -> _Answers:
+        """Send all rows to the server on every path."""
         models = {CANDIDATE: self._candidate, **{f"{CANDIDATE}-{name}": path for name, path in self._members.items()}}
         output = self._spec.output
         async with candidate_server.serve(models, self._patience()) as server:
             await reference
-            by_grpc = await server.grpc.predict(CANDIDATE, self._inputs, signature="raw", outputs=[output])
-            columns = {name: _json(values) for name, values in self._inputs.items()}
-            by_rest = await server.rest.predict(CANDIDATE, inputs=columns, signature="raw")
-            of_examples = await server.grpc.predict(CANDIDATE, {"examples": self._records}, outputs=[output])
+            rows, grpc, rest = self._rows, server.grpc, server.rest
+            answers = {"evaluation": self._evaluated}
+            by_grpc = await grpc.predict(CANDIDATE, rows.inputs, signature="raw")
+            answers["fused gRPC"] = _output(by_grpc, output, "the candidate's `raw`")
+            by_rest = await rest.predict(CANDIDATE, inputs=rows.json_columns(), signature="raw")
+            answers["fused REST"] = _values(by_rest, output)
+            if server.fills_missing:
+                with_null = await rest.predict(CANDIDATE, instances=rows.json_rows(), signature="raw")
+                answers["fused REST null"] = np.array([_values(row, output) for row in with_null])
+            answers["examples"] = (await grpc.predict(CANDIDATE, {"examples": rows.examples}, outputs=[output]))[output]
             target = server.target
             endpoints = {
                 name: Endpoint(target, f"{CANDIDATE}-{name}", candidate_server.VERSION) for name in self._spec.members
             }
             async with FanOut(self._spec, endpoints, deadline_s=30.0) as fan_out:
-                by_fan_out = await fan_out.predict(self._inputs)
-            answered = 0
-            for row in self._refused:
-                with contextlib.suppress(ServerError):
-                    await server.grpc.predict(CANDIDATE, row, signature="raw", outputs=[output])
-                    answered += 1
-        answer = by_rest[output] if isinstance(by_rest, dict) else by_rest
-        compared = path_parity.compare(
-            self._reference,
-            {"fused gRPC": by_grpc[output], "fused REST": np.array(answer, np.float64), "fan-out": by_fan_out.values},
+                answers["fan-out"] = (await fan_out.predict(rows.inputs)).values
+            paths = path_parity.compare(self._reference, answers)
+            if "members" in await grpc.metadata(CANDIDATE):
+                by_member = await grpc.predict(CANDIDATE, rows.inputs, signature="members")
+                for name, values in by_member.items():
+                    paths += path_parity.compare(self._by_member[name], {f"member {name}": values})
+            return _Answers(
+                paths,
+                sum([await _answers(grpc.predict(CANDIDATE, row, signature="raw")) for row in self._refused]),
+                [row.column for row in self._incomplete if await _is_answered(server, row)],
+                by_grpc.get("classes"),
+            )
+
+    def _answer_verdicts(self, answers: _Answers) -> list[dict[str, Any]]:
+        verdicts = [_verdict(f"parity of {path.path}", path.agrees, path.describe(REFERENCE)) for path in answers.paths]
+        if self._refused:
+            reason = f"{answers.refused} of {len(self._refused)} boundary rows that the members refuse get an answer"
+            verdicts.append(_verdict("refuses what its members refuse", answers.refused == 0, reason))
+        if self._incomplete:
+            reason = (
+                f"a row without a value of {', '.join(answers.incomplete)} gets an answer, but the schema requires one"
+                if answers.incomplete
+                else f"a missing cell of each of {len(self._incomplete)} required columns is refused"
+            )
+            verdicts.append(_verdict("refuses a missing cell of a required column", not answers.incomplete, reason))
+        if self._spec.output == "probabilities":
+            verdicts += [self._classes_verdict(answers.classes), self._probabilities_verdict()]
+        return verdicts
+
+    def _classes_verdict(self, classes: NDArray | None) -> dict[str, Any]:
+        expected = ", ".join(self._data.classes)
+        if classes is None:
+            return _verdict("names its classes", False, f"the candidate has no output `classes`; expected {expected}")
+        rows = {tuple(name.decode() for name in row) for row in classes}
+        if rows == {tuple(self._data.classes)}:
+            return _verdict("names its classes", True, f"the probabilities are those of {expected}")
+        got = "; ".join(", ".join(row) for row in sorted(rows))
+        return _verdict("names its classes", False, f"the candidate names its probabilities {got}; expected {expected}")
+
+    def _probabilities_verdict(self) -> dict[str, Any]:
+        # In a row with an extreme number an answer may overflow.
+        finite = self._reference[np.isfinite(self._reference).all(axis=1)]
+        wrong = (finite < -_PROBABILITY).any(axis=1) | (np.abs(finite.sum(axis=1) - 1) > _PROBABILITY)
+        if not wrong.any():
+            return _verdict("answers probabilities", True, f"the answers to {len(finite)} rows are probabilities")
+        row = ", ".join(f"{value:.4g}" for value in finite[wrong][0])
+        return _verdict(
+            "answers probabilities",
+            False,
+            f"{int(wrong.sum())} of {len(finite)} answers are not probabilities, such as {row}; expected values from 0 "
+            "to 1 whose sum is 1: check the members' last layers and the combiner",
         )
-        return compared + path_parity.compare(self._of_records, {"examples": of_examples[output]}), answered
 
     async def _measure(self) -> dict[str, float]:
         """Measure load time, latency and peak memory of a server that has only the candidate."""
-        row = {name: values[:1] for name, values in self._inputs.items()}
+        row = {name: values[:1] for name, values in self._rows.inputs.items()}
         async with candidate_server.serve({CANDIDATE: self._candidate}, self._patience()) as server:
             seconds: list[float] = []
             while len(seconds) < _WARM_UP_REQUESTS + _MIN_REQUESTS or (
@@ -234,20 +338,33 @@ def _verdict(rule: str, passed: bool, reason: str) -> dict[str, Any]:
     return {"rule": rule, "passed": passed, "reason": reason}
 
 
-def _rows(records: NDArray, columns: Mapping[str, Any], label: str) -> dict[str, NDArray]:
-    """Return the real rows as inputs of `raw`, followed by the boundary rows."""
-    real = raw_rows(records, columns, label)
-    boundary = boundary_rows({name: values.dtype for name, values in real.items()}, real)
-    return {name: np.concatenate([values, boundary[name]]) for name, values in real.items()}
+def _output(outputs: Mapping[str, Any], name: str, model: str) -> Any:
+    """Return an output by its name.
+
+    Raises:
+        EnsembleError: It does not exist.
+    """
+    if name not in outputs:
+        raise EnsembleError(f"{model} has no output {name!r}; it has {', '.join(sorted(outputs))}")
+    return outputs[name]
 
 
-def _json(values: NDArray) -> list[Any]:
-    """Convert values to JSON: text as text, other bytes as base64, numbers as numbers (NaN in TF Serving's form)."""
-    return [_text(value) if isinstance(value, bytes) else value.item() for value in values]
+def _values(answer: Any, output: str) -> NDArray:
+    """Return an output of a REST answer, which has no name if it is the only one."""
+    return np.array(_output(answer, output, "the answer over REST") if isinstance(answer, dict) else answer, np.float64)
 
 
-def _text(value: bytes) -> str | dict[str, str]:
+async def _is_answered(server: CandidateServer, row: IncompleteRow) -> bool:
+    """Return True if the candidate answers a row that it must refuse."""
+    examples = np.array([row.example], object)
+    return await _answers(server.grpc.predict(CANDIDATE, {"examples": examples})) or await _answers(
+        server.rest.predict(CANDIDATE, instances=[row.json], signature="raw")
+    )
+
+
+async def _answers(request: Awaitable[Any]) -> bool:
     try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return {"b64": base64.b64encode(value).decode()}
+        await request
+    except ServerError:
+        return False
+    return True

@@ -21,9 +21,11 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
-from benison.components.deploy.raw_rows import first_records
-from benison.components.deploy.serving_trial import ServingBudget, ServingTrial
+from benison.components.deploy.raw_rows import first_records, seen_ranges
+from benison.components.deploy.serving_trial import ServingBudget, ServingTrial, TrialData
 from benison.components.evaluate.verdicts import verdict_line
+from benison.components.train.member import class_names
+from benison.components.transform import load_graph
 from benison.serving.ensemble import Ensemble
 
 FILE = "serving.json"
@@ -48,17 +50,27 @@ class Executor(base_executor.BaseExecutor):
             name: Path(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[f"model_{name}"])))
             for name in spec.members
         }
+        transform = TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"]))
+        raw_spec = transform.raw_feature_spec()
+        apply_transform, transform_graph = load_graph(transform)
+        data = TrialData(
+            first_records(artifact_utils.get_split_uris(input_dict["examples"], "test"), _TEST_ROWS),
+            raw_spec,
+            exec_properties["label"],
+            apply_transform,
+            class_names(transform),
+            seen_ranges(artifact_utils.get_split_uris(input_dict["examples"], "train"), raw_spec),
+        )
         trial = ServingTrial(
             spec,
             Path(path_utils.serving_model_path(candidate)),
             models,
             ServingBudget(**json.loads(exec_properties["budget"])),
-            first_records(artifact_utils.get_split_uris(input_dict["examples"], "test"), _TEST_ROWS),
-            TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"])).raw_feature_spec(),
-            exec_properties["label"],
+            data,
         )
         with ThreadPoolExecutor(1) as thread:  # in a notebook, this thread already runs an event loop
             record = thread.submit(asyncio.run, trial.run()).result()
+        del transform_graph  # its variables and tables had to live as long as the trial
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         Path(blessing.uri, FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         np.savez_compressed(Path(blessing.uri, ROWS_FILE), **trial.certificate_rows())
@@ -77,7 +89,7 @@ class ServingValidator(base_component.BaseComponent):
     Args:
         model: the candidate.
         members: channel of each trained member's model, by name; only members of the ensemble are tried.
-        examples: raw examples with the split `test`.
+        examples: raw examples with the splits `train` and `test`.
         transform_graph: defines the types of the raw features.
         label: name of the raw label.
         budget: limits of load time, memory and latency.

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from benison.serving.errors import DataError
+from benison.serving.missing_values import MISSING_INTEGER
 
 WARNINGS = "warnings"  # artifact property: JSON list of warnings that are printed at the end of a run
 BATCH_ROWS = 8192
@@ -24,7 +25,10 @@ _ARROW = {
     "float": pa.large_list(pa.float32()),
     "bytes": pa.large_list(pa.large_binary()),
 }
-_EXPECTED = {"int": "a whole number", "float": "a finite number"}
+_EXPECTED = {
+    "int": f"a whole number other than {MISSING_INTEGER}, which stands for a missing one",
+    "float": "a finite number",
+}
 _STRAY_SHARE = 0.1  # a column with at most this share of texts was probably meant to be numeric
 _FLOAT32_MAX = 3.4028234663852886e38
 
@@ -140,7 +144,7 @@ class CsvTable:
                 values.append(None)
                 continue
             try:
-                values.append([_convert(cell, kind, self.decimal)])
+                values.append([_known_integer(_convert(cell, kind, self.decimal))])
             except ValueError:
                 raise DataError(
                     f"{row.file}, line {row.line}, column {name!r}: got {cell[:80]!r}, expected {_EXPECTED[kind]}; "
@@ -199,6 +203,17 @@ def normalize_number(cell: str, decimal: str) -> str:
     if "_" in cell or (decimal != "." and "." in cell):
         raise ValueError(cell)
     return cell.replace(decimal, ".")
+
+
+def _known_integer(value: bytes | int | float) -> bytes | int | float:
+    """Return the value unchanged.
+
+    Raises:
+        ValueError: It is the integer that stands for a missing one in requests.
+    """
+    if isinstance(value, int) and value == MISSING_INTEGER:
+        raise ValueError(value)
+    return value
 
 
 def _convert(cell: str, kind: str, decimal: str) -> bytes | int | float:

@@ -23,6 +23,7 @@ from benison.components.ingest.example_writer import ExampleWriter, files_of_par
 from benison.components.ingest.splits import check_counts, parts_by_time, split_by_hash
 from benison.components.ingest.times import Cell, TimeColumn
 from benison.serving.errors import DataError
+from benison.serving.missing_values import MISSING_INTEGER
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -95,7 +96,8 @@ def records(file: str) -> Iterator[bytes]:
     """Yield the serialised tf.Examples of a TFRecord file in order.
 
     Raises:
-        DataError: a record is corrupt or not a tf.Example; names file and record.
+        DataError: a record is corrupt or not a tf.Example, or has the integer that stands for a missing one; names
+            file and record.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
@@ -105,8 +107,14 @@ def records(file: str) -> Iterator[bytes]:
     try:
         for tensor in tf.data.TFRecordDataset(file, compression_type=compression):
             record: bytes = tensor.numpy()
-            tf.train.Example.FromString(record)
+            example = tf.train.Example.FromString(record)
             number += 1
+            for name, feature in example.features.feature.items():
+                if MISSING_INTEGER in feature.int64_list.value:
+                    raise DataError(
+                        f"{file}, record {number}, column {name!r}: got {MISSING_INTEGER}, which stands for a missing "
+                        "integer; leave the feature out of a record that has no value"
+                    )
             yield record
     except (tf.errors.DataLossError, tf.errors.OutOfRangeError, DecodeError) as error:
         fault = "not a tf.Example" if isinstance(error, DecodeError) else "corrupt or truncated"

@@ -3,19 +3,20 @@
 | signature            | input                                                        | output                         |
 |----------------------|--------------------------------------------------------------|--------------------------------|
 | `serving_default`    | `examples`: string [batch], serialised tf.Example            | the prediction                 |
-| `raw`                | one tensor [batch] per raw feature; missing is '', NaN or -1 | the prediction                 |
+| `raw`                | one tensor [batch] per raw feature                           | the prediction                 |
 | `transformed`        | one tensor [batch, n] per transformed feature                | the prediction                 |
 | `transform_features` | `examples`                                                   | transformed features and label |
 | `label`              | `examples`                                                   | only the label, for TFMA       |
 | `members`            | same as `raw`; only the ensemble has this signature          | one output per member, by name |
 
 If TensorFlow does not accept the name of a raw feature, `raw` and `members` use another one; see
-`benison.serving.signature_names`.
+`benison.serving.signature_names`. The value that stands for a missing cell is in `benison.serving.missing_values`.
 
 The prediction is `probabilities` float32 [batch, classes] with `classes` string [batch, classes], or
 `prediction` float32 [batch, outputs].
 
-The schema of the raw features is in `assets.extra/`, TensorFlow's folder for files that are not part of the graph.
+The schema of the raw features is in `assets.extra/`, TensorFlow's folder for files that are not part of the graph, and
+so is `raw_inputs.json`, which names the value for a missing cell of each input.
 
 Keras's ExportArchive writes the model, because TFMA, TensorFlow's v1 loader (and so TF Serving) and BulkInferrer can
 all restore it; the models of other exporters that were tried fail in at least one of them.
@@ -28,7 +29,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.components.train.member import class_names, feature_spec
-from benison.components.transform import LABEL
+from benison.components.transform import LABEL, as_columns, load_graph
+from benison.serving import missing_values
 from benison.serving.signature_names import argument_names
 from benison.serving.versions.local import SCHEMA
 
@@ -60,7 +62,7 @@ def export(
     import keras
     import tensorflow as tf
 
-    apply_transform, transform_graph = _load_transform(transform)
+    apply_transform, transform_graph = load_graph(transform)
     names = class_names(transform)
     labelled_spec = transform.raw_feature_spec()
     raw_spec = {name: spec for name, spec in labelled_spec.items() if name != label}
@@ -73,14 +75,14 @@ def export(
         return {"probabilities": values, "classes": tf.tile(tf.constant([names]), [tf.shape(values)[0], 1])}
 
     def from_raw(inputs: Tensors) -> Tensors:
-        return _as_columns(
+        return as_columns(
             apply_transform(
                 {name: _as_transform_input(inputs[arguments[name]], spec) for name, spec in raw_spec.items()}
             )
         )
 
     def serving_default(examples: tf.Tensor) -> Tensors:
-        return answer(_as_columns(apply_transform(tf.io.parse_example(examples, raw_spec))))
+        return answer(as_columns(apply_transform(tf.io.parse_example(examples, raw_spec))))
 
     def transform_features(examples: tf.Tensor) -> Tensors:
         return dict(apply_transform(tf.io.parse_example(examples, labelled_spec)))
@@ -111,24 +113,24 @@ def export(
         archive.add_endpoint("members", lambda inputs: dict(members(from_raw(inputs))), raw)
     archive.write_out(folder, verbose=False)
     _write_schema(Path(folder, SCHEMA), transform.raw_metadata.schema, label)
+    missing_values.write(Path(folder), raw_inputs(raw_spec))
 
 
-def _load_transform(transform: tft.TFTransformOutput) -> tuple[Callable[[Tensors], Tensors], Any]:
-    """Load Transform's graph.
+def raw_inputs(raw_spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Describe the inputs of `raw`, see `benison.serving.missing_values.describe`.
 
-    `TFTransformOutput.transform_features_layer` would do, but it is a tf_keras model: an export then traces that model
-    once more, by AutoGraph, which takes longer than all signatures.
-
-    Returns:
-        A function from raw to transformed features, and the object that holds the variables and tables of the graph.
+    Args:
+        raw_spec: parsing spec of the raw features, without the label.
     """
     import tensorflow as tf
-    from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
-    loader = SavedModelLoader(transform.transform_savedmodel_dir)
-    holder = tf.Module()
-    holder.loaded = loader.__dict__  # as TFT's own layer does it
-    return loader.apply_transform_model, holder
+    arguments = argument_names(raw_spec)
+    return missing_values.describe(
+        {
+            arguments[name]: (name, spec.dtype.name, not isinstance(spec, tf.io.FixedLenFeature))
+            for name, spec in raw_spec.items()
+        }
+    )
 
 
 def _write_schema(file: Path, schema: Any, label: str) -> None:
@@ -143,26 +145,15 @@ def _write_schema(file: Path, schema: Any, label: str) -> None:
     file.write_text(text_format.MessageToString(raw_schema, as_utf8=True), encoding="utf-8")
 
 
-def _as_columns(features: Mapping[str, Any]) -> Tensors:
-    """Reshape scalars [batch] to [batch, 1], the shape of Keras inputs."""
-    import tensorflow as tf
-
-    return {name: tf.expand_dims(v, -1) if v.shape.rank == 1 else v for name, v in features.items()}
-
-
 def _as_transform_input(values: tf.Tensor, spec: Any) -> Any:
-    """Convert a raw column [batch] to an input of Transform's graph: sparse if the schema allows missing values."""
+    """Convert a raw column [batch] to an input of Transform's graph: sparse if the schema allows missing values.
+
+    All cells are in the sparse column; Transform's graph leaves out those that are missing.
+    """
     import tensorflow as tf
 
     if isinstance(spec, tf.io.FixedLenFeature):
         return tf.reshape(values, [-1, 1])
-    if values.dtype == tf.string:
-        present = tf.not_equal(values, "")
-    elif values.dtype.is_floating:
-        present = tf.math.logical_not(tf.math.is_nan(values))
-    else:
-        present = tf.not_equal(values, -1)
-    rows = tf.where(present)
-    indices = tf.concat([rows, tf.zeros_like(rows)], axis=1)
-    shape = tf.stack([tf.shape(values, out_type=tf.int64)[0], tf.constant(1, tf.int64)])
-    return tf.SparseTensor(indices, tf.boolean_mask(values, present), shape)
+    rows = tf.range(tf.shape(values, out_type=tf.int64)[0])
+    indices = tf.stack([rows, tf.zeros_like(rows)], axis=1)
+    return tf.SparseTensor(indices, values, tf.stack([tf.shape(values, out_type=tf.int64)[0], 1]))

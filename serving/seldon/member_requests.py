@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.serving import missing_values
 from benison.serving.client import GrpcClient, ServerError
 from benison.serving.errors import DataError
 from benison.serving.fan_out import Answer, Endpoint, FanOut
@@ -17,6 +19,7 @@ from benison.serving.seldon.bindings import SavedModel, Server
 from benison.serving.seldon.imported_ensemble import ImportedEnsemble
 from benison.serving.seldon.interface import Interface, Tensor
 from benison.serving.signature_names import argument_names
+from benison.serving.versions.local import SCHEMA
 
 
 async def predict(
@@ -26,7 +29,8 @@ async def predict(
 
     Args:
         imported: Spec and bindings.
-        rows: Values by input name; None is a missing value, sent as Benison's models expect it: '', NaN or -1.
+        rows: Values by input name; None is a missing value, sent as the members expect it. For members of another tool,
+            and for those on a server, that is '' for text and NaN for a float; an integer has no such value.
         served: A server for each node that is bound to a SavedModel.
         deadline_s: Longest time for each member's answer (seconds).
 
@@ -53,32 +57,67 @@ async def predict(
         interface.check_transformer(name, transformer_interface, inputs)
         transformer, inputs = _endpoint(server, transformer_interface), transformer_interface.inputs
     async with FanOut(imported.ensemble, endpoints, transformer=transformer, deadline_s=deadline_s) as fan_out:
-        return await fan_out.predict(columns(rows, inputs))
+        first = [imported.transformer] if imported.transformer else list(imported.members.values())
+        folders = [binding.path for binding in first if not isinstance(binding, Server)]
+        return await fan_out.predict(columns(rows, inputs, _missing(folders, inputs)))
 
 
-def columns(rows: Sequence[Mapping[str, Any]], inputs: Mapping[str, Tensor]) -> dict[str, NDArray]:
+def columns(
+    rows: Sequence[Mapping[str, Any]], inputs: Mapping[str, Tensor], missing: Mapping[str, Any] | None = None
+) -> dict[str, NDArray]:
     """Return one array [batch, …] per input; other columns are ignored.
+
+    Args:
+        rows: See `predict`.
+        inputs: The models' inputs.
+        missing: The value of a missing cell by input, for models that say so.
 
     Raises:
         DataError: An input is missing in a row, or has a wrong value.
     """
     renamed = [{argument: row[name] for name, argument in argument_names(row).items()} for row in rows]
-    return {name: _column(name, tensor, renamed) for name, tensor in inputs.items()}
+    return {name: _column(name, tensor, renamed, (missing or {}).get(name)) for name, tensor in inputs.items()}
 
 
-def _column(name: str, tensor: Tensor, rows: Sequence[Mapping[str, Any]]) -> NDArray:
+def _missing(folders: Sequence[Path], inputs: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the value of a missing cell by input, as the models in the folders say.
+
+    Raises:
+        DataError: One input is sent to models that expect different values.
+    """
+    found: dict[str, Any] = {}
+    for folder in folders:
+        described = missing_values.read_inputs(folder)
+        if described is not None:
+            values = missing_values.markers(described)
+        elif (folder / SCHEMA).is_file():  # an older Benison exported it
+            former = missing_values.FORMER_MISSING_INTEGER
+            values = {name: missing_values.marker(tensor.dtype, former) for name, tensor in inputs.items()}
+        else:
+            continue
+        for name, value in values.items():
+            if not missing_values.is_marker(found.setdefault(name, value), value):
+                raise DataError(
+                    f"column {name!r}: members expect different values for a missing cell, {found[name]} and {value}; "
+                    "give every row a value, or export the older member again"
+                )
+    return found
+
+
+def _column(name: str, tensor: Tensor, rows: Sequence[Mapping[str, Any]], missing: Any) -> NDArray:
     import tensorflow as tf
 
-    types, missing_value, expected = _accepted_values(tensor.dtype)
+    types, default, expected = _accepted_values(tensor.dtype)
+    missing_value = default if missing is None else missing
     values = []
     for number, row in enumerate(rows, start=1):
-        if name not in row:
+        if name not in row and missing is None:
             raise DataError(f"row {number}: no column {name!r}; it has {', '.join(sorted(row))}")
-        value = missing_value if row[name] is None else row[name]
+        value = missing_value if row.get(name) is None else row[name]
         array = np.array(value, object)
         if not all(type(part) in types for part in array.ravel()) or not _has_shape(array, tensor):
             raise DataError(
-                f"row {number}, column {name!r}: got {str(row[name])[:80]}, expected {expected}{_sizes(tensor)}"
+                f"row {number}, column {name!r}: got {str(row.get(name))[:80]}, expected {expected}{_sizes(tensor)}"
             )
         values.append(value)
     try:
@@ -94,7 +133,7 @@ def _accepted_values(dtype: str) -> tuple[tuple[type, ...], Any, str]:
     if dtype == "bool":
         return (bool,), None, "true or false"
     if dtype.startswith(("int", "uint")):
-        return (int,), -1, "a whole number"
+        return (int,), None, "a whole number"  # any number may be a real value of another tool's model
     return (int, float), float("nan"), "a number"
 
 

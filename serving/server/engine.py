@@ -53,6 +53,7 @@ class Signature:
         outputs: the outputs by name.
         proto: the SignatureDef, for metadata.
         defaults: the values of inputs that a request may leave out.
+        missing: by input, the value of a missing cell, which may be null or left out in a request.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Signature:
     outputs: Mapping[str, TensorSpec]
     proto: Any = None
     defaults: Tensors = field(default_factory=dict)
+    missing: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def batched(self) -> bool:

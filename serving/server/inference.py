@@ -44,7 +44,7 @@ def predict_call(engine: Engine, request: Any) -> Call:
     sent_names = request.inputs.keys()
     extra, missing = (
         sent_names - signature.inputs.keys(),
-        signature.inputs.keys() - sent_names - signature.defaults.keys(),
+        signature.inputs.keys() - sent_names - signature.defaults.keys() - signature.missing.keys(),
     )
     if extra or missing:
         raise invalid(
@@ -52,13 +52,35 @@ def predict_call(engine: Engine, request: Any) -> Call:
             f"len({{{','.join(sorted(sent_names))}}}) != len({{{','.join(signature.inputs)}}}). "
             f"Sent extra: {{{','.join(sorted(extra))}}}. Missing but required: {{{','.join(sorted(missing))}}}."
         )
-    inputs = {
-        name: tensors.from_proto(name, request.inputs[name], spec.dtype)
-        if name in sent_names
-        else signature.defaults[name]
-        for name, spec in signature.inputs.items()
-    }
+    sent = {name: tensors.from_proto(name, request.inputs[name], signature.inputs[name].dtype) for name in sent_names}
+    absent = {name: signature.defaults[name] for name in signature.defaults.keys() - sent_names}
+    inputs = {**_missing_columns(signature, sent), **absent, **sent}
     return Call(signature, inputs, _output_names(signature, list(request.output_filter)))
+
+
+def _missing_columns(signature: Signature, sent: Tensors) -> Tensors:
+    """Return a column of missing cells for each input that may be missing and was left out.
+
+    Raises:
+        RequestError: The sent columns do not tell how many rows there are.
+    """
+    absent = signature.missing.keys() - sent.keys() - signature.defaults.keys()
+    if not absent:
+        return {}
+    sizes = {values.shape[0] if values.ndim else 0 for values in sent.values()}
+    if len(sizes) != 1:
+        raise invalid(
+            f"inputs {', '.join(sorted(absent))} are left out, and the others have different numbers of rows: "
+            f"{', '.join(map(str, sorted(sizes))) or 'none was sent'}; send columns of equal length"
+        )
+    (rows,) = sizes
+    return {name: _full(rows, signature.missing[name], signature.inputs[name].dtype) for name in absent}
+
+
+def _full(rows: int, value: Any, dtype: str) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    return np.full(rows, value.encode(), object) if dtype == "string" else np.full(rows, value, dtype)
 
 
 def classify_call(engine: Engine, signature_name: str, examples: Any, check_method: bool = False) -> Call:

@@ -20,6 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benison.serving import missing_values
 from benison.serving.errors import VersionError
 from benison.serving.files import atomic_file
 from benison.serving.files import checksum as checksums
@@ -59,6 +60,17 @@ class Version:
     manifest: Manifest = field(repr=False, hash=False)
     condition: Condition = field(default=Condition("whole"), repr=False, compare=False)
 
+    @property
+    def missing_values(self) -> dict[str, Any]:
+        """The value that stands for a missing cell, by input of the signature `raw`; required inputs have none.
+
+        It is empty for a version of an older Benison or of another tool, which does not say so.
+
+        Raises:
+            VersionError: The file that names them is broken.
+        """
+        return missing_values.markers(missing_values.read_inputs(self.path) or {})
+
 
 def publish(
     model_dir: Path,
@@ -77,8 +89,9 @@ def publish(
     Args:
         model_dir: The SavedModel.
         base: ROOT/serving/NAME; created if it is missing.
-        manifest: What is known about the version. NaN and infinity become null. `format`, `version`, `created`, `files`
-            and `bytes` are added; `candidate` too, unless it is set (see `checksum`; `beside` does not change it).
+        manifest: What is known about the version. NaN and infinity become null. `format`, `version`, `created`,
+            `files`, `bytes` and `inputs` are added; `candidate` too, unless it is set (see `checksum`; `beside` does
+            not change it).
         clock: Unix time (seconds). The version number is its whole second, or one above the highest existing version.
         beside: Files to add to the model, by their path in the version (relative, with /).
         at_least: The lowest allowed version number.
@@ -104,6 +117,7 @@ def publish(
             "files": {name: record.to_dict() for name, record in files.items()},
             "bytes": sum(record.bytes for record in files.values()),
             "format": FORMAT,
+            **({"inputs": inputs} if (inputs := missing_values.read_inputs(model_dir)) else {}),
         }
         manifest = Manifest.model_validate({"candidate": _digest(model_files), **keys, **written})
         _sync_tree(incoming)

@@ -1,8 +1,8 @@
 """The manifest of a version, `manifest.json`: what it is made of, its quality and why it may be served.
 
 Every reader uses this model. `versions.local.publish` is the only writer. Formats: 1 has no key `format` and is what
-Benison wrote before 2; 2 has it. A manifest keeps the keys that this model does not know, so that those of another tool
-or of a later release are not lost.
+Benison wrote before 2; 2 has it; 3 adds `inputs`, without which a missing integer is -1. A manifest keeps the keys that
+this model does not know, so that those of another tool or of a later release are not lost.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benison.serving.errors import VersionError
 
-FORMAT = 2
+FORMAT = 3
 
 
 class _Record(BaseModel):
@@ -38,6 +38,20 @@ class FileRecord(_Record):
 
     sha256: str
     bytes: int
+
+
+class RawInput(_Record):
+    """An input of the signature `raw`.
+
+    Attributes:
+        column: The column of the data.
+        type: TensorFlow's name of its type: int64, float32 or string.
+        missing: The value that stands for a missing cell; "NaN" is not a number. None: the column is required.
+    """
+
+    column: str
+    type: str
+    missing: int | str | None = None
 
 
 class PinnedMember(_Record):
@@ -182,7 +196,8 @@ class Manifest(_Record):
         name: The model's name.
         label: The column that it predicts.
         problem: binary, multiclass or regression.
-        missing: The cells that mean "no value".
+        inputs: The inputs of the signature `raw`; empty in versions that take -1 for a missing integer.
+        missing: The cells that mean "no value" in the pipeline's CSV files.
         delimiter: Of the pipeline's CSV files.
         encoding: Of the pipeline's CSV files.
         decimal: The decimal mark of the pipeline's CSV files.
@@ -217,6 +232,7 @@ class Manifest(_Record):
     name: str = ""
     label: str = ""
     problem: str = ""
+    inputs: Mapping[str, RawInput] = Field(default_factory=dict)
     missing: tuple[str, ...] = ("",)
     delimiter: str = ","
     encoding: str = "utf-8"

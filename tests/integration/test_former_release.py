@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benison.pipelines import cli
+from benison.serving.predict import predict
 from benison.serving.promotion import labels
 from benison.serving.promotion import promote as promotion
 from benison.serving.versions import local, remote, sets
@@ -19,6 +20,10 @@ from tests.integration.test_serve import serving
 REPOSITORY = Path(__file__).parents[2]
 ARCHIVE = REPOSITORY / "tests" / "data" / "former_release" / "root.tar.xz"
 WRITTEN_AS = "/srv/former/root"  # the absolute path of the ROOT in its own files
+ROW = {
+    "island": "Dream", "bill_length_mm": 40.0, "bill_depth_mm": 18.0, "flipper_length_mm": 190, "sex": "male",
+    "year": 2008,
+}  # fmt: skip
 FUSED, FAN_OUT = 1795912967, 1795914175
 MEMBERS = ("penguins-deep", "penguins-linear", "penguins-quadratic")
 
@@ -95,6 +100,12 @@ def test_it_is_copied_to_a_store_and_back(root: Path, tmp_path: Path) -> None:
     assert (fetched.path / "manifest.json").read_bytes() == (base / str(FAN_OUT) / "manifest.json").read_bytes()
 
 
+def test_it_predicts_with_minus_one_for_a_missing_integer(root: Path) -> None:
+    version = local.get(root / "serving" / "penguins", FAN_OUT)
+    masses = predict(version, [{**ROW, "body_mass_g": mass} for mass in (-1, None, "", 4000)])
+    assert masses[0] == masses[1] == masses[2] != masses[3]
+
+
 def test_it_predicts(root: Path) -> None:
     examples = REPOSITORY / "configs" / "examples" / "penguins.csv"
     assert "Adelie" in benison(root, "predict", "penguins", "--csv", str(examples), "--members")
@@ -121,3 +132,7 @@ def test_it_is_served(root: Path) -> None:
         assert f"serving penguins, version {FAN_OUT}" in server.output()
         (answer,) = server.answer_to_curl_line("penguins")["predictions"]
         assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-5)
+        # It takes -1 for a missing integer, which its manifest does not say.
+        assert local.get(root / "serving" / "penguins", FAN_OUT).manifest.inputs == {}
+        answers = [server.predict("penguins", {**ROW, "body_mass_g": mass})[0] for mass in (-1, None, 4000)]
+        assert answers[0] == answers[1] != answers[2]

@@ -106,6 +106,5 @@ def test_a_pushed_version_says_what_may_be_asked(pushed: Project) -> None:
     assert known.label == "species"
     assert "species" not in known.columns
     assert known.columns["island"].choices == ("Biscoe", "Dream", "Torgersen")
-    assert known.columns["bill_length_mm"].optional
     assert known.members == ("linear", "quadratic", "deep")
     assert sum(known.weights.values()) in (0, pytest.approx(1))

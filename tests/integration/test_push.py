@@ -28,6 +28,7 @@ from benison.serving.promotion.rollout import ChangeRequest
 from benison.serving.server.pages import model_info
 from benison.serving.versions import local, remote, sets
 from benison.serving.versions.local import Version
+from benison.serving.versions.manifest import FORMAT
 from tests.integration.conftest import Project
 from tests.integration.model_server import running
 
@@ -105,7 +106,8 @@ def version(pushed: Project) -> Version:
 def test_a_version_holds_all_that_belongs_to_the_model(version: Version) -> None:
     extra = {path.name for path in (version.path / "assets.extra").iterdir()}
     assert extra == {
-        "ensemble.json", "ensemble_report.json", "parity_rows.npz", "schema.pbtxt", "tf_serving_warmup_requests"
+        "ensemble.json", "ensemble_report.json", "parity_rows.npz", "raw_inputs.json", "schema.pbtxt",
+        "tf_serving_warmup_requests",
     }  # fmt: skip
     assert local.verify(version) == []
     assert Ensemble.load(version.path / "assets.extra").members == version.manifest.members
@@ -113,7 +115,7 @@ def test_a_version_holds_all_that_belongs_to_the_model(version: Version) -> None
 
 def test_the_manifest_says_what_the_model_is_made_of_and_who_let_it_pass(version: Version, pushed: Project) -> None:
     manifest = version.manifest
-    assert (manifest.format, manifest.model_extra) == (2, {})
+    assert (manifest.format, manifest.model_extra) == (FORMAT, {})
     assert (manifest.name, manifest.label, manifest.problem) == ("birds", "species", "multiclass")
     assert manifest.combiner == "mean"
     assert {
@@ -199,6 +201,23 @@ def test_with_fan_out_the_members_are_pushed_and_served_as_models_of_their_own(n
             answered = await client.predict("birds", inputs, signature="raw")
             return answered["probabilities"], (await apart.predict(inputs)).values
 
+    async def gaps(target: str) -> list[Any]:
+        """Ask for three rows without masses: with the value for a missing cell, with None, and without the column."""
+        rows = {name: values[:3] for name, values in inputs.items()}
+        without = {name: values for name, values in rows.items() if name != "body_mass_g"}
+        missing = whole.missing_values
+        named = {**without, "body_mass_g": np.full(3, missing["body_mass_g"])}
+        nulls = {**without, "body_mass_g": [None] * 3}
+        async with GrpcClient(target) as client, fan_out.of_version(whole, target, deadline_s=30) as apart:
+            calls = [
+                client.predict("birds", named, signature="raw"),
+                client.predict("birds", nulls, signature="raw", missing=missing),
+                client.predict("birds", without, signature="raw", missing=missing),
+                client.predict("birds", without, signature="raw"),
+            ]
+            fused = [(await call)["probabilities"] for call in calls]
+            return [*fused, (await apart.predict(nulls)).values, (await apart.predict(without)).values]
+
     flags = (
         f"--model_config_file={node.base.parent / models_config.FILE}",
         "--allow_version_labels_for_unavailable_models=true",
@@ -206,6 +225,8 @@ def test_with_fan_out_the_members_are_pushed_and_served_as_models_of_their_own(n
     with running(tmp_path, *flags) as server:
         for answers in asyncio.run(both(f"127.0.0.1:{server.port}")):
             assert _agree(answers, expected)
+        first, *others = asyncio.run(gaps(f"127.0.0.1:{server.port}"))
+        assert all(np.allclose(answers, first, atol=1e-5) for answers in others)
 
 
 @pytest.mark.parametrize("killed", ["linear", *(pytest.param(name, marks=pytest.mark.soak) for name in MEMBERS[1:])])

@@ -9,15 +9,18 @@ import shlex
 import signal
 import socket
 import subprocess
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benison.serving.predict import predict
 from benison.serving.promotion import labels
+from benison.serving.versions.local import Version
 from tests.integration.conftest import BENISON, Project
 from tests.integration.model_server import config, entry, free_port, publish, wait_until
 
@@ -42,6 +45,15 @@ class Served:
         body = data[1].encode() if data else None
         with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=30) as response:
             return json.loads(response.read())
+
+    def predict(self, name: str, *rows: Mapping[str, Any], inputs: Mapping[str, Any] | None = None) -> Any:
+        """Send rows, or columns, to the signature `raw`; return the probabilities of each row."""
+        body = {"signature_name": "raw", **({"instances": rows} if rows else {"inputs": inputs})}
+        url = f"http://localhost:{self.rest}/v1/models/{name}:predict"
+        request = urllib.request.Request(url, data=json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer = json.loads(response.read())
+        return [row["probabilities"] for row in answer["predictions"]] if rows else answer["outputs"]["probabilities"]
 
 
 @contextlib.contextmanager
@@ -70,9 +82,59 @@ def test_the_curl_line_works_and_ctrl_c_ends_it(pushed: Project) -> None:
         (answer,) = server.answer_to_curl_line("birds")["predictions"]
         assert sorted(answer["classes"]) == ["Adelie", "Chinstrap", "Gentoo"]
         assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-5)
+        _check_missing_cells(server, served)
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(60) == 0
         assert "Traceback" not in server.output()
+
+
+def _check_missing_cells(server: Served, version: Version) -> None:
+    """Check that a missing cell of a request is one of training on every path, and that -1 is a number."""
+    import tensorflow as tf
+
+    full = {
+        "island": "Dream", "bill_length_mm": 40.0, "bill_depth_mm": 18.0, "flipper_length_mm": 190,
+        "body_mass_g": 4000, "sex": "male", "year": 2008,
+    }  # fmt: skip
+    optional = {"bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "sex"}
+    assert version.missing_values.keys() == optional
+    assert {name for name, i in version.manifest.inputs.items() if i.missing is not None} == optional
+    assert version.manifest.inputs["body_mass_g"].missing == version.missing_values["body_mass_g"] == -9007199254740991
+
+    model = tf.saved_model.load(str(version.path))
+
+    def as_trained(row: Mapping[str, Any]) -> list[float]:
+        example = tf.train.Example()
+        for name, value in row.items():
+            feature = example.features.feature[name]
+            if isinstance(value, str):
+                feature.bytes_list.value.append(value.encode())
+            else:
+                (feature.int64_list if isinstance(value, int) else feature.float_list).value.append(value)
+        answer = model.signatures["serving_default"](examples=tf.constant([example.SerializeToString()]))
+        return list(answer["probabilities"].numpy()[0])
+
+    def same(answer: Any, expected: Any) -> bool:
+        return bool(answer == pytest.approx(expected, abs=1e-5))
+
+    for name in optional:
+        row = {key: value for key, value in full.items() if key != name}
+        expected = as_trained(row)
+        assert same(server.predict("birds", row)[0], expected)
+        assert same(server.predict("birds", {**row, name: None})[0], expected)
+        columns = {key: [value] for key, value in row.items()}
+        assert same(server.predict("birds", inputs=columns)[0], expected)
+        assert same(server.predict("birds", inputs={**columns, name: [None]})[0], expected)
+        assert same(server.predict("birds", {**row, name: version.missing_values[name]})[0], expected)
+        for prediction in predict(version, [row, {**row, name: None}]):
+            assert same(list(prediction.output.values()), expected)
+    for number in (-1, 0):
+        row = {**full, "body_mass_g": number}
+        expected = as_trained(row)
+        assert same(server.predict("birds", row)[0], expected)
+        assert not same(expected, as_trained({key: value for key, value in full.items() if key != "body_mass_g"}))
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        server.predict("birds", {**full, "year": None})
 
 
 def test_several_models_are_served_at_once_and_models_config_is_polled(tmp_path: Path, made: dict[int, Path]) -> None:

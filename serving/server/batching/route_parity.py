@@ -48,14 +48,16 @@ def probe_rows(signature: Signature, path: str, warm_up: Sequence[Row] = ()) -> 
     words = list(_words(Path(path) / "assets")) or ["a"]
     boundaries = [_boundary_row(signature, position) for position in range(max(map(len, _BOUNDARIES.values())))]
     mixed = [_mixed_row(signature, position, words) for position in range(_MIXED_ROWS)]
+    missing = {**boundaries[0], **signature.missing}
     half_missing = [
         {
-            name: (boundaries[0] if (column + position) % 2 else mixed[position])[name]
+            name: (missing if (column + position) % 2 else mixed[position])[name]
             for column, name in enumerate(signature.inputs)
         }
         for position in range(2)
     ]
-    return [*boundaries, *mixed, *half_missing, *map(dict, islice(warm_up, _MAX_WARM_UP_ROWS))]
+    missing_rows = [missing] if signature.missing else []
+    return [*missing_rows, *boundaries, *mixed, *half_missing, *map(dict, islice(warm_up, _MAX_WARM_UP_ROWS))]
 
 
 def plain_outputs(engine: Engine, signature: Signature, rows: Sequence[Row]) -> Tensors:

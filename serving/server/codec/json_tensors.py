@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from benison.serving import missing_values
 from benison.serving.server.codec.json_values import decode_base64, excerpt, is_base64, type_name
 from benison.serving.server.engine import TensorSpec
 from benison.serving.server.status import Code, RequestError, invalid
@@ -34,13 +35,14 @@ _LEAF_TYPES: Mapping[str, frozenset[type]] = {
 
 
 def read_inputs(
-    document: Mapping[str, Any], specs: Mapping[str, TensorSpec]
+    document: Mapping[str, Any], specs: Mapping[str, TensorSpec], missing: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, np.ndarray[Any, Any]], bool]:
     """Read the tensors of a predict request.
 
     Args:
         document: the request.
         specs: the signature's inputs, by name.
+        missing: by input, the value of a missing cell, which may be null or left out in the request.
 
     Returns:
         The tensors by name, and whether the answer must be in row form.
@@ -59,13 +61,15 @@ def read_inputs(
             raise invalid(f"JSON Value: {excerpt(document)} Expecting 'instances' to be an list/array")
         if not instances:
             raise invalid(f"JSON Value: {excerpt(document)} No values in 'instances' array")
-        return _from_rows(instances, specs), True
+        return _from_rows(instances, specs, missing or {}), True
     if "inputs" in document:
-        return _from_columns(document["inputs"], specs), False
+        return _from_columns(document["inputs"], specs, missing or {}), False
     raise invalid("Missing 'inputs' or 'instances' key")
 
 
-def _from_rows(instances: Sequence[Any], specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray[Any, Any]]:
+def _from_rows(
+    instances: Sequence[Any], specs: Mapping[str, TensorSpec], missing: Mapping[str, Any]
+) -> dict[str, np.ndarray[Any, Any]]:
     named = _is_named(instances[0])
     if not named and len(specs) > 1:
         raise invalid(
@@ -81,6 +85,10 @@ def _from_rows(instances: Sequence[Any], specs: Mapping[str, TensorSpec]) -> dic
         columns = {name: _fast_column(instances, spec)}
     if columns and all(column is not None for column in columns.values()):
         return {name: column for name, column in columns.items() if column is not None}
+    # Only now, so that a request without a missing cell does not pay for it.
+    filled = missing_values.fill_rows(instances, missing) if named and missing else instances
+    if filled is not instances:
+        return _from_rows(filled, specs, {})
     return _row_by_row(instances, specs, named)
 
 
@@ -159,7 +167,9 @@ def _row_value(
     return shape
 
 
-def _from_columns(value: Any, specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray[Any, Any]]:
+def _from_columns(
+    value: Any, specs: Mapping[str, TensorSpec], missing: Mapping[str, Any]
+) -> dict[str, np.ndarray[Any, Any]]:
     if not _is_named(value):
         if len(specs) > 1:
             raise invalid(
@@ -168,6 +178,9 @@ def _from_columns(value: Any, specs: Mapping[str, TensorSpec]) -> dict[str, np.n
             )
         name, spec = next(iter(specs.items()))
         return {name: _tensor(value, spec)}
+    # An unknown name may be a misspelt one, whose column must not count as missing.
+    if missing and (specs.keys() >= value.keys() or specs.keys() <= value.keys()):
+        value = missing_values.fill_columns(value, missing)
     columns = {}
     for name, spec in specs.items():
         if name not in value:

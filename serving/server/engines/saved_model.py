@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benison.serving import missing_values
 from benison.serving.server.engine import LoadOptions, Signature, Tensors, TensorSpec
 from benison.serving.server.engines import low_priority, private_tensorflow
 from benison.serving.server.status import Code, RequestError, invalid
@@ -40,7 +41,7 @@ class SessionEngine:
             RequestError: The folder has no SavedModel.
             tf.errors.OpError, RuntimeError, OSError: The SavedModel is broken or has no graph with these tags.
         """
-        from benison.serving.server.engines import graph_import, graph_operations
+        from benison.serving.server.engines import graph_import, graph_operations, missing_cells
 
         if not any((Path(path) / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
             raise RequestError(
@@ -53,8 +54,10 @@ class SessionEngine:
         self.single_threaded = self._in_callers_thread and options.intra_op_threads == 1
         self._session, meta_graph = graph_import.load(path, options.tags, _config(options))
         try:
+            missing = missing_cells.read(path)
             self.signatures: Mapping[str, Signature] = {
-                name: _signature(name, proto) for name, proto in sorted(meta_graph.signature_def.items())
+                name: _signature(name, proto, missing if name in missing_values.SIGNATURES else {})
+                for name, proto in sorted(meta_graph.signature_def.items())
             }
             self._unbounded = {
                 name: graph_operations.unbounded_operation(
@@ -165,7 +168,7 @@ def _config(options: LoadOptions) -> Any:
     return config
 
 
-def _signature(name: str, proto: Any) -> Signature:
+def _signature(name: str, proto: Any, missing: Mapping[str, Any]) -> Signature:
     import tensorflow as tf
 
     return Signature(
@@ -175,6 +178,7 @@ def _signature(name: str, proto: Any) -> Signature:
         outputs={alias: _spec(info) for alias, info in sorted(proto.outputs.items())},
         proto=copy.deepcopy(proto),  # the original keeps the whole MetaGraphDef in memory
         defaults={alias: tf.make_ndarray(value) for alias, value in getattr(proto, "defaults", {}).items()},
+        missing={alias: value for alias, value in missing.items() if alias in proto.inputs},
     )
 
 

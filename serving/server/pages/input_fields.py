@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,10 +15,7 @@ Kind = Literal["choice", "text", "integer", "number", "boolean", "json"]
 
 MEMBERS = "members"  # Benison's signature with the predictions of each member
 _RAW = "raw"  # Benison's signature with one value per raw feature
-_TAKE_MISSING = frozenset([_RAW, MEMBERS])
 _SERIALIZED = frozenset(["examples", "inputs", "input_examples", "serialized_examples"])
-# The JSON that stands for a missing value in the signature `raw`.
-_MISSING: Mapping[Kind, str] = {"choice": '""', "text": '""', "integer": "-1", "number": "NaN"}
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,7 @@ def fields(signature: Signature, info: ModelInfo) -> tuple[Field, ...]:
 
 def row(fields: tuple[Field, ...]) -> dict[str, Any]:
     """Return the example row of a request; a missing number is NaN."""
-    missing_values: dict[str, Any] = {'""': "", "-1": -1, "NaN": float("nan")}
-    return {f.argument: missing_values[f.missing] if f.example is None else f.example for f in fields}
+    return {f.argument: json.loads(f.missing) if f.example is None else f.example for f in fields}
 
 
 def form_signature(signatures: Mapping[str, Signature]) -> Signature | None:
@@ -110,7 +107,7 @@ def members_signature(signatures: Mapping[str, Signature], signature: Signature)
 def _field(name: str, signature: Signature, info: ModelInfo, example: Mapping[str, Any]) -> Field:
     spec, column = signature.inputs[name], info.columns.get(name, InputColumn(name))
     kind = _kind(spec, column, takes_rows(signature) and not (info.columns and _takes_serialized(signature)))
-    missing = _MISSING.get(kind, "") if column.optional and signature.name in _TAKE_MISSING else ""
+    missing = json.dumps(signature.missing[name]) if name in signature.missing and kind != "json" else ""
     value = example[name] if name in example and takes_rows(signature) else _schema_example(kind, column)
     if value is None and not missing:
         value = _default_value(kind, spec, signature)

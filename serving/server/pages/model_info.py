@@ -35,7 +35,6 @@ class InputColumn:
         choices: allowed values; empty if any value is allowed.
         low: smallest allowed number; None if there is no limit.
         high: largest allowed number; None if there is no limit.
-        optional: whether it may be missing in a row.
     """
 
     name: str
@@ -43,7 +42,6 @@ class InputColumn:
     choices: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
-    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,6 @@ def _column(feature: Any, domains: Mapping[str, tuple[str, ...]]) -> InputColumn
         choices=tuple(feature.string_domain.value) or domains.get(feature.domain, ()),
         low=limits.min if limits.HasField("min") else None,
         high=limits.max if limits.HasField("max") else None,
-        optional=not feature.HasField("shape"),  # in TFX, a feature with a fixed shape is required
     )
 
 

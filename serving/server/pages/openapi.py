@@ -204,7 +204,7 @@ def _input(field: Field, level: int) -> Json:
     if field.choices:
         words.append(f"In the training data: {', '.join(field.choices)}")
     if field.missing:
-        words.append(f"Send {field.missing} for a missing value")
+        words.append(f"Send {field.missing} for a missing value; this server also takes null, or no value at all")
     text = ". ".join(word.rstrip(".") for word in words if word)
     return {**_nested(field.spec, level), **({"description": f"{text}."} if text else {})}
 

@@ -212,12 +212,12 @@ async def _read_inputs(size: int, document: dict[str, Any], signature: Signature
     the second try.
     """
     try:
-        return await offload_if_large(size, json_tensors.read_inputs, document, signature.inputs)
+        return await offload_if_large(size, json_tensors.read_inputs, document, signature.inputs, signature.missing)
     except RequestError:
         renamed = await asyncio.to_thread(column_names.rename_columns, document, path)
         if renamed is None:
             raise
-    return await offload_if_large(size, json_tensors.read_inputs, renamed, signature.inputs)
+    return await offload_if_large(size, json_tensors.read_inputs, renamed, signature.inputs, signature.missing)
 
 
 def _predict_signature(version: ManagedVersion, name: str) -> Signature:

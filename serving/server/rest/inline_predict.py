@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from benison.serving import missing_values
 from benison.serving.server.batching.jobs import Job
 from benison.serving.server.batching.runner import Runner
 from benison.serving.server.batching.tasks import BatchTask, JsonRowsTask, PackedRowsTask
@@ -141,9 +142,11 @@ def _task(version: ManagedVersion, document: dict[str, Any]) -> BatchTask | None
         return None
     if route.packed:
         packed_rows = route.packed.read(instances)
+        if packed_rows is None and route.signature.missing:
+            packed_rows = route.packed.read(missing_values.fill_rows(instances, route.signature.missing))
         return None if packed_rows is None else PackedRowsTask(route.packed, packed_rows, len(instances))
     signature, engine = route.signature, version.engine
     if engine is None:
         return None
-    inputs, _ = json_tensors.read_inputs(document, signature.inputs)
+    inputs, _ = json_tensors.read_inputs(document, signature.inputs, signature.missing)
     return JsonRowsTask(engine, Call(signature, inputs, tuple(signature.outputs)))

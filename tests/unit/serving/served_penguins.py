@@ -29,10 +29,14 @@ RAW = {
 }
 
 
+MISSING = {"bill_length__mm_": float("nan"), "mass": -9007199254740991, "note": ""}
+
+
 def signature(
     name: str, inputs: dict[str, TensorSpec], outputs: dict[str, TensorSpec], method: str = "predict"
 ) -> Signature:
-    return Signature(name, f"tensorflow/serving/{method}", inputs, outputs)
+    missing = MISSING if name in ("raw", "members") else {}
+    return Signature(name, f"tensorflow/serving/{method}", inputs, outputs, missing=missing)
 
 
 SIGNATURES = {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benison.serving import predict
 from benison.serving.errors import DataError
+from benison.serving.missing_values import MISSING_INTEGER
 from benison.serving.versions.local import Version
 from benison.serving.versions.manifest import Manifest
 
@@ -64,29 +66,48 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         predict.read_rows(tmp_path / "none.csv")
 
 
-def test_missing_values_become_the_missing_values_of_the_raw_signature() -> None:
-    rows: list[dict[str, object]] = [{"x": None}, {"x": ""}, {"x": "NA"}]
-    assert predict._column("x", STRING, rows, NA) == ["", "", ""]
-    assert predict._column("x", INT, rows, NA) == [-1, -1, -1]
-    assert all(math.isnan(v) for v in predict._column("x", FLOAT, rows, NA))
+def cells(dtype: _Type, missing: object = None, **options: Any) -> Any:
+    return predict._Cells("x", dtype, NA, missing=missing, **options)
+
+
+@pytest.mark.parametrize("cell", [{"x": None}, {"x": ""}, {"x": "NA"}, {"x": math.nan}, {}])
+def test_a_missing_cell_becomes_the_versions_value_for_one(cell: dict) -> None:
+    assert cells(STRING, "").values([cell]) == [""]
+    assert cells(INT, MISSING_INTEGER).values([cell]) == [MISSING_INTEGER]
+    assert math.isnan(cells(FLOAT, math.nan).values([cell])[0])
+
+
+@pytest.mark.parametrize("dtype", [STRING, INT, FLOAT], ids=lambda dtype: dtype.name)
+def test_a_missing_cell_of_a_required_column_is_refused(dtype: _Type) -> None:
+    for cell in (None, "", "NA", math.nan):
+        with pytest.raises(DataError, match="row 2, column 'x': no value, but the schema requires one in every row"):
+            cells(dtype).values([{"x": 1}, {"x": cell}])
+
+
+def test_an_absent_column_that_is_probably_misspelt_is_refused() -> None:
+    with pytest.raises(DataError, match="row 1: no column 'body_mass'; did you mean 'body_mas'"):
+        predict._Cells("body_mass", INT, NA, missing=-1, unused=frozenset({"body_mas"})).values([{"body_mas": 1}])
 
 
 def test_values_are_converted_to_the_signatures_type() -> None:
-    assert predict._column("x", FLOAT, [{"x": "1.5"}, {"x": 2}], NA) == [1.5, 2.0]
-    assert predict._column("x", INT, [{"x": "3"}], NA) == [3]
-    assert predict._column("x", STRING, [{"x": 3}], NA) == ["3"]
+    assert cells(FLOAT).values([{"x": "1.5"}, {"x": 2}]) == [1.5, 2.0]
+    assert cells(INT).values([{"x": "3"}, {"x": -1}, {"x": 4.0}]) == [3, -1, 4]
+    assert cells(STRING).values([{"x": 3}]) == ["3"]
 
 
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("dtype", "row", "message"),
     [
-        ({"y": 1}, "row 1: no column 'x'; it has y"),
-        ({"x": "heavy"}, "row 1, column 'x': got 'heavy', expected a number"),
+        (FLOAT, {"y": 1}, "row 1: no column 'x'; it has y"),
+        (FLOAT, {"x": "heavy"}, "row 1, column 'x': got 'heavy', expected a finite number"),
+        (FLOAT, {"x": "nan"}, "row 1, column 'x': got 'nan', expected a finite number"),
+        (INT, {"x": 3.7}, "row 1, column 'x': got '3.7', expected a whole number above -9007199254740991"),
+        (INT, {"x": MISSING_INTEGER}, "got '-9007199254740991', expected a whole number above -9007199254740991"),
     ],
 )
-def test_a_bad_row_is_named(row: dict, message: str) -> None:
+def test_a_bad_row_is_named(dtype: _Type, row: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        predict._column("x", FLOAT, [row], NA)
+        cells(dtype).values([row])
 
 
 def test_predictions_name_their_classes() -> None:

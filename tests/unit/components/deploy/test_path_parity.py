@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from benison.components.deploy.boundary_rows import boundary_rows
+from benison.components.deploy import raw_rows, trial_rows
+from benison.components.deploy.boundary_rows import RawColumn, boundary_rows
 from benison.components.deploy.path_parity import compare
+from benison.serving.missing_values import MISSING_INTEGER
 
 ANSWERS = np.array([[0.2, 0.8], [0.5, 0.5], [1.0, 0.0]])
 
@@ -55,10 +61,60 @@ def test_the_description_names_path_row_and_difference():
 
 
 def test_every_column_has_every_boundary_value_alone_and_with_all_others():
-    usual = {"s": np.array([b"Adelie"], object), "f": np.array([2.5], np.float32), "i": np.array([7], np.int64)}
-    rows = boundary_rows({name: values.dtype for name, values in usual.items()}, usual)
-    assert {len(values) for values in rows.values()} == {24}
-    assert np.isnan(rows["f"]).sum() == 2
-    assert (rows["i"] == 7).sum() == 12
-    assert rows["s"].tolist().count(b"") == 2
+    columns = {
+        "s": RawColumn(np.dtype(object), b"Adelie", missing=""),
+        "f": RawColumn(np.dtype(np.float32), 2.5, missing=math.nan, seen=(-3.5, 9.25)),
+        "i": RawColumn(np.dtype(np.int64), 7, missing=MISSING_INTEGER, seen=(-12, 345)),
+        "required": RawColumn(np.dtype(np.int64), 7, seen=(-12, 345)),
+    }
+    rows = boundary_rows(columns)
+    assert len({len(values) for values in rows.values()}) == 1
+    usual = {name: values == columns[name].usual for name, values in rows.items()}
+    boundaries: dict[str, list[Any]] = {
+        "s": [b"", "\N{SNOWMAN} never seen in training".encode()],
+        "f": [-3.5, 9.25, -1.0, 0.0],
+        "i": [MISSING_INTEGER, -12, 345, -1, 0],
+        "required": [-12, 345, -1, 0],
+    }
+    for name, expected in boundaries.items():
+        others_usual = np.all([usual[other] for other in columns if other != name], axis=0)
+        for rows_of_column in (rows[name][others_usual], rows[name][~others_usual]):
+            assert set(expected) <= set(rows_of_column.tolist())
+    assert np.isnan(rows["f"]).sum() >= 4
+    assert MISSING_INTEGER not in rows["required"]
     assert rows["f"].dtype == np.float32
+
+
+def test_rows_have_the_same_cells_in_every_form():
+    spec = {
+        "i x": tf.io.VarLenFeature(tf.int64),
+        "f": tf.io.VarLenFeature(tf.float32),
+        "s": tf.io.FixedLenFeature([1], tf.string),
+        "y": tf.io.FixedLenFeature([1], tf.float32),
+    }
+    example = tf.train.Example()
+    example.features.feature["s"].bytes_list.value.append(b"a")
+    example.features.feature["y"].float_list.value.append(1.0)
+    records = np.array([example.SerializeToString()], object)
+    rows, incomplete = trial_rows.build(records, spec, "y", {"i x": (-5, 9)})
+    assert rows.missing["i_x"] == MISSING_INTEGER
+    assert {MISSING_INTEGER, -5, 9} <= set(rows.inputs["i_x"].tolist())
+    again = raw_rows.raw_rows(rows.examples, spec | {"y": tf.io.VarLenFeature(tf.float32)}, "y")
+    for name, values in rows.inputs.items():
+        np.testing.assert_array_equal(again[name], values)
+    first, second = rows.json_rows()[:2]
+    assert first == {"i_x": None, "f": None, "s": "a"}
+    assert second == {"s": "a"}, "in every other row a missing cell has no key"
+    assert [(row.column, row.json["s"]) for row in incomplete] == [("s", None)]
+    assert "s" not in tf.train.Example.FromString(incomplete[0].example).features.feature
+
+
+def test_the_seen_range_is_that_of_all_records(tmp_path):
+    with tf.io.TFRecordWriter(str(tmp_path / "data.gz"), "GZIP") as writer:
+        for number in (5, -3, 8):
+            example = tf.train.Example()
+            example.features.feature["i"].int64_list.value.append(number)
+            example.features.feature["f"].float_list.value.append(math.nan if number == 8 else number / 2)
+            writer.write(example.SerializeToString())
+    spec = {name: tf.io.VarLenFeature(dtype) for name, dtype in (("i", tf.int64), ("f", tf.float32), ("s", tf.string))}
+    assert raw_rows.seen_ranges([str(tmp_path)], spec) == {"i": (-3, 8), "f": (-1.5, 2.5)}

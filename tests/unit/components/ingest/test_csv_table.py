@@ -105,3 +105,10 @@ def test_delimiter_and_encoding_of_the_file_are_used(write) -> None:
     ((rows, _),) = CsvTable((file,), NA, delimiter=";", encoding="latin-1").batches({"name": "bytes", "note": "bytes"})
     assert rows[0].cells == ["Andr\u00e9", "1,5"]
     assert (rows[0].file, rows[0].line) == (file, 2)
+
+
+def test_the_integer_that_stands_for_a_missing_one_is_refused_in_an_integer_column(write):
+    file = write("n,f\n1,1.5\n-9007199254740991,-9007199254740991\n")
+    assert CsvTable((file,), NA).infer_kinds(["n", "f"])[0] == {"n": "int", "f": "float"}
+    with pytest.raises(DataError, match="line 3, column 'n': got '-9007199254740991', expected a whole number other"):
+        _batch(file, {"n": "int", "f": "float"})

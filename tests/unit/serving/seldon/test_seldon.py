@@ -20,6 +20,7 @@ from benison.serving.deploy.settings import Serving
 from benison.serving.deploy.targets import TARGETS
 from benison.serving.deploy.tf_serving import Deployment
 from benison.serving.errors import DataError, EnsembleError, UsageError
+from benison.serving.missing_values import MISSING_INTEGER
 from benison.serving.models_config import Model, Specific
 from benison.serving.seldon import (
     bindings,
@@ -503,13 +504,14 @@ ROW = {"text": "a", "number": 1, "whole": 2, "flag": True, "pair": [1, 2.5], "an
 
 
 def test_rows_become_an_array_for_each_input() -> None:
-    made = member_requests.columns([ROW, {**ROW, "text": None, "number": None, "whole": None}], INPUTS)
+    gaps = {**ROW, "text": None, "number": None, "whole": None}
+    made = member_requests.columns([ROW, gaps], INPUTS, {"whole": MISSING_INTEGER})
     assert {name: values.shape for name, values in made.items()} == {
         **dict.fromkeys(("text", "number", "whole", "flag", "any"), (2,)),
         "pair": (2, 2),
     }
     assert list(made["text"]) == ["a", ""]
-    assert list(made["whole"]) == [2, -1]
+    assert list(made["whole"]) == [2, MISSING_INTEGER]
     assert np.isnan(made["number"][1])
     assert made["number"].dtype == np.float32
 
@@ -523,6 +525,7 @@ def test_a_column_of_any_name_is_found_by_its_argument() -> None:
     ("change", "message"),
     [
         ({"number": "1"}, "row 2, column 'number': got 1, expected a number"),
+        ({"whole": None}, "row 2, column 'whole': got None, expected a whole number"),
         ({"whole": 1.5}, "row 2, column 'whole': got 1.5, expected a whole number"),
         ({"text": 1}, "row 2, column 'text': got 1, expected text"),
         ({"flag": None}, "row 2, column 'flag': got None, expected true or false"),

@@ -119,7 +119,7 @@ def test_a_published_version_holds_the_model_and_its_manifest(model, base):
     version = publish(model, base, Manifest(members=("deep", "wide")), at(1700000000.9))
     assert version.path == base / "1700000000"
     assert json.loads((version.path / "manifest.json").read_text()) == json.loads(version.manifest.to_json())
-    assert version.manifest.format == 2
+    assert version.manifest.format == 3
     assert version.manifest.version == version.number == 1700000000
     assert version.manifest.created == "2023-11-14T22:13:20+00:00"
     assert version.manifest.members == ("deep", "wide")

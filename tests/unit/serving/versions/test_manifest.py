@@ -46,9 +46,9 @@ def test_keys_that_another_tool_uses_for_something_else_are_ignored() -> None:
 
 def test_a_newer_format_is_one_clear_line() -> None:
     with pytest.raises(VersionError) as caught:
-        parse(format=3, name="birds")
+        parse(format=4, name="birds")
     assert str(caught.value) == (
-        "birds/7/manifest.json: format 3 was written by a newer Benison, and this one reads up to 2; "
+        "birds/7/manifest.json: format 4 was written by a newer Benison, and this one reads up to 3; "
         "update Benison to use this version"
     )
 

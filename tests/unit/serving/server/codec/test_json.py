@@ -24,6 +24,8 @@ def read(body: str, **dtypes: str):
 
 
 NAN, INF = float("nan"), float("inf")
+MIXED = specs(a="int64", f="float32", t="string", r="int64")
+MISSING = {"a": -9007199254740991, "f": NAN, "t": ""}
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,44 @@ def test_rows_of_several_inputs_become_columns():
     assert row_form
     assert tensors["a"].tolist() == [1, 2]
     assert tensors["b"].tolist() == [b"x", b"y"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"instances": [{"a": null, "f": 1.5, "t": "x", "r": 1}, {"a": -1, "r": 2}]}',
+        '{"inputs": {"a": [null, -1], "f": [1.5, null], "t": ["x", ""], "r": [1, 2]}}',
+    ],
+)
+def test_null_and_an_absent_key_are_missing_cells(body):
+    inputs, _ = json_tensors.read_inputs(json_values.parse(body.encode()), MIXED, MISSING)
+    assert inputs["a"].tolist() == [-9007199254740991, -1]
+    assert inputs["f"].tolist()[0] == 1.5
+    assert np.isnan(inputs["f"][1])
+    assert inputs["t"].tolist() == [b"x", b""]
+    assert inputs["r"].tolist() == [1, 2]
+
+
+def test_an_absent_column_is_missing_in_every_row():
+    inputs, _ = json_tensors.read_inputs({"inputs": {"r": [1, 2], "f": [0.5, 1]}}, MIXED, MISSING)
+    assert inputs["a"].tolist() == [-9007199254740991] * 2
+    assert inputs["t"].tolist() == [b"", b""]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"instances": [{"r": None, "a": 1}]}, "JSON Value: null Type: Null is not of expected type: int64"),
+        ({"instances": [{"a": 1}]}, "keys must be equal to: a,f,r,t"),
+        ({"instances": [{"r": 1, "aa": 1}]}, "JSON object: does not have named input: aa"),
+        ({"inputs": {"a": [1]}}, "Missing named input: r in 'inputs' object."),
+        ({"inputs": {"r": [1], "aa": [1]}}, "Missing named input: a in 'inputs' object."),
+        ({"inputs": {"r": [None], "a": [1]}}, "JSON Value: null Type: Null is not of expected type: int64"),
+    ],
+)
+def test_a_missing_cell_of_a_required_input_and_a_misspelt_one_are_refused(body, message):
+    with pytest.raises(RequestError, match=message):
+        json_tensors.read_inputs(body, MIXED, MISSING)
 
 
 def test_columns_may_have_different_lengths_and_unknown_names():

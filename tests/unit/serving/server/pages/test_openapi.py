@@ -45,10 +45,8 @@ def test_a_folder_describes_the_data_and_the_weights_of_members(tmp_path: Path) 
     assert info.combiner == "weighted_mean"
     assert info.weights == {"linear": 0.25, "deep": 0.75}
     assert info.columns["island"] == model_info.InputColumn("island", "string", ("Biscoe", "<Dream>"))
-    assert info.columns["bill_length__mm_"] == model_info.InputColumn(
-        "bill length (mm)", "float32", low=0.0, high=80.5, optional=True
-    )
-    assert info.columns["mass"] == model_info.InputColumn("mass", "int64", low=1500, high=9001, optional=True)
+    assert info.columns["bill_length__mm_"] == model_info.InputColumn("bill length (mm)", "float32", low=0.0, high=80.5)
+    assert info.columns["mass"] == model_info.InputColumn("mass", "int64", low=1500, high=9001)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +125,7 @@ def test_fields_follow_the_schema(penguins: ServedModel) -> None:
     form = fields("raw", penguins.info)
     assert list(form) == ["island", "bill_length__mm_", "mass", "note"]  # the schema's order
     assert [field.kind for field in form.values()] == ["choice", "number", "integer", "text"]
-    assert [field.missing for field in form.values()] == ["", "NaN", "-1", '""']
+    assert [field.missing for field in form.values()] == ["", "NaN", "-9007199254740991", '""']
     assert [field.example for field in form.values()] == ["Biscoe", 40.2, 5250, None]
     assert form["bill_length__mm_"].title == "bill length (mm)"
     assert form["bill_length__mm_"].hint == "number, 0 to 80.5; optional"
@@ -136,8 +134,7 @@ def test_fields_follow_the_schema(penguins: ServedModel) -> None:
 def test_without_a_schema_fields_follow_the_signature() -> None:
     form = fields("raw", ModelInfo())
     assert [field.kind for field in form.values()] == ["number", "text", "integer", "text"]
-    assert not any(field.missing for field in form.values())
-    assert [field.example for field in form.values()] == [0, "", 0, ""]
+    assert [field.example for field in form.values()] == [None, "", None, None]
 
 
 @pytest.mark.parametrize(

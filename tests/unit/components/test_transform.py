@@ -1,0 +1,42 @@
+"""A missing cell is the same on every path, because Transform's graph leaves out the values that stand for one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from benison.components.transform import dense, without_markers
+from benison.serving.missing_values import MISSING_INTEGER
+
+
+def sparse(cells: list[Any], dtype: Any) -> tf.SparseTensor:
+    """Return a column in which None is an empty cell."""
+    rows = [row for row, cell in enumerate(cells) if cell is not None]
+    return tf.SparseTensor(
+        np.array([[row, 0] for row in rows], np.int64).reshape(-1, 2),
+        tf.constant([cells[row] for row in rows], dtype),
+        [len(cells), 1],
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "dtype", "expected"),
+    [
+        ([None, MISSING_INTEGER, -1, 0], tf.int64, [77, 77, -1, 0]),
+        ([None, math.nan, -1.0, 0.0], tf.float32, [77.0, 77.0, -1.0, 0.0]),
+        ([None, "", " ", "NaN"], tf.string, [b"none", b"none", b" ", b"NaN"]),
+    ],
+)
+def test_a_value_that_stands_for_a_missing_cell_is_an_empty_cell(cells: list[Any], dtype: Any, expected: Any) -> None:
+    column = without_markers(sparse(cells, dtype))
+    assert column.dense_shape.numpy().tolist() == [4, 1]
+    assert dense(column, default="none" if dtype == tf.string else 77)[:, 0].numpy().tolist() == expected
+
+
+def test_a_required_column_stays_as_it_is() -> None:
+    column = tf.constant([[MISSING_INTEGER], [3]], tf.int64)
+    assert without_markers(column) is column
