@@ -12,10 +12,23 @@ if TYPE_CHECKING:
     from benison.serving.deploy.settings import Serving
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A pipeline's name, or the path of its YAML file.")]
+
+
+def _checked(root: Path) -> Path:
+    from benison.serving.files import patterns
+
+    patterns.check_root(root)
+    return root
+
+
 Root = Annotated[
     Path,
     typer.Option(
-        "--root", metavar="FOLDER", envvar="BENISON_ROOT", help="The folder of artifacts, runs and pushed versions."
+        "--root",
+        metavar="FOLDER",
+        envvar="BENISON_ROOT",
+        help="The folder of artifacts, runs and pushed versions.",
+        callback=_checked,
     ),
 ]
 Sets = Annotated[

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.pipelines.data import sources, spans
-from benison.serving.errors import UsageError
+from benison.serving.files import patterns
 
 if TYPE_CHECKING:
     from tfx.dsl.components.base.base_node import BaseNode
@@ -58,7 +57,7 @@ def build(
     from benison.components.validate.anomaly_gate import AnomalyGate
     from benison.components.validate.drift import DriftValidator
 
-    _check_root(root)
+    patterns.check_root(root)
     curated = str(config.schema_path) if config.schema_path.is_file() and not infer else None
     span = window[-1] if window else None
     pattern = spans.pattern(root, config.name) if window else sources.files_pattern(config, root)
@@ -103,15 +102,6 @@ def build(
         nodes.append(span_window)
         examples = span_window.outputs["window"]
     return Ingest(tuple(nodes), examples, schema, gate)
-
-
-def _check_root(root: Path) -> None:
-    """Refuse a path that TFX's nodes would read as a pattern; neither Beam nor TensorFlow can quote it."""
-    if glob.has_magic(str(root)):
-        raise UsageError(
-            f"{root}: ROOT must not contain any of * ? [ in its path, because Beam finds artifacts by patterns; choose "
-            "another folder with --root or BENISON_ROOT"
-        )
 
 
 def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int | None) -> BaseNode:

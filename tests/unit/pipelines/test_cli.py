@@ -52,6 +52,7 @@ def test_the_shipped_pipeline_is_listed_and_valid(tmp_path: Path) -> None:
     [
         (["run", "pengiuns"], "did you mean 'penguins'?"),
         (["validate", "penguins", "--set", "ensemble.members.deep.function=depp"], "no function 'depp'"),
+        (["runs", "--root", "data [1]"], "data [1]: the path of ROOT must not contain any of * ? ["),
         (["validate", "penguins", "--set", "seed"], "expected KEY=VALUE"),
         (["predict", "penguins"], "expected one of --csv FILE and --json FILE"),
         (["predict", "penguins", "--csv", "a", "--json", "b"], "expected one of --csv FILE and --json FILE"),
