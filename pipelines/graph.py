@@ -47,20 +47,33 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
     from benison.components.evaluate.scorer import Scorer
     from benison.components.transform_node import Transform
     from benison.components.validate.label_check import LabelCheck
+    from benison.components.validate.overlap_check import OverlapCheck
 
     root = Path(root).absolute()
     serving = root / "serving" / config.name
 
     data = ingest.build(config, root, window)
+    ignored = [name for name, column in config.columns.items() if column.kind == "ignore"]
     label_check = LabelCheck(
         data.examples,
         data.schema,
         config.label,
         config.problem,
-        config.validation.severity.get("leak", "warn"),
-        config.positive,
+        severity=config.validation.severity.get("leak", "stop"),
+        columns=config.validation.columns,
+        ignored=ignored,
+        positive=config.positive,
     )
-    label_check.add_upstream_node(data.gate)
+    overlap_check = OverlapCheck(
+        data.examples,
+        data.schema,
+        config.label,
+        config.data.time,
+        ignored,
+        config.validation.max_overlap,
+    )
+    for check in (label_check, overlap_check):
+        check.add_upstream_node(data.gate)
 
     transform = Transform(
         examples=data.examples,
@@ -77,11 +90,11 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             "code": [_location(config.features_code)],
         },
     )
-    for check in (data.gate, label_check):  # TFX alone would continue with bad data
+    for check in (data.gate, label_check, overlap_check):  # TFX alone would continue with bad data
         transform.add_upstream_node(check)
     graph = transform.outputs["transform_graph"]
 
-    nodes: list[BaseNode] = [*data.nodes, label_check, transform]
+    nodes: list[BaseNode] = [*data.nodes, label_check, overlap_check, transform]
     members = {}
     for name, member in config.ensemble.members.items():
         member_nodes = _member_nodes(name, member, config, transform, data.schema)
@@ -106,6 +119,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         member_scores=member_scores.outputs["scores"],
         ensemble_scores=ensemble_scores.outputs["scores"],
         baseline=baseline.outputs["baseline"],
+        label_report=label_check.outputs["report"],
         problem=config.problem,
         metric=config.metric,
         additional_rules=[rule.model_dump(exclude_none=True) for rule in config.blessing.rules],

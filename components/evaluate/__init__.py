@@ -11,6 +11,7 @@ Helper modules:
     rules: the rules of the blessing.
     comparison: compares a candidate with another model by one metric.
     verdicts: the verdict of a rule, and its JSON.
+    label_report: LabelCheck's report, and its suspicious columns.
     metrics: metrics on NumPy arrays with row weights.
     bootstrap: confidence intervals by the paired bootstrap.
     score_tables: tables of metrics, by model and by slice.

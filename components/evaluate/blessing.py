@@ -18,6 +18,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from benison.components.evaluate import baseline as baselines
+from benison.components.evaluate import label_report as label_reports
 from benison.components.evaluate import rules, score_tables
 from benison.components.evaluate.metrics import Costs, metric_for
 from benison.components.evaluate.score_tables import Resampling
@@ -71,6 +72,9 @@ class Executor(base_executor.BaseExecutor):
             "slices": score_tables.slice_tables(problem, metric, costs, ensemble_scores, outputs, ENSEMBLE, resampling),
             "baseline": baselines.load(artifact_utils.get_single_instance(input_dict["baseline"])),
         }
+        if "label_report" in input_dict:
+            suspicious = label_reports.load(Path(artifact_utils.get_single_uri(input_dict["label_report"])))
+            record["verdicts"] = [*record["verdicts"], *label_reports.accepted(suspicious)]
         self._publish(artifact_utils.get_single_instance(output_dict["blessing"]), input_dict["model"], record)
 
     def _publish(self, artifact: types.Artifact, model: list[types.Artifact], record: Mapping[str, Any]) -> None:
@@ -103,6 +107,7 @@ class _Spec(ComponentSpec):
         "member_scores": ChannelParameter(type=ModelScores),
         "ensemble_scores": ChannelParameter(type=ModelScores),
         "baseline": ChannelParameter(type=baselines.BaselineRecord),
+        "label_report": ChannelParameter(type=label_reports.LabelReport, optional=True),
     }
     OUTPUTS = {"blessing": ChannelParameter(type=standard_artifacts.ModelBlessing)}
 
@@ -122,6 +127,7 @@ class Blessing(base_component.BaseComponent):
         confidence: confidence level of the intervals, between 0 and 1.
         resamples: number of bootstrap resamples.
         seed: seed of the bootstrap.
+        label_report: output of LabelCheck; suspicious columns that the YAML accepts are named in the verdicts.
     """
 
     SPEC_CLASS = _Spec
@@ -140,6 +146,7 @@ class Blessing(base_component.BaseComponent):
         confidence: float,
         resamples: int,
         seed: int,
+        label_report: types.BaseChannel | None = None,
     ) -> None:
         judgement = {
             "rules": list(additional_rules),
@@ -154,6 +161,7 @@ class Blessing(base_component.BaseComponent):
                 member_scores=member_scores,
                 ensemble_scores=ensemble_scores,
                 baseline=baseline,
+                label_report=label_report,
                 problem=problem,
                 metric=metric,
                 judgement=json.dumps(judgement, sort_keys=True),

@@ -26,6 +26,7 @@ from benison.components.ingest.splits import ROW_COUNTS, SINGLE_SPAN_PARTS, SPAN
 from benison.serving.errors import DataError
 
 SPANS = "spans"  # artifact property: JSON list of the window's spans
+_FILE_PREFIX = "span-"
 
 
 class NewestOfEachSpan(ResolverStrategy):
@@ -91,7 +92,7 @@ class Executor(base_executor.BaseExecutor):
                 source = Path(artifact_utils.get_split_uri([by_span[span]], SPAN_SPLIT))
                 for part in parts:
                     for file in sorted(source.glob(f"{part}-*")):
-                        _link(file, folder / f"span-{span:06d}-{file.name}")
+                        _link(file, folder / f"{_FILE_PREFIX}{span:06d}-{file.name}")
 
 
 class _Spec(ComponentSpec):
@@ -138,6 +139,13 @@ def window_splits(spans: Sequence[int]) -> dict[str, Mapping[int, tuple[str, ...
     }
     all_parts = tuple(f"{side}-{split}" for side in ("head", "tail") for split in TRAINING_SPLITS)
     return {**training, "test": {newest: all_parts}}
+
+
+def span_of_file(file: str) -> int | None:
+    """Return the span that a file of a window belongs to; None if its data has no spans."""
+    name = os.path.basename(file)
+    number = name.removeprefix(_FILE_PREFIX).partition("-")[0]
+    return int(number) or None if name.startswith(_FILE_PREFIX) and number.isdigit() else None
 
 
 def _link(source: Path, target: Path) -> None:

@@ -6,9 +6,12 @@ Nodes:
     anomaly_gate: AnomalyGate, stops the run if an anomaly of the data has the severity `stop`.
     drift: DriftValidator, compares a span with the newest one that the served version was trained on.
     label_check: LabelCheck, checks the label and looks for columns that leak it.
+    overlap_check: OverlapCheck, stops the run if rows of `test` are also in `train`.
 
 Helper modules:
     label_values: classes of the label by split, checked before any training
     schema_violations: finds the rows of a CSV that violate the schema.
+    overlap: measures how many rows of `test` are in `train`, and how many by chance.
+    row_hashes: hashes of rows, also without some columns.
     drift_rows: finds the rows of a CSV that a drift consists of.
 """

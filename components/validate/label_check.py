@@ -4,13 +4,14 @@ A label with one class cannot be learned, and one with four is not binary. Rows 
 warning counts them. A column that is
 a copy or a consequence of the label makes every metric look excellent and the served model useless, and no schema can
 detect it. So this node measures how well each raw column alone predicts the label, on rows of `train`: the class
-frequencies of each value (or quantile) are fitted on one half of the rows and evaluated on the other half.
+frequencies of each value (or quantile) are fitted on one half of the rows and evaluated on the other half. A column
+that predicts it almost completely stops the run, unless the YAML accepts it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +22,21 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from benison.components.evaluate.label_report import FILE, LabelReport, suspicions
 from benison.components.evaluate.metrics import METRICS
 from benison.components.ingest.csv_table import WARNINGS
 from benison.components.label_classes import LabelSchema
 from benison.components.validate import label_values
 from benison.serving.errors import DataError
 
-FILE = "label.json"
-LEAK_THRESHOLD = 0.995  # AUC, or R² for regression
+LEAK_THRESHOLD = 0.99  # AUC, or R² for regression
 SAMPLE_ROWS, QUANTILE_BINS = 20_000, 64
 ALWAYS_ALLOWED_CLASSES = 20  # a label with more classes must have at least two rows per class on average
 MAX_CLASSES = 100  # less frequent classes are counted as one class
 
 
-class LabelReport(types.Artifact):
-    """`label.json`: rows without a label, how well each column alone predicts the label, and suspicious columns."""
-
-    TYPE_NAME = "LabelReport"
-
-
 class Executor(base_executor.BaseExecutor):
-    """Executor that checks each column; a suspicious one causes a warning, or an error if the severity is `stop`."""
+    """Executor that checks each column; a suspicious one stops the run, unless its severity is `warn` or `ignore`."""
 
     def Do(
         self,
@@ -50,9 +45,11 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         label, problem = exec_properties["label"], exec_properties["problem"]
+        severity = json.loads(exec_properties["severity"])
         schema = _read_schema(input_dict["schema"])
         columns = _read_columns(input_dict["examples"], schema)
         target = columns.pop(label)
+        columns = {name: values for name, values in columns.items() if name not in severity["ignored"]}
         regression = problem == "regression"
         if regression:
             check_numbers(label, target)
@@ -76,14 +73,17 @@ class Executor(base_executor.BaseExecutor):
             "unlabelled": int((~labelled).sum()),
             "columns": scores,
             "suspicious": sorted(suspicious),
-            "severity": exec_properties["severity"],
+            "severity": {name: severity["columns"].get(name, severity["default"]) for name in suspicious},
         }
         artifact = artifact_utils.get_single_instance(output_dict["report"])
         Path(artifact.uri, FILE).write_text(json.dumps(report, indent=2))
-        leaks = leak_warnings(report)
-        if leaks and exec_properties["severity"] == "stop":
-            raise DataError("; ".join(leaks))
-        warnings = [*unlabelled_warnings(report), *leaks]
+        stopping = suspicions(report, "stop").values()
+        if stopping:
+            raise DataError(
+                f"{'; '.join(stopping)} If not, remove it from the data or ignore it. If it is, or no feature uses it, "
+                "set `validation: {severity: {leak: warn}}`"
+            )
+        warnings = [*unlabelled_warnings(report), *suspicions(report, "warn").values()]
         artifact.set_string_custom_property(WARNINGS, json.dumps(warnings))
         for warning in warnings:
             print("WARN", warning)
@@ -115,6 +115,8 @@ class LabelCheck(base_component.BaseComponent):
         label: name of the label.
         problem: binary, multiclass or regression.
         severity: severity of a column that leaks the label: stop, warn or ignore.
+        columns: the same for single columns, by name.
+        ignored: columns that are no features.
         positive: the positive class of a binary problem; None if the schema or `label_classes` decides.
     """
 
@@ -128,6 +130,8 @@ class LabelCheck(base_component.BaseComponent):
         label: str,
         problem: str,
         severity: str,
+        columns: Mapping[str, str],
+        ignored: Sequence[str],
         positive: str | None = None,
     ) -> None:
         super().__init__(
@@ -136,7 +140,9 @@ class LabelCheck(base_component.BaseComponent):
                 schema=schema,
                 label=label,
                 problem=problem,
-                severity=severity,
+                severity=json.dumps(
+                    {"default": severity, "columns": dict(columns), "ignored": list(ignored)}, sort_keys=True
+                ),
                 positive=positive or "",
                 report=types.Channel(type=LabelReport),
             )
@@ -203,7 +209,8 @@ def predictive_power(values: NDArray, label: NDArray, regression: bool) -> float
         regression: measure R² instead of AUC.
 
     Returns:
-        AUC (the mean over classes, one against the rest) or R², from 0 to 1; 0.5 or 0 if the column predicts nothing.
+        AUC (the mean over classes, one against the rest) or R² (of the numbers or of their ranks, whichever is higher),
+        from 0 to 1; 0.5 or 0 if the column predicts nothing.
     """
     groups = _value_groups(values)
     fitted = np.arange(len(label)) % 2 == 0
@@ -211,7 +218,7 @@ def predictive_power(values: NDArray, label: NDArray, regression: bool) -> float
         known = np.isfinite(label)
         truth, prediction = _predict_group_means(groups, label[:, None], fitted & known, ~fitted & known)
         value = METRICS["r2"].compute(truth, prediction) if len(truth) > 1 else float("nan")
-        return float(np.clip(np.nan_to_num(value), 0, 1))
+        return float(np.clip(np.nan_to_num(max(value, _rank_r2(values, label, fitted & known, ~fitted & known))), 0, 1))
     ids = _class_ids(label)
     if not ids.any():
         return 0.5
@@ -220,14 +227,23 @@ def predictive_power(values: NDArray, label: NDArray, regression: bool) -> float
     return float(np.nan_to_num(value, nan=0.5))
 
 
-def leak_warnings(report: Mapping[str, Any]) -> list[str]:
-    """Return one warning per suspicious column of a report."""
-    if report["severity"] == "ignore":
-        return []
-    return [
-        f"column {name!r} alone predicts the label ({report['columns'][name]:.4f} of 1): is it known before the label?"
-        for name in report["suspicious"]
-    ]
+def _rank_r2(values: NDArray, label: NDArray, fitted: NDArray, evaluated: NDArray) -> float:
+    """Return R² of the label's ranks, interpolated between the fitted rows; NaN if the column has no numbers.
+
+    Quantiles are too coarse to recognise a copy of a number, and a few extreme values dominate R² of the numbers.
+    """
+    if values.dtype.kind != "f":
+        return float("nan")
+    finite = np.isfinite(values)
+    fitted, evaluated = fitted & finite, evaluated & finite
+    if fitted.sum() < 2 or evaluated.sum() < 2 or evaluated.sum() < finite.size / 4:  # too few numbers to judge
+        return float("nan")
+    known, groups = np.unique(values[fitted], return_inverse=True)
+    _, ids, counts = np.unique(label, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - counts / 2)[ids] / max(len(label), 1)
+    means = np.bincount(groups, ranks[fitted]) / np.bincount(groups)
+    prediction = np.interp(values[evaluated], known, means)
+    return float(METRICS["r2"].compute(ranks[evaluated][:, None], prediction[:, None]))
 
 
 def _class_ids(label: NDArray) -> NDArray[np.int64]:

@@ -24,6 +24,7 @@ _KINDS = {
     ),
     "AnomalyGate": ("validate", "Stops the run if the data is invalid"),
     "LabelCheck": ("validate", "Looks for columns that leak the label"),
+    "OverlapCheck": ("validate", "Stops the run if rows of test are also in train"),
     "Resolver": ("ingest", "Finds the spans of the window"),
     "SpanWindow": ("ingest", "Joins the spans of the window and splits them"),
     "Transform": ("train", "Fits and applies the preprocessing"),

@@ -270,7 +270,9 @@ class Cost(ConfigModel):
 class BlessingConfig(ConfigModel):
     """The rules for a push, besides the built-in ones: better than a guess, not worse than the served version."""
 
-    confidence: Confidence = Field(default=0.95, description="the confidence level of the bootstrap intervals")
+    confidence: Confidence = Field(
+        default=0.95, description="the confidence level of the bootstrap intervals; at least 0.999 against a guess"
+    )
     resamples: Count = Field(default=1000, description="the number of bootstrap resamples")
     rules: tuple[RuleConfig, ...] = ()
 
@@ -286,13 +288,16 @@ class Validation(ConfigModel):
     """The severity of anomalies in the data."""
 
     severity: Mapping[AnomalyKind, Severity] = Field(
-        default={}, description="by kind of anomaly; default: new_column and leak warn, all others stop the run"
+        default={}, description="by kind of anomaly; default: new_column warns, all others stop the run"
     )
     columns: Mapping[Text, Severity] = Field(default={}, description="by column, for all kinds of anomaly")
     drift: Drift = Drift()
     max_missing_time: Share = Field(
         default=0.2,
         description="the largest allowed share of rows without a value in data.time; such rows are in `train`",
+    )
+    max_overlap: Share = Field(
+        default=0.01, description="the largest share of the rows of test that may also be in train, beyond chance"
     )
 
 

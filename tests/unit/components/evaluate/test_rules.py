@@ -74,7 +74,7 @@ def test_better_than_majority_reports_the_gain():
     low, high = passed.interval
     assert 0 < low < 0.5 < high < 1
     assert passed.reason == (
-        f"accuracy 0.943 is above the majority class's 0.443 by 0.5 (95 % interval {low:.3g} to {high:.3g})"
+        f"accuracy 0.943 is above the majority class's 0.443 by 0.5 (99.9 % interval {low:.3g} to {high:.3g})"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benison.components.evaluate import label_report
 from benison.components.validate import label_check
 from benison.serving.errors import DataError
 
@@ -50,11 +51,37 @@ def test_a_label_with_one_class_cannot_be_predicted() -> None:
     assert label_check.predictive_power(LATE * 1.0, np.full(ROWS, "no"), regression=False) == 0.5
 
 
-def test_a_warning_names_column_and_figure_and_asks_the_question() -> None:
-    report = {"columns": {"delay": 0.9991, "hour": 0.6}, "suspicious": ["delay"], "severity": "warn"}
-    (warning,) = label_check.leak_warnings(report)
-    assert warning == "column 'delay' alone predicts the label (0.9991 of 1): is it known before the label?"
-    assert label_check.leak_warnings({**report, "severity": "ignore"}) == []
+def test_a_suspicion_names_column_and_figure_and_asks_the_question() -> None:
+    report = {"columns": {"delay": 0.9991, "hour": 0.6}, "suspicious": ["delay"], "severity": {"delay": "warn"}}
+    sentence = "column 'delay' alone predicts the label (0.9991 of 1): is it known before the label?"
+    assert label_report.suspicions(report, "warn") == {"delay": sentence}
+    assert label_report.suspicions(report, "stop") == {}
+    (verdict,) = label_report.accepted(report)
+    assert verdict["rule"] == "suspicious column delay"
+    assert verdict["reason"] == f"{sentence} (accepted)"
+    assert label_report.accepted({**report, "severity": {"delay": "ignore"}}) == []
+
+
+SEEDS = range(20)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_copy_of_the_label_and_a_coarse_copy_are_suspicious_and_noise_is_not(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    classes = {"binary": rng.choice(["no", "yes"], 1200, p=[0.8, 0.2]), "multiclass": rng.choice([*"abcd"], 1200)}
+    for label in classes.values():
+        ids = np.unique(label, return_inverse=True)[1].astype(float)
+        # One row in two hundred is wrong, and the rest is the class with noise that does not hide it.
+        coarse = np.where(rng.random(1200) < 0.005, rng.permutation(ids), ids) + rng.uniform(0, 0.9, 1200)
+        for column in (np.char.add("was ", label), ids, coarse):
+            assert label_check.predictive_power(column, label, regression=False) >= label_check.LEAK_THRESHOLD
+        for column in (rng.permutation(label), rng.normal(size=1200), ids + rng.normal(0, 1, 1200)):
+            assert label_check.predictive_power(column, label, regression=False) < label_check.LEAK_THRESHOLD
+    for price in (rng.normal(100, 20, 1200), rng.pareto(1.5, 1200), rng.exponential(1, 1200)):
+        for column in (price, -3 * price + 1, np.log(price - price.min() + 1), np.round(price, 1)):
+            assert label_check.predictive_power(column, price, regression=True) >= label_check.LEAK_THRESHOLD
+        for column in (rng.permutation(price), price + rng.normal(0, price.std() / 2, 1200), rng.normal(size=1200)):
+            assert label_check.predictive_power(column, price, regression=True) < label_check.LEAK_THRESHOLD
 
 
 @pytest.mark.parametrize(
