@@ -224,7 +224,18 @@ def predictive_power(values: NDArray, label: NDArray, regression: bool) -> float
         return 0.5
     truth, prediction = _predict_group_means(groups, np.eye(ids.max() + 1)[ids], fitted, ~fitted)
     value = METRICS["auc"].compute(truth.argmax(axis=1), prediction)
-    return float(np.nan_to_num(value, nan=0.5))
+    return float(np.nan_to_num(max(value, _rank_auc(values, ids)), nan=0.5))
+
+
+def _rank_auc(values: NDArray, ids: NDArray[np.int64]) -> float:
+    """Return the AUC of a numeric column itself, in the better direction; 0 if it has no such AUC.
+
+    Nothing is fitted, so all rows count, and quantiles blur nothing.
+    """
+    if values.dtype.kind != "f" or ids.max() > 1 or not np.isfinite(values).all():
+        return 0.0
+    auc = METRICS["auc"].compute(ids, np.stack([-values, values], axis=1))
+    return float(max(auc, 1 - auc))
 
 
 def _rank_r2(values: NDArray, label: NDArray, fitted: NDArray, evaluated: NDArray) -> float:

@@ -97,7 +97,7 @@ def test_a_leak_is_not_blessed(tmp_path: Path, seed: int, exact: bool) -> None:
     rng = np.random.default_rng(seed)
     leak = (data["late"] == "y").astype(float)
     if not exact:
-        leak = (np.where(rng.random(ROWS) < 0.004, 1 - leak, leak) + rng.uniform(0, 0.9, ROWS)).round(4)
+        leak = (np.where(rng.random(ROWS) < 0.002, 1 - leak, leak) + rng.uniform(0, 0.9, ROWS)).round(4)
     birds = project(tmp_path / "birds", "csv: data.csv", columns=", leak: number")
     write(birds.folder / "data.csv", {**data, "leak": leak})
     done = birds.run()

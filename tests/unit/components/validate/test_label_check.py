@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benison.components.evaluate import label_report
+from benison.components.evaluate.metrics import METRICS
 from benison.components.validate import label_check
 from benison.serving.errors import DataError
 
@@ -63,6 +64,18 @@ def test_a_suspicion_names_column_and_figure_and_asks_the_question() -> None:
 
 
 SEEDS = range(20)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_number_whose_own_auc_is_0_99_is_suspicious_also_in_few_rows(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    late = rng.random(900) < 0.5
+    wrong = rng.permutation(900) < 6
+    column = ((late ^ wrong) + rng.uniform(0, 0.9, 900)).round(4)
+    auc = METRICS["auc"].compute(late.astype(np.int64), np.stack([-column, column], axis=1))
+    power = label_check.predictive_power(column, np.where(late, "yes", "no"), regression=False)
+    assert power >= auc - 1e-9
+    assert label_check.predictive_power(-column, np.where(late, "yes", "no"), regression=False) >= auc - 1e-9
 
 
 @pytest.mark.parametrize("seed", SEEDS)
