@@ -66,13 +66,16 @@ def raw_rows(records: NDArray, spec: Mapping[str, Any], label: str) -> dict[str,
     }
 
 
-def examples(rows: Mapping[str, NDArray], columns: Mapping[str, str], missing: Mapping[str, Any]) -> NDArray:
+def examples(
+    rows: Mapping[str, NDArray], columns: Mapping[str, str], missing: Mapping[str, Any], without: str = ""
+) -> NDArray:
     """Return rows as serialised tf.Examples [rows], which lack a feature where its cell is missing.
 
     Args:
         rows: values [rows] by argument of `raw`.
         columns: the feature of each argument.
         missing: the value of a missing cell by argument; required arguments have none.
+        without: an argument that no example has.
     """
     import tensorflow as tf
 
@@ -87,7 +90,7 @@ def examples(rows: Mapping[str, NDArray], columns: Mapping[str, str], missing: M
         present = {
             columns[name]: makers[name](value)
             for name, value in zip(rows, row, strict=True)
-            if name not in missing or not is_marker(value, missing[name])
+            if name != without and (name not in missing or not is_marker(value, missing[name]))
         }
         records.append(tf.train.Example(features=tf.train.Features(feature=present)).SerializeToString())
     return np.array(records, object)

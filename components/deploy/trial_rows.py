@@ -104,7 +104,7 @@ def build(
     incomplete = [
         IncompleteRow(
             columns[name],
-            examples({other: value for other, value in first.items() if other != name}, columns, missing)[0],
+            examples(first, columns, missing, without=name)[0],
             {**cells, name: None},
         )
         for name in real.keys() - missing.keys()

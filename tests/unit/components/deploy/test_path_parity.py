@@ -109,6 +109,15 @@ def test_rows_have_the_same_cells_in_every_form():
     assert "s" not in tf.train.Example.FromString(incomplete[0].example).features.feature
 
 
+def test_a_row_without_its_only_column_is_an_empty_example():
+    spec = {"image": tf.io.FixedLenFeature([1], tf.string), "y": tf.io.FixedLenFeature([1], tf.float32)}
+    example = tf.train.Example()
+    example.features.feature["image"].bytes_list.value.append(b"\xff")
+    _, incomplete = trial_rows.build(np.array([example.SerializeToString()], object), spec, "y", {})
+    assert [(row.column, row.json) for row in incomplete] == [("image", {"image": None})]
+    assert not tf.train.Example.FromString(incomplete[0].example).features.feature
+
+
 def test_the_seen_range_is_that_of_all_records(tmp_path):
     with tf.io.TFRecordWriter(str(tmp_path / "data.gz"), "GZIP") as writer:
         for number in (5, -3, 8):
