@@ -199,6 +199,7 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
 def _builder_settings(config: Pipeline) -> BuilderSettings:
     """Return the settings for EnsembleBuilder."""
     from benison.components.ensemble.ensemble_builder import BuilderSettings
+    from benison.components.evaluate.metrics import Costs
 
     ensemble = config.ensemble
     return BuilderSettings(
@@ -207,6 +208,7 @@ def _builder_settings(config: Pipeline) -> BuilderSettings:
         calibration=ensemble.calibration,
         drop=ensemble.drop,
         quorum=ensemble.quorum,
+        threshold=Costs(**config.cost.model_dump()).threshold if config.cost else config.threshold,
         seed=config.seed,
     )
 

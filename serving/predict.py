@@ -30,10 +30,12 @@ class Prediction:
     Attributes:
         output: Float by class name, or {"prediction": float} for regression.
         members: The same by member; empty unless requested.
+        decision: The class that the version decides for; '' for regression and for older versions.
     """
 
     output: Mapping[str, float]
     members: Mapping[str, Mapping[str, float]]
+    decision: str = ""
 
 
 def predict(version: Version, rows: Sequence[Row], *, members: bool = False, verify: bool = True) -> list[Prediction]:
@@ -79,6 +81,7 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False, ver
                 for member in version.manifest.members or sorted(by_member)
                 if member in by_member
             },
+            decision=answer["decision"][i].decode() if "decision" in answer else "",
         )
         for i in range(len(rows))
     ]

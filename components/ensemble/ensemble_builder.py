@@ -40,6 +40,7 @@ class BuilderSettings:
         calibration: `none`, `temperature` or `bias_corrected_temperature`.
         drop: drop members that do not help, if the combiner is fitted.
         quorum: number of members that must answer, in a fan-out.
+        threshold: probability of the positive class from which it is the decision; None: the most likely class is.
         seed: seed of the cross-validation folds.
     """
 
@@ -48,6 +49,7 @@ class BuilderSettings:
     calibration: str = "none"
     drop: bool = True
     quorum: int = 1
+    threshold: float | None = None
     seed: int = 0
 
 
@@ -88,6 +90,7 @@ class Executor(base_executor.BaseExecutor):
             predict=lambda transformed: ensemble.combine(members(transformed)),
             tracked=list(loaded.values()),
             members=members,
+            decide=ensemble.decide,
         )
         ensemble.save(Path(target))
         Path(target, REPORT_FILE).write_text(json.dumps(fit.to_json(), indent=2) + "\n", encoding="utf-8")
@@ -121,6 +124,7 @@ def fit_ensemble(settings: BuilderSettings, problem: str, scores: Scores, member
         calibration=fit.calibration,
         # A dropped member does not count towards the quorum.
         quorum=min(settings.quorum, len(fit.kept)),
+        threshold=settings.threshold,
     )
     return fit, ensemble
 

@@ -64,6 +64,8 @@ class Executor(base_executor.BaseExecutor):
         record = {
             **report.to_json(),
             "metric": exec_properties["metric"],
+            "classes": list(ensemble_scores.classes),
+            "positive": ensemble_scores.classes[1] if problem == "binary" else "",
             "metrics": score_tables.metric_table(problem, costs, labels, outputs),
             "gains": score_tables.gain_table(metric, labels, outputs, ENSEMBLE, resampling),
             "without": score_tables.leave_one_out_table(

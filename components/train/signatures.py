@@ -13,7 +13,8 @@ If TensorFlow does not accept the name of a raw feature, `raw` and `members` use
 `benison.serving.signature_names`. The value that stands for a missing cell is in `benison.serving.missing_values`.
 
 The prediction is `probabilities` float32 [batch, classes] with `classes` string [batch, classes], or
-`prediction` float32 [batch, outputs].
+`prediction` float32 [batch, outputs]. Classes are in the order of `benison.components.label_classes`. An ensemble of
+classifiers also has `decision` string [batch], the class by the threshold or, without one, the most likely class.
 
 The schema of the raw features is in `assets.extra/`, TensorFlow's folder for files that are not part of the graph, and
 so is `raw_inputs.json`, which names the value for a missing cell of each input.
@@ -48,6 +49,7 @@ def export(
     predict: Callable[[Tensors], tf.Tensor],
     tracked: Sequence[Any],
     members: Callable[[Tensors], Mapping[str, tf.Tensor]] | None = None,
+    decide: Callable[[tf.Tensor, Sequence[str]], tf.Tensor] | None = None,
 ) -> None:
     """Write a SavedModel with the signatures above.
 
@@ -58,6 +60,7 @@ def export(
         predict: from transformed features [batch, n] to probabilities [batch, classes] or predictions [batch, outputs].
         tracked: models and loaded SavedModels whose variables and tables belong in it.
         members: from transformed features to each member's output by its name.
+        decide: from probabilities [batch, classes] and the classes to the decision, string [batch].
     """
     import keras
     import tensorflow as tf
@@ -72,7 +75,9 @@ def export(
         values = predict(transformed)
         if not names:
             return {"prediction": values}
-        return {"probabilities": values, "classes": tf.tile(tf.constant([names]), [tf.shape(values)[0], 1])}
+        classes = tf.tile(tf.constant([names]), [tf.shape(values)[0], 1])
+        decision = {} if decide is None else {"decision": decide(values, names)}
+        return {"probabilities": values, "classes": classes, **decision}
 
     def from_raw(inputs: Tensors) -> Tensors:
         return as_columns(

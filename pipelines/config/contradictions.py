@@ -51,6 +51,13 @@ def _metrics(raw: Any) -> Iterator[InitErrorDetails]:
     if (positive := value_at(raw, "positive")) is not None and problem in PROBLEMS - {"binary"}:
         message = f"got a positive class for a {problem} problem; only binary problems have one"
         yield _refused(("positive",), message, positive)
+    if (threshold := value_at(raw, "threshold")) is not None:
+        if problem in PROBLEMS - {"binary"}:
+            message = f"got a threshold for a {problem} problem; only binary problems have one"
+            yield _refused(("threshold",), message, threshold)
+        elif cost is not None:
+            message = "the key cost gives a threshold too, at the lowest expected cost; keep one of the two"
+            yield _refused(("threshold",), message, threshold)
 
 
 def _data(raw: Any) -> Iterator[InitErrorDetails]:

@@ -67,6 +67,7 @@ from benison.pipelines.config.types import (
     Other,
     ParameterName,
     PipelineName,
+    Probability,
     Scalar,
     Seed,
     Severity,
@@ -354,6 +355,10 @@ class Pipeline(ConfigModel):
     )
     cost: Cost | None = Field(
         default=None, description="the costs of wrong predictions; gives a binary problem the metric cost"
+    )
+    threshold: Probability | None = Field(
+        default=None,
+        description="the probability of the positive class from which it is the decision; default: from cost, else 0.5",
     )
     slices: tuple[Text, ...] = Field(default=(), description="columns; metrics are computed for each of their values")
     ensemble: EnsembleConfig = Field(description="a mapping with the key members")

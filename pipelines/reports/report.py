@@ -70,15 +70,16 @@ def show_predictions(predictions: list[Prediction], console: Console) -> None:
     table = Table("row", "ensemble", *members, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for number, prediction in enumerate(predictions, start=1):
         by_member = [_answer(output) for output in prediction.members.values()]
-        table.add_row(str(number), _answer(prediction.output), *by_member)
+        table.add_row(str(number), _answer(prediction.output, prediction.decision), *by_member)
     console.print(table)
 
 
-def _answer(output: Mapping[str, float]) -> str:
+def _answer(output: Mapping[str, float], decision: str = "") -> str:
+    """Return the number, or the decision (by default the most likely class) and its probability."""
     if set(output) == {"prediction"}:
         return f"{output['prediction']:.6g}"
-    name, probability = max(output.items(), key=lambda item: item[1])
-    return f"{escape(name)} {probability:.3f}"
+    name = decision or max(output, key=lambda name: output[name])
+    return f"{escape(name)} {output[name]:.3f}"
 
 
 def _failure(node: NodeRun, console: Console) -> None:
@@ -99,6 +100,8 @@ def _metrics(blessing: Mapping[str, Any], console: Console) -> None:
         table.add_row(model, *(_figure(metrics[model][name]) for name in names), style=style)
     console.print()
     console.print(table)
+    if blessing.get("positive"):
+        console.print(f"positive: {blessing['positive']}", markup=False, highlight=False)
 
 
 def _slices(blessing: Mapping[str, Any], console: Console) -> None:

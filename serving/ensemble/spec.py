@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Ensemble(BaseModel):
             `identity` for none.
         calibration: Calibration of the combiner's result; None for none.
         quorum: Number of members that must answer in a fan-out.
+        threshold: Probability of the second class from which it is the decision; None: the most likely class is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +48,7 @@ class Ensemble(BaseModel):
     transformer: str = "transform"
     calibration: TemperatureScaling | None = None
     quorum: int = Field(default=1, ge=1)
+    threshold: float | None = Field(default=None, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Ensemble:
@@ -60,6 +62,8 @@ class Ensemble(BaseModel):
         if self.output == "prediction" and (self.combiner.kind in CLASSIFIERS_ONLY or self.calibration):
             part = self.combiner.kind if self.combiner.kind in CLASSIFIERS_ONLY else "temperature scaling"
             raise ValueError(f"{part} needs probabilities, and a regression has none")
+        if self.output == "prediction" and self.threshold is not None:
+            raise ValueError("a threshold needs probabilities, and a regression has none")
         if self.quorum > len(self.members):
             raise ValueError(f"a quorum of {self.quorum} cannot be reached by {len(self.members)} members")
         return self
@@ -91,6 +95,21 @@ class Ensemble(BaseModel):
             )
         combined = self.combiner.combine(present, self.output)
         return self.calibration.apply(combined) if self.calibration else combined
+
+    def decide(self, probabilities: Any, classes: Sequence[str]) -> Any:
+        """Return the class that is the decision: string [batch].
+
+        Args:
+            probabilities: float32 [batch, classes].
+            classes: Names of the classes; two if there is a threshold, the positive one last.
+        """
+        import tensorflow as tf
+
+        if self.threshold is None:
+            ids = tf.argmax(probabilities, axis=1)
+        else:
+            ids = tf.cast(probabilities[:, 1] >= self.threshold, tf.int64)
+        return tf.gather(tf.constant(list(classes)), ids)
 
     def without(self, member: str) -> Ensemble:
         """Return the ensemble that answers if one member does not.

@@ -5,7 +5,6 @@ Transform's graph, an exported model and Scorer are the real ones, without a pip
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,8 @@ class Trained:
     risk: np.ndarray
     truth: np.ndarray
     scores: Any
+    decisions: np.ndarray
+    positive: str
 
 
 @pytest.fixture(scope="module", params=[(kind, rate) for kind in LABELS for rate in (0.2, 0.8)], ids=str)
@@ -46,7 +47,8 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     risk = np.clip(rng.beta(2, 2, ROWS) * 0.7 + 0.3 * truth, 0.01, 0.99).astype(np.float32)
     labels = [LABELS[kind][int(positive)] for positive in truth]
     export(folder, kind, risk, labels)
-    return Trained(risk, truth.astype(int), score(folder, risk, labels))
+    positive = str(LABELS[kind][1])
+    return Trained(risk, truth.astype(int), score(folder, risk, labels), decisions(folder, risk), positive)
 
 
 def export(folder: Path, kind: str, risk: np.ndarray, labels: list[Any]) -> None:
@@ -58,6 +60,7 @@ def export(folder: Path, kind: str, risk: np.ndarray, labels: list[Any]) -> None
 
     from benison.components.train import signatures
     from benison.components.transform import preprocessing_fn
+    from benison.serving.ensemble import Ensemble, Mean
 
     (folder / "features.py").write_text(FEATURES)
     config = {
@@ -82,7 +85,16 @@ def export(folder: Path, kind: str, risk: np.ndarray, labels: list[Any]) -> None
         "gone",
         predict=lambda transformed: tf.concat([1 - transformed["risk"], transformed["risk"]], axis=1),
         tracked=[],
+        decide=Ensemble(members=("one",), combiner=Mean(), output="probabilities", threshold=COSTS.threshold).decide,
     )
+
+
+def decisions(folder: Path, risk: np.ndarray) -> np.ndarray:
+    """Return the answers of the exported model, as a server gives them."""
+    import tensorflow as tf
+
+    raw = tf.saved_model.load(str(folder / "model" / "Format-Serving")).signatures["raw"]
+    return np.array([name.decode() for name in raw(risk=tf.constant(risk))["decision"].numpy()])
 
 
 def score(folder: Path, risk: np.ndarray, labels: list[Any]) -> Any:
@@ -140,4 +152,14 @@ def test_the_metrics_of_the_positive_class_equal_those_of_scikit_learn(trained: 
     assert metrics["auc"] == pytest.approx(roc_auc_score(trained.truth, trained.risk))
     (_, false_positive), (false_negative, _) = confusion_matrix(trained.truth, trained.risk >= 2 / (5 + 2))
     assert metrics["cost"] == pytest.approx((5 * false_negative + 2 * false_positive) / ROWS)
-    assert json.dumps(metrics)
+
+
+def test_the_served_decision_is_the_cheaper_one(trained: Trained) -> None:
+    from sklearn.metrics import confusion_matrix
+
+    acts = trained.decisions == trained.positive
+    np.testing.assert_array_equal(acts, trained.risk >= np.float32(2 / (5 + 2)))
+    (_, false_positive), (false_negative, _) = confusion_matrix(trained.truth, acts)
+    cost = metrics_for("binary", COSTS)["cost"]
+    served = cost.compute(trained.scores.rows["label"].to_numpy(), trained.scores.outputs["ensemble"])
+    assert served == pytest.approx((5 * false_negative + 2 * false_positive) / ROWS)

@@ -97,7 +97,7 @@ const number = (value) => (typeof value === "number" ? String(Number(value.toPre
 function interpret(outputs) {
   const values = outputs && (outputs.probabilities || outputs.scores);
   if (values && Array.isArray(outputs.classes) && values.length === outputs.classes.length) {
-    return { kind: "classes", classes: outputs.classes, values };
+    return { kind: "classes", classes: outputs.classes, values, decision: outputs.decision };
   }
   let only = outputs;
   while (only && typeof only === "object" && Object.keys(only).length === 1) only = Object.values(only)[0];
@@ -111,7 +111,8 @@ function show(prediction, memberOutputs) {
   members.replaceChildren();
   statusLine.className = "result";
   if (prediction.kind === "classes") {
-    const best = prediction.values.indexOf(Math.max(...prediction.values));
+    const decided = prediction.classes.indexOf(prediction.decision);
+    const best = decided >= 0 ? decided : prediction.values.indexOf(Math.max(...prediction.values));
     statusLine.textContent = `${prediction.classes[best]}, ${percent(prediction.values[best])}`;
     outcome.append(bars(prediction));
   } else if (prediction.kind === "number") {

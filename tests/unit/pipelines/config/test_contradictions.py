@@ -56,6 +56,14 @@ def test_valid_combinations_are_accepted(changes: dict[str, Any]) -> None:
             ("cost", "got costs for a multiclass problem; only binary problems have costs"),
         ),
         (
+            {"threshold": 0.3, "cost": COST},
+            ("threshold", "the key cost gives a threshold too, at the lowest expected cost; keep one of the two"),
+        ),
+        (
+            {"problem": "multiclass", "threshold": 0.3},
+            ("threshold", "got a threshold for a multiclass problem; only binary problems have one"),
+        ),
+        (
             {"problem": "multiclass", "positive": "yes"},
             ("positive", "got a positive class for a multiclass problem; only binary problems have one"),
         ),

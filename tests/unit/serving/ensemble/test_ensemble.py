@@ -87,6 +87,13 @@ def test_an_answer_that_is_not_possible_is_an_error(combiner: Any, here: tuple[s
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(("threshold", "decisions"), [(None, ["no", "no", "yes"]), (0.3, ["no", "yes", "yes"])])
+def test_the_decision_follows_the_threshold_or_the_largest_probability(threshold, decisions):
+    spec = Ensemble(members=("a",), combiner=Mean(), output="probabilities", threshold=threshold)
+    probabilities = np.array([[0.8, 0.2], [0.6, 0.4], [0.4, 0.6]], np.float32)
+    assert [name.decode() for name in spec.decide(probabilities, ("no", "yes")).numpy()] == decisions
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -94,6 +101,7 @@ def test_an_answer_that_is_not_possible_is_an_error(combiner: Any, here: tuple[s
         ({"combiner": WeightedMean(weights={"z": 1})}, "the combiner names z; the members are a, b"),
         ({"combiner": MajorityVote(), "output": "prediction"}, "majority_vote needs probabilities"),
         ({"calibration": TemperatureScaling(temperature=2), "output": "prediction"}, "temperature scaling needs"),
+        ({"threshold": 0.3, "output": "prediction"}, "a threshold needs probabilities"),
         ({"quorum": 3}, "a quorum of 3 cannot be reached by 2 members"),
     ],
 )
