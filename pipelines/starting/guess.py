@@ -20,6 +20,7 @@ from pathlib import Path
 
 from benison.components.ingest.csv_table import BATCH_ROWS, CsvTable, kind_of, normalize_number
 from benison.components.ingest.times import DATES, TIMES
+from benison.pipelines.starting import positive
 from benison.pipelines.starting.csv_dialect import decimal_of, delimiter_of, encoding_of
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
@@ -73,6 +74,8 @@ class Guess:
         problem: binary, multiclass or regression.
         remarks: other facts for the user.
         decimal: the decimal sign.
+        positive: the positive class of a binary problem; '' otherwise.
+        why_positive: why it is the positive one.
     """
 
     csv: Path
@@ -85,6 +88,8 @@ class Guess:
     problem: str
     remarks: tuple[str, ...] = ()
     decimal: str = "."
+    positive: str = ""
+    why_positive: str = ""
 
 
 def look(file: Path, label: str, problem: str | None = None) -> Guess:
@@ -119,7 +124,8 @@ def look(file: Path, label: str, problem: str | None = None) -> Guess:
         reasons = "; ".join(f"{column.name}: {column.why}" for column in columns) or "the label is the only column"
         raise DataError(f"{file}: no column to learn from ({reasons})")
     missing = ("", *sorted(marks - {""}))
-    return Guess(file, encoding, delimiter, missing, rows, columns, target, problem, remark, decimal)
+    event, why = ("", "") if problem != "binary" else positive.guess(label, target.values, tallies[label].values)
+    return Guess(file, encoding, delimiter, missing, rows, columns, target, problem, remark, decimal, event, why)
 
 
 @dataclass

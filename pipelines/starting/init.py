@@ -12,6 +12,7 @@ from pathlib import Path
 from benison.components.evaluate.metrics import default_metric
 from benison.components.ingest.csv_table import CsvTable
 from benison.components.ingest.splits import split_index
+from benison.components.label_classes import TAG
 from benison.pipelines import json_schema
 from benison.pipelines.config import Splits, strict_yaml
 from benison.pipelines.starting.guess import Guess, GuessedColumn, look
@@ -47,6 +48,8 @@ class NewPipeline:
             yield "numbers use a decimal comma"
         yield f"cells that mean 'no value': {marks}"
         yield f"label {label.name!r}: {guess.problem}, {label.why}"
+        if guess.positive:
+            yield f"positive class {guess.positive!r}: {guess.why_positive}"
         width = max(len(column.name) for column in guess.columns)
         for column in guess.columns:
             yield f"  {column.name:{width}}  {column.kind:8}  {_remark(column)}"
@@ -119,6 +122,9 @@ def yaml_text(name: str, guess: Guess, splits: Splits, editor: Path) -> str:
     bound = {"auc": "min: 0.75", "accuracy": "min: 0.8", "rmse": "max: 10"}[metric]
     columns = "\n".join(_column_lines(guess.columns))
     decimal = f"\n  decimal: {_flow(guess.decimal)}" if guess.decimal != "." else ""
+    positive = ""
+    if guess.positive:
+        positive = f"\npositive: {_scalar(guess.positive)}  # {_comment(guess.why_positive)}; the schema names it too"
     return f"""\
 # yaml-language-server: $schema={editor}
 # Written by `benison init` from {guess.csv.name}. Everything here is a guess that you can change.
@@ -126,7 +132,7 @@ def yaml_text(name: str, guess: Guess, splits: Splits, editor: Path) -> str:
 #   benison eject {name}    copies the features and members into Python files that you can change
 name: {name}
 problem: {guess.problem}
-label: {_scalar(guess.label.name)}  # {_comment(guess.label.why)}
+label: {_scalar(guess.label.name)}  # {_comment(guess.label.why)}{positive}
 
 data:
   csv: {_scalar(_relative(guess.csv))}
@@ -200,7 +206,7 @@ def schema_text(guess: Guess) -> str:
         "#   float_domain { min: 0.0 max: 150.0 }",
     ]
     for column in (guess.label, *guess.columns):
-        parts.append(_feature(column, guess.rows))
+        parts.append(_feature(column, guess.rows, guess.positive if column is guess.label else ""))
     for column in (guess.label, *guess.columns):
         if _has_domain(column):
             values = "".join(f"  value: {_quoted(value)}\n" for value in column.values)
@@ -208,7 +214,7 @@ def schema_text(guess: Guess) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _feature(column: GuessedColumn, rows: int) -> str:
+def _feature(column: GuessedColumn, rows: int, positive: str = "") -> str:
     lines = [
         f"  name: {_quoted(column.name)}",
         f"  type: {'FLOAT' if column.kind == 'number' else 'BYTES'}",
@@ -218,6 +224,8 @@ def _feature(column: GuessedColumn, rows: int) -> str:
         lines.append(f"  lifecycle_stage: DEPRECATED  # left out: {_comment(column.why)}")
     if _has_domain(column):
         lines.append(f"  domain: {_quoted(column.name)}")
+    if positive:
+        lines.append(f"  annotation {{ tag: {_quoted(f'{TAG} {positive}')} }}")
     if not column.missing:
         lines.append("  presence { min_fraction: 1.0 min_count: 1 }")
     elif rows >= FEW_ROWS and column.missing < 0.9 and column.kind != "ignore":  # fewer values may be absent by chance

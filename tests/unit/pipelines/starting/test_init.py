@@ -63,11 +63,12 @@ def test_it_prints_each_guess_with_its_reason(here):
     lines = list(create("pets", pets(here / "pets.csv"), "yes").lines())
     assert lines[0].endswith("pets.csv: 60 rows, encoding utf-8, delimiter ','")
     assert lines[1:3] == ["cells that mean 'no value': '', 'NA'", "label 'yes': binary, two values: 0, 1"]
-    assert [" ".join(line.split()) for line in lines[3:7]] == [
+    assert lines[3] == "positive class '1': 1 of 0 and 1"
+    assert [" ".join(line.split()) for line in lines[4:8]] == [
         "id ignore an id: as many values as rows",
         "size, in cm number 30 different numbers; missing in 3.3%",
         "Kind category 2 different texts",
-        "born date %d/%m/%Y, day first (could be month first)" if "could be" in lines[6] else "born date %d/%m/%Y",
+        "born date %d/%m/%Y, day first (could be month first)" if "could be" in lines[7] else "born date %d/%m/%Y",
     ]
     assert "left out: id" in lines
 
