@@ -11,7 +11,7 @@ from benison.pipelines.records import locks, pruning, runs
 from benison.serving.errors import UsageError
 from benison.serving.promotion import promote
 from benison.serving.promotion.rollout import ChangeRequest
-from benison.serving.versions import local, sets
+from benison.serving.versions import local, pushes, sets
 from benison.serving.versions.manifest import Manifest
 from benison.serving.versions.sets import Candidate
 
@@ -74,6 +74,7 @@ def test_a_served_version_stays_however_old_it_is(root: Path) -> None:
 
 def test_a_member_that_a_version_that_stays_needs_stays(root: Path) -> None:
     base = root / "serving" / "birds"
+    (base / pushes.FILE).unlink()  # with this record, an edited manifest would make the version damaged
     manifest = base / "4" / local.MANIFEST
     data = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**data, "fan_out": {"deep": {"model": "birds-deep", "version": 1}}}))
