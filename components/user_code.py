@@ -38,12 +38,12 @@ def _from_file(path: Path) -> ModuleType:
     """Import a file under a unique module name, so that two users' `models.py` do not collide in `sys.modules`."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
-    name = f"benison_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}_{path.stem}"
-    if name in sys.modules:
-        return sys.modules[name]
     # Appended, not prepended, so that a file of the user does not hide an installed module with the same name.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
+    name = f"benison_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}_{path.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path}: not a Python file")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from benison.pipelines.quiet import quieten
+from benison.pipelines.running import process_state
 from benison.serving.errors import BenisonError
 
 
@@ -39,6 +40,7 @@ def main() -> None:
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         quieten()
+        process_state.settle_keras()
         return {"ok": _OPERATIONS[request["operation"]](request)}
     except BenisonError as error:
         return {"error": str(error), "kind": type(error).__name__}
@@ -72,9 +74,10 @@ def _tidy(request: dict[str, Any]) -> dict[str, Any]:
 def _run(request: dict[str, Any]) -> dict[str, Any]:
     from benison.pipelines import node
 
-    result = node.run(
-        Path(request["ir"]), request["node"], request["run_id"], root=Path(request["root"]), cache=request["cache"]
-    )
+    with process_state.restored():
+        result = node.run(
+            Path(request["ir"]), request["node"], request["run_id"], root=Path(request["root"]), cache=request["cache"]
+        )
     if result.state != "cached":
         _forget_models()
         _freeze_imports()

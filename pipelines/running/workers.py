@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benison.pipelines.code import modules
+from benison.pipelines.running import process_state
 from benison.serving import errors
 
 _PATIENCE = 3.0  # seconds between TERM and KILL
@@ -35,7 +36,11 @@ class Worker:
     """One worker process and its pipe. It runs one request at a time; `fileno` becomes readable with the answer."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(modules.import_path())}
+        environment = {
+            **process_state.environment_for_child(),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": os.pathsep.join(modules.import_path()),
+        }
         # Its own session: Ctrl-C reaches only the runner, which then ends the whole group, including Beam's children.
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START],

@@ -369,6 +369,8 @@ def _run(request: dict[str, Any], fds: Sequence[int]) -> int:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    if "tensorflow_transform" in sys.modules:
+        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # TFT sets it at its import, which happened before the fork
     _open_streams(unbuffered=bool(os.environ.get("PYTHONUNBUFFERED")))
     program, *words = request["command"]
     if program == _BENISON:

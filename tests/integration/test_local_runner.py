@@ -183,6 +183,39 @@ def test_an_edit_in_a_components_body_runs_it_again_and_leaves_the_rest_cached(b
     assert Path(both.benison.uris["Many", "message"]).read_text() == "200 rows in all"
 
 
+def test_a_node_finds_in_its_process_what_it_finds_by_tfx(both: Both) -> None:
+    found = {}
+    for name, records in (("tfx", both.tfx), ("benison", both.benison)):
+        found[name] = json.loads(Path(records.uris["Surroundings", "message"]).read_text())
+        for variable in (
+            "PYTHONPATH",
+            "PYTHONUNBUFFERED",
+            "TF_CPP_MIN_LOG_LEVEL",
+            "TF_ENABLE_ONEDNN_OPTS",
+            "KERAS_BACKEND",
+        ):
+            found[name]["environment"].pop(variable, None)  # Benison sets these for its workers
+    assert found["tfx"]["environment"]["TF_USE_LEGACY_KERAS"] == "1"
+    assert found["tfx"]["tf.keras"] == "keras"
+    assert found["benison"].pop("environment") == found["tfx"].pop("environment")
+    assert found["benison"] == found["tfx"]
+
+
+def test_a_node_finds_nothing_that_an_earlier_node_in_its_process_has_changed(
+    troubles: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")  # as TFT does in this process, whose `tf.keras` is Keras 3
+    found = {}
+    for name, first in (("disturbed", troubles.Disturbs()), ("fine", troubles.Fine())):
+        finds = troubles.Finds(before=first.outputs["message"])
+        run = LocalRunner(tmp_path / name, workers=1).run(_pipeline(tmp_path / name, "process", first, finds))
+        (output,) = next(node.outputs["message"] for node in run.nodes if node.id == "Finds")
+        found[name] = json.loads(Path(output["uri"]).read_text())
+    assert found["disturbed"]["found"] == found["fine"]["found"]
+    assert found["fine"]["found"]["tf.keras"] == "keras"
+    assert set(found["disturbed"]["numbers"]).isdisjoint(found["fine"]["numbers"])
+
+
 def _pipeline(root: Path, name: str, *components: Any, store: Path | None = None) -> Any:
     from tfx.orchestration import metadata
     from tfx.orchestration.pipeline import Pipeline

@@ -6,7 +6,7 @@ python my_pipeline.py tfx|benison DATA ROOT
 import sys
 from pathlib import Path
 
-from nodes import Announce, Count, Read  # type: ignore[import-not-found]  # beside this script
+from nodes import Announce, Count, Read, Surroundings  # type: ignore[import-not-found]  # beside this script
 from tfx import v1 as tfx
 
 HERE = Path(__file__).parent
@@ -41,6 +41,7 @@ def create(data: Path, root: Path) -> tfx.dsl.Pipeline:
     with tfx.dsl.Cond(count.outputs["rows"].future().value > 1000):
         too_many = Announce(rows=count.outputs["rows"]).with_id("TooMany")
         read = Read(message=too_many.outputs["message"])
+    surroundings = Surroundings(model=trainer.outputs["model"])
     return tfx.dsl.Pipeline(
         pipeline_name="handwritten",
         pipeline_root=str(root / "handwritten"),
@@ -59,6 +60,7 @@ def create(data: Path, root: Path) -> tfx.dsl.Pipeline:
             many,
             too_many,
             read,
+            surroundings,
         ],
         enable_cache=True,
     )

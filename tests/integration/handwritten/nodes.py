@@ -35,5 +35,24 @@ def Announce(rows: int, message: OutputArtifact[String]):
 
 
 @component
+def Surroundings(model: InputArtifact[Model], message: OutputArtifact[String]):
+    """Report what a node finds in its process."""
+    import json
+    import locale
+    import os
+
+    import tensorflow as tf
+
+    message.value = json.dumps(
+        {
+            "environment": dict(os.environ),
+            "folder": os.getcwd(),
+            "locale": locale.setlocale(locale.LC_ALL),
+            "tf.keras": tf.keras.Model.__module__.partition(".")[0],
+        }
+    )
+
+
+@component
 def Read(message: InputArtifact[String]):
     print(message.uri)

@@ -23,6 +23,48 @@ def After(before: InputArtifact[String], message: OutputArtifact[String]):
 
 
 @component
+def Disturbs(message: OutputArtifact[String]):
+    """Change everything that a later node in the same process could find."""
+    import locale
+    import random
+    import tempfile
+
+    import keras
+
+    os.environ["LEFT"] = "behind"
+    del os.environ["HOME"]
+    sys.path.insert(0, tempfile.gettempdir())
+    os.chdir("/")
+    locale.setlocale(locale.LC_ALL, "C")
+    keras.utils.set_random_seed(1)
+    keras.mixed_precision.set_dtype_policy("float16")
+    message.value = str(random.random())
+
+
+@component
+def Finds(before: InputArtifact[String], message: OutputArtifact[String]):
+    """Report what a node finds in its process, and the random numbers that would follow a seed of 1."""
+    import json
+    import locale
+    import random
+
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    found = {
+        "environment": dict(os.environ),
+        "path": sys.path,
+        "folder": os.getcwd(),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "tf.keras": tf.keras.Model.__module__.partition(".")[0],
+        "policy": keras.mixed_precision.dtype_policy().name,
+    }
+    numbers = [random.random(), float(np.random.rand()), float(tf.random.uniform([]))]
+    message.value = json.dumps({"found": found, "numbers": numbers})
+
+
+@component
 def NeedsModel(model: InputArtifact[Model], message: OutputArtifact[String]):
     message.value = model.uri
 
