@@ -182,9 +182,17 @@ class BenisonNodeOperator(BaseOperator):
         if state == "not_blessed":
             self.log.warning("not blessed: %s", reason)
             send_notifications(self.notify, "not_blessed", reason, context)
+        if state == "not_pushed":
+            self.log.warning("not pushed: %s", reason)
+            self._skip(context, result, f"not pushed: {reason}")
         if self.model is not None:
             if report.get("already_served"):
                 self._skip(context, result, f"version {report.get('version')} is already served; nothing was pushed")
+            if not report.get("pushed", True) and not report.get("promoted", True):
+                reason = (
+                    f"version {report.get('version')} was pushed before; not promoted: {report.get('not_promoted')}"
+                )
+                self._skip(context, result, reason)
             context["outlet_events"][self.model].extra.update(report)
         return result
 

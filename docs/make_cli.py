@@ -25,7 +25,7 @@ _EXIT_CODES = """\
 | 0 | blessed and pushed, or served already, or done |
 | 1 | a node failed, or the data is invalid |
 | 2 | wrong usage or config |
-| 3 | finished, but not blessed |
+| 3 | finished, but not blessed or not pushed |
 | 130 | interrupted |
 """
 

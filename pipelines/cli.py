@@ -1,7 +1,7 @@
 """The command line `benison`: its list of commands and its exit codes. Each command's code is in `pipelines.commands`.
 
 Exit codes: 0 blessed and pushed (or done), 1 a node failed or the data is invalid, 2 wrong usage or config, 3 finished
-but not blessed, 130 interrupted.
+but not blessed or not pushed, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from benison.pipelines.running import scheduled_run
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result
 
-_WITH_REASON = ("failed", "invalid", "not_blessed")
+_WITH_REASON = ("failed", "invalid", "not_blessed", "not_pushed")
 
 
 def finish(run_id: str, root: Path) -> tuple[Result, Mapping[str, Any]]:

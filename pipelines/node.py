@@ -175,6 +175,8 @@ def _read_result(connection: Metadata, node: pipeline_pb2.PipelineNode) -> Resul
             return Result(
                 "not_blessed", outputs, str(described["properties"].get("reason", "the model is not blessed"))
             )
+        if described["type"] == "PushedModel" and (reason := described["properties"].get("not_pushed")):
+            return Result("not_pushed", outputs, str(reason))
     cached = execution.last_known_state == mlmd.Execution.CACHED
     # TFX publishes a Resolver and an Importer as if cached; neither computes anything.
     return Result("cached" if cached and node.HasField("execution_options") else "complete", outputs)

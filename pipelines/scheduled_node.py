@@ -109,6 +109,7 @@ def report(kind: str, result: Result) -> dict[str, Any]:
         "metrics": dict(manifest.metrics.get("ensemble", {})),
         "members": list(manifest.members),
         "spans": list(manifest.spans),
+        "pushed": bool(pushed.get("pushed")),
         "promoted": "not_promoted" not in pushed,
         "not_promoted": pushed.get("not_promoted", ""),
         "already_served": bool(pushed.get("already_served")),

@@ -5,6 +5,7 @@
     ├── DataError           the data is invalid: do not retry       exit 1
     ├── NodeFailed          a node of a pipeline failed             exit 1
     ├── VersionError        a served version is missing or broken   exit 1
+    │   └── ServedChanged   another version is served than expected exit 1
     ├── StoreError          an object store cannot be used          exit 1
     └── EnsembleError       a spec is wrong, or cannot answer       exit 1
 
@@ -36,6 +37,10 @@ class NodeFailed(BenisonError):
 
 class VersionError(BenisonError):
     """A pushed version is missing, incomplete or of the wrong form."""
+
+
+class ServedChanged(VersionError):
+    """Another version is served than the one that a candidate was compared with, or that this ROOT knows."""
 
 
 class StoreError(BenisonError):

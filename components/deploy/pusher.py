@@ -4,6 +4,10 @@ In `assets.extra/`, beside the SavedModel, a version holds the ensemble's spec a
 their expected predictions, and warm-up requests. With fan-out, each member is pushed first as a model of its own. If
 there is a store, all of it is copied there next. Then the version is promoted, unless the YAML or the spans forbid it.
 
+A model that was pushed before is not pushed again. If another version is served than the one that Blessing compared the
+candidate with, nothing is pushed; with `serving.promote: manual` the version is stored. The comparison is made again
+under the lock of promotions, right before the version is served.
+
 It is TFX's component with another driver and executor. TFX's own copies files into the folder that the server watches,
 and does not compare with what is served.
 """
@@ -32,16 +36,18 @@ from benison.components.driver import Driver
 from benison.components.ensemble import ensemble_builder
 from benison.components.evaluate import blessing
 from benison.serving.ensemble import SPEC_FILE, Ensemble
-from benison.serving.promotion import history, labels
+from benison.serving.errors import ServedChanged
+from benison.serving.promotion import history, labels, shared_stable
 from benison.serving.promotion import promote as promotion
 from benison.serving.promotion.rollout import ChangeRequest
 from benison.serving.versions import local, remote, sets
 from benison.serving.versions.local import Version
-from benison.serving.versions.manifest import Manifest
+from benison.serving.versions.manifest import Manifest, ServedBaseline
 from benison.serving.versions.sets import Candidate
 
 ALREADY_SERVED = "already_served"
 NOT_PROMOTED = "not_promoted"
+NOT_PUSHED = "not_pushed"  # the reason; benison.pipelines.node reads it
 _CODE = "benison_fingerprint"  # the execution property in which benison.pipelines.node passes the hash of a node's code
 
 
@@ -92,8 +98,14 @@ class Executor(base_executor.Executor):
             return
         settings = PushSettings(**json.loads(exec_properties["custom_config"])["settings"])
         base = Path(settings.serving)
-        before = _pushed_before(base, Path(self.GetModelPath(input_dict)), settings.fan_out)
+        content = local.checksum(Path(self.GetModelPath(input_dict)))
+        before = _pushed_before(base, content, settings.fan_out)
         if before is None:
+            if reason := _push_blocker(settings, _baseline(input_dict), content):
+                self._MarkNotPushed(pushed)
+                pushed.set_string_custom_property(NOT_PUSHED, reason)
+                print(f"not pushed: {reason}")
+                return
             # Even if the highest number is served, the new version must not be served before it is promoted.
             promotion.pin(base)
         version = before or _publish(settings, input_dict, Path(pushed.uri), exec_properties.get(_CODE))
@@ -121,10 +133,15 @@ class Executor(base_executor.Executor):
         if reason is None:
             run = self._context.pipeline_run_id if self._context else None
             who = f"run {run}" if run else "Pusher"
-            request = ChangeRequest(who, "blessed push", tuple(settings.servers), settle_s=settings.settle_s)
-            promotion.promote(base, version.number, request)
-            print("promoted: it is served now")
-        else:
+            request = ChangeRequest(
+                who, "blessed push", tuple(settings.servers), settle_s=settings.settle_s, store=settings.store
+            )
+            try:
+                promotion.promote(base, version.number, request)
+                print("promoted: it is served now")
+            except ServedChanged as error:
+                reason = str(error)
+        if reason is not None:
             pushed.set_string_custom_property(NOT_PROMOTED, reason)
             print(f"not promoted: {reason}")
 
@@ -189,23 +206,42 @@ def _input(member: str) -> str:
     return f"member_{member}"
 
 
-def _pushed_before(base: Path, model: Path, fan_out: bool) -> Version | None:
-    """Return the served version, or else the newest one, if it is this model and was pushed in the same form."""
-    candidate = local.checksum(model)
-    for version in (labels.served(base), *local.versions(base)[-1:]):
+def _pushed_before(base: Path, content: str, fan_out: bool) -> Version | None:
+    """Return the served version, or else the newest whole one, that is this model and was pushed in the same form."""
+    for version in (labels.served(base), *reversed(local.versions(base))):
         if version is None or bool(version.manifest.fan_out) != fan_out:
             continue
-        if version.manifest.candidate == candidate:
+        if version.manifest.candidate == content and not local.verify(version):
             return version
     return None
+
+
+def _baseline(input_dict: dict[str, list[types.Artifact]]) -> ServedBaseline | None:
+    """Return the version that Blessing compared the candidate with; None if its record is from a former release."""
+    blessed = Path(artifact_utils.get_single_uri(input_dict["model_blessing"]))
+    baseline = _read(blessed / blessing.FILE).get("baseline")
+    return ServedBaseline.model_validate(baseline) if baseline else None
+
+
+def _push_blocker(settings: PushSettings, baseline: ServedBaseline | None, content: str) -> str | None:
+    """Return why a version that would be served must not be pushed; None if it may be, or will only be stored."""
+    if settings.promote == "manual":
+        return None
+    base = Path(settings.serving)
+    served = labels.served(base)
+    if settings.store:
+        try:
+            shared_stable.check(settings.store, base.name, served.number if served else None)
+        except ServedChanged as error:
+            return str(error)
+    return promotion.comparison_blocker(baseline, content, served)
 
 
 def _promotion_blocker(settings: PushSettings, version: Version, served: Version | None) -> str | None:
     """Return why a blessed version is not promoted automatically; None if it is."""
     if settings.promote == "manual":
         return "`serving.promote` is manual"
-    changes = (c for c in history.read(Path(settings.serving)) if c.label == local.STABLE)
-    if any(version.number in (change.before, change.to) for change in changes):
+    if history.was_served(Path(settings.serving), version.number, local.STABLE):
         return "it was served before, and somebody put another version in its place"
     return promotion.promotion_blocker(version.manifest, served.manifest if served else Manifest())
 

@@ -50,6 +50,14 @@ def promote(
     server: Servers = None,
     timeout: Timeout = _TIMEOUT_S,
     settle: Settle = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Promote it although its run compared it with another version than the served one, or although the "
+            "object store serves another one.",
+        ),
+    ] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Promote a version: serve it as NAME, or with --label canary as NAME-canary beside it."""
@@ -57,7 +65,7 @@ def promote(
 
     base, settings = pushed_base(name, root), _settings(name, server, settle)
     _copy_to_store(base, number, settings)
-    change = promotion.promote(base, number, _request(why, timeout, settings), label=label)
+    change = promotion.promote(base, number, _request(why, timeout, settings, force=force), label=label)
     _print_change(base.name, change)
 
 
@@ -80,7 +88,9 @@ def rollback(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Roll back: serve an earlier version again."""
-    from benison.serving.errors import UsageError
+    from dataclasses import replace
+
+    from benison.serving.errors import StoreError, UsageError
     from benison.serving.promotion import promote as promotion
 
     if canary and (republish or to is not None):
@@ -96,7 +106,15 @@ def rollback(
             print(f"version {number} of {base.name} is published again as version {copy.number}: {copy.path}")
             number = copy.number
             _copy_to_store(base, number, settings)
-        change = promotion.rollback(base, request, number)
+        try:
+            change = promotion.rollback(base, request, number)
+        except StoreError as error:
+            # A rollback must work while the store does not.
+            print(f"warning: {error}")
+            print(
+                f"other ROOTs of the store keep its version; when it is back: benison promote {name} {number} --force"
+            )
+            change = promotion.rollback(base, replace(request, store=None), number)
     _print_change(base.name, change)
 
 
@@ -114,10 +132,12 @@ def _settings(name: str, servers: list[str] | None, settle_s: float | None) -> S
     return (settings or Serving()).model_copy(update=overrides)
 
 
-def _request(why: str, timeout_s: float, settings: Serving) -> ChangeRequest:
+def _request(why: str, timeout_s: float, settings: Serving, *, force: bool = False) -> ChangeRequest:
     from benison.serving.promotion.rollout import ChangeRequest
 
-    return ChangeRequest(_user(), why, tuple(settings.servers), timeout_s, settings.settle_s)
+    return ChangeRequest(
+        _user(), why, tuple(settings.servers), timeout_s, settings.settle_s, store=settings.store, force=force
+    )
 
 
 def _copy_to_store(base: Path, number: int, settings: Serving) -> None:

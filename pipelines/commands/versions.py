@@ -57,6 +57,7 @@ def versions_(
         raise
     Console().print(version_report.table(base, stored))
     _print_damage(base)
+    _print_shared(store, base)
     for number in remote.damaged(store, base.name, stored):
         print(f"damaged in {store}: {number}; `benison promote {name} {number}` copies it there again from here")
     only_stored = sorted({*stored} - {version.number for version in local.all_versions(base)})
@@ -180,6 +181,17 @@ def _print_damage(base: Path) -> None:
         if version.condition.is_damaged:
             others = len(version.condition.problems) - 1
             print(f"damaged: {version.condition.problems[0]}{f' (and {others} more)' if others else ''}")
+
+
+def _print_shared(store: str, base: Path) -> None:
+    """Print what the object store serves, if this ROOT serves another version."""
+    from benison.serving import models_config
+    from benison.serving.promotion import labels, shared_stable
+
+    ours = labels.served_versions(models_config.read(base.parent), base).stable
+    address = f"{store}/{base.name}/{shared_stable.FILE}"
+    if reason := shared_stable.difference(address, base.name, shared_stable.read(store, base.name), ours):
+        print(reason)
 
 
 def _pushed(base: Path) -> list[Version]:

@@ -19,7 +19,7 @@ from benison.serving.promotion import promote, pruning
 from benison.serving.versions import local, remote
 from benison.serving.versions.local import Version
 
-_ENDED_WELL = frozenset({"pushed", "already_served", "not_blessed", "complete"})
+_ENDED_WELL = frozenset({"pushed", "already_served", "not_blessed", "not_pushed", "complete"})
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from benison.pipelines.records import locks
 FILE = "run.json"
 FAILED_STATES = frozenset({"failed", "invalid"})
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-ENDED = frozenset({"complete", "cached", "not_blessed"})
+ENDED = frozenset({"complete", "cached", "not_blessed", "not_pushed"})
 
 
 @dataclass
@@ -57,8 +57,8 @@ class Run:
         folder: ROOT/runs/ID.
         started: Unix seconds.
         seconds: wall time; None until it has ended.
-        outcome: running, pushed, already_served, not_blessed, failed, invalid, interrupted, or complete where a
-            pipeline pushes nothing.
+        outcome: running, pushed, already_served, not_blessed, not_pushed, failed, invalid, interrupted, or complete
+            where a pipeline pushes nothing.
         nodes: in topological order.
         window: the spans that it uses; empty for a pipeline without spans.
     """
@@ -110,8 +110,9 @@ class Run:
             return "failed"
         if "invalid" in states:
             return "invalid"
-        if "not_blessed" in states:
-            return "not_blessed"
+        for refused in ("not_blessed", "not_pushed"):
+            if refused in states:
+                return refused
         if not pushed:
             return "complete"
         return "already_served" if pushed[-1]["properties"].get("already_served") else "pushed"
@@ -190,5 +191,7 @@ def usual_seconds(root: Path, pipeline: str) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for run in history(root):
         if run.pipeline == pipeline:
-            seconds |= {n.id: n.seconds for n in run.nodes if n.state in ("complete", "not_blessed") and n.seconds}
+            seconds |= {
+                n.id: n.seconds for n in run.nodes if n.state in ("complete", "not_blessed", "not_pushed") and n.seconds
+            }
     return seconds

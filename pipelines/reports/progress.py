@@ -23,11 +23,12 @@ _STYLES = {
     "cached": "blue",
     "skipped": "yellow",
     "not_blessed": "bold yellow",
+    "not_pushed": "bold yellow",
     "failed": "bold red",
     "invalid": "bold red",
     "not_run": "dim",
 }
-_SHOWN = {"complete": "done", "not_blessed": "not blessed", "not_run": "not run"}
+_SHOWN = {"complete": "done", "not_blessed": "not blessed", "not_pushed": "not pushed", "not_run": "not run"}
 _ENDED = frozenset(_STYLES) - {"waiting", "running"}
 
 
@@ -110,7 +111,15 @@ class Progress:
         return Text(text + (f", about {_clock(left)} left" if self._usual and left >= 1 else ""), "dim")
 
 
-_MARKS = {"complete": "✓", "cached": "=", "skipped": "-", "not_blessed": "!", "failed": "✗", "invalid": "✗"}
+_MARKS = {
+    "complete": "✓",
+    "cached": "=",
+    "skipped": "-",
+    "not_blessed": "!",
+    "not_pushed": "!",
+    "failed": "✗",
+    "invalid": "✗",
+}
 
 
 def _took(node: NodeRun) -> str:

@@ -25,6 +25,7 @@ EXIT_CODES: Mapping[str, int] = {
     "failed": 1,
     "invalid": 1,
     "not_blessed": 3,
+    "not_pushed": 3,
     "interrupted": 130,
 }
 _WARNING = ("Examples", "DataVerdict", "LabelReport")
@@ -137,6 +138,10 @@ def _outcome(run: Run, console: Console, root: Path) -> None:
         _pushed(run, pushed, option, console)
     elif run.outcome == "not_blessed":
         console.print("[bold yellow]not blessed: nothing was pushed; the served version stays[/]", highlight=False)
+    elif run.outcome == "not_pushed":
+        reason = next((node.reason for node in run.nodes if node.state == "not_pushed"), "")
+        console.print(f"[bold yellow]blessed, not pushed:[/] {escape(reason)}", highlight=False, soft_wrap=True)
+        console.print("the served version stays")
     elif run.outcome == "complete":
         console.print("[bold green]complete[/]; this pipeline pushes nothing", highlight=False)
     else:

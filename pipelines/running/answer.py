@@ -1,6 +1,6 @@
 """The output of the processes that a scheduler starts: one JSON line, the last one on stdout, and an exit code.
 
-    0  complete, cached, skipped or not blessed
+    0  complete, cached, skipped, not blessed or not pushed
     1  failed: a retry may succeed
     2  wrong usage or a wrong value: do not retry
     4  invalid data: do not retry

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from benison.pipelines.running.termination import Terminated
 from benison.serving.errors import BenisonError, DataError
 
-State = Literal["complete", "cached", "skipped", "failed", "invalid", "not_blessed"]
+State = Literal["complete", "cached", "skipped", "failed", "invalid", "not_blessed", "not_pushed"]
 EXIT_CODES: Mapping[str, int] = {"failed": 1, "invalid": 4}
 
 
@@ -18,7 +18,8 @@ class Result:
     """The result of a node.
 
     Attributes:
-        state: `not_blessed` is the state of a node that worked and refused a model.
+        state: `not_blessed` is the state of a node that worked and refused a model, `not_pushed` that of a Pusher that
+            found another version served than the run compared its model with.
         outputs: by key, each artifact's `uri`, `type` and `properties`.
         reason: why it failed, was skipped or refused; else empty.
     """

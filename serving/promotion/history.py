@@ -79,6 +79,12 @@ def read(base: Path) -> list[Change]:
     return changes
 
 
+def was_served(base: Path, number: int, label: str) -> bool:
+    """Return True if a version has, or had, a label."""
+    changes = (change for change in read(base) if change.label == label)
+    return any(number in (change.before, change.to) for change in changes)
+
+
 def label_history(
     changes: Iterable[Change], label: str, originals: Mapping[int, int] = MappingProxyType({})
 ) -> list[int]:

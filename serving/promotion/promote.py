@@ -12,22 +12,23 @@ loaded, and keeps what it has. If such servers poll, `settle_s` leaves each conf
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from benison.serving import models_config
-from benison.serving.errors import UsageError, VersionError
+from benison.serving.errors import ServedChanged, UsageError, VersionError
 from benison.serving.files import file_lock
 from benison.serving.models_config import Config
-from benison.serving.promotion import history, labels, rollout
+from benison.serving.promotion import history, labels, rollout, shared_stable
 from benison.serving.promotion.history import Change
 from benison.serving.promotion.labels import CANARY, ServedVersions
 from benison.serving.promotion.rollout import ChangeRequest
 from benison.serving.versions import local, sets
 from benison.serving.versions.local import STABLE, Version
-from benison.serving.versions.manifest import Manifest, Republished
+from benison.serving.versions.manifest import Manifest, Republished, ServedBaseline
 
 LABELS = (STABLE, CANARY)
 _PER_VERSION = {"format", "version", "created", "files", "bytes", "fan_out"}  # what publishing adds to a manifest
@@ -37,7 +38,8 @@ def promote(base: Path, number: int, request: ChangeRequest, *, label: str = STA
     """Give a version a label: NAME serves the version `stable`, NAME-canary the version `canary`.
 
     The members that were pushed with it change in the same steps. A canary that becomes stable is no longer a canary.
-    Promotions in one ROOT wait for each other.
+    Promotions in one ROOT wait for each other. A version that was never served becomes stable only in place of the
+    version that it was compared with.
 
     Args:
         base: ROOT/serving/NAME.
@@ -50,6 +52,8 @@ def promote(base: Path, number: int, request: ChangeRequest, *, label: str = STA
 
     Raises:
         UsageError: There is no such label.
+        ServedChanged: It was compared with another version than the one that is served now, or the store serves another
+            one. Nothing was changed.
         VersionError: There is no such version, its files were changed since the push, or a server did not follow.
             Everything is then as before, and nothing is recorded.
         OSError: models.config or the record cannot be written.
@@ -64,7 +68,9 @@ def promote(base: Path, number: int, request: ChangeRequest, *, label: str = STA
             raise VersionError(f"{base.name}: version {number} is {STABLE}, so it cannot be the {CANARY} beside it")
         else:
             target = replace(current, canary=number)
-        sets.get_verified(base, number)
+        version = sets.get_verified(base, number)
+        if label == STABLE:
+            _check_comparison(base, version, request)
         return _change(base, target, "promote", label, request)
 
 
@@ -162,6 +168,28 @@ def promotion_blocker(candidate: Manifest, served: Manifest) -> str | None:
     return None
 
 
+def comparison_blocker(baseline: ServedBaseline | None, content: str, served: Version | None) -> str | None:
+    """Return why a candidate must not replace the served version: it was compared with another one. None if it may.
+
+    Args:
+        baseline: The version that the candidate was compared with; None if that is unknown.
+        content: The candidate's checksum.
+        served: The version that is served now.
+    """
+    if baseline is None or served is None:
+        return None
+    if served.condition.is_damaged:  # its manifest may be gone, and its content is not what was compared
+        is_same = served.number == baseline.version
+    else:
+        # The content decides: an older version may have been published once more under another number.
+        served_content = local.identity(served).partition(":")[2]
+        is_same = served_content in (content, baseline.identity.partition(":")[2])
+    if is_same:
+        return None
+    compared = "no version" if baseline.version is None else f"version {baseline.version}"
+    return f"version {served.number} is served now, and the run compared its candidate with {compared}: run again"
+
+
 def previous(base: Path) -> int:
     """Return the version that was stable before the current one and still exists; without a record, the next lower one.
 
@@ -195,6 +223,27 @@ def promotion_lock(base: Path) -> Iterator[None]:
         yield
 
 
+def _check_comparison(base: Path, version: Version, request: ChangeRequest) -> None:
+    """Refuse a version that was never served and was compared with another one than the one that is served now.
+
+    Raises:
+        ServedChanged: See above; the message says what to do.
+    """
+    stable = _current(base).stable
+    served = None if stable is None else local.find(base, stable, damaged=True)
+    reason = comparison_blocker(version.manifest.baseline, version.manifest.candidate, served)
+    if reason is None or request.force or history.was_served(base, _original(version), STABLE):
+        return
+    if request.store and _shared_version(request.store, base.name) == version.number:
+        return  # another ROOT compared it, and this one follows
+    raise ServedChanged(f"{base.name}: version {version.number} is not promoted: {reason}; --force promotes it anyway")
+
+
+def _shared_version(store: str, name: str) -> int | None:
+    shared = shared_stable.read(store, name)
+    return shared.version if shared else None
+
+
 def _change(base: Path, target: ServedVersions, action: str, label: str, request: ChangeRequest) -> Change:
     """Serve the target and record it, or leave everything as it was; return the change of the label."""
     config = models_config.read(base.parent)
@@ -215,7 +264,19 @@ def _change(base: Path, target: ServedVersions, action: str, label: str, request
     }
     change = changes[label]
     version = change.before if change.to is None else change.to
-    rollout.roll_out(base, config, target, request, f"version {version} as {label}")
+    with contextlib.ExitStack() as stack:
+        if label == STABLE and request.store and target.stable is not None:
+            claim = shared_stable.claimed(
+                request.store,
+                base.name,
+                labels.served_versions(config, base).stable,
+                target.stable,
+                request.who,
+                change.when,
+                force=request.force,
+            )
+            stack.enter_context(claim)
+        rollout.roll_out(base, config, target, request, f"version {version} as {label}")
     for name in LABELS:
         _record_unknown_change(base, name, labelled[name])
         if labelled[name] != targets[name]:

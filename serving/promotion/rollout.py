@@ -26,6 +26,9 @@ class ChangeRequest:
         timeout_s: The longest wait for them, in each of the three steps (seconds).
         settle_s: The pause between steps if no server is notified (seconds); longer than servers need to poll
             models.config and load a version.
+        store: The object store that several ROOTs may share; see `shared_stable`.
+        force: Serve the version although it was compared with another one than the served version, and although the
+            store serves another one.
     """
 
     who: str
@@ -33,6 +36,8 @@ class ChangeRequest:
     servers: tuple[str, ...] = ()
     timeout_s: float = TIMEOUT_S
     settle_s: float = 0.0
+    store: str | None = None
+    force: bool = False
 
     @property
     def in_one_step(self) -> bool:

@@ -105,6 +105,62 @@ class ObjectStore:
         with _store_errors(self.url(key)):
             self._files.pipe_file(self._path(key), content)
 
+    def tag(self, key: str) -> str | None:
+        """Return what changes with each write of an object (S3: ETag; gs: generation); None if there is none."""
+        with _store_errors(self.url(key)):
+            try:
+                info = self._files.info(self._path(key))
+            except FileNotFoundError:
+                self._check_bucket()
+                return None
+        for name in ("ETag", "generation"):
+            if name in info:
+                return str(info[name])
+        content = self.read(key)
+        return None if content is None else checksums.of_text(content.decode("utf-8", "replace"))
+
+    def write_if(self, key: str, content: bytes, tag: str | None) -> bool:
+        """Write an object if it is still as `tag` returned it; None: if it does not exist.
+
+        S3 and gs decide this in one step. In other stores somebody may write between the comparison and the write.
+
+        Returns:
+            True if the object was written.
+        """
+        with _store_errors(self.url(key)):
+            scheme = self.address.partition("://")[0]
+            try:
+                if scheme == "s3":
+                    self._write_s3(key, content, tag)
+                elif scheme == "gs":
+                    self._write_gs(key, content, tag)
+                elif self.tag(key) == tag:
+                    self._files.pipe_file(self._path(key), content)
+                else:
+                    return False
+            except Exception as error:
+                if _is_refused_condition(error):
+                    return False
+                raise
+            return True
+
+    def _write_s3(self, key: str, content: bytes, tag: str | None) -> None:
+        bucket, path, _ = self._files.split_path(self._path(key))
+        condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
+        self._files.call_s3("put_object", Bucket=bucket, Key=path, Body=content, **condition)
+
+    def _write_gs(self, key: str, content: bytes, tag: str | None) -> None:
+        bucket, path, _ = self._files.split_path(self._path(key))
+        self._files.call(
+            "POST",
+            f"{self._files._location}/upload/storage/v1/b/{bucket}/o",
+            uploadType="media",
+            name=path,
+            ifGenerationMatch=tag or "0",
+            headers={"Content-Type": "application/json"},
+            data=content,
+        )
+
     def upload(self, file: Path, key: str) -> None:
         """Copy a file to the store, whole or not at all."""
         with _store_errors(self.url(key)):
@@ -131,6 +187,17 @@ class ObjectStore:
         scheme, _, path = self.address.partition("://")
         if not self._files.exists(f"{scheme}://{path.partition('/')[0]}"):
             raise FileNotFoundError
+
+
+def _is_refused_condition(error: BaseException | None) -> bool:
+    """Return True if a store refused a write because somebody else wrote before (HTTP 412, and S3's 409)."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        code = str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+        if code in ("PreconditionFailed", "ConditionalRequestConflict") or str(getattr(error, "code", "")) == "412":
+            return True
+        error = error.__cause__
+    return False
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benison.serving.errors import StoreError, VersionError
-from benison.serving.promotion import labels
+from benison.serving.promotion import labels, shared_stable
 from benison.serving.versions import local, remote, sets
 from benison.serving.versions.manifest import Manifest
 from benison.serving.versions.object_store import ObjectStore
@@ -151,6 +151,18 @@ def test_a_version_that_is_not_there_is_told(s3: str, base: Path) -> None:
         remote.fetch(base, 7, STORE)
 
 
+def test_only_one_of_two_writers_changes_an_object(s3: str) -> None:
+    key, ann, bob = "birds/stable.json", ObjectStore(STORE), ObjectStore(STORE)
+    assert ann.tag(key) is None
+    assert ann.write_if(key, b"1", None)
+    assert not bob.write_if(key, b"2", None), "it exists by now"
+    tag = bob.tag(key)
+    assert ann.write_if(key, b"3", tag)
+    assert not bob.write_if(key, b"4", tag), "it was changed since"
+    assert bob.read(key) == b"3"
+    assert bob.write_if(key, b"5", bob.tag(key))
+
+
 @pytest.fixture
 def project(s3: str, tmp_path: Path, made: dict[int, Path]) -> Project:
     """A project that copies to the store, with two versions."""
@@ -187,6 +199,17 @@ def test_the_commands_know_the_store(project: Project, tmp_path: Path) -> None:
     assert f"these versions were removed from {STORE} too" in said(project, "prune", "birds.yaml")
     assert (numbers(), numbers("birds-deep")) == ([200], [200])
     assert project.versions() == ["200"]
+
+    assert shared_stable.read(STORE, "birds").version == 200
+    there = ObjectStore(STORE)
+    there.write("birds/stable.json", b'{"version": 100, "who": "bob", "when": "today"}')
+    assert "birds/stable.json: version 100 is served there (by bob, today), and this ROOT serves 200" in said(
+        project, "versions", "birds.yaml"
+    )
+    refused = project.benison("promote", "birds.yaml", "200")
+    assert (refused.returncode, "version 100 is served there" in refused.stderr) == (1, True)
+    said(project, "promote", "birds.yaml", "200", "--force")
+    assert shared_stable.read(STORE, "birds").version == 200
 
     again = said(project, "rollback", "birds.yaml", "--to", "200", "--republish")
     new = int(again.split(" is published again as version ")[1].split(":")[0])

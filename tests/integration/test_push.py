@@ -21,14 +21,14 @@ import pytest
 from benison.serving import fan_out, models_config
 from benison.serving.client import GrpcClient
 from benison.serving.ensemble import Ensemble
-from benison.serving.errors import StoreError
+from benison.serving.errors import ServedChanged, StoreError
 from benison.serving.promotion import labels as promotion_labels
 from benison.serving.promotion import promote
 from benison.serving.promotion.rollout import ChangeRequest
 from benison.serving.server.pages import model_info
 from benison.serving.versions import local, remote, sets
 from benison.serving.versions.local import Version
-from benison.serving.versions.manifest import FORMAT
+from benison.serving.versions.manifest import FORMAT, Manifest
 from tests.integration.conftest import Project
 from tests.integration.model_server import running
 
@@ -306,6 +306,49 @@ def test_what_was_rolled_back_does_not_come_back_by_itself(node: Node) -> None:
         0, "it was served before, and somebody put another version in its place"
     )  # fmt: skip
     assert node.served == old
+
+
+def test_a_version_that_came_in_between_is_not_replaced(node: Node, made: dict[int, Path]) -> None:
+    newer = local.publish(made[1], node.base, Manifest(), lambda: 5).number
+    promote.promote(node.base, newer, ChangeRequest("another run", "blessed"))
+    said = node.push()
+    reason = f"version {newer} is served now, and the run compared its candidate with no version: run again"
+    assert (said["pushed"], said["not_pushed"]) == (0, reason)
+    assert "pushed_version" not in said
+    assert [version.number for version in local.versions(node.base)] == [newer]
+    stored = int(node.push(promote="manual")["pushed_version"])
+    assert node.served == newer
+    with pytest.raises(ServedChanged, match="is served now, and the run compared its candidate with no version"):
+        promote.promote(node.base, stored, ChangeRequest("ann", "looks good"))
+
+
+def test_the_pusher_of_an_old_run_pushes_and_promotes_nothing(node: Node, made: dict[int, Path]) -> None:
+    old = int(node.push()["pushed_version"])
+    newer = [local.publish(made[offset], node.base, Manifest()).number for offset in (1, 2)]
+    promote.promote(node.base, newer[1], ChangeRequest("another run", "blessed"))
+    said = node.push()
+    assert (said["pushed"], said["pushed_version"]) == (0, str(old))
+    assert said["not_promoted"] == "it was served before, and somebody put another version in its place"
+    assert [version.number for version in local.versions(node.base)] == [old, *newer]
+    assert node.served == newer[1]
+
+
+def test_a_version_that_came_in_while_it_was_pushed_is_not_replaced(
+    node: Node, made: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = sets.publish
+
+    def another_first(*args: Any, **kwargs: Any) -> Version:
+        version = publish(*args, **kwargs)
+        newer = local.publish(made[1], node.base, Manifest()).number
+        promote.promote(node.base, newer, ChangeRequest("another run", "blessed"))
+        return version
+
+    monkeypatch.setattr(sets, "publish", another_first)
+    said = node.push()
+    assert said["pushed"] == 1
+    assert "is served now, and the run compared its candidate with no version" in said["not_promoted"]
+    assert node.served == int(said["pushed_version"]) + 1
 
 
 def test_a_push_that_died_before_its_promotion_is_promoted_by_the_next(

@@ -32,6 +32,7 @@ def _pushed(**properties: object) -> dict:
         (["complete", "complete", "complete"], _pushed(pushed=1), "pushed"),
         (["cached", "cached", "complete"], _pushed(already_served=1), "already_served"),
         (["complete", "not_blessed", "skipped"], {}, "not_blessed"),
+        (["complete", "complete", "not_pushed"], _pushed(pushed=0), "not_pushed"),
         (["failed", "waiting", "waiting"], {}, "failed"),
         (["invalid", "waiting", "waiting"], {}, "invalid"),
         (["complete", "complete", "complete"], {}, "complete"),

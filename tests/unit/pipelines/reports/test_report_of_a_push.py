@@ -50,6 +50,17 @@ def test_the_next_command_after_tfrecord_data_is_serve_because_predict_reads_csv
     assert f"next: benison serve birds --root {tmp_path}" in text
 
 
+def test_a_run_that_does_not_push_says_why_and_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
+    with runs.begin(tmp_path, "birds") as run:
+        run.plan(Compiled("birds", IR, (Node("Pusher", (), "Pusher", "Pusher", IR),)))
+        run.nodes[0].state, run.nodes[0].reason = "not_pushed", "version 7 is served now: run again"
+    console = Console(width=200)
+    with console.capture() as captured:
+        report.show(run, console, tmp_path)
+    assert "blessed, not pushed: version 7 is served now: run again" in captured.get()
+    assert report.EXIT_CODES[run.outcome] == 3
+
+
 @pytest.mark.parametrize(("pushed", "line"), [(1, "blessed and pushed as"), (0, "blessed; already pushed as")])
 def test_a_version_that_is_not_promoted_is_said_to_be_kept_with_the_reason(
     tmp_path: Path, pushed: int, line: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from benison.serving import models_config
-from benison.serving.errors import UsageError, VersionError
+from benison.serving.errors import ServedChanged, UsageError, VersionError
 from benison.serving.models_config import Config, Latest, Model, Specific
 from benison.serving.promotion import history, labels
 from benison.serving.promotion import promote as promotion
@@ -360,6 +361,76 @@ def test_a_run_on_older_data_is_not_promoted(ours: dict[str, Any], theirs: dict[
     said = promotion.promotion_blocker(Manifest.model_validate(ours), Manifest.model_validate(theirs))
     assert (said is None) == (why is None)
     assert (why or "") in (said or "")
+
+
+# --- compared with what is served at that moment -----------------------------------------------------------------------
+
+
+def judged(base: Path, model: Path, number: int, against: int | None) -> int:
+    """A stored candidate whose run compared it with a version."""
+    (model / "saved_model.pb").write_bytes(f"graph {number}".encode())
+    identity = local.identity(local.find(base, against) if against else None)
+    baseline = {"identity": identity, "version": against}
+    return local.publish(model, base, Manifest.model_validate({"baseline": baseline}), lambda: number).number
+
+
+@pytest.fixture
+def compared(tmp_path: Path, model: Path) -> Path:
+    """Version 1 is served; 2 and 3 were compared with it."""
+    base = tmp_path / "serving" / "owls"
+    judged(base, model, 1, None)
+    promote(base, 1)
+    for number in (2, 3):
+        judged(base, model, number, 1)
+    return base
+
+
+def test_a_candidate_takes_the_place_only_of_the_version_that_it_was_compared_with(compared: Path) -> None:
+    assert promote(compared, 3).to == 3
+    message = (
+        "owls: version 2 is not promoted: version 3 is served now, and the run compared its candidate with version 1: run "
+        "again; --force promotes it anyway"
+    )
+    with pytest.raises(ServedChanged, match=f"^{re.escape(message)}$"):
+        promote(compared, 2)
+    assert (labels.served(compared).number, len(record(compared))) == (3, 2)
+    assert promote(compared, 2, force=True).to == 2
+
+
+def test_one_that_was_compared_with_nothing_does_not_replace_what_came_meanwhile(compared: Path, model: Path) -> None:
+    judged(compared, model, 4, None)
+    with pytest.raises(
+        ServedChanged, match="version 1 is served now, and the run compared its candidate with no version"
+    ):
+        promote(compared, 4)
+
+
+def test_what_was_served_before_comes_back_without_a_comparison(compared: Path) -> None:
+    promote(compared, 3)
+    assert promote(compared, 1).to == 1
+    assert rollback(compared, 3).to == 3
+
+
+def test_a_canary_replaces_nothing_and_is_compared_when_it_becomes_stable(compared: Path) -> None:
+    promote(compared, 2, label="canary")
+    promote(compared, 3)
+    with pytest.raises(ServedChanged, match="version 3 is served now"):
+        promote(compared, 2)
+
+
+def test_the_same_model_under_another_number_is_the_one_that_it_was_compared_with(compared: Path) -> None:
+    again = promotion.republish(compared, 1, who="ann", why="servers without models.config")
+    rollback(compared, again.number)
+    assert promote(compared, 2).to == 2
+
+
+def test_two_candidates_at_a_time_that_beat_the_same_version_do_not_both_become_served(compared: Path) -> None:
+    promotions = [start(STOPS_AT.format(at=1), compared, 2), start("", compared, 3)]
+    assert promotions[0].stdout.readline() == "holding\n"
+    promotions[0].communicate("go on\n")
+    promotions[1].communicate()
+    assert [done.returncode for done in promotions] == [0, 1]
+    assert labels.served(compared).number == 2
 
 
 # --- several at a time, and broken off --------------------------------------------------------------------------------

@@ -1,0 +1,116 @@
+"""Several ROOTs that share a store serve the same version, or say that they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from benison.serving.errors import ServedChanged, StoreError, VersionError
+from benison.serving.promotion import labels, promote, rollout, shared_stable
+from benison.serving.promotion.rollout import ChangeRequest
+from benison.serving.versions import local, remote
+from benison.serving.versions.manifest import Manifest
+from benison.serving.versions.object_store import ObjectStore
+
+STORE = "memory://shared/models"
+
+
+@pytest.fixture(autouse=True)
+def memory() -> Iterator[MemoryFileSystem]:
+    files = MemoryFileSystem()
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+    files.mkdir("/shared")
+    yield files
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> tuple[Path, Path]:
+    """Two ROOTs that serve version 1; each has a candidate of its own, 2 and 3, in the store."""
+    bases = (tmp_path / "ann" / "serving" / "owls", tmp_path / "bob" / "serving" / "owls")
+    push(bases[0], 1)
+    remote.publish(bases[0], 1, STORE)
+    remote.fetch(bases[1], 1, STORE)
+    for base, number in zip(bases, (2, 3), strict=True):
+        serve(base, 1)
+        push(base, number)
+        remote.publish(base, number, STORE)
+    return bases
+
+
+def push(base: Path, number: int) -> None:
+    model = base.parent / f"model-{number}"
+    model.mkdir(parents=True)
+    (model / "saved_model.pb").write_bytes(b"graph" * number)
+    local.publish(model, base, Manifest(), lambda: number)
+
+
+def serve(base: Path, number: int, store: str = STORE, force: bool = False) -> None:
+    who = base.parents[1].name
+    promote.promote(base, number, ChangeRequest(who, "better", store=store, force=force))
+
+
+def test_the_second_root_is_told_and_follows(roots: tuple[Path, Path]) -> None:
+    ann, bob = roots
+    serve(ann, 2)
+    with pytest.raises(
+        ServedChanged,
+        match=r"owls/stable.json: version 2 is served there \(by ann, .*\), and this ROOT serves 1; follow it",
+    ):
+        serve(bob, 3)
+    with pytest.raises(ServedChanged):
+        promote.rollback(bob, ChangeRequest("bob", "worse", store=STORE), 1)
+    assert (labels.served(bob).number, shared_stable.read(STORE, "owls").version) == (1, 2)
+    remote.fetch(bob, 2, STORE)
+    serve(bob, 2)
+    serve(bob, 3)
+    assert (labels.served(bob).number, shared_stable.read(STORE, "owls").version) == (3, 3)
+
+
+def test_a_change_between_reading_and_writing_is_noticed(
+    roots: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = roots
+    write_if = ObjectStore.write_if
+
+    def ann_first(*args: Any) -> bool:
+        monkeypatch.setattr(ObjectStore, "write_if", write_if)
+        serve(ann, 2)
+        return write_if(*args)
+
+    monkeypatch.setattr(ObjectStore, "write_if", ann_first)
+    with pytest.raises(ServedChanged, match="version 2 is served there"):
+        serve(bob, 3)
+    assert (labels.served(bob).number, shared_stable.read(STORE, "owls").version) == (1, 2)
+
+
+def test_a_promotion_that_fails_puts_the_store_back(roots: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise VersionError("a server did not follow")
+
+    monkeypatch.setattr(rollout, "roll_out", fail)
+    with pytest.raises(VersionError, match="a server did not follow"):
+        serve(roots[0], 2)
+    assert shared_stable.read(STORE, "owls").version == 1
+
+
+def test_a_root_may_replace_what_another_serves_if_it_is_forced_to(roots: tuple[Path, Path]) -> None:
+    ann, bob = roots
+    serve(ann, 2)
+    serve(bob, 3, force=True)
+    assert shared_stable.read(STORE, "owls").version == 3
+
+
+def test_a_broken_file_and_a_store_that_is_away_are_told(roots: tuple[Path, Path], memory: MemoryFileSystem) -> None:
+    memory.pipe_file("/shared/models/owls/stable.json", b'{"version": 2')
+    with pytest.raises(VersionError, match=r"memory://shared/models/owls/stable.json: cut or overwritten"):
+        serve(roots[0], 2)
+    with pytest.raises(StoreError, match="not found; create the bucket"):
+        serve(roots[0], 2, store="memory://gone/models")
+    assert labels.served(roots[0]).number == 1
