@@ -24,6 +24,7 @@ from benison.pipelines.config.mistakes import (
     keys_at,
     label_mistakes,
     shape_mistakes,
+    slice_mistakes,
     unknown_key,
 )
 from benison.pipelines.config.strict_yaml import Document, Loc, NotYaml
@@ -94,7 +95,7 @@ def load(
     mistakes += [] if isinstance(checked, Pipeline) else checked
     mistakes += code_mistakes(raw, path.parent)
     mistakes += data_mistakes(raw, path.parent) if check_data else []
-    mistakes += label_mistakes(checked) if isinstance(checked, Pipeline) else []
+    mistakes += [*label_mistakes(checked), *slice_mistakes(checked)] if isinstance(checked, Pipeline) else []
     if mistakes or override_errors or not isinstance(checked, Pipeline):
         raise UsageError("\n".join([*_lines(mistakes, name, document, applied), *override_errors]))
     return checked

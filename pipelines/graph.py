@@ -102,7 +102,14 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         members[name] = member_nodes[-1].outputs["model"]
 
     # Separate from the ensemble's scores, because the combiner is fitted to the members' scores.
-    scorer = partial(Scorer, examples=data.examples, transform_graph=graph, label=config.label, slices=config.slices)
+    scorer = partial(
+        Scorer,
+        examples=data.examples,
+        transform_graph=graph,
+        label=config.label,
+        slices=config.slices,
+        schema=data.schema,
+    )
     member_scores = scorer(members).with_id("MemberScores")
     ensemble = EnsembleBuilder(
         members, member_scores.outputs["scores"], graph, config.label, config.problem, _builder_settings(config)
@@ -166,17 +173,7 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
     from tfx.components import Trainer, Tuner
     from tfx.proto import trainer_pb2
 
-    recipe = {
-        "function": member.function,
-        "problem": config.problem,
-        "epochs": member.epochs,
-        "batch_size": member.batch_size,
-        "patience": member.patience,
-        "seed": config.seed,
-        "imbalance": member.imbalance,
-        "hyperparameters": dict(member.hyperparameters),
-        "tuner": member.tuner.model_dump(mode="json", exclude_none=True) if member.tuner else None,
-    }
+    recipe = recipe_of(name, member, config)
     common = {
         "examples": transform.outputs["transformed_examples"],
         "transform_graph": transform.outputs["transform_graph"],
@@ -194,6 +191,22 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
         **common,
     ).with_id(f"Trainer.{name}")
     return [tuner, trainer]
+
+
+def recipe_of(name: str, member: Member, config: Pipeline) -> dict[str, Any]:
+    """Return a member's settings for Trainer and Tuner: the fields of `benison.components.train.member.Recipe`."""
+    return {
+        "name": name,
+        "function": member.function,
+        "problem": config.problem,
+        "epochs": member.epochs,
+        "batch_size": member.batch_size,
+        "patience": member.patience,
+        "seed": config.seed,
+        "imbalance": member.imbalance,
+        "hyperparameters": dict(member.hyperparameters),
+        "tuner": member.tuner.model_dump(mode="json", exclude_none=True) if member.tuner else None,
+    }
 
 
 def _builder_settings(config: Pipeline) -> BuilderSettings:

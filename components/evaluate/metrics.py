@@ -53,12 +53,14 @@ class Metric:
         greater_is_better: False for errors and losses.
         problems: the problems of `PROBLEMS` that it is defined for.
         prepare: does the work that does not depend on weights, and returns the function of the weights.
+        ends: the lowest and the highest possible value.
     """
 
     name: str
     greater_is_better: bool
     problems: frozenset[str]
     prepare: Callable[[NDArray, NDArray], WeightedMetric] = field(repr=False)
+    ends: tuple[float, float] = (0.0, 1.0)
 
     def compute(self, y: NDArray, prediction: NDArray, weights: NDArray | None = None) -> float:
         """Compute the metric; NaN if it is undefined (no rows, one class only for AUC, a prediction that is NaN).
@@ -279,12 +281,12 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("accuracy", True, CLASSIFICATION, _accuracy),
             Metric("auc", True, CLASSIFICATION, _auc),
             Metric("pr_auc", True, CLASSIFICATION, _pr_auc),
-            Metric("log_loss", False, CLASSIFICATION, _log_loss),
+            Metric("log_loss", False, CLASSIFICATION, _log_loss, (0.0, np.inf)),
             Metric("calibration_error", False, CLASSIFICATION, _calibration_error),
-            Metric(COST, False, BINARY, _cost(Costs(1, 1))),
-            Metric("rmse", False, REGRESSION, _rmse),
-            Metric("mae", False, REGRESSION, _mae),
-            Metric("r2", True, REGRESSION, _r2),
+            Metric(COST, False, BINARY, _cost(Costs(1, 1)), (0.0, np.inf)),
+            Metric("rmse", False, REGRESSION, _rmse, (0.0, np.inf)),
+            Metric("mae", False, REGRESSION, _mae, (0.0, np.inf)),
+            Metric("r2", True, REGRESSION, _r2, (-np.inf, 1.0)),
         )
     }
 )

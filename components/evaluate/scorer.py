@@ -23,6 +23,8 @@ from benison.components.evaluate.alignment import NotComparable, align
 from benison.components.evaluate.score_writer import FILE, MODEL_PREFIX, SLICE_PREFIX, ScoreWriter
 from benison.components.train.member import class_names as class_names
 from benison.components.transform import as_text, dense
+from benison.serving.close_names import did_you_mean
+from benison.serving.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,6 +129,10 @@ class Executor(base_executor.BaseExecutor):
             else:
                 paths[SERVED] = served["path"]
         spec = transform.raw_feature_spec()
+        if input_dict.get("schema"):  # Transform knows only the columns that it uses; a slice may be any column
+            spec = {**_schema_spec(input_dict["schema"]), **spec}
+        if unknown := sorted(set(slices) - set(spec)):
+            raise UsageError(f"slices: no column {unknown[0]!r}{did_you_mean(unknown[0], spec)}")
         reader = _ExampleReader(input_dict["examples"], spec, label, tuple(class_names(transform)))
         folder = Path(artifact_utils.get_single_uri(output_dict["scores"]))
         with ScoreWriter(folder, list(paths), slices, bool(reader.classes)) as writer:
@@ -147,6 +153,7 @@ class Scorer(base_component.BaseComponent):
         label: name of the raw label.
         slices: raw features whose values define the slices.
         baseline: output of Baseline; if it is given, the served version is scored too, as `served`.
+        schema: the schema of the examples, for slices by a column that Transform does not use.
     """
 
     SPEC_CLASS = ComponentSpec
@@ -160,6 +167,7 @@ class Scorer(base_component.BaseComponent):
         label: str,
         slices: Sequence[str] = (),
         baseline: types.BaseChannel | None = None,
+        schema: types.BaseChannel | None = None,
     ) -> None:
         # One input per model, so that lineage names them; so the spec depends on the models and is defined here.
         class Spec(ComponentSpec):
@@ -173,6 +181,7 @@ class Scorer(base_component.BaseComponent):
                 "examples": ChannelParameter(type=standard_artifacts.Examples),
                 "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
                 "baseline": ChannelParameter(type=baselines.BaselineRecord, optional=True),
+                "schema": ChannelParameter(type=standard_artifacts.Schema, optional=True),
             }
             OUTPUTS = {"scores": ChannelParameter(type=ModelScores)}
 
@@ -182,6 +191,7 @@ class Scorer(base_component.BaseComponent):
                 examples=examples,
                 transform_graph=transform_graph,
                 baseline=baseline,
+                schema=schema,
                 models=",".join(models),
                 label=label,
                 slices=json.dumps(list(slices)),
@@ -222,6 +232,15 @@ class _ExampleReader:
             return np.asarray(dense(tf.cast(label, tf.float32), default=float("nan"))[:, 0])
         ids = {name: i for i, name in enumerate(self.classes)}
         return np.array([ids.get(text, -1) for text in _as_text(label)], dtype=np.int64)
+
+
+def _schema_spec(schema: list[types.Artifact]) -> dict[str, Any]:
+    """Return the parsing spec of all columns of a schema."""
+    import tensorflow_data_validation as tfdv
+    from tensorflow_transform.tf_metadata import schema_utils
+
+    file = Path(artifact_utils.get_single_uri(schema), "schema.pbtxt")
+    return dict(schema_utils.schema_as_feature_spec(tfdv.load_schema_text(str(file))).feature_spec)
 
 
 def _score_models(

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benison.components import user_code
+from benison.components.train import answers
 from benison.components.train.imbalance import ClassBalance, Method
 from benison.components.transform import CLASSES, LABEL
+from benison.serving.errors import UsageError
 
 if TYPE_CHECKING:
     import keras
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     import tensorflow_transform as tft
 
 _SHUFFLE_ROWS = 50_000
+_ROWS_TO_CHECK = 256
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Recipe:
         imbalance: none, class_weight or undersample, see `benison.components.train.imbalance`.
         hyperparameters: fixed values by name.
         tuner: search space and search settings; None if nothing is tuned.
+        name: the member's name, for messages.
     """
 
     function: str
@@ -44,48 +48,77 @@ class Recipe:
     imbalance: Method = "none"
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     tuner: Mapping[str, Any] | None = None
+    name: str = ""
 
 
 def build_model(
-    recipe: Recipe, hp: Any, transform: tft.TFTransformOutput, target: tuple[float, float] | None = None
+    recipe: Recipe,
+    hp: Any,
+    spec: Mapping[str, Any],
+    classes: int,
+    target: tuple[float, float] | None = None,
 ) -> keras.Model:
     """Build and compile the model of a member.
 
     The user's function receives `inputs` (symbolic tensors by name of the transformed feature) and `hp`. It returns
     either the last hidden tensor [batch, n], to which this function adds the output layer, or a complete keras.Model
-    whose output is probabilities [batch, classes] or a prediction [batch, 1]. A compiled model keeps its own optimizer
-    and loss.
+    whose output is probabilities [batch, classes], the positive class's probability [batch, 1] or a prediction
+    [batch, 1]. A compiled model keeps its own optimizer and loss.
 
     Args:
         recipe: settings of the member.
         hp: KerasTuner's hyperparameters.
-        transform: defines the features and the classes.
+        spec: the transformed features, see `feature_spec`.
+        classes: number of classes; 0 for regression.
         target: for regression, mean and standard deviation of the label over `train`, see `target_scale`. The output
             layer then learns in units of the deviation; otherwise a label in the thousands would need thousands of
             epochs.
 
     Raises:
-        ValueError: a transformed feature is sparse, or the function returned neither a tensor nor a model.
+        UsageError: the function fails, or returned neither a tensor nor a model; the message names its line.
     """
     import keras
 
     inputs = {
-        name: keras.Input(shape=spec.shape or (1,), dtype=spec.dtype.name, name=name)
-        for name, spec in feature_spec(transform).items()
+        name: keras.Input(shape=feature.shape or (1,), dtype=feature.dtype.name, name=name)
+        for name, feature in spec.items()
     }
-    result = user_code.load(recipe.function)(dict(inputs), hp)
-    if isinstance(result, keras.Model):
-        model = result
-    elif isinstance(result, keras.KerasTensor):
-        output = _output_layer(recipe, transform)(result)
-        if recipe.problem == "regression" and target is not None:
-            output = keras.layers.Rescaling(scale=target[1], offset=target[0])(output)
-        model = keras.Model(inputs, output)
-    else:
-        raise ValueError(f"{recipe.function} returned {type(result).__name__}, expected a Keras tensor or model")
+    with answers.at(recipe.function):
+        result = user_code.load(recipe.function)(dict(inputs), hp)
+        if isinstance(result, keras.Model):
+            model = result
+        elif isinstance(result, keras.KerasTensor):
+            if len(result.shape) != 2:
+                shape = ", ".join(["batch", *map(str, result.shape[1:])])
+                raise UsageError(f"returned a tensor [{shape}], expected [batch, n]: add layers.Flatten()")
+            output = _output_layer(recipe.problem, classes)(result)
+            if recipe.problem == "regression" and target is not None:
+                output = keras.layers.Rescaling(scale=target[1], offset=target[0])(output)
+            model = keras.Model(inputs, output)
+        else:
+            raise UsageError(f"returned {kind_of(result)}, expected one Keras tensor or one keras.Model")
     if not model.compiled:
         rate = hp.get("learning_rate") if "learning_rate" in hp.values else 1e-3
-        model.compile(keras.optimizers.Adam(rate), loss=_loss(recipe.problem))
+        model.compile(keras.optimizers.Adam(rate), loss=_loss(recipe.problem, model))
+    return model
+
+
+def build_checked(
+    recipe: Recipe,
+    hp: Any,
+    transform: tft.TFTransformOutput,
+    files: Sequence[str],
+    target: tuple[float, float] | None = None,
+) -> keras.Model:
+    """Build a member's model, see `build_model`, and check its answers to some rows of `files`.
+
+    Raises:
+        UsageError: the function fails, or its model does not answer as promised.
+    """
+    spec, classes = feature_spec(transform), len(class_names(transform))
+    model = build_model(recipe, hp, spec, classes, target)
+    if (features := first_rows(files, transform)) is not None:
+        answers.check_model(model, features, answers.Promise(recipe.problem, classes), recipe.function)
     return model
 
 
@@ -165,15 +198,23 @@ def feature_spec(transform: tft.TFTransformOutput) -> dict[str, tf.io.FixedLenFe
     """Return the spec of the transformed features, without the label.
 
     Raises:
-        ValueError: a feature is sparse.
+        UsageError: a feature is sparse or ragged.
     """
     import tensorflow as tf
 
     spec = {name: feature for name, feature in transform.transformed_feature_spec().items() if name != LABEL}
     for name, feature in spec.items():
         if not isinstance(feature, tf.io.FixedLenFeature):
-            raise ValueError(f"transformed feature {name!r} is sparse; make it dense in preprocessing_fn")
+            kind = "ragged" if isinstance(feature, tf.io.RaggedFeature) else "sparse"
+            raise UsageError(f"transformed feature {name!r} is {kind}; make it dense in preprocessing_fn")
     return spec
+
+
+def first_rows(files: Sequence[str], transform: tft.TFTransformOutput) -> dict[str, tf.Tensor] | None:
+    """Return the features of the first labelled rows, [rows, n] by name; None if there are no rows."""
+    for features, _ in _labelled_rows(files, transform).batch(_ROWS_TO_CHECK).take(1):
+        return dict(features)
+    return None
 
 
 def class_names(transform: tft.TFTransformOutput) -> list[str]:
@@ -182,18 +223,32 @@ def class_names(transform: tft.TFTransformOutput) -> list[str]:
     return [token.decode() for token in transform.vocabulary_by_name(CLASSES)] if path else []
 
 
-def _output_layer(recipe: Recipe, transform: tft.TFTransformOutput) -> keras.layers.Layer:
+def _output_layer(problem: str, classes: int) -> keras.layers.Layer:
     import keras
 
-    if recipe.problem == "regression":
+    if problem == "regression":
         return keras.layers.Dense(1, name="prediction")
-    return keras.layers.Dense(len(class_names(transform)), activation="softmax", name="probabilities")
+    return keras.layers.Dense(classes, activation="softmax", name="probabilities")
 
 
-def _loss(problem: str) -> str:
+def _loss(problem: str, model: keras.Model) -> str:
     if problem == "regression":
         return "mean_squared_error"
+    shape = getattr(model, "output_shape", None) if model.built else None  # a subclassed model has none before a call
+    if problem == "binary" and isinstance(shape, tuple) and len(shape) == 2 and shape[1] == 1:
+        return "binary_crossentropy"
     return "sparse_categorical_crossentropy"
+
+
+def kind_of(result: Any) -> str:
+    """Describe what a user's function returned."""
+    if result is None:
+        return "nothing (is a `return` missing?)"
+    if isinstance(result, Mapping):
+        return f"a dict of {', '.join(map(str, result))}"
+    if isinstance(result, (list, tuple)):
+        return f"{len(result)} values"
+    return type(result).__name__
 
 
 def _as_column(value: tf.Tensor) -> tf.Tensor:

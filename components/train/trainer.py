@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from benison.components.train import member, signatures
+from benison.components.train import answers, member, signatures
+from benison.components.train.divergence import stop_if_not_finite
 
 
 def run_fn(fn_args: Any) -> None:
@@ -25,23 +27,32 @@ def run_fn(fn_args: Any) -> None:
 
     keras.utils.set_random_seed(recipe.seed)
     target = member.target_scale(fn_args.train_files, transform, recipe)
-    model = member.build_model(recipe, hp, transform, target)
+    model = member.build_checked(recipe, hp, transform, fn_args.train_files, target)
     balance = member.class_balance(fn_args.train_files, transform, recipe)
     stop = keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True)
+    train = member.dataset(fn_args.train_files, transform, recipe, balance, learn=True)
+    valid = member.dataset(fn_args.eval_files, transform, recipe, balance, learn=False)
     history = model.fit(
-        member.dataset(fn_args.train_files, transform, recipe, balance, learn=True),
-        validation_data=member.dataset(fn_args.eval_files, transform, recipe, balance, learn=False),
+        train,
+        validation_data=valid,
         epochs=recipe.epochs,
-        callbacks=[stop, keras.callbacks.TensorBoard(fn_args.model_run_dir)],
+        callbacks=[
+            stop_if_not_finite(recipe.name or recipe.function, {"train": train, "valid": valid}),
+            stop,
+            keras.callbacks.TensorBoard(fn_args.model_run_dir),
+        ],
         verbose=2,
     )
     print(f"{len(history.epoch)} epochs; best loss on valid {min(history.history['val_loss']):.4f}")
+
+    def predict(transformed: Mapping[str, Any]) -> Any:
+        return balance.correct(answers.as_promised(model(transformed), recipe.problem))
+
+    if (rows := member.first_rows(fn_args.eval_files, transform)) is not None:
+        promise = answers.Promise(recipe.problem, len(member.class_names(transform)))
+        answers.check_trained(predict, rows, promise, recipe.function)
     signatures.export(
-        fn_args.serving_model_dir,
-        transform,
-        fn_args.custom_config["label"],
-        predict=lambda transformed: balance.correct(model(transformed)),
-        tracked=[model],
+        fn_args.serving_model_dir, transform, fn_args.custom_config["label"], predict=predict, tracked=[model]
     )
 
 

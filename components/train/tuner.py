@@ -34,10 +34,12 @@ def tuner_fn(fn_args: Any) -> Any:
         declare_hyperparameter(hp, name, values)
 
     target = member.target_scale(fn_args.train_files, transform, recipe)
+    member.build_checked(recipe, hp, transform, fn_args.train_files, target)  # once: a trial has the same outputs
+    spec, classes = member.feature_spec(transform), len(member.class_names(transform))
 
     def build(hp: Any) -> keras.Model:
         keras.utils.set_random_seed(recipe.seed)
-        return member.build_model(recipe, hp, transform, target)
+        return member.build_model(recipe, hp, spec, classes, target)
 
     return TunerFnResult(
         tuner=build_tuner(search, build, hp, recipe.seed, fn_args.working_dir),

@@ -7,6 +7,7 @@ must see all mistakes at once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import inf
 from typing import Any
 
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -46,6 +47,8 @@ def _metrics(raw: Any) -> Iterator[InitErrorDetails]:
             yield _refused(loc, message, metric)
         elif metric == COST and cost is None:
             yield _refused(loc, "needs the top-level key cost, such as {false_negative: 10, false_positive: 1}", metric)
+    for i, rule in enumerate(_rules(raw)):
+        yield from _bounds(("blessing", "rules", i), rule)
     if cost is not None and problem in PROBLEMS - {"binary"}:
         yield _refused((COST,), f"got costs for a {problem} problem; only binary problems have costs", cost)
     if (positive := value_at(raw, "positive")) is not None and problem in PROBLEMS - {"binary"}:
@@ -58,6 +61,23 @@ def _metrics(raw: Any) -> Iterator[InitErrorDetails]:
         elif cost is not None:
             message = "the key cost gives a threshold too, at the lowest expected cost; keep one of the two"
             yield _refused(("threshold",), message, threshold)
+
+
+def _bounds(loc: tuple[str | int, ...], rule: Any) -> Iterator[InitErrorDetails]:
+    """Check that a rule's bounds are values that its metric can have; otherwise it always or never holds."""
+    metric = METRICS.get(name) if isinstance(name := value_at(rule, "metric"), str) else None
+    if metric is None:
+        return
+    lowest, highest = metric.ends
+    span = f"{lowest:g} to {highest:g}" if lowest > -inf else f"{highest:g} or less"
+    span = f"{lowest:g} or more" if highest == inf else span
+    for key in ("min", "max"):
+        bound = value_at(rule, key)
+        if _is_number(bound) and not lowest <= bound <= highest:
+            yield _refused((*loc, key), f"got {bound}, but {metric.name} is {span}", bound)
+    by = value_at(rule, "by")
+    if _is_number(by) and by >= highest - lowest:
+        yield _refused((*loc, "by"), f"got {by}, but {metric.name} is {span}, so the rule would always hold", by)
 
 
 def _data(raw: Any) -> Iterator[InitErrorDetails]:
@@ -119,6 +139,15 @@ def _members(raw: Any) -> Iterator[InitErrorDetails]:
         if problem == "regression" and imbalance not in (None, "none"):
             message = f"got {imbalance!r}, but a regression problem has no classes"
             yield _refused(("ensemble", "members", name, "imbalance"), message, imbalance)
+        rate = value_at(fixed, "learning_rate")
+        if rate is not None and not (_is_number(rate) and 0 < rate < inf):
+            loc = ("ensemble", "members", name, "hyperparameters", "learning_rate")
+            yield _refused(loc, f"got {rate!r}, expected a number > 0", rate)
+        rates = value_at(space, "learning_rate")
+        least = [value_at(rates, "min")] if isinstance(rates, Mapping) else rates
+        if isinstance(least, (list, tuple)) and (bad := [v for v in least if not (_is_number(v) and 0 < v < inf)]):
+            loc = ("ensemble", "members", name, "tuner", "space", "learning_rate")
+            yield _refused(loc, f"got {bad[0]!r}, expected numbers > 0", rates)
         both = sorted(set(fixed) & set(space)) if isinstance(fixed, Mapping) and isinstance(space, Mapping) else []
         for key in both:
             loc = ("ensemble", "members", name, "tuner", "space", key)
@@ -155,6 +184,10 @@ def _rules(raw: Any) -> list[Any]:
     """Return the rules of the blessing; empty if they are not a list."""
     rules = value_at(raw, "blessing", "rules")
     return list(rules) if isinstance(rules, (list, tuple)) else []
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _metric_mistake(metric: str, problem: Any) -> str | None:

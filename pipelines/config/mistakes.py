@@ -101,8 +101,9 @@ def _column_mistakes(raw: Mapping[str, Any], csv: str) -> Iterator[Mistake]:
     """Yield the columns, and the label, that the files do not have; and a first row whose time cannot be read."""
     from benison.components.ingest.csv_table import CsvTable
 
-    columns, time = value_at(raw, "columns"), value_at(raw, "data", "time")
-    if not isinstance(columns, Mapping) and not isinstance(time, str):
+    columns, time, slices = value_at(raw, "columns"), value_at(raw, "data", "time"), _slices(raw)
+    only_slices = not isinstance(columns, Mapping) and not isinstance(time, str)
+    if only_slices and not slices:
         return
     files = csv_paths.find(csv)
     options = {key: value_at(raw, "data", key) for key in ("delimiter", "encoding", "decimal")}
@@ -110,12 +111,15 @@ def _column_mistakes(raw: Mapping[str, Any], csv: str) -> Iterator[Mistake]:
         table = CsvTable(tuple(map(str, files)), **{key: value for key, value in options.items() if value is not None})
         header, where = table.header, code_reference.display_path(files[0])
     except DataError as error:
-        yield Mistake(("data", "csv"), str(error))
+        if not only_slices:  # otherwise the run reads the file first, and says more
+            yield Mistake(("data", "csv"), str(error))
         return
     except (TypeError, LookupError):  # a wrong delimiter or encoding is a mistake of its own
         return
-    names: list[tuple[Loc, Any]] = [(("label",), value_at(raw, "label")), (("data", "time"), time)]
+    names: list[tuple[Loc, Any]] = [(("data", "time"), time)]
+    names += [] if only_slices else [(("label",), value_at(raw, "label"))]
     names += [(("columns", name), name) for name in columns or ()]
+    names += [(("slices", str(i)), name) for i, name in enumerate(slices)]
     for loc, name in names:
         if isinstance(name, str) and name not in header:
             yield Mistake(loc, f"no column {name!r} in {where}{did_you_mean(name, header)}")
@@ -138,6 +142,28 @@ def _time_mistakes(raw: Mapping[str, Any], table: CsvTable, time: str) -> Iterat
             survey.add(cell)
     except DataError as error:
         yield Mistake(("data", "time"), str(error))
+
+
+def _slices(raw: Mapping[str, Any]) -> list[Any]:
+    slices = value_at(raw, "slices")
+    return list(slices) if isinstance(slices, (list, tuple)) else []
+
+
+def slice_mistakes(pipeline: Pipeline) -> Iterator[Mistake]:
+    """Yield the slices that are no column of the curated schema; any column will do, also one that is no feature."""
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    if not pipeline.slices or not pipeline.schema_path.is_file():
+        return
+    where = code_reference.display_path(pipeline.schema_path)
+    try:
+        columns = [feature.name for feature in proto_text.read(where, schema_pb2.Schema()).feature]
+    except UsageError as error:
+        yield Mistake(("schema",), str(error))
+        return
+    for i, name in enumerate(pipeline.slices):
+        if name not in columns:
+            yield Mistake(("slices", str(i)), f"no column {name!r} in {where}{did_you_mean(name, columns)}")
 
 
 def label_mistakes(pipeline: Pipeline) -> Iterator[Mistake]:

@@ -303,6 +303,18 @@ def test_a_time_column_that_cannot_be_read_is_a_mistake(folder, keys, message):
     assert message in line
 
 
+def test_a_slice_may_be_any_column_of_the_data_and_no_other(folder):
+    (folder / "flights.csv").write_text("carrier,tail,late\nAA,N1,no\n")
+    assert mistakes(FLIGHTS + "slices: [carrier, tial]\n") == [
+        "configs/flights.yaml: slices.1: no column 'tial' in flights.csv; did you mean 'tail'?"
+    ]
+    Path("configs/schemas").mkdir(exist_ok=True)
+    Path("configs/schemas/flights.pbtxt").write_text('feature { name: "carrier" } feature { name: "late" }')
+    assert mistakes(FLIGHTS + "slices: [carrier, tail]\n") == [
+        "configs/flights.yaml: slices.1: no column 'tail' in configs/schemas/flights.pbtxt"
+    ]
+
+
 def test_a_time_column_may_have_missing_cells(folder):
     (folder / "flights.csv").write_text("day,late\n1/2/2013,no\nNA,no\n13/2/2013,yes\n")
     keys = "time: day\n  time_format: '%d/%m/%Y'\n  missing: [NA]"

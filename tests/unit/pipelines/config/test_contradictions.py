@@ -51,6 +51,36 @@ def test_valid_combinations_are_accepted(changes: dict[str, Any]) -> None:
                 "needs the top-level key cost, such as {false_negative: 10, false_positive: 1}",
             ),
         ),
+        *(
+            (
+                {"ensemble": {"members": {"deep": {"hyperparameters": {"learning_rate": rate}}}}},
+                ("ensemble.members.deep.hyperparameters.learning_rate", f"got {rate!r}, expected a number > 0"),
+            )
+            for rate in (-0.01, 0, "fast", True, float("inf"))
+        ),
+        *(
+            (
+                {"ensemble": {"members": {"deep": {"tuner": {"space": {"learning_rate": rates}}}}}},
+                ("ensemble.members.deep.tuner.space.learning_rate", "got -1, expected numbers > 0"),
+            )
+            for rates in ([0.1, -1], {"min": -1, "max": 1})
+        ),
+        (
+            {"blessing": {"rules": [{"metric": "auc", "min": 75}]}},
+            ("blessing.rules.0.min", "got 75, but auc is 0 to 1"),
+        ),
+        (
+            {"problem": "regression", "blessing": {"rules": [{"metric": "rmse", "max": -1}]}},
+            ("blessing.rules.0.max", "got -1, but rmse is 0 or more"),
+        ),
+        (
+            {"problem": "regression", "blessing": {"rules": [{"metric": "r2", "min": 75}]}},
+            ("blessing.rules.0.min", "got 75, but r2 is 1 or less"),
+        ),
+        (
+            {"blessing": {"rules": [{"metric": "auc", "not_worse_than": "served", "by": 5}]}},
+            ("blessing.rules.0.by", "got 5, but auc is 0 to 1, so the rule would always hold"),
+        ),
         (
             {"problem": "multiclass", "cost": COST},
             ("cost", "got costs for a multiclass problem; only binary problems have costs"),

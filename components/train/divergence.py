@@ -1,0 +1,65 @@
+"""Stops a training whose loss is not finite: such a model answers NaN, and a later node would fail on its answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from benison.components.train.answers import not_finite
+from benison.serving.errors import UsageError
+
+
+def stop_if_not_finite(member: str, splits: Mapping[str, Iterable[Any]]) -> Any:
+    """Return a Keras callback that raises UsageError when the loss of a batch, or on `valid`, is NaN or infinite.
+
+    Args:
+        member: the member's name, for the message.
+        splits: the datasets of training by split, to find the feature that is not finite. They yield tuples whose
+            first part is the features [batch, n] by name.
+    """
+    import keras
+
+    class Callback(keras.callbacks.Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self._epoch = 0
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self._epoch = epoch
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self._check("loss", logs)
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self._check("loss", logs)
+            self._check("val_loss", logs)
+
+        def _check(self, name: str, logs: Any) -> None:
+            loss = (logs or {}).get(name)
+            if loss is None or math.isfinite(loss):
+                return
+            where = " on valid" if name == "val_loss" else ""
+            raise UsageError(
+                f"member {member}: the loss{where} is {float(loss)} in epoch {self._epoch + 1} "
+                f"(learning rate {_learning_rate(self.model)}): {first_not_finite(splits)}"
+            )
+
+    return Callback()
+
+
+def first_not_finite(splits: Mapping[str, Iterable[Any]]) -> str:
+    """Describe the first feature that is not finite, by split; or say that all are, and what to do."""
+    for split, batches in splits.items():
+        for features, *_ in batches:
+            if (culprit := not_finite(features)) is not None:
+                return f"feature {culprit[0]!r} is NaN or infinite in rows of {split}; correct preprocessing_fn"
+    return "all features are finite; lower the learning rate, or look for a logarithm or a division in the model"
+
+
+def _learning_rate(model: Any) -> str:
+    rate: Any = getattr(model.optimizer, "learning_rate", None)
+    try:
+        return f"{float(rate):g}"
+    except (TypeError, ValueError):  # a schedule that this version of Keras does not evaluate
+        return "unknown"
