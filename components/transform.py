@@ -36,10 +36,8 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         ValueError: the user's function returned no feature, or one named `label_xf`.
     """
     label, problem = custom_config["label"], custom_config["problem"]
-    function = user_code.load(custom_config["features"])
-    options = {"columns": custom_config["columns"]} if "columns" in inspect.signature(function).parameters else {}
-    raw = {name: without_markers(values) for name, values in inputs.items() if name != label}
-    features = function(raw, **options)
+    raw = {name: values for name, values in inputs.items() if name != label}
+    features = user_features(custom_config["features"], raw, custom_config["columns"])
     if not features or LABEL in features:
         got = f"a feature named {LABEL!r}, which is reserved for the label" if features else "no feature"
         raise ValueError(f"{custom_config['features']} returned {got}; expected a dict of features by name")
@@ -48,6 +46,22 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     schema = LabelSchema(**{**custom_config["label_schema"], "listed": tuple(custom_config["label_schema"]["listed"])})
     order = partial(ordered, label, problem, schema=schema, positive=custom_config["positive"])
     return {**features, LABEL: _class_id(inputs[label], order)}
+
+
+def user_features(reference: str, raw: Mapping[str, Any], columns: Mapping[str, Any]) -> Any:
+    """Call the user's preprocessing_fn.
+
+    Args:
+        reference: reference to the function.
+        raw: raw features by name, without the label.
+        columns: the kind of each column, for a function that has a parameter with this name.
+
+    Returns:
+        What the function returns: it should be a dict of features.
+    """
+    function = user_code.load(reference)
+    options = {"columns": columns} if "columns" in inspect.signature(function).parameters else {}
+    return function({name: without_markers(values) for name, values in raw.items()}, **options)
 
 
 def without_markers(values: Any) -> Any:

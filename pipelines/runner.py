@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benison.pipelines.compilation import main_module
 from benison.pipelines.compilation.compiled import Compiled, Node, compile_to
 from benison.pipelines.records import runs
+from benison.pipelines.running import code_trial
 from benison.pipelines.running.workers import Worker, WorkerDied, end_workers, first_ready
 from benison.serving.errors import DataError, NodeFailed
 
@@ -81,10 +83,14 @@ class LocalRunner:
 
         Raises:
             NodeFailed: the pipeline could not be built, or ML Metadata could not be reached.
-            UsageError: another run of this pipeline is under way.
+            UsageError: another run of this pipeline is under way, or the user's code has mistakes.
         """
         with runs.begin(self._root, config.name) as run, _Pool(self._workers) as pool:
             self._observe(run)
+            if not only_ingest and (
+                warning := code_trial.try_code(config, self._root, pool.ask, run.folder / "code.log")
+            ):
+                print(warning, file=sys.stderr)
             compiled = Compiled.from_json(
                 pool.ask(
                     operation="compile",

@@ -84,7 +84,24 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     return asdict(result)
 
 
-_OPERATIONS = {"compile": _compile, "tidy": _tidy, "run": _run}
+def _try_code(request: dict[str, Any]) -> dict[str, Any]:
+    """Try the user's code in a fork, see `benison.components.train.dry_run`.
+
+    A fork has TensorFlow already, leaves nothing behind in this process, and can be ended when it takes too long.
+    """
+    import importlib
+
+    from benison.components.train import dry_run
+    from benison.pipelines.running import forked
+
+    for name in ("tensorflow", "keras", "keras_tuner", "tensorflow_transform"):
+        importlib.import_module(name)  # before the fork: the nodes need them too
+    project = dry_run.Project(**request["project"])
+    result = forked.call(lambda: dry_run.mistakes(project), request["seconds"])
+    return {"mistakes": result.value or [], "unfinished": result.reason}
+
+
+_OPERATIONS = {"compile": _compile, "tidy": _tidy, "run": _run, "try_code": _try_code}
 
 
 def _forget_models() -> None:

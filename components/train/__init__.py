@@ -8,6 +8,9 @@ Nodes:
 
 Helper modules:
     member: the dataset and the Keras model of a member.
+    answers: checks what a member answers, before and after training.
+    divergence: stops a training whose loss is not finite.
+    dry_run: tries the user's code without data.
     imbalance: class weights and undersampling for rare classes.
     signatures: the signatures of an exported model.
 """

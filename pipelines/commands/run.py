@@ -5,11 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets, load, pairs, served_name
+
+if TYPE_CHECKING:
+    from benison.pipelines.config import Pipeline
 
 
 def list_() -> None:
@@ -20,15 +23,49 @@ def list_() -> None:
         print(f"{entry.name:20} {entry.description}  ({entry.path})")
 
 
-def validate(name: Name, set_: Sets = None) -> None:
-    """Check a config and the functions that it names, without running anything."""
+def validate(
+    name: Name,
+    set_: Sets = None,
+    root: Root = DEFAULT_ROOT,
+    config_only: Annotated[
+        bool, typer.Option("--config-only", help="Do not import the Python code and build the members.")
+    ] = False,
+) -> None:
+    """Check a config, and import its functions and build its members; no data is read."""
     config = load(name, set_)
+    if not config_only:
+        _try_code(config, root.absolute())
     members = ", ".join(config.ensemble.members)
     if config.data.source:
         data = f"data written by {config.data.source}"
     else:
         data = "data in spans" if config.spans else f"{len(config.files())} data file(s)"
     print(f"{name}: valid; {config.problem} on {config.label!r}, members {members}, {data}")
+
+
+def _try_code(config: Pipeline, root: Path) -> None:
+    import tempfile
+
+    from benison.pipelines.running import code_trial, workers
+
+    worker: workers.Worker | None = None
+
+    def ask(**request: Any) -> dict[str, Any]:
+        nonlocal worker
+        worker = workers.Worker()  # only now: what was tried before needs no TensorFlow
+        worker.send(**request)
+        return worker.receive()
+
+    try:
+        with tempfile.NamedTemporaryFile(suffix=".log", delete=False) as log:
+            log_file = Path(log.name)
+        if warning := code_trial.try_code(config, root, ask, log_file):
+            print(warning, file=sys.stderr)
+        else:
+            log_file.unlink()
+    finally:
+        if worker is not None:
+            worker.end()
 
 
 def run(

@@ -1,0 +1,262 @@
+"""Tries the user's code without data: imports it, traces the features, builds and calls every member.
+
+It finds what takes no data to find, and all mistakes at once. The raw features are those of the curated schema; without
+one, only the imports can be tried. The transformed features of the members are made up: random numbers, id 0 and ''.
+"""
+
+from __future__ import annotations
+
+import ast
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benison.components import user_code
+from benison.components.label_classes import LabelSchema
+from benison.components.train import answers, member
+from benison.components.train.trainer import fixed_hyperparameters
+from benison.components.train.tuner import declare_hyperparameter
+from benison.components.transform import LABEL, user_features
+from benison.serving.close_names import did_you_mean
+from benison.serving.errors import UsageError
+
+_ROWS = 16
+_UNKNOWN_CLASSES = 3
+_TYPES = ("float32", "int64", "string")  # of tf.Example
+
+
+@dataclass(frozen=True)
+class Project:
+    """The user's code and the settings that it is called with.
+
+    Attributes:
+        features: reference to the function of the features.
+        columns: the kind of each column, for generic features.
+        label: name of the raw label.
+        problem: binary, multiclass or regression.
+        recipes: the members, fields of `member.Recipe`.
+        schema: the curated schema's file; None if there is none yet.
+        others: references to other functions, which are only imported, by their key in the YAML.
+    """
+
+    features: str
+    columns: Mapping[str, Any]
+    label: str
+    problem: str
+    recipes: Sequence[Mapping[str, Any]]
+    schema: str | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
+
+
+def mistakes(project: Project) -> list[str]:
+    """Return the mistakes in the user's code, one line each with its key in the YAML."""
+    lines = [f"{key}: {line}" for key, reference in project.others.items() for line in _tried(reference, _load)]
+    specs: dict[str, Any] = {}
+
+    def trace(reference: str) -> Iterator[str]:
+        specs.update(_feature_spec(project) if project.schema else {})
+        return iter(_load(reference))
+
+    lines += [f"features: {line}" for line in _tried(project.features, trace)]
+    classes = _class_count(project)
+    for fields in project.recipes:
+        recipe = member.Recipe(**fields)
+        tried = _tried(recipe.function, lambda _, recipe=recipe: _member_faults(recipe, specs, classes))
+        lines += [f"ensemble.members.{recipe.name}: {line}" for line in tried]
+    return lines
+
+
+def _tried(reference: str, check: Any) -> Iterator[str]:
+    """Yield the faults that a check returns or raises, each with the place of the function."""
+    try:
+        with answers.at(reference):
+            faults = list(check(reference))
+    except UsageError as error:
+        yield str(error)
+        return
+    except SystemExit as error:
+        yield f"{answers.location(reference)}: the code called sys.exit({error.code!r})"
+        return
+    yield from (f"{answers.location(reference)}: {fault}" for fault in faults)
+
+
+def _load(reference: str) -> list[str]:
+    user_code.load(reference)
+    return []
+
+
+def _feature_spec(project: Project) -> dict[str, Any]:
+    """Trace the user's features; return the spec of each.
+
+    Raises:
+        UsageError: they are no dict of dense tensors with known shapes and types.
+    """
+    import tensorflow as tf
+    from tensorflow_transform import impl_helper
+    from tensorflow_transform.tf_metadata import schema_utils
+
+    raw = schema_utils.schema_as_feature_spec(_schema(project)).feature_spec
+    raw = {name: spec for name, spec in raw.items() if name != project.label}
+    returned: dict[str, Any] = {}
+
+    def traced(inputs: dict[str, Any]) -> dict[str, Any]:
+        features = user_features(project.features, inputs, project.columns)
+        answers.refuse(_features_fault(features))
+        returned.update(features)
+        return dict(features)
+
+    with tempfile.TemporaryDirectory() as folder:
+        impl_helper.trace_preprocessing_function(
+            traced, impl_helper.get_type_specs_from_feature_specs(raw), use_tf_compat_v1=False, base_temp_dir=folder
+        )
+    return {name: tf.io.FixedLenFeature(value.shape.as_list()[1:], value.dtype) for name, value in returned.items()}
+
+
+def _features_fault(features: Any) -> str | None:
+    """Return what is wrong with the features that the user's function returned; None if nothing is."""
+    import tensorflow as tf
+
+    if not isinstance(features, Mapping) or not features:
+        got = "an empty dict" if isinstance(features, Mapping) else member.kind_of(features)
+        return f"returned {got}, expected a dict of features by name"
+    faults = []
+    for name, value in features.items():
+        if not isinstance(name, str) or not name or name == LABEL:
+            faults.append(f"the name {name!r} is not allowed; expected text other than {LABEL!r}")
+        elif isinstance(value, (tf.SparseTensor, tf.RaggedTensor)):
+            kind = "sparse" if isinstance(value, tf.SparseTensor) else "ragged"
+            faults.append(f"feature {name!r} is {kind}, expected a dense tensor: use benison.dense")
+        elif not tf.is_tensor(value):
+            faults.append(f"feature {name!r} is {member.kind_of(value)}, expected a tensor [batch, n]")
+        elif value.dtype.name not in _TYPES:
+            faults.append(f"feature {name!r} is {value.dtype.name}, expected one of {', '.join(_TYPES)}: use tf.cast")
+        elif not value.shape.rank or not value.shape[1:].is_fully_defined():
+            shape = f"[{', '.join(map(str, value.shape))}]" if value.shape.rank is not None else "of unknown shape"
+            faults.append(f"feature {name!r} is {shape}, expected a known size per row: use tf.ensure_shape")
+    return "; ".join(faults) or None
+
+
+def _class_count(project: Project) -> int | None:
+    if project.problem != "multiclass":
+        return 0 if project.problem == "regression" else 2
+    listed = LabelSchema.of(_schema(project), project.label).listed if project.schema else ()
+    return len(listed) or None
+
+
+def _schema(project: Project) -> Any:
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    return text_format.Parse(Path(project.schema or "").read_text(encoding="utf-8"), schema_pb2.Schema())
+
+
+def _member_faults(recipe: member.Recipe, specs: Mapping[str, Any], classes: int | None) -> list[str]:
+    """Build a member with the lowest and the highest values of its search space, and call it.
+
+    Raises:
+        UsageError: it cannot be built, or does not answer as promised.
+    """
+    import keras
+    import tensorflow as tf
+
+    user_code.load(recipe.function)
+    if not specs:
+        return []
+    width = _UNKNOWN_CLASSES if classes is None else classes
+    read: set[str] = set()
+    for end in (min, max):
+        hp = fixed_hyperparameters(recipe)
+        space = (recipe.tuner or {}).get("space", {})
+        for name, values in space.items():
+            declare_hyperparameter(hp, name, values)
+        hp.values = _Recorded({**hp.values, **{name: _end(values, end) for name, values in space.items()}}, read)
+        model = member.build_model(recipe, hp, specs, width)
+        if end is min:
+            promise = answers.Promise(recipe.problem, classes)
+            try:
+                answers.check_model(model, _made_up_rows(specs), promise, recipe.function, real=False)
+            except UsageError as error:
+                # A value that was made up, such as an id, may be out of range; Trainer tries real rows.
+                if not isinstance(error.__cause__, tf.errors.OpError):
+                    raise
+    keras.backend.clear_session()
+    unread = sorted({*recipe.hyperparameters, *space} - read)
+    known = sorted({*read, "learning_rate"})
+    return [
+        f"never reads the hyperparameter {name!r}{did_you_mean(name, known)}"
+        for name in unread
+        if not _is_written(name, recipe.function)
+    ]
+
+
+class _Recorded(dict):  # type: ignore[type-arg]
+    """The values of hyperparameters, which records the names that are read."""
+
+    def __init__(self, values: Mapping[str, Any], read: set[str]) -> None:
+        super().__init__(values)
+        self._read = read
+
+    def __getitem__(self, name: str) -> Any:
+        self._read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self._read.add(name)
+        return super().get(name, default)
+
+    def __iter__(self) -> Iterator[str]:
+        self._read.update(super().keys())
+        return super().__iter__()
+
+    def keys(self) -> Any:
+        self._read.update(super().keys())
+        return super().keys()
+
+    def items(self) -> Any:
+        self._read.update(super().keys())
+        return super().items()
+
+    def copy(self) -> dict[str, Any]:
+        return dict(self.items())
+
+
+def _end(values: Any, end: Any) -> Any:
+    """Return one end of a range, or the first or last of several choices."""
+    if isinstance(values, Mapping):
+        return end(values["min"], values["max"])
+    return values[0] if end is min else values[-1]
+
+
+def _is_written(name: str, function: str) -> bool:
+    """Return True if the user's files contain the name as text: another branch of the code may read it."""
+    code = getattr(user_code.load(function), "__code__", None)
+    if code is None:
+        return True
+    return any(name in _texts(file) for file in Path(code.co_filename).parent.glob("*.py"))
+
+
+def _texts(file: Path) -> Iterable[str]:
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError, OSError):
+        return ()
+    return {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+
+
+def _made_up_rows(specs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return features [rows, n] by name: random numbers and a row of zeros; id 0; ''."""
+    import tensorflow as tf
+
+    generator = np.random.default_rng(0)
+    rows = {}
+    for name, spec in specs.items():
+        shape = (_ROWS, *(spec.shape or [1]))
+        numbers = generator.normal(size=shape)
+        numbers[0] = 0
+        values = {tf.string: np.full(shape, ""), tf.int64: np.zeros(shape)}.get(spec.dtype, numbers)
+        rows[name] = tf.cast(values, spec.dtype) if spec.dtype != tf.string else tf.constant(values)
+    return rows

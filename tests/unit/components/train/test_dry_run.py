@@ -1,0 +1,183 @@
+"""The user's code is tried without data: all mistakes are found at once, each with its key and its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benison.components.train import dry_run
+
+SCHEMA = """
+feature { name: "age" type: FLOAT presence { min_fraction: 0.5 } }
+feature { name: "kind" type: BYTES presence { min_fraction: 1 min_count: 1 } shape { dim { size: 1 } } }
+feature { name: "label" type: BYTES string_domain { name: "label" value: "no" value: "yes" } }
+"""
+FEATURES = """
+import tensorflow as tf
+import tensorflow_transform as tft
+from benison import dense
+
+def age(inputs):
+    return dense(tft.scale_to_z_score(tf.cast(inputs["age"], tf.float32)), default=0.0)
+
+def good(inputs):
+    return {"age": age(inputs), "kind": dense(tft.compute_and_apply_vocabulary(inputs["kind"]), default=-1)}
+
+def sparse(inputs):
+    return {"age": inputs["age"]}
+
+def double(inputs):
+    return {"age": tf.cast(age(inputs), tf.float64)}
+
+def unknown_shape(inputs):
+    return {"age": tf.boolean_mask(age(inputs), tf.ones([1], tf.bool), axis=1)}
+
+def scalar(inputs):
+    return {"age": tf.reduce_mean(age(inputs))}
+
+def nothing(inputs):
+    age(inputs)
+
+def reserved(inputs):
+    return {"label_xf": age(inputs)}
+
+def no_column(inputs):
+    return {"age": inputs["agee"]}
+"""
+MODELS = """
+import keras
+from keras import layers
+
+def plain(inputs, hp):
+    return inputs["age"]
+
+def embedded(inputs, hp):
+    ids = layers.Flatten()(layers.Embedding(5, hp.get("width"))(inputs["kind"]))
+    return layers.Dense(hp.get("units"))(layers.Concatenate()([ids, inputs["age"]]))
+
+def branch(inputs, hp):
+    return layers.Dense(hp.get("units2"))(inputs["age"]) if hp.get("layers") > 5 else inputs["age"]
+
+def logarithm(inputs, hp):
+    return keras.ops.log(inputs["age"])
+
+def logits(inputs, hp):
+    return keras.Model(inputs, layers.Dense(2)(inputs["age"]))
+
+def three(inputs, hp):
+    return keras.Model(inputs, layers.Dense(3, activation="softmax")(inputs["age"]))
+
+def too_much_dropout(inputs, hp):
+    return layers.Dropout(hp.get("dropout"))(inputs["age"])
+
+def compiled(inputs, hp):
+    model = keras.Model(inputs, layers.Dense(2, activation="softmax")(inputs["age"]))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+def leaves(inputs, hp):
+    raise SystemExit(3)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("user")
+    for name, text in (("features.py", FEATURES), ("models.py", MODELS), ("schema.pbtxt", SCHEMA)):
+        (folder / name).write_text(text)
+    (folder / "imports.py").write_text("import keras\nimport numppy\n\ndef plain(inputs, hp):\n    pass\n")
+    return folder
+
+
+def tried(
+    folder: Path, features: str = "good", problem: str = "binary", schema: bool = True, **members: Any
+) -> list[str]:
+    """Try features and members, which are named by function or file.py:function, with their hyperparameters."""
+    recipes = []
+    for name, settings in members.items():
+        function = settings.pop("function", name)
+        reference = function if ":" in function else f"models.py:{function}"
+        common = {"problem": problem, "epochs": 1, "batch_size": 8, "patience": 1, "seed": 7}
+        recipes.append({"name": name, "function": f"{folder}/{reference}", **common, **settings})
+    return dry_run.mistakes(
+        dry_run.Project(
+            features=f"{folder}/features.py:{features}",
+            columns={},
+            label="label",
+            problem=problem,
+            recipes=recipes,
+            schema=str(folder / "schema.pbtxt") if schema else None,
+        )
+    )
+
+
+def test_code_without_mistakes_has_none(folder: Path) -> None:
+    members = {
+        "plain": {"hyperparameters": {"learning_rate": 0.1}},
+        "embedded": {
+            "hyperparameters": {"width": 2},
+            "tuner": {"space": {"units": [4, 8], "learning_rate": {"min": 0.01, "max": 0.1, "sampling": "log"}}},
+        },
+        "branch": {"hyperparameters": {"units2": 4, "layers": 1}},
+        "logarithm": {},
+    }
+    assert tried(folder, **members) == []
+    assert tried(folder, problem="regression", plain={}) == []
+    assert tried(folder, problem="multiclass", three={}) == [
+        f"ensemble.members.three: {folder}/models.py, line 21 (three): the model's output is float32 [batch, 3]; expected "
+        "one probability per class, [batch, 2]: end the model with Dense(2, activation='softmax')"
+    ]
+
+
+def test_all_broken_members_are_listed_at_once(folder: Path) -> None:
+    members = {
+        "missing": {"function": "imports.py:plain"},
+        "logits": {},
+        "three": {},
+        "plain": {"hyperparameters": {"learning_rat": 5}},
+        "compiled": {"hyperparameters": {"learning_rate": 0.1}},
+        "too_much_dropout": {"tuner": {"space": {"dropout": {"min": 0.1, "max": 3.0}}}},
+        "embedded": {"hyperparameters": {"width": 2}},
+        "leaves": {},
+        "branch": {"hyperparameters": {"layers": 1}},
+    }
+    expected = {
+        "missing": "imports.py, line 2 (plain): ModuleNotFoundError: No module named 'numppy'",
+        "logits": "models.py, line 18 (logits): the model's output has values from",
+        "three": "models.py, line 21 (three): the model's output is float32 [batch, 3]",
+        "plain": "line 5 (plain): never reads the hyperparameter 'learning_rat'; did you mean 'learning_rate'?",
+        "compiled": "(compiled): never reads the hyperparameter 'learning_rate'",
+        "too_much_dropout": "models.py, line 25 (too_much_dropout): ValueError",
+        "embedded": "models.py, line 10 (embedded): KeyError: ",
+        "leaves": "models.py, line 32 (leaves): the code called sys.exit(3)",
+    }
+    lines = tried(folder, **members)
+    assert len(lines) == len(expected), lines
+    for line, (name, text) in zip(lines, expected.items(), strict=True):
+        assert line.startswith(f"ensemble.members.{name}: {folder}/")
+        assert text in line
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ("sparse", "feature 'age' is sparse, expected a dense tensor"),
+        ("double", "feature 'age' is float64, expected one of float32, int64, string"),
+        ("unknown_shape", "feature 'age' is [None, None], expected a known size per row"),
+        ("scalar", "feature 'age' is [], expected a known size per row"),
+        ("nothing", "returned nothing (is a `return` missing?), expected a dict of features by name"),
+        ("reserved", "the name 'label_xf' is not allowed"),
+        ("no_column", "KeyError: 'agee'"),
+    ],
+)
+def test_features_that_no_member_can_use_are_refused(folder: Path, features: str, message: str) -> None:
+    (line,) = tried(folder, features=features, plain={})
+    assert line.startswith(f"features: {folder}/features.py, line ")
+    assert message in line
+
+
+def test_without_a_schema_the_imports_are_tried(folder: Path) -> None:
+    (line,) = tried(folder, features="sparse", schema=False, logits={}, missing={"function": "imports.py:plain"})
+    assert "No module named 'numppy'" in line
