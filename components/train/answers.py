@@ -46,7 +46,7 @@ class Promise:
 
     @property
     def text(self) -> str:
-        """What is expected, and how a model gives it."""
+        """The expected output, and how a model gives it."""
         if self.problem == "regression":
             return "expected one prediction per row, [batch, 1]: end the model with Dense(1)"
         count = "classes" if self.classes is None else str(self.classes)

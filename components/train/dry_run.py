@@ -90,10 +90,10 @@ def _load(reference: str) -> list[str]:
 
 
 def _feature_spec(project: Project) -> dict[str, Any]:
-    """Trace the user's features; return the spec of each.
+    """Trace the user's features; return the spec of each, or nothing if only the data can tell their sizes.
 
     Raises:
-        UsageError: they are no dict of dense tensors with known shapes and types.
+        UsageError: they are no dict of dense tensors.
     """
     import tensorflow as tf
     from tensorflow_transform import impl_helper
@@ -113,6 +113,8 @@ def _feature_spec(project: Project) -> dict[str, Any]:
         impl_helper.trace_preprocessing_function(
             traced, impl_helper.get_type_specs_from_feature_specs(raw), use_tf_compat_v1=False, base_temp_dir=folder
         )
+    if not all(value.shape[1:].is_fully_defined() for value in returned.values()):
+        return {}  # a size may depend on the data, such as that of a vocabulary
     return {name: tf.io.FixedLenFeature(value.shape.as_list()[1:], value.dtype) for name, value in returned.items()}
 
 
@@ -134,9 +136,9 @@ def _features_fault(features: Any) -> str | None:
             faults.append(f"feature {name!r} is {member.kind_of(value)}, expected a tensor [batch, n]")
         elif value.dtype.name not in _TYPES:
             faults.append(f"feature {name!r} is {value.dtype.name}, expected one of {', '.join(_TYPES)}: use tf.cast")
-        elif not value.shape.rank or not value.shape[1:].is_fully_defined():
-            shape = f"[{', '.join(map(str, value.shape))}]" if value.shape.rank is not None else "of unknown shape"
-            faults.append(f"feature {name!r} is {shape}, expected a known size per row: use tf.ensure_shape")
+        elif not value.shape.rank:
+            kind = "a scalar" if value.shape.rank == 0 else "of unknown rank"
+            faults.append(f"feature {name!r} is {kind}, expected [batch, n]: use tf.ensure_shape")
     return "; ".join(faults) or None
 
 

@@ -56,16 +56,17 @@ def _try_code(config: Pipeline, root: Path) -> None:
         worker.send(**request)
         return worker.receive()
 
+    with tempfile.NamedTemporaryFile(prefix="benison-", suffix=".log", delete=False) as file:
+        log = Path(file.name)
+    warning = ""
     try:
-        with tempfile.NamedTemporaryFile(suffix=".log", delete=False) as log:
-            log_file = Path(log.name)
-        if warning := code_trial.try_code(config, root, ask, log_file):
+        if warning := code_trial.try_code(config, root, ask, log):
             print(warning, file=sys.stderr)
-        else:
-            log_file.unlink()
     finally:
         if worker is not None:
             worker.end()
+        if not warning:
+            log.unlink()
 
 
 def run(

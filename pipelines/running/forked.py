@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """What a function returned in the fork; `reason` says why there is no value."""
+    """The value that a function returned in the fork; `reason` says why there is none."""
 
     value: Any = None
     reason: str = ""

@@ -431,6 +431,7 @@ def fragile(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setattr(FragileWorker, "instances", [])
     monkeypatch.setattr(runner, "Worker", FragileWorker)
     monkeypatch.setattr(runner, "first_ready", lambda workers: workers[0])
+    monkeypatch.setattr(runner.code_trial, "try_code", lambda *_: "")  # this pipeline has no code
     return Pipeline.model_construct(name="fragile", schema_path=Path("fragile.pbtxt"))
 
 

@@ -31,8 +31,10 @@ def sparse(inputs):
 def double(inputs):
     return {"age": tf.cast(age(inputs), tf.float64)}
 
-def unknown_shape(inputs):
-    return {"age": tf.boolean_mask(age(inputs), tf.ones([1], tf.bool), axis=1)}
+def size_of_a_vocabulary(inputs):
+    ids = dense(tft.compute_and_apply_vocabulary(inputs["kind"], vocab_filename="kind"), default=-1)[:, 0]
+    size = tft.experimental.get_vocabulary_size_by_name("kind")
+    return {"age": tf.one_hot(ids, tf.cast(size, tf.int32))}
 
 def scalar(inputs):
     return {"age": tf.reduce_mean(age(inputs))}
@@ -165,8 +167,7 @@ def test_all_broken_members_are_listed_at_once(folder: Path) -> None:
     [
         ("sparse", "feature 'age' is sparse, expected a dense tensor"),
         ("double", "feature 'age' is float64, expected one of float32, int64, string"),
-        ("unknown_shape", "feature 'age' is [None, None], expected a known size per row"),
-        ("scalar", "feature 'age' is [], expected a known size per row"),
+        ("scalar", "feature 'age' is a scalar, expected [batch, n]"),
         ("nothing", "returned nothing (is a `return` missing?), expected a dict of features by name"),
         ("reserved", "the name 'label_xf' is not allowed"),
         ("no_column", "KeyError: 'agee'"),
@@ -176,6 +177,10 @@ def test_features_that_no_member_can_use_are_refused(folder: Path, features: str
     (line,) = tried(folder, features=features, plain={})
     assert line.startswith(f"features: {folder}/features.py, line ")
     assert message in line
+
+
+def test_features_whose_size_only_the_data_can_tell_are_accepted(folder: Path) -> None:
+    assert tried(folder, features="size_of_a_vocabulary", logits={}) == []
 
 
 def test_without_a_schema_the_imports_are_tried(folder: Path) -> None:

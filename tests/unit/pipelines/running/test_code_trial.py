@@ -1,0 +1,93 @@
+"""The same code and schema are tried once; mistakes, and what could not be tried to the end, are not remembered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benison.pipelines.config import Pipeline
+from benison.pipelines.config_file import load
+from benison.pipelines.running.code_trial import try_code
+from benison.serving.errors import UsageError
+
+YAML = """
+name: birds
+problem: binary
+label: y
+data: {csv: birds.csv}
+features: features.py
+models: models.py
+ensemble: {members: {deep: {hyperparameters: {units: 4}}}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "birds.yaml").write_text(YAML)
+    (tmp_path / "birds.csv").write_text("x,y\n1,no\n")
+    (tmp_path / "features.py").write_text("def preprocessing_fn(inputs): return inputs\n")
+    (tmp_path / "models.py").write_text("def deep(inputs, hp): return inputs['x']\n")
+    (tmp_path / "root").mkdir()
+    return tmp_path
+
+
+class Worker:
+    """Answers every request in the same way, and counts them."""
+
+    def __init__(self, mistakes: tuple[str, ...] = (), unfinished: str = "") -> None:
+        self.answer = {"mistakes": list(mistakes), "unfinished": unfinished}
+        self.requests = 0
+
+    def ask(self, **_: Any) -> dict[str, Any]:
+        self.requests += 1
+        return self.answer
+
+
+def config(folder: Path) -> Pipeline:
+    return load(folder / "birds.yaml", environ={})
+
+
+def tried(folder: Path, worker: Worker) -> str:
+    return try_code(config(folder), folder / "root", worker.ask, folder / "code.log")
+
+
+def test_code_is_tried_again_when_it_the_schema_or_a_hyperparameter_changes(folder: Path) -> None:
+    worker, changes = (
+        Worker(),
+        [
+            lambda: (folder / "models.py").write_text("def deep(inputs, hp): return 2 * inputs['x']\n"),
+            lambda: (folder / "features.py").write_text("def preprocessing_fn(inputs): return {'x': inputs['x']}\n"),
+            lambda: (folder / "birds.yaml").write_text(YAML.replace("units: 4", "units: 5")),
+            lambda: (
+                (folder / "schemas").mkdir(),
+                (folder / "schemas/birds.pbtxt").write_text('feature { name: "y" }'),
+            ),
+        ],
+    )
+    assert [tried(folder, worker), tried(folder, worker), worker.requests] == ["", "", 1]
+    for count, change in enumerate(changes, 2):
+        change()
+        assert [tried(folder, worker), tried(folder, worker), worker.requests] == ["", "", count]
+
+
+def test_mistakes_are_raised_each_time_one_line_each(folder: Path) -> None:
+    worker = Worker(mistakes=("features: a", "ensemble.members.deep: b"))
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"birds\.yaml: features: a\n.*birds\.yaml: ensemble\.members\.deep: b$"):
+            tried(folder, worker)
+    assert worker.requests == 2
+
+
+def test_code_that_takes_too_long_is_no_mistake_and_is_tried_again(folder: Path) -> None:
+    worker = Worker(unfinished="it takes longer than 30 seconds")
+    assert "the code could not be tried before the run: it takes longer than 30 seconds (log: " in tried(folder, worker)
+    tried(folder, worker)
+    assert worker.requests == 2
+
+
+def test_a_root_that_does_not_exist_is_not_made(folder: Path) -> None:
+    (folder / "root").rmdir()
+    tried(folder, Worker())
+    assert not (folder / "root").exists()

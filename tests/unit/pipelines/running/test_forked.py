@@ -1,0 +1,35 @@
+"""A function that runs in a fork cannot harm this process, and is ended when it takes too long."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from benison.pipelines.running import forked
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # other tests may have started threads
+
+
+def fail() -> Any:
+    raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda: ["x" * 200_000], forked.Result(["x" * 200_000])),
+        (fail, forked.Result(reason="the process ended with exit code 1")),
+        (lambda: os._exit(3), forked.Result(reason="the process ended with exit code 3")),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), forked.Result(reason="the process was ended by SIGKILL")),
+    ],
+)
+def test_the_result_is_the_value_or_the_reason_why_there_is_none(function: Any, expected: forked.Result) -> None:
+    assert forked.call(function, seconds=60) == expected
+
+
+def test_a_function_that_takes_too_long_is_ended() -> None:
+    assert forked.call(lambda: time.sleep(600), seconds=0.1).reason == "it takes longer than 0.1 seconds"
