@@ -20,14 +20,22 @@ problem: binary
 label: fraud
 data: {csv: rows.csv}
 splits: {train: 5, valid: 1, blend: 1, test: 3}
-columns: {amount: number, hour: number}
+columns: {amount: number, hour: number, shop: ignore}
+slices: [shop]
 cost: {false_negative: 20, false_positive: 1}
 metric: auc
 ensemble:
   members:
     plain: {function: linear, epochs: 20, patience: 4, batch_size: 64, hyperparameters: {learning_rate: 0.02}}
-    weighted: {function: linear, imbalance: class_weight, epochs: 20, patience: 4, batch_size: 64, hyperparameters: {learning_rate: 0.02}}
+    weighted: {function: "mine.py:sigmoid", imbalance: class_weight, epochs: 20, patience: 4, batch_size: 64, hyperparameters: {learning_rate: 0.02}}
     sampled: {function: linear, imbalance: undersample, epochs: 40, patience: 8, batch_size: 64, hyperparameters: {learning_rate: 0.02}}
+"""
+# What most users of Keras write for two classes.
+MEMBER = """
+import keras
+
+def sigmoid(inputs, hp):
+    return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(inputs["numbers"]))
 """
 
 
@@ -39,11 +47,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     rare = rng.random(ROWS) < RARE
     with (project.folder / "rows.csv").open("w", newline="") as stream:
         table = csv.writer(stream)
-        table.writerow(["amount", "hour", "fraud"])
-        for fraud in rare:
-            table.writerow(
-                [f"{rng.normal(1.2 * fraud, 1):.4f}", f"{rng.normal(-0.8 * fraud, 1):.4f}", "y" if fraud else "n"]
-            )
+        table.writerow(["amount", "hour", "shop", "fraud"])
+        for row, fraud in enumerate(rare):
+            numbers = [f"{rng.normal(1.2 * fraud, 1):.4f}", f"{rng.normal(-0.8 * fraud, 1):.4f}"]
+            table.writerow([*numbers, "ab"[row % 2], "y" if fraud else "n"])
+    (project.folder / "mine.py").write_text(MEMBER)
     (project.folder / "frauds.yaml").write_text(YAML)
     done = project.benison("run", "frauds.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -84,3 +92,10 @@ def test_a_pushed_member_predicts_the_frequency_in_the_data(project: Project) ->
     for column in (2, 4, 6, 8):
         probabilities = [float(a[column]) if a[column - 1] == "y" else 1 - float(a[column]) for a in answers]
         assert np.mean(probabilities) == pytest.approx(RARE, abs=0.02)
+
+
+def test_metrics_are_computed_for_each_value_of_a_column_that_is_no_feature(project: Project) -> None:
+    (scores_file,) = project.root.glob("artifacts/frauds/EnsembleScores/scores/*/scores.parquet")
+    import pandas as pd
+
+    assert set(pd.read_parquet(scores_file)["slice:shop"]) == {"a", "b"}
