@@ -195,7 +195,7 @@ def _member_faults(recipe: member.Recipe, specs: Mapping[str, Any], classes: int
     ]
 
 
-class _Recorded(dict):  # type: ignore[type-arg]
+class _Recorded(dict[str, Any]):
     """The values of hyperparameters, which records the names that are read."""
 
     def __init__(self, values: Mapping[str, Any], read: set[str]) -> None:

@@ -141,18 +141,18 @@ def _members(raw: Any) -> Iterator[InitErrorDetails]:
             yield _refused(("ensemble", "members", name, "imbalance"), message, imbalance)
         rate = value_at(fixed, "learning_rate")
         if rate is not None and not (_is_number(rate) and 0 < rate < inf):
-            loc = ("ensemble", "members", name, "hyperparameters", "learning_rate")
-            yield _refused(loc, f"got {rate!r}, expected a number > 0", rate)
+            key = ("ensemble", "members", name, "hyperparameters", "learning_rate")
+            yield _refused(key, f"got {rate!r}, expected a number > 0", rate)
         rates = value_at(space, "learning_rate")
         least = [value_at(rates, "min")] if isinstance(rates, Mapping) else rates
         if isinstance(least, (list, tuple)) and (bad := [v for v in least if not (_is_number(v) and 0 < v < inf)]):
-            loc = ("ensemble", "members", name, "tuner", "space", "learning_rate")
-            yield _refused(loc, f"got {bad[0]!r}, expected numbers > 0", rates)
+            place = ("ensemble", "members", name, "tuner", "space", "learning_rate")
+            yield _refused(place, f"got {bad[0]!r}, expected numbers > 0", rates)
         both = sorted(set(fixed) & set(space)) if isinstance(fixed, Mapping) and isinstance(space, Mapping) else []
-        for key in both:
-            loc = ("ensemble", "members", name, "tuner", "space", key)
-            other = f"ensemble.members.{name}.hyperparameters.{key}"
-            yield _refused(loc, f"{other} also fixes this value; keep one of the two", space[key])
+        for parameter in both:
+            loc = ("ensemble", "members", name, "tuner", "space", parameter)
+            other = f"ensemble.members.{name}.hyperparameters.{parameter}"
+            yield _refused(loc, f"{other} also fixes this value; keep one of the two", space[parameter])
 
 
 def _combination(ensemble: Any, problem: Any) -> Iterator[InitErrorDetails]:

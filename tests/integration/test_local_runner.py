@@ -24,6 +24,7 @@ from benison.pipelines.compilation.compiled import Compiled, Node, compile_to
 from benison.pipelines.config import Pipeline
 from benison.pipelines.records import lineage, runs
 from benison.pipelines.runner import LocalRunner
+from benison.pipelines.running import code_trial
 from benison.pipelines.running.workers import WorkerDied
 from benison.serving.errors import DataError, NodeFailed, UsageError
 from tests.integration import fork_server
@@ -431,7 +432,7 @@ def fragile(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setattr(FragileWorker, "instances", [])
     monkeypatch.setattr(runner, "Worker", FragileWorker)
     monkeypatch.setattr(runner, "first_ready", lambda workers: workers[0])
-    monkeypatch.setattr(runner.code_trial, "try_code", lambda *_: "")  # this pipeline has no code
+    monkeypatch.setattr(code_trial, "try_code", lambda *_: "")  # this pipeline has no code
     return Pipeline.model_construct(name="fragile", schema_path=Path("fragile.pbtxt"))
 
 

@@ -116,7 +116,7 @@ def tried(
 
 
 def test_code_without_mistakes_has_none(folder: Path) -> None:
-    members = {
+    members: dict[str, Any] = {
         "plain": {"hyperparameters": {"learning_rate": 0.1}},
         "embedded": {
             "hyperparameters": {"width": 2},
@@ -134,7 +134,7 @@ def test_code_without_mistakes_has_none(folder: Path) -> None:
 
 
 def test_all_broken_members_are_listed_at_once(folder: Path) -> None:
-    members = {
+    members: dict[str, Any] = {
         "missing": {"function": "imports.py:plain"},
         "logits": {},
         "three": {},

@@ -30,6 +30,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "features.py").write_text("def preprocessing_fn(inputs): return inputs\n")
     (tmp_path / "models.py").write_text("def deep(inputs, hp): return inputs['x']\n")
     (tmp_path / "root").mkdir()
+    (tmp_path / "schemas").mkdir()
     return tmp_path
 
 
