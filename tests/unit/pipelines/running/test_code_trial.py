@@ -61,10 +61,7 @@ def test_code_is_tried_again_when_it_the_schema_or_a_hyperparameter_changes(fold
             lambda: (folder / "models.py").write_text("def deep(inputs, hp): return 2 * inputs['x']\n"),
             lambda: (folder / "features.py").write_text("def preprocessing_fn(inputs): return {'x': inputs['x']}\n"),
             lambda: (folder / "birds.yaml").write_text(YAML.replace("units: 4", "units: 5")),
-            lambda: (
-                (folder / "schemas").mkdir(),
-                (folder / "schemas/birds.pbtxt").write_text('feature { name: "y" }'),
-            ),
+            lambda: (folder / "schemas/birds.pbtxt").write_text('feature { name: "y" }'),
         ],
     )
     assert [tried(folder, worker), tried(folder, worker), worker.requests] == ["", "", 1]
