@@ -62,6 +62,13 @@ def test_a_csv_becomes_an_ensemble_with_the_wheel_alone_beside_a_package_named_p
     copied: Path, installed: tuple[Path, dict[str, str]]
 ) -> None:
     benison, environment = installed
+    imports = "import benison.components, benison.pipelines, benison.serving, sys; print(sys.prefix, benison.__file__)"
+    python = [str(benison.with_name("python")), "-c", imports]
+    found = subprocess.run(
+        python, cwd=copied, env={**os.environ, **environment}, check=True, capture_output=True, text=True, timeout=300
+    )
+    prefix, file = found.stdout.split()
+    assert file.startswith(prefix), "the packages are the wheel's and not the clone's"
     short = shortened(linear=30, deep=15, wide_deep=15)
     (copied / "csv/pipelines").mkdir()
     (copied / "csv/pipelines/__init__.py").write_text("raise ImportError('this is not Benison')\n")

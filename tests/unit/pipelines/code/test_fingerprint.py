@@ -434,7 +434,7 @@ UNRELATED_EDITS = [
     ("components/evaluate/metrics.py", "import ", "print('imported')\nimport "),
     ("pipelines/graph.py", "import hashlib", "print('imported')\nimport hashlib"),
     ("pipelines/runner.py", "import ", "print('imported')\nimport "),
-    ("serving/client.py", "import ", "print('imported')\nimport "),
+    ("serving/client/rest_client.py", "import ", "print('imported')\nimport "),
     ("serving/versions/local.py", "import ", "print('imported')\nimport "),
     ("__init__.py", '"build": "pipelines.graph"', '"build": "pipelines.other"'),
 ]

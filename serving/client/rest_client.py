@@ -1,4 +1,4 @@
-"""Clients for asyncio, over REST and gRPC, of Benison's server, TensorFlow Serving and every server with its API."""
+"""The client of the REST API."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import json
 import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from benison.serving import missing_values
-from benison.serving.errors import BenisonError, UsageError
+from benison.serving.client.protocol import ServerError, VersionStatus, check_free, check_names, checked_timeout
+from benison.serving.errors import UsageError
 
 if TYPE_CHECKING:
     import httpx
@@ -29,41 +29,6 @@ _Answer = TypeVar("_Answer")
 _LONGEST_ERROR = 500  # characters
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-
-
-class ServerError(BenisonError):
-    """The server refused a request, or could not be reached.
-
-    Attributes:
-        code: gRPC's name of the error, such as `NOT_FOUND`; over REST `HTTP 404`; `UNAVAILABLE` if nobody answered;
-            `UNKNOWN` for an answer that is not one of TF Serving's API.
-        message: The server's text, or why it could not be reached.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)  # pickle makes the copy from these
-        self.code = code
-        self.message = message
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.message}"
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """State of one version on a server.
-
-    Attributes:
-        version: Number of the version.
-        state: START, LOADING, AVAILABLE, UNLOADING or END.
-        error_code: `OK`, or the code of the error that ended it.
-        error_message: Message of that error; empty if there is none.
-    """
-
-    version: int
-    state: str
-    error_code: str
-    error_message: str
 
 
 class RestClient:
@@ -94,7 +59,7 @@ class RestClient:
             UsageError: An argument is wrong; the message names it.
         """
         self._url = _base_url(host, port) if url is None else _checked_url(url)
-        self._timeout = _checked_timeout(timeout)
+        self._timeout = checked_timeout(timeout)
         self._verify = _checked_verify(verify)
         self._http: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -202,7 +167,7 @@ class RestClient:
             UsageError: This client is closed, or another event loop uses it, or the environment is wrong.
         """
         loop = asyncio.get_running_loop()
-        _check_free(self._closed, self._loop)
+        check_free(self._closed, self._loop)
         if self._http is None or self._loop is not loop:  # connections end with their event loop
             self._http, self._loop, self._connected = _http_client(self._url, self._verify), loop, False
         return self._http
@@ -220,198 +185,6 @@ class RestClient:
             response = await http.request(method, url, content=body)
         self._connected = True
         return response
-
-
-class GrpcClient:
-    """One gRPC channel; any number of requests at a time."""
-
-    def __init__(self, target: str = "127.0.0.1:8500", *, timeout: float = 30.0, credentials: Any = None) -> None:
-        """Prepare the client; the first request connects.
-
-        Args:
-            target: `host:port` or `unix:PATH`.
-            timeout: Longest time for one request (seconds).
-            credentials: grpc.ChannelCredentials for TLS; None for a plain connection.
-
-        Raises:
-            UsageError: An argument is wrong; the message names it.
-        """
-        self._target = _checked_target(target)
-        self._credentials = credentials
-        self._timeout = _checked_timeout(timeout)
-        self._channel: Any = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
-        await self.close()
-
-    async def predict(
-        self,
-        model: str,
-        inputs: Mapping[str, Any],
-        *,
-        signature: str = "",
-        version: int | None = None,
-        label: str | None = None,
-        outputs: Sequence[str] = (),
-        missing: Mapping[str, Any] | None = None,
-    ) -> dict[str, np.ndarray[Any, Any]]:
-        """Request predictions.
-
-        Args:
-            model: Name of the model.
-            inputs: Numpy arrays by input name, in the signature's dtypes; or lists, with `missing` also with None.
-            signature: Name of the signature; empty for `serving_default`.
-            version: A version number; or
-            label: a version label. Without both, the highest loaded version answers.
-            outputs: Names of the outputs to return; empty for all.
-            missing: By input, the value to send in place of None and of an absent input (`Version.missing_values`).
-
-        Returns:
-            The outputs by name; text as bytes.
-
-        Raises:
-            ServerError: The server refused the request, or did not answer in time.
-            UsageError: An input cannot be written as a tensor, or the client is closed.
-        """
-        import tensorflow as tf
-        from tensorflow_serving.apis import predict_pb2
-
-        request = predict_pb2.PredictRequest(output_filter=outputs)
-        _fill_model_spec(request.model_spec, model, signature, version, label)
-        for name, values in missing_values.fill_arrays(inputs, missing or {}).items():
-            try:
-                request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
-            except (TypeError, ValueError) as error:
-                raise UsageError(f"inputs: {name}: not a tensor: {error}") from None
-        answer = await self._call("PredictionService", "Predict", request)
-        return {name: tf.make_ndarray(proto) for name, proto in answer.outputs.items()}
-
-    async def status(self, model: str, version: int | None = None) -> list[VersionStatus]:
-        """Return the state of a model's versions, or of one version.
-
-        Raises:
-            ServerError: There is no such model or version, or the server did not answer.
-        """
-        from tensorflow.core.protobuf import error_codes_pb2
-        from tensorflow_serving.apis import get_model_status_pb2
-
-        request = get_model_status_pb2.GetModelStatusRequest()
-        _fill_model_spec(request.model_spec, model, "", version, None)
-        answer = await self._call("ModelService", "GetModelStatus", request)
-        state = get_model_status_pb2.ModelVersionStatus.State.Name
-        return [
-            VersionStatus(
-                entry.version,
-                state(entry.state),
-                error_codes_pb2.Code.Name(entry.status.error_code),
-                entry.status.error_message,
-            )
-            for entry in answer.model_version_status
-        ]
-
-    async def metadata(self, model: str, version: int | None = None, label: str | None = None) -> dict[str, Any]:
-        """Return the signatures of a version: SignatureDef by name.
-
-        Raises:
-            ServerError: The version is not loaded, or the server did not answer.
-        """
-        from tensorflow_serving.apis import get_model_metadata_pb2
-
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        _fill_model_spec(request.model_spec, model, "", version, label)
-        answer = await self._call("PredictionService", "GetModelMetadata", request)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        answer.metadata["signature_def"].Unpack(signatures)
-        return dict(signatures.signature_def)
-
-    async def reload(self, config: str, *, token: str = "", timeout: float | None = None) -> None:
-        """Replace the server's whole config, and wait until its models are served.
-
-        Args:
-            config: A text proto ModelServerConfig, as in a models.config file.
-            token: The server's BENISON_ADMIN_TOKEN, if it requires one.
-            timeout: Longest time for this request (seconds); None for the client's own.
-
-        Raises:
-            ServerError: The config is wrong, or the server refused it or did not answer in time.
-        """
-        from google.protobuf import text_format
-        from tensorflow_serving.apis import model_management_pb2
-
-        request = model_management_pb2.ReloadConfigRequest()
-        try:
-            text_format.Parse(config, request.config)
-        except text_format.ParseError as error:
-            raise ServerError("INVALID_ARGUMENT", f"not a text proto ModelServerConfig: {error}") from None
-        headers = [("authorization", f"Bearer {token}")] if token else []
-        await self._call("ModelService", "HandleReloadConfigRequest", request, headers, timeout)
-
-    async def close(self) -> None:
-        """Close the channel; requests that still run fail with ServerError."""
-        self._closed = True
-        channel, self._channel = self._channel, None
-        if channel is not None and self._loop is asyncio.get_running_loop():
-            await channel.close()
-
-    async def _call(
-        self,
-        service: str,
-        method: str,
-        request: Any,
-        headers: Sequence[tuple[str, str]] = (),
-        timeout: float | None = None,
-    ) -> Any:
-        import grpc
-
-        send = getattr(self._stub(service), method)
-        try:
-            return await send(request, timeout=timeout or self._timeout, metadata=headers or None)
-        except grpc.aio.AioRpcError as error:
-            raise ServerError(error.code().name, error.details() or "") from None
-        except asyncio.CancelledError:
-            if self._closed:  # gRPC cancels the calls of a channel that is closed
-                raise ServerError("CANCELLED", f"{self._target}: the client was closed") from None
-            raise
-
-    def _stub(self, service: str) -> Any:
-        """Return a service's methods over the channel of the running event loop.
-
-        Raises:
-            UsageError: This client is closed, or another event loop uses it.
-        """
-        import grpc
-        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-
-        loop = asyncio.get_running_loop()
-        _check_free(self._closed, self._loop)
-        if self._channel is None or self._loop is not loop:
-            options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-            self._loop = loop
-            self._channel = (
-                grpc.aio.secure_channel(self._target, self._credentials, options)
-                if self._credentials
-                else grpc.aio.insecure_channel(self._target, options)
-            )
-        if service == "ModelService":
-            return model_service_pb2_grpc.ModelServiceStub(self._channel)
-        return prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-
-
-def _check_free(closed: bool, loop: asyncio.AbstractEventLoop | None) -> None:
-    """Check that a client can be used in the running event loop.
-
-    Raises:
-        UsageError: It is closed, or another event loop that is not closed uses it.
-    """
-    if closed:
-        raise UsageError("the client is closed; make another one")
-    if loop is not None and loop is not asyncio.get_running_loop() and not loop.is_closed():
-        raise UsageError("another event loop uses the client; make one client for each")
 
 
 def _base_url(host: Any, port: Any) -> str:
@@ -448,18 +221,6 @@ def _checked_url(url: str, argument: str = "url") -> str:
     except (ValueError, TypeError, AttributeError, httpx.InvalidURL):
         raise UsageError(mistake) from None
     raise UsageError(mistake)
-
-
-def _checked_target(target: Any) -> str:
-    if isinstance(target, str) and target:
-        return target
-    raise UsageError(f"target: got {target!r}, expected HOST:PORT or unix:PATH")
-
-
-def _checked_timeout(timeout: Any) -> float:
-    if isinstance(timeout, (int, float)) and timeout > 0:
-        return timeout
-    raise UsageError(f"timeout: got {timeout!r}, expected a number of seconds above 0")
 
 
 def _checked_verify(verify: bool | str | Path | ssl.SSLContext) -> bool | ssl.SSLContext:
@@ -559,31 +320,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _path(model: str, version: int | None, label: str | None) -> str:
-    _check_names(model, version, label)
+    check_names(model, version, label)
     suffix = "" if version is None else f"/versions/{int(version)}"
     suffix = suffix if label is None else f"/labels/{quote(label, safe='')}"
     return f"/v1/models/{quote(model, safe='')}{suffix}"
-
-
-def _check_names(model: Any, version: Any, label: Any) -> None:
-    if not isinstance(model, str) or not model:
-        raise UsageError(f"model: got {model!r}, expected its name")
-    if version is not None and (not hasattr(version, "__index__") or isinstance(version, bool)):  # numpy's int too
-        raise UsageError(f"version: got {version!r}, expected a whole number")
-    if label is not None and (not isinstance(label, str) or not label):
-        raise UsageError(f"label: got {label!r}, expected text")
-    if version is not None and label is not None:
-        raise UsageError("got both of version and label, expected at most one")
-
-
-def _fill_model_spec(spec: Any, model: str, signature: str, version: int | None, label: str | None) -> None:
-    _check_names(model, version, label)
-    spec.name = model
-    spec.signature_name = signature
-    if label is not None:
-        spec.version_label = label
-    elif version is not None:
-        try:
-            spec.version.value = int(version)
-        except ValueError:
-            raise UsageError(f"version: got {version}, expected a number of at most 63 bits") from None
