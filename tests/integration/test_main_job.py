@@ -119,7 +119,7 @@ def test_five_predictions_are_answered_one_with_missing_values(original: Project
     (original.folder / "rows.json").write_text(json.dumps([{"island": "Biscoe", "body_mass_g": "heavy"}]))
     refused = original.benison("predict", "birds", "--json", "rows.json")
     assert refused.returncode == 1
-    assert "no column" in refused.stderr
+    assert "column 'body_mass_g': got 'heavy'" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
