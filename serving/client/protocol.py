@@ -1,4 +1,4 @@
-"""What both clients have in common: the error, the state of a version, and the checks of their arguments."""
+"""Name what both clients have in common: the error, the state of a version, and the checks of their arguments."""
 
 from __future__ import annotations
 
