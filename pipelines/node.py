@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from benison.pipelines.code import cache_key
 from benison.pipelines.records import attempts, locks, metadata_store
-from benison.pipelines.running import process_state, reruns
+from benison.pipelines.running import node_cache, process_state, reruns
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result, failed_result, reason_of
 from benison.pipelines.running.termination import Terminated
@@ -79,7 +79,8 @@ def run(
         if executor is not None:
             key = cache_key.hash_node(node, executor, driver)
             node.parameters.parameters[FINGERPRINT].field_value.string_value = key
-        with locks.node_lock(root, exclusive="runs_alone" in node.parameters.parameters):
+        alone = "runs_alone" in node.parameters.parameters
+        with locks.node_lock(root, exclusive=alone), node_cache.checked():
             launcher.Launcher(
                 pipeline_node=node,
                 mlmd_connection=connection,
@@ -96,7 +97,7 @@ def run(
             traceback.print_exc()
         reruns.close_unfinished(connection, pipeline, node, reason_of(error))
         return failed_result(error)
-    return _read_result(connection, node)
+    return _record_and_read(connection, node)
 
 
 def load_ir(path: Path, run_id: str, params: Mapping[str, Any]) -> pipeline_pb2.Pipeline:
@@ -151,8 +152,8 @@ def _deployment(pipeline: pipeline_pb2.Pipeline, node_id: str) -> tuple[Any, Any
     return executor, runner_utils.extract_custom_driver_spec(deployment, node_id)
 
 
-def _read_result(connection: Metadata, node: pipeline_pb2.PipelineNode) -> Result:
-    """Read a node's result from ML Metadata.
+def _record_and_read(connection: Metadata, node: pipeline_pb2.PipelineNode) -> Result:
+    """Record what a node has written, and read its result from ML Metadata.
 
     The launcher's own return value is not enough: it is the same when inputs do not resolve, and it lists wrong outputs
     for a cached node.
@@ -167,6 +168,8 @@ def _read_result(connection: Metadata, node: pipeline_pb2.PipelineNode) -> Resul
         if execution is None:
             return Result("failed", reason="its inputs cannot be resolved: no earlier node has written them")
         artifacts = execution_lib.get_output_artifacts(handle, execution.id)
+        if execution.last_known_state == mlmd.Execution.COMPLETE and FINGERPRINT in node.parameters.parameters:
+            node_cache.record(handle, execution, artifacts)
     outputs = {key: [_describe(a) for a in values] for key, values in artifacts.items()}
     if execution.last_known_state not in (mlmd.Execution.COMPLETE, mlmd.Execution.CACHED):
         return Result("failed", outputs, _unresolved(execution) or "it has no successful execution")

@@ -1,0 +1,108 @@
+"""Reuse an earlier execution only if what it wrote is still there as it was written.
+
+TFX takes a result from the cache if the folders of its outputs exist. A folder whose files were deleted or cut is then
+the input of every later run. So each execution records the files of its outputs, and the record is compared before the
+execution is reused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+    from tfx.orchestration.metadata import Metadata
+    from tfx.types import Artifact
+
+RECORD = "benison_record"  # custom property of an execution: what it wrote, as JSON
+_END = 64 << 10  # bytes hashed at the start and at the end of a file
+
+
+@contextlib.contextmanager
+def checked() -> Iterator[None]:
+    """Make TFX's launcher ask this module which execution can be reused; TFX has no other way to replace its rule."""
+    from tfx.orchestration.portable import cache_utils
+
+    original = cache_utils.get_cached_outputs
+    cache_utils.get_cached_outputs = _reusable_outputs
+    try:
+        yield
+    finally:
+        cache_utils.get_cached_outputs = original
+
+
+def record(handle: Metadata, execution: mlmd.Execution, outputs: Mapping[str, Sequence[Artifact]]) -> None:
+    """Record what a complete execution wrote; an execution without a record is never reused.
+
+    Args:
+        handle: the open metadata store.
+        execution: the execution; this adds a custom property.
+        outputs: its output artifacts, by key.
+    """
+    execution.custom_properties[RECORD].string_value = json.dumps({"outputs": _files_of(outputs)}, sort_keys=True)
+    handle.store.put_executions([execution])
+
+
+def _reusable_outputs(metadata_handle: Metadata, cache_context: mlmd.Context) -> dict[str, list[Artifact]] | None:
+    """Return the outputs of the newest execution that can be reused; the contract is TFX's `get_cached_outputs`."""
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+    from tfx.orchestration.portable.mlmd import execution_lib
+
+    # Executions that were cached themselves have the outputs of a complete one, which is in the same context.
+    executions = metadata_handle.store.get_executions_by_context(cache_context.id)
+    complete = [execution for execution in executions if execution.last_known_state == mlmd.Execution.COMPLETE]
+    for execution in sorted(complete, key=lambda execution: execution.id, reverse=True):
+        if RECORD not in execution.custom_properties:  # its process was killed before it wrote the record
+            continue
+        outputs = execution_lib.get_output_artifacts(metadata_handle, execution.id)
+        live = all(artifact.mlmd_artifact.state == mlmd.Artifact.LIVE for artifact in _flat(outputs))
+        written = json.loads(execution.custom_properties[RECORD].string_value)["outputs"]
+        if live and "" not in written.values() and _files_of(outputs) == written:
+            return {key: list(artifacts) for key, artifacts in outputs.items()}
+    return None
+
+
+def _files_of(outputs: Mapping[str, Sequence[Artifact]]) -> dict[str, str]:
+    return {artifact.uri: _fingerprint(artifact.uri) for artifact in _flat(outputs)}
+
+
+def _flat(outputs: Mapping[str, Sequence[Artifact]]) -> list[Artifact]:
+    return [artifact for artifacts in outputs.values() for artifact in artifacts]
+
+
+def _fingerprint(uri: str) -> str:
+    """Return a hash of the names, sizes, first and last bytes of the files at a URI; "" if nothing is there.
+
+    An artifact can have gigabytes. The ends of a file and its size show that it was cut, emptied or replaced.
+    """
+    from tfx.dsl.io import fileio
+
+    if "://" in uri:  # of a pipeline that keeps its artifacts in an object store
+        return "remote" if fileio.exists(uri) else ""
+    path = Path(uri)
+    if not path.exists():
+        return ""
+    inside = (Path(folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names)
+    digest = hashlib.sha256()
+    for file in sorted(inside) if path.is_dir() else [path]:
+        try:
+            size, ends = _size_and_ends(file)
+        except OSError:  # a link to a file that is gone
+            return ""
+        digest.update(f"{file.relative_to(path).as_posix()}\0{size}\0".encode("utf-8", "surrogateescape"))
+        digest.update(ends)
+    return digest.hexdigest()
+
+
+def _size_and_ends(file: Path) -> tuple[int, bytes]:
+    with file.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        start = stream.read(_END)
+        stream.seek(max(len(start), size - _END))
+        return size, hashlib.sha256(start + stream.read(_END)).digest()
