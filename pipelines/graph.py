@@ -173,24 +173,29 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
     from tfx.components import Trainer, Tuner
     from tfx.proto import trainer_pb2
 
+    # A node's config is part of its cache key, so it holds only what the node reads.
     recipe = recipe_of(name, member, config)
+    searching, training = (
+        {
+            "recipe": {key: value for key, value in recipe.items() if key != unread},
+            "label": config.label,
+            "code": [_location(member.code)],
+        }
+        for unread in ("epochs", "tuner")
+    )
     common = {
         "examples": transform.outputs["transformed_examples"],
         "transform_graph": transform.outputs["transform_graph"],
         "schema": schema,
         "train_args": trainer_pb2.TrainArgs(splits=["train"]),
         "eval_args": trainer_pb2.EvalArgs(splits=["valid"]),
-        "custom_config": {"recipe": recipe, "label": config.label, "code": [_location(member.code)]},
     }
+    trainer = partial(Trainer, run_fn="benison.components.train.trainer.run_fn", custom_config=training, **common)
     if member.tuner is None:
-        return [Trainer(run_fn="benison.components.train.trainer.run_fn", **common).with_id(f"Trainer.{name}")]
-    tuner = Tuner(tuner_fn="benison.components.train.tuner.tuner_fn", **common).with_id(f"Tuner.{name}")
-    trainer = Trainer(
-        run_fn="benison.components.train.trainer.run_fn",
-        hyperparameters=tuner.outputs["best_hyperparameters"],
-        **common,
-    ).with_id(f"Trainer.{name}")
-    return [tuner, trainer]
+        return [trainer().with_id(f"Trainer.{name}")]
+    tuner = Tuner(tuner_fn="benison.components.train.tuner.tuner_fn", custom_config=searching, **common)
+    tuner = tuner.with_id(f"Tuner.{name}")
+    return [tuner, trainer(hyperparameters=tuner.outputs["best_hyperparameters"]).with_id(f"Trainer.{name}")]
 
 
 def recipe_of(name: str, member: Member, config: Pipeline) -> dict[str, Any]:

@@ -29,22 +29,22 @@ class Recipe:
     Attributes:
         function: reference to the user's function, `function(inputs, hp)`.
         problem: binary, multiclass or regression.
-        epochs: maximum number of epochs.
         batch_size: rows per batch.
         patience: training stops after this many epochs without a lower loss on `valid`.
         seed: seed of the weights, dropout and the order of rows.
+        epochs: maximum number of epochs of the Trainer; the Tuner's is in `tuner`.
         imbalance: none, class_weight or undersample, see `benison.components.train.imbalance`.
         hyperparameters: fixed values by name.
-        tuner: search space and search settings; None if nothing is tuned.
+        tuner: search space and search settings of the Tuner; None if nothing is tuned, and for the Trainer.
         name: the member's name, for messages.
     """
 
     function: str
     problem: str
-    epochs: int
     batch_size: int
     patience: int
     seed: int
+    epochs: int = 0
     imbalance: Method = "none"
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     tuner: Mapping[str, Any] | None = None

@@ -120,7 +120,7 @@ def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int 
         decimal=config.data.decimal,
         time=config.time_column,
         span=span,
-        needed=[config.label, *config.slices],
+        needed=[config.label],
     )
 
 
