@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benison.components import modules
 from benison.pipelines.airflow import manifest_texts
 from benison.pipelines.airflow.form import CACHE, FormField, Type, parameters
-from benison.pipelines.code import modules
 from benison.pipelines.compilation.compiled import Compiled
 from benison.pipelines.compilation.plain_data import mappings
 from benison.pipelines.config.airflow import AirflowConfig

@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
-from benison.pipelines.code import modules, syntax
+from benison.components import modules
+from benison.pipelines.code import syntax
 from benison.pipelines.code.references import DottedName, Import
 from benison.pipelines.code.syntax import Source, Statement
 from benison.serving.close_names import did_you_mean
@@ -285,7 +286,8 @@ class _Closure:
 
     def _follow_import(self, source: Source, item: Import, rest: DottedName) -> None:
         """Add an imported name, with the attributes taken from it."""
-        for target in self._locate(source.path, item.level, item.module):
+        target = self._locate(source.path, item.level, item.module)
+        if target:
             if item.name == "*":
                 self._add_from_module(target, ())
             elif item.name is not None:
@@ -301,7 +303,8 @@ class _Closure:
         if list(rest[: len(tail)]) == tail:
             self._add_from_module(target, rest[len(tail) :])
             return
-        for outer in self._locate(source.path, 0, top):
+        outer = self._locate(source.path, 0, top)
+        if outer:
             self._add_from_module(outer, rest)
         if tail[: len(rest)] == list(rest):
             self._add_from_module(target, ())
@@ -322,7 +325,8 @@ class _Closure:
         for item in statement.imports:
             if item.name == "*":
                 self._follow_import(source, item, ())
-            for target in self._locate(source.path, item.level, item.module):
+            target = self._locate(source.path, item.level, item.module)
+            if target:
                 inner = modules.submodule(target, item.name) if item.name else None
                 for loaded in (self._load(file) for file in (target, inner) if file):
                     if loaded:

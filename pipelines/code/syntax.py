@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from benison.pipelines.code import modules, references
+from benison.components import modules
+from benison.pipelines.code import references
 from benison.pipelines.code.references import DottedName, Import, References, is_target
 from benison.serving.errors import UsageError
 

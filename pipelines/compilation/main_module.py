@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from benison.pipelines.code import modules
+from benison.components import modules
 from benison.pipelines.compilation.plain_data import mappings
 from benison.serving.errors import UsageError
 

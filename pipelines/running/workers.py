@@ -14,7 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from benison.pipelines.code import modules
+from benison.components import modules
 from benison.pipelines.running import process_state
 from benison.serving import errors
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from benison.components import user_code
+from benison.pipelines.code import fingerprint
 from benison.serving.errors import UsageError
 
 
@@ -58,3 +61,106 @@ def test_a_file_that_failed_to_import_is_imported_again_next_time(tmp_path: Path
         user_code.load(f"{file}:f")
     file.write_text("def f():\n    return 'fixed'\n")
     assert user_code.load(f"{file}:f")() == "fixed"
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+USE = "\ndef f():\n    return VALUE\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "helper"),
+    [
+        ("from utils import VALUE", "utils.py"),
+        ("import utils\nVALUE = utils.VALUE", "utils.py"),
+        ("from types import VALUE", "types.py"),
+        ("from metrics import VALUE", "metrics.py"),
+        ("from serving.layers import VALUE", "serving/layers.py"),
+        ("from components import VALUE", "components/__init__.py"),
+        ("import pipelines.layers\nVALUE = pipelines.layers.VALUE", "pipelines/layers.py"),
+        ("import pipelines.layers as l\nVALUE = l.VALUE", "pipelines/__init__.py pipelines/layers.py"),
+        ("from pipelines import layers\nVALUE = layers.VALUE", "pipelines/__init__.py pipelines/layers.py"),
+        ("from deep.er import layers\nVALUE = layers.VALUE", "deep/er/layers.py"),
+        ("import deep.er.layers\nVALUE = deep.er.layers.VALUE", "deep/er/layers.py"),
+        ("from utils import *", "utils.py"),
+        ("from . import utils\nVALUE = utils.VALUE", "utils.py"),
+        ("from .utils import VALUE", "utils.py"),
+        ("from ..common.utils import VALUE", "../common/utils.py"),
+        ("from importlib import import_module\nVALUE = import_module('layers_of_mine').VALUE", "layers_of_mine.py"),
+        ("from importlib import import_module\nVALUE = import_module('pkg.layers').VALUE", "pkg/__init__.py pkg/layers.py"),
+    ],
+)  # fmt: skip
+def test_the_file_that_is_hashed_is_the_file_that_runs(tmp_path: Path, text: str, helper: str) -> None:
+    values: list[str] = []
+    for folder in ("a/inner", "b/inner"):  # both in one process, with helpers of the same names
+        if "import_module" in text and values:
+            continue
+        write(tmp_path / folder, {"main.py": text + USE, **dict.fromkeys(helper.split(), f"VALUE = {folder!r}\n")})
+        main = tmp_path / folder / "main.py"
+        values.append(user_code.load(f"{main}:f")())
+        before = fingerprint.code(main, "f")
+        write(tmp_path / folder, {helper.split()[-1]: "VALUE = 0\n"})
+        assert fingerprint.code(main, "f") != before
+        assert user_code.load(f"{main}:f")() == 0
+    assert values == ["a/inner", "b/inner"][: len(values)]
+
+
+def test_a_file_with_the_name_of_a_library_can_use_that_library(tmp_path: Path) -> None:
+    write(tmp_path, {"json.py": "import json\ndef f():\n    return json.dumps([1])\n"})
+    assert user_code.load(f"{tmp_path}/json.py:f")() == "[1]"
+
+
+def test_an_import_that_can_mean_two_files_names_both(tmp_path: Path) -> None:
+    files = {"pkg/__init__.py": "", "pkg/main.py": "import utils\ndef f():\n    return utils\n"}
+    write(tmp_path, {**files, "pkg/utils.py": "", "utils.py": ""})
+    main = tmp_path / "pkg/main.py"
+    message = rf"main\.py: `import utils` can mean two files: {tmp_path}/pkg/utils\.py and {tmp_path}/utils\.py; rename"
+    with pytest.raises(UsageError, match=message):
+        user_code.load(f"{main}:f")
+    with pytest.raises(UsageError, match=message):
+        fingerprint.code(main, "f")
+
+
+def test_a_package_is_one_package_however_it_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    models = """
+from importlib import import_module
+import mine.layers as same
+from . import again, layers
+
+def f():
+    from mine.layers import Layer
+    third = import_module(".layers", __package__)
+    return layers.Layer is same.Layer is again.Layer is third.Layer is Layer
+"""
+    write(tmp_path, {"mine/__init__.py": "", "mine/layers.py": "class Layer:\n    pass\n", "mine/models.py": models})
+    write(tmp_path, {"mine/again.py": "from layers import Layer\n"})
+    assert user_code.load("mine.models:f")() is True
+    assert user_code.load(f"{tmp_path}/mine/models.py:f") is user_code.load("mine.models:f")
+
+
+def test_objects_of_a_users_class_are_unpickled_in_a_process_that_has_not_loaded_it(tmp_path: Path) -> None:
+    write(tmp_path, {"my.models.py": "from utils import Row\ndef f():\n    return Row(3)\n"})
+    write(tmp_path, {"utils.py": "import dataclasses\n@dataclasses.dataclass\nclass Row:\n    x: int\n"})
+    load = user_code.load(f"{tmp_path}/my.models.py:f")
+    (tmp_path / "rows").write_bytes(pickle.dumps((load, load())))
+    code = "import pickle; f, row = pickle.load(open('rows', 'rb')); print(row.x, f() == row, type(f()) is type(row))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout == "3 True True\n"
+
+
+def test_a_file_that_changed_is_run_again_with_the_files_that_import_it(tmp_path: Path) -> None:
+    write(tmp_path, {"models.py": "import sizes\ndef f():\n    return sizes.WIDTH\n", "sizes.py": "WIDTH = 3\n"})
+    assert user_code.load(f"{tmp_path}/models.py:f")() == 3
+    write(tmp_path, {"sizes.py": "WIDTH = 4\n"})  # the same size, in the same second
+    assert user_code.load(f"{tmp_path}/models.py:f")() == 4
+
+
+def test_a_missing_module_has_the_name_that_the_user_wrote(tmp_path: Path) -> None:
+    write(tmp_path, {"pkg/__init__.py": "", "models.py": "import pkg.gone\ndef f(): pass\n"})
+    with pytest.raises(ModuleNotFoundError, match=r"No module named 'pkg\.gone'"):
+        user_code.load(f"{tmp_path}/models.py:f")

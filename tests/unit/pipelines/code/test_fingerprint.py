@@ -397,8 +397,11 @@ def benison_copy(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def edited(benison_copy):
+def edited(benison_copy, monkeypatch):
     """Call it with a file, a text in it and another one; the file is restored after the test."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "benison"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(benison_copy))
     before: dict[Path, str] = {}
 
     def edit(file: str, old: str, new: str) -> None:
