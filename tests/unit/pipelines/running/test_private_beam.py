@@ -22,7 +22,7 @@ import apache_beam as beam
 from apache_beam.coders import VarIntCoder
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.transforms.userstate import BagStateSpec
-import dill, logging
+import logging, sys
 if sys.argv[1] == "fast":
     from benison.pipelines.running import private_beam
     private_beam.speed_up()
@@ -47,7 +47,7 @@ with beam.Pipeline(runner=FnApiRunner()) as pipeline:
      | beam.ParDo(Seen())
      | beam.GroupByKey()
      | beam.Map(lambda group: print(group[0], sorted(group[1]))))
-print(logging.getLogger("dill").level == logging.WARNING, worker_handlers.STATE_CACHE_SIZE_MB)
+print("quiet", worker_handlers.STATE_CACHE_SIZE_MB)
 """
 
 
