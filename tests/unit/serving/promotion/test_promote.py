@@ -425,8 +425,9 @@ def test_the_same_model_under_another_number_is_the_one_that_it_was_compared_wit
 
 
 def test_two_candidates_at_a_time_that_beat_the_same_version_do_not_both_become_served(compared: Path) -> None:
-    promotions = [start(STOPS_AT.format(at=1), compared, 2), start("", compared, 3)]
-    assert promotions[0].stdout.readline() == "holding\n"
+    promotions = [start(STOPS_AT.format(at=1), compared, 2)]
+    assert promotions[0].stdout.readline() == "holding\n"  # it has compared, and holds the lock
+    promotions.append(start("", compared, 3))
     promotions[0].communicate("go on\n")
     promotions[1].communicate()
     assert [done.returncode for done in promotions] == [0, 1]
