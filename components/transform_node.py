@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from tfx import types
 from tfx.components import Transform as TfxTransform
 from tfx.components.transform import executor
 from tfx.dsl.components.base import executor_spec
-from tfx.types import artifact_utils, standard_component_specs
+from tfx.types import standard_component_specs
 
+from benison.components import raw_examples
 from benison.components.label_classes import LabelSchema
 
 
@@ -29,11 +29,9 @@ class Executor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        import tensorflow_data_validation as tfdv
-
         key = standard_component_specs.CUSTOM_CONFIG_KEY
         config = json.loads(exec_properties[key])
-        schema = tfdv.load_schema_text(str(Path(artifact_utils.get_single_uri(input_dict["schema"]), "schema.pbtxt")))
+        schema = raw_examples.load_schema(input_dict["schema"])
         config["label_schema"] = asdict(LabelSchema.of(schema, config["label"]))
         super().Do(input_dict, output_dict, {**exec_properties, key: json.dumps(config)})
 

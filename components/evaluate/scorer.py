@@ -18,6 +18,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
+from benison.components import raw_examples
 from benison.components.evaluate import baseline as baselines
 from benison.components.evaluate.alignment import NotComparable, align
 from benison.components.evaluate.score_writer import FILE, MODEL_PREFIX, SLICE_PREFIX, ScoreWriter
@@ -215,8 +216,7 @@ class _ExampleReader:
         """Yield serialised examples [batch], labels [batch] and columns as text; skip rows without a label."""
         import tensorflow as tf
 
-        pattern = [f"{uri}/*" for uri in artifact_utils.get_split_uris(self._examples, split)]
-        files = sorted(file for p in pattern for file in tf.io.gfile.glob(p))
+        files = raw_examples.split_files(self._examples, split)
         spec = {name: self._spec[name] for name in (self._label, *columns)}
         for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(BATCH_ROWS):
             parsed = tf.io.parse_example(records, spec)
@@ -236,11 +236,9 @@ class _ExampleReader:
 
 def _schema_spec(schema: list[types.Artifact]) -> dict[str, Any]:
     """Return the parsing spec of all columns of a schema."""
-    import tensorflow_data_validation as tfdv
     from tensorflow_transform.tf_metadata import schema_utils
 
-    file = Path(artifact_utils.get_single_uri(schema), "schema.pbtxt")
-    return dict(schema_utils.schema_as_feature_spec(tfdv.load_schema_text(str(file))).feature_spec)
+    return dict(schema_utils.schema_as_feature_spec(raw_examples.load_schema(schema)).feature_spec)
 
 
 def _score_models(

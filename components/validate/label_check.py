@@ -1,11 +1,10 @@
 """LabelCheck: checks that the label fits the problem, names the positive class, and looks for columns that leak it.
 
 A label with one class cannot be learned, and one with four is not binary. Rows without a label are skipped, and a
-warning counts them. A column that is
-a copy or a consequence of the label makes every metric look excellent and the served model useless, and no schema can
-detect it. So this node measures how well each raw column alone predicts the label, on rows of `train`: the class
-frequencies of each value (or quantile) are fitted on one half of the rows and evaluated on the other half. A column
-that predicts it almost completely stops the run, unless the YAML accepts it.
+warning counts them. A column that is a copy or a consequence of the label makes every metric look excellent and the
+served model useless, and no schema can detect it. So this node measures how well each raw column alone predicts the
+label, on rows of `train`: the class frequencies of each value (or quantile) are fitted on one half of the rows and
+evaluated on the other half. A column that predicts it almost completely stops the run, unless the YAML accepts it.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from benison.components import raw_examples
 from benison.components.evaluate.label_report import FILE, LabelReport, suspicions
 from benison.components.evaluate.metrics import METRICS
 from benison.components.ingest.csv_table import WARNINGS
@@ -46,7 +46,7 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         label, problem = exec_properties["label"], exec_properties["problem"]
         severity = json.loads(exec_properties["severity"])
-        schema = _read_schema(input_dict["schema"])
+        schema = raw_examples.load_schema(input_dict["schema"])
         columns = _read_columns(input_dict["examples"], schema)
         target = columns.pop(label)
         columns = {name: values for name, values in columns.items() if name not in severity["ignored"]}
@@ -300,23 +300,15 @@ def _predict_group_means(
     return target[evaluated], prediction
 
 
-def _read_schema(schema: list[types.Artifact]) -> Any:
-    import tensorflow_data_validation as tfdv
-
-    return tfdv.load_schema_text(str(Path(artifact_utils.get_single_uri(schema), "schema.pbtxt")))
-
-
 def _read_columns(examples: list[types.Artifact], schema: Any) -> dict[str, NDArray]:
     """Read up to SAMPLE_ROWS rows of `train`; return the columns by name, as text or float64."""
     import tensorflow as tf
-    from tensorflow_metadata.proto.v0 import schema_pb2
 
     from benison.components.transform import dense
 
-    kinds = {schema_pb2.INT: tf.int64, schema_pb2.FLOAT: tf.float32, schema_pb2.BYTES: tf.string}
-    spec = {f.name: tf.io.VarLenFeature(kinds[f.type]) for f in schema.feature if f.type in kinds}
-    files = [file for uri in artifact_utils.get_split_uris(examples, "train") for file in tf.io.gfile.glob(f"{uri}/*")]
-    records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP").take(SAMPLE_ROWS).batch(SAMPLE_ROWS)
+    spec = {name: tf.io.VarLenFeature(kind) for name, kind in raw_examples.column_types(schema).items()}
+    files = raw_examples.split_files(examples, "train")
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP").take(SAMPLE_ROWS).batch(SAMPLE_ROWS)
     parsed = tf.io.parse_example(next(iter(records)), spec)
     columns = {}
     for name, value in parsed.items():

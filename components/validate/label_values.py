@@ -9,6 +9,7 @@ from typing import Any
 from tfx import types
 from tfx.types import artifact_utils
 
+from benison.components import raw_examples
 from benison.components.label_classes import Classes, LabelSchema, ordered
 from benison.serving.errors import DataError
 
@@ -24,20 +25,15 @@ def read(examples: list[types.Artifact], schema: Any, label: str) -> dict[str, C
         label: name of the label.
     """
     import tensorflow as tf
-    from tensorflow_metadata.proto.v0 import schema_pb2
 
     from benison.components.transform import as_text
 
-    kinds = {schema_pb2.INT: tf.int64, schema_pb2.FLOAT: tf.float32, schema_pb2.BYTES: tf.string}
-    kind = next(kinds[feature.type] for feature in schema.feature if feature.name == label)
-    spec = {label: tf.io.VarLenFeature(kind)}
+    spec = {label: tf.io.VarLenFeature(raw_examples.column_types(schema)[label])}
     by_split = {}
     for split in artifact_utils.decode_split_names(examples[0].split_names):
-        files = [
-            file for uri in artifact_utils.get_split_uris(examples, split) for file in tf.io.gfile.glob(f"{uri}/*")
-        ]
+        files = raw_examples.split_files(examples, split)
         counts: Counter[str] = Counter()
-        for records in tf.data.TFRecordDataset(sorted(files), compression_type="GZIP").batch(_BATCH_ROWS):
+        for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH_ROWS):
             names, _, numbers = tf.unique_with_counts(as_text(tf.io.parse_example(records, spec)[label]).values)
             for name, number in zip(names.numpy(), numbers.numpy(), strict=True):
                 counts[name.decode("utf-8", "replace")] += int(number)

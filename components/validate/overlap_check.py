@@ -18,6 +18,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from benison.components import raw_examples
 from benison.components.ingest.span_window import span_of_file
 from benison.components.validate import row_hashes
 from benison.components.validate.overlap import Overlap, measure
@@ -44,10 +45,10 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         options = json.loads(exec_properties["options"])
         time, ignored, limit = options["time"], options["ignored"], options["limit"]
-        columns = _types(Path(artifact_utils.get_single_uri(input_dict["schema"]), "schema.pbtxt"))
+        columns = raw_examples.column_types(raw_examples.load_schema(input_dict["schema"]))
         kept = [name for name in (time, *ignored) if name in columns]
         candidates = [name for name, dtype in columns.items() if not dtype.is_floating and name != options["label"]]
-        files = {split: _files(input_dict["examples"], split) for split in ("train", "test")}
+        files = {split: raw_examples.split_files(input_dict["examples"], split) for split in ("train", "test")}
         by_span: dict[int | None, list[str]] = {}
         for file in files["train"]:
             by_span.setdefault(span_of_file(file), []).append(file)
@@ -128,19 +129,3 @@ def message(overlap: Overlap, limit: float, example: Mapping[str, str], in_spans
         f"for example {shown}. Models would be judged on rows that they were trained on. {remedy}{target}. If the rows "
         "are different events that look the same, set validation.max_overlap"
     )
-
-
-def _files(examples: list[types.Artifact], split: str) -> list[str]:
-    import tensorflow as tf
-
-    return sorted(f for uri in artifact_utils.get_split_uris(examples, split) for f in tf.io.gfile.glob(f"{uri}/*"))
-
-
-def _types(schema: Path) -> dict[str, Any]:
-    """Return TensorFlow's type of each column."""
-    import tensorflow as tf
-    import tensorflow_data_validation as tfdv
-    from tensorflow_metadata.proto.v0 import schema_pb2
-
-    kinds = {schema_pb2.INT: tf.int64, schema_pb2.FLOAT: tf.float32, schema_pb2.BYTES: tf.string}
-    return {f.name: kinds[f.type] for f in tfdv.load_schema_text(str(schema)).feature if f.type in kinds}
