@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from benison.components.evaluate.bootstrap import Interval, bootstrap, percentile_interval
-from benison.components.evaluate.metrics import Costs, Metric, metrics_for
+from benison.components.evaluate.metrics import MOST_LIKELY, Costs, Decision, Metric, metrics_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +68,8 @@ def main() -> None:
     from benison.pipelines.config_file import load
 
     config = load("flights")
-    defined = metrics_for(config.problem, Costs(**config.cost.model_dump()) if config.cost else None)
+    decision = Decision.cheapest(Costs(**config.cost.model_dump())) if config.cost else MOST_LIKELY
+    defined = metrics_for(config.problem, decision)
     metrics = {title: defined[name] for name, title in METRICS.items() if name in defined}
     predictions = _predictions(outputs, config.label)
     print(f"{len(predictions.labels)} test rows, of which {predictions.labels.mean():.1%} are late; ", end="")

@@ -36,7 +36,6 @@ def describe(
             "members": list(ensemble.members),
             "combiner": ensemble.combiner.kind,
             "weights": dict(getattr(ensemble.combiner, "weights", {})),
-            "threshold": ensemble.threshold,
             "calibration": ensemble.calibration.model_dump() if ensemble.calibration else None,
             "contributions": report["contributions"],
             **blessing,

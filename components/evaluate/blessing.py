@@ -20,7 +20,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from benison.components.evaluate import baseline as baselines
 from benison.components.evaluate import label_report as label_reports
 from benison.components.evaluate import rules, score_tables
-from benison.components.evaluate.metrics import Costs, metric_for
+from benison.components.evaluate.metrics import Costs, Decision, metric_for
 from benison.components.evaluate.score_tables import Resampling
 from benison.components.evaluate.scorer import SERVED, ModelScores, Scores
 from benison.components.evaluate.verdicts import verdict_line
@@ -45,6 +45,9 @@ class Executor(base_executor.BaseExecutor):
         options = _parse_judgement(exec_properties["judgement"])
         outputs = {**member_scores.outputs, **ensemble_scores.outputs}
         labels = score_tables.labels_of(ensemble_scores)
+        spec = Ensemble.load(Path(artifact_utils.get_single_uri(input_dict["model"])))
+        # The threshold of the candidate itself: metrics of the decision are about the class that it answers with.
+        decision = Decision(spec.threshold, options.pop("costs"))
         report = rules.judge(
             problem=problem,
             metric=exec_properties["metric"],
@@ -55,23 +58,25 @@ class Executor(base_executor.BaseExecutor):
             served=ensemble_scores.outputs.get(SERVED),
             no_baseline=ensemble_scores.absent.get(SERVED, rules.NOTHING_SERVED),
             slices=score_tables.slices_of(ensemble_scores),
+            decision=decision,
             **options,
         )
-        costs = options["costs"]
-        metric = metric_for(exec_properties["metric"], problem, costs)
+        metric = metric_for(exec_properties["metric"], problem, decision)
         resampling = Resampling(options["confidence"], options["resamples"], options["seed"])
-        spec = Ensemble.load(Path(artifact_utils.get_single_uri(input_dict["model"])))
         record = {
             **report.to_json(),
             "metric": exec_properties["metric"],
             "classes": list(ensemble_scores.classes),
             "positive": ensemble_scores.classes[1] if problem == "binary" else "",
-            "metrics": score_tables.metric_table(problem, costs, labels, outputs),
+            "threshold": spec.threshold,
+            "metrics": score_tables.metric_table(problem, decision, labels, outputs),
             "gains": score_tables.gain_table(metric, labels, outputs, ENSEMBLE, resampling),
             "without": score_tables.leave_one_out_table(
-                spec, problem, metric, costs, labels, member_scores.outputs, outputs[ENSEMBLE], resampling
+                spec, problem, metric, decision, labels, member_scores.outputs, outputs[ENSEMBLE], resampling
             ),
-            "slices": score_tables.slice_tables(problem, metric, costs, ensemble_scores, outputs, ENSEMBLE, resampling),
+            "slices": score_tables.slice_tables(
+                problem, metric, decision, ensemble_scores, outputs, ENSEMBLE, resampling
+            ),
             "baseline": baselines.load(artifact_utils.get_single_instance(input_dict["baseline"])),
         }
         if "label_report" in input_dict:

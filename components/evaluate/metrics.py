@@ -45,6 +45,34 @@ class Costs:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """The rule by which an ensemble turns probabilities into the class that it decides for.
+
+    Attributes:
+        threshold: probability of class 1 from which it is the decision; None: the most likely class is.
+        costs: costs of mistakes of a binary problem; None if they are unknown.
+    """
+
+    threshold: float | None = None
+    costs: Costs | None = None
+
+    @classmethod
+    def cheapest(cls, costs: Costs) -> Decision:
+        """Return the decision with the lowest expected cost."""
+        return cls(costs.threshold, costs)
+
+    def classes(self, probabilities: NDArray) -> NDArray:
+        """Return the id of the decision [rows], the same as `Ensemble.decide` of `benison.serving.ensemble`."""
+        if self.threshold is None:
+            return probabilities.argmax(axis=1)
+        # In float32, as the served model compares: a probability that is rounded to the threshold reaches it.
+        return (probabilities[:, 1].astype(np.float32) >= np.float32(self.threshold)).astype(np.int64)
+
+
+MOST_LIKELY = Decision()
+
+
+@dataclass(frozen=True)
 class Metric:
     """A metric of predictions against labels.
 
@@ -124,8 +152,9 @@ def _weighted_mean(per_row: NDArray) -> WeightedMetric:
     return lambda weights: weights @ per_row / weights.sum(axis=1)
 
 
-def _accuracy(y: NDArray, probabilities: NDArray) -> WeightedMetric:
-    return _weighted_mean(probabilities.argmax(axis=1) == y)
+def _accuracy(decision: Decision) -> Callable[[NDArray, NDArray], WeightedMetric]:
+    """Return the share of rows whose decision is the label."""
+    return lambda y, probabilities: _weighted_mean(decision.classes(probabilities) == y)
 
 
 def _log_loss(y: NDArray, probabilities: NDArray) -> WeightedMetric:
@@ -133,15 +162,15 @@ def _log_loss(y: NDArray, probabilities: NDArray) -> WeightedMetric:
     return _weighted_mean(-np.log(of_label.clip(_PROBABILITY_CLIP, 1 - _PROBABILITY_CLIP)))
 
 
-def _cost(costs: Costs) -> Callable[[NDArray, NDArray], WeightedMetric]:
-    """Return the mean cost per row, if the action is taken wherever the model's probabilities make it cheaper.
+def _cost(decision: Decision, costs: Costs) -> Callable[[NDArray, NDArray], WeightedMetric]:
+    """Return the mean cost of the decisions per row: the action is taken where the probabilities make it cheaper.
 
     Source: C. Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001. With wrong probabilities the action falls
     on the wrong rows, so the metric measures calibration too.
     """
 
     def prepare(y: NDArray, probabilities: NDArray) -> WeightedMetric:
-        acts = probabilities[:, 1] >= costs.threshold
+        acts = decision.classes(probabilities) == 1
         return _weighted_mean(np.where(acts, (y == 0) * costs.false_positive, (y == 1) * costs.false_negative))
 
     return prepare
@@ -272,18 +301,19 @@ def _r2(y: NDArray, prediction: NDArray) -> WeightedMetric:
     return r2
 
 
-COST = "cost"
-# Here `cost` has equal costs; `metrics_for` returns it with the costs of a pipeline.
+ACCURACY, COST = "accuracy", "cost"
+_EQUAL_COSTS = Costs(1, 1)
+# Here the decision is the most likely class and costs are equal; `metrics_for` returns the metrics of a pipeline.
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         metric.name: metric
         for metric in (
-            Metric("accuracy", True, CLASSIFICATION, _accuracy),
+            Metric(ACCURACY, True, CLASSIFICATION, _accuracy(MOST_LIKELY)),
             Metric("auc", True, CLASSIFICATION, _auc),
             Metric("pr_auc", True, CLASSIFICATION, _pr_auc),
             Metric("log_loss", False, CLASSIFICATION, _log_loss, (0.0, np.inf)),
             Metric("calibration_error", False, CLASSIFICATION, _calibration_error),
-            Metric(COST, False, BINARY, _cost(Costs(1, 1)), (0.0, np.inf)),
+            Metric(COST, False, BINARY, _cost(Decision.cheapest(_EQUAL_COSTS), _EQUAL_COSTS), (0.0, np.inf)),
             Metric("rmse", False, REGRESSION, _rmse, (0.0, np.inf)),
             Metric("mae", False, REGRESSION, _mae, (0.0, np.inf)),
             Metric("r2", True, REGRESSION, _r2, (-np.inf, 1.0)),
@@ -291,7 +321,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
     }
 )
 
-_DEFAULTS = {"binary": "auc", "multiclass": "accuracy", "regression": "rmse"}
+_DEFAULTS = {"binary": "auc", "multiclass": ACCURACY, "regression": "rmse"}
 
 
 def default_metric(problem: str) -> str:
@@ -304,26 +334,32 @@ def default_metric(problem: str) -> str:
     return _DEFAULTS[problem]
 
 
-def metrics_for(problem: str, costs: Costs | None = None) -> dict[str, Metric]:
+def metrics_for(problem: str, decision: Decision = MOST_LIKELY) -> dict[str, Metric]:
     """Return all metrics that are defined for a problem, by name; `cost` only if the costs of mistakes are known.
+
+    Args:
+        problem: one of `PROBLEMS`.
+        decision: the decision that `accuracy` and `cost` measure; a threshold needs a binary problem.
 
     Raises:
         UsageError: unknown problem.
     """
     _check_problem(problem)
     metrics = {name: metric for name, metric in METRICS.items() if problem in metric.problems and name != COST}
-    if costs is not None and problem in METRICS[COST].problems:
-        metrics[COST] = replace(METRICS[COST], prepare=_cost(costs))
+    if ACCURACY in metrics:
+        metrics[ACCURACY] = replace(METRICS[ACCURACY], prepare=_accuracy(decision))
+    if decision.costs is not None and problem in METRICS[COST].problems:
+        metrics[COST] = replace(METRICS[COST], prepare=_cost(decision, decision.costs))
     return metrics
 
 
-def metric_for(name: str, problem: str, costs: Costs | None = None) -> Metric:
-    """Return the metric with a name, if it is defined for the problem.
+def metric_for(name: str, problem: str, decision: Decision = MOST_LIKELY) -> Metric:
+    """Return the metric with a name, if it is defined for the problem; see `metrics_for`.
 
     Raises:
         UsageError: no such metric, or one that is not defined for the problem; lists the defined ones.
     """
-    metrics = metrics_for(problem, costs)
+    metrics = metrics_for(problem, decision)
     if name in metrics:
         return metrics[name]
     if name == COST and problem in METRICS[COST].problems:

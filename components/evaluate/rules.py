@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components.evaluate.comparison import Comparison, distinct_figures, format_number
-from benison.components.evaluate.metrics import Costs, Metric, metric_for
+from benison.components.evaluate.metrics import ACCURACY, MOST_LIKELY, Decision, Metric, metric_for
 from benison.components.evaluate.verdicts import BlessingReport, Verdict
 from benison.serving.errors import DataError, UsageError
 
@@ -86,7 +86,7 @@ def judge(
     no_baseline: str = NOTHING_SERVED,
     rules: Sequence[Rule] = (),
     slices: Mapping[str, NDArray] = MappingProxyType({}),
-    costs: Costs | None = None,
+    decision: Decision = MOST_LIKELY,
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
@@ -106,7 +106,7 @@ def judge(
         no_baseline: the reason why there is no baseline, as a clause such as "nothing is served yet".
         rules: additional rules.
         slices: a text for each row [rows], by column.
-        costs: costs of mistakes; the metric `cost` requires them.
+        decision: the candidate's decision, which `accuracy` and `cost` measure for every model; `cost` requires costs.
         confidence: confidence level of the intervals, between 0 and 1. For a comparison by slice, it is the level of
             all slices together (Bonferroni). The comparison with the reference uses at least `GUESS_CONFIDENCE`.
         resamples: number of bootstrap resamples.
@@ -120,8 +120,8 @@ def judge(
         UsageError: a metric that the problem does not have, a rule without a condition, or a column without slices.
         DataError: arrays whose shapes do not match.
     """
-    main_metric = metric_for(metric, problem, costs)
-    named_rules = [(metric_for(rule.metric, problem, costs), rule, rule.name) for rule in rules]
+    main_metric = metric_for(metric, problem, decision)
+    named_rules = [(metric_for(rule.metric, problem, decision), rule, rule.name) for rule in rules]
     comparison = Comparison(main_metric, labels, ensemble, confidence, resamples, seed)
     undecidable = _undecidable_reason(problem, labels)
     verdicts = [
@@ -269,6 +269,9 @@ def _better_than_reference(
             f"the reference has shape {reference.shape}, but the candidate predicts {comparison.ensemble.shape[1:]} "
             "per row"
         )
+    if comparison.metric.name == ACCURACY:
+        # The best guess is the majority class, also where the threshold would make the frequencies decide otherwise.
+        reference = np.eye(len(reference))[reference.argmax()]
     certain = replace(comparison, confidence=max(comparison.confidence, GUESS_CONFIDENCE))
     difference = certain.to(np.broadcast_to(reference, comparison.ensemble.shape))
     if difference.undefined:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components.evaluate.bootstrap import bootstrap, percentile_interval
-from benison.components.evaluate.metrics import Costs, Metric, metrics_for
+from benison.components.evaluate.metrics import Decision, Metric, metrics_for
 from benison.components.evaluate.scorer import Scores
 from benison.components.evaluate.verdicts import finite_or_none
 from benison.serving.ensemble import Ensemble
@@ -42,10 +42,10 @@ def slices_of(scores: Scores) -> dict[str, NDArray]:
 
 
 def metric_table(
-    problem: str, costs: Costs | None, labels: NDArray, outputs: Mapping[str, NDArray]
+    problem: str, decision: Decision, labels: NDArray, outputs: Mapping[str, NDArray]
 ) -> dict[str, Figures]:
     """Compute every metric of the problem, by model; None if it is undefined on these rows."""
-    defined = metrics_for(problem, costs).items()
+    defined = metrics_for(problem, decision).items()
     return {
         model: {name: finite_or_none(metric.compute(labels, values)) for name, metric in defined}
         for model, values in outputs.items()
@@ -55,7 +55,7 @@ def metric_table(
 def slice_tables(
     problem: str,
     metric: Metric,
-    costs: Costs | None,
+    decision: Decision,
     scores: Scores,
     outputs: Mapping[str, NDArray],
     of: str,
@@ -70,7 +70,7 @@ def slice_tables(
         large = rows >= MIN_SLICE_ROWS
         tables[name] = {
             "rows": rows,
-            "metrics": metric_table(problem, costs, labels[mask], slice_outputs),
+            "metrics": metric_table(problem, decision, labels[mask], slice_outputs),
             "gains": gain_table(metric, labels[mask], slice_outputs, of, resampling) if large else {},
         }
     return tables
@@ -107,7 +107,7 @@ def leave_one_out_table(
     ensemble: Ensemble,
     problem: str,
     metric: Metric,
-    costs: Costs | None,
+    decision: Decision,
     labels: NDArray,
     members: Mapping[str, NDArray],
     whole: NDArray,
@@ -129,7 +129,7 @@ def leave_one_out_table(
         degraded = reduced.combine({name: members[name] for name in reduced.members}).numpy()
         outputs = {"whole": whole, "degraded": degraded}
         table[missing] = {
-            "metrics": metric_table(problem, costs, labels, {"degraded": degraded})["degraded"],
+            "metrics": metric_table(problem, decision, labels, {"degraded": degraded})["degraded"],
             **gain_table(metric, labels, outputs, "whole", resampling)["degraded"],
         }
     return table

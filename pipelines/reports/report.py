@@ -102,7 +102,9 @@ def _metrics(blessing: Mapping[str, Any], console: Console) -> None:
     console.print()
     console.print(table)
     if blessing.get("positive"):
-        console.print(f"positive: {blessing['positive']}", markup=False, highlight=False)
+        threshold = blessing.get("threshold")
+        decided = "" if threshold is None else f", the decision from a probability of {threshold:.4g} on"
+        console.print(f"positive: {blessing['positive']}{decided}", markup=False, highlight=False)
 
 
 def _slices(blessing: Mapping[str, Any], console: Console) -> None:

@@ -102,6 +102,8 @@ def _compared_values(version: Version) -> dict[str, str]:
         "spans": _spans(manifest),
         "size": format_size(size(version)),
         "combiner": manifest.combiner or "-",
+        **({"positive": manifest.positive} if manifest.positive else {}),
+        **({} if manifest.threshold is None else {"threshold": f"{manifest.threshold:.4g}"}),
         **{f"member {name}": _weight(manifest.weights.get(name)) for name in manifest.members},
         **{
             f"{name} {metric}": f"{value:.4f}"

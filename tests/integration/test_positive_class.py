@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benison.components.evaluate.metrics import Costs, metrics_for
+from benison.components.evaluate.metrics import Costs, Decision, metrics_for
 
 # Beam, TFT and their dependencies emit warnings about one another.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 ROWS = 400
 COSTS = Costs(false_negative=5, false_positive=2)
+DECISION = Decision.cheapest(COSTS)
 FEATURES = """
 def preprocessing_fn(inputs):
     return {"risk": inputs["risk"]}
@@ -85,7 +86,7 @@ def export(folder: Path, kind: str, risk: np.ndarray, labels: list[Any]) -> None
         "gone",
         predict=lambda transformed: tf.concat([1 - transformed["risk"], transformed["risk"]], axis=1),
         tracked=[],
-        decide=Ensemble(members=("one",), combiner=Mean(), output="probabilities", threshold=COSTS.threshold).decide,
+        decide=Ensemble(members=("one",), combiner=Mean(), output="probabilities", threshold=DECISION.threshold).decide,
     )
 
 
@@ -147,7 +148,7 @@ def test_the_metrics_of_the_positive_class_equal_those_of_scikit_learn(trained: 
     from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
     labels, predictions = trained.scores.rows["label"].to_numpy(), trained.scores.outputs["ensemble"]
-    metrics = {n: m.compute(labels, predictions) for n, m in metrics_for("binary", COSTS).items()}
+    metrics = {n: m.compute(labels, predictions) for n, m in metrics_for("binary", DECISION).items()}
     assert metrics["pr_auc"] == pytest.approx(average_precision_score(trained.truth, trained.risk))
     assert metrics["auc"] == pytest.approx(roc_auc_score(trained.truth, trained.risk))
     (_, false_positive), (false_negative, _) = confusion_matrix(trained.truth, trained.risk >= 2 / (5 + 2))
@@ -158,8 +159,9 @@ def test_the_served_decision_is_the_cheaper_one(trained: Trained) -> None:
     from sklearn.metrics import confusion_matrix
 
     acts = trained.decisions == trained.positive
+    labels, predictions = trained.scores.rows["label"].to_numpy(), trained.scores.outputs["ensemble"]
+    metrics = {n: m.compute(labels, predictions) for n, m in metrics_for("binary", DECISION).items()}
+    assert metrics["accuracy"] == pytest.approx((acts == trained.truth).mean())
     np.testing.assert_array_equal(acts, trained.risk >= np.float32(2 / (5 + 2)))
     (_, false_positive), (false_negative, _) = confusion_matrix(trained.truth, acts)
-    cost = metrics_for("binary", COSTS)["cost"]
-    served = cost.compute(trained.scores.rows["label"].to_numpy(), trained.scores.outputs["ensemble"])
-    assert served == pytest.approx((5 * false_negative + 2 * false_positive) / ROWS)
+    assert metrics["cost"] == pytest.approx((5 * false_negative + 2 * false_positive) / ROWS)

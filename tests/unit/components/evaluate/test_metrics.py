@@ -9,7 +9,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from benison.components.evaluate.bootstrap import bootstrap, paired_difference, percentile_interval
-from benison.components.evaluate.metrics import METRICS, Costs, default_metric, metric_for, metrics_for
+from benison.components.evaluate.metrics import METRICS, Costs, Decision, default_metric, metric_for, metrics_for
 from benison.serving.errors import DataError, UsageError
 
 ROWS = 300
@@ -145,25 +145,49 @@ def test_frequencies_equal_to_the_probabilities_have_no_calibration_error(proble
     ],
 )
 def test_cost_assumes_the_cheaper_action(costs, probability, of_negative, of_positive):
-    cost = metric_for("cost", "binary", costs)
+    cost = metric_for("cost", "binary", Decision.cheapest(costs))
     prediction = np.array([[1 - probability, probability]])
     assert cost.compute(np.array([0]), prediction) == of_negative
     assert cost.compute(np.array([1]), prediction) == of_positive
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.7])
+@pytest.mark.parametrize("costs", [None, Costs(false_negative=3, false_positive=2)])
+def test_accuracy_and_cost_measure_the_decision_at_the_threshold(threshold, costs):
+    y, prediction, weights = draw("binary")
+    decided = prediction[:, 1] >= threshold
+    metrics = metrics_for("binary", Decision(threshold, costs))
+    accuracy = sklearn_metrics.accuracy_score(y, decided, sample_weight=weights)
+    assert metrics["accuracy"].compute(y, prediction, weights) == pytest.approx(accuracy)
+    if costs:
+        (_, false_positive), (false_negative, _) = sklearn_metrics.confusion_matrix(y, decided, sample_weight=weights)
+        expected = (3 * false_negative + 2 * false_positive) / weights.sum()
+        assert metrics["cost"].compute(y, prediction, weights) == pytest.approx(expected)
+
+
+def test_the_cheapest_decision_costs_least_and_is_not_the_most_accurate():
+    rng = np.random.default_rng(1)
+    risk = rng.random(20_000)
+    y, prediction = (rng.random(20_000) < risk).astype(int), np.stack([1 - risk, risk], axis=1)
+    costs = Costs(false_negative=8, false_positive=1)
+    cheapest, likely = (metrics_for("binary", d) for d in (Decision.cheapest(costs), Decision(0.5, costs)))
+    assert cheapest["cost"].compute(y, prediction) < likely["cost"].compute(y, prediction)
+    assert cheapest["accuracy"].compute(y, prediction) < likely["accuracy"].compute(y, prediction)
 
 
 def test_right_probabilities_cost_least():
     rng = np.random.default_rng(0)
     true = rng.random(20_000) ** 2
     y = (rng.random(20_000) < true).astype(int)
-    cost = metric_for("cost", "binary", Costs(10, 1))
+    cost = metric_for("cost", "binary", Decision.cheapest(Costs(10, 1)))
     right, too_low = (cost.compute(y, np.stack([1 - p, p], axis=1)) for p in (true, true**2))
     assert right < too_low
 
 
 def test_cost_is_a_metric_only_where_costs_are_known():
     assert "cost" not in metrics_for("binary")
-    assert "cost" in metrics_for("binary", Costs(1, 2))
-    assert "cost" not in metrics_for("multiclass", Costs(1, 2))
+    assert "cost" in metrics_for("binary", Decision(costs=Costs(1, 2)))
+    assert "cost" not in metrics_for("multiclass", Decision(costs=Costs(1, 2)))
 
 
 def test_log_loss_of_a_certain_mistake_is_clipped():

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from benison.components.evaluate.metrics import Decision
 from benison.components.evaluate.rules import Rule, judge
 from benison.components.evaluate.verdicts import BlessingReport, Verdict
 from benison.serving.errors import DataError, UsageError
@@ -98,6 +99,32 @@ def test_the_majority_class_is_that_of_training_not_of_test():
 @pytest.mark.parametrize(("metric", "bound"), [("auc", 0.5), ("log_loss", -np.log(FREQUENCIES)[LABELS].mean())])
 def test_the_reference_predicts_the_class_frequencies(metric, bound):
     assert verdict(judged(metric=metric), "better_than_majority").bound == pytest.approx(bound, rel=1e-5)
+
+
+# Of 100 rows 30 are positive. The model gives negatives 0.25 and positives 0.35, the opposite in every eleventh row.
+BINARY_LABELS = np.array([0] * 70 + [1] * 30)
+RISK = np.where((np.arange(100) % 11 == 0) ^ (BINARY_LABELS == 1), 0.35, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "accuracy", "blessed"),
+    [(0.3, 0.9, True), (None, 0.7, False), (0.1, 0.3, False)],
+    ids=["a good threshold", "never positive", "always positive"],
+)
+def test_rules_on_accuracy_are_about_the_decision_and_the_guess_is_the_majority(threshold, accuracy, blessed):
+    blessing = judged(
+        problem="binary",
+        labels=BINARY_LABELS,
+        ensemble=np.stack([1 - RISK, RISK], axis=1),
+        reference=np.array([0.7, 0.3]),
+        rules=[Rule("accuracy", min=0.85), Rule("accuracy", min=0.85, slices=("half",), rows=10)],
+        slices={"half": np.array(["a", "b"] * 50)},
+        decision=Decision(threshold),
+    )
+    assert blessing.blessed == blessed
+    assert verdict(blessing, "accuracy >= 0.85").value == pytest.approx(accuracy)
+    assert verdict(blessing, "accuracy >= 0.85 by half").passed == blessed
+    assert verdict(blessing, "better_than_majority").bound == pytest.approx(0.7)
 
 
 def test_a_loss_is_better_when_it_is_below():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from benison.components.evaluate.metrics import Decision
 from benison.serving.ensemble import Custom, Ensemble, MajorityVote, Mean, Stacking, TemperatureScaling, WeightedMean
 from benison.serving.ensemble.combiners import Output
 from benison.serving.errors import EnsembleError
@@ -92,6 +93,8 @@ def test_the_decision_follows_the_threshold_or_the_largest_probability(threshold
     spec = Ensemble(members=("a",), combiner=Mean(), output="probabilities", threshold=threshold)
     probabilities = np.array([[0.8, 0.2], [0.6, 0.4], [0.4, 0.6]], np.float32)
     assert [name.decode() for name in spec.decide(probabilities, ("no", "yes")).numpy()] == decisions
+    # The metrics of the decision use the same rule.
+    assert [("no", "yes")[i] for i in Decision(threshold).classes(probabilities)] == decisions
 
 
 @pytest.mark.parametrize(
