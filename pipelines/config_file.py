@@ -21,6 +21,7 @@ from benison.pipelines.config.mistakes import (
     Mistake,
     code_mistakes,
     data_mistakes,
+    declared_mistakes,
     keys_at,
     label_mistakes,
     shape_mistakes,
@@ -71,7 +72,7 @@ def load(
         path_or_name: a Path; or text: a path (it ends in .yaml or .yml, or contains a slash) or a name, see `find`.
         overrides: values of `--set`, as YAML text, by dotted key.
         environ: environment variables; `BENISON__A__B` sets the key a.b, in upper or lower case.
-        check_data: whether a missing CSV file is a mistake.
+        check_data: whether a missing CSV file, or a missing file in `code.files`, is a mistake.
 
     Raises:
         UsageError: the file does not exist or is wrong; one line per mistake.
@@ -95,7 +96,9 @@ def load(
     mistakes += [] if isinstance(checked, Pipeline) else checked
     mistakes += code_mistakes(raw, path.parent)
     mistakes += data_mistakes(raw, path.parent) if check_data else []
-    mistakes += [*label_mistakes(checked), *slice_mistakes(checked)] if isinstance(checked, Pipeline) else []
+    if isinstance(checked, Pipeline):
+        mistakes += [*label_mistakes(checked), *slice_mistakes(checked)]
+        mistakes += declared_mistakes(checked) if check_data else []
     if mistakes or override_errors or not isinstance(checked, Pipeline):
         raise UsageError("\n".join([*_lines(mistakes, name, document, applied), *override_errors]))
     return checked

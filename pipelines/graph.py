@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.components.transform import LABEL
+from benison.pipelines.code import cache_key
 from benison.pipelines.data import ingest, spans
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             "label": config.label,
             "problem": config.problem,
             "positive": config.positive,
-            "code": [_location(config.features_code)],
+            **_user_code(config, config.features_code),
         },
     )
     for check in (data.gate, label_check, overlap_check):  # TFX alone would continue with bad data
@@ -112,7 +114,13 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
     )
     member_scores = scorer(members).with_id("MemberScores")
     ensemble = EnsembleBuilder(
-        members, member_scores.outputs["scores"], graph, config.label, config.problem, _builder_settings(config)
+        members,
+        member_scores.outputs["scores"],
+        graph,
+        config.label,
+        config.problem,
+        _builder_settings(config),
+        _user_code(config, *config.combiner_code),
     )
     model = ensemble.outputs["model"]
     baseline = Baseline(model, str(serving), window)
@@ -150,7 +158,12 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             examples=data.examples,
             transform_graph=graph,
             settings=_push_settings(config, root, window),
-            code=_user_code(config),
+            user_code=_user_code(
+                config,
+                config.features_code,
+                *(member.code for member in config.ensemble.members.values()),
+                *config.combiner_code,
+            ),
         )
     nodes += [member_scores, ensemble, baseline, ensemble_scores, evaluator, blessing, validator, pusher]
     return _pipeline(config, root, nodes)
@@ -179,7 +192,7 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
         {
             "recipe": {key: value for key, value in recipe.items() if key != unread},
             "label": config.label,
-            "code": [_location(member.code)],
+            **_user_code(config, member.code),
         }
         for unread in ("epochs", "tuner")
     )
@@ -260,11 +273,9 @@ def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushS
     )
 
 
-def _user_code(config: Pipeline) -> list[str]:
-    """Return the locations of all user functions that an ensemble depends on."""
-    combiner = [config.ensemble.combiner] if ":" in config.ensemble.combiner else []
-    members = (_location(member.code) for member in config.ensemble.members.values())
-    return [_location(config.features_code), *members, *combiner]
+def _user_code(config: Pipeline, *functions: Code) -> dict[str, Any]:
+    """Return the part of a node's custom_config that says which functions of the user it runs, and what they read."""
+    return {cache_key.USER_CODE: asdict(config.user_code(*functions))} if functions else {}
 
 
 def _eval_config(config: Pipeline) -> Any:
@@ -300,11 +311,6 @@ def _eval_config(config: Pipeline) -> Any:
             *(config_pb2.SlicingSpec(feature_keys=[name]) for name in config.slices),
         ],
     )
-
-
-def _location(code: Code) -> str:
-    """Return a function's file and name for the cache key, even if the config names a module."""
-    return f"{code.file}:{code.function}"
 
 
 def _pipeline(config: Pipeline, root: Path, nodes: list[BaseNode]) -> TfxPipeline:

@@ -157,7 +157,7 @@ class Pusher(base_component.BaseComponent):
         examples: Raw examples with the split `test`, for the warm-up requests.
         transform_graph: Transform's output, which the members were trained with.
         settings: Settings of the push.
-        code: References `/path/file.py:function` to the user's code; the manifest contains its hash.
+        user_code: Added to `custom_config` (benison.pipelines.code.cache_key); the manifest contains its hash.
     """
 
     SPEC_CLASS = ComponentSpec
@@ -173,7 +173,7 @@ class Pusher(base_component.BaseComponent):
         examples: types.BaseChannel,
         transform_graph: types.BaseChannel,
         settings: PushSettings,
-        code: Sequence[str],
+        user_code: Mapping[str, Any],
     ) -> None:
         # One input per member, so that lineage names them; this is why the spec's class is defined here.
         class Spec(ComponentSpec):
@@ -196,7 +196,7 @@ class Pusher(base_component.BaseComponent):
                 infra_blessing=infra_blessing,
                 examples=examples,
                 transform_graph=transform_graph,
-                custom_config=json.dumps({"settings": asdict(settings), "code": list(code)}, sort_keys=True),
+                custom_config=json.dumps({"settings": asdict(settings), **user_code}, sort_keys=True),
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             )
         )

@@ -164,6 +164,7 @@ class EnsembleBuilder(base_component.BaseComponent):
         label: name of the raw label.
         problem: binary, multiclass or regression.
         settings: settings of the combination.
+        user_code: added to `custom_config`, for the cache key (benison.pipelines.code.cache_key).
     """
 
     SPEC_CLASS = ComponentSpec
@@ -177,6 +178,7 @@ class EnsembleBuilder(base_component.BaseComponent):
         label: str,
         problem: str,
         settings: BuilderSettings,
+        user_code: Mapping[str, Any],
     ) -> None:
         # One input per member, so that lineage names them; so the spec depends on the members and is defined here.
         class Spec(ComponentSpec):
@@ -201,11 +203,7 @@ class EnsembleBuilder(base_component.BaseComponent):
                 members=",".join(members),
                 label=label,
                 problem=problem,
-                # `code` adds the custom combiner to the cache key (benison.pipelines.code.cache_key).
-                custom_config=json.dumps(
-                    {"settings": asdict(settings), "code": [settings.combiner] if ":" in settings.combiner else []},
-                    sort_keys=True,
-                ),
+                custom_config=json.dumps({"settings": asdict(settings), **user_code}, sort_keys=True),
                 model=types.Channel(type=standard_artifacts.Model),
             )
         )

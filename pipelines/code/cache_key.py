@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.pipelines.code import fingerprint
+from benison.pipelines.code.user_code import UserCode
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
 
 _FUNCTIONS = ("run_fn", "tuner_fn", "preprocessing_fn", "stats_options_updater_fn", "trainer_fn", "input_fn")
-_FILES = ("schema_file", "module_file")
+USER_CODE = "benison_user_code"  # key of a custom_config: the fields of `UserCode`, from `graph`
 
 
 def hash_node(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> str:
@@ -50,12 +51,12 @@ def _parts(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> Itera
     for name in _FUNCTIONS:
         if parameters.get(name):
             yield fingerprint.executor(parameters[name])
-    for name in _FILES:
-        if parameters.get(name):
-            yield fingerprint.files([Path(parameters[name])])
-    for location in _user_code(parameters.get("custom_config", "")):
-        file, _, function = location.rpartition(":")
-        yield fingerprint.code(Path(file), function)
+    if parameters.get("schema_file"):
+        yield fingerprint.files([Path(parameters["schema_file"])])
+    if parameters.get("module_file"):
+        yield fingerprint.whole_file(Path(parameters["module_file"]))
+    if user_code := _user_code(parameters.get("custom_config", "")):
+        yield user_code.hash()
 
 
 def _class_path(spec: Any) -> str:
@@ -65,10 +66,9 @@ def _class_path(spec: Any) -> str:
     return str(getattr(beam or spec, "class_path", ""))
 
 
-def _user_code(custom_config: str) -> list[str]:
-    """Return the references `/path/file.py:function` under `code` of a node's custom_config, from `graph`."""
+def _user_code(custom_config: str) -> UserCode | None:
     try:
         config = json.loads(custom_config or "null")
     except ValueError:  # the custom_config of a component that is not Benison's
-        return []
-    return list(config.get("code", [])) if isinstance(config, dict) else []
+        return None
+    return UserCode(**config[USER_CODE]) if isinstance(config, dict) and USER_CODE in config else None

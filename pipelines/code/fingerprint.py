@@ -1,6 +1,7 @@
 """Hashes of the code and data that a node depends on, for cache keys that follow content instead of times and sizes.
 
-`code` follows a function through the user's files; `files` and `folder` hash data. No hash contains an absolute path,
+`code` follows a function through the user's files, to the versions of the packages that these files import; `files` and
+`folder` hash data. No hash contains an absolute path,
 so two machines with the same content get the same key.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from benison.components import modules
-from benison.pipelines.code import syntax
+from benison.pipelines.code import packages, syntax
 from benison.pipelines.code.references import DottedName, Import
 from benison.pipelines.code.syntax import Source, Statement
 from benison.serving.close_names import did_you_mean
@@ -32,8 +33,10 @@ def code(file: Path, name: str) -> str:
     Comments, docstrings, layout and unrelated definitions do not count. Statements with an effect at import
     (`keras.utils.set_random_seed(1)`) always count. If parsing cannot tell (`eval`, `globals()`, a star import, a
     module passed on as an object), the whole file counts. A name that a package loads lazily, in `__getattr__`, counts
-    as the import of it under `if TYPE_CHECKING:`; without such an import the whole file of the package counts. Nothing
-    is imported.
+    as the import of it under `if TYPE_CHECKING:`; without such an import the whole file of the package counts.
+
+    An installed package counts by its version if one of the files that count imports it, used or not, because an import
+    can have effects. Nothing is imported.
 
     Args:
         file: A Python file.
@@ -52,6 +55,13 @@ def code(file: Path, name: str) -> str:
         raise UsageError(f"{file}:1: this file does not define {name!r} at its top level{hint}")
     closure.add_import_effects(source)
     closure.add_name(source, name, ())
+    return closure.digest()
+
+
+def whole_file(file: Path) -> str:
+    """Hash all the code in a file, and everything that it refers to; errors and rules as in `code`."""
+    closure = _Closure({})
+    closure.add_file(closure.parse(file))
     return closure.digest()
 
 
@@ -74,13 +84,11 @@ def executor(class_path: str) -> str:
         return secrets.token_hex(32)
     if not modules.is_first_party(file):
         return INSTALLED
-    closure = _Closure({})
-    source = closure.parse(file)
+    source = syntax.read(file)
     for candidate in (name, name.removesuffix("_Executor")):
         if candidate in source.bindings:
             return code(file, candidate)
-    closure.add_file(source)
-    return closure.digest()
+    return whole_file(file)
 
 
 def files(paths: Iterable[Path]) -> str:
@@ -170,10 +178,12 @@ class _Closure:
     def digest(self) -> str:
         """Hash everything that counts."""
         self._follow_pending()
-        return _hash_pairs(
+        texts = [
             (source.label, hashlib.sha256("\n".join(_texts(source, positions)).encode("utf-8", "replace")).hexdigest())
             for source, positions in self._counted_sources()
-        )
+        ]
+        versions = packages.versions(self._installed_modules())
+        return _hash_pairs([*texts, *((f"=={name}", version) for name, version in versions.items())])
 
     def statements(self) -> list[Statement]:
         """Return all statements that count."""
@@ -249,6 +259,22 @@ class _Closure:
                 for at, entry in table.items():
                     if entry == name:
                         self._add(source, at)
+
+    def _installed_modules(self) -> set[str]:
+        """Return the top-level names of the modules that the files import and that are not the user's."""
+        paths = {*self._imported, *self.counted, *self._loaders}
+        return {
+            item.module.partition(".")[0]
+            for source in filter(None, map(self.sources.get, paths))
+            for statement in source.statements
+            if statement.kind != "typing"
+            for item in statement.imports
+            if not item.level and not self._is_users(source, item.module)
+        }
+
+    def _is_users(self, source: Source, module: str) -> bool:
+        file = self._locate(source.path, 0, module)
+        return file is not None and modules.is_first_party(file)
 
     def _counted_sources(self) -> list[tuple[Source, set[int]]]:
         paths = {**self.counted, **self._loaders}

@@ -97,6 +97,15 @@ def data_mistakes(raw: Mapping[str, Any], folder: Path) -> Iterator[Mistake]:
                     yield from _column_mistakes(raw, csv_paths.absolute(files, folder))
 
 
+def declared_mistakes(config: Pipeline) -> Iterator[Mistake]:
+    """Yield the files of `code.files` that do not exist."""
+    for position, path in enumerate(config.code.files):
+        try:
+            csv_paths.find(path)
+        except DataError as error:
+            yield Mistake(("code", "files", str(position)), str(error))
+
+
 def _column_mistakes(raw: Mapping[str, Any], csv: str) -> Iterator[Mistake]:
     """Yield the columns, and the label, that the files do not have; and a first row whose time cannot be read."""
     from benison.components.ingest.csv_table import CsvTable

@@ -4,6 +4,7 @@
     ├── Data            the files that hold the rows
     ├── Splits          the split of the rows
     ├── Cost            the costs of wrong predictions
+    ├── DeclaredReads   what the Python code reads besides the data
     ├── Ensemble
     │   └── Member      one model, by name
     │       └── Tuner   its search space: choices and `Range`s
@@ -39,6 +40,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from benison.components.evaluate.metrics import METRICS, default_metric
 from benison.pipelines.code import code_reference
 from benison.pipelines.code.code_reference import Code
+from benison.pipelines.code.user_code import UserCode
 from benison.pipelines.config import csv_paths
 from benison.pipelines.config.airflow import AirflowConfig, Schedule
 from benison.pipelines.config.contradictions import contradictions
@@ -76,6 +78,7 @@ from benison.pipelines.config.types import (
     Text,
     TimeFormat,
     Trials,
+    VariableName,
 )
 from benison.pipelines.generic.columns import ColumnConfig, with_generic_code
 from benison.serving.deploy.settings import Serving
@@ -228,6 +231,15 @@ class EnsembleConfig(ConfigModel):
     members: Mapping[MemberName, Member] = Field(min_length=1, description="the members, by name")
 
 
+class DeclaredReads(ConfigModel):
+    """Files and variables that the Python code reads; a change of one runs the nodes with this code again."""
+
+    files: tuple[Text, ...] = Field(
+        default=(), description="paths or patterns of files that the code reads, such as vocabulary.txt"
+    )
+    env: tuple[VariableName, ...] = Field(default=(), description="environment variables that the code reads")
+
+
 class RuleConfig(ConfigModel):
     """A rule that the ensemble must satisfy to be blessed: a bound on a metric, or a comparison."""
 
@@ -361,6 +373,7 @@ class Pipeline(ConfigModel):
         description="the probability of the positive class from which it is the decision; default: from cost, else 0.5",
     )
     slices: tuple[Text, ...] = Field(default=(), description="columns; metrics are computed for each of their values")
+    code: DeclaredReads = Field(default=DeclaredReads(), description="what the Python code reads besides the data")
     ensemble: EnsembleConfig = Field(description="a mapping with the key members")
     validation: Validation = Validation()
     spans: Spans | None = Field(default=None, description="settings of data that arrives span by span")
@@ -381,6 +394,21 @@ class Pipeline(ConfigModel):
             UsageError: its module or file does not exist.
         """
         return Code.of(self.features)
+
+    @property
+    def combiner_code(self) -> tuple[Code, ...]:
+        """The combiner's function, if it is the user's own."""
+        combiner = self.ensemble.combiner
+        return () if combiner in COMBINERS else (Code.of(combiner),)
+
+    def user_code(self, *functions: Code) -> UserCode:
+        """Return functions of the user with the files and variables that the YAML says they read.
+
+        Raises:
+            DataError: the package of a file is not installed; this looks for it on disk.
+        """
+        references = tuple(f"{code.file}:{code.function}" for code in functions)  # the same for a module and its file
+        return UserCode(references, tuple(map(csv_paths.located, self.code.files)), self.code.env)
 
     @property
     def time_column(self) -> TimeColumn | None:
@@ -452,6 +480,12 @@ class Pipeline(ConfigModel):
     @classmethod
     def _models_beside_the_yaml(cls, models: str, info: ValidationInfo) -> str:
         return code_reference.absolute(models, _folder(info))
+
+    @field_validator("code")
+    @classmethod
+    def _files_beside_the_yaml(cls, code: DeclaredReads, info: ValidationInfo) -> DeclaredReads:
+        files = tuple(csv_paths.absolute(path, _folder(info)) for path in code.files)
+        return code.model_copy(update={"files": files})
 
     @field_validator("metric", mode="before")
     @classmethod

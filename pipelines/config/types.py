@@ -120,6 +120,9 @@ NotNegative = Annotated[_Int | _Float, Field(ge=0), _expected("a number >= 0")]
 ParameterName = Annotated[
     str, Field(pattern=f"^{FUNCTION}$"), _expected("a hyperparameter's name of letters, digits and '_'")
 ]
+VariableName = Annotated[
+    str, Field(pattern=f"^{FUNCTION}$"), _expected("the name of an environment variable, such as VOCABULARY")
+]
 Choice = Annotated[tuple[Scalar, ...], Field(min_length=1), AfterValidator(_one_type)]
 Other = Annotated[Literal["best_member", "served"], _expected("best_member or served")]
 Severity = Annotated[Literal["stop", "warn", "ignore"], _expected("stop, warn or ignore")]

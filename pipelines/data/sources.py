@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benison.components import user_code
-from benison.pipelines.code import fingerprint
 from benison.pipelines.code.code_reference import Code
 from benison.pipelines.config import csv_paths
 
 if TYPE_CHECKING:
-    from benison.pipelines.config import Data, Pipeline
+    from benison.pipelines.config import Pipeline
 
 _STAMP = ".benison-source.json"
 
@@ -30,20 +29,20 @@ def files_pattern(config: Pipeline, root: Path) -> str:
     pattern = config.data.csv or config.data.tfrecord or ""
     if config.data.source is None:
         return csv_paths.located(pattern)
-    return str(_ensure_written(config.data, root / "data" / config.name) / pattern)
+    return str(_ensure_written(config, root / "data" / config.name) / pattern)
 
 
-def _ensure_written(data: Data, folder: Path) -> Path:
+def _ensure_written(config: Pipeline, folder: Path) -> Path:
     """Call the source unless its current code wrote the folder already; the folder appears complete or not at all."""
-    code = Code.of(data.source or "")
-    stamp = json.dumps({"source": data.source, "code": fingerprint.code(code.file, code.function)})
+    source = config.data.source or ""
+    stamp = json.dumps({"source": source, "code": config.user_code(Code.of(source)).hash()})
     if (folder / _STAMP).is_file() and (folder / _STAMP).read_text() == stamp:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     temporary.mkdir()
     try:
-        user_code.load(data.source or "")(temporary)
+        user_code.load(source)(temporary)
         (temporary / _STAMP).write_text(stamp)
         if folder.exists():
             os.replace(folder, folder.with_name(f".{folder.name}.old.{uuid.uuid4().hex}"))

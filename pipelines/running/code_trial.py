@@ -12,7 +12,7 @@ from typing import Any
 from benison.pipelines.code import code_reference, fingerprint
 from benison.pipelines.config import Pipeline
 from benison.pipelines.graph import recipe_of
-from benison.serving.errors import UsageError
+from benison.serving.errors import BenisonError, UsageError
 
 SECONDS = 30
 _PACKAGES = ("benison", "tensorflow", "tensorflow-transform", "keras", "keras-tuner")
@@ -70,10 +70,9 @@ def _key(config: Pipeline, project: dict[str, Any]) -> str:
     """Hash everything that the trial depends on; '' if the code cannot be followed."""
     references = [config.features, *(m.function for m in config.ensemble.members.values()), *project["others"].values()]
     try:
-        codes = [code_reference.Code.of(reference) for reference in references]
-        hashes = [fingerprint.code(code.file, code.function) for code in codes]
+        code = config.user_code(*map(code_reference.Code.of, references)).hash()
         schema = fingerprint.files([config.schema_path]) if project["schema"] else ""
-    except UsageError:
+    except BenisonError:
         return ""
     versions = [version(name) for name in _PACKAGES]
-    return hashlib.sha256(json.dumps([project, hashes, schema, versions], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([project, code, schema, versions], sort_keys=True).encode()).hexdigest()

@@ -242,6 +242,16 @@ def test_the_positive_class_is_text(folder, written: str, read: str):
             "csv: ../flihgts.csv",
             "data.csv: no such file: flihgts.csv; did you mean 'flights.csv'?",
         ),
+        (
+            "label: late",
+            "label: late\ncode: {files: [../flights.csv, ../flihgts.csv]}",
+            "code.files.1: no such file: flihgts.csv; did you mean 'flights.csv'?",
+        ),
+        (
+            "label: late",
+            "label: late\ncode: {env: [A-B]}",
+            "code.env.0: got 'A-B', expected the name of an environment variable, such as VOCABULARY",
+        ),
         ("csv: ../flights.csv", "csv: ../x/*.csv", "data.csv: no file matches x/*.csv"),
         ("csv: ../flights.csv", "csv: ..", "data.csv: . is a folder, expected a file or a pattern such as ./*.csv"),
         (

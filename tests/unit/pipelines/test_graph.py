@@ -12,6 +12,9 @@ from benison.pipelines import config_file, graph
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+TRAINERS = {"Trainer.linear", "Trainer.quadratic", "Trainer.deep"}
+
+
 def _parameters(root: Path, **changes: str) -> dict[str, str]:
     """Return each node's parameters as text."""
     overrides = {key.replace("__", "."): value for key, value in changes.items()}
@@ -29,6 +32,7 @@ def _parameters(root: Path, **changes: str) -> dict[str, str]:
         ({"blessing__confidence": "0.9", "blessing__resamples": "500"}, {"Blessing"}),
         ({"ensemble__calibration": "temperature"}, {"EnsembleBuilder"}),
         ({"description": "birds"}, set()),
+        ({"code__env": "[SIZE]"}, {"Transform", "Tuner.deep", *TRAINERS}),
     ],
 )
 def test_a_setting_is_a_parameter_only_of_the_nodes_that_read_it(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benison.pipelines.code import fingerprint
+from benison.pipelines.code import fingerprint, packages
 from benison.serving.errors import DataError, UsageError
 
 MAIN = '''
@@ -344,6 +344,36 @@ def test_installed_packages_count_by_name_only(tmp_path, monkeypatch):
     (site / "farther.py").write_text("def f(): return 2")
     assert before == key(tmp_path)
     assert before != key(tmp_path, {"main.py": main.replace("import f", "import g as f")})
+
+
+@pytest.mark.parametrize(
+    ("upgraded", "counts"), [("cool-layers", True), ("cool-helpers", True), ("cool-others", False)]
+)
+def test_an_upgrade_of_a_package_counts_where_the_users_files_import_it(tmp_path, monkeypatch, upgraded, counts):
+    site = tmp_path / "lib" / "site-packages"
+
+    def install(name: str, version: str) -> None:
+        module = name.replace("-", "_")
+        (site / module).mkdir(parents=True, exist_ok=True)
+        (site / module / "__init__.py").write_text("import cool_others")  # what packages import does not count
+        info = site / f"{module}.dist-info"
+        info.mkdir(exist_ok=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "top_level.txt").write_text(module)
+
+    def hashed() -> str:
+        for cached in (packages._distributions, packages._version):  # as in a new process
+            cached.cache_clear()
+        return key(tmp_path, {"main.py": "import helper\ndef run(): from cool_layers import f", "helper.py": helper})
+
+    helper = "try: import cool_helpers.inner\nexcept ImportError: pass"
+    monkeypatch.syspath_prepend(str(site))
+    for name in ("cool-layers", "cool-helpers", "cool-others"):
+        install(name, "1.0")
+    before = hashed()
+    assert hashed() == before
+    install(upgraded, "1.1")
+    assert (hashed() != before) == counts
 
 
 def test_the_same_code_in_another_folder_has_the_same_hash(tmp_path):
