@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from benison.components.train.member import class_names, feature_spec
 from benison.components.transform import LABEL, as_columns, load_graph
 from benison.serving import missing_values
+from benison.serving.missing_values import marker
 from benison.serving.signature_names import argument_names
 from benison.serving.versions.local import SCHEMA
 
@@ -79,15 +80,17 @@ def export(
         decision = {} if decide is None else {"decision": decide(values, names)}
         return {"probabilities": values, "classes": classes, **decision}
 
+    def transformed_from(columns: Tensors) -> Tensors:
+        _refuse_missing_integers(columns)
+        return as_columns(apply_transform(columns))
+
     def from_raw(inputs: Tensors) -> Tensors:
-        return as_columns(
-            apply_transform(
-                {name: _as_transform_input(inputs[arguments[name]], spec) for name, spec in raw_spec.items()}
-            )
+        return transformed_from(
+            {name: _as_transform_input(inputs[arguments[name]], spec) for name, spec in raw_spec.items()}
         )
 
     def serving_default(examples: tf.Tensor) -> Tensors:
-        return answer(as_columns(apply_transform(tf.io.parse_example(examples, raw_spec))))
+        return answer(transformed_from(tf.io.parse_example(examples, raw_spec)))
 
     def transform_features(examples: tf.Tensor) -> Tensors:
         return dict(apply_transform(tf.io.parse_example(examples, labelled_spec)))
@@ -148,6 +151,34 @@ def _write_schema(file: Path, schema: Any, label: str) -> None:
     raw_schema.feature.extend(feature for feature in schema.feature if feature.name != label)
     file.parent.mkdir(exist_ok=True)
     file.write_text(text_format.MessageToString(raw_schema, as_utf8=True), encoding="utf-8")
+
+
+def _refuse_missing_integers(columns: Tensors) -> None:
+    """Add to the graph: a run fails if a required integer column has the value that stands for a missing cell.
+
+    In the graph, so that every server and client refuses such a row, TensorFlow Serving too. All columns share the few
+    operations, because they are part of the latency of each request.
+    """
+    import tensorflow as tf
+
+    required = {
+        name: values
+        for name, values in sorted(columns.items())
+        if values.dtype.is_integer and not isinstance(values, tf.SparseTensor)
+    }
+    if not required:
+        return
+    stacked = tf.stack([tf.reshape(values, [-1]) for values in required.values()])
+    wrong = tf.reduce_any(tf.equal(stacked, marker(stacked.dtype.name)), axis=1)
+    tf.debugging.Assert(
+        tf.logical_not(tf.reduce_any(wrong)),
+        [
+            f"got {marker(stacked.dtype.name)}, which stands for a missing whole number, but every row needs a value; "
+            "columns:",
+            tf.boolean_mask(list(required), wrong),
+        ],
+        summarize=len(required),
+    )
 
 
 def _as_transform_input(values: tf.Tensor, spec: Any) -> Any:

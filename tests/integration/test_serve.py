@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -11,13 +12,17 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from benison.serving.client import GrpcClient, RestClient, ServerError
+from benison.serving.errors import DataError
+from benison.serving.missing_values import MISSING_INTEGER
 from benison.serving.predict import predict
 from benison.serving.promotion import labels
 from benison.serving.versions.local import Version
@@ -32,6 +37,7 @@ class Served:
     process: subprocess.Popen[str]
     log: Path
     rest: int
+    grpc: int
 
     def output(self) -> str:
         return self.log.read_text()
@@ -68,7 +74,7 @@ def serving(root: Path, *names: str) -> Iterator[Served]:
     try:
         wait_until(lambda: process.poll() is not None or "Ctrl-C stops the server" in log.read_text(), 120)
         assert process.poll() is None, log.read_text()
-        yield Served(process, log, rest)
+        yield Served(process, log, rest, port)
     finally:
         process.kill()
         process.wait()
@@ -135,6 +141,34 @@ def _check_missing_cells(server: Served, version: Version) -> None:
         assert not same(expected, as_trained({key: value for key, value in full.items() if key != "body_mass_g"}))
     with pytest.raises(urllib.error.HTTPError, match="400"):
         server.predict("birds", {**full, "year": None})
+    _check_missing_integer_of_a_required_column(server, version, {**full, "year": MISSING_INTEGER}, as_trained)
+
+
+def _check_missing_integer_of_a_required_column(
+    server: Served, version: Version, row: Mapping[str, Any], as_trained: Callable[[Mapping[str, Any]], Any]
+) -> None:
+    """Check that every path refuses the value, as null is refused: it is no year."""
+    import tensorflow as tf
+
+    columns = {name: [value] for name, value in row.items()}
+    arrays = {name: np.array(values, np.int64 if name == "year" else None) for name, values in columns.items()}
+    floats = {"bill_length_mm", "bill_depth_mm"}
+    tensors = {name: arrays[name].astype(np.float32 if name in floats else arrays[name].dtype) for name in arrays}
+
+    async def by_clients() -> None:
+        async with RestClient(url=f"http://localhost:{server.rest}") as client:
+            for request in ({"instances": [row]}, {"inputs": columns}):
+                with pytest.raises(ServerError, match=r"stands for a missing whole number.*\[year\]"):
+                    await client.predict("birds", **request, signature="raw")
+        async with GrpcClient(f"localhost:{server.grpc}") as client:
+            with pytest.raises(ServerError, match=r"stands for a missing whole number.*\[year\]"):
+                await client.predict("birds", tensors, signature="raw")
+
+    asyncio.run(by_clients())
+    with pytest.raises(tf.errors.InvalidArgumentError, match="year"):
+        as_trained(row)
+    with pytest.raises(DataError, match="row 1, column 'year': got '-9007199254740991'"):
+        predict(version, [row])
 
 
 def test_several_models_are_served_at_once_and_models_config_is_polled(tmp_path: Path, made: dict[int, Path]) -> None:
