@@ -116,8 +116,9 @@ class Executor(base_executor.Executor):
         if before:
             self._MarkNotPushed(pushed)
         if settings.store:
-            # Also if it was pushed before: that push may have died before the copy was complete.
-            remote.publish(base, version.number, settings.store)
+            # Also if it was pushed before: that push may have died before the copy was complete. Then its files are not
+            # read back if their sizes are right, because runs that change nothing are frequent.
+            remote.publish(base, version.number, settings.store, read_back=before is None)
             print(f"copied to {settings.store}")
         self._serve(pushed, settings, version)
 

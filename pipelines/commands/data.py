@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,7 +72,7 @@ def span_remove(name: Name, number: Number, why: Why = "", root: Root = DEFAULT_
     config = _with_spans(name)
     with locks.pipeline_lock(root.absolute(), config.name, "span remove"):
         record = span_changes.remove(root.absolute(), config.name, number, why)
-    _print_removal(config, root, record)
+    _print_removals(config, root, [record])
 
 
 def span_replace(
@@ -92,7 +93,7 @@ def span_replace(
     config = _with_spans(name)
     with locks.pipeline_lock(root.absolute(), config.name, "span replace"):
         span, record = span_changes.replace(config, root.absolute(), number, files, why, allow_repeated=allow_repeated)
-    _print_removal(config, root, record)
+    _print_removals(config, root, [record])
     _announce(config, span)
 
 
@@ -105,8 +106,7 @@ def span_list(name: Name, root: Root = DEFAULT_ROOT) -> None:
 
     config = _with_spans(name)
     Console().print(span_report.table(config, root.absolute()))
-    for record in spans.removed_spans(root.absolute(), config.name):
-        _print_removal(config, root, record)
+    _print_removals(config, root, spans.removed_spans(root.absolute(), config.name))
 
 
 def _announce(config: Pipeline, span: Span) -> None:
@@ -118,10 +118,16 @@ def _announce(config: Pipeline, span: Span) -> None:
         print(line)
 
 
-def _print_removal(config: Pipeline, root: Path, record: RemovedSpan) -> None:
+def _print_removals(config: Pipeline, root: Path, records: Sequence[RemovedSpan]) -> None:
+    """Print what was removed, and which versions here and in the object store were trained on it."""
     from benison.pipelines.reports import span_report
 
-    print("\n".join(span_report.removal(root.absolute() / "serving" / config.name, record)))
+    if not records:
+        return
+    base = root.absolute() / "serving" / config.name
+    known = span_report.known_versions(base, config.serving.store)
+    for record in records:
+        print("\n".join(span_report.removal(base, record, known)))
 
 
 def _with_spans(name: str) -> Pipeline:

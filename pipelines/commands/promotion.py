@@ -100,7 +100,7 @@ def rollback(
     if canary:
         change = promotion.withdraw(base, request)
     else:
-        number = to if to is not None else promotion.previous(base)
+        number = to if to is not None else _previous(base)
         if republish:
             copy = promotion.republish(base, number, who=request.who, why=why)
             print(f"version {number} of {base.name} is published again as version {copy.number}: {copy.path}")
@@ -115,6 +115,8 @@ def rollback(
                 f"other ROOTs of the store keep its version; when it is back: benison promote {name} {number} --force"
             )
             change = promotion.rollback(base, replace(request, store=None), number)
+        else:
+            _warn_of_copy(base, number, settings)
     _print_change(base.name, change)
 
 
@@ -145,7 +147,35 @@ def _copy_to_store(base: Path, number: int, settings: Serving) -> None:
     from benison.serving.versions import remote
 
     if settings.store:
-        remote.publish(base, number, settings.store)
+        for url in remote.publish(base, number, settings.store):
+            print(f"it was damaged in the store, and is whole again: {url}")
+
+
+def _previous(base: Path) -> int:
+    """Return the version to roll back to; say which versions are passed over."""
+    from benison.serving.promotion import promote as promotion
+
+    previous = promotion.previous(base)
+    for line in previous.damaged:
+        print(line)
+    return previous.number
+
+
+def _warn_of_copy(base: Path, number: int, settings: Serving) -> None:
+    """Say if the store's copy of a version is not whole; other ROOTs and servers may read it."""
+    from benison.serving.errors import StoreError
+    from benison.serving.versions import remote
+
+    if not settings.store:
+        return
+    try:
+        there = remote.inventory(settings.store, base.name)
+    except StoreError as error:
+        print(f"warning: {error}")
+        return
+    if number not in {version.number for version in there.versions}:
+        problem = there.damaged.get(number, f"{settings.store}/{base.name}: no version {number}")
+        print(f"warning: {problem}; `benison promote {base.name} {number}` copies it there again")
 
 
 def _print_change(name: str, change: Change) -> None:

@@ -50,16 +50,19 @@ def versions_(
     from benison.serving.versions import local, remote
 
     try:
-        stored = [version.number for version in remote.versions(store, base.name)]
+        there = remote.inventory(store, base.name)
     except StoreError:
         Console().print(version_report.table(base))  # the local versions are known anyway
         _print_damage(base)
         raise
-    Console().print(version_report.table(base, stored))
+    stored = [version.number for version in there.versions]
+    Console().print(
+        version_report.table(base, {**dict.fromkeys(stored, "yes"), **dict.fromkeys(there.damaged, "damaged")})
+    )
     _print_damage(base)
     _print_shared(store, base)
-    for number in remote.damaged(store, base.name, stored):
-        print(f"damaged in {store}: {number}; `benison promote {name} {number}` copies it there again from here")
+    for number, problem in there.damaged.items():
+        print(f"damaged in the store: {problem}; `benison promote {name} {number}` copies it there again from here")
     only_stored = sorted({*stored} - {version.number for version in local.all_versions(base)})
     if only_stored:
         numbers = ", ".join(map(str, only_stored))
@@ -101,9 +104,9 @@ def verify(
     ] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Compare a version's files, and its members', with what was pushed."""
+    """Compare a version's files, and its members', with what was pushed; also those in the object store."""
     from benison.serving.errors import VersionError
-    from benison.serving.versions import sets
+    from benison.serving.versions import remote, sets
 
     base = pushed_base(name, root)
     version = served_version(base) if number is None else sets.get_verified(base, number)
@@ -114,6 +117,16 @@ def verify(
         )
     count = len(version.manifest.files)
     print(f"{base.name} {version.number}: {count} files, all as they were pushed ({check_line(version)})")
+    store = settings.store if (settings := serving_settings(name)) else None
+    if store is None:
+        return
+    problems = remote.verify(version, store)
+    if problems:
+        raise VersionError(
+            "\n".join([f"{store}: the copy of {base.name} {version.number} is damaged:", *problems])
+            + f"\n`benison promote {name} {version.number}` copies it there again"
+        )
+    print(f"{store}: {'the same' if problems is not None else 'not there'}")
 
 
 def diff(

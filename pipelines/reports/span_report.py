@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from benison.pipelines.data import spans
 from benison.pipelines.data.spans import RemovedSpan, Span
 from benison.pipelines.records import runs
 from benison.pipelines.reports import version_report
-from benison.serving.versions import local
+from benison.serving.errors import StoreError
+from benison.serving.versions import local, remote
+from benison.serving.versions.manifest import Manifest
 
 if TYPE_CHECKING:
     from benison.pipelines.config import Pipeline
@@ -28,7 +31,7 @@ def table(config: Pipeline, root: Path) -> Table:
     rows = Table(
         "span", "rows", "sha256", "anomalies", "drift", "versions", box=None, header_style="bold", pad_edge=False
     )
-    base = root / "serving" / config.name
+    known = known_versions(root / "serving" / config.name, None)
     for span in spans.all_spans(root, config.name):
         rows.add_row(
             str(span.number),
@@ -36,32 +39,70 @@ def table(config: Pipeline, root: Path) -> Table:
             span.sha256[:12],
             escape(_anomalies(_node_of(nodes, "AnomalyGate", span))),
             escape(_drift(_node_of(nodes, "DriftValidator", span))),
-            ", ".join(map(str, trained_on(base, span))) or "-",
+            ", ".join(map(str, trained_on(known, span))) or "-",
         )
     return rows
 
 
-def trained_on(base: Path, span: Span) -> list[int]:
-    """Return the versions that were trained on a span, and not on data that took or had its place.
+def trained_on(known: KnownVersions, span: Span) -> list[int]:
+    """Return the versions that were trained on a span, and not on data that took or had its place; ascending.
 
     Args:
-        base: ROOT/serving/NAME.
+        known: the versions to look at.
         span: the span, also a removed one.
     """
     return [
-        version.number
-        for version in local.versions(base)
-        if span.number in version.manifest.spans
-        and version.manifest.span_hashes.get(str(span.number), span.sha256) == span.sha256
+        number
+        for number, manifest in sorted(known.manifests.items())
+        if span.number in manifest.spans and manifest.span_hashes.get(str(span.number), span.sha256) == span.sha256
     ]
 
 
-def removal(base: Path, record: RemovedSpan) -> list[str]:
+@dataclass(frozen=True)
+class KnownVersions:
+    """The versions that are asked what they were trained on.
+
+    Attributes:
+        manifests: the manifest of each whole version, here and in the object store.
+        only_stored: the versions that are only in the store.
+        unknown: one line for everything that could not be asked.
+    """
+
+    manifests: Mapping[int, Manifest]
+    only_stored: frozenset[int] = frozenset()
+    unknown: tuple[str, ...] = ()
+
+
+def known_versions(base: Path, store: str | None) -> KnownVersions:
+    """Return the versions here and in the object store.
+
+    Args:
+        base: ROOT/serving/NAME.
+        store: `serving.store`; None for none.
+    """
+    here = {version.number: version.manifest for version in local.versions(base)}
+    problems = {v.number: v.condition.problems[0] for v in local.all_versions(base) if v.condition.is_damaged}
+    stored: dict[int, Manifest] = {}
+    away = []
+    if store:
+        try:
+            there = remote.inventory(store, base.name)
+            stored = {version.number: version.manifest for version in there.versions}
+            problems = {**there.damaged, **problems}
+        except StoreError as error:
+            away = [f"{error}; versions that are only there may have been trained on it too"]
+    unknown = [f"version {n}: damaged: {line}" for n, line in sorted(problems.items()) if n not in {**here, **stored}]
+    only_stored = frozenset(stored.keys() - here.keys() - problems.keys())
+    return KnownVersions({**stored, **here}, only_stored, (*unknown, *away))
+
+
+def removal(base: Path, record: RemovedSpan, known: KnownVersions) -> list[str]:
     """Describe a span that was removed or replaced: what happened, and which versions were trained on it.
 
     Args:
         base: ROOT/serving/NAME.
         record: the removed span.
+        known: the versions that may have been trained on it.
     """
     day = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.removed))
     why = f": {record.why}" if record.why else ""
@@ -70,11 +111,15 @@ def removal(base: Path, record: RemovedSpan) -> list[str]:
         f"{'replaced' if record.replaced else 'removed'} on {day}{why}; its files are in {record.path}"
     )
     labels = version_report.labels(base)
-    numbers = [
-        f"version {n} ({', '.join(labels[n])})" if n in labels else f"version {n}"
-        for n in trained_on(base, record.span)
+    marks = {
+        n: ", ".join([*labels.get(n, []), *["only in the store"] * (n in known.only_stored)]) for n in known.manifests
+    }
+    numbers = [f"version {n} ({marks[n]})" if marks[n] else f"version {n}" for n in trained_on(known, record.span)]
+    return [
+        first,
+        f"trained on it: {', '.join(numbers) or 'no version'}",
+        *(f"not known: {line}" for line in known.unknown),
     ]
-    return [first, f"trained on it: {', '.join(numbers) or 'no version'}"]
 
 
 def _node_of(nodes: Mapping[tuple[str, int], runs.NodeRun], kind: str, span: Span) -> runs.NodeRun | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,12 @@ def labels(base: Path) -> dict[int, list[str]]:
     return labels_of
 
 
-def table(base: Path, stored: Collection[int] | None = None) -> Table:
+def table(base: Path, stored: Mapping[int, str] | None = None) -> Table:
     """Return a table with one row per version, oldest first.
 
     Args:
         base: ROOT/serving/NAME.
-        stored: The versions that are in the object store; None for no such column.
+        stored: `yes` or `damaged` for the versions in the object store; None for no such column.
     """
     labels_of = labels(base)
     rows = Table("version", "label", "created", "spans", "metric", "members", "size", **_STYLE)
@@ -64,7 +64,7 @@ def table(base: Path, stored: Collection[int] | None = None) -> Table:
             _metric(manifest),
             escape(", ".join(manifest.members)),
             format_size(size(version)),
-            *([] if stored is None else ["yes" if version.number in stored else "no"]),
+            *([] if stored is None else [stored.get(version.number, "no")]),
         )
     return rows
 

@@ -53,25 +53,23 @@ def served(base: str | Path, *, damaged: bool = False) -> Version | None:
 
     Args:
         base: ROOT/serving/NAME.
-        damaged: Return the labelled version even if it is damaged.
+        damaged: Return the version even if it is damaged.
 
     Returns:
         The version; None if there is none, or models.config selects none.
 
     Raises:
-        VersionError: The labelled version does not exist, or it is damaged.
+        VersionError: The labelled version does not exist, or the version is damaged.
         UsageError: models.config is invalid.
     """
     base = Path(base)
     config = models_config.read(base.parent)
     model = config.models.get(base.name)
-    if model is None or STABLE not in model.labels:
-        return highest_selected(base, config)
-    number = model.labels[STABLE]
-    version = local.find(base, number, damaged=True)
+    number = model.labels.get(STABLE) if model else None
+    version = highest_selected(base, config) if number is None else local.find(base, number, damaged=True)
     if version is not None and version.condition.is_damaged and not damaged:
-        raise local.damage(base, number, version.condition.problems)
-    if version is None:
+        raise local.damage(base, version.number, version.condition.problems)
+    if version is None and number is not None:
         raise VersionError(
             f"{base.parent / models_config.FILE}: version {number} of {base.name} is {STABLE}, but not in {base}; "
             f"`benison promote {base.name} VERSION` makes another one {STABLE}"
@@ -80,9 +78,12 @@ def served(base: str | Path, *, damaged: bool = False) -> Version | None:
 
 
 def highest_selected(base: Path, config: Config) -> Version | None:
-    """Return the highest complete version that a config's policy selects, whatever its labels; None if none exists."""
+    """Return the highest version that a config's policy selects, whatever its labels; None if none exists.
+
+    It may be damaged: a server chooses by the number alone.
+    """
     model = config.models.get(base.name, Model(base.name, str(base)))
-    candidates = {version.number: version for version in local.versions(base)}
+    candidates = {version.number: version for version in local.all_versions(base)}
     numbers = models_config.choose(candidates, model.policy)
     return candidates[numbers[-1]] if numbers else None
 
@@ -133,7 +134,7 @@ def belongs_to(base: Path, name: str) -> bool:
 
 def _members(base: Path, target: ServedVersions) -> Mapping[str, Model]:
     stable, canary = (
-        {} if number is None else sets.member_versions(local.find(base, number))
+        {} if number is None else sets.member_versions(local.find(base, number, damaged=True))
         for number in (target.stable, target.canary)
     )
     return {

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benison.serving import models_config
@@ -90,7 +90,7 @@ def rollback(base: Path, request: ChangeRequest, to: int | None = None) -> Chang
         OSError: As `promote`.
     """
     with promotion_lock(base):
-        number = to if to is not None else previous(base)
+        number = to if to is not None else previous(base).number
         sets.get_verified(base, number)
         return _change(base, _with_stable(_current(base), number), "rollback", STABLE, request)
 
@@ -190,8 +190,21 @@ def comparison_blocker(baseline: ServedBaseline | None, content: str, served: Ve
     return f"version {served.number} is served now, and the run compared its candidate with {compared}: run again"
 
 
-def previous(base: Path) -> int:
-    """Return the version that was stable before the current one and still exists; without a record, the next lower one.
+@dataclass(frozen=True)
+class Previous:
+    """The version that a rollback goes to.
+
+    Attributes:
+        number: Its number.
+        damaged: One line for each newer version that was stable before, but is damaged.
+    """
+
+    number: int
+    damaged: tuple[str, ...] = ()
+
+
+def previous(base: Path) -> Previous:
+    """Return the version that was stable before the current one and is whole; without a record, the next lower one.
 
     Args:
         base: ROOT/serving/NAME.
@@ -200,15 +213,23 @@ def previous(base: Path) -> int:
         VersionError: There is none.
     """
     stable = _current(base).stable
-    originals = {version.number: _original(version) for version in local.versions(base)}
+    originals = {version.number: _original(version) for version in local.all_versions(base)}
     numbers = history.label_history(history.read(base), STABLE, originals)
     earlier = numbers[:-1] if numbers else sorted(n for n in originals if stable is not None and n < stable)
     current = None if stable is None else originals.get(stable, stable)
+    damaged: dict[int, str] = {}
     for number in reversed(earlier):
-        if number in originals and number != current:
-            return number
+        if number not in originals or number == current or number in damaged:
+            continue
+        try:
+            sets.get_verified(base, number)
+        except VersionError as error:
+            damaged[number] = f"passed over: {' '.join(str(error).splitlines()[:2])}"
+        else:
+            return Previous(number, tuple(damaged.values()))
     existing = ", ".join(map(str, originals)) or "none"
-    raise VersionError(f"{base.name}: no earlier version to roll back to; there are {existing}; choose one with --to")
+    reason = f"{base.name}: no earlier version to roll back to; there are {existing}; choose one with --to"
+    raise VersionError("\n".join([*damaged.values(), reason]))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from benison.serving.errors import ServedChanged, VersionError
+from benison.serving.errors import ServedChanged, StoreError, VersionError
 from benison.serving.versions.object_store import ObjectStore
 
 FILE = "stable.json"
@@ -92,7 +92,7 @@ def claimed(
 
     Raises:
         ServedChanged: Another ROOT serves another version; nothing was changed.
-        StoreError: The store cannot be reached or refuses.
+        StoreError: The store cannot be reached or refuses. If it was lost on the way, the message says what it names.
     """
     bucket, key = ObjectStore(store), f"{name}/{FILE}"
     tag = bucket.tag(key)  # before the content, so that a write in between is refused
@@ -103,14 +103,23 @@ def claimed(
     reason = difference(bucket.url(key), name, shared, ours)
     if reason and not force:
         raise ServedChanged(reason)
-    if not bucket.write_if(key, _text(SharedStable(target, who, when)), tag):
-        changed = difference(bucket.url(key), name, _parse(bucket, name), ours)
-        raise ServedChanged(changed or f"{bucket.url(key)}: another ROOT changed it at this moment; try again")
-    written = bucket.tag(key)
+    claim = SharedStable(target, who, when)
+    # The library tries again if an answer is lost, and is then refused because of its own first try.
+    if not bucket.write_if(key, _text(claim), tag) and (changed := _parse(bucket, name)) != claim:
+        reason = difference(bucket.url(key), name, changed, ours)
+        raise ServedChanged(reason or f"{bucket.url(key)}: another ROOT changed it at this moment; try again")
+    written = None
     try:
+        written = bucket.tag(key)
         yield
-    except BaseException:
-        bucket.write_if(key, _text(shared or SharedStable(None, who, when)), written)
+    except BaseException as error:
+        try:
+            bucket.write_if(key, _text(shared or SharedStable(None, who, when)), written or bucket.tag(key))
+        except StoreError as lost:
+            raise StoreError(
+                f"{error}\n{lost}\nSo {bucket.url(key)} still names version {target}, and this ROOT serves "
+                f"{ours or 'none'}; when the store is back, promote the version that should be served"
+            ) from error
         raise
 
 

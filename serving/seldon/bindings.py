@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from benison.serving.close_names import did_you_mean
 from benison.serving.ensemble import IDENTITY
-from benison.serving.errors import UsageError
+from benison.serving.errors import UsageError, VersionError
 from benison.serving.seldon.graph import MODEL, OUTPUT_TRANSFORMER, Graph, GraphNode
+from benison.serving.versions import condition
 
 SCHEME = "grpc"
 _EXPECTED = f"a SavedModel's folder or {SCHEME}://HOST:PORT/MODEL[/VERSION]"
@@ -75,6 +76,7 @@ def bind_nodes(graph: Graph, options: Iterable[str]) -> dict[str, SavedModel | S
 
     Raises:
         UsageError: One line per node that is not bound, is bound twice or cannot be bound that way.
+        VersionError: A model is a version that Benison pushed, and it is damaged.
     """
     locations: dict[str, str] = {}
     problems: list[str] = []
@@ -104,6 +106,16 @@ def bind_nodes(graph: Graph, options: Iterable[str]) -> dict[str, SavedModel | S
     return bindings
 
 
+def check_whole(binding: Binding) -> None:
+    """Check that a SavedModel is as it was pushed, if Benison pushed it.
+
+    Raises:
+        VersionError: It is damaged.
+    """
+    if isinstance(binding, SavedModel) and (problems := condition.check(binding.path).problems):
+        raise VersionError("\n".join([f"{binding.path}: it is not as it was pushed, so it is not used:", *problems]))
+
+
 def _bind(node: GraphNode, locations: Mapping[str, str]) -> SavedModel | Server | None:
     location = locations.get(node.name) or _local_path(node.model_uri)
     if not location:
@@ -123,7 +135,9 @@ def _bind(node: GraphNode, locations: Mapping[str, str]) -> SavedModel | Server 
         )
     if "://" in location:
         return _server(node, location)
-    return SavedModel(path=_folder(node, Path(location)), signature=node.signature, output=node.output)
+    binding = SavedModel(path=_folder(node, Path(location)), signature=node.signature, output=node.output)
+    check_whole(binding)
+    return binding
 
 
 def _local_path(uri: str) -> str:

@@ -59,14 +59,18 @@ class ImportedEnsemble(BaseModel):
 
         Raises:
             EnsembleError: There is no such file, or `save` did not write it.
+            VersionError: A model is a version that Benison pushed, and it is damaged.
         """
         path = folder / FILE
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            imported = cls.model_validate_json(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             raise EnsembleError(f"{path}: no such file; `benison ensemble import` writes it") from None
         except (ValidationError, UnicodeError) as error:
             raise EnsembleError(f"{path}: not an imported ensemble: {_mistakes(error)}") from None
+        for binding in (*imported.members.values(), *([imported.transformer] if imported.transformer else [])):
+            bindings.check_whole(binding)
+        return imported
 
 
 def import_graph(

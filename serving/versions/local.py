@@ -140,8 +140,8 @@ def install(base: Path, number: int, fill: Callable[[Path], object]) -> Version:
         The version, now visible.
 
     Raises:
-        VersionError: The written files differ from the manifest, or another version has the number. Nothing became
-            visible.
+        VersionError: The written files differ from the manifest, another version has the number, or the version was
+            published here with another manifest. Nothing became visible.
         OSError: The disk failed. Nothing became visible.
     """
     with _incoming_folder(base) as incoming:
@@ -158,6 +158,11 @@ def install(base: Path, number: int, fill: Callable[[Path], object]) -> Version:
         digest = checksums.of_file(incoming / MANIFEST)
         existing = find(base, number, damaged=True)
         is_same = digest in (pushes.manifests(base, number) or {digest})
+        if existing is None and not is_same:
+            raise VersionError(
+                f"{base / pushes.FILE}: version {number} was published here with another {MANIFEST} than the copy has, "
+                "so the copy was changed; nothing was changed here"
+            )
         if existing is not None and is_same and condition.check(existing.path).is_damaged:
             remove(existing)
         if not (base / str(number)).exists():

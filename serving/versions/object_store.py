@@ -16,16 +16,18 @@ from benison.serving.errors import BenisonError, StoreError, UsageError
 from benison.serving.files import checksum as checksums
 
 _LIBRARIES = {"s3": "s3fs", "gs": "gcsfs"}
-_INSTALLS = {"s3fs": "'benison[store]'", "gcsfs": "gcsfs"}
+# Newer releases of gcsfs need a google-cloud-storage that TFX and Beam do not allow.
+_INSTALLS = {"s3fs": "'benison[store]'", "gcsfs": "'gcsfs<2026' 'google-cloud-storage-control<1.13'"}
 _NO_PERMISSION = "these credentials do not allow it; listing, reading, writing and deleting are needed"
 _AWS_CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine a role"
-_UNREACHABLE = "cannot be reached; check the network, and AWS_ENDPOINT_URL if it is set"
-# By name, because botocore is installed only for S3, and its errors share no base class with other stores'.
+_UNREACHABLE = "cannot be reached; check the network, and AWS_ENDPOINT_URL or STORAGE_EMULATOR_HOST if it is set"
+# By name, because the libraries are installed only for their stores, and their errors share no base class.
 _REMEDIES = {
     "NoCredentialsError": f"no credentials; {_AWS_CREDENTIALS}",
     "PartialCredentialsError": f"incomplete credentials; {_AWS_CREDENTIALS}",
     "EndpointConnectionError": _UNREACHABLE,
     "ConnectTimeoutError": _UNREACHABLE,
+    "ClientConnectorError": _UNREACHABLE,  # aiohttp's, from gcsfs
 }
 
 
@@ -190,11 +192,14 @@ class ObjectStore:
 
 
 def _is_refused_condition(error: BaseException | None) -> bool:
-    """Return True if a store refused a write because somebody else wrote before (HTTP 412, and S3's 409)."""
+    """Return True if a store refused a write because somebody else wrote before (HTTP 412, and S3's 409).
+
+    gcsfs raises FileExistsError for HTTP 412.
+    """
     while error is not None:
         response = getattr(error, "response", None)
         code = str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
-        if code in ("PreconditionFailed", "ConditionalRequestConflict") or str(getattr(error, "code", "")) == "412":
+        if code in ("PreconditionFailed", "ConditionalRequestConflict") or isinstance(error, FileExistsError):
             return True
         error = error.__cause__
     return False

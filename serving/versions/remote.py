@@ -9,7 +9,7 @@ to a store, because two of them would have to agree on numbers.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path, PurePosixPath
@@ -42,16 +42,34 @@ class StoredVersion:
     manifest: Manifest
 
 
-def publish(base: Path, number: int, store: str) -> None:
+@dataclass(frozen=True)
+class Inventory:
+    """The versions of a model in a store, by the names and sizes of their files.
+
+    Attributes:
+        versions: The whole versions, ascending.
+        damaged: The first problem of each other version by its number, ascending: it was changed since it was copied,
+            or it lacks a manifest, because its copy died or somebody deleted the manifest.
+    """
+
+    versions: tuple[StoredVersion, ...]
+    damaged: Mapping[int, str]
+
+
+def publish(base: Path, number: int, store: str, *, read_back: bool = True) -> list[str]:
     """Copy a version to a store, and before it the members that were pushed with it.
 
-    Files that are in the store already are not copied again. Remains of copies that died are removed: those of this
-    version at once, others after a day.
+    Files that are in the store already are not copied again, unless they differ. Remains of copies that died are
+    removed: those of this version at once, others after a day.
 
     Args:
         base: ROOT/serving/NAME.
         number: The version's number.
         store: Such as s3://BUCKET/FOLDER.
+        read_back: If the store has the version, read its files and compare their content too, not only their sizes.
+
+    Returns:
+        The addresses of files that were damaged in the store, and are whole again.
 
     Raises:
         VersionError: There is no such version here, its files were changed since the push, another version has its
@@ -61,12 +79,12 @@ def publish(base: Path, number: int, store: str) -> None:
     version = sets.get_verified(base, number)
     bucket = ObjectStore(store)
     members = sets.member_versions(version).items()
-    for part in (*(local.get(base.with_name(name), pinned) for name, pinned in members), version):
-        _publish(part, bucket)
+    parts = (*(local.get(base.with_name(name), pinned) for name, pinned in members), version)
+    return [url for part in parts for url in _publish(part, bucket, read_back)]
 
 
-def versions(store: str, name: str) -> list[StoredVersion]:
-    """Return the versions of a model that exist in a store, ascending.
+def inventory(store: str, name: str) -> Inventory:
+    """Return the versions of a model in a store; only names and sizes of files are compared.
 
     Args:
         store: Such as s3://BUCKET/FOLDER.
@@ -76,23 +94,43 @@ def versions(store: str, name: str) -> list[StoredVersion]:
         StoreError: The store cannot be reached or refuses.
         VersionError: A newer Benison wrote one of the manifests.
     """
-    return _versions(ObjectStore(store), name)
+    bucket = ObjectStore(store)
+    numbers = _numbers(bucket, name)
+    sizes = bucket.sizes(name) if numbers else {}
+    versions, damaged = [], {}
+    for number in numbers:
+        own = {key.partition("/")[2]: size for key, size in sizes.items() if key.partition("/")[0] == str(number)}
+        stored = _read(bucket, name, number) if MANIFEST in own else None
+        if stored is not None and not (problems := _differences(bucket, stored, own)):
+            versions.append(stored)
+        elif own:  # otherwise it is the mark of an empty folder
+            damaged[number] = problems[0] if stored else _manifest_problem(bucket, name, number, MANIFEST in own)
+    return Inventory(tuple(versions), damaged)
 
 
-def damaged(store: str, name: str, whole: Collection[int]) -> list[int]:
-    """Return the versions in a store whose manifest was cut or overwritten, ascending; they are not fetched.
+def versions(store: str, name: str) -> list[StoredVersion]:
+    """Return the whole versions of a model in a store, ascending; see `inventory`."""
+    return list(inventory(store, name).versions)
+
+
+def verify(version: Version, store: str) -> list[str] | None:
+    """Compare the copy of a version in a store, and of its members, with the version here; this reads all files.
 
     Args:
+        version: A whole version.
         store: Such as s3://BUCKET/FOLDER.
-        name: The model's name.
-        whole: The numbers of `versions`.
+
+    Returns:
+        One line per problem, by member and file; None if the store does not have the version.
 
     Raises:
         StoreError: The store cannot be reached or refuses.
     """
-    bucket = ObjectStore(store)
-    others = (number for number in _numbers(bucket, name) if number not in whole)
-    return [number for number in others if _is_damaged(bucket, name, number)]
+    bucket, base = ObjectStore(store), version.path.parent
+    if not bucket.sizes(f"{base.name}/{version.number}"):
+        return None
+    members = [local.get(base.with_name(name), number) for name, number in sets.member_versions(version).items()]
+    return [problem for part in (*members, version) for problem in _problems(part, bucket)]
 
 
 def find(store: str, name: str, number: int) -> StoredVersion | None:
@@ -153,32 +191,66 @@ def remove(store: str, name: str, number: int) -> None:
     _remove(ObjectStore(store), f"{name}/{number}")
 
 
-def _publish(version: Version, bucket: ObjectStore) -> None:
-    """Copy one version unless it exists in the store."""
+def _problems(version: Version, bucket: ObjectStore) -> list[str]:
+    """Return how the copy of one version differs from the version here."""
+    name, prefix = version.path.parent.name, f"{version.path.parent.name}/{version.number}"
+    if bucket.read(f"{prefix}/{MANIFEST}") != (version.path / MANIFEST).read_bytes():
+        return [f"{bucket.url(prefix)}/{MANIFEST}: missing or changed since the copy"]
+    stored = StoredVersion(version.number, bucket.url(prefix), version.manifest)
+    if problems := _differences(bucket, stored, bucket.sizes(f"{name}/{version.number}")):
+        return problems
+    return [
+        f"{bucket.url(f'{prefix}/{file}')}: changed since the copy"
+        for file, record in version.manifest.files.items()
+        if bucket.checksum(f"{prefix}/{file}") != record.sha256
+    ]
+
+
+def _differences(bucket: ObjectStore, stored: StoredVersion, sizes: Mapping[str, int]) -> list[str]:
+    """Return how the names and sizes of a copy's files differ from its manifest, sorted by file."""
+    expected = {name: record.bytes for name, record in stored.manifest.files.items()}
+    problems = dict.fromkeys(expected.keys() - sizes.keys(), "missing")
+    problems |= dict.fromkeys(sizes.keys() - expected.keys() - {MANIFEST}, "not in the manifest")
+    problems |= {
+        name: f"{sizes[name]} bytes, expected {size}"
+        for name, size in expected.items()
+        if name in sizes and sizes[name] != size
+    }
+    return [f"{stored.url}/{name}: {problem}" for name, problem in sorted(problems.items())]
+
+
+def _publish(version: Version, bucket: ObjectStore, read_back: bool) -> list[str]:
+    """Copy one version unless it is whole in the store; return the addresses of files that were damaged there."""
     name, prefix = version.path.parent.name, f"{version.path.parent.name}/{version.number}"
     files = version.manifest.files
     if not files:
         reason = f"no list of files in {MANIFEST}, so it cannot be copied to {bucket.address}"
         raise VersionError(f"{version.path}: {reason}")
     content = (version.path / MANIFEST).read_bytes()
-    existing = bucket.read(f"{prefix}/{MANIFEST}")
-    if existing == content:
-        return
-    if existing is not None and not _is_damaged(bucket, name, version.number):
+    existing, sizes = bucket.read(f"{prefix}/{MANIFEST}"), bucket.sizes(prefix)
+    stored = StoredVersion(version.number, bucket.url(prefix), version.manifest)
+    if existing == content and not read_back and not _differences(bucket, stored, sizes):
+        return []
+    if existing not in (None, content) and not _is_damaged(bucket, name, version.number):
         raise VersionError(
             f"{bucket.url(prefix)}: another version has this number, and only one ROOT may copy to a store: "
             "set `serving.store` to another folder for this ROOT"
         )
     _remove_abandoned(bucket, name, version.number)
-    sizes = bucket.sizes(prefix)
+    replaced = []
     for file, record in files.items():
         key = f"{prefix}/{file}"
         if sizes.get(file) != record.bytes or bucket.checksum(key) != record.sha256:
             bucket.upload(version.path / file, key)
             _check_uploaded(bucket, prefix, file, record)
-    for stray in sizes.keys() - files.keys():
+            replaced.append(bucket.url(key))
+    for stray in sizes.keys() - files.keys() - {MANIFEST}:
         bucket.remove(f"{prefix}/{stray}")
+        replaced.append(bucket.url(f"{prefix}/{stray}"))
+    if existing == content:
+        return replaced  # the copy was complete, so they were damaged since
     bucket.write(f"{prefix}/{MANIFEST}", content)
+    return []
 
 
 def _check_uploaded(bucket: ObjectStore, prefix: str, file: str, record: FileRecord) -> None:
@@ -234,6 +306,11 @@ def _read(bucket: ObjectStore, name: str, number: int) -> StoredVersion | None:
     except ValueError:
         return None
     return StoredVersion(number, url, stored) if stored.files else None
+
+
+def _manifest_problem(bucket: ObjectStore, name: str, number: int, exists: bool) -> str:
+    problem = "cut or overwritten" if exists else "missing; the copy did not end, or somebody deleted the file"
+    return f"{bucket.url(f'{name}/{number}/{MANIFEST}')}: {problem}"
 
 
 def _is_damaged(bucket: ObjectStore, name: str, number: int) -> bool:

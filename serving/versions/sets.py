@@ -98,19 +98,14 @@ def remove_orphans(base: Path) -> list[Version]:
     Args:
         base: The ensemble's, ROOT/serving/NAME.
     """
-    versions = local.all_versions(base)
-    pinned = {pin for version in versions for pin in member_versions(version).items()}
-    # The manifest of a damaged ensemble may be gone, but a set has one number: its members are still needed for repair.
-    damaged = {version.number for version in versions if version.condition.is_damaged}
+    pinned = {pin for version in local.all_versions(base) for pin in member_versions(version).items()}
     orphans = []
     for folder in _member_folders(base):
         local.clean_leftovers(folder)
         orphans += [
             version
             for version in local.versions(folder)
-            if version.manifest.member_of == base.name
-            and (folder.name, version.number) not in pinned
-            and version.number not in damaged
+            if version.manifest.member_of == base.name and (folder.name, version.number) not in pinned
         ]
     for orphan in orphans:
         local.remove(orphan)
@@ -131,7 +126,14 @@ def push_lock(base: Path) -> Iterator[None]:
 
 def member_versions(version: Version | None) -> dict[str, int]:
     """Return the versions of the members that were pushed with an ensemble, by model (NAME-MEMBER)."""
-    return {pin.model: pin.version for pin in version.manifest.fan_out.values()} if version else {}
+    if version is None:
+        return {}
+    if not version.condition.is_damaged:
+        return {pin.model: pin.version for pin in version.manifest.fan_out.values()}
+    # Its manifest may be gone, but all versions of a set have the same number.
+    base = version.path.parent
+    members = ((folder.name, local.find(folder, version.number)) for folder in _member_folders(base))
+    return {name: member.number for name, member in members if member and member.manifest.member_of == base.name}
 
 
 def get_verified(base: Path, number: int) -> Version:

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from benison.pipelines.config import Pipeline
 from benison.pipelines.data import row_index, span_changes, spans
 from benison.pipelines.reports import span_report
 from benison.serving.errors import DataError, UsageError
-from benison.serving.versions import local
+from benison.serving.versions import local, remote
 from benison.serving.versions.manifest import Manifest
 from tests.unit.pipelines.data import killed_span_changes
 from tests.unit.pipelines.data.killed_span_changes import pipeline
@@ -163,13 +164,44 @@ def test_it_is_said_which_versions_learnt_from_a_removed_span(config, tmp_path: 
     new, record = span_changes.replace(config, tmp_path, 1, [table(tmp_path / "b.csv", events(2))], why="late rows")
     second = push(40, spans=[1], span_hashes=spans.content_hashes(tmp_path, "p", [1]))
     assert record.span == old
-    assert span_report.trained_on(base, old) == [before, first]
-    assert span_report.trained_on(base, new) == [before, second]
-    happened, versions = span_report.removal(base, record)
+    known = span_report.known_versions(base, None)
+    assert span_report.trained_on(known, old) == [before, first]
+    assert span_report.trained_on(known, new) == [before, second]
+    happened, versions = span_report.removal(base, record, known)
     assert happened.startswith("span 1 (200 rows, sha256 ")
     assert ") was replaced on " in happened
     assert ": late rows; its files are in " in happened
     assert versions == "trained on it: version 10, version 20"
+
+
+def test_versions_that_are_only_in_the_store_are_named_and_what_cannot_be_asked_too(config, tmp_path: Path) -> None:
+    files, bucket = MemoryFileSystem(), f"memory://{tmp_path.name}"
+    files.mkdir(f"/{tmp_path.name}")
+    span_changes.add(config, tmp_path, [table(tmp_path / "a.csv", events(1))])
+    base, model = tmp_path / "serving/p", tmp_path / "model"
+    model.mkdir()
+    (model / local.SAVED_MODEL).touch()
+    for number in (10, 20, 30):
+        local.publish(model, base, Manifest(spans=(1,)), clock=lambda number=number: number)  # type: ignore[misc]
+    remote.publish(base, 10, bucket)
+    remote.publish(base, 20, bucket)
+    local.remove(local.get(base, 10))
+    for number in (20, 30):
+        (base / str(number) / "manifest.json").unlink()
+    record = span_changes.remove(tmp_path, "p", 1)
+
+    def said(store: str) -> list[str]:
+        return span_report.removal(base, record, span_report.known_versions(base, store))[1:]
+
+    damaged = f"damaged: {base}/30/manifest.json: missing, and Benison pushed this version"
+    assert said(bucket) == [
+        "trained on it: version 10 (only in the store), version 20",
+        f"not known: version 30: {damaged}",
+    ]
+    versions, *unknown = said("memory://away/models")
+    assert versions == "trained on it: no version"
+    assert len(unknown) == 3, "the two damaged versions, and the store"
+    assert unknown[-1].startswith("not known: memory://away/models/p: not found; create the bucket away first")
 
 
 def test_a_kill_at_any_disk_call_leaves_the_old_or_the_new_spans(tmp_path: Path) -> None:

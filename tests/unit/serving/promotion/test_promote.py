@@ -219,11 +219,30 @@ def test_a_version_whose_manifest_was_deleted_is_not_promoted(base: Path, act: A
     assert labels.served(base).number == 1
 
 
-def test_rollback_passes_over_a_damaged_version(base: Path) -> None:
+@pytest.mark.parametrize("file", ["manifest.json", "saved_model.pb"])
+def test_rollback_passes_over_a_damaged_version_and_says_so(base: Path, file: str) -> None:
     for number in (1, 2, 3):
         promote(base, number)
-    (base / "2" / "manifest.json").write_text("{")
+    (base / "2" / file).write_bytes(b"other")
+    previous = promotion.previous(base)
+    assert previous.number == 1
+    assert previous.damaged == (
+        f"passed over: birds: version 2 is not as it was pushed: {base}/2/{file}: changed since the push",
+    )
     assert rollback(base).to == 1
+
+
+def test_if_no_whole_version_is_left_rollback_names_the_damaged_ones(base: Path) -> None:
+    for number in (1, 2):  # 3 was served before them, for its number alone
+        promote(base, number)
+    for number in (1, 3):
+        (base / str(number) / "saved_model.pb").write_bytes(b"hparg")
+    with pytest.raises(VersionError) as error:
+        rollback(base)
+    *passed_over, reason = str(error.value).splitlines()
+    assert [line.split(" is ")[0] for line in passed_over] == [f"passed over: birds: version {n}" for n in (1, 3)]
+    assert reason.startswith("birds: no earlier version to roll back to; there are 1, 2, 3")
+    assert labels.served(base).number == 2
 
 
 def test_a_served_version_that_is_damaged_is_told(base: Path) -> None:
@@ -317,6 +336,17 @@ def test_a_member_whose_files_were_changed_keeps_the_ensemble_back(tmp_path: Pat
     (base.with_name("birds-deep") / "10" / "saved_model.pb").write_bytes(b"another")
     with pytest.raises(VersionError, match=r"birds-deep/10/saved_model.pb: changed since the push"):
         promote(base, 10)
+
+
+def test_the_members_of_a_served_ensemble_that_is_damaged_stay_served(tmp_path: Path, model: Path) -> None:
+    base = tmp_path / "serving" / "birds"
+    for number in (10, 20):
+        push(model, base, {"deep": {}}, number)
+    promote(base, 10)
+    promote(base, 20, label="canary")
+    (base / "10" / "manifest.json").unlink()
+    promotion.withdraw(base, ChangeRequest("ann", "worse"))
+    assert policy(base, "birds-deep") == ({10}, {"stable": 10})
 
 
 def test_a_member_that_has_the_canarys_name_is_refused(tmp_path: Path, model: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from benison.serving.errors import ServedChanged, StoreError, VersionError
-from benison.serving.promotion import labels, promote, rollout, shared_stable
+from benison.serving.promotion import history, labels, promote, rollout, shared_stable
 from benison.serving.promotion.rollout import ChangeRequest
 from benison.serving.versions import local, remote
 from benison.serving.versions.manifest import Manifest
@@ -98,6 +98,111 @@ def test_a_promotion_that_fails_puts_the_store_back(roots: tuple[Path, Path], mo
     with pytest.raises(VersionError, match="a server did not follow"):
         serve(roots[0], 2)
     assert shared_stable.read(STORE, "owls").version == 1
+
+
+def away(*_: object, **__: object) -> None:
+    raise StoreError("memory://shared/models: cannot be reached")
+
+
+def state(base: Path) -> tuple[int, int, str]:
+    """Return what a ROOT serves, how many changes are on record, and models.config."""
+    return labels.served(base).number, len(history.read(base)), (base.parent / "models.config").read_text()
+
+
+@pytest.mark.parametrize("method", ["tag", "read", "write_if"])
+def test_if_the_store_is_away_nothing_changes_here(
+    roots: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    before = state(roots[0])
+    monkeypatch.setattr(ObjectStore, method, away)
+    for change in (
+        lambda: serve(roots[0], 2),
+        lambda: promote.rollback(roots[0], ChangeRequest("a", "b", store=STORE), 2),
+    ):
+        with pytest.raises(StoreError, match="memory://shared/models: cannot be reached"):
+            change()
+    monkeypatch.undo()
+    assert state(roots[0]) == before
+    assert shared_stable.read(STORE, "owls").version == 1
+
+
+def test_if_the_store_is_lost_on_the_way_the_message_says_what_it_names(
+    roots: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = state(roots[0])
+
+    def fail(*_: object) -> None:
+        monkeypatch.setattr(ObjectStore, "write_if", away)
+        raise VersionError("a server did not follow")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rollout, "roll_out", fail)
+        with pytest.raises(
+            StoreError,
+            match=r"a server did not follow\n.*cannot be reached\nSo .*/owls/stable.json still names version 2, and this "
+            "ROOT serves 1",
+        ):
+            serve(roots[0], 2)
+    monkeypatch.undo()
+    assert state(roots[0]) == before
+    serve(roots[0], 2)  # and it works when the store is back
+    assert labels.served(roots[0]).number == 2
+
+
+def test_a_claim_whose_answer_was_lost_and_that_was_tried_again_is_ours(
+    roots: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_if = ObjectStore.write_if
+
+    def twice(*args: Any) -> bool:
+        write_if(*args)
+        return write_if(*args)
+
+    monkeypatch.setattr(ObjectStore, "write_if", twice)
+    serve(roots[0], 2)
+    assert (labels.served(roots[0]).number, shared_stable.read(STORE, "owls").version) == (2, 2)
+
+
+class Gcs:
+    """One object as gcsfs shows it, which refuses a write for another generation (HTTP 412) by FileExistsError."""
+
+    _location = "gs"
+
+    def __init__(self) -> None:
+        self.generation, self.content = 0, b""
+
+    def split_path(self, path: str) -> tuple[str, str, None]:
+        bucket, _, key = path.partition("/")
+        return bucket, key, None
+
+    def exists(self, path: str) -> bool:
+        return True
+
+    def info(self, path: str) -> dict[str, Any]:
+        if not self.generation:
+            raise FileNotFoundError(path)
+        return {"generation": str(self.generation)}
+
+    def cat_file(self, path: str) -> bytes:
+        return self.content
+
+    def call(self, method: str, url: str, *, ifGenerationMatch: str, data: bytes, **_: Any) -> None:
+        if ifGenerationMatch != str(self.generation):
+            raise FileExistsError(url)
+        self.generation, self.content = self.generation + 1, data
+
+
+def test_on_gs_only_one_of_two_writers_changes_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ObjectStore(STORE)
+    monkeypatch.setattr(store, "address", "gs://bucket/models")
+    monkeypatch.setattr(store, "_files", Gcs())
+    assert store.tag("owls/stable.json") is None
+    assert store.write_if("owls/stable.json", b"1", None)
+    assert not store.write_if("owls/stable.json", b"2", None), "it exists by now"
+    tag = store.tag("owls/stable.json")
+    assert store.write_if("owls/stable.json", b"3", tag)
+    assert not store.write_if("owls/stable.json", b"4", tag), "it was changed since"
+    assert store.read("owls/stable.json") == b"3"
 
 
 def test_a_root_may_replace_what_another_serves_if_it_is_forced_to(roots: tuple[Path, Path]) -> None:

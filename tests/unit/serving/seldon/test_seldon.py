@@ -19,7 +19,7 @@ from benison.serving.deploy import schema_check, seldon
 from benison.serving.deploy.settings import Serving
 from benison.serving.deploy.targets import TARGETS
 from benison.serving.deploy.tf_serving import Deployment
-from benison.serving.errors import DataError, EnsembleError, UsageError
+from benison.serving.errors import DataError, EnsembleError, UsageError, VersionError
 from benison.serving.missing_values import MISSING_INTEGER
 from benison.serving.models_config import Model, Specific
 from benison.serving.seldon import (
@@ -35,6 +35,8 @@ from benison.serving.seldon.bindings import SavedModel, Server
 from benison.serving.seldon.graph import Graph
 from benison.serving.seldon.imported_ensemble import ImportedEnsemble
 from benison.serving.seldon.interface import Interface, Tensor
+from benison.serving.versions import local
+from benison.serving.versions.manifest import Manifest
 
 EXAMPLE = Path(__file__).parents[4] / "configs/examples/seldon-ensemble.yaml"
 IDENTITY = "preprocess=identity"
@@ -296,6 +298,22 @@ def test_the_highest_version_folder_is_bound(tmp_path: Path, example: Graph) -> 
     (tmp_path / "m" / "11").mkdir()
     found = bindings.bind_nodes(example, [*SERVERS[:2], f"model-b={tmp_path / 'm'}"])["model-b"]
     assert found == SavedModel(path=tmp_path / "m" / "10")
+
+
+def test_a_pushed_version_that_is_damaged_is_neither_bound_nor_used(tmp_path: Path, example: Graph) -> None:
+    base = tmp_path / "serving" / "m"
+    version = local.publish(write_saved_model(tmp_path / "model", PLAIN), base, Manifest()).path
+    options = [*SERVERS[:2], f"model-b={base}"]
+    imported_ensemble.import_graph(example, options).save(tmp_path / "imported")
+    ImportedEnsemble.load(tmp_path / "imported")
+    (version / "manifest.json").unlink()
+    damage = f"m/{version.name}: it is not as it was pushed, so it is not used:\n.*manifest.json: missing"
+    for use in (
+        lambda: imported_ensemble.import_graph(example, options),
+        lambda: ImportedEnsemble.load(tmp_path / "imported"),
+    ):
+        with pytest.raises(VersionError, match=damage):
+            use()
 
 
 def test_a_model_uri_on_this_machine_is_a_binding_and_another_is_not(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 from collections.abc import Callable, Iterator
@@ -72,6 +73,10 @@ def recorded(monkeypatch: pytest.MonkeyPatch, *methods: str) -> list[str]:
 
 def numbers(name: str = "birds") -> list[int]:
     return [stored.number for stored in remote.versions(STORE, name)]
+
+
+def damaged() -> dict[int, str]:
+    return dict(remote.inventory(STORE, "birds").damaged)
 
 
 def test_a_version_is_copied_with_its_members_and_all_its_files(memory, base):
@@ -159,13 +164,70 @@ def test_a_damaged_version_is_fetched_again_and_whole_then(memory, base, damage)
 def test_a_version_whose_manifest_in_the_store_is_cut_is_damaged_and_copied_again(memory, base, tmp_path, content):
     remote.publish(base, 100, STORE)
     memory.pipe_file("/bucket/models/birds/100/manifest.json", content)
-    assert (numbers(), remote.damaged(STORE, "birds", numbers())) == ([], [100])
+    assert (numbers(), damaged()) == ([], {100: f"{STORE}/birds/100/manifest.json: cut or overwritten"})
     with pytest.raises(
         VersionError, match=r"birds/100/manifest.json: cut or overwritten, so version 100 is damaged in"
     ):
         remote.fetch(tmp_path / "elsewhere" / "birds", 100, STORE)
+    assert remote.publish(base, 100, STORE) == []
+    assert (numbers(), damaged()) == ([100], {})
+
+
+AT = "/bucket/models/birds/100"
+IN_STORE = f"{STORE}/birds/100"
+DAMAGE: list[tuple[Callable[[MemoryFileSystem], object], str, str]] = [
+    (lambda files: files.rm_file(f"{AT}/saved_model.pb"), "saved_model.pb: missing", "saved_model.pb"),
+    (
+        lambda files: files.pipe_file(f"{AT}/saved_model.pb", b"gra"),
+        "saved_model.pb: 3 bytes, expected 5",
+        "saved_model.pb",
+    ),
+    (lambda files: files.pipe_file(f"{AT}/assets/more", b"x"), "assets/more: not in the manifest", "assets/more"),
+]
+
+
+@pytest.mark.parametrize(("damage", "problem", "replaced"), DAMAGE)
+def test_a_copy_that_lost_a_file_is_listed_as_damaged_and_copied_again(memory, base, damage, problem, replaced):
     remote.publish(base, 100, STORE)
-    assert (numbers(), remote.damaged(STORE, "birds", numbers())) == ([100], [])
+    damage(memory)
+    assert (numbers(), damaged()) == ([], {100: f"{IN_STORE}/{problem}"})
+    assert remote.verify(local_versions.get(base, 100), STORE) == [f"{IN_STORE}/{problem}"]
+    assert remote.publish(base, 100, STORE, read_back=False) == [f"{IN_STORE}/{replaced}"]
+    assert (numbers(), damaged()) == ([100], {})
+
+
+@pytest.mark.parametrize("name", ["birds", "birds-deep"])
+def test_content_that_changed_in_the_store_is_found_by_reading_it_and_copied_again(memory, base, name):
+    version, changed = local_versions.get(base, 100), f"{STORE}/{name}/100/saved_model.pb"
+    assert remote.verify(version, STORE) is None, "it is not there"
+    remote.publish(base, 100, STORE)
+    assert remote.verify(version, STORE) == []
+    memory.pipe_file(f"/bucket/models/{name}/100/saved_model.pb", b"hparg")  # of the same size
+    assert (numbers(), damaged()) == ([100], {})
+    assert remote.verify(version, STORE) == [f"{changed}: changed since the copy"]
+    assert remote.publish(base, 100, STORE) == [changed]
+    assert remote.verify(version, STORE) == []
+
+
+def test_a_copy_without_a_manifest_is_listed(memory, base):
+    remote.publish(base, 100, STORE)
+    memory.rm_file(f"{AT}/manifest.json")
+    assert damaged() == {100: f"{IN_STORE}/manifest.json: missing; the copy did not end, or somebody deleted the file"}
+    assert remote.verify(local_versions.get(base, 100), STORE) == [
+        f"{IN_STORE}/manifest.json: missing or changed since the copy"
+    ]
+
+
+def test_a_copy_whose_manifest_was_made_to_fit_changed_files_is_not_fetched_where_it_was_published(memory, base):
+    remote.publish(base, 100, STORE)
+    manifest = json.loads(memory.cat_file(f"{AT}/manifest.json"))
+    manifest["files"]["saved_model.pb"]["sha256"] = hashlib.sha256(b"hparg").hexdigest()
+    memory.pipe_file(f"{AT}/manifest.json", json.dumps(manifest).encode())
+    memory.pipe_file(f"{AT}/saved_model.pb", b"hparg")
+    local_versions.remove(local_versions.get(base, 100))
+    with pytest.raises(VersionError, match=r"pushes.jsonl: version 100 was published here with another manifest.json"):
+        remote.fetch(base, 100, STORE)
+    assert local_versions.all_versions(base) == []
 
 
 def test_another_roots_version_is_not_written_over(memory, base, tmp_path):
@@ -252,7 +314,10 @@ def test_a_store_without_its_library_is_told(base):
 
 @pytest.mark.parametrize(
     ("address", "needs"),
-    [("s3://b/m", r"needs s3fs; `pip install 'benison\[store\]'`"), ("gs://b/m", "needs gcsfs; `pip install gcsfs`")],
+    [
+        ("s3://b/m", r"needs s3fs; `pip install 'benison\[store\]'`"),
+        ("gs://b/m", "needs gcsfs; `pip install 'gcsfs<2026'"),
+    ],
 )
 def test_a_missing_library_is_told_before_a_run(monkeypatch, address, needs):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
