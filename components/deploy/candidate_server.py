@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,7 @@ from benison.serving.errors import BenisonError
 VERSION = 1
 _MODEL_SERVER = (sys.executable, "-c", "from benison.serving.server.main import main; main()")
 _POLL_S = 0.05
+_MODELS, _LOG = "models", "log"
 
 
 class CandidateError(BenisonError):
@@ -41,8 +43,10 @@ class CandidateServer:
         target: `host:port` of gRPC.
         grpc: gRPC client.
         rest: REST client.
-        load_s: time from the start of the process until every model was available (seconds).
-        pid: process id.
+        load_s: time from the start of the process until every model of `serve` was available (seconds).
+        process: the process.
+        folder: its models, config and log.
+        token: its admin token.
         fills_missing: True if it takes null and an absent key for a missing cell: Benison's server, not TF Serving.
     """
 
@@ -50,12 +54,30 @@ class CandidateServer:
     grpc: GrpcClient
     rest: RestClient
     load_s: float
-    pid: int
+    process: subprocess.Popen[bytes]
+    folder: Path
+    token: str
     fills_missing: bool = True
 
     def peak_memory_mb(self) -> float:
         """Return the peak resident memory of the process and its children so far (MB of 2^20 bytes)."""
-        return sum(_peak_kb(pid) for pid in processes.process_tree(self.pid)) / 1024
+        return sum(_peak_kb(pid) for pid in processes.process_tree(self.process.pid)) / 1024
+
+    async def add(self, models: Mapping[str, Path], timeout_s: float) -> None:
+        """Serve more SavedModels, each as version 1.
+
+        Args:
+            models: folders by model name.
+            timeout_s: maximum time for loading them (seconds).
+
+        Raises:
+            CandidateError: the server did not load all of them in time.
+        """
+        started = time.monotonic()
+        config = _place(models, self.folder)
+        with contextlib.suppress(ServerError):  # the state of the models says what failed
+            await self.grpc.reload(config, token=self.token, timeout=timeout_s)
+        await _wait_until_available(self.grpc, models, self.process, self.folder / _LOG, started + timeout_s)
 
 
 @contextlib.asynccontextmanager
@@ -71,25 +93,23 @@ async def serve(models: Mapping[str, Path], timeout_s: float) -> AsyncIterator[C
     """
     with tempfile.TemporaryDirectory(prefix="benison-candidate-") as scratch:
         folder = Path(scratch)
-        for name, model in models.items():
-            # Hard links if possible: a copy of a large model takes time and page cache.
-            shutil.copytree(model, folder / name / str(VERSION), copy_function=_link_or_copy)
         config = folder / "models.config"
-        config.write_text(_models_config(models, folder), encoding="utf-8")
+        config.write_text(_place(models, folder), encoding="utf-8")
         port, rest_port = _free_ports(2)
-        log = folder / "log"
+        log, token = folder / _LOG, secrets.token_hex()
         started = time.monotonic()
         with log.open("wb") as output:
             command = [*_command(), f"--port={port}", f"--rest_api_port={rest_port}", f"--model_config_file={config}"]
             command.append("--max_num_load_retries=0")  # the default is 5 retries, one minute apart
             # In a temporary folder, so that no module in the user's working folder hides one of the server's.
-            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
+            environment = {**os.environ, "BENISON_ADMIN_TOKEN": token}
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder, env=environment)
         try:
             async with GrpcClient(f"127.0.0.1:{port}") as grpc, RestClient(port=rest_port) as rest:
                 await _wait_until_available(grpc, models, process, log, started + timeout_s)
                 seconds = time.monotonic() - started
                 is_own = _command() == _MODEL_SERVER
-                yield CandidateServer(f"127.0.0.1:{port}", grpc, rest, seconds, process.pid, is_own)
+                yield CandidateServer(f"127.0.0.1:{port}", grpc, rest, seconds, process, folder, token, is_own)
         finally:
             await asyncio.to_thread(_stop, process)
 
@@ -99,9 +119,14 @@ def _command() -> tuple[str, ...]:
     return (tf_serving,) if tf_serving else _MODEL_SERVER
 
 
-def _models_config(models: Mapping[str, Path], folder: Path) -> str:
+def _place(models: Mapping[str, Path], folder: Path) -> str:
+    """Put models into the server's folder and return the config of all models there."""
+    for name, model in models.items():
+        # Hard links if possible: a copy of a large model takes time and page cache.
+        shutil.copytree(model, folder / _MODELS / name / str(VERSION), copy_function=_link_or_copy)
     entries = "".join(
-        f'  config {{ name: "{name}" base_path: "{folder / name}" model_platform: "tensorflow" }}\n' for name in models
+        f'  config {{ name: "{base.name}" base_path: "{base}" model_platform: "tensorflow" }}\n'
+        for base in sorted((folder / _MODELS).iterdir())
     )
     return f"model_config_list {{\n{entries}}}\n"
 

@@ -1,9 +1,10 @@
 """The trial of a candidate on a model server: all serving paths must agree, and the budgets must be kept.
 
-A new model server serves the candidate and each of its members. It receives real rows of `test` and boundary rows
-(`benison.components.deploy.boundary_rows`) over REST and gRPC. The reference, called the training path, is Transform's
-own graph on tf.Examples, in which a missing cell has no value, then each member, then the combiner of the spec: it uses
-no code that is only in an exported model's other signatures. These paths must agree with it:
+A new model server serves the candidate alone, to measure its costs, then each of its members too. It receives real
+rows of `test` and boundary rows (`benison.components.deploy.boundary_rows`) over REST and gRPC. The reference, called
+the training path, is Transform's own graph on tf.Examples, in which a missing cell has no value, then each member, then
+the combiner of the spec: it uses no code that is only in an exported model's other signatures. These paths must agree
+with it:
 
 | path            | meaning                                                                                    |
 |-----------------|--------------------------------------------------------------------------------------------|
@@ -138,13 +139,19 @@ class ServingTrial:
         reference = asyncio.create_task(asyncio.to_thread(self._compute_reference))  # while the server starts
         paths: list[path_parity.PathParity] = []
         try:
-            answers = await self._ask(reference)
+            async with self._serve() as server:
+                await reference
+                measured.append(await self._measure(server))
+                members = {f"{CANDIDATE}-{name}": path for name, path in self._members.items()}
+                await server.add(members, self._patience())
+                answers = await self._ask(server)
             paths = answers.paths
             verdicts += self._answer_verdicts(answers)
             # The costs of a candidate that answers wrongly do not matter.
             if all(verdict["passed"] for verdict in verdicts):
-                while len(measured) < MAX_ATTEMPTS and (not measured or self._over(measured)):
-                    measured.append(await self._measure())
+                while len(measured) < MAX_ATTEMPTS and self._over(measured):
+                    async with self._serve() as server:
+                        measured.append(await self._measure(server))
                 verdicts += self._budget_verdicts(measured)
         except CandidateError as error:
             verdicts.append(_verdict("loads", False, str(error)))
@@ -215,39 +222,40 @@ class ServingTrial:
             outputs[name] = _output(signature(**arguments), self._spec.output, f"member {name}")
         return outputs
 
-    async def _ask(self, reference: asyncio.Task[None]) -> _Answers:
-        """Send all rows to the server on every path."""
-        models = {CANDIDATE: self._candidate, **{f"{CANDIDATE}-{name}": path for name, path in self._members.items()}}
+    def _serve(self) -> contextlib.AbstractAsyncContextManager[CandidateServer]:
+        """Start a server that has only the candidate."""
+        return candidate_server.serve({CANDIDATE: self._candidate}, self._patience())
+
+    async def _ask(self, server: CandidateServer) -> _Answers:
+        """Send all rows to a server of the candidate and its members, on every path."""
         output = self._spec.output
-        async with candidate_server.serve(models, self._patience()) as server:
-            await reference
-            rows, grpc, rest = self._rows, server.grpc, server.rest
-            answers = {"evaluation": self._evaluated}
-            by_grpc = await grpc.predict(CANDIDATE, rows.inputs, signature="raw")
-            answers["fused gRPC"] = _output(by_grpc, output, "the candidate's `raw`")
-            by_rest = await rest.predict(CANDIDATE, inputs=rows.json_columns(), signature="raw")
-            answers["fused REST"] = _values(by_rest, output)
-            if server.fills_missing:
-                with_null = await rest.predict(CANDIDATE, instances=rows.json_rows(), signature="raw")
-                answers["fused REST null"] = np.array([_values(row, output) for row in with_null])
-            answers["examples"] = (await grpc.predict(CANDIDATE, {"examples": rows.examples}, outputs=[output]))[output]
-            target = server.target
-            endpoints = {
-                name: Endpoint(target, f"{CANDIDATE}-{name}", candidate_server.VERSION) for name in self._spec.members
-            }
-            async with FanOut(self._spec, endpoints, deadline_s=30.0) as fan_out:
-                answers["fan-out"] = (await fan_out.predict(rows.inputs)).values
-            paths = path_parity.compare(self._reference, answers)
-            if "members" in await grpc.metadata(CANDIDATE):
-                by_member = await grpc.predict(CANDIDATE, rows.inputs, signature="members")
-                for name, values in by_member.items():
-                    paths += path_parity.compare(self._by_member[name], {f"member {name}": values})
-            return _Answers(
-                paths,
-                sum([await _answers(grpc.predict(CANDIDATE, row, signature="raw")) for row in self._refused]),
-                [row.column for row in self._incomplete if await _is_answered(server, row)],
-                by_grpc.get("classes"),
-            )
+        rows, grpc, rest = self._rows, server.grpc, server.rest
+        answers = {"evaluation": self._evaluated}
+        by_grpc = await grpc.predict(CANDIDATE, rows.inputs, signature="raw")
+        answers["fused gRPC"] = _output(by_grpc, output, "the candidate's `raw`")
+        by_rest = await rest.predict(CANDIDATE, inputs=rows.json_columns(), signature="raw")
+        answers["fused REST"] = _values(by_rest, output)
+        if server.fills_missing:
+            with_null = await rest.predict(CANDIDATE, instances=rows.json_rows(), signature="raw")
+            answers["fused REST null"] = np.array([_values(row, output) for row in with_null])
+        answers["examples"] = (await grpc.predict(CANDIDATE, {"examples": rows.examples}, outputs=[output]))[output]
+        target = server.target
+        endpoints = {
+            name: Endpoint(target, f"{CANDIDATE}-{name}", candidate_server.VERSION) for name in self._spec.members
+        }
+        async with FanOut(self._spec, endpoints, deadline_s=30.0) as fan_out:
+            answers["fan-out"] = (await fan_out.predict(rows.inputs)).values
+        paths = path_parity.compare(self._reference, answers)
+        if "members" in await grpc.metadata(CANDIDATE):
+            by_member = await grpc.predict(CANDIDATE, rows.inputs, signature="members")
+            for name, values in by_member.items():
+                paths += path_parity.compare(self._by_member[name], {f"member {name}": values})
+        return _Answers(
+            paths,
+            sum([await _answers(grpc.predict(CANDIDATE, row, signature="raw")) for row in self._refused]),
+            [row.column for row in self._incomplete if await _is_answered(server, row)],
+            by_grpc.get("classes"),
+        )
 
     def _answer_verdicts(self, answers: _Answers) -> list[dict[str, Any]]:
         verdicts = [_verdict(f"parity of {path.path}", path.agrees, path.describe(REFERENCE)) for path in answers.paths]
@@ -289,22 +297,21 @@ class ServingTrial:
             "to 1 whose sum is 1: check the members' last layers and the combiner",
         )
 
-    async def _measure(self) -> dict[str, float]:
+    async def _measure(self, server: CandidateServer) -> dict[str, float]:
         """Measure load time, latency and peak memory of a server that has only the candidate."""
         row = {name: values[:1] for name, values in self._rows.inputs.items()}
-        async with candidate_server.serve({CANDIDATE: self._candidate}, self._patience()) as server:
-            seconds: list[float] = []
-            while len(seconds) < _WARM_UP_REQUESTS + _MIN_REQUESTS or (
-                len(seconds) < _MAX_REQUESTS and sum(seconds) < _MEASURE_S
-            ):
-                started = time.perf_counter()
-                await server.grpc.predict(CANDIDATE, row, signature="raw", outputs=[self._spec.output])
-                seconds.append(time.perf_counter() - started)
-            return {
-                "load_s": server.load_s,
-                "memory_mb": server.peak_memory_mb(),
-                "p99_ms": float(np.quantile(seconds[_WARM_UP_REQUESTS:], 0.99)) * 1000,
-            }
+        seconds: list[float] = []
+        while len(seconds) < _WARM_UP_REQUESTS + _MIN_REQUESTS or (
+            len(seconds) < _MAX_REQUESTS and sum(seconds) < _MEASURE_S
+        ):
+            started = time.perf_counter()
+            await server.grpc.predict(CANDIDATE, row, signature="raw")
+            seconds.append(time.perf_counter() - started)
+        return {
+            "load_s": server.load_s,
+            "memory_mb": server.peak_memory_mb(),
+            "p99_ms": float(np.quantile(seconds[_WARM_UP_REQUESTS:], 0.99)) * 1000,
+        }
 
     def _patience(self) -> float:
         # More than twice the budget, so that a model that exceeds it is refused with the measured time if possible.
