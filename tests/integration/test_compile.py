@@ -18,32 +18,22 @@ from benison.components import processes
 from tests.integration.conftest import Project, make
 from tests.integration.scheduler import Answered, Scheduler, ended, wait_until
 
-# Members that wait for a child process if a file says so, so that a test kills a node that is certainly running.
+# A member that waits for a child process if a file says so, so that a test kills a node that is certainly running.
 _HOLD = """
 
-def _hold(name):
+def held_linear(inputs, hp):
     import subprocess
     from pathlib import Path
-    request = Path(__file__).with_name(f"hold-{name}")
+    request = Path(__file__).with_name("hold")
     if request.exists():
         request.unlink()
         child = subprocess.Popen(["sleep", "600"])
-        request.with_name(f"held-{name}").write_text(f"{child.pid}\\n")
+        request.with_name("held").write_text(f"{child.pid}\\n")
         child.wait()
-
-
-def held_linear(inputs, hp):
-    _hold("linear")
     return linear(inputs, hp)
-
-
-def held_deep(inputs, hp):
-    _hold("deep")
-    return deep(inputs, hp)
 """
 _MEMBERS = """  members:
     linear: {function: held_linear, epochs: 30, hyperparameters: {learning_rate: 0.03}}
-    deep: {function: held_deep, epochs: 12, hyperparameters: {dropout: 0.1, units: 16, learning_rate: 0.02}}
 """
 
 
@@ -88,15 +78,13 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     for node in scheduler.nodes:
         name = node["id"]
         if name == "Trainer.linear":
-            accidents["terminated"], child = _hit(scheduler, project, name, signal.SIGTERM)
-            accidents["replaced"], other = _replaced(scheduler, project, name, answers)
-            children += [child, other]
+            accidents["terminated"], terminated = _hit(scheduler, project, name, signal.SIGTERM)
+            accidents["killed"], killed = _hit(scheduler, project, name, signal.SIGKILL)
+            accidents["replaced"], replaced = _replaced(scheduler, project, name, answers)
+            children += [terminated, killed, replaced]
             continue
-        if name == "Trainer.deep":
-            accidents["killed"], child = _hit(scheduler, project, name, signal.SIGKILL)
-            children.append(child)
         answers[name] = scheduler.node(name)
-        if name == "StatisticsGen":  # clear a task that has succeeded
+        if name == "SchemaGen":  # clear a task that has succeeded
             accidents["cleared"] = scheduler.node(name)
     answers["Finish"] = scheduler.finish()
     return Story(scheduler, project, answers, children=tuple(children), **accidents)
@@ -123,10 +111,9 @@ def _replaced(scheduler: Scheduler, project: Project, node: str, answers: dict[s
 
 
 def _at_work(scheduler: Scheduler, project: Project, node: str) -> tuple[subprocess.Popen[str], int]:
-    member = node.partition(".")[2]
-    held = project.folder / f"held-{member}"
+    held = project.folder / "held"
     held.unlink(missing_ok=True)
-    (project.folder / f"hold-{member}").touch()
+    (project.folder / "hold").touch()
     process = scheduler.start(node)
     wait_until(lambda: held.is_file() and held.read_text().endswith("\n"), process)
     return process, int(held.read_text())
@@ -226,22 +213,20 @@ def test_no_child_of_an_attempt_outlives_it_or_the_next_one(story: Story) -> Non
 
 def test_a_killed_attempt_is_closed_as_failed_by_the_next_one(story: Story, lineage: Any) -> None:
     assert story.killed.code == -signal.SIGKILL
-    assert _states(lineage, "Trainer.deep") == ["FAILED", "COMPLETE"]
-    assert _states(lineage, "Trainer.linear") == ["FAILED", "FAILED", "COMPLETE"]
+    assert _states(lineage, "Trainer.linear") == ["FAILED", "FAILED", "FAILED", "COMPLETE"]
 
 
-@pytest.mark.parametrize("node", ["Trainer.linear", "Trainer.deep"])
-def test_failed_attempts_leave_no_incomplete_artifact(story: Story, lineage: Any, node: str) -> None:
-    done = _executions(lineage, node)[-1].id
-    folder = story.scheduler.root / "artifacts/birds" / node
+def test_failed_attempts_leave_no_incomplete_artifact(story: Story, lineage: Any) -> None:
+    done = _executions(lineage, "Trainer.linear")[-1].id
+    folder = story.scheduler.root / "artifacts/birds/Trainer.linear"
     assert {path.name for path in folder.glob("[!.]*/*")} == {str(done)}
     assert {path.name for path in folder.glob(".system/executor_execution/*")} <= {str(done)}
 
 
 def test_a_finished_node_that_is_cleared_runs_again_into_new_folders(story: Story, lineage: Any) -> None:
-    first, second = (answer.answer for answer in (story.answers["StatisticsGen"], story.cleared))
+    first, second = (answer.answer for answer in (story.answers["SchemaGen"], story.cleared))
     assert second["state"] == "complete"
-    before, after = (Path(answer["outputs"]["statistics"][0]["uri"]) for answer in (first, second))
+    before, after = (Path(answer["outputs"]["schema"][0]["uri"]) for answer in (first, second))
     assert before != after
     assert before.is_dir()
     assert after.is_dir()
@@ -254,7 +239,7 @@ def test_a_finished_node_that_is_cleared_runs_again_into_new_folders(story: Stor
     ("value", "message"),
     [
         ("seed=-1", "seed: got -1, expected an integer >= 0 and <= 4294967295"),
-        ("ensemble.members.dep.epochs=1", "did you mean 'ensemble.members.deep.epochs'?"),
+        ("ensemble.members.liner.epochs=1", "did you mean 'ensemble.members.linear.epochs'?"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_without_a_retry(story: Story, value: str, message: str) -> None:

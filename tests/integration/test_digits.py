@@ -1,4 +1,4 @@
-"""Pictures: the shipped pipeline from a TFRecord to a server that is sent PNG files."""
+"""Pictures: the shipped pipeline from a TFRecord to a server that is sent PNG files; examples/images is quicker."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
 import tensorflow as tf
 
 from tests.integration.conftest import BENISON
@@ -15,6 +16,7 @@ from tests.integration.model_server import running
 FEW = "{linear: {epochs: 8, hyperparameters: {learning_rate: 0.01}}, cnn: {epochs: 4, hyperparameters: {filters: 16, dropout: 0.3}}}"
 
 
+@pytest.mark.soak
 def test_pictures_become_a_served_ensemble(tmp_path: Path) -> None:
     sets = [f"--set=ensemble.members={FEW}", "--set=blessing.rules=[{metric: accuracy, min: 0.5}]"]
     done = subprocess.run(

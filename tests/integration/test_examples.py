@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shlex
@@ -69,7 +70,9 @@ def test_a_csv_becomes_an_ensemble_with_the_wheel_alone_beside_a_package_named_p
     )
     prefix, file = found.stdout.split()
     assert file.startswith(prefix), "the packages are the wheel's and not the clone's"
-    short = shortened(linear=30, deep=15, wide_deep=15)
+    short = {
+        f"{ENVIRONMENT_PREFIX}ensemble__members": "{linear: {epochs: 40, hyperparameters: {learning_rate: 0.03}}}"
+    }  # each member costs another training
     (copied / "csv/pipelines").mkdir()
     (copied / "csv/pipelines/__init__.py").write_text("raise ImportError('this is not Benison')\n")
     *_, trained, predicted = (
@@ -79,9 +82,20 @@ def test_a_csv_becomes_an_ensemble_with_the_wheel_alone_beside_a_package_named_p
     assert len(predicted.splitlines()) == 5, "version, header, three rows"
 
 
-def test_pictures_become_an_ensemble(copied: Path) -> None:
-    *_, trained = (run(copied / "images", command) for command in commands("images"))
+def test_pictures_become_an_ensemble_that_is_sent_png_files(copied: Path) -> None:
+    *_, trained = (run(copied / "images", command, shortened(linear=8, cnn=4)) for command in commands("images"))
     assert "blessed and pushed as version" in trained
+    served = f"--model_base_path={copied / 'images/.benison/serving/digits'}"
+    with running(copied, served, "--model_name=digits") as server:
+        files = sorted(copied.glob("images/pictures/*/*.png"))[::12]
+        rows = [{"image": {"b64": base64.b64encode(file.read_bytes()).decode()}} for file in files]
+        code, answer = server.post("digits:predict", {"signature_name": "raw", "instances": rows})
+        assert code == 200, answer
+        likeliest = [max(zip(row["probabilities"], row["classes"], strict=True))[1] for row in answer["predictions"]]
+        right = [name == file.parent.name for name, file in zip(likeliest, files, strict=True)]
+        assert sum(right) > 0.5 * len(files)
+        code, answer = server.post("digits:predict", {"signature_name": "raw", "instances": [{"image": "no picture"}]})
+        assert (code, list(answer)) == (400, ["error"])
 
 
 def test_a_component_of_ones_own_runs_in_the_chain(copied: Path) -> None:

@@ -13,9 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.integration import fork_server
 from tests.integration.conftest import Project, make
 
 MEMBERS = ("linear", "quadratic", "deep")
+ONE_MEMBER = ("--set", "ensemble.members={linear: {epochs: 20, hyperparameters: {learning_rate: 0.03}}}")
 AFTER_DEEP = {
     "Tuner.deep",
     "Trainer.deep",
@@ -148,7 +150,7 @@ def test_shuffled_labels_of_the_same_size_and_time_run_all_anew_and_are_not_bles
     os.utime(kept.csv, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert kept.csv.stat().st_size == stat.st_size
 
-    done = kept.run()
+    done = kept.run(*ONE_MEMBER)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "REFUSED better_than_majority" in done.stdout
     states = kept.states()
@@ -181,18 +183,17 @@ def test_data_that_break_the_curated_schema_stop_at_the_gate(tmp_path: Path) -> 
     assert "penguins.csv, line 2, column 'bill_length_mm': got 'thirty', expected a finite number" in done.stdout
 
 
-def test_ctrl_c_leaves_no_process_and_nothing_half_done_and_the_next_run_goes_on(
-    tmp_path: Path, real_processes: None
-) -> None:
+def test_ctrl_c_leaves_no_process_and_nothing_half_done_and_the_next_run_goes_on(tmp_path: Path) -> None:
     project = make(tmp_path / "own")
-    process = subprocess.Popen(
-        project.command("run", "birds.yaml"),
-        cwd=project.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # Tests that a shell has started in the background ignore Ctrl-C, and so would their children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    with fork_server.bypassed():
+        process = subprocess.Popen(
+            project.command("run", "birds.yaml"),
+            cwd=project.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # Tests that a shell has started in the background ignore Ctrl-C, and so would their children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
     children = []
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
@@ -210,7 +211,7 @@ def test_ctrl_c_leaves_no_process_and_nothing_half_done_and_the_next_run_goes_on
     assert project.last_run()["outcome"] == "interrupted"
     assert not project.base.exists()
 
-    again = project.run("--set", "ensemble.members={linear: {epochs: 20, hyperparameters: {learning_rate: 0.03}}}")
+    again = project.run(*ONE_MEMBER)
     assert again.returncode == 0, again.stdout + again.stderr
     states = project.states()
     assert [states[n] for n in ("CsvExampleGen", "StatisticsGen", "ExampleValidator", "AnomalyGate")] == ["cached"] * 4
