@@ -170,9 +170,12 @@ def _record_and_read(connection: Metadata, node: pipeline_pb2.PipelineNode) -> R
         artifacts = execution_lib.get_output_artifacts(handle, execution.id)
         if execution.last_known_state == mlmd.Execution.COMPLETE and FINGERPRINT in node.parameters.parameters:
             node_cache.record(handle, execution, artifacts)
+        changed = "" if FINGERPRINT in node.parameters.parameters else node_cache.changed_artifact(handle, artifacts)
     outputs = {key: [_describe(a) for a in values] for key, values in artifacts.items()}
     if execution.last_known_state not in (mlmd.Execution.COMPLETE, mlmd.Execution.CACHED):
         return Result("failed", outputs, _unresolved(execution) or "it has no successful execution")
+    if changed:
+        return Result("failed", outputs, changed)
     for described in (d for values in outputs.values() for d in values):
         if described["type"] in _BLESSINGS and described["properties"].get("blessed") == 0:
             return Result(

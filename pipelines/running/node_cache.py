@@ -49,6 +49,31 @@ def record(handle: Metadata, execution: mlmd.Execution, outputs: Mapping[str, Se
     handle.store.put_executions([execution])
 
 
+def changed_artifact(handle: Metadata, artifacts: Mapping[str, Sequence[Artifact]]) -> str:
+    """Return which of the artifacts that a Resolver found is not as it was written, and what to do; '' if all are.
+
+    Args:
+        handle: the open metadata store.
+        artifacts: artifacts of earlier executions, by key.
+    """
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+    for artifact in _flat(artifacts):
+        events = handle.store.get_events_by_artifact_ids([artifact.id])
+        writers = {event.execution_id for event in events if event.type == mlmd.Event.OUTPUT}
+        for execution in handle.store.get_executions_by_id(sorted(writers)):
+            if RECORD not in execution.custom_properties:  # such as that of a Resolver
+                continue
+            written = json.loads(execution.custom_properties[RECORD].string_value)["outputs"]
+            if artifact.uri in written and _fingerprint(artifact.uri) != written[artifact.uri]:
+                writer = execution.type.rpartition(".")[2]
+                return (
+                    f"the files of {artifact.uri} are no longer as {writer} wrote them: some were deleted, cut or "
+                    f"replaced; restore them, or let {writer} write them again (a new run does this for spans)"
+                )
+    return ""
+
+
 def _reusable_outputs(metadata_handle: Metadata, cache_context: mlmd.Context) -> dict[str, list[Artifact]] | None:
     """Return the outputs of the newest execution that can be reused; the contract is TFX's `get_cached_outputs`."""
     from ml_metadata.proto import metadata_store_pb2 as mlmd

@@ -47,7 +47,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def _compiled(tmp_path: Path, name: str) -> Path:
+    from tfx.dsl.components.common.resolver import Resolver
+    from tfx.dsl.input_resolution.strategies.latest_artifact_strategy import LatestArtifactStrategy
     from tfx.orchestration.pipeline import Pipeline
+    from tfx.types import Channel, standard_artifacts
 
     from benison.pipelines.compilation.compiled import compile_to
 
@@ -55,8 +58,10 @@ def _compiled(tmp_path: Path, name: str) -> Path:
     if not ir.exists():
         __import__(name)
         component: Any = sys.modules[name].Writes()
+        model = Channel(type=standard_artifacts.Model, producer_component_id="Writes")
+        resolver = Resolver(strategy_class=LatestArtifactStrategy, model=model).with_id("Newest")
         root = str(tmp_path / "root/artifacts")
-        compile_to(Pipeline(name, root, components=[component], enable_cache=True), ir)
+        compile_to(Pipeline(name, root, components=[component, resolver], enable_cache=True), ir)
     return ir
 
 
@@ -90,3 +95,21 @@ def test_a_result_whose_files_are_no_longer_as_written_is_not_reused(run: Run, d
     state, again = run()
     assert (state, again != model) == ("complete", True)
     assert run() == ("cached", again)
+
+
+@pytest.mark.parametrize("damage", [_change_the_end, shutil.rmtree])
+def test_a_resolver_does_not_pass_on_files_that_are_no_longer_as_written(
+    run: Run, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    def resolve(run_id: str) -> node.Result:
+        return node.run(tmp_path / "ir.json", "Newest", run_id, root=tmp_path / "root")
+
+    _, model = run()
+    assert resolve("second").state == "complete"
+    damage(model)
+    refused = resolve("third")
+    assert refused.state == "failed"
+    assert f"the files of {model} are no longer as Writes wrote them" in refused.reason
+    _, again = run()  # writes the files again
+    resolved = resolve("fourth")
+    assert (resolved.state, Path(resolved.outputs["model"][0]["uri"])) == ("complete", again)
