@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from benison.pipelines import node
+from benison.pipelines.running.node_result import Result
 
 CODE = """
 from tfx import v1 as tfx
@@ -101,7 +102,7 @@ def test_a_result_whose_files_are_no_longer_as_written_is_not_reused(run: Run, d
 def test_a_resolver_does_not_pass_on_files_that_are_no_longer_as_written(
     run: Run, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
-    def resolve(run_id: str) -> node.Result:
+    def resolve(run_id: str) -> Result:
         return node.run(tmp_path / "ir.json", "Newest", run_id, root=tmp_path / "root")
 
     _, model = run()
