@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import pkgutil
 import sys
 import sysconfig
 from pathlib import Path
@@ -35,18 +36,28 @@ def import_path() -> list[str]:
     return [folder for folder in folders if folder in pythonpath or is_first_party(Path(folder))]
 
 
+def importable_names() -> set[str]:
+    """Return the names of all top-level modules that this process can import."""
+    return {module.name for module in pkgutil.iter_modules()} | sys.stdlib_module_names
+
+
 def locate(importer: Path, level: int, module: str) -> Path | None:
     """Return the file or namespace folder that an import in the user's file `importer` means; None if there is none."""
     folder = start(importer, level, module)
     return descend(folder, _parts(module)) if folder else find(module)
 
 
+def locate_on_path(importer: Path, level: int, module: str) -> Path | None:
+    """Return what an import means in a file that Python itself imports, as TFX does with components: see `locate`."""
+    return descend(_above(importer, level), _parts(module)) if level else find(module)
+
+
 def start(importer: Path, level: int, module: str) -> Path | None:
-    """Return the folder in which an import in a user's file begins, or None if it means no file of the user nearby.
+    """Return the folder in which an import in a user's file begins, or None if it means no file of the user.
 
     An absolute import means a file in the importer's own folder or in the folder that holds its package. Only if there
-    is none does it mean what Python finds on `sys.path`. So two users' `utils.py` do not meet, and a helper called
-    `types.py` is the same file wherever it is read, hashed or run.
+    is none does it mean what Python finds on `sys.path`, a user's file or an installed module. So two users' `utils.py`
+    do not meet, and a helper called `types.py` is the same file wherever it is read, hashed or run.
 
     Args:
         importer: the file with the import, absolute.
@@ -58,7 +69,7 @@ def start(importer: Path, level: int, module: str) -> Path | None:
     """
     parts = _parts(module)
     if level:
-        return importer.parents[min(level, len(importer.parents)) - 1]
+        return _above(importer, level)
     if not parts or parts[0] == "benison":
         return None
     folders = dict.fromkeys((importer.parent, root(importer)))
@@ -73,17 +84,15 @@ def start(importer: Path, level: int, module: str) -> Path | None:
             return next(iter(others or files))
         if targets and not _is_installed(module, importer):
             return next(iter(targets))
-    return None
+    return _users_folder_on_path(parts)
 
 
 def find(module: str) -> Path | None:
     """Return the file of an absolute module, or its namespace folder, on `sys.path`; import nothing."""
     parts = _parts(module)
-    loaded = getattr(sys.modules.get(module), "__file__", None)
-    if loaded and loaded.endswith(".py"):
-        return Path(os.path.abspath(loaded))
-    if module == "__main__":  # of a notebook or a shell; a `__main__.py` on the path is a different module
-        return None
+    if module == "__main__":  # a `__main__.py` on the path is a different module; a notebook or a shell has no file
+        script = getattr(sys.modules["__main__"], "__file__", None)
+        return Path(os.path.abspath(script)) if script and script.endswith(".py") else None
     if not parts or parts[0] in sys.builtin_module_names:  # Python has them in itself and does not look for a file
         return None
     paths = [descend(Path(os.path.abspath(entry)), parts) for entry in sys.path]
@@ -121,8 +130,22 @@ def descend(folder: Path, parts: tuple[str, ...]) -> Path | None:
     return init if init.is_file() else folder
 
 
+def _above(importer: Path, level: int) -> Path:
+    return importer.parents[min(level, len(importer.parents)) - 1]
+
+
 def _parts(module: str) -> tuple[str, ...]:
     return tuple(part for part in module.split(".") if part)
+
+
+def _users_folder_on_path(parts: tuple[str, ...]) -> Path | None:
+    """Return the folder on `sys.path` in which Python finds a user's module; None for an installed module."""
+    for depth in (parts, parts[:1]):
+        if path := find(".".join(depth)):
+            folder = path.parents[len(depth) if path.name == "__init__.py" else len(depth) - 1]
+            # A hook of an editable install can give a module another name than its file has.
+            return folder if is_first_party(path) and descend(folder, depth) == path else None
+    return None
 
 
 def _is_installed(module: str, importer: Path) -> bool:

@@ -4,10 +4,15 @@ A user's file is imported under a name made of its path, below the name of this 
 `benison.components.user_code.<folder>.<package>.<module>`. Two users' `utils.py` are therefore different modules, a
 class can be unpickled by its module's name in every process, and one file is one module however it is imported. The
 imports inside these files are looked up by `benison.components.modules`, which the hashes of cache keys ask as well.
+
+Each file therefore has an `__import__` of its own, which is what an `import` statement calls. A finder would not do:
+Python looks into `sys.modules` first, where `utils` is the file of another user, and does not tell a finder which file
+the statement is in. Nor would other names written into the code when it is loaded: AutoGraph reads the text again.
 """
 
 from __future__ import annotations
 
+import ast
 import builtins
 import functools
 import hashlib
@@ -17,13 +22,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
-from benison.components import modules
+from benison.components import modules, written_imports
 from benison.serving.errors import UsageError
 
 __path__: list[str] = []  # users' modules are below this one; `_Finder` finds them
@@ -56,6 +60,11 @@ def load(reference: str) -> Callable[..., Any]:
     return function
 
 
+def is_users(namespace: Mapping[str, object]) -> bool:
+    """Return whether the globals of some code are those of a user's module."""
+    return str(namespace.get("__name__")).startswith(f"{__name__}.")
+
+
 def module_name(path: Path) -> str:
     """Return the name under which a user's file, or a namespace folder, is imported; it follows from the path alone."""
     if path.is_dir():
@@ -64,6 +73,13 @@ def module_name(path: Path) -> str:
     inner = path.parent if path.name == "__init__.py" else path.with_suffix("")
     parts = [part.replace(".", "%2E") for part in inner.relative_to(root).parts]
     return ".".join([__name__, _encode(root), *parts])
+
+
+def _path_of(name: str) -> Path | None:
+    """Return the file or folder whose `module_name` this is; None if there is none."""
+    root, *parts = name.removeprefix(f"{__name__}.").split(".")
+    folder = _decode(root)
+    return modules.descend(folder, tuple(part.replace("%2E", ".") for part in parts)) if parts else folder
 
 
 def _users_module(dotted: str) -> Path | None:
@@ -81,20 +97,10 @@ def _decode(name: str) -> Path:
     return Path(os.fsdecode(re.sub(rb"_([0-9a-f]{2})", lambda code: bytes.fromhex(code[1].decode()), name.encode())))
 
 
-def _users_modules() -> dict[str, ModuleType]:
-    """Return the users' modules that this process has imported, by each name that they were imported under."""
-    return {name: module for name, module in list(sys.modules.items()) if _is_users(module)}
-
-
-def _is_users(module: ModuleType | None) -> bool:
-    # Without `getattr`, which would load the modules that load themselves at the first use.
-    return str(getattr(module, "__dict__", {}).get("__name__")).startswith(f"{__name__}.")
-
-
 def _forget_changed_files() -> None:
     """Import all users' files again if one has changed, because a cache key holds the file as it is now."""
     _start.cache_clear()
-    imported = _users_modules()
+    imported = {name: module for name, module in list(sys.modules.items()) if name.startswith(f"{__name__}.")}
     loaders = [module.__loader__ for module in imported.values() if isinstance(module.__loader__, _Loader)]
     if any(loader.has_changed() for loader in loaders):
         for name in imported:
@@ -107,77 +113,34 @@ class _Finder:
     @staticmethod
     def find_spec(fullname: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
         if not fullname.startswith(f"{__name__}."):
-            outer, _, inner = fullname.rpartition(".")
-            parent = sys.modules.get(outer)
-            return _alias(fullname, f"{parent.__name__}.{inner}") if parent and _is_users(parent) else None
-        root, *parts = fullname.removeprefix(f"{__name__}.").split(".")
-        folder = _decode(root)
-        file = modules.descend(folder, tuple(part.replace("%2E", ".") for part in parts))
-        if file is None:
+            return None
+        place = _path_of(fullname)
+        if place is None:
             return None  # perhaps an extension module, which Python finds by the package's `__path__`
-        if parts and file.is_file():
-            packages = [str(file.parent)] if file.name == "__init__.py" else None
+        if place.is_file():
+            packages = [str(place.parent)] if place.name == "__init__.py" else None
             return importlib.util.spec_from_file_location(
-                fullname, file, loader=_Loader(fullname, str(file)), submodule_search_locations=packages
+                fullname, place, loader=_Loader(fullname, str(place)), submodule_search_locations=packages
             )
         spec = ModuleSpec(fullname, None, is_package=True)
-        spec.submodule_search_locations = [str(folder.joinpath(*parts))]
+        spec.submodule_search_locations = [str(place)]
         return spec
 
 
-class _LastFinder:
-    """Finds what `importlib.import_module("layers")` in a user's file means, where nothing else has this name.
-
-    Such a call does not tell which file it is in, so it may mean a file near any user's file in this process.
-    """
-
-    @staticmethod
-    def find_spec(fullname: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
-        if path is not None:
-            return None
-        loaders = [module.__loader__ for module in _users_modules().values()]
-        importers = [Path(loader.path) for loader in loaders if isinstance(loader, _Loader)]
-        folders = {folder for file in importers for folder in (file.parent, modules.root(file))}
-        paths = {modules.descend(folder, (fullname,)) for folder in folders}
-        files = sorted(path for path in paths if path and path.is_file() and modules.is_first_party(path))
-        if len(files) > 1:
-            raise UsageError(
-                f"`import_module({fullname!r})` can mean two files: {files[0]} and {files[1]}; rename one of them, or "
-                "write an import statement"
-            )
-        return _alias(fullname, module_name(files[0])) if files else None
-
-
-def _alias(name: str, users_name: str) -> ModuleSpec:
-    """Give a user's module a second name, so that it is not run twice."""
-    return ModuleSpec(name, _Alias(users_name))
-
-
-class _Alias(Loader):
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = importlib.import_module(self._name)
-        self._spec = module.__spec__
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self._spec  # Python has just replaced it by that of the second name
-
-
 class _Loader(SourceFileLoader):
-    """Runs a user's file with an `import` statement of its own."""
+    """Runs a user's file with imports of its own."""
 
     def get_code(self, fullname: str) -> CodeType:
         # Always from the source: Python takes a .pyc for current if the file has the same size and the same second.
         content = self.get_data(self.path)
         self._hash = hashlib.sha256(content).digest()
-        return compile(content, self.path, "exec", dont_inherit=True)
+        tree = ast.parse(content, self.path)
+        self._written = [item for node in ast.walk(tree) for item in written_imports.of(node)]
+        return compile(tree, self.path, "exec", dont_inherit=True)
 
     def exec_module(self, module: ModuleType) -> None:
-        run_import = functools.partial(_import, Path(self.path))
-        vars(module)["__builtins__"] = {**vars(builtins), "__import__": run_import}
+        imports = _Imports(self)
+        vars(module)["__builtins__"] = {**vars(builtins), "__import__": imports.do}
         super().exec_module(module)
 
     def has_changed(self) -> bool:
@@ -187,34 +150,101 @@ class _Loader(SourceFileLoader):
         except OSError:
             return True
 
+    @functools.cached_property
+    def written(self) -> frozenset[tuple[int, str, str | None]]:
+        """The imports in the file's text: level, module, and the name taken from it or None."""
+        calls = {(item.level, item.module, None) for item in self._written if item.bound == "*"}
+        return frozenset({(item.level, item.module, item.name) for item in self._written} | calls)
 
-def _import(
-    importer: Path,
-    name: str,
-    globals: Mapping[str, object] | None = None,
-    locals: Mapping[str, object] | None = None,
-    fromlist: Sequence[str] | None = (),
-    level: int = 0,
-) -> ModuleType:
-    """Do what an `import` statement in a user's file means; the arguments after the first are those of `__import__`."""
-    folder = _start(importer, level, name)
-    if folder is None:
-        return builtins.__import__(name, globals, locals, fromlist or (), level)
-    parts = tuple(filter(None, name.split(".")))
+    @functools.cached_property
+    def written_files(self) -> frozenset[Path]:
+        """The files that the imports in the text mean."""
+        found = [(modules.locate(Path(self.path), item.level, item.module), item.name) for item in self._written]
+        inner = [modules.submodule(target, name) for target, name in found if target and name]
+        return frozenset(path for path in (*(target for target, _ in found), *inner) if path)
+
+
+class _Imports:
+    """The imports of one user's file."""
+
+    def __init__(self, loader: _Loader) -> None:
+        self._loader = loader
+        self._importer = Path(loader.path)
+        self._importlib = _Importlib(self)
+
+    def do(
+        self,
+        name: str,
+        globals: Mapping[str, object] | None = None,
+        locals: Mapping[str, object] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """Do what an `import` statement in the file means; the arguments are those of `__import__`."""
+        folder = _start(self._importer, level, name)
+        if folder is None:
+            module = builtins.__import__(name, globals, locals, fromlist or (), level)
+            return self._importlib if module is importlib else module
+        parts = tuple(filter(None, name.split(".")))
+        for item in fromlist or (None,):
+            if (level, name, item) not in self._loader.written:  # `__import__(computed)`, or a statement in an `exec`
+                inner = modules.descend(folder, (*parts, item)) if item else None
+                self._refuse_unseen(name or str(item), inner or modules.descend(folder, parts))
+        chain = _chain(folder, parts, name)
+        if not fromlist:
+            return chain[0]
+        module = chain[-1]
+        for item in getattr(module, "__all__", ()) if "*" in fromlist else fromlist:
+            if not hasattr(module, item):
+                inner = modules.descend(folder, (*parts, item))
+                if inner:
+                    setattr(module, item, importlib.import_module(module_name(inner)))
+        return module
+
+    def import_module(self, name: str, package: str | None = None) -> ModuleType:
+        """Do what `importlib.import_module` in the file means: the same as an `import` statement there."""
+        absolute = importlib.util.resolve_name(name, package) if name.startswith(".") and package else name
+        if absolute.startswith(f"{__name__}."):  # by `__package__`
+            self._refuse_unseen(name, _path_of(absolute))
+        elif (folder := _start(self._importer, 0, absolute)) is not None:
+            parts = tuple(absolute.split("."))
+            self._refuse_unseen(name, modules.descend(folder, parts))
+            return _chain(folder, parts, absolute)[-1]
+        return importlib.import_module(absolute)
+
+    def _refuse_unseen(self, name: str, file: Path | None) -> None:
+        """Raise an error for a file that the cache key does not hold, because no import in the text means it."""
+        if file is None or not file.is_file() or file in self._loader.written_files:
+            return
+        frame: FrameType | None = sys._getframe()
+        while frame is not None and frame.f_code.co_filename != self._loader.path:
+            frame = frame.f_back
+        where = f"{self._importer}{f', line {frame.f_lineno}' if frame else ''}"
+        raise UsageError(
+            f"{where}: the computed import of {name!r} loads {file}, which the cache key has not seen; "
+            f"write an `import` statement for it in {self._importer.name}"
+        )
+
+
+class _Importlib(ModuleType):
+    """`importlib` in a user's file."""
+
+    def __init__(self, imports: _Imports) -> None:
+        super().__init__(importlib.__name__, importlib.__doc__)
+        self.import_module = imports.import_module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib, name)
+
+
+def _chain(folder: Path, parts: tuple[str, ...], name: str) -> list[ModuleType]:
+    """Import the modules along a dotted name below a folder; without parts, the package that the folder is."""
     chain = [] if parts else [_at(folder, (), name)]
     for depth in range(1, len(parts) + 1):
         chain.append(_at(folder, parts[:depth], name))
         if depth > 1 and not hasattr(chain[-2], parts[depth - 1]):  # a namespace folder does not know what is below it
             setattr(chain[-2], parts[depth - 1], chain[-1])
-    module = chain[-1]
-    if not fromlist:
-        return chain[0]
-    for item in getattr(module, "__all__", ()) if "*" in fromlist else fromlist:
-        if not hasattr(module, item):
-            inner = modules.descend(folder, (*parts, item))
-            if inner:
-                setattr(module, item, importlib.import_module(module_name(inner)))
-    return module
+    return chain
 
 
 def _at(folder: Path, parts: tuple[str, ...], name: str) -> ModuleType:
@@ -236,4 +266,3 @@ _start = functools.lru_cache(maxsize=None)(modules.start)  # an import in a func
 
 # At import of this module, so that a process that unpickles a user's object by its module's name finds it.
 sys.meta_path.insert(0, _Finder)
-sys.meta_path.append(_LastFinder)

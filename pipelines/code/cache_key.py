@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -54,9 +56,29 @@ def _parts(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> Itera
     if parameters.get("schema_file"):
         yield fingerprint.files([Path(parameters["schema_file"])])
     if parameters.get("module_file"):
-        yield fingerprint.whole_file(Path(parameters["module_file"]))
+        yield fingerprint.module_file(Path(parameters["module_file"]))
+    if parameters.get("module_path"):
+        yield _hash_packed(parameters["module_path"])
     if user_code := _user_code(parameters.get("custom_config", "")):
         yield user_code.hash()
+
+
+def _hash_packed(module_path: str) -> str:
+    """Hash a `module_file` that TFX has packed, and the files outside of its wheel that it imports.
+
+    Args:
+        module_path: `name@/path/of.whl`; or a module on `sys.path`, which is hashed like the module of an executor.
+    """
+    name, _, wheel = module_path.partition("@")
+    if not wheel:
+        return fingerprint.executor(f"{name}.*")
+    if "://" in wheel:
+        from tfx.utils import io_utils
+
+        wheel = io_utils.ensure_local(wheel)
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+        return fingerprint.module_file(Path(folder, f"{name}.py"))
 
 
 def _class_path(spec: Any) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+from benison.components import modules
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
 
@@ -157,7 +158,7 @@ def _module_file(dotted: str) -> Path:
     if not parent:
         spec = _spec(name)
         if spec is None:
-            raise _no_module(dotted, [module.name for module in pkgutil.iter_modules()])
+            raise _no_module(dotted, modules.importable_names())
         files = [Path(spec.origin)] if spec.origin else []
     else:
         folders = package_folders(parent)

@@ -11,18 +11,20 @@ import functools
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 
 from benison.components import modules
+from benison.components.written_imports import Import
 from benison.pipelines.code import packages, syntax
-from benison.pipelines.code.references import DottedName, Import
+from benison.pipelines.code.references import DottedName
 from benison.pipelines.code.syntax import Source, Statement
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
 from benison.serving.files import checksum
 
+Locate = Callable[[Path, int, str], Path | None]
 INSTALLED = "installed"
 """The result of `executor` for installed packages, whose versions are part of a cache key anyway."""
 
@@ -48,8 +50,11 @@ def code(file: Path, name: str) -> str:
     Raises:
         UsageError: `file` or a file that it imports is missing or not valid Python, or `name` is not in it.
     """
-    closure = _Closure({})
-    source = closure.parse(Path(file))
+    return _code(_Closure({}), Path(file), name)
+
+
+def _code(closure: _Closure, file: Path, name: str) -> str:
+    source = closure.parse(file)
     if name not in source.bindings and not _may_hide_names(source):
         hint = did_you_mean(name, source.bindings) or f"; it has {', '.join(sorted(source.bindings)) or 'no names'}"
         raise UsageError(f"{file}:1: this file does not define {name!r} at its top level{hint}")
@@ -58,15 +63,27 @@ def code(file: Path, name: str) -> str:
     return closure.digest()
 
 
-def whole_file(file: Path) -> str:
-    """Hash all the code in a file, and everything that it refers to; errors and rules as in `code`."""
-    closure = _Closure({})
+def module_file(file: Path) -> str:
+    """Hash all the code in a `module_file` of TFX, and everything that it refers to; rules as in `executor`.
+
+    TFX puts the folder of the file at the end of `sys.path`.
+    """
+
+    def locate(importer: Path, level: int, module: str) -> Path | None:
+        path = modules.locate_on_path(importer, level, module)
+        beside = modules.descend(file.parent, tuple(module.split(".")))
+        return path if path and path.is_file() else beside or path
+
+    file = Path(os.path.abspath(file))
+    closure = _Closure({}, locate)
     closure.add_file(closure.parse(file))
     return closure.digest()
 
 
 def executor(class_path: str) -> str:
     """Hash the code of an executor, named as in a compiled pipeline.
+
+    TFX imports it, so an import in it means what Python finds on `sys.path`.
 
     Args:
         class_path: `package.module.Class`. For a TFX `@component` function `f` the class is `f_Executor`, which TFX
@@ -84,11 +101,13 @@ def executor(class_path: str) -> str:
         return secrets.token_hex(32)
     if not modules.is_first_party(file):
         return INSTALLED
-    source = syntax.read(file)
+    closure = _Closure({}, modules.locate_on_path)
+    source = closure.parse(file)
     for candidate in (name, name.removesuffix("_Executor")):
         if candidate in source.bindings:
-            return code(file, candidate)
-    return whole_file(file)
+            return _code(closure, file, candidate)
+    closure.add_file(source)
+    return closure.digest()
 
 
 def files(paths: Iterable[Path]) -> str:
@@ -154,10 +173,13 @@ class _Closure:
 
     Args:
         sources: Files already parsed, by path; None for files that are not first-party. Shared and added to.
+        locate: Returns the file that an import means: `modules.locate`, or another function like it.
         with_imports: Whether importing a file counts too: its effects, and the `__init__.py` files of its package.
     """
 
-    def __init__(self, sources: dict[Path, Source | None], with_imports: bool = True) -> None:
+    def __init__(
+        self, sources: dict[Path, Source | None], locate: Locate = modules.locate, with_imports: bool = True
+    ) -> None:
         self.sources = sources
         self.with_imports = with_imports
         self.counted: dict[Path, set[int]] = {}
@@ -167,7 +189,7 @@ class _Closure:
         self._added_files: set[Path] = set()
         self._loaders: dict[Path, set[int]] = {}  # each `__getattr__` that counts without all that it could load
         self._pending: list[tuple[Source, Statement]] = []
-        self._locate = functools.cache(modules.locate)  # one file imports the same modules in many statements
+        self._locate = functools.cache(locate)  # one file imports the same modules in many statements
 
     def parse(self, path: Path) -> Source:
         """Parse the file that the caller named, first-party or not."""
@@ -291,8 +313,10 @@ class _Closure:
         """Follow the statements added so far; a loop, because call chains can be longer than Python's stack."""
         while self._pending:
             source, statement = self._pending.pop()
-            if statement.dynamic:
+            if statement.dynamic:  # it may use all of a file whose import is written anywhere in this one
                 self.add_file(source)
+                for item in (item for other in source.statements for item in other.imports):
+                    self._follow_import(source, item, ())
             self._import_modules(source, statement)
             for dotted in statement.uses:
                 self._add_use(source, statement, dotted)
@@ -375,7 +399,7 @@ class _Closure:
 
     def _explore(self, source: Source, statement: Statement, names: Iterable[DottedName]) -> _Closure:
         """Follow some names of a statement without counting them here."""
-        closure = _Closure(self.sources, with_imports=False)
+        closure = _Closure(self.sources, self._locate, with_imports=False)
         for dotted in names:
             closure._add_use(source, statement, dotted)
         return closure

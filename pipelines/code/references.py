@@ -6,6 +6,9 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benison.components import written_imports
+from benison.components.written_imports import Import
+
 DottedName = tuple[str, ...]
 """A name and the attributes taken from it: `layers.dense.Block` is ("layers", "dense", "Block")."""
 
@@ -14,23 +17,6 @@ _MUTATORS = frozenset(
     {"append", "appendleft", "add", "clear", "discard", "extend", "insert"}
     | {"pop", "popitem", "register", "remove", "setdefault", "update"}
 )
-
-
-@dataclass(frozen=True)
-class Import:
-    """One name that an import statement binds.
-
-    Attributes:
-        level: Leading dots of a relative import; 0 is absolute.
-        module: Dotted module, without the leading dots; may be empty (`from . import x`).
-        name: The name taken from the module; None for `import module`, "*" for all names.
-        bound: The name it has in the importing file; dotted for `import a.b`, which binds only `a`.
-    """
-
-    level: int
-    module: str
-    name: str | None
-    bound: str
 
 
 @dataclass(frozen=True)
@@ -180,9 +166,7 @@ class _Collector(ast.NodeVisitor):
             if not self._scopes:
                 self.mutating_calls.add(function)
         constants = [arg.value if isinstance(arg, ast.Constant) else None for arg in node.args]
-        if function[-1:] in (("import_module",), ("__import__",)) and constants and isinstance(constants[0], str):
-            module = constants[0].lstrip(".")
-            self.imports.append(Import(len(constants[0]) - len(module), module, "*", "*"))
+        self.imports.extend(written_imports.of(node))
         if (
             function == ("getattr",)
             and len(constants) > 1
@@ -195,17 +179,13 @@ class _Collector(ast.NodeVisitor):
         else:
             self.generic_visit(node)
 
-    def visit_Import(self, node: ast.Import) -> None:
-        for alias in node.names:
-            bound = alias.asname or alias.name
-            self.imports.append(Import(0, alias.name, None, bound))
-            self._bind(bound.split(".")[0])
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
+        for item in written_imports.of(node):
+            self.imports.append(item)
+            self._bind(item.bound.split(".")[0])
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        for alias in node.names:
-            bound = alias.asname or alias.name
-            self.imports.append(Import(node.level, node.module or "", alias.name, bound))
-            self._bind(bound)
+        self.visit_Import(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._bind(node.name)

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 from benison.components import modules
+from benison.components.written_imports import Import
 from benison.pipelines.code import references
-from benison.pipelines.code.references import DottedName, Import, References, is_target
+from benison.pipelines.code.references import DottedName, References, is_target
 from benison.serving.errors import UsageError
 
 Kind = Literal["function", "class", "import", "typing", "plain"]

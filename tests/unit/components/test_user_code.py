@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -90,15 +90,19 @@ USE = "\ndef f():\n    return VALUE\n"
         ("from . import utils\nVALUE = utils.VALUE", "utils.py"),
         ("from .utils import VALUE", "utils.py"),
         ("from ..common.utils import VALUE", "../common/utils.py"),
-        ("from importlib import import_module\nVALUE = import_module('layers_of_mine').VALUE", "layers_of_mine.py"),
-        ("from importlib import import_module\nVALUE = import_module('pkg.layers').VALUE", "pkg/__init__.py pkg/layers.py"),
+        ("from importlib import import_module\nVALUE = import_module('utils').VALUE", "utils.py"),
+        ("import importlib\nVALUE = importlib.import_module('types').VALUE", "types.py"),
+        ("import importlib.util\nVALUE = importlib.import_module(name='pkg.layers').VALUE", "pkg/__init__.py pkg/layers.py"),
+        ("from importlib import import_module\nVALUE = import_module('.utils', __package__).VALUE", "utils.py"),
+        ("from importlib import import_module\nVALUE = import_module('.layers', 'pkg').VALUE", "pkg/__init__.py pkg/layers.py"),
+        ("VALUE = __import__('types').VALUE", "types.py"),
+        ("from importlib import import_module\nNAME = 'utils'\nimport utils\nVALUE = import_module(NAME).VALUE", "utils.py"),
+        ("NAME = 'types'\nfrom . import types\nVALUE = __import__(NAME).VALUE", "types.py"),
     ],
 )  # fmt: skip
 def test_the_file_that_is_hashed_is_the_file_that_runs(tmp_path: Path, text: str, helper: str) -> None:
     values: list[str] = []
     for folder in ("a/inner", "b/inner"):  # both in one process, with helpers of the same names
-        if "import_module" in text and values:
-            continue
         write(tmp_path / folder, {"main.py": text + USE, **dict.fromkeys(helper.split(), f"VALUE = {folder!r}\n")})
         main = tmp_path / folder / "main.py"
         values.append(user_code.load(f"{main}:f")())
@@ -106,7 +110,31 @@ def test_the_file_that_is_hashed_is_the_file_that_runs(tmp_path: Path, text: str
         write(tmp_path / folder, {helper.split()[-1]: "VALUE = 0\n"})
         assert fingerprint.code(main, "f") != before
         assert user_code.load(f"{main}:f")() == 0
-    assert values == ["a/inner", "b/inner"][: len(values)]
+    assert values == ["a/inner", "b/inner"]
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        "import_module(NAME)",
+        "importlib.import_module('pkg.' + NAME)",
+        "importlib.import_module('.' + NAME, __package__)",
+        "__import__(NAME)",
+        "exec('import ' + NAME)",
+    ],
+)
+def test_a_file_that_the_cache_key_cannot_see_is_refused_when_it_is_imported(tmp_path: Path, load: str) -> None:
+    main = f"import importlib\nfrom importlib import import_module\nNAME = 'layers'\ndef f():\n    return {load}\n"
+    write(tmp_path, {"main.py": main, "layers.py": "", "pkg/__init__.py": "", "pkg/layers.py": ""})
+    f = user_code.load(f"{tmp_path}/main.py:f")
+    with pytest.raises(UsageError, match=r"main\.py.*: the computed import of '.*layers' loads .*layers\.py, which"):
+        f()
+
+
+def test_an_installed_module_may_be_imported_by_a_computed_name(tmp_path: Path) -> None:
+    text = "from importlib import import_module\ndef f(name='json'):\n    return import_module(name).dumps([1])\n"
+    write(tmp_path, {"main.py": text})
+    assert user_code.load(f"{tmp_path}/main.py:f")() == "[1]"
 
 
 def test_a_file_with_the_name_of_a_library_can_use_that_library(tmp_path: Path) -> None:
@@ -139,18 +167,39 @@ def f():
 """
     write(tmp_path, {"mine/__init__.py": "", "mine/layers.py": "class Layer:\n    pass\n", "mine/models.py": models})
     write(tmp_path, {"mine/again.py": "from layers import Layer\n"})
+    write(tmp_path, {"elsewhere/main.py": "from mine.models import f\nfrom mine.layers import Layer\n"})
     assert user_code.load("mine.models:f")() is True
     assert user_code.load(f"{tmp_path}/mine/models.py:f") is user_code.load("mine.models:f")
+    assert user_code.load(f"{tmp_path}/elsewhere/main.py:f") is user_code.load("mine.models:f")
+    assert user_code.load(f"{tmp_path}/elsewhere/main.py:Layer") is user_code.load("mine.layers:Layer")
 
 
-def test_objects_of_a_users_class_are_unpickled_in_a_process_that_has_not_loaded_it(tmp_path: Path) -> None:
-    write(tmp_path, {"my.models.py": "from utils import Row\ndef f():\n    return Row(3)\n"})
+def test_a_package_on_pythonpath_imports_its_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path / "path"))
+    write(tmp_path / "path", {"mine/layers.py": "from sizes import VALUE\n", "mine/sizes.py": "VALUE = 1\n"})
+    write(tmp_path, {"path/sizes.py": "VALUE = 2\n", "main.py": "from mine.layers import VALUE" + USE})
+    main = tmp_path / "main.py"
+    assert user_code.load(f"{main}:f")() == 1
+    before = fingerprint.code(main, "f")
+    write(tmp_path, {"path/mine/sizes.py": "VALUE = 3\n"})
+    assert fingerprint.code(main, "f") != before
+    assert user_code.load(f"{main}:f")() == 3
+
+
+@pytest.mark.parametrize("pickler", ["pickle", "cloudpickle", "apache_beam.internal.pickler"])
+def test_users_objects_are_unpickled_in_a_process_that_has_not_loaded_their_files(tmp_path: Path, pickler: str) -> None:
+    models = "from utils import Row\ndef f(x=3):\n    return Row(x)\ndef nested():\n    return lambda x: f(x)\n"
+    write(tmp_path, {"my.models.py": models})
     write(tmp_path, {"utils.py": "import dataclasses\n@dataclasses.dataclass\nclass Row:\n    x: int\n"})
-    load = user_code.load(f"{tmp_path}/my.models.py:f")
-    (tmp_path / "rows").write_bytes(pickle.dumps((load, load())))
-    code = "import pickle; f, row = pickle.load(open('rows', 'rb')); print(row.x, f() == row, type(f()) is type(row))"
+    f = user_code.load(f"{tmp_path}/my.models.py:f")
+    objects = [f, f(), *([] if pickler == "pickle" else [user_code.load(f"{tmp_path}/my.models.py:nested")()])]
+    (tmp_path / "rows").write_bytes(importlib.import_module(pickler).dumps(objects))
+    code = (
+        f"import {pickler} as p; f, row, *nested = p.loads(open('rows', 'rb').read())\n"
+        "print(row.x, f() == row, type(f()) is type(row), [g(3) == row for g in nested])"
+    )
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert result.stdout == "3 True True\n"
+    assert result.stdout == f"3 True True {[] if pickler == 'pickle' else [True]}\n"
 
 
 def test_a_file_that_changed_is_run_again_with_the_files_that_import_it(tmp_path: Path) -> None:

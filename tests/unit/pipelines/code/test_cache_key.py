@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -78,9 +79,29 @@ def test_a_declared_file_that_is_gone_is_named(hashed: Hash, tmp_path: Path) -> 
         hashed()
 
 
-def test_a_module_file_counts_with_what_it_imports(tmp_path: Path) -> None:
-    (tmp_path / "module.py").write_text("import helper")
-    (tmp_path / "helper.py").write_text("x = 1")
-    before = _hash(module_file=f"{tmp_path}/module.py")
-    (tmp_path / "helper.py").write_text("x = 2")
-    assert _hash(module_file=f"{tmp_path}/module.py") != before
+def test_a_module_file_counts_with_what_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside, on_path = tmp_path / "helper_of_user.py", tmp_path / "path" / "helper_of_user.py"
+    monkeypatch.syspath_prepend(str(on_path.parent))
+    (tmp_path / "module.py").write_text("import helper_of_user")
+    on_path.parent.mkdir()
+    hashes = []
+    for file, text in [(beside, "x = 1"), (beside, "x = 2"), (on_path, "x = 3"), (on_path, "x = 4"), (beside, "x = 5")]:
+        file.write_text(text)
+        hashes.append(_hash(module_file=f"{tmp_path}/module.py"))
+    assert len(set(hashes[:4])) == 4
+    assert hashes[4] == hashes[3]  # TFX puts the folder of the file at the end of the path
+
+
+def test_a_packed_module_file_counts_with_what_it_imports_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    hashes = []
+    for packed, elsewhere in [("x = 1", "y = 1"), ("x = 2", "y = 1"), ("x = 2", "y = 2"), ("x = 2", "y = 2")]:
+        with zipfile.ZipFile(tmp_path / "code.whl", "w") as wheel:
+            wheel.writestr("model_of_user.py", "import beside_of_user, nodes_of_user")
+            wheel.writestr("beside_of_user.py", packed)
+        (tmp_path / "nodes_of_user.py").write_text(elsewhere)
+        hashes.append(_hash(module_path=f"model_of_user@{tmp_path}/code.whl"))
+    assert len(set(hashes)) == 3
+    assert hashes[2] == hashes[3]  # the folder that it is unpacked to does not count

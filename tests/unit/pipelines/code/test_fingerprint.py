@@ -592,6 +592,21 @@ def test_a_first_party_executor_counts_with_what_it_uses(nodes, path, text, unre
     assert hashed("1", "1") == hashed("1", "2")
 
 
+def test_an_import_of_an_executor_is_what_python_finds_on_its_path(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    key(
+        tmp_path,
+        {"nodes_of_user/parts.py": "from sizes_of_user import x\nclass Executor:\n size = x\n", "main.py": "run=1"},
+    )
+    sizes = [tmp_path / "sizes_of_user.py", tmp_path / "nodes_of_user" / "sizes_of_user.py"]
+    hashes = []
+    for on_path, beside in [(1, 1), (1, 2), (2, 2)]:
+        sizes[0].write_text(f"x = {on_path}\n")
+        sizes[1].write_text(f"x = {beside}\n")
+        hashes.append(fingerprint.executor("nodes_of_user.parts.Executor"))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
 def test_an_executor_that_no_statement_defines_counts_its_whole_file(nodes):
     nodes("for n in 'ab': globals()[n] = type(n, (), {})\nx = 1\n")
     before = fingerprint.executor("nodes_of_user.a")
