@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benison.components import user_code
+from benison.components import modules, user_code
+from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
 
 if TYPE_CHECKING:
@@ -180,6 +181,8 @@ def at(function: str) -> Iterator[None]:
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {' '.join(lines)[:400]}"
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            reason += did_you_mean(error.name, modules.importable_names(), likeness=0.8)
         raise _Placed(f"{_deepest(error, function) or location(function)}: {reason}") from error
 
 
@@ -232,18 +235,19 @@ def _other_weights(model: keras.Model) -> Iterator[None]:
 
 
 def _deepest(error: BaseException, function: str) -> str | None:
-    """Return the last line of the user's file that the error went through; None if it went through none."""
+    """Return the last line of the user's files that the error went through; None if it went through none."""
     target, _, name = function.rpartition(":")
     try:
         file = inspect.unwrap(user_code.load(function)).__code__.co_filename
     except Exception:  # the file cannot be imported: the error is about its import
         file = os.path.abspath(target) if target.endswith(".py") else _module_file(target)
-    trace, line = error.__traceback__, None
+    trace, place = error.__traceback__, None
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == file:
-            line = trace.tb_lineno
+        filename = trace.tb_frame.f_code.co_filename
+        if filename == file or user_code.is_users(trace.tb_frame.f_globals):
+            place = f"{_short(filename)}, line {trace.tb_lineno} ({name})"
         trace = trace.tb_next
-    return None if line is None else f"{_short(file)}, line {line} ({name})"
+    return place
 
 
 def _module_file(module: str) -> str:

@@ -32,8 +32,12 @@ def validate(
     ] = False,
 ) -> None:
     """Check a config, and import its functions and build its members; no data is read."""
+    from benison.pipelines.running import code_trial
+
     config = load(name, set_)
-    if not config_only:
+    if config_only:
+        code_trial.refuse_missing_imports(config)
+    else:
         _try_code(config, root.absolute())
     members = ", ".join(config.ensemble.members)
     if config.data.source:

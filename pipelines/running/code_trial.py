@@ -10,12 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from benison.pipelines.code import code_reference, fingerprint
+from benison.pipelines.code.missing_imports import missing_imports
 from benison.pipelines.config import Pipeline
 from benison.pipelines.graph import recipe_of
 from benison.serving.errors import BenisonError, UsageError
 
 SECONDS = 30
 _PACKAGES = ("benison", "tensorflow", "tensorflow-transform", "keras", "keras-tuner")
+
+
+def refuse_missing_imports(config: Pipeline) -> None:
+    """Raise an error if the user's code imports modules that do not exist; it is read, not imported.
+
+    Raises:
+        UsageError: there are such imports; one line for each.
+    """
+    where = code_reference.display_path(config.source)
+    lines: dict[str, str] = {}
+    for key, reference in _references(config).items():
+        for line in missing_imports(code_reference.Code.of(reference).file):
+            lines.setdefault(line, f"{where}: {key}: {line}")
+    if lines:
+        raise UsageError("\n".join(lines.values()))
 
 
 def try_code(config: Pipeline, root: Path, ask: Callable[..., dict[str, Any]], log: Path) -> str:
@@ -33,6 +49,7 @@ def try_code(config: Pipeline, root: Path, ask: Callable[..., dict[str, Any]], l
     Raises:
         UsageError: the code has mistakes; one line for each.
     """
+    refuse_missing_imports(config)
     project = _project(config)
     key = _key(config, project)
     kept = root / "tried" / key if key else None
@@ -52,9 +69,6 @@ def try_code(config: Pipeline, root: Path, ask: Callable[..., dict[str, Any]], l
 
 def _project(config: Pipeline) -> dict[str, Any]:
     """Return the fields of `benison.components.train.dry_run.Project`."""
-    others = {"data.source": config.data.source} if config.data.source else {}
-    if ":" in config.ensemble.combiner:
-        others["ensemble.combiner"] = config.ensemble.combiner
     return {
         "features": config.features,
         "columns": {name: column.model_dump(exclude_none=True) for name, column in config.columns.items()},
@@ -62,15 +76,26 @@ def _project(config: Pipeline) -> dict[str, Any]:
         "problem": config.problem,
         "recipes": [recipe_of(name, member, config) for name, member in config.ensemble.members.items()],
         "schema": str(config.schema_path) if config.schema_path.is_file() else None,
-        "others": others,
+        "others": _other_references(config),
     }
+
+
+def _references(config: Pipeline) -> dict[str, str]:
+    """Return the references to code, by their key in the YAML."""
+    members = {f"ensemble.members.{name}": member.function for name, member in config.ensemble.members.items()}
+    return {"features": config.features, **members, **_other_references(config)}
+
+
+def _other_references(config: Pipeline) -> dict[str, str]:
+    source = {"data.source": config.data.source} if config.data.source else {}
+    combiner = config.ensemble.combiner
+    return {**source, **({"ensemble.combiner": combiner} if ":" in combiner else {})}
 
 
 def _key(config: Pipeline, project: dict[str, Any]) -> str:
     """Hash everything that the trial depends on; '' if the code cannot be followed."""
-    references = [config.features, *(m.function for m in config.ensemble.members.values()), *project["others"].values()]
     try:
-        code = config.user_code(*map(code_reference.Code.of, references)).hash()
+        code = config.user_code(*map(code_reference.Code.of, _references(config).values())).hash()
         schema = fingerprint.files([config.schema_path]) if project["schema"] else ""
     except BenisonError:
         return ""

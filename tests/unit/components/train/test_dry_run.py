@@ -146,7 +146,7 @@ def test_all_broken_members_are_listed_at_once(folder: Path) -> None:
         "branch": {"hyperparameters": {"layers": 1}},
     }
     expected = {
-        "missing": "imports.py, line 2 (plain): ModuleNotFoundError: No module named 'numppy'",
+        "missing": "imports.py, line 2 (plain): ModuleNotFoundError: No module named 'numppy'; did you mean 'numpy'?",
         "logits": "models.py, line 18 (logits): the model's output has values from",
         "three": "models.py, line 21 (three): the model's output is float32 [batch, 3]",
         "plain": "line 5 (plain): never reads the hyperparameter 'learning_rat'; did you mean 'learning_rate'?",

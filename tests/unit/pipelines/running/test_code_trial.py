@@ -9,7 +9,7 @@ import pytest
 
 from benison.pipelines.config import Pipeline
 from benison.pipelines.config_file import load
-from benison.pipelines.running.code_trial import try_code
+from benison.pipelines.running.code_trial import refuse_missing_imports, try_code
 from benison.serving.errors import UsageError
 
 YAML = """
@@ -76,6 +76,20 @@ def test_mistakes_are_raised_each_time_one_line_each(folder: Path) -> None:
         with pytest.raises(UsageError, match=r"birds\.yaml: features: a\n.*birds\.yaml: ensemble\.members\.deep: b$"):
             tried(folder, worker)
     assert worker.requests == 2
+
+
+def test_missing_imports_are_found_without_a_worker_each_once(folder: Path) -> None:
+    (folder / "helper.py").write_text("import numppy\n")
+    for name in ("features.py", "models.py"):
+        (folder / name).write_text("import helper\n" + (folder / name).read_text())
+    worker = Worker()
+    message = r"birds\.yaml: features: \S*helper\.py, line 1: no module 'numppy'; did you mean 'numpy'\?$"
+    with pytest.raises(UsageError, match=message) as error:
+        tried(folder, worker)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UsageError, match=message):
+        refuse_missing_imports(config(folder))
+    assert worker.requests == 0
 
 
 def test_code_that_takes_too_long_is_no_mistake_and_is_tried_again(folder: Path) -> None:
