@@ -35,6 +35,7 @@ class Endpoint:
         version: Its number; None for the highest loaded version.
         signature: The signature to call.
         output: The name of its prediction; if empty, the ensemble's.
+        classes: The name of its output with the names of the classes [batch, n]; empty if it has none.
     """
 
     target: str
@@ -42,6 +43,7 @@ class Endpoint:
     version: int | None = None
     signature: str = "raw"
     output: str = ""
+    classes: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,15 @@ class Answer:
         members: The members that answered, in the ensemble's order.
         failures: The reasons of the others, by member.
         outputs: Each member's own output, float [batch, n].
+        decision: The class that the ensemble decides for, bytes [batch]; None for a regression, and where the classes
+            and the threshold are not known.
     """
 
     values: np.ndarray[Any, Any]
     members: tuple[str, ...]
     failures: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    decision: np.ndarray[Any, Any] | None = None
 
 
 class FanOut:
@@ -72,6 +77,7 @@ class FanOut:
         transformer: Endpoint | None = None,
         deadline_s: float = DEADLINE_S,
         missing: Mapping[str, Any] | None = None,
+        classes: Sequence[str] = (),
     ) -> None:
         """Prepare one connection per server; each is opened by the first request.
 
@@ -81,6 +87,7 @@ class FanOut:
             transformer: A model whose outputs are the members' inputs; None if members take the inputs directly.
             deadline_s: For each member's answer (seconds); all members are called at the same time.
             missing: By input, the value to send in place of None and of an absent input.
+            classes: The names of the classes in the members' order, for the decision; empty if they are not known.
 
         Raises:
             EnsembleError: A member has no endpoint.
@@ -93,6 +100,7 @@ class FanOut:
         self._transformer = transformer
         self._deadline_s = deadline_s
         self._missing = missing or {}
+        self._classes = tuple(classes)
         endpoints = [*self._members.values(), *([transformer] if transformer else [])]
         self._clients = {target: GrpcClient(target, timeout=deadline_s) for target in {e.target for e in endpoints}}
 
@@ -110,7 +118,7 @@ class FanOut:
 
         Raises:
             EnsembleError: Fewer members than the quorum answered, or the combiner needs one that did not; the message
-                has the reason of each. Or the answers have different shapes.
+                has the reason of each. Or the answers have different shapes, or other classes.
             ServerError: The transformer did not answer.
         """
         inputs = missing_values.fill_arrays(inputs, self._missing)
@@ -118,10 +126,14 @@ class FanOut:
             inputs = await self._call(self._transformer, inputs)
         default = self._ensemble.output
         names = {name: endpoint.output or default for name, endpoint in self._members.items()}
-        calls = [self._call(endpoint, inputs, [names[name]]) for name, endpoint in self._members.items()]
+        calls = [
+            self._call(endpoint, inputs, [names[name], *([endpoint.classes] if endpoint.classes else [])])
+            for name, endpoint in self._members.items()
+        ]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         outputs: dict[str, Any] = {}
         failures: dict[str, str] = {}
+        classes: dict[str, tuple[str, ...]] = {}
         for name, answer in zip(self._members, answers, strict=True):
             if isinstance(answer, ServerError):
                 failures[name] = str(answer)
@@ -130,13 +142,17 @@ class FanOut:
             else:
                 values = answer[names[name]]
                 outputs[name] = values if values.ndim > 1 else values.reshape(-1, 1)
+                if (named := self._members[name].classes) and len(values):
+                    classes[name] = tuple(text.decode() for text in answer[named][0])
         _check_same_shape(outputs)
+        check_same_classes(classes)
         try:
             combined = self._ensemble.combine(outputs).numpy()
         except EnsembleError as error:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
             raise EnsembleError(f"{error}: {reasons}" if reasons else str(error)) from None
-        return Answer(combined, tuple(outputs), failures, outputs)
+        decision = self._ensemble.decide(combined, self._classes).numpy() if self._classes else None
+        return Answer(combined, tuple(outputs), failures, outputs, decision)
 
     async def close(self) -> None:
         """Close the channels."""
@@ -147,6 +163,22 @@ class FanOut:
     ) -> dict[str, np.ndarray[Any, Any]]:
         return await self._clients[endpoint.target].predict(
             endpoint.model, inputs, signature=endpoint.signature, version=endpoint.version, outputs=outputs
+        )
+
+
+def check_same_classes(classes: Mapping[str, Sequence[str]]) -> None:
+    """Check that the members name the same classes in the same order, because probabilities are combined by position.
+
+    Args:
+        classes: The names of the classes by member, of the members that name them.
+
+    Raises:
+        EnsembleError: They do not.
+    """
+    if len(set(map(tuple, classes.values()))) > 1:
+        shown = "; ".join(f"{name}: {', '.join(names)}" for name, names in classes.items())
+        raise EnsembleError(
+            f"the members name different classes, or name them in another order, so they cannot be combined: {shown}"
         )
 
 
@@ -175,4 +207,10 @@ def of_version(version: Version, targets: Mapping[str, str] | str, *, deadline_s
         name: Endpoint(targets if isinstance(targets, str) else targets[name], pin.model, pin.version)
         for name, pin in version.manifest.fan_out.items()
     }
-    return FanOut(Ensemble.load(version.path / EXTRA), members, deadline_s=deadline_s, missing=version.missing_values)
+    return FanOut(
+        Ensemble.load(version.path / EXTRA),
+        members,
+        deadline_s=deadline_s,
+        missing=version.missing_values,
+        classes=version.manifest.classes,
+    )

@@ -20,7 +20,8 @@ FILE = "assets.extra/raw_inputs.json"
 # -(2^53 - 1): the most negative integer that every reader of JSON represents exactly, JavaScript's too.
 MISSING_INTEGER = -9007199254740991
 FORMER_MISSING_INTEGER = -1
-SIGNATURES = ("raw", "members")  # the signatures that take these values
+# The signatures that take these values; `serving_default` of a model that `benison ensemble fuse` wrote.
+SIGNATURES = ("raw", "members", "serving_default")
 
 _FORMAT = 1
 _NAN = "NaN"  # strict JSON has no NaN
@@ -46,12 +47,16 @@ def describe(columns: Mapping[str, tuple[str, str, bool]]) -> dict[str, dict[str
     Args:
         columns: by input, the name of its column, its TensorFlow type, and True if a cell may be missing.
     """
-    inputs: dict[str, dict[str, Any]] = {}
-    for name, (column, dtype, optional) in sorted(columns.items()):
-        value = marker(dtype)
-        missing = {"missing": _NAN if isinstance(value, float) else value} if optional else {}
-        inputs[name] = {"column": column, "type": dtype, **missing}
-    return inputs
+    return {
+        name: describe_input(column, dtype, marker(dtype) if optional else None)
+        for name, (column, dtype, optional) in sorted(columns.items())
+    }
+
+
+def describe_input(column: str, dtype: str, missing: Any) -> dict[str, Any]:
+    """Describe one input, see `describe`; `missing` is the value for a missing cell, None if the input is required."""
+    value = {} if missing is None else {"missing": _NAN if isinstance(missing, float) else missing}
+    return {"column": column, "type": dtype, **value}
 
 
 def write(folder: Path, inputs: Mapping[str, Mapping[str, Any]]) -> None:

@@ -7,6 +7,7 @@
 | `bindings`          | the model of each node: the folder of a SavedModel, or a server                |
 | `imported_ensemble` | the ensemble's spec with its bindings, as one JSON file                        |
 | `interface`         | the signature that a model is called with, and the output that is its answer   |
+| `missing_cells`     | the value for a missing cell that all models of an ensemble take               |
 | `member_requests`   | predictions for rows, by `benison.serving.fan_out`                             |
 | `fusion`            | the export of members and combiner as one SavedModel                           |
 

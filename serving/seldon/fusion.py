@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benison.serving import fan_out, missing_values
 from benison.serving.errors import EnsembleError, UsageError
-from benison.serving.seldon import interface
+from benison.serving.seldon import interface, missing_cells
 from benison.serving.seldon.bindings import SavedModel, Server
 from benison.serving.seldon.imported_ensemble import ImportedEnsemble
 from benison.serving.seldon.interface import Tensor
@@ -26,7 +27,8 @@ def fuse(imported: ImportedEnsemble, target: Path) -> list[str]:
     | `serving_default` | the ensemble, as `probabilities` or `prediction` float32 [batch, n] |
     | `members`         | each member's own answer, by its name                               |
 
-    Both take the inputs of the transformer, or of the members if there is none. `assets.extra/` contains the spec.
+    Both take the inputs of the transformer, or of the members if there is none. `assets.extra/` contains the spec and,
+    if the models that take these inputs say so, `raw_inputs.json` with the value for a missing cell of each.
 
     Args:
         imported: Spec and bindings.
@@ -38,6 +40,7 @@ def fuse(imported: ImportedEnsemble, target: Path) -> list[str]:
     Raises:
         UsageError: The target already exists.
         EnsembleError: A node is bound to a server, or the models do not fit together.
+        DataError: The models expect different values for a missing cell of one input.
     """
     import keras
     import tensorflow as tf
@@ -64,13 +67,18 @@ def fuse(imported: ImportedEnsemble, target: Path) -> list[str]:
         outputs = {name: _as_matrix(values) for name, values in members(raw_inputs).items()}
         return {imported.ensemble.output: imported.ensemble.combine(outputs)}
 
+    _check_classes(interfaces, inputs, transform, loaded)
     archive = keras.export.ExportArchive()
     for model in (*loaded.values(), *transformer_model):
         archive.track(model)
     signature = [{name: _spec(name, tensor) for name, tensor in inputs.items()}]
     archive.add_endpoint("serving_default", ensemble, signature)
     archive.add_endpoint("members", members, signature)
-    _write(archive, imported, target)
+    missing = missing_cells.of_ensemble(imported, inputs)
+    described = {
+        name: missing_values.describe_input(name, tensor.dtype, missing.get(name)) for name, tensor in inputs.items()
+    }
+    _write(archive, imported, described if missing else {}, target)
     return sorted(inputs)
 
 
@@ -109,6 +117,35 @@ def _check_shapes(answers: Mapping[str, Tensor]) -> None:
         raise EnsembleError(f"the members' answers have different shapes and cannot be combined: {shown}")
 
 
+def _check_classes(
+    interfaces: Mapping[str, interface.Interface],
+    inputs: Mapping[str, Tensor],
+    transform: Callable[[Tensors], Tensors],
+    loaded: Mapping[str, Any],
+) -> None:
+    """Ask the members that name their classes for one row, and check that they name the same ones in one order."""
+    import tensorflow as tf
+
+    naming = [name for name, member in interfaces.items() if member.classes]
+    if len(naming) < 2:
+        return
+    row = {
+        name: tf.zeros([1, *(max(size, 1) for size in (tensor.shape or (1,))[1:])], tensor.dtype)
+        for name, tensor in inputs.items()
+    }
+    try:
+        member_inputs = transform(row)
+        answers = {name: loaded[name].signatures[interfaces[name].signature](**member_inputs) for name in naming}
+    except (tf.errors.OpError, ValueError) as error:
+        raise EnsembleError(
+            f"the classes of {', '.join(naming)} cannot be compared: a row of zeros gets no answer: "
+            f"{str(error).splitlines()[0]}"
+        ) from None
+    fan_out.check_same_classes(
+        {name: [text.decode() for text in answers[name][interface.CLASSES].numpy()[0]] for name in naming}
+    )
+
+
 def _as_matrix(values: Any) -> Any:
     """Return an answer of shape [batch] or [batch, n] as [batch, n]."""
     import tensorflow as tf
@@ -123,7 +160,7 @@ def _spec(name: str, tensor: Tensor) -> Any:
     return tf.TensorSpec(shape, tensor.dtype, name=name)
 
 
-def _write(archive: Any, imported: ImportedEnsemble, target: Path) -> None:
+def _write(archive: Any, imported: ImportedEnsemble, inputs: Mapping[str, Mapping[str, Any]], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # TF Serving ignores this name, if it reads the folder in the meantime.
     incoming = Path(tempfile.mkdtemp(prefix=f".{target.name}.incoming-", dir=target.parent))
@@ -132,6 +169,8 @@ def _write(archive: Any, imported: ImportedEnsemble, target: Path) -> None:
         archive.write_out(str(model), verbose=False)
         (model / "assets.extra").mkdir(exist_ok=True)
         imported.ensemble.save(model / "assets.extra")
+        if inputs:
+            missing_values.write(model, inputs)
         os.rename(model, target)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)

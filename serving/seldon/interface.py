@@ -15,6 +15,7 @@ from benison.serving.errors import EnsembleError
 
 PREFERRED_SIGNATURES = ("raw", "serving_default")
 PREFERRED_OUTPUTS = ("probabilities", "prediction")
+CLASSES = "classes"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,14 @@ class Interface:
                 f"{self._output_names()}; name one in the node's parameter `model_output`"
             )
         return numbers[0]
+
+    @property
+    def classes(self) -> str:
+        """The name of the output with the names of the classes, one text per probability; '' if there is none."""
+        tensor = self.outputs.get(CLASSES)
+        if tensor is None or tensor.dtype != "string" or tensor.shape is None or len(tensor.shape) != 2:
+            return ""
+        return CLASSES
 
     def _output_names(self) -> str:
         return ", ".join(sorted(self.outputs))

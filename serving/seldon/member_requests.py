@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benison.serving import missing_values
 from benison.serving.client import GrpcClient, ServerError
 from benison.serving.errors import DataError
 from benison.serving.fan_out import Answer, Endpoint, FanOut
-from benison.serving.seldon import interface
+from benison.serving.seldon import interface, missing_cells
 from benison.serving.seldon.bindings import SavedModel, Server
 from benison.serving.seldon.imported_ensemble import ImportedEnsemble
 from benison.serving.seldon.interface import Interface, Tensor
 from benison.serving.signature_names import argument_names
-from benison.serving.versions.local import SCHEMA
 
 
 async def predict(
@@ -29,8 +26,9 @@ async def predict(
 
     Args:
         imported: Spec and bindings.
-        rows: Values by input name; None is a missing value, sent as the members expect it. For members of another tool,
-            and for those on a server, that is '' for text and NaN for a float; an integer has no such value.
+        rows: Values by input name; None is a missing value, sent as the members expect it. If one of them does not say
+            how, as models of another tool and on a server, that is '' for text and NaN for a float; an integer has no
+            such value.
         served: A server for each node that is bound to a SavedModel.
         deadline_s: Longest time for each member's answer (seconds).
 
@@ -42,7 +40,9 @@ async def predict(
     servers = {name: _server(name, imported.members[name], served) for name in imported.ensemble.members}
     interfaces = await _interfaces(servers, deadline_s)
     endpoints = {
-        name: _endpoint(server, interfaces[name], interfaces[name].answer(name, server.output))
+        name: _endpoint(
+            server, interfaces[name], interfaces[name].answer(name, server.output), interfaces[name].classes
+        )
         if name in interfaces
         # It gets the request too, so that the answer contains the reason why it is missing.
         else Endpoint(server.target, server.model, server.version, server.signature, server.output)
@@ -57,9 +57,7 @@ async def predict(
         interface.check_transformer(name, transformer_interface, inputs)
         transformer, inputs = _endpoint(server, transformer_interface), transformer_interface.inputs
     async with FanOut(imported.ensemble, endpoints, transformer=transformer, deadline_s=deadline_s) as fan_out:
-        first = [imported.transformer] if imported.transformer else list(imported.members.values())
-        folders = [binding.path for binding in first if not isinstance(binding, Server)]
-        return await fan_out.predict(columns(rows, inputs, _missing(folders, inputs)))
+        return await fan_out.predict(columns(rows, inputs, missing_cells.of_ensemble(imported, inputs)))
 
 
 def columns(
@@ -77,31 +75,6 @@ def columns(
     """
     renamed = [{argument: row[name] for name, argument in argument_names(row).items()} for row in rows]
     return {name: _column(name, tensor, renamed, (missing or {}).get(name)) for name, tensor in inputs.items()}
-
-
-def _missing(folders: Sequence[Path], inputs: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the value of a missing cell by input, as the models in the folders say.
-
-    Raises:
-        DataError: One input is sent to models that expect different values.
-    """
-    found: dict[str, Any] = {}
-    for folder in folders:
-        described = missing_values.read_inputs(folder)
-        if described is not None:
-            values = missing_values.markers(described)
-        elif (folder / SCHEMA).is_file():  # an older Benison exported it
-            former = missing_values.FORMER_MISSING_INTEGER
-            values = {name: missing_values.marker(tensor.dtype, former) for name, tensor in inputs.items()}
-        else:
-            continue
-        for name, value in values.items():
-            if not missing_values.is_marker(found.setdefault(name, value), value):
-                raise DataError(
-                    f"column {name!r}: members expect different values for a missing cell, {found[name]} and {value}; "
-                    "give every row a value, or export the older member again"
-                )
-    return found
 
 
 def _column(name: str, tensor: Tensor, rows: Sequence[Mapping[str, Any]], missing: Any) -> NDArray:
@@ -178,5 +151,5 @@ async def _interfaces(servers: Mapping[str, Server], timeout_s: float) -> dict[s
     return interfaces
 
 
-def _endpoint(server: Server, signature: Interface, output: str = "") -> Endpoint:
-    return Endpoint(server.target, server.model, server.version, signature.signature, output)
+def _endpoint(server: Server, signature: Interface, output: str = "", classes: str = "") -> Endpoint:
+    return Endpoint(server.target, server.model, server.version, signature.signature, output, classes)

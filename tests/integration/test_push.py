@@ -199,7 +199,10 @@ def test_with_fan_out_the_members_are_pushed_and_served_as_models_of_their_own(n
     async def both(target: str) -> tuple[Any, Any]:
         async with GrpcClient(target) as client, fan_out.of_version(whole, target, deadline_s=30) as apart:
             answered = await client.predict("birds", inputs, signature="raw")
-            return answered["probabilities"], (await apart.predict(inputs)).values
+            answer = await apart.predict(inputs)
+            assert answer.decision is not None
+            assert answer.decision.tolist() == answered["decision"].tolist()
+            return answered["probabilities"], answer.values
 
     async def gaps(target: str) -> list[Any]:
         """Ask for three rows without masses: with the value for a missing cell, with None, and without the column."""
@@ -237,6 +240,7 @@ def test_a_killed_members_ensemble_is_worth_what_was_predicted(
 
     from benison.components.deploy.raw_rows import first_records, raw_rows
     from benison.components.evaluate import score_tables
+    from benison.components.evaluate.metrics import MOST_LIKELY
     from benison.components.evaluate.scorer import Scores
 
     number = int(node.push(fan_out=True)["pushed_version"])
@@ -273,7 +277,8 @@ def test_a_killed_members_ensemble_is_worth_what_was_predicted(
 
     assert (before.members, after.members) == (MEMBERS, tuple(name for name in MEMBERS if name != killed))
     assert after.failures.keys() == {killed}
-    found = score_tables.metric_table("multiclass", None, labels, {"whole": before.values, "degraded": after.values})
+    answers = {"whole": before.values, "degraded": after.values}
+    found = score_tables.metric_table("multiclass", MOST_LIKELY, labels, answers)
     assert found["whole"] == pytest.approx(whole.manifest.metrics["ensemble"], abs=1e-5)
     assert found["degraded"] == pytest.approx(whole.manifest.without[killed].metrics, abs=1e-5)
 

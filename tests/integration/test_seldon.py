@@ -14,6 +14,12 @@ import pytest
 import tensorflow as tf
 import yaml
 
+from benison.serving import missing_values
+from benison.serving.errors import DataError, EnsembleError
+from benison.serving.seldon import fusion, graph, imported_ensemble, seldon_deployment
+from benison.serving.server.codec import json_tensors
+from benison.serving.server.engine import LoadOptions
+from benison.serving.server.engines.saved_model import SessionEngine
 from tests.integration.conftest import BENISON, CLONE
 from tests.integration.model_server import publish, running
 
@@ -185,3 +191,62 @@ def test_a_mistake_is_one_message(tmp_path: Path, words: list[str], code: int, m
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["rows.json"]
+
+
+def write_whole_numbers(folder: Path, factor: float, missing: int | None, classes: tuple[str, ...] = ()) -> Path:
+    """Write a SavedModel of a whole number n: 100 x factor for a missing cell, else n x factor."""
+
+    class Model(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="n")])
+        def call(self, n: Any) -> dict[str, Any]:
+            number = tf.where(n == (0 if missing is None else missing), 100.0, tf.cast(n, tf.float32))
+            values = tf.stack([number * factor] * 2, axis=1)
+            names = {"classes": tf.tile([classes], [tf.shape(n)[0], 1])} if classes else {}
+            return {"probabilities": values, **names}
+
+    model = Model()
+    tf.saved_model.save(model, str(folder), signatures={"raw": model.call})
+    if missing is not None:
+        missing_values.write(folder, {"n": missing_values.describe_input("n", "int64", missing)})
+    return folder
+
+
+def fused(folder: Path, *models: Path) -> Path:
+    graph_of_two = graph.from_predictor(seldon_deployment.read(EXAMPLE))
+    bound = ["preprocess=identity", *(f"model-{name}={path}" for name, path in zip("ab", models, strict=True))]
+    fusion.fuse(imported_ensemble.import_graph(graph_of_two, bound), folder)
+    return folder
+
+
+@pytest.mark.parametrize("marker", [missing_values.MISSING_INTEGER, missing_values.FORMER_MISSING_INTEGER])
+def test_what_is_fused_takes_a_missing_cell_as_its_members_do(tmp_path: Path, marker: int) -> None:
+    models = [write_whole_numbers(tmp_path / str(factor), factor, marker) for factor in (1, 3)]
+    target = fused(tmp_path / "fused", *models)
+    engine = SessionEngine(str(target), LoadOptions())
+    for name in ("serving_default", "members"):
+        signature = engine.signatures[name]
+        rows = {"instances": [{"n": None}, {}, {"n": marker}, {"n": 5}]}
+        inputs, _ = json_tensors.read_inputs(rows, signature.inputs, signature.missing)
+        outputs = engine.run(signature, inputs, list(signature.outputs))
+        factors = {"probabilities": 2, "model-a": 1, "model-b": 3}
+        for output, values in outputs.items():
+            assert values[:, 0].tolist() == [n * factors[output] for n in (100, 100, 100, 5)]
+
+
+def test_models_that_take_a_missing_cell_differently_are_not_fused(tmp_path: Path) -> None:
+    new, old, foreign = (
+        write_whole_numbers(tmp_path / str(marker), 1, marker) for marker in (missing_values.MISSING_INTEGER, -1, None)
+    )
+    with pytest.raises(DataError, match=r"'n': members expect different values for a missing cell, -9007.* and -1"):
+        fused(tmp_path / "both", new, old)
+    # A model that says nothing takes any number as a value, so the fused one needs a value in every row.
+    target = fused(tmp_path / "mixed", new, foreign)
+    assert not SessionEngine(str(target), LoadOptions()).signatures["serving_default"].missing
+
+
+def test_models_that_name_their_classes_in_another_order_are_not_fused(tmp_path: Path) -> None:
+    orders = {"same": ("no", "yes"), "again": ("no", "yes"), "turned": ("yes", "no")}
+    models = {name: write_whole_numbers(tmp_path / name, 1, None, order) for name, order in orders.items()}
+    fused(tmp_path / "out", models["same"], models["again"])
+    with pytest.raises(EnsembleError, match=r"another order, .*: model-a: no, yes; model-b: yes, no"):
+        fused(tmp_path / "wrong", models["same"], models["turned"])

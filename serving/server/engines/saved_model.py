@@ -56,7 +56,7 @@ class SessionEngine:
         try:
             missing = missing_cells.read(path)
             self.signatures: Mapping[str, Signature] = {
-                name: _signature(name, proto, missing if name in missing_values.SIGNATURES else {})
+                name: _signature(name, proto, missing if _takes(name, proto, missing) else {})
                 for name, proto in sorted(meta_graph.signature_def.items())
             }
             self._unbounded = {
@@ -166,6 +166,11 @@ def _config(options: LoadOptions) -> Any:
     if options.gpu_memory_fraction:
         config.gpu_options.per_process_gpu_memory_fraction = options.gpu_memory_fraction
     return config
+
+
+def _takes(name: str, proto: Any, missing: Mapping[str, Any]) -> bool:
+    """Return whether a signature takes the raw inputs; the usual `serving_default` takes tf.Examples."""
+    return name in missing_values.SIGNATURES and (name != "serving_default" or missing.keys() <= proto.inputs.keys())
 
 
 def _signature(name: str, proto: Any, missing: Mapping[str, Any]) -> Signature:

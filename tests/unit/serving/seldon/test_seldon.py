@@ -14,6 +14,7 @@ import yaml
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
+from benison.serving import fan_out
 from benison.serving.deploy import folder as deploy_folder
 from benison.serving.deploy import schema_check, seldon
 from benison.serving.deploy.settings import Serving
@@ -557,6 +558,18 @@ def test_a_column_of_any_name_is_found_by_its_argument() -> None:
 def test_a_wrong_value_is_reported_with_its_row_and_column(change: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         member_requests.columns([ROW, {**ROW, **change}], INPUTS)
+
+
+def test_an_output_of_class_names_is_known() -> None:
+    assert Interface("s", {}, {"classes": Tensor("string", (-1, 2))}).classes == "classes"
+    assert Interface("s", {}, {"classes": Tensor("string", (-1,))}).classes == ""
+    assert Interface("s", {}, {"y": Tensor("float32", (-1, 2))}).classes == ""
+
+
+def test_members_that_name_their_classes_in_another_order_are_not_combined() -> None:
+    fan_out.check_same_classes({"a": ("no", "yes"), "b": ["no", "yes"]})
+    with pytest.raises(EnsembleError, match="a: no, yes; b: yes, no"):
+        fan_out.check_same_classes({"a": ("no", "yes"), "b": ("yes", "no")})
 
 
 def test_a_missing_column_is_reported() -> None:
