@@ -55,6 +55,8 @@ class ModelInfo:
         weights: weight of each member, with a sum of 1; empty if the combiner has no weights.
         columns: raw features by input name in the signatures.
         examples: one example row per signature, as values by input name.
+        positive: the positive class of a binary problem; empty if unknown.
+        threshold: probability of the positive class from which it is the decision; None: the most likely class is.
     """
 
     label: str = ""
@@ -63,6 +65,8 @@ class ModelInfo:
     weights: Mapping[str, float] = field(default_factory=dict)
     columns: Mapping[str, InputColumn] = field(default_factory=dict)
     examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    positive: str = ""
+    threshold: float | None = None
 
 
 def read(path: str) -> ModelInfo:
@@ -76,6 +80,8 @@ def read(path: str) -> ModelInfo:
     kind = str(settings.get("kind") or "")
     return ModelInfo(
         label=str(manifest.get("label") or ""),
+        positive=str(manifest.get("positive") or ""),
+        threshold=threshold if isinstance(threshold := spec.get("threshold"), float) else None,
         members=members,
         combiner=kind,
         weights=_normalized_weights(members, kind, settings.get("weights") or manifest.get("weights")),

@@ -284,6 +284,19 @@ def all_pages(model: ServedModel) -> dict[str, str]:
     }
 
 
+def test_the_lead_names_the_positive_class_and_its_threshold(tmp_path: Path) -> None:
+    manifest = write_folder(tmp_path) / "manifest.json"
+    facts = {**json.loads(manifest.read_text()), "positive": "yes", "threshold": 0.25}
+    for threshold, words in (
+        (0.25, "positive class yes, the decision from a probability of 0.25 on; "),
+        (None, "yes; "),
+    ):
+        manifest.write_text(json.dumps({**facts, "threshold": threshold}))
+        model = ServedModel("votes", 7, (), SIGNATURES, model_info.read(str(tmp_path)))
+        assert words in openapi.description(model)
+        assert words in html_pages.try_model(model, SIGNATURES["raw"])
+
+
 def test_every_control_has_a_label_and_every_description_exists(penguins: ServedModel) -> None:
     for name, html in all_pages(penguins).items():
         page = Outline(html)
