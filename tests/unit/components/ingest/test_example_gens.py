@@ -11,6 +11,7 @@ import pytest
 
 from benison.components.ingest.times import TimeColumn
 from benison.serving.errors import DataError
+from benison.serving.missing_values import MISSING_INTEGER
 
 # TFX and its dependencies emit warnings about one another.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -20,22 +21,22 @@ DAYS = [f"{9 + day // 30}/{1 + day % 30}/2013" for day in range(60)]
 TIME = TimeColumn("day", missing=frozenset({"", "NA"}))
 
 
-def csv_of(folder: Path, cells: Sequence[Any]) -> Any:
+def csv_of(folder: Path, cells: Sequence[Any], first: int = 0) -> Any:
     from benison.components.ingest.example_gen import CsvExampleGen
 
     file = folder / "rows.csv"
-    file.write_text("day,row\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells)))
+    file.write_text("day,row\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells, first)))
     return CsvExampleGen(str(file), SPLITS, missing=["", "NA"], time=TIME)
 
 
-def records_of(folder: Path, cells: Sequence[Any]) -> Any:
+def records_of(folder: Path, cells: Sequence[Any], first: int = 0) -> Any:
     import tensorflow as tf
 
     from benison.components.ingest.import_example_gen import ImportExampleGen
 
     file = str(folder / "rows.tfrecord")
     with tf.io.TFRecordWriter(file) as writer:
-        for i, cell in enumerate(cells):
+        for i, cell in enumerate(cells, first):
             example = tf.train.Example()
             example.features.feature["row"].int64_list.value.append(i)
             if isinstance(cell, str):
@@ -79,6 +80,15 @@ def test_the_latest_rows_are_the_tail_and_rows_without_a_time_are_not(tmp_path: 
 def test_numbers_are_times_too(tmp_path: Path, node: Any) -> None:
     sides, warnings = ingested(node(tmp_path, [100 - i for i in range(60)]), tmp_path)
     assert (sides["tail"], warnings) == (list(range(11)), [])
+
+
+@pytest.mark.parametrize(
+    ("node", "place"), [(csv_of, r"rows\.csv, line 4, column 'row'"), (records_of, r"record 3, column 'row'")]
+)
+def test_the_integer_that_stands_for_a_missing_one_is_refused(tmp_path: Path, node: Any, place: str) -> None:
+    rows = node(tmp_path, range(4), first=MISSING_INTEGER - 2)
+    with pytest.raises(DataError, match=rf"{place}: got '?-9007199254740991"):
+        ingested(rows, tmp_path)
 
 
 def test_a_record_without_the_feature_has_no_time(tmp_path: Path) -> None:
