@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets, load
+from benison.pipelines.commands.output import console
 
 if TYPE_CHECKING:
     from benison.pipelines.config import Pipeline
@@ -99,13 +100,11 @@ def span_replace(
 
 def span_list(name: Name, root: Root = DEFAULT_ROOT) -> None:
     """List the spans: rows, hash, anomalies, drift, and the versions trained on them; then the removed spans."""
-    from rich.console import Console
-
     from benison.pipelines.data import spans
     from benison.pipelines.reports import span_report
 
     config = _with_spans(name)
-    Console().print(span_report.table(config, root.absolute()))
+    console().print(span_report.table(config, root.absolute()))
     _print_removals(config, root, spans.removed_spans(root.absolute(), config.name))
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import typer
 
 from benison.pipelines.commands.arguments import DEFAULT_ROOT, Root
+from benison.pipelines.commands.output import console
 
 
 def doctor(root: Root = DEFAULT_ROOT) -> None:
     """Check what this machine can run, and say what to do about the rest."""
-    from rich.console import Console
     from rich.table import Table
 
     from benison.pipelines.starting import doctor as examination
@@ -19,5 +19,5 @@ def doctor(root: Root = DEFAULT_ROOT) -> None:
     marks = {True: "[green]ok[/]", False: "[bold red]no[/]", None: ""}
     for check in report.checks:
         table.add_row(marks[check.ok], check.name, check.value, check.advice)
-    Console().print(table)
+    console().print(table)
     raise typer.Exit(1 if report.failed else 0)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from benison.pipelines.commands.output import console
+
 if TYPE_CHECKING:
     from benison.serving.fan_out import Answer
     from benison.serving.seldon.imported_ensemble import ImportedEnsemble
 
 _SERVER_START_S = 120.0
-_WIDTH = 10_000  # characters: one line per row, also in a pipe
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that `benison ensemble import` wrote.")]
 
@@ -83,7 +84,6 @@ def predict(
     ] = 30.0,
 ) -> None:
     """Send rows to every model over gRPC and combine the answers; a temporary model server serves the SavedModels."""
-    from rich.console import Console
     from rich.table import Table
 
     from benison.serving.predict import read_rows
@@ -100,7 +100,7 @@ def predict(
     for number, values in enumerate(answer.values, start=1):
         member_values = [_format_values(answer.outputs[member][number - 1]) for member in answer.members]
         table.add_row(str(number), _format_values(values), *member_values)
-    Console(width=_WIDTH).print(table)
+    console().print(table)
     for member, reason in answer.failures.items():
         print(f"without {member}: {reason}", file=sys.stderr)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, served_name
+from benison.pipelines.commands.output import console
 from benison.pipelines.commands.versions import Verify, check_line, served_version
 
 
@@ -22,8 +23,6 @@ def predict(
     verify: Verify = True,
 ) -> None:
     """Print predictions of the served version, computed in this process."""
-    from rich.console import Console
-
     from benison.serving import predict as prediction
     from benison.serving.errors import UsageError
 
@@ -39,4 +38,4 @@ def predict(
 
     quieten()
     print(f"{name} version {served.number}, {served.path} ({check_line(served) if verify else 'not verified'})")
-    report.show_predictions(prediction.predict(served, rows, members=members, verify=False), Console())
+    report.show_predictions(prediction.predict(served, rows, members=members, verify=False), console())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, served_name, serving_settings
+from benison.pipelines.commands.output import console
 
 if TYPE_CHECKING:
     from benison.serving.versions.local import Version
@@ -33,17 +34,15 @@ def versions_(
     `damaged` stands for a version that is not as it was pushed, `foreign` for one that Benison did not push. Only the
     names and sizes of files are compared here; `benison verify` reads them.
     """
-    from rich.console import Console
-
     from benison.pipelines.reports import version_report
 
     base = pushed_base(name, root)
     if history:
-        Console().print(version_report.changes(base))
+        console().print(version_report.changes(base))
         return
     store = settings.store if (settings := serving_settings(name)) else None
     if store is None:
-        Console().print(version_report.table(base))
+        console().print(version_report.table(base))
         _print_damage(base)
         return
     from benison.serving.errors import StoreError
@@ -52,11 +51,11 @@ def versions_(
     try:
         there = remote.inventory(store, base.name)
     except StoreError:
-        Console().print(version_report.table(base))  # the local versions are known anyway
+        console().print(version_report.table(base))  # the local versions are known anyway
         _print_damage(base)
         raise
     stored = [version.number for version in there.versions]
-    Console().print(
+    console().print(
         version_report.table(base, {**dict.fromkeys(stored, "yes"), **dict.fromkeys(there.damaged, "damaged")})
     )
     _print_damage(base)
@@ -136,13 +135,11 @@ def diff(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Compare two versions: members, weights, metrics, spans, and what they were made from."""
-    from rich.console import Console
-
     from benison.pipelines.reports import version_report
     from benison.serving.versions import local
 
     base = pushed_base(name, root)
-    Console().print(version_report.difference(local.get(base, left), local.get(base, right)))
+    console().print(version_report.difference(local.get(base, left), local.get(base, right)))
 
 
 def served_version(base: Path, *, verify: bool = True) -> Version:
