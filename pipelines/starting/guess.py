@@ -48,6 +48,7 @@ class GuessedColumn:
         values: the distinct values, sorted; empty if there are too many (`FEW`, for a label `_KEPT`).
         format: the format of a date; None for ISO 8601.
         size: the size, for kinds that have one.
+        whole: all numbers are whole ones.
     """
 
     name: str
@@ -57,6 +58,7 @@ class GuessedColumn:
     values: tuple[str, ...] = ()
     format: str | None = None
     size: int | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -294,7 +296,8 @@ def _column(name: str, tally: Tally, marks: frozenset[str], rows: int) -> Guesse
             return GuessedColumn(name, "ignore", "an id: as many values as rows", missing)
         return _strings(name, f"an id with {distinct} values", distinct, rows, missing, values)
     if numeric:
-        return GuessedColumn(name, "number", f"{distinct} different numbers", missing)
+        whole = tally.kinds["float"] == 0
+        return GuessedColumn(name, "number", f"{distinct} different numbers", missing, whole=whole)
     words = [len(value.split()) for value in tally.sample]
     if words and sum(words) >= 4 * len(words) and distinct > min(FEW, 0.5 * present):
         mean = sum(words) / len(words)

@@ -198,12 +198,13 @@ def _remark(column: GuessedColumn) -> str:
 def schema_text(guess: Guess) -> str:
     """Return the schema of the data (TensorFlow Metadata, text format): types, presence and domains, but no ranges.
 
-    Numbers are FLOAT even if all are integers, so that a served model can tell a missing value (NaN) from a number.
+    A column of whole numbers is INT. A label that is a number is FLOAT: it is an amount, and no prediction is whole.
     """
     parts = [
         "# The schema of the data, written by `benison init`. Data that does not match it is an anomaly and stops the",
         "# run: a changed type, a missing column, a value that is not in a domain. You can add ranges to numbers:",
-        "#   float_domain { min: 0.0 max: 150.0 }",
+        "#   float_domain { min: 0.0 max: 150.0 } or int_domain { min: 0 max: 150 }",
+        "# A column of type INT takes whole numbers only; if others may come, make it FLOAT.",
     ]
     for column in (guess.label, *guess.columns):
         parts.append(_feature(column, guess.rows, guess.positive if column is guess.label else ""))
@@ -217,7 +218,7 @@ def schema_text(guess: Guess) -> str:
 def _feature(column: GuessedColumn, rows: int, positive: str = "") -> str:
     lines = [
         f"  name: {_quoted(column.name)}",
-        f"  type: {'FLOAT' if column.kind == 'number' else 'BYTES'}",
+        f"  type: {'BYTES' if column.kind != 'number' else 'INT' if column.whole else 'FLOAT'}",
         "  value_count { min: 1 max: 1 }",
     ]
     if column.kind == "ignore":

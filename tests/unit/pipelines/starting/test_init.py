@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,14 @@ def test_the_schema_has_types_presence_and_domains_but_no_ranges(here):
         "born": ("BYTES", 1.0, active),
     }
     assert {d.name: list(d.value) for d in schema.string_domain} == {"yes": ["0", "1"], "Kind": ['a "dog"', "cat"]}
+
+
+def test_a_column_of_whole_numbers_is_int_and_a_label_that_is_a_number_is_float(here):
+    rows = [f"{i * 7 % 50 if i % 5 else ''},{i / 2},{i * 3}" for i in range(60)]
+    (here / "sales.csv").write_text("\n".join(["rooms,area,price", *rows]))
+    create("sales", here / "sales.csv", "price")
+    types = re.findall(r'name: "(\w+)"\n  type: (\w+)', Path("schemas/sales.pbtxt").read_text())
+    assert dict(types) == {"rooms": "INT", "area": "FLOAT", "price": "FLOAT"}
 
 
 def test_it_overwrites_files_only_with_force(here):
