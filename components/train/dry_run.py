@@ -1,7 +1,8 @@
-"""Tries the user's code without data: imports it, traces the features, builds and calls every member.
+"""Tries the user's code without data: imports it, traces and calls the features, builds and calls every member.
 
 It finds what takes no data to find, and all mistakes at once. The raw features are those of the curated schema; without
-one, only the imports can be tried. The transformed features of the members are made up: random numbers, id 0 and ''.
+one, only the imports can be tried. The raw rows are made up, also with missing cells, and TFT makes up what an analysis
+would find. The transformed features of the members are made up too: random numbers, id 0 and ''.
 """
 
 from __future__ import annotations
@@ -93,10 +94,10 @@ def _feature_spec(project: Project) -> dict[str, Any]:
     """Trace the user's features; return the spec of each, or nothing if only the data can tell their sizes.
 
     Raises:
-        UsageError: they are no dict of dense tensors.
+        UsageError: they are no dict of dense tensors, or a missing cell is too much for them.
     """
     import tensorflow as tf
-    from tensorflow_transform import impl_helper
+    from tensorflow_transform import annotators, graph_context, impl_helper
     from tensorflow_transform.tf_metadata import schema_utils
 
     raw = schema_utils.schema_as_feature_spec(_schema(project)).feature_spec
@@ -109,10 +110,15 @@ def _feature_spec(project: Project) -> dict[str, Any]:
         returned.update(features)
         return dict(features)
 
-    with tempfile.TemporaryDirectory() as folder:
-        impl_helper.trace_preprocessing_function(
-            traced, impl_helper.get_type_specs_from_feature_specs(raw), use_tf_compat_v1=False, base_temp_dir=folder
+    types = impl_helper.get_type_specs_from_feature_specs(raw)
+    tables = annotators.object_tracker_scope(annotators.ObjectTracker())  # holds the tables of the traced function
+    with tempfile.TemporaryDirectory() as folder, tables:
+        # As TFT's `trace_preprocessing_function`, which does not return the function itself.
+        context = graph_context.TFGraphContext(
+            module_to_export=tf.Module(), temp_dir=folder, evaluated_replacements=None
         )
+        transform = impl_helper.get_traced_transform_fn(traced, types, context).get_concrete_function()
+        answers.refuse(_missing_cell_fault(transform, raw))
     if not all(value.shape[1:].is_fully_defined() for value in returned.values()):
         return {}  # a size may depend on the data, such as that of a vocabulary
     return {name: tf.io.FixedLenFeature(value.shape.as_list()[1:], value.dtype) for name, value in returned.items()}
@@ -140,6 +146,48 @@ def _features_fault(features: Any) -> str | None:
             kind = "a scalar" if value.shape.rank == 0 else "of unknown rank"
             faults.append(f"feature {name!r} is {kind}, expected [batch, n]: use tf.ensure_shape")
     return "; ".join(faults) or None
+
+
+def _missing_cell_fault(transform: Any, raw: Mapping[str, Any]) -> str | None:
+    """Call the features on rows in which cells of one column are missing; return the first fault, None without one."""
+    import tensorflow as tf
+
+    optional = [name for name, spec in raw.items() if isinstance(spec, tf.io.VarLenFeature)]
+    try:
+        transform(_raw_rows(raw, ""))
+    except tf.errors.OpError:
+        return None  # the made-up values do not fit this code
+    for column in optional:
+        where = f"where a cell of the column {column!r} is missing"
+        try:
+            features = transform(_raw_rows(raw, column))
+        except tf.errors.OpError as error:
+            return f"fails {where}: {str(error.message).splitlines()[0]}"
+        for name, values in features.items():
+            if len(values) != _ROWS:
+                return f"feature {name!r} has {len(values)} of {_ROWS} rows {where}: use benison.dense"
+    return None
+
+
+def _raw_rows(raw: Mapping[str, Any], incomplete: str) -> dict[str, Any]:
+    """Return made-up rows of the raw columns; every second cell of the column `incomplete` is missing."""
+    import tensorflow as tf
+
+    columns: dict[str, Any] = {}
+    for name, spec in raw.items():
+        rows = np.arange(0, _ROWS, 2 if name == incomplete else 1)
+        if isinstance(spec, tf.io.VarLenFeature):
+            indices = np.stack([rows, np.zeros_like(rows)], axis=1)
+            columns[name] = tf.SparseTensor(indices, _raw_values([len(rows)], spec.dtype), [_ROWS, 1])
+        else:
+            columns[name] = _raw_values([_ROWS, *spec.shape], spec.dtype)
+    return columns
+
+
+def _raw_values(shape: Sequence[int], dtype: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.fill(shape, "a") if dtype == tf.string else tf.ones(shape, dtype)
 
 
 def _class_count(project: Project) -> int | None:

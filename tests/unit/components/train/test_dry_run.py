@@ -45,6 +45,16 @@ def nothing(inputs):
 def reserved(inputs):
     return {"label_xf": age(inputs)}
 
+def only_present(inputs):
+    return {"age": tf.reshape(inputs["age"].values, [-1, 1])}
+
+def needs_all(inputs):
+    age = tf.reshape(tf.cast(inputs["age"].values, tf.float32), [-1, 1])
+    return {"age": age + tf.cast(tf.strings.length(inputs["kind"]), tf.float32)}
+
+def numbers_as_text(inputs):
+    return {"age": tf.strings.to_number(tf.reshape(inputs["kind"], [-1, 1]))}
+
 def no_column(inputs):
     return {"age": inputs["agee"]}
 """
@@ -171,12 +181,21 @@ def test_all_broken_members_are_listed_at_once(folder: Path) -> None:
         ("nothing", "returned nothing (is a `return` missing?), expected a dict of features by name"),
         ("reserved", "the name 'label_xf' is not allowed"),
         ("no_column", "KeyError: 'agee'"),
+        (
+            "only_present",
+            "feature 'age' has 8 of 16 rows where a cell of the column 'age' is missing: use benison.dense",
+        ),
+        ("needs_all", "fails where a cell of the column 'age' is missing: "),
     ],
 )
 def test_features_that_no_member_can_use_are_refused(folder: Path, features: str, message: str) -> None:
     (line,) = tried(folder, features=features, plain={})
     assert line.startswith(f"features: {folder}/features.py, line ")
     assert message in line
+
+
+def test_features_that_refuse_the_values_that_are_made_up_are_accepted(folder: Path) -> None:
+    assert tried(folder, features="numbers_as_text", plain={}) == []
 
 
 def test_features_whose_size_only_the_data_can_tell_are_accepted(folder: Path) -> None:
