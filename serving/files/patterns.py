@@ -17,5 +17,6 @@ def check_root(root: Path) -> None:
     if glob.has_magic(str(root.absolute())):
         raise UsageError(
             f"{root.absolute()}: the path of ROOT must not contain any of * ? [, because Beam and TensorFlow read it "
-            "as a pattern; choose another folder with --root or BENISON_ROOT"
+            "as a pattern; choose another folder with --root or BENISON_ROOT, or give it a link to this one whose path "
+            "has none of them, and always use that link"
         )
