@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benison.pipelines.compilation import main_module
+from benison.pipelines.compilation import main_module, module_files
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline as TfxPipeline
@@ -88,11 +88,12 @@ def compile_to(pipeline: TfxPipeline, ir: Path) -> Compiled:
         The compiled pipeline.
 
     Raises:
-        UsageError: other processes cannot import one of its components.
+        UsageError: other processes cannot import one of its components, or would import another file.
     """
     from google.protobuf import json_format
     from tfx.dsl.compiler import compiler
 
+    module_files.refuse_hidden(pipeline)
     proto = compiler.Compiler().compile(pipeline)
     ir.parent.mkdir(parents=True, exist_ok=True)
     ir.write_text(json_format.MessageToJson(proto))
