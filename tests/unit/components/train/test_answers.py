@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benison.components import user_code
 from benison.components.train import answers, member
 from benison.components.train.divergence import stop_if_not_finite
 from benison.serving.errors import UsageError
@@ -245,3 +246,12 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_cause(
     stop = stop_if_not_finite("birds", splits)
     with pytest.raises(UsageError, match=rf"member birds: .*{re.escape(reason)}"):
         model.fit(splits["train"], validation_data=splits["valid"], epochs=5, callbacks=[stop], verbose=0)
+
+
+def test_an_error_in_a_helper_names_the_line_of_the_helper(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("def part():\n    import numppy\n")
+    (tmp_path / "models.py").write_text("import helper\ndef deep(inputs, hp):\n    helper.part()\n")
+    function = f"{tmp_path}/models.py:deep"
+    message = r"helper\.py, line 2 \(deep\): ModuleNotFoundError: No module named 'numppy'; did you mean 'numpy'\?$"
+    with pytest.raises(UsageError, match=message), answers.at(function):
+        user_code.load(function)({}, None)
