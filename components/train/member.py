@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import tensorflow_transform as tft
 
 _SHUFFLE_ROWS = 50_000
+# Parsed rows stay in memory after the first epoch if their files are not larger (compressed; parsed, some ten times as
+# much): for small tables, parsing takes most of an epoch.
+CACHED_BYTES = 16 << 20
 _ROWS_TO_CHECK = 256
 
 
@@ -136,7 +139,7 @@ def dataset(
         balance: the method for rare classes.
         learn: the dataset is for training: shuffle, and undersample, in each epoch. The same seed gives the same order.
     """
-    rows = _labelled_rows(files, transform)
+    rows = _labelled_rows(files, transform, cached=True)
     if not learn:
         return balance.balance_validation(rows).batch(recipe.batch_size).prefetch(2)
     rows = balance.balance_training(rows.shuffle(_SHUFFLE_ROWS, seed=recipe.seed), recipe.seed)
@@ -155,8 +158,8 @@ def class_balance(train_files: Sequence[str], transform: tft.TFTransformOutput, 
     return ClassBalance(recipe.imbalance, tuple(counts.tolist()))
 
 
-def _labelled_rows(files: Sequence[str], transform: tft.TFTransformOutput) -> tf.data.Dataset:
-    """Read single rows (features, label) whose label is known."""
+def _labelled_rows(files: Sequence[str], transform: tft.TFTransformOutput, *, cached: bool = False) -> tf.data.Dataset:
+    """Read single rows (features, label) whose label is known; `cached` is for datasets that are read repeatedly."""
     import tensorflow as tf
 
     spec = transform.transformed_feature_spec()
@@ -169,7 +172,10 @@ def _labelled_rows(files: Sequence[str], transform: tft.TFTransformOutput) -> tf
         return columns, tf.boolean_mask(label, known)
 
     paths = sorted(path for pattern in files for path in tf.io.gfile.glob(pattern))
-    return tf.data.TFRecordDataset(paths, compression_type="GZIP").batch(1024).map(parse).unbatch()
+    batches = tf.data.TFRecordDataset(paths, compression_type="GZIP").batch(1024).map(parse)
+    if cached and sum(tf.io.gfile.stat(path).length for path in paths) <= CACHED_BYTES:
+        batches = batches.cache()
+    return batches.unbatch()
 
 
 def target_scale(
