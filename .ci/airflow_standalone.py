@@ -222,7 +222,15 @@ def compile_pipelines(names: Sequence[str], folder: Path, root: Path) -> None:
         StartError: a pipeline cannot be compiled; the command has printed the reason.
     """
     shipped = sorted(file.stem for file in (CLONE / "configs").glob("*.yaml"))
-    command = [CLONE / ".venv/bin/benison", "compile", *(names or shipped), "-o", folder, "--root", root]
+    command = [
+        CLONE / ".venv/bin/benison",
+        "compile",
+        *(names or [*shipped, "--config-only"]),
+        "-o",
+        folder,
+        "--root",
+        root,
+    ]
     if subprocess.run(list(map(str, command))).returncode:
         raise StartError("benison compile failed; see its message above")
 

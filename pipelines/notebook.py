@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from tfx.orchestration.pipeline import Pipeline as TfxPipeline
 
+_USER_CODE = frozenset({"Transform", "Tuner", "Trainer"})  # the nodes that run features and members
+
 
 class Outcome:
     """The result of a node; a notebook shows it as its state and a table per output."""
@@ -77,6 +79,7 @@ class Context:
         self._root = Path(root).absolute()
         self._cache = cache
         quieten()
+        self._untried = pipeline if isinstance(pipeline, Pipeline) else None
         if isinstance(pipeline, Pipeline):
             pipeline = graph.build(pipeline, self._root)
         with ExitStack() as stack:
@@ -96,10 +99,12 @@ class Context:
         """Run one node.
 
         Raises:
-            UsageError: there is no such node, or a node that it depends on has not run yet.
+            UsageError: there is no such node, a node that it depends on has not run yet, or the user's code has
+                mistakes; they are looked for before the first node that runs it.
             NodeFailed: the node failed, or its data is invalid; the message names the reason and the log.
         """
         from benison.pipelines import node as single_node
+        from benison.pipelines.running import code_trial
 
         upstream = {n.id: n.upstream for n in self._compiled.nodes}
         if node not in self._nodes:
@@ -110,6 +115,9 @@ class Context:
                 f"{node} needs {', '.join(waiting)} to run first; run_until({node!r}) runs all of them in order"
             )
         record = self._nodes[node]
+        if self._untried is not None and record.kind in _USER_CODE:
+            code_trial.try_code(self._untried, self._root, log=self._run.folder / "code.log")
+            self._untried = None
         record.state, record.started = "running", time.time()
         quieten()
         with open(record.log, "a") as log, redirect_stdout(log), redirect_stderr(log):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -87,10 +86,8 @@ class LocalRunner:
         """
         with runs.begin(self._root, config.name) as run, _Pool(self._workers) as pool:
             self._observe(run)
-            if not only_ingest and (
-                warning := code_trial.try_code(config, self._root, pool.ask, run.folder / "code.log")
-            ):
-                print(warning, file=sys.stderr)
+            if not only_ingest:
+                code_trial.try_code(config, self._root, pool.ask, run.folder / "code.log")
             compiled = Compiled.from_json(
                 pool.ask(
                     operation="compile",

@@ -34,6 +34,7 @@ Root = Annotated[
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the YAML; repeatable.")
 ]
+ConfigOnly = Annotated[bool, typer.Option("--config-only", help="Do not import the Python code and build the members.")]
 DEFAULT_ROOT = Path(".benison")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benison.pipelines.commands.arguments import DEFAULT_ROOT, Root, load
+from benison.pipelines.commands.arguments import DEFAULT_ROOT, ConfigOnly, Root, load
 
 
 def compile_(
@@ -16,9 +16,17 @@ def compile_(
     ],
     to: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The folder to write into.")],
     root: Root = DEFAULT_ROOT,
+    config_only: ConfigOnly = False,
 ) -> None:
     """Compile pipelines for Airflow: write a manifest, TFX's IR and the checked config of each."""
     configs = [load(name, None) for name in names]  # check all of them before writing the first
+    from benison.pipelines.running import code_trial
+
+    for config in configs:
+        if config_only:
+            code_trial.refuse_missing_imports(config)
+        else:
+            code_trial.try_code(config, root.absolute())
     from benison.pipelines.quiet import quieten
 
     quieten()

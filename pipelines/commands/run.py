@@ -5,14 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets, load, pairs, served_name
-
-if TYPE_CHECKING:
-    from benison.pipelines.config import Pipeline
+from benison.pipelines.commands.arguments import DEFAULT_ROOT, ConfigOnly, Name, Root, Sets, load, pairs, served_name
+from benison.pipelines.commands.output import console
 
 
 def list_() -> None:
@@ -27,9 +25,7 @@ def validate(
     name: Name,
     set_: Sets = None,
     root: Root = DEFAULT_ROOT,
-    config_only: Annotated[
-        bool, typer.Option("--config-only", help="Do not import the Python code and build the members.")
-    ] = False,
+    config_only: ConfigOnly = False,
 ) -> None:
     """Check a config, and import its functions and build its members; no data is read."""
     from benison.pipelines.running import code_trial
@@ -38,39 +34,13 @@ def validate(
     if config_only:
         code_trial.refuse_missing_imports(config)
     else:
-        _try_code(config, root.absolute())
+        code_trial.try_code(config, root.absolute())
     members = ", ".join(config.ensemble.members)
     if config.data.source:
         data = f"data written by {config.data.source}"
     else:
         data = "data in spans" if config.spans else f"{len(config.files())} data file(s)"
     print(f"{name}: valid; {config.problem} on {config.label!r}, members {members}, {data}")
-
-
-def _try_code(config: Pipeline, root: Path) -> None:
-    import tempfile
-
-    from benison.pipelines.running import code_trial, workers
-
-    worker: workers.Worker | None = None
-
-    def ask(**request: Any) -> dict[str, Any]:
-        nonlocal worker
-        worker = workers.Worker()  # only now: what was tried before needs no TensorFlow
-        worker.send(**request)
-        return worker.receive()
-
-    with tempfile.NamedTemporaryFile(prefix="benison-", suffix=".log", delete=False) as file:
-        log = Path(file.name)
-    warning = ""
-    try:
-        if warning := code_trial.try_code(config, root, ask, log):
-            print(warning, file=sys.stderr)
-    finally:
-        if worker is not None:
-            worker.end()
-        if not warning:
-            log.unlink()
 
 
 def run(
@@ -98,8 +68,6 @@ def run(
     ] = None,
 ) -> None:
     """Run a pipeline: push a blessed ensemble, or print the rule that refused it."""
-    from rich.console import Console
-
     if on == "airflow":
         _on_airflow(name, set_, root.absolute(), no_cache, span)
     config = load(name, set_)
@@ -109,30 +77,29 @@ def run(
     from benison.pipelines.runner import LocalRunner
 
     root = root.absolute()
-    console = Console()
+    screen = console()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopping a container must do the same as Ctrl-C
-    with Progress(console, runs.usual_seconds(root, config.name)) as progress:
+    with Progress(screen, runs.usual_seconds(root, config.name)) as progress:
         finished = LocalRunner(root, cache=not no_cache, observer=progress).run_config(config, span=span)
-    report.show(finished, console, root)
+    report.show(finished, screen, root)
     raise typer.Exit(report.EXIT_CODES[finished.outcome])
 
 
 def _on_airflow(name: str, sets: list[str] | None, root: Path, no_cache: bool, span: str | None) -> NoReturn:
-    from rich.console import Console
 
     from benison.pipelines.airflow import api, triggered_run
     from benison.pipelines.reports import report
     from benison.pipelines.reports.progress import Progress
 
     form_values = pairs(sets) | ({"cache": "false"} if no_cache else {}) | ({"span": span} if span else {})
-    console = Console()
+    screen = console()
     try:
-        with Progress(console, {}, starting="waiting for Airflow …") as progress:
+        with Progress(screen, {}, starting="waiting for Airflow …") as progress:
             finished = triggered_run.run(api.configured(), served_name(name), form_values, progress)
     except KeyboardInterrupt:
         print("Stopped following the run. It continues in Airflow.", file=sys.stderr)
         raise typer.Exit(130) from None
-    report.show(finished, console, root)
+    report.show(finished, screen, root)
     raise typer.Exit(report.EXIT_CODES[finished.outcome])
 
 
@@ -140,7 +107,6 @@ def runs_(root: Root = DEFAULT_ROOT) -> None:
     """List earlier runs, newest last."""
     import time
 
-    from rich.console import Console
     from rich.table import Table
 
     from benison.pipelines.records import runs
@@ -156,4 +122,4 @@ def runs_(root: Root = DEFAULT_ROOT) -> None:
         why = next((f"{n.id}: {n.reason}" for n in past.nodes if n.state in ("failed", "invalid", "not_blessed")), "")
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(past.started))
         table.add_row(past.id, past.pipeline, started, f"{past.seconds or 0:.0f}", past.outcome, why)
-    Console().print(table)
+    console().print(table)

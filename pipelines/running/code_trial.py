@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -13,8 +15,10 @@ from benison.pipelines.code import code_reference, fingerprint
 from benison.pipelines.code.missing_imports import missing_imports
 from benison.pipelines.config import Pipeline
 from benison.pipelines.graph import recipe_of
+from benison.pipelines.running import workers
 from benison.serving.errors import BenisonError, UsageError
 
+Ask = Callable[..., dict[str, Any]]
 SECONDS = 30
 _PACKAGES = ("benison", "tensorflow", "tensorflow-transform", "keras", "keras-tuner")
 
@@ -34,17 +38,16 @@ def refuse_missing_imports(config: Pipeline) -> None:
         raise UsageError("\n".join(lines.values()))
 
 
-def try_code(config: Pipeline, root: Path, ask: Callable[..., dict[str, Any]], log: Path) -> str:
+def try_code(config: Pipeline, root: Path, ask: Ask | None = None, log: Path | None = None) -> None:
     """Import the user's code and build all members, unless the same code was tried before.
+
+    If the code cannot be tried to the end, a warning on stderr says why.
 
     Args:
         config: the pipeline's config.
         root: ROOT; if the folder exists, the result is kept in it.
-        ask: sends a request to a worker and returns its answer.
-        log: file for the output of the user's code.
-
-    Returns:
-        Why the code could not be tried to the end; '' if it was.
+        ask: sends a request to a worker and returns its answer; None starts a worker for the trial.
+        log: file for the output of the user's code; None: a temporary file, which stays if there is a warning.
 
     Raises:
         UsageError: the code has mistakes; one line for each.
@@ -54,17 +57,42 @@ def try_code(config: Pipeline, root: Path, ask: Callable[..., dict[str, Any]], l
     key = _key(config, project)
     kept = root / "tried" / key if key else None
     if kept is not None and kept.exists():
-        return ""
-    answer = ask(operation="try_code", project=project, seconds=SECONDS, log=str(log))
+        return
+    answer = _answer(ask or _ask_own_worker, project, log)
     if answer["mistakes"]:
         where = code_reference.display_path(config.source)
         raise UsageError("\n".join(f"{where}: {line}" for line in answer["mistakes"]))
     if answer["unfinished"]:
-        return f"the code could not be tried before the run: {answer['unfinished']} (log: {log})"
-    if kept is not None and root.is_dir():
+        reason = f"{answer['unfinished']} (log: {answer['log']})"
+        print(f"the code could not be tried before the run: {reason}", file=sys.stderr)
+    elif kept is not None and root.is_dir():
         kept.parent.mkdir(exist_ok=True)
         kept.touch()
-    return ""
+
+
+def _answer(ask: Ask, project: dict[str, Any], log: Path | None) -> dict[str, Any]:
+    """Return the worker's answer, with the log that it wrote."""
+    if log is not None:
+        return {**ask(operation="try_code", project=project, seconds=SECONDS, log=str(log)), "log": log}
+    with tempfile.NamedTemporaryFile(prefix="benison-", suffix=".log", delete=False) as file:
+        temporary = Path(file.name)
+    unfinished = ""
+    try:
+        answer = _answer(ask, project, temporary)
+        unfinished = answer["unfinished"]
+        return answer
+    finally:
+        if not unfinished:
+            temporary.unlink()
+
+
+def _ask_own_worker(**request: Any) -> dict[str, Any]:
+    worker = workers.Worker()
+    try:
+        worker.send(**request)
+        return worker.receive()
+    finally:
+        worker.end()
 
 
 def _project(config: Pipeline) -> dict[str, Any]:

@@ -35,7 +35,9 @@ def compiled(here: Here, folder: Path, name: str, more: str = "") -> Project:
     deep: {epochs: 12, hyperparameters: {units: 16, learning_rate: 0.02, dropout: 0.1}}
 """
     (folder / f"{name}.yaml").write_text(text + members + rest + more)
-    done = project.benison("compile", f"{name}.yaml", "-o", str(here.manifests), "--root", str(here.root))
+    done = project.benison(
+        "compile", f"{name}.yaml", "--config-only", "-o", str(here.manifests), "--root", str(here.root)
+    )
     assert done.returncode == 0, done.stderr
     eventually(lambda: name in {dag["dag_id"] for dag in here.api.dags()})
     return project

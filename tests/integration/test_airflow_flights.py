@@ -118,7 +118,7 @@ def months(tmp_path_factory: pytest.TempPathFactory, hook: Hook) -> Iterator[Mon
     config["serving"] = {"budget": {"load_s": 600, "p99_ms": 5000}}  # latency does not matter here
     (folder / "flights.yaml").write_text(yaml.safe_dump(config))
     manifests, root = folder / "manifests", folder / "root"
-    done = _benison(folder, {}, "compile", "flights.yaml", "-o", str(manifests), "--root", str(root))
+    done = _benison(folder, {}, "compile", "flights.yaml", "--config-only", "-o", str(manifests), "--root", str(root))
     assert done.returncode == 0, done.stderr
     with running(folder, manifests, root, {"BENISON_NOTIFY": hook.url}) as here:
         yield Months(folder, source, here)

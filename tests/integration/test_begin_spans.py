@@ -23,7 +23,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scheduler, Answered
         file = project.folder / f"{number}.csv"
         file.write_text("\n".join([header, *rows[number::3]]) + "\n")
         assert project.benison("span", "add", "birds.yaml", str(file)).returncode == 0
-    done = project.benison("compile", "birds.yaml", "-o", "manifests")
+    done = project.benison("compile", "birds.yaml", "--config-only", "-o", "manifests")
     assert done.returncode == 0, done.stderr
     scheduler = Scheduler(project.folder / "manifests/birds.json", project.root, "birds-1")
     return scheduler, scheduler.begin('span="2007-03-01T00:00:00+00:00"', "cache=false")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benison.pipelines.commands.compile import compile_
 from benison.pipelines.config import Pipeline
 from benison.pipelines.config_file import load
 from benison.pipelines.running.code_trial import refuse_missing_imports, try_code
@@ -50,8 +51,10 @@ def config(folder: Path) -> Pipeline:
     return load(folder / "birds.yaml", environ={})
 
 
-def tried(folder: Path, worker: Worker) -> str:
-    return try_code(config(folder), folder / "root", worker.ask, folder / "code.log")
+def tried(folder: Path, worker: Worker) -> int:
+    """Try the code; return how many requests the worker has got."""
+    try_code(config(folder), folder / "root", worker.ask, folder / "code.log")
+    return worker.requests
 
 
 def test_code_is_tried_again_when_it_the_schema_or_a_hyperparameter_changes(folder: Path) -> None:
@@ -64,10 +67,10 @@ def test_code_is_tried_again_when_it_the_schema_or_a_hyperparameter_changes(fold
             lambda: (folder / "schemas/birds.pbtxt").write_text('feature { name: "y" }'),
         ],
     )
-    assert [tried(folder, worker), tried(folder, worker), worker.requests] == ["", "", 1]
+    assert [tried(folder, worker), tried(folder, worker)] == [1, 1]
     for count, change in enumerate(changes, 2):
         change()
-        assert [tried(folder, worker), tried(folder, worker), worker.requests] == ["", "", count]
+        assert [tried(folder, worker), tried(folder, worker)] == [count, count]
 
 
 def test_mistakes_are_raised_each_time_one_line_each(folder: Path) -> None:
@@ -92,11 +95,42 @@ def test_missing_imports_are_found_without_a_worker_each_once(folder: Path) -> N
     assert worker.requests == 0
 
 
-def test_code_that_takes_too_long_is_no_mistake_and_is_tried_again(folder: Path) -> None:
+def test_code_that_takes_too_long_is_no_mistake_and_is_tried_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     worker = Worker(unfinished="it takes longer than 30 seconds")
-    assert "the code could not be tried before the run: it takes longer than 30 seconds (log: " in tried(folder, worker)
-    tried(folder, worker)
-    assert worker.requests == 2
+    assert [tried(folder, worker), tried(folder, worker)] == [1, 2]
+    warning = "the code could not be tried before the run: it takes longer than 30 seconds (log: "
+    assert capsys.readouterr().err.count(f"{warning}{folder / 'code.log'})") == 2
+
+
+class StartedWorker(Worker):
+    """The worker that is started for one trial."""
+
+    started = 0
+
+    def __init__(self) -> None:
+        super().__init__(mistakes=("models: wrong",))
+        type(self).started += 1
+
+    def send(self, **request: Any) -> None:
+        self.log = Path(request["log"])
+        assert self.log.is_file()
+
+    def receive(self) -> dict[str, Any]:
+        return self.answer
+
+    def end(self) -> None:
+        pass
+
+
+def test_compile_starts_a_worker_for_code_that_was_not_tried(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benison.pipelines.running.workers.Worker", StartedWorker)
+    for wanted in (1, 2):
+        with pytest.raises(UsageError, match=r"birds\.yaml: models: wrong$"):
+            compile_([str(folder / "birds.yaml")], folder / "manifests", folder / "root")
+        assert StartedWorker.started == wanted
+    assert not (folder / "manifests").exists()
 
 
 def test_a_root_that_does_not_exist_is_not_made(folder: Path) -> None:
