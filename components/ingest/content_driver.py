@@ -20,7 +20,7 @@ from tfx.types import standard_component_specs
 from tfx.utils import proto_utils
 
 from benison.components.ingest import data_files
-from benison.components.ingest.arguments import FILES
+from benison.components.ingest.arguments import FILES, SPAN_HASH
 from benison.serving.files import checksum
 
 
@@ -46,6 +46,8 @@ class ContentDriver(base_driver.Driver):
         exec_properties[utils.VERSION_PROPERTY_NAME] = None
         exec_properties[utils.FINGERPRINT_PROPERTY_NAME] = _hash(files, landed)
         exec_properties[FILES] = json.dumps(files)
+        if landed:
+            exec_properties[SPAN_HASH] = _content_hash(Path(files[0]), landed)
         return exec_properties
 
 

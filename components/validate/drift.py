@@ -20,6 +20,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from benison.components.driver import Driver
+from benison.components.ingest.arguments import SPAN_HASH
 from benison.components.ingest.splits import SPAN_SPLIT
 from benison.components.validate.drift_rows import value_shares
 from benison.serving.promotion import labels
@@ -42,20 +43,38 @@ class _Driver(Driver):
             return {
                 "baseline": json.dumps({"why_not": f"version {served.number} was trained on no span before {span}"})
             }
-        uri = self._statistics_of(execution_info, trained[-1])
+        uri = self._statistics_of(execution_info, trained[-1], served.manifest.span_hashes.get(str(trained[-1])))
         if uri is None:
-            return {"baseline": json.dumps({"why_not": f"the statistics of span {trained[-1]} no longer exist"})}
+            why_not = (
+                f"the statistics of span {trained[-1]}, as version {served.number} was trained on it, no longer exist"
+            )
+            return {"baseline": json.dumps({"why_not": why_not})}
         return {"baseline": json.dumps({"span": trained[-1], "version": served.number, "uri": uri})}
 
-    def _statistics_of(self, execution_info: ExecutionInfo, span: int) -> str | None:
+    def _statistics_of(self, execution_info: ExecutionInfo, span: int, data: str | None) -> str | None:
+        """Return the newest statistics of a span's data.
+
+        Args:
+            execution_info: the next execution.
+            span: the span.
+            data: the hash of its data, since `benison span replace` may have put other data in its place; None for a
+                version of a former release, which did not record it.
+        """
         node = f"{execution_info.pipeline_info.id}.{execution_info.exec_properties['statistics_node']}"
         with self._metadata_handle as handle:
             context = handle.store.get_context_by_type_and_name("node", node)
             artifacts = handle.store.get_artifacts_by_context(context.id) if context else []
-        statistics = [a for a in artifacts if a.type == "ExampleStatistics" and a.state == mlmd.Artifact.LIVE]
-        of_span = [a for a in statistics if a.properties["span"].int_value == span]
-        newest = max(of_span, key=lambda a: a.id, default=None)
-        return newest.uri if newest else None
+            statistics = [a for a in artifacts if a.type == "ExampleStatistics" and a.state == mlmd.Artifact.LIVE]
+            of_span = sorted((a for a in statistics if a.properties["span"].int_value == span), key=lambda a: -a.id)
+            uris = (a.uri for a in of_span if data is None or data in _data_of(handle.store, a.id))
+            return next(uris, None)
+
+
+def _data_of(store: Any, statistics: int) -> set[str]:
+    """Return the hashes of the spans' data that statistics were made from."""
+    made_by = {e.execution_id for e in store.get_events_by_artifact_ids([statistics]) if e.type == mlmd.Event.OUTPUT}
+    inputs = {e.artifact_id for e in store.get_events_by_execution_ids(made_by) if e.type == mlmd.Event.INPUT}
+    return {a.custom_properties[SPAN_HASH].string_value for a in store.get_artifacts_by_id(inputs)}
 
 
 class Executor(base_executor.BaseExecutor):

@@ -15,7 +15,7 @@ from benison.pipelines import graph, node
 from benison.pipelines.compilation.compiled import compile_to
 from benison.pipelines.config import Pipeline
 from benison.pipelines.config_file import load
-from benison.pipelines.data import sources, span_changes
+from benison.pipelines.data import sources, span_changes, spans
 from benison.pipelines.quiet import quieten
 from benison.serving.versions import local
 from benison.serving.versions.manifest import Manifest
@@ -80,7 +80,9 @@ def serve(config: Pipeline, root: Path, trained_on: list[int]) -> None:
 
     model = root / "model"
     tf.saved_model.save(tf.Module(), str(model))
-    local.publish(model, root / "serving" / config.name, Manifest.model_validate({"spans": trained_on}))
+    hashes = spans.content_hashes(root, config.name, trained_on)
+    manifest = Manifest(spans=tuple(trained_on), span_hashes=hashes)
+    local.publish(model, root / "serving" / config.name, manifest)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def test_a_span_in_a_folder_with_brackets_is_read(tmp_path: Path) -> None:
     file.touch()
     (file.parent / "span.json").write_text('{"sha256": "abc"}')
     properties = driven(csv_node(tmp_path / "[a] b/{SPAN}/*.csv", span=3))
-    assert (json.loads(properties["files"]), properties["span"]) == ([str(file)], 3)
+    assert (json.loads(properties["files"]), properties["span"], properties["span_hash"]) == ([str(file)], 3, "abc")
 
 
 def test_a_users_own_span_json_is_no_hash(tmp_path: Path) -> None:
