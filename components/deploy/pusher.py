@@ -35,6 +35,7 @@ from benison.components.deploy.raw_rows import first_records
 from benison.components.driver import Driver
 from benison.components.ensemble import ensemble_builder
 from benison.components.evaluate import blessing
+from benison.components.raw_examples import split_files
 from benison.serving.ensemble import SPEC_FILE, Ensemble
 from benison.serving.errors import ServedChanged
 from benison.serving.promotion import history, labels, shared_stable
@@ -268,7 +269,7 @@ def _publish(
         validated / serving_validator.ROWS_FILE,
     )
     certificate = _read(validated / serving_validator.FILE)
-    records = first_records(artifact_utils.get_split_uris(input_dict["examples"], "test"), warmup_requests.MAX_ROWS)
+    records = first_records(split_files(input_dict["examples"], "test"), warmup_requests.MAX_ROWS)
     warmup = scratch / warmup_requests.FILE
     warmup_requests.write(warmup, settings.facts["name"], _real_rows(rows, certificate["rows"]["real"]), records)
 

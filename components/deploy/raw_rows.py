@@ -15,16 +15,16 @@ from benison.serving.signature_names import argument_names
 _BATCH_ROWS = 4096
 
 
-def first_records(folders: Sequence[str], most: int) -> NDArray:
-    """Read the first serialised tf.Examples [rows] of gzipped TFRecord files, in the order of the file names."""
-    return np.array([record.numpy() for record in _records(folders).take(most)], object)
+def first_records(files: Sequence[str], most: int) -> NDArray:
+    """Read the first serialised tf.Examples [rows] of a split's files, see `benison.components.raw_examples`."""
+    return np.array([record.numpy() for record in _records(files).take(most)], object)
 
 
-def seen_ranges(folders: Sequence[str], spec: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return the smallest and the largest value of each numeric feature in gzipped TFRecord files of tf.Examples.
+def seen_ranges(files: Sequence[str], spec: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the smallest and the largest value of each numeric feature in a split.
 
     Args:
-        folders: folders of the files.
+        files: the split's files, see `benison.components.raw_examples`.
         spec: parsing spec of the raw features.
 
     Returns:
@@ -34,7 +34,7 @@ def seen_ranges(folders: Sequence[str], spec: Mapping[str, Any]) -> dict[str, tu
 
     numeric = {name: tf.io.VarLenFeature(feature.dtype) for name, feature in spec.items() if feature.dtype != tf.string}
     seen: dict[str, tuple[Any, Any]] = {}
-    for records in _records(folders).batch(_BATCH_ROWS) if numeric else ():
+    for records in _records(files).batch(_BATCH_ROWS) if numeric else ():
         for name, values in tf.io.parse_example(records, numeric).items():
             numbers = values.values.numpy()
             numbers = numbers[~np.isnan(numbers)]
@@ -96,8 +96,7 @@ def examples(
     return np.array(records, object)
 
 
-def _records(folders: Sequence[str]) -> Any:
+def _records(files: Sequence[str]) -> Any:
     import tensorflow as tf
 
-    files = sorted(file for folder in folders for file in tf.io.gfile.glob(f"{folder}/*"))
-    return tf.data.TFRecordDataset(files, compression_type="GZIP")
+    return tf.data.TFRecordDataset(list(files), compression_type="GZIP")

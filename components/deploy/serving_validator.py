@@ -24,6 +24,7 @@ from tfx.utils import path_utils
 from benison.components.deploy.raw_rows import first_records, seen_ranges
 from benison.components.deploy.serving_trial import ServingBudget, ServingTrial, TrialData
 from benison.components.evaluate.verdicts import verdict_line
+from benison.components.raw_examples import split_files
 from benison.components.train.member import class_names
 from benison.components.transform import load_graph
 from benison.serving.ensemble import Ensemble
@@ -54,12 +55,12 @@ class Executor(base_executor.BaseExecutor):
         raw_spec = transform.raw_feature_spec()
         apply_transform, transform_graph = load_graph(transform)
         data = TrialData(
-            first_records(artifact_utils.get_split_uris(input_dict["examples"], "test"), _TEST_ROWS),
+            first_records(split_files(input_dict["examples"], "test"), _TEST_ROWS),
             raw_spec,
             exec_properties["label"],
             apply_transform,
             class_names(transform),
-            seen_ranges(artifact_utils.get_split_uris(input_dict["examples"], "train"), raw_spec),
+            seen_ranges(split_files(input_dict["examples"], "train"), raw_spec),
         )
         trial = ServingTrial(
             spec,

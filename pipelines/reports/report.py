@@ -42,9 +42,7 @@ def show(run: Run, console: Console, root: Path) -> None:
         _metrics(blessing, console)
         _slices(blessing, console)
         _verdicts(blessing["verdicts"], console)
-    served = _read(run, "InfraBlessing", "serving.json")
-    if served:
-        _verdicts(served["verdicts"], console)
+    _serving(run, console)
     _outcome(run, console, root)
 
 
@@ -60,9 +58,14 @@ def read_blessing(run: Run) -> dict[str, Any] | None:
 
 
 def _read(run: Run, kind: str, name: str) -> dict[str, Any] | None:
+    file = _file(run, kind, name)
+    return json.loads(file.read_text()) if file else None
+
+
+def _file(run: Run, kind: str, name: str) -> Path | None:
     # TFX's Evaluator also has an output of the type ModelBlessing, and leaves it empty.
     files = [Path(output["uri"]) / name for output in run.outputs(kind)]
-    return next((json.loads(file.read_text()) for file in files if file.is_file()), None)
+    return next((file for file in files if file.is_file()), None)
 
 
 def show_predictions(predictions: list[Prediction], console: Console) -> None:
@@ -130,6 +133,28 @@ def _verdicts(verdicts: Sequence[Mapping[str, Any]], console: Console) -> None:
     for verdict in verdicts:
         mark = "[green]passed[/] " if verdict["passed"] else "[bold red]REFUSED[/]"
         console.print(f"{mark} {escape(verdict['rule'])}: {escape(verdict['reason'])}", soft_wrap=True, highlight=False)
+
+
+def _serving(run: Run, console: Console) -> None:
+    """Print what ServingValidator refused; one line if it refused nothing. Its file has every check."""
+    file = _file(run, "InfraBlessing", "serving.json")
+    if file is None:
+        return
+    served = json.loads(file.read_text())
+    refused = [verdict for verdict in served["verdicts"] if not verdict["passed"]]
+    passed = len(served["verdicts"]) - len(refused)
+    if refused:
+        _verdicts(refused, console)
+        console.print(
+            f"passed  {passed} other checks on a model server; all are in {file}", soft_wrap=True, highlight=False
+        )
+        return
+    summary = {
+        "rule": "served on a model server",
+        "passed": True,
+        "reason": f"{passed} checks with {served['rows']['all']} rows; all are in {file}",
+    }
+    _verdicts([summary], console)
 
 
 def _outcome(run: Run, console: Console, root: Path) -> None:

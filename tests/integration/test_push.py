@@ -250,7 +250,8 @@ def test_a_killed_members_ensemble_is_worth_what_was_predicted(
         n["id"]: {key: made[0]["uri"] for key, made in n["outputs"].items()} for n in pushed.first_run()["nodes"]
     }
     columns = TFTransformOutput(outputs["Transform"]["transform_graph"]).raw_feature_spec()
-    records = first_records([f"{outputs['CsvExampleGen']['examples']}/Split-test"], 10_000)
+    test_rows = Path(outputs["CsvExampleGen"]["examples"], "Split-test")
+    records = first_records(sorted(map(str, test_rows.iterdir())), 10_000)
     labels = score_tables.labels_of(Scores.load(Path(outputs["MemberScores"]["scores"]), "test"))
     assert len(records) == len(labels) > 50
 

@@ -126,4 +126,4 @@ def test_the_seen_range_is_that_of_all_records(tmp_path):
             example.features.feature["f"].float_list.value.append(math.nan if number == 8 else number / 2)
             writer.write(example.SerializeToString())
     spec = {name: tf.io.VarLenFeature(dtype) for name, dtype in (("i", tf.int64), ("f", tf.float32), ("s", tf.string))}
-    assert raw_rows.seen_ranges([str(tmp_path)], spec) == {"i": (-3, 8), "f": (-1.5, 2.5)}
+    assert raw_rows.seen_ranges([str(tmp_path / "data.gz")], spec) == {"i": (-3, 8), "f": (-1.5, 2.5)}

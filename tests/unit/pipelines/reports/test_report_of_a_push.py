@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,37 @@ def test_the_next_command_after_a_served_version_is_predict(tmp_path: Path, note
 def test_the_next_command_after_tfrecord_data_is_serve_because_predict_reads_csv_only(tmp_path: Path) -> None:
     text, _ = report_of(tmp_path, PUSHED, "ImportExampleGen")
     assert f"next: benison serve birds --root {tmp_path}" in text
+
+
+@pytest.mark.parametrize(
+    ("failed", "lines"),
+    [
+        ([], ["passed  served on a model server: 3 checks with 9 rows; all are in {file}"]),
+        (
+            ["parity"],
+            ["REFUSED parity: it differs by 0.5", "passed  2 other checks on a model server; all are in {file}"],
+        ),
+    ],
+)
+def test_the_checks_on_a_model_server_are_one_line_and_what_failed(
+    tmp_path: Path, failed: list[str], lines: list[str]
+) -> None:
+    verdicts = [
+        {"rule": rule, "passed": rule not in failed, "reason": "it differs by 0.5"}
+        for rule in ("parity", "load time", "p99 latency")
+    ]
+    file = tmp_path / "trial" / "serving.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"verdicts": verdicts, "rows": {"all": 9}}))
+    with runs.begin(tmp_path, "birds") as run:
+        run.plan(Compiled("birds", IR, (Node("ServingValidator", (), "ServingValidator", "ServingValidator", IR),)))
+        run.nodes[0].state = "complete"
+        run.nodes[0].outputs = {"blessing": [{"uri": str(file.parent), "type": "InfraBlessing", "properties": {}}]}
+    console = Console(width=200)
+    with console.capture() as captured:
+        report.show(run, console, tmp_path)
+    shown = [line for line in captured.get().splitlines() if line.startswith(("passed", "REFUSED"))]
+    assert shown == [line.format(file=file) for line in lines]
 
 
 def test_a_run_that_does_not_push_says_why_and_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
