@@ -25,7 +25,7 @@ from benison.components.evaluate.score_writer import FILE, MODEL_PREFIX, SLICE_P
 from benison.components.train.member import class_names as class_names
 from benison.components.transform import as_text, dense
 from benison.serving.close_names import did_you_mean
-from benison.serving.errors import UsageError
+from benison.serving.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -256,7 +256,9 @@ def _score_models(
                 if name in absent:
                     continue
                 try:
-                    outputs[name] = _predict(signatures[name], records, reader.classes)
+                    values = outputs[name] = _predict(signatures[name], records, reader.classes)
+                    if name != SERVED:
+                        check_finite(name, values, records, split)
                 except NotComparable as difference:
                     if name != SERVED:
                         raise
@@ -268,6 +270,37 @@ def _score_models(
                     absent[SERVED] = f"the served version cannot read these rows: {str(error).splitlines()[0]}"
             writer.write(split, labels, columns, outputs)
     return absent
+
+
+def check_finite(model: str, values: np.ndarray, records: np.ndarray, split: str) -> None:
+    """Check that a model's answers are numbers: no combiner and no metric can use others.
+
+    Args:
+        model: a member's name, or `ensemble`.
+        values: the answers [rows, n].
+        records: the rows, serialised tf.Examples.
+        split: the split of the rows.
+
+    Raises:
+        DataError: an answer is NaN or infinite; the message shows the largest number of the first such row.
+    """
+    import tensorflow as tf
+
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if not len(bad):
+        return
+    features = tf.train.Example.FromString(records[bad[0]]).features.feature
+    numbers = {
+        name: number
+        for name, feature in features.items()
+        for number in (*feature.float_list.value, *feature.int64_list.value)
+    }
+    largest = max(numbers, key=lambda name: abs(numbers[name]), default=None)
+    where = f"; the largest number in the first of them is {largest!r}: {numbers[largest]:g}" if largest else ""
+    raise DataError(
+        f"{model}: its answer is NaN or infinite in {len(bad)} of {len(records)} rows of {split}{where}; limit such "
+        "numbers in preprocessing_fn or by a domain in the schema, or look for a division or a logarithm in the model"
+    )
 
 
 def _predict(signature: Any, records: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:

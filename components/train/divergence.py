@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 from benison.components.train.answers import not_finite
 from benison.serving.errors import UsageError
 
 
-def stop_if_not_finite(member: str, splits: Mapping[str, Iterable[Any]]) -> Any:
-    """Return a Keras callback that raises UsageError when the loss of a batch, or on `valid`, is NaN or infinite.
+def stop_if_not_finite(
+    member: str, splits: Mapping[str, Iterable[Any]], error: Callable[[str], Exception] = UsageError
+) -> Any:
+    """Return a Keras callback that raises when the loss of a batch, the loss on `valid` or a weight is not finite.
+
+    The loss of the last batch is that of the weights before its step, so the weights are checked after each epoch.
 
     Args:
         member: the member's name, for the message.
         splits: the datasets of training by split, to find the feature that is not finite. They yield tuples whose
             first part is the features [batch, n] by name.
+        error: the exception for a message.
     """
     import keras
 
@@ -34,15 +41,19 @@ def stop_if_not_finite(member: str, splits: Mapping[str, Iterable[Any]]) -> Any:
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             self._check("loss", logs)
             self._check("val_loss", logs)
+            for weight in self.model.weights:
+                if (values := np.asarray(weight)).dtype.kind == "f" and not np.isfinite(values).all():
+                    self._stop(f"the weight {getattr(weight, 'path', weight.name)} is NaN or infinite after")
 
         def _check(self, name: str, logs: Any) -> None:
             loss = (logs or {}).get(name)
-            if loss is None or math.isfinite(loss):
-                return
-            where = " on valid" if name == "val_loss" else ""
-            raise UsageError(
-                f"member {member}: the loss{where} is {float(loss)} in epoch {self._epoch + 1} "
-                f"(learning rate {_learning_rate(self.model)}): {first_not_finite(splits)}"
+            if loss is not None and not math.isfinite(loss):
+                self._stop(f"the loss{' on valid' if name == 'val_loss' else ''} is {float(loss)} in")
+
+        def _stop(self, fault: str) -> None:
+            raise error(
+                f"member {member}: {fault} epoch {self._epoch + 1} (learning rate {_learning_rate(self.model)}): "
+                f"{first_not_finite(splits)}"
             )
 
     return Callback()

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from benison.components.train import member
+from benison.components.train.divergence import stop_if_not_finite
 from benison.components.train.trainer import fixed_hyperparameters
+from benison.serving.errors import UsageError
 
 _NO_LIMIT = 1_000_000
 
@@ -41,16 +43,48 @@ def tuner_fn(fn_args: Any) -> Any:
         keras.utils.set_random_seed(recipe.seed)
         return member.build_model(recipe, hp, spec, classes, target)
 
+    name = recipe.name or recipe.function
+    train = member.dataset(fn_args.train_files, transform, recipe, balance, learn=True)
+    valid = member.dataset(fn_args.eval_files, transform, recipe, balance, learn=False)
     return TunerFnResult(
         tuner=build_tuner(search, build, hp, recipe.seed, fn_args.working_dir),
         fit_kwargs={
-            "x": member.dataset(fn_args.train_files, transform, recipe, balance, learn=True),
-            "validation_data": member.dataset(fn_args.eval_files, transform, recipe, balance, learn=False),
+            "x": train,
+            "validation_data": valid,
             "epochs": search["epochs"],
-            "callbacks": [keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True)],
+            "callbacks": [
+                # Also if an earlier epoch was good: the member is trained for more epochs than a trial.
+                stop_if_not_finite(name, {"train": train, "valid": valid}, failed_trial),
+                keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True),
+            ],
             "verbose": 2,
         },
     )
+
+
+def failed_trial(reason: str) -> Exception:
+    """Print why a trial failed, and return KerasTuner's exception, after which it goes on with the next trial."""
+    from keras_tuner.errors import FailedTrialError
+
+    print(f"trial failed: {reason}", flush=True)
+    return FailedTrialError(reason)
+
+
+def _with_result(kind: Any) -> Any:
+    """Return a class of tuners that try every trial, and raise UsageError if all of them failed.
+
+    KerasTuner would stop after three failures in turn, and TFX would look for the best of no trials.
+    """
+
+    class Tuner(kind):  # type: ignore[misc]
+        def on_search_end(self) -> None:
+            super().on_search_end()
+            trials = list(self.oracle.trials.values())
+            if not any(trial.status == "COMPLETED" for trial in trials):
+                reason = (trials[0].message or "").strip().splitlines()[-1:] if trials else ["there was none"]
+                raise UsageError(f"all {len(trials)} trials of the Tuner failed; the first one: {''.join(reason)}")
+
+    return Tuner
 
 
 def build_tuner(search: Mapping[str, Any], build: Any, hp: Any, seed: int, folder: str) -> Any:
@@ -72,17 +106,15 @@ def build_tuner(search: Mapping[str, Any], build: Any, hp: Any, seed: int, folde
         "directory": folder,
         "project_name": "search",
         "overwrite": True,
+        "max_consecutive_failed_trials": _NO_LIMIT,
     }
-    algorithm, trials = search["algorithm"], search["trials"]
-    if algorithm == "hyperband":
-        tuner = keras_tuner.Hyperband(max_epochs=search["epochs"], seed=seed, **common)
+    if search["algorithm"] == "hyperband":
+        tuner = _with_result(keras_tuner.Hyperband)(max_epochs=search["epochs"], seed=seed, **common)
         tuner.oracle.max_trials = _NO_LIMIT  # TFX reads this number, and Hyperband does not set it
         return tuner
-    if algorithm == "grid":
-        return keras_tuner.GridSearch(max_trials=trials, seed=seed, **common)
-    if algorithm == "bayesian":
-        return keras_tuner.BayesianOptimization(max_trials=trials, seed=seed, **common)
-    return keras_tuner.RandomSearch(max_trials=trials, seed=seed, **common)
+    kinds = {"grid": keras_tuner.GridSearch, "bayesian": keras_tuner.BayesianOptimization}
+    kind = kinds.get(search["algorithm"], keras_tuner.RandomSearch)
+    return _with_result(kind)(max_trials=search["trials"], seed=seed, **common)
 
 
 def declare_hyperparameter(hp: Any, name: str, values: Any) -> None:

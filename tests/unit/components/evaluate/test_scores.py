@@ -9,7 +9,8 @@ import pytest
 
 from benison.components.evaluate import score_writer
 from benison.components.evaluate.score_writer import ScoreWriter
-from benison.components.evaluate.scorer import METADATA_FILE, SERVED, Scores
+from benison.components.evaluate.scorer import METADATA_FILE, SERVED, Scores, check_finite
+from benison.serving.errors import DataError
 
 
 def write(folder: Path, rows_by_split: dict[str, int], batch: int, *, served_to: int | None = None) -> ScoreWriter:
@@ -84,3 +85,22 @@ def test_targets_of_a_regression_stay_numbers(tmp_path: Path) -> None:
     loaded = Scores.load(tmp_path, "test")
     assert list(loaded.rows["label"]) == [1.5, -2.0]
     assert loaded.outputs["deep"].tolist() == [[1.0], [2.0]]
+
+
+def test_an_answer_that_is_no_number_is_refused_with_the_row_that_gave_it() -> None:
+    import tensorflow as tf
+
+    rows = [{"mass": 4000.0, "length": 39.1}, {"mass": 1e38, "length": 40.0}, {"mass": -1e38, "length": 41.0}]
+    records = []
+    for row in rows:
+        example = tf.train.Example()
+        for name, number in row.items():
+            example.features.feature[name].float_list.value.append(number)
+        records.append(example.SerializeToString())
+    answers = np.array([[0.5, 0.5], [np.nan, np.nan], [np.inf, 0.0]], np.float32)
+    check_finite("deep", answers[:1], np.array(records[:1], object), "blend")
+    with pytest.raises(
+        DataError,
+        match=r"deep: its answer is NaN or infinite in 2 of 3 rows of blend; the largest number .* 'mass': 1e\+38; limit",
+    ):
+        check_finite("deep", answers, np.array(records, object), "blend")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benison.components.train import tuner
+from benison.components.train import divergence, tuner
+from benison.serving.errors import UsageError
 
 SPACE = {"units": [2, 4], "rate": {"min": 0.01, "max": 0.1, "sampling": "log"}, "layers": {"min": 1, "max": 2}}
 
@@ -36,3 +38,52 @@ def test_a_search_tries_several_values_from_the_space(algorithm: str, tmp_path: 
     assert len(trials) >= 2
     assert all(trial.hyperparameters.get("units") in (2, 4) for trial in trials)
     assert len({tuple(trial.hyperparameters.values.items()) for trial in trials}) >= 2
+
+
+@pytest.mark.filterwarnings("ignore")  # Keras's and KerasTuner's own
+@pytest.mark.parametrize(("rates", "completed"), [([1e30, 1e31, 1e32, 0.01], 1), ([1e30, 1e31], 0)])
+def test_a_trial_that_diverges_is_a_failed_trial_with_its_reason(
+    rates: list[float], completed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import keras
+    import keras_tuner
+    import numpy as np
+
+    def build(hp: Any) -> Any:
+        model = keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(hp.get("rate")), loss="mse")
+        return model
+
+    hp = keras_tuner.HyperParameters()
+    tuner.declare_hyperparameter(hp, "rate", rates)
+    search = tuner.build_tuner({"algorithm": "grid", "trials": 4, "epochs": 3}, build, hp, 7, str(tmp_path))
+    x = np.linspace(0, 1, 16, dtype=np.float32).reshape(-1, 1)
+    stop = divergence.stop_if_not_finite("deep", {"train": [({"x": x},)]}, tuner.failed_trial)
+
+    def run() -> None:
+        search.search(x, x, validation_data=(x, x), epochs=3, callbacks=[stop], verbose=0)
+
+    reason = r"member deep: the (loss|weight) .* epoch 1 \(learning rate 1e\+30\): all features are finite"
+    if completed:
+        run()
+        assert [t.status for t in search.oracle.trials.values()].count("COMPLETED") == completed
+        assert search.get_best_hyperparameters()[0].get("rate") == 0.01
+    else:
+        with pytest.raises(UsageError, match=f"all 2 trials of the Tuner failed; the first one: .*{reason}"):
+            run()
+    assert re.search(f"trial failed: {reason}", capsys.readouterr().out)
+
+
+@pytest.mark.filterwarnings("ignore")  # Keras's own
+def test_weights_that_overflow_in_the_last_step_stop_the_training() -> None:
+    import keras
+    import numpy as np
+
+    model = keras.Sequential([keras.layers.Dense(1, kernel_initializer="ones", name="last")])
+    model.compile(keras.optimizers.SGD(1e38), loss="mse")
+    x = np.full((4, 1), 1e3, np.float32)
+    stop = divergence.stop_if_not_finite("deep", {"train": [({"x": x},)]})
+    with pytest.raises(
+        UsageError, match=r"member deep: the weight .*kernel is NaN or infinite after epoch 1 \(learning"
+    ):
+        model.fit(x, 0 * x, epochs=1, callbacks=[stop], verbose=0)
