@@ -7,6 +7,7 @@ AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and so on), so that no config h
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -55,6 +56,8 @@ class ObjectStore:
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
+        # It logs a traceback for each error, which StoreError tells in one line.
+        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
         with _store_errors(self.address):
             from fsspec.core import url_to_fs
 

@@ -61,6 +61,8 @@ if node == "Pusher":
     if os.path.exists(os.path.join(folder, "nodeRefuses1")):
         answer("skipped", "its condition does not hold")
     answer("complete", report={{"version": 7, "path": "/versions/7", "metrics": {{"accuracy": 0.9}}}})
+if node == "PushesNothing":
+    answer("not_pushed", "version 8 is served now, and the run compared its candidate with version 7: run again")
 if node == "FailsOnce" and attempt == "1":
     answer("failed", "the disk is full", 1)
 if node == "Sleeps" and attempt == "1":
@@ -121,6 +123,11 @@ ACTS = [
         {"id": "Refuses", "kind": "Blessing"},
         {"id": "Pusher", "kind": "Pusher", "upstream": ["Refuses"]},
         {"id": "After", "upstream": ["Pusher"]},
+    ),
+    manifest(
+        "acts_not_pushed",
+        {"id": "PushesNothing", "kind": "Pusher"},
+        {"id": "After", "upstream": ["PushesNothing"]},
     ),
     manifest("acts_sleeps", {"id": "Sleeps"}, {"id": "After", "upstream": ["Sleeps"]}, pool="no-such-pool"),
     manifest("acts_late", {"id": "Sleeps"}, timeout_s=6, retries=0),

@@ -102,6 +102,16 @@ def test_a_refused_model_is_green_its_push_skipped_and_the_reason_sent(here: Her
     assert hook.about("acts_refused", run) == [("not_blessed", "Refuses")]
 
 
+def test_a_push_that_is_refused_is_skipped_with_the_reason_and_emits_no_event(here: Here) -> None:
+    run, states = here.act("acts_not_pushed")
+    assert states == {"Begin": "success", "PushesNothing": "skipped", "After": "skipped", "Finish": "success"}
+    assert here.api.run("acts_not_pushed", run)["state"] == "success"
+    assert here.api.events("benison://acts_not_pushed/model") == []
+    reason = "not pushed: version 8 is served now, and the run compared its candidate with version 7: run again"
+    assert here.api.result("acts_not_pushed", run, "PushesNothing")["reason"] == reason
+    assert reason in here.api.log("acts_not_pushed", run, "PushesNothing")
+
+
 def test_a_new_span_starts_the_pipeline(here: Here) -> None:
     here.api.post_event("benison://acts_spans/spans", {"span": 4})
     eventually(lambda: [run["run_type"] for run in here.api.runs("acts_spans")] == ["asset_triggered"])

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from typer.testing import CliRunner
 
-from benison.pipelines import cli
+from benison.pipelines import cli, commands
 from benison.serving import models_config
-from benison.serving.errors import BenisonError
+from benison.serving.deploy.settings import Serving
+from benison.serving.errors import BenisonError, StoreError, VersionError
+from benison.serving.promotion import labels
 from benison.serving.versions import local
 from benison.serving.versions.manifest import Manifest
 
@@ -222,3 +225,69 @@ serving: {settle_s: 0.25}
     monkeypatch.setattr(time, "sleep", slept.append)
     benison("promote", "birds.yaml", "1", *words)
     assert {*slept} == (set() if seconds is None else {seconds})
+
+
+@pytest.fixture
+def store(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryFileSystem]:
+    """A store of the model, in memory."""
+    # Not validated: a YAML names only s3:// and gs://.
+    settings = Serving().model_copy(update={"store": "memory://bucket/models"})
+    for module in (commands.promotion, commands.versions):
+        monkeypatch.setattr(module, "serving_settings", lambda name: settings)
+    files = MemoryFileSystem()
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+    files.mkdir("/bucket")
+    yield files
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+
+
+def test_while_the_store_is_away_a_promotion_changes_nothing_and_a_rollback_works(
+    root: Path, store: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = root / "serving" / "birds"
+    for number in ("1", "2"):
+        benison("promote", "birds", number)
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", _away)
+    with pytest.raises(StoreError, match=r"memory://bucket/models/birds/1/manifest.json: .*no route"):
+        benison("promote", "birds", "1")
+    assert labels.served(base).number == 2
+    said = benison("rollback", "birds")
+    assert "warning: memory://bucket/models/birds/stable.json: OSError: no route\n" in said
+    assert "other ROOTs of the store keep its version; when it is back: benison promote birds 1 --force\n" in said
+    assert labels.served(base).number == 1
+
+
+def test_a_copy_that_is_damaged_is_told_by_verify_versions_and_rollback_and_mended_by_promote(
+    root: Path, store: MemoryFileSystem
+) -> None:
+    for number in ("1", "2"):
+        benison("promote", "birds", number)
+    assert "memory://bucket/models: the same" in benison("verify", "birds")
+    store.pipe_file("/bucket/models/birds/1/saved_model.pb", b"gra")
+    problem = "memory://bucket/models/birds/1/saved_model.pb: 3 bytes, expected 5"
+    listed = benison("versions", "birds")
+    assert [row[-1] for row in cells(listed) if row and row[0] in ("1", "2")] == ["damaged", "yes"]
+    assert f"damaged in the store: {problem}; `benison promote birds 1`" in listed
+    with pytest.raises(VersionError, match=f"the copy of birds 1 is damaged:\n{problem}"):
+        benison("verify", "birds", "1")
+    assert f"warning: {problem}; `benison promote birds 1`" in benison("rollback", "birds")
+    assert "whole again: memory://bucket/models/birds/1/saved_model.pb" in benison("promote", "birds", "1")
+    assert "memory://bucket/models: the same" in benison("verify", "birds", "1")
+
+
+def test_rollback_names_the_versions_that_it_passes_over(root: Path) -> None:
+    base = root / "serving" / "birds"
+    for number in ("1", "2"):
+        benison("promote", "birds", number)
+    local.publish(root.parent / "model", base, Manifest(), lambda: 3)
+    benison("promote", "birds", "3")
+    (base / "2" / "saved_model.pb").write_bytes(b"hparg" * 2)
+    said = benison("rollback", "birds")
+    assert f"passed over: birds: version 2 is not as it was pushed: {base}/2/saved_model.pb: changed since" in said
+    assert labels.served(base).number == 1
+
+
+def _away(*_: object, **__: object) -> None:
+    raise OSError("no route")
