@@ -25,6 +25,8 @@ from benison.components.ingest.times import Cell, TimeColumn
 from benison.serving.errors import DataError
 from benison.serving.missing_values import MISSING_INTEGER
 
+_INFINITE = (float("inf"), float("-inf"))
+
 
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Executor that reads one record after the other, and with a time column twice; it needs no Beam runner."""
@@ -96,8 +98,8 @@ def records(file: str) -> Iterator[bytes]:
     """Yield the serialised tf.Examples of a TFRecord file in order.
 
     Raises:
-        DataError: a record is corrupt or not a tf.Example, or has the integer that stands for a missing one; names
-            file and record.
+        DataError: a record is corrupt or not a tf.Example, or has an infinite number or the integer that stands for a
+            missing one; names file and record.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
@@ -114,6 +116,11 @@ def records(file: str) -> Iterator[bytes]:
                     raise DataError(
                         f"{file}, record {number}, column {name!r}: got {MISSING_INTEGER}, which stands for a missing "
                         "integer; leave the feature out of a record that has no value"
+                    )
+                if (infinite := next((x for x in _INFINITE if x in feature.float_list.value), None)) is not None:
+                    raise DataError(
+                        f"{file}, record {number}, column {name!r}: got {infinite}, expected a finite number; leave "
+                        "the feature out of a record that has no value, or write NaN"
                     )
             yield record
     except (tf.errors.DataLossError, tf.errors.OutOfRangeError, DecodeError) as error:

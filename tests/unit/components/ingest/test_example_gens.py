@@ -100,3 +100,19 @@ def test_a_record_without_the_feature_has_no_time(tmp_path: Path) -> None:
 def test_records_that_all_lack_the_feature_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no time column 'day': no record has this feature"):
         ingested(records_of(tmp_path, [None, None]), tmp_path)
+
+
+@pytest.mark.parametrize("number", ["inf", "-inf"])
+def test_an_infinite_number_in_a_record_is_refused_as_in_a_csv(tmp_path: Path, number: str) -> None:
+    import tensorflow as tf
+
+    from benison.components.ingest.import_example_gen import records
+
+    file = str(tmp_path / "rows.tfrecord")
+    with tf.io.TFRecordWriter(file) as writer:
+        for values in ([1.0, float("nan")], [2.0, float(number)]):
+            example = tf.train.Example()
+            example.features.feature["mass"].float_list.value.extend(values)
+            writer.write(example.SerializeToString())
+    with pytest.raises(DataError, match=rf"rows.tfrecord, record 2, column 'mass': got {number}, expected a finite"):
+        list(records(file))
