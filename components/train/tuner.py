@@ -76,7 +76,7 @@ def _with_result(kind: Any) -> Any:
     KerasTuner would stop after three failures in turn, and TFX would look for the best of no trials.
     """
 
-    class Tuner(kind):  # type: ignore[misc]
+    class Tuner(kind):
         def on_search_end(self) -> None:
             super().on_search_end()
             trials = list(self.oracle.trials.values())
