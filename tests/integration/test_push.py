@@ -393,7 +393,7 @@ def test_a_push_is_copied_to_the_store_before_it_is_served(
 
 def test_a_push_that_the_store_refuses_is_not_served_and_the_next_one_goes_on_from_it(node: Node, s3: str) -> None:
     old = int(node.push()["pushed_version"])
-    with pytest.raises(StoreError, match=r"s3://nest/models/birds-\w+: not found; create the bucket nest first"):
+    with pytest.raises(StoreError, match=r"s3://nest/models/birds-\w+/\d+: not found; create the bucket nest first"):
         node.push(store="s3://nest/models", fan_out=True)
     assert node.served == old
     urllib.request.urlopen(urllib.request.Request(f"{s3}/nest", method="PUT")).close()
