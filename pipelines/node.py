@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from benison.pipelines.code import cache_key
 from benison.pipelines.records import attempts, locks, metadata_store
-from benison.pipelines.running import node_cache, process_state, reruns
+from benison.pipelines.running import legacy_keras, node_cache, reruns
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result, failed_result, reason_of
 from benison.pipelines.running.termination import Terminated
@@ -61,7 +61,7 @@ def run(
     Returns:
         The result; a failure is a result too, with its traceback on stderr.
     """
-    process_state.settle_keras()
+    legacy_keras.settle_keras()
     from tfx.orchestration.portable import launcher
     from tfx.proto.orchestration import executable_spec_pb2
 

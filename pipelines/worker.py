@@ -1,25 +1,46 @@
-"""The process in which nodes run: it imports TensorFlow once and then runs one node after another.
+"""The process that runs one node after another: it imports TensorFlow once, and each node runs in a fork of it.
 
-It reads requests as JSON lines on stdin and writes answers as JSON lines on its original stdout. While a node runs,
-file descriptors 1 and 2 point to the node's log, so that the log also holds the output of C++ code.
+So a node finds nothing that an earlier node has left in its process, such as seeds, the state of a user's module, or
+names that Keras has counted.
+
+The process reads requests as JSON lines on stdin and writes answers as JSON lines on its original stdout. While a node
+runs, file descriptors 1 and 2 point to the node's log, so that the log also holds the output of C++ code.
 """
 
 from __future__ import annotations
 
-import functools
+import gc
+import importlib
 import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
 from benison.pipelines.quiet import quieten
-from benison.pipelines.running import process_state
-from benison.serving.errors import BenisonError
+from benison.pipelines.running import forked, legacy_keras
+from benison.serving.errors import BenisonError, NodeFailed
+
+# What every node imports, and what many import: known to survive a fork, and to keep no state that a node could find.
+_EVERY = (
+    "keras",
+    "tfx.orchestration.portable.launcher",
+    "benison.pipelines.node",
+    "benison.pipelines.running.beam_runner",
+)
+_MANY = (
+    "tensorflow_transform",
+    "tensorflow_data_validation",
+    "keras_tuner",
+    "tfx.components.statistics_gen.executor",
+    "tfx.components.transform.executor",
+    "tfx.components.trainer.executor",
+)
+_used: set[str] = set()  # of these, what a node has imported
 
 
 def main() -> None:
@@ -35,12 +56,13 @@ def main() -> None:
         with _logging_to(Path(request["log"])):
             answer = _answer(request)
         _send(answers, answer)
+        _import(_used)  # the next node of this kind finds them imported
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         quieten()
-        process_state.settle_keras()
+        legacy_keras.settle_keras()
         return {"ok": _OPERATIONS[request["operation"]](request)}
     except BenisonError as error:
         return {"error": str(error), "kind": type(error).__name__}
@@ -72,16 +94,34 @@ def _tidy(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(request: dict[str, Any]) -> dict[str, Any]:
+    _import(_EVERY)
+    answer = forked.call(lambda: _run_here(request))
+    if answer.reason:
+        raise NodeFailed(answer.reason)
+    result, used = answer.value
+    _used.update(used)
+    return dict(result)
+
+
+def _run_here(request: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Run a node in this process, which ends afterwards; return its result, and what it has imported of `_MANY`."""
+    import numpy as np
+
     from benison.pipelines import node
 
-    with process_state.restored():
-        result = node.run(
-            Path(request["ir"]), request["node"], request["run_id"], root=Path(request["root"]), cache=request["cache"]
-        )
-    if result.state != "cached":
-        _forget_models()
-        _freeze_imports()
-    return asdict(result)
+    _die_with_parent()
+    gc.freeze()  # a collection would copy the memory that this process shares with its parent
+    np.random.seed()  # a fork has its parent's seed
+    result = node.run(
+        Path(request["ir"]), request["node"], request["run_id"], root=Path(request["root"]), cache=request["cache"]
+    )
+    return asdict(result), [name for name in _MANY if name in sys.modules]
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
+        importlib.import_module(name)
+    quieten()  # the imports set levels of their own
 
 
 def _try_code(request: dict[str, Any]) -> dict[str, Any]:
@@ -89,37 +129,15 @@ def _try_code(request: dict[str, Any]) -> dict[str, Any]:
 
     A fork has TensorFlow already, leaves nothing behind in this process, and can be ended when it takes too long.
     """
-    import importlib
-
     from benison.components.train import dry_run
-    from benison.pipelines.running import forked
 
-    for name in ("tensorflow", "keras", "keras_tuner", "tensorflow_transform"):
-        importlib.import_module(name)  # before the fork: the nodes need them too
+    _import(("keras", "keras_tuner", "tensorflow_transform"))  # before the fork: the nodes need them too
     project = dry_run.Project(**request["project"])
     result = forked.call(lambda: dry_run.mistakes(project), request["seconds"])
     return {"mistakes": result.value or [], "unfinished": result.reason}
 
 
 _OPERATIONS = {"compile": _compile, "tidy": _tidy, "run": _run, "try_code": _try_code}
-
-
-def _forget_models() -> None:
-    """Free the models that Keras keeps from the last node."""
-    import gc
-
-    if "keras" in sys.modules:
-        sys.modules["keras"].utils.clear_session()  # it collects garbage, too
-    else:
-        gc.collect()
-
-
-@functools.cache  # once: what a later node leaves behind may still become garbage
-def _freeze_imports() -> None:
-    """Take the imported modules out of garbage collection, which otherwise looks at a million objects each time."""
-    import gc
-
-    gc.freeze()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Calls a function in a fork of this process, for a limited time."""
+"""Calls a function in a fork of this process."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+_END = b"\n"  # of an answer; JSON escapes the line breaks inside
+
 
 @dataclass(frozen=True)
 class Result:
@@ -22,12 +24,12 @@ class Result:
     reason: str = ""
 
 
-def call(function: Callable[[], Any], seconds: float) -> Result:
+def call(function: Callable[[], Any], seconds: float | None = None) -> Result:
     """Call a function in a fork, and end the fork if it takes too long.
 
     Args:
         function: returns plain data that JSON can hold.
-        seconds: the longest time.
+        seconds: the longest time; None for no limit.
     """
     reading, writing = os.pipe()
     sys.stdout.flush()
@@ -37,18 +39,22 @@ def call(function: Callable[[], Any], seconds: float) -> Result:
         os.close(reading)
         _answer(function, writing)
     os.close(writing)
-    until, parts = time.monotonic() + seconds, []
+    until = None if seconds is None else time.monotonic() + seconds
+    answer = b""
     try:
-        while select.select([reading], [], [], max(until - time.monotonic(), 0))[0]:
-            if part := os.read(reading, 1 << 16):
-                parts.append(part)
+        # Not up to the end of the pipe: a process that the function has left behind may hold it open.
+        while select.select([reading], [], [], None if until is None else max(until - time.monotonic(), 0))[0]:
+            part = os.read(reading, 1 << 16)
+            answer += part
+            if part and not part.endswith(_END):
                 continue
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             child = 0
-            if code == 0:
-                return Result(json.loads(b"".join(parts)))
-            ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            return Result(reason=f"the process {ended}")
+            return (
+                Result(json.loads(answer))
+                if answer.endswith(_END)
+                else Result(reason=f"the process {how_it_ended(code)}")
+            )
         return Result(reason=f"it takes longer than {seconds:g} seconds")
     finally:
         os.close(reading)
@@ -57,11 +63,19 @@ def call(function: Callable[[], Any], seconds: float) -> Result:
             os.waitpid(child, 0)
 
 
+def how_it_ended(code: int) -> str:
+    """Describe the end of a process by its exit code, which is negative for a signal."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    hint = "; the kernel does this when memory runs out" if -code == signal.SIGKILL else ""
+    return f"was killed by {signal.Signals(-code).name}{hint}"
+
+
 def _answer(function: Callable[[], Any], pipe: int) -> None:
     """Write the function's value to a pipe and end this process, without the clean-up of its parent."""
     code = 1
     try:
-        text = json.dumps(function()).encode()
+        text = json.dumps(function()).encode() + _END
         while text:
             text = text[os.write(pipe, text) :]
         code = 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benison.components import modules
-from benison.pipelines.running import process_state
+from benison.pipelines.running import forked, legacy_keras
 from benison.serving import errors
 
 _PATIENCE = 3.0  # seconds between TERM and KILL
@@ -37,7 +37,7 @@ class Worker:
 
     def __init__(self) -> None:
         environment = {
-            **process_state.environment_for_child(),
+            **legacy_keras.environment_for_child(),
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.pathsep.join(modules.import_path()),
         }
@@ -111,11 +111,7 @@ class Worker:
             code = self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
             return WorkerDied("the worker process closed its pipe")
-        if code >= 0:
-            return WorkerDied(f"the worker process ended with exit code {code}")
-        name = signal.Signals(-code).name
-        hint = "; the kernel does this when memory runs out" if -code == signal.SIGKILL else ""
-        return WorkerDied(f"the worker process was killed by {name}{hint}")
+        return WorkerDied(f"the worker process {forked.how_it_ended(code)}")
 
 
 def end_workers(workers: Collection[Worker]) -> None:

@@ -208,13 +208,13 @@ def test_a_node_finds_nothing_that_an_earlier_node_in_its_process_has_changed(
     monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")  # as TFT does in this process, whose `tf.keras` is Keras 3
     found = {}
     for name, first in (("disturbed", troubles.Disturbs()), ("fine", troubles.Fine())):
-        finds = troubles.Finds(before=first.outputs["message"])
-        run = LocalRunner(tmp_path / name, workers=1).run(_pipeline(tmp_path / name, "process", first, finds))
-        (output,) = next(node.outputs["message"] for node in run.nodes if node.id == "Finds")
-        found[name] = json.loads(Path(output["uri"]).read_text())
-    assert found["disturbed"]["found"] == found["fine"]["found"]
-    assert found["fine"]["found"]["tf.keras"] == "keras"
-    assert set(found["disturbed"]["numbers"]).isdisjoint(found["fine"]["numbers"])
+        nodes = [troubles.Finds(before=first.outputs["message"]).with_id(f"{name}{n}") for n in (1, 2)]
+        run = LocalRunner(tmp_path / name, workers=1).run(_pipeline(tmp_path / name, "process", first, *nodes))
+        for finds in run.nodes[1:]:
+            found[finds.id] = json.loads(Path(finds.outputs["message"][0]["uri"]).read_text())
+    assert found["disturbed1"]["found"] == found["disturbed2"]["found"] == found["fine1"]["found"]
+    assert found["fine1"]["found"]["tf.keras"] == "keras"
+    assert len({number for node in found.values() for number in node["numbers"]}) == 4 * 3
 
 
 def _pipeline(root: Path, name: str, *components: Any, store: Path | None = None) -> Any:
@@ -285,7 +285,7 @@ def test_a_killed_worker_fails_its_node_and_the_next_run_clears_up(troubles: Any
         return _pipeline(tmp_path, "deadly", fine, deadly, uses, store=store if own else None)
 
     store = tmp_path / ("own.sqlite" if own else "metadata.sqlite")
-    with pytest.raises(NodeFailed, match=r"^Deadly: the worker process was killed by SIGKILL"):
+    with pytest.raises(NodeFailed, match=r"^Deadly: the process was killed by SIGKILL"):
         LocalRunner(tmp_path).run(pipeline())
     last = _last(tmp_path)
     assert last["outcome"] == "failed"

@@ -11,6 +11,8 @@ from tfx.types.standard_artifacts import Model, String
 
 from benison.serving.errors import DataError
 
+STATE: list[str] = []
+
 
 @component
 def Fine(message: OutputArtifact[String]):
@@ -38,6 +40,8 @@ def Disturbs(message: OutputArtifact[String]):
     locale.setlocale(locale.LC_ALL, "C")
     keras.utils.set_random_seed(1)
     keras.mixed_precision.set_dtype_policy("float16")
+    keras.layers.Dense(1)  # Keras counts the names of layers
+    STATE.append("left")
     message.value = str(random.random())
 
 
@@ -58,6 +62,8 @@ def Finds(before: InputArtifact[String], message: OutputArtifact[String]):
         "folder": os.getcwd(),
         "locale": locale.setlocale(locale.LC_ALL),
         "tf.keras": tf.keras.Model.__module__.partition(".")[0],
+        "state": STATE,
+        "layer": keras.layers.Dense(1).name,
         "policy": keras.mixed_precision.dtype_policy().name,
     }
     numbers = [random.random(), float(np.random.rand()), float(tf.random.uniform([]))]

@@ -14,6 +14,9 @@ from benison.pipelines.running import forked
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # other tests may have started threads
 
 
+KILLED = "the process was killed by SIGKILL; the kernel does this when memory runs out"
+
+
 def fail() -> Any:
     raise RuntimeError("no")
 
@@ -24,7 +27,7 @@ def fail() -> Any:
         (lambda: ["x" * 200_000], forked.Result(["x" * 200_000])),
         (fail, forked.Result(reason="the process ended with exit code 1")),
         (lambda: os._exit(3), forked.Result(reason="the process ended with exit code 3")),
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), forked.Result(reason="the process was ended by SIGKILL")),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), forked.Result(reason=KILLED)),
     ],
 )
 def test_the_result_is_the_value_or_the_reason_why_there_is_none(function: Any, expected: forked.Result) -> None:
@@ -33,3 +36,14 @@ def test_the_result_is_the_value_or_the_reason_why_there_is_none(function: Any, 
 
 def test_a_function_that_takes_too_long_is_ended() -> None:
     assert forked.call(lambda: time.sleep(600), seconds=0.1).reason == "it takes longer than 0.1 seconds"
+
+
+def test_a_process_that_the_function_leaves_behind_is_not_waited_for() -> None:
+    def leave_behind() -> int:
+        if pid := os.fork():
+            return pid
+        time.sleep(600)
+        os._exit(0)
+
+    pid = forked.call(leave_behind, seconds=60).value
+    os.kill(pid, signal.SIGKILL)
