@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from tfx.orchestration.metadata import Metadata
     from tfx.proto.orchestration import pipeline_pb2
 
-FINGERPRINT = "benison_fingerprint"  # execution property that makes the cache key depend on content
 # Class paths of the releases before everything was imported as `benison.…`.
 _FORMER_CLASS = re.compile(
     r'"(components\.(?:anomaly_gate|baseline|blessing|content_driver|ensemble_builder|example_gen|import_example_gen'
     r"|label_check|pusher|scorer|serving_validator|span_window|trainer|transform|tuner)\.\w+)\""
 )
+_RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
+# A strategy that finds no artifact returns None, such as LatestArtifactStrategy in a first run. TFX records this
+# Resolver as failed, but runs the nodes that can do without the artifact, such as a Trainer without a base model.
+_NOTHING = " returned None."
 CACHE = "benison_cache"  # property of a run's context: 1 if the run may use cached results, else 0
 
 
@@ -63,9 +66,8 @@ def run(
     """
     legacy_keras.settle_keras()
     from tfx.orchestration.portable import launcher
-    from tfx.proto.orchestration import executable_spec_pb2
 
-    from benison.pipelines.running.beam_runner import InMemoryByDefault
+    from benison.pipelines.running.executor_operators import FINGERPRINT, OPERATORS
 
     pipeline = load_ir(ir, run_id, params or {})
     node = _find(pipeline, node_id)
@@ -88,7 +90,7 @@ def run(
                 pipeline_runtime_spec=pipeline.runtime_spec,
                 executor_spec=executor,
                 custom_driver_spec=driver,
-                custom_executor_operators={executable_spec_pb2.BeamExecutableSpec: InMemoryByDefault},
+                custom_executor_operators=dict(OPERATORS),
             ).launch()
     except (Exception, SystemExit) as error:  # a node's code that calls sys.exit() has not done its work
         if isinstance(error, Terminated):
@@ -161,6 +163,8 @@ def _record_and_read(connection: Metadata, node: pipeline_pb2.PipelineNode) -> R
     from ml_metadata.proto import metadata_store_pb2 as mlmd
     from tfx.orchestration.portable.mlmd import execution_lib
 
+    from benison.pipelines.running.executor_operators import FINGERPRINT
+
     with connection as handle:
         execution = _execution(handle, node)
         if execution is None and node.inputs.conditionals:
@@ -173,7 +177,10 @@ def _record_and_read(connection: Metadata, node: pipeline_pb2.PipelineNode) -> R
         changed = "" if FINGERPRINT in node.parameters.parameters else node_cache.changed_artifact(handle, artifacts)
     outputs = {key: [_describe(a) for a in values] for key, values in artifacts.items()}
     if execution.last_known_state not in (mlmd.Execution.COMPLETE, mlmd.Execution.CACHED):
-        return Result("failed", outputs, _unresolved(execution) or "it has no successful execution")
+        reason = _unresolved(execution)
+        if node.node_info.type.name == _RESOLVER and reason.endswith(_NOTHING):
+            return Result("complete", outputs)
+        return Result("failed", outputs, reason or "it has no successful execution")
     if changed:
         return Result("failed", outputs, changed)
     for described in (d for values in outputs.values() for d in values):

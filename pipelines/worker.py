@@ -30,7 +30,7 @@ _EVERY = (
     "keras",
     "tfx.orchestration.portable.launcher",
     "benison.pipelines.node",
-    "benison.pipelines.running.beam_runner",
+    "benison.pipelines.running.executor_operators",
 )
 _MANY = (
     "tensorflow_transform",

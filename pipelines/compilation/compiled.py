@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benison.pipelines.compilation import main_module, module_files
+from benison.pipelines.compilation import main_module, module_files, packaging
+from benison.serving.errors import UsageError
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline as TfxPipeline
@@ -88,13 +89,18 @@ def compile_to(pipeline: TfxPipeline, ir: Path) -> Compiled:
         The compiled pipeline.
 
     Raises:
-        UsageError: other processes cannot import one of its components, or would import another file.
+        UsageError: other processes cannot import one of its components or would import another file, or it has a
+            pipeline inside.
     """
     from google.protobuf import json_format
-    from tfx.dsl.compiler import compiler
 
     module_files.refuse_hidden(pipeline)
-    proto = compiler.Compiler().compile(pipeline)
+    proto = packaging.compile_packed(pipeline)
+    if inner := [entry.sub_pipeline.pipeline_info.id for entry in proto.nodes if entry.HasField("sub_pipeline")]:
+        raise UsageError(
+            f"pipeline {proto.pipeline_info.id}: it has a pipeline inside ({', '.join(inner)}), which TFX cannot run "
+            "on one machine; put the nodes of the inner pipeline into the outer one"
+        )
     ir.parent.mkdir(parents=True, exist_ok=True)
     ir.write_text(json_format.MessageToJson(proto))
     main_module.make_importable(ir)

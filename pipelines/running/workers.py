@@ -19,11 +19,11 @@ from benison.pipelines.running import forked, legacy_keras
 from benison.serving import errors
 
 _PATIENCE = 3.0  # seconds between TERM and KILL
-# Does the same as `python -m benison.pipelines.worker`, but keeps the current folder out of sys.path, because its
-# `benison` would hide the installed one. `modules.import_path` adds the folder where it is needed.
+# Does the same as `python -m benison.pipelines.worker`, but imports from the runner's folders in the runner's order.
+# PYTHONPATH, which is for the processes that a node starts, puts the user's folders before the standard library.
 _START = """
-import runpy, sys
-sys.path[:] = filter(None, sys.path)
+import json, runpy, sys
+sys.path[:] = json.loads(sys.argv.pop())
 runpy.run_module("benison.pipelines.worker", run_name="__main__", alter_sys=True)
 """
 
@@ -43,7 +43,7 @@ class Worker:
         }
         # Its own session: Ctrl-C reaches only the runner, which then ends the whole group, including Beam's children.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START],
+            [sys.executable, "-c", _START, json.dumps([os.path.abspath(entry) for entry in sys.path])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -68,7 +68,7 @@ def server_for(command: Sequence[str]) -> str | None:
     match command:
         case [sys.executable, "-c", code, *_] if code == _MODEL_SERVER:
             return SERVING
-        case [sys.executable, "-c", code] if _WORKER in code:
+        case [sys.executable, "-c", code, _] if _WORKER in code:
             return PIPELINES
         case [sys.executable, "-m", module, *_] if module in _TASKS:
             return PIPELINES

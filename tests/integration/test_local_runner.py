@@ -137,7 +137,9 @@ def test_a_handwritten_pipeline_ends_with_the_same_nodes_in_the_same_states_as_b
     first = {name: states[:1] for name, states in both.benison.states.items()}
     assert first == both.tfx.states
     shown = {name: [state.upper()] for name, state in _states(both.runs[0]).items() if state != "skipped"}
-    assert shown == both.tfx.states
+    # It finds no artifact, and the Trainer needs none: TFX records a failure and goes on.
+    assert (both.tfx.states["LatestBest"], shown["LatestBest"]) == (["FAILED"], ["COMPLETE"])
+    assert {**shown, "LatestBest": ["FAILED"]} == both.tfx.states
 
 
 def test_what_a_cond_switches_off_and_what_depends_on_it_is_skipped_and_no_failure(both: Both) -> None:
@@ -174,7 +176,11 @@ def _files(path: Path) -> set[str]:
 def test_in_a_second_run_all_that_computes_is_cached(both: Both) -> None:
     states = _states(both.runs[1])
     # A Resolver is never cached; it only looks up the latest artifact.
-    assert {name for name, state in states.items() if state == "complete"} == {"LatestSchema", "LatestBlessed"}
+    assert {name for name, state in states.items() if state == "complete"} == {
+        "LatestSchema",
+        "LatestBest",
+        "LatestBlessed",
+    }
     assert {name for name, state in states.items() if state == "skipped"} == {"TooMany", "Read"}
     assert set(states.values()) == {"complete", "skipped", "cached"}
 
@@ -366,6 +372,12 @@ def test_nodes_run_one_by_one_in_processes_of_their_own(troubles: Any, tmp_path:
     (first,), (again,) = (answers[n][1]["outputs"]["message"] for n in (0, 2))
     assert first == again
     assert (first["type"], Path(first["uri"]).read_text()) == ("String", "fine")
+
+
+def test_a_pipeline_inside_a_pipeline_is_refused(troubles: Any, tmp_path: Path) -> None:
+    inner = _pipeline(tmp_path, "inner", troubles.Fine())
+    with pytest.raises(UsageError, match=r"^pipeline outer: it has a pipeline inside \(inner\)"):
+        compile_to(_pipeline(tmp_path, "outer", inner), tmp_path / "outer.json")
 
 
 def test_a_node_that_cannot_even_start_still_ends_with_a_line_of_json(tmp_path: Path) -> None:

@@ -23,10 +23,15 @@ def create(data: Path, root: Path) -> tfx.dsl.Pipeline:
     transform = tfx.components.Transform(
         examples=examples, schema=latest_schema.outputs["schema"], module_file=str(HERE / "modules" / "features.py")
     )
+    latest_best = tfx.dsl.Resolver(  # it never finds any
+        strategy_class=tfx.dsl.experimental.LatestArtifactStrategy,
+        best=tfx.dsl.Channel(type=tfx.types.standard_artifacts.HyperParameters),
+    ).with_id("LatestBest")
     trainer = tfx.components.Trainer(
         module_file=str(HERE / "modules" / "model.py"),
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
+        hyperparameters=latest_best.outputs["best"],
         train_args=tfx.proto.TrainArgs(num_steps=5),
         eval_args=tfx.proto.EvalArgs(num_steps=1),
     )
@@ -54,6 +59,7 @@ def create(data: Path, root: Path) -> tfx.dsl.Pipeline:
             schema_gen,
             latest_schema,
             transform,
+            latest_best,
             trainer,
             latest_blessed,
             count,

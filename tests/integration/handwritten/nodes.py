@@ -1,6 +1,7 @@
 """A user's own components, in a folder that is not installed.
 
-They are not in the folder of Transform's and Trainer's modules: TFX packs that folder, so an edit here would run both again.
+They are not in the folder of Transform's and Trainer's modules: TFX packs that folder, so an edit here would run both
+again.
 """
 
 from typing import TypedDict

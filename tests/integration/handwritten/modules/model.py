@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 import tensorflow_transform as tft
+from columns import column  # type: ignore[import-not-found]  # beside this module: TFX packs the folder
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 
@@ -25,11 +26,7 @@ def _dataset(patterns, transform):
 
 def _features_and_label(batch, spec):
     row = tf.io.parse_example(batch, spec)
-    return {name: _column(row[name]) for name in ("x_xf", "colour_xf")}, _column(row["y_xf"])
-
-
-def _column(values):
-    return tf.reshape(tf.cast(values, tf.float32), (-1, 1))
+    return {name: column(row[name]) for name in ("x_xf", "colour_xf")}, column(row["y_xf"])
 
 
 def _export(model, transform, folder):
@@ -42,7 +39,7 @@ def _export(model, transform, folder):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serve(examples):
         row = layer(tf.io.parse_example(examples, spec))
-        return {"probability": model({name: _column(row[name]) for name in ("x_xf", "colour_xf")})}
+        return {"probability": model({name: column(row[name]) for name in ("x_xf", "colour_xf")})}
 
     archive.add_endpoint("serving_default", serve)
     archive.write_out(folder)

@@ -1,0 +1,64 @@
+"""Call the executors of nodes as TFX calls them, but run Beam in this process by default.
+
+The default of newer Beam versions tries to download a binary at run time. Naming the runner in Beam's arguments does
+not help: TFX then packs its whole source for remote workers at every node, and Beam 2.60 does not know the runner's
+short name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import apache_beam as beam
+import attr
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from tfx.orchestration.portable.beam_executor_operator import BeamExecutorOperator
+from tfx.orchestration.portable.data_types import ExecutionInfo
+from tfx.orchestration.portable.python_executor_operator import PythonExecutorOperator
+from tfx.proto.orchestration import executable_spec_pb2
+from tfx.proto.orchestration.execution_result_pb2 import ExecutorOutput
+
+from benison.pipelines.running import private_beam
+
+_OWN = "benison_"  # begins the names of the execution properties that Benison adds
+FINGERPRINT = f"{_OWN}fingerprint"  # makes the cache key depend on content
+
+
+class InThisProcess(PythonExecutorOperator):
+    """TFX's operator of executors without Beam."""
+
+    def run_executor(self, execution_info: ExecutionInfo) -> ExecutorOutput:
+        """Run the executor; see TFX's PythonExecutorOperator."""
+        return super().run_executor(_without_own_properties(execution_info, self._executor_cls))
+
+
+class InMemoryByDefault(BeamExecutorOperator):
+    """TFX's operator of Beam executors, with the in-memory runner as the default."""
+
+    def run_executor(
+        self, execution_info: ExecutionInfo, make_beam_pipeline_fn: Callable[[], Any] | None = None
+    ) -> ExecutorOutput:
+        """Run the executor; see TFX's BeamExecutorOperator."""
+        # The arguments are still placeholders on one track, and strings on the other.
+        if not any("--runner" in str(argument) for argument in self.beam_pipeline_args):
+            make_beam_pipeline_fn = make_beam_pipeline_fn or self._in_memory
+        return super().run_executor(_without_own_properties(execution_info, self._executor_cls), make_beam_pipeline_fn)
+
+    def _in_memory(self) -> beam.Pipeline:
+        private_beam.speed_up()
+        return beam.Pipeline(runner=FnApiRunner(), argv=self.beam_pipeline_args)
+
+
+OPERATORS: Mapping[Any, Any] = {
+    executable_spec_pb2.PythonClassExecutableSpec: InThisProcess,
+    executable_spec_pb2.BeamExecutableSpec: InMemoryByDefault,
+}
+
+
+def _without_own_properties(execution_info: ExecutionInfo, executor: type) -> ExecutionInfo:
+    """Leave out the properties that only Benison's own executors expect."""
+    if executor.__module__.startswith("benison."):
+        return execution_info
+    properties = {name: value for name, value in execution_info.exec_properties.items() if not name.startswith(_OWN)}
+    return attr.evolve(execution_info, exec_properties=properties)
