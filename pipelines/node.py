@@ -9,15 +9,16 @@ node of a run that a scheduler began, see `benison.pipelines.scheduled_node`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benison.pipelines.code import cache_key
+from benison.pipelines.code import cache_key, reads
 from benison.pipelines.records import attempts, locks, metadata_store
 from benison.pipelines.running import legacy_keras, node_cache, reruns
 from benison.pipelines.running.answer import answer_and_exit
@@ -78,11 +79,13 @@ def run(
         # A node that has already succeeded in this run was started again on purpose, so it must not be cached.
         if reruns.prepare_attempt(connection, pipeline, node) or not cache:
             node.execution_options.caching_options.enable_cache = False
+        users = executor is not None and cache_key.runs_user_code(node, executor, driver)
         if executor is not None:
             key = cache_key.hash_node(node, executor, driver)
             node.parameters.parameters[FINGERPRINT].field_value.string_value = key
         alone = "runs_alone" in node.parameters.parameters
-        with locks.node_lock(root, exclusive=alone), node_cache.checked():
+        watched = reads.watched() if users else contextlib.nullcontext()
+        with locks.node_lock(root, exclusive=alone), node_cache.checked(), watched:
             launcher.Launcher(
                 pipeline_node=node,
                 mlmd_connection=connection,
@@ -99,7 +102,8 @@ def run(
             traceback.print_exc()
         reruns.close_unfinished(connection, pipeline, node, reason_of(error))
         return failed_result(error)
-    return _record_and_read(connection, node)
+    artifacts = _artifact_folders(pipeline)
+    return _record_and_read(connection, node, lambda: reads.OF_PROCESS.record(artifacts) if users else reads.NOTHING)
 
 
 def load_ir(path: Path, run_id: str, params: Mapping[str, Any]) -> pipeline_pb2.Pipeline:
@@ -122,6 +126,12 @@ def load_ir(path: Path, run_id: str, params: Mapping[str, Any]) -> pipeline_pb2.
     pipeline = json_format.Parse(text, pipeline_pb2.Pipeline())
     runtime_parameter_utils.substitute_runtime_parameter(pipeline, {**params, "pipeline-run-id": run_id})
     return pipeline
+
+
+def _artifact_folders(pipeline: pipeline_pb2.Pipeline) -> list[str]:
+    """Return the folders of the nodes' artifacts, and TFX's folder of packed module files."""
+    root = pipeline.runtime_spec.pipeline_root.field_value.string_value
+    return [os.path.join(root, name) for name in (*(n.pipeline_node.node_info.id for n in pipeline.nodes), "_wheels")]
 
 
 def _find(pipeline: pipeline_pb2.Pipeline, node_id: str) -> pipeline_pb2.PipelineNode:
@@ -154,8 +164,10 @@ def _deployment(pipeline: pipeline_pb2.Pipeline, node_id: str) -> tuple[Any, Any
     return executor, runner_utils.extract_custom_driver_spec(deployment, node_id)
 
 
-def _record_and_read(connection: Metadata, node: pipeline_pb2.PipelineNode) -> Result:
-    """Record what a node has written, and read its result from ML Metadata.
+def _record_and_read(
+    connection: Metadata, node: pipeline_pb2.PipelineNode, inputs: Callable[[], Mapping[str, Any]]
+) -> Result:
+    """Record what a node has written and read (see `node_cache.record`), and read its result from ML Metadata.
 
     The launcher's own return value is not enough: it is the same when inputs do not resolve, and it lists wrong outputs
     for a cached node.
@@ -173,7 +185,7 @@ def _record_and_read(connection: Metadata, node: pipeline_pb2.PipelineNode) -> R
             return Result("failed", reason="its inputs cannot be resolved: no earlier node has written them")
         artifacts = execution_lib.get_output_artifacts(handle, execution.id)
         if execution.last_known_state == mlmd.Execution.COMPLETE and FINGERPRINT in node.parameters.parameters:
-            node_cache.record(handle, execution, artifacts)
+            node_cache.record(handle, execution, artifacts, inputs())
         changed = "" if FINGERPRINT in node.parameters.parameters else node_cache.changed_artifact(handle, artifacts)
     outputs = {key: [_describe(a) for a in values] for key, values in artifacts.items()}
     if execution.last_known_state not in (mlmd.Execution.COMPLETE, mlmd.Execution.CACHED):

@@ -1,1 +1,1 @@
-"""Analysis of a user's code without importing it: references, and hashes for cache keys."""
+"""Analysis of a user's code without importing it: references, and hashes for cache keys; `reads` watches it run."""

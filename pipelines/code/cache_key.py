@@ -42,6 +42,20 @@ def hash_node(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> st
     return digest.hexdigest()
 
 
+def runs_user_code(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> bool:
+    """Return whether a node runs code of the user; the arguments are those of `hash_node`."""
+    parameters = _texts(node)
+    if parameters.get("module_file") or _user_code(parameters.get("custom_config", "")):
+        return True
+    paths = [*map(_class_path, (executor, driver)), *(parameters.get(name, "") for name in _FUNCTIONS)]
+    own = (path for path in paths if path and not path.startswith("benison."))
+    return any(fingerprint.executor(path) != fingerprint.INSTALLED for path in own)
+
+
+def _texts(node: pipeline_pb2.PipelineNode) -> dict[str, str]:
+    return {name: value.field_value.string_value for name, value in node.parameters.parameters.items()}
+
+
 def _parts(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> Iterator[str]:
     yield version("benison")
     yield version("tfx")
@@ -49,7 +63,7 @@ def _parts(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> Itera
         path = _class_path(spec)
         if path:
             yield fingerprint.executor(path)
-    parameters = {name: value.field_value.string_value for name, value in node.parameters.parameters.items()}
+    parameters = _texts(node)
     for name in _FUNCTIONS:
         if parameters.get(name):
             yield fingerprint.executor(parameters[name])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benison.components import user_code
+from benison.pipelines.code import reads
 from benison.pipelines.code.code_reference import Code
 from benison.pipelines.config import csv_paths
 
@@ -42,7 +43,8 @@ def _ensure_written(config: Pipeline, folder: Path) -> Path:
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     temporary.mkdir()
     try:
-        user_code.load(source)(temporary)
+        with reads.watched():
+            user_code.load(source)(temporary)
         (temporary / _STAMP).write_text(stamp)
         if folder.exists():
             os.replace(folder, folder.with_name(f".{folder.name}.old.{uuid.uuid4().hex}"))

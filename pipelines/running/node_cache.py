@@ -1,8 +1,9 @@
-"""Reuse an earlier execution only if what it wrote is still there as it was written.
+"""Reuse an earlier execution only if what it wrote is still there, and what its code read is as it was.
 
 TFX takes a result from the cache if the folders of its outputs exist. A folder whose files were deleted or cut is then
-the input of every later run. So each execution records the files of its outputs, and the record is compared before the
-execution is reused.
+the input of every later run. And the user's code can read files that no cache key knows. So each execution records the
+files of its outputs and what the user's code read (`benison.pipelines.code.reads`), and the record is compared before
+the execution is reused.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from benison.pipelines.code import reads
 
 if TYPE_CHECKING:
     from ml_metadata.proto import metadata_store_pb2 as mlmd
     from tfx.orchestration.metadata import Metadata
     from tfx.types import Artifact
 
-RECORD = "benison_record"  # custom property of an execution: what it wrote, as JSON
+RECORD = "benison_reads_and_writes"  # custom property of an execution: what it wrote and read, as JSON
 _END = 64 << 10  # bytes hashed at the start and at the end of a file
 
 
@@ -37,15 +40,24 @@ def checked() -> Iterator[None]:
         cache_utils.get_cached_outputs = original
 
 
-def record(handle: Metadata, execution: mlmd.Execution, outputs: Mapping[str, Sequence[Artifact]]) -> None:
-    """Record what a complete execution wrote; an execution without a record is never reused.
+def record(
+    handle: Metadata,
+    execution: mlmd.Execution,
+    outputs: Mapping[str, Sequence[Artifact]],
+    inputs: Mapping[str, Any],
+) -> None:
+    """Record what a complete execution wrote and read; an execution without a record is never reused.
 
     Args:
         handle: the open metadata store.
         execution: the execution; this adds a custom property.
         outputs: its output artifacts, by key.
+        inputs: what the user's code read, from `Reads.record`.
     """
-    execution.custom_properties[RECORD].string_value = json.dumps({"outputs": _files_of(outputs)}, sort_keys=True)
+    if inputs["unknown"]:
+        print(f"the next run does not take this result from the cache: {inputs['unknown']}")
+    record = {"outputs": _files_of(outputs), "inputs": inputs}
+    execution.custom_properties[RECORD].string_value = json.dumps(record, sort_keys=True)
     handle.store.put_executions([execution])
 
 
@@ -87,9 +99,14 @@ def _reusable_outputs(metadata_handle: Metadata, cache_context: mlmd.Context) ->
             continue
         outputs = execution_lib.get_output_artifacts(metadata_handle, execution.id)
         live = all(artifact.mlmd_artifact.state == mlmd.Artifact.LIVE for artifact in _flat(outputs))
-        written = json.loads(execution.custom_properties[RECORD].string_value)["outputs"]
-        if live and "" not in written.values() and _files_of(outputs) == written:
-            return {key: list(artifacts) for key, artifacts in outputs.items()}
+        recorded = json.loads(execution.custom_properties[RECORD].string_value)
+        written = recorded["outputs"]
+        if not live or "" in written.values() or _files_of(outputs) != written:
+            continue
+        if difference := reads.difference(recorded["inputs"]):
+            print(f"execution {execution.id} is not reused: {difference}")
+            continue
+        return {key: list(artifacts) for key, artifacts in outputs.items()}
     return None
 
 

@@ -185,8 +185,10 @@ def test_in_a_second_run_all_that_computes_is_cached(both: Both) -> None:
     assert set(states.values()) == {"complete", "skipped", "cached"}
 
 
-def test_an_edit_in_a_components_body_runs_it_again_and_leaves_the_rest_cached(both: Both) -> None:
-    assert _states(both.runs[2]) == _states(both.runs[1]) | {"Many": "complete"}
+def test_an_edit_in_a_components_body_or_in_a_file_that_it_reads_runs_it_again_and_leaves_the_rest_cached(
+    both: Both,
+) -> None:
+    assert _states(both.runs[2]) == _states(both.runs[1]) | {"Many": "complete", "Surroundings": "complete"}
     assert Path(both.benison.uris["Many", "message"]).read_text() == "200 rows in all"
 
 

@@ -83,6 +83,7 @@ def main(runner: str, data: Path, root: Path) -> None:
     LocalRunner(root).run(pipeline)
     nodes = HERE / "nodes.py"
     nodes.write_text(nodes.read_text().replace('} rows"', '} rows in all"'))
+    (HERE / "words.txt").write_text("two")
     LocalRunner(root).run(pipeline)
 
 

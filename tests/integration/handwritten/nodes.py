@@ -41,9 +41,11 @@ def Surroundings(model: InputArtifact[Model], message: OutputArtifact[String]):
     import json
     import locale
     import os
+    from pathlib import Path
 
     import tensorflow as tf
 
+    print(Path(__file__).with_name("words.txt").read_text())
     message.value = json.dumps(
         {
             "environment": dict(os.environ),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from benison.pipelines import node
+from benison.pipelines.code import reads
 from benison.pipelines.running.node_result import Result
 
 CODE = """
@@ -25,6 +26,8 @@ def Writes(model: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts
     for name, size in (("report.json", 4), ("Format-Serving/variables", 300_000)):
         with open(f"{model.uri}/{name}", "wb") as stream:
             stream.write(os.urandom(size))
+    with open(os.path.dirname(__file__) + "/words.txt") as stream:
+        print(stream.read(), os.environ.get("SIZE"))
 """
 
 Run = Callable[[], tuple[str, Path]]
@@ -36,10 +39,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     name = f"writes_{tmp_path.name}"
     (tmp_path / "code").mkdir()
     (tmp_path / f"code/{name}.py").write_text(CODE)
+    (tmp_path / "code/words.txt").write_text("one")
     monkeypatch.syspath_prepend(str(tmp_path / "code"))
     runs = itertools.count()
 
     def run_once() -> tuple[str, Path]:
+        monkeypatch.setattr(reads, "OF_PROCESS", reads.Reads())  # as in a new process
         result = node.run(_compiled(tmp_path, name), "Writes", f"run{next(runs)}", root=tmp_path / "root")
         assert result.state in ("complete", "cached"), result.reason
         return result.state, Path(result.outputs["model"][0]["uri"])
@@ -114,3 +119,19 @@ def test_a_resolver_does_not_pass_on_files_that_are_no_longer_as_written(
     _, again = run()  # writes the files again
     resolved = resolve("fourth")
     assert (resolved.state, Path(resolved.outputs["model"][0]["uri"])) == ("complete", again)
+
+
+def test_a_result_is_not_reused_if_its_code_would_read_something_else(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def states() -> list[str]:
+        return [run()[0], run()[0]]
+
+    assert states() == ["complete", "cached"]
+    (tmp_path / "code/words.txt").write_text("two")
+    assert states() == ["complete", "cached"]
+    monkeypatch.setenv("SIZE", "8")
+    assert states() == ["complete", "cached"]
+    (tmp_path / "code/words.txt").write_text("one")
+    monkeypatch.delenv("SIZE")
+    assert run()[0] == "cached"  # as the first one
