@@ -21,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from benison.pipelines.code import packages
 from benison.pipelines.quiet import quieten
 from benison.pipelines.running import forked, legacy_keras
 from benison.serving.errors import BenisonError, NodeFailed
@@ -95,6 +96,7 @@ def _tidy(request: dict[str, Any]) -> dict[str, Any]:
 
 def _run(request: dict[str, Any]) -> dict[str, Any]:
     _import(_EVERY)
+    packages.distributions()  # before the fork: each node's cache key needs them
     answer = forked.call(lambda: _run_here(request))
     if answer.reason:
         raise NodeFailed(answer.reason)

@@ -19,12 +19,13 @@ def versions(modules: Iterable[str]) -> dict[str, str]:
     Returns:
         Version by distribution.
     """
-    distributions = {name for module in modules for name in _distributions().get(module, ())}
-    return {name: _version(name) for name in sorted(distributions)}
+    names = {name for module in modules for name in distributions().get(module, ())}
+    return {name: _version(name) for name in sorted(names)}
 
 
 @functools.cache
-def _distributions() -> Mapping[str, list[str]]:
+def distributions() -> Mapping[str, list[str]]:
+    """Return the distributions that install each top-level module; the first call reads the files of all of them."""
     return importlib.metadata.packages_distributions()
 
 

@@ -1,4 +1,4 @@
-"""Data files written by a pipeline's `data.source` function: once per ROOT, and again if the function changed."""
+"""Data files written by a pipeline's `data.source`: once per ROOT, and again if its code or what it reads changed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,10 +35,10 @@ def files_pattern(config: Pipeline, root: Path) -> str:
 
 
 def _ensure_written(config: Pipeline, folder: Path) -> Path:
-    """Call the source unless its current code wrote the folder already; the folder appears complete or not at all."""
+    """Call the source unless its current code has written the folder; the folder appears complete or not at all."""
     source = config.data.source or ""
-    stamp = json.dumps({"source": source, "code": config.user_code(Code.of(source)).hash()})
-    if (folder / _STAMP).is_file() and (folder / _STAMP).read_text() == stamp:
+    key = {"source": source, "code": config.user_code(Code.of(source)).hash()}
+    if _is_written(folder / _STAMP, key):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
@@ -45,7 +46,7 @@ def _ensure_written(config: Pipeline, folder: Path) -> Path:
     try:
         with reads.watched():
             user_code.load(source)(temporary)
-        (temporary / _STAMP).write_text(stamp)
+        (temporary / _STAMP).write_text(json.dumps({**key, "reads": reads.OF_PROCESS.record([str(temporary)])}))
         if folder.exists():
             os.replace(folder, folder.with_name(f".{folder.name}.old.{uuid.uuid4().hex}"))
         os.replace(temporary, folder)
@@ -54,3 +55,12 @@ def _ensure_written(config: Pipeline, folder: Path) -> Path:
         for old in folder.parent.glob(f".{folder.name}.old.*"):
             shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def _is_written(stamp: Path, key: Mapping[str, str]) -> bool:
+    """Return whether a stamp has this key, and what the source read then is as it was."""
+    if not stamp.is_file():
+        return False
+    written = json.loads(stamp.read_text())
+    recorded = written.pop("reads", None)
+    return written == key and recorded is not None and not reads.difference(recorded)

@@ -362,7 +362,7 @@ def test_an_upgrade_of_a_package_counts_where_the_users_files_import_it(tmp_path
         (info / "top_level.txt").write_text(module)
 
     def hashed() -> str:
-        for cached in (packages._distributions, packages._version):  # as in a new process
+        for cached in (packages.distributions, packages._version):  # as in a new process
             cached.cache_clear()
         return key(tmp_path, {"main.py": "import helper\ndef run(): from cool_layers import f", "helper.py": helper})
 
