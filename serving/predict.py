@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from benison.serving import missing_values
 from benison.serving.close_names import closest, did_you_mean
 from benison.serving.errors import DataError, VersionError
+from benison.serving.number_text import finite_number, whole_number
 from benison.serving.signature_names import argument_names
 from benison.serving.versions import condition, local
 from benison.serving.versions.local import Version
@@ -66,8 +67,9 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False, ver
             raise VersionError(f"{version.path}: no signature {name!r}; it has {', '.join(sorted(signatures))}")
     # Sorted, because their order changes from run to run in newer TensorFlow: the first mistake is always the same.
     specs = dict(sorted(signatures["raw"].structured_input_signature[1].items()))
-    rows = [{argument: row[name] for name, argument in argument_names(row).items()} for row in rows]
-    cells = _cells(version, {name: spec.dtype for name, spec in specs.items()}, rows)
+    described = missing_values.read_inputs(version.path)
+    rows = [_by_input(row, described) for row in rows]
+    cells = _cells(version, described, {name: spec.dtype for name, spec in specs.items()}, rows)
     inputs = {name: tf.constant(cells[name].values(rows), spec.dtype) for name, spec in specs.items()}
     answer = {name: value.numpy() for name, value in signatures["raw"](**inputs).items()}
     names = [name.decode() for name in answer["classes"][0]] if "classes" in answer else ["prediction"]
@@ -181,11 +183,17 @@ class _Cells:
             ) from None
 
     def _convert(self, value: Any) -> Any:
+        # Other objects have a text or a number too, but not one that training data has: 5.0 is not the category '5'.
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not isinstance(value, str) and not is_number:
+            raise TypeError(value)
         if self.dtype.name == "string":
+            if not isinstance(value, (str, numbers.Integral)):
+                raise TypeError(value)
             return str(value)
         if self.dtype.is_floating:
-            return _finite(_number(value, self.decimal))
-        return _whole(value)
+            return finite_number(value, self.decimal)
+        return _known_integer(whole_number(value, self.decimal))
 
     @property
     def _expected(self) -> str:
@@ -196,15 +204,35 @@ class _Cells:
         return f"a whole number above {missing_values.MISSING_INTEGER}, which stands for a missing one"
 
 
-def _cells(version: Version, types: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, _Cells]:
+def _by_input(row: Row, described: Mapping[str, Mapping[str, Any]] | None) -> Row:
+    """Return a row by input instead of by column.
+
+    Args:
+        row: Values by column or input.
+        described: The version's inputs. They decide, because the names that a row happens to have do not: a column that
+            the version does not know, such as `body_mass`, must not become the input of `body mass`.
+    """
+    if described is None:
+        return {argument: row[name] for name, argument in argument_names(row).items()}
+    inputs = {value["column"]: name for name, value in described.items()}
+    others = {name: value for name, value in row.items() if name not in inputs}
+    return {**others, **{inputs[name]: value for name, value in row.items() if name in inputs}}
+
+
+def _cells(
+    version: Version,
+    described: Mapping[str, Mapping[str, Any]] | None,
+    types: Mapping[str, Any],
+    rows: Sequence[Row],
+) -> dict[str, _Cells]:
     """Return the cells of each input.
 
     Args:
         version: The version.
+        described: Its inputs; None if an older Benison pushed it.
         types: TensorFlow's type by input.
         rows: The rows by input.
     """
-    described = missing_values.read_inputs(version.path)
     if described is None:
         # A version of an older Benison does not say which inputs are required.
         integer = missing_values.FORMER_MISSING_INTEGER
@@ -216,31 +244,11 @@ def _cells(version: Version, types: Mapping[str, Any], rows: Sequence[Row]) -> d
     return {name: _Cells(name, dtype, marks, decimal, missing.get(name), unused) for name, dtype in types.items()}
 
 
-def _whole(value: Any) -> int:
-    """Convert a whole number or its text.
-
-    Raises:
-        ValueError: It is not whole, or it stands for a missing one.
-    """
-    whole = int(value)
-    if whole == missing_values.MISSING_INTEGER or (isinstance(value, float) and whole != value):
+def _known_integer(value: int) -> int:
+    """Return the value, or raise ValueError if it stands for a missing one."""
+    if value == missing_values.MISSING_INTEGER:
         raise ValueError(value)
-    return whole
-
-
-def _finite(number: float) -> float:
-    if not math.isfinite(number):
-        raise ValueError(number)
-    return number
-
-
-def _number(value: Any, decimal: str) -> float:
-    """Convert a number, or its text in the format of the pipeline's CSV."""
-    if not isinstance(value, str) or decimal == ".":
-        return float(value)
-    if "." in value:  # with decimal commas, 1.234 may be a thousand
-        raise ValueError(value)
-    return float(value.replace(decimal, "."))
+    return value
 
 
 def _named(names: Sequence[str], values: Any) -> dict[str, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from benison.serving.errors import DataError
 from benison.serving.missing_values import MISSING_INTEGER
+from benison.serving.number_text import finite_number, normalize_number, whole_number
 
 WARNINGS = "warnings"  # artifact property: JSON list of warnings that are printed at the end of a run
 BATCH_ROWS = 8192
@@ -30,7 +30,6 @@ _EXPECTED = {
     "float": "a finite number",
 }
 _STRAY_SHARE = 0.1  # a column with at most this share of texts was probably meant to be numeric
-_FLOAT32_MAX = 3.4028234663852886e38
 
 
 @dataclass(frozen=True)
@@ -193,18 +192,6 @@ def kind_of(cell: str, decimal: str = ".") -> str:
     return "bytes"
 
 
-def normalize_number(cell: str, decimal: str) -> str:
-    """Return a number in Python's notation, with a decimal point.
-
-    Raises:
-        ValueError: Python would read the cell as a number, but the file does not mean this number.
-    """
-    # Python reads 1_000 as a number, but no CSV uses that; with decimal commas, 1.234 may be a thousand.
-    if "_" in cell or (decimal != "." and "." in cell):
-        raise ValueError(cell)
-    return cell.replace(decimal, ".")
-
-
 def _known_integer(value: bytes | int | float) -> bytes | int | float:
     """Return the value unchanged.
 
@@ -219,16 +206,7 @@ def _known_integer(value: bytes | int | float) -> bytes | int | float:
 def _convert(cell: str, kind: str, decimal: str) -> bytes | int | float:
     if kind == "bytes":
         return cell.encode()
-    cell = normalize_number(cell, decimal)
-    if kind == "int":
-        whole = int(cell)
-        if not -(2**63) <= whole < 2**63:
-            raise ValueError(cell)
-        return whole
-    number = float(cell)
-    if not math.isfinite(number) or abs(number) > _FLOAT32_MAX:
-        raise ValueError(cell)
-    return number
+    return whole_number(cell, decimal) if kind == "int" else finite_number(cell, decimal)
 
 
 def _intended_kind(cell: str, decimal: str) -> str:

@@ -16,9 +16,10 @@ from functools import cached_property, lru_cache
 from itertools import combinations
 from typing import Any, NamedTuple
 
-from benison.components.ingest.csv_table import CsvTable, normalize_number
+from benison.components.ingest.csv_table import CsvTable
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError
+from benison.serving.number_text import normalize_number
 
 Instant = int | float
 NUMBER = "number"  # the format of a column of numbers

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from benison.components.ingest.csv_table import CsvTable, normalize_number
+from benison.components.ingest.csv_table import CsvTable
 from benison.components.validate.schema_violations import MAX_EXAMPLES, format_cell, format_share
+from benison.serving.number_text import normalize_number
 
 MISSING, OTHER = "missing", "other"
 

@@ -18,12 +18,13 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from benison.components.ingest.csv_table import BATCH_ROWS, CsvTable, kind_of, normalize_number
+from benison.components.ingest.csv_table import BATCH_ROWS, CsvTable, kind_of
 from benison.components.ingest.times import DATES, TIMES
 from benison.pipelines.starting import positive
 from benison.pipelines.starting.csv_dialect import decimal_of, delimiter_of, encoding_of
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
+from benison.serving.number_text import normalize_number
 
 # Cells that almost always mean "no value", and cells that mean it only among numbers or dates.
 SURE_MARKS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "?", "-", "--"})

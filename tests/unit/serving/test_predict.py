@@ -93,6 +93,7 @@ def test_values_are_converted_to_the_signatures_type() -> None:
     assert cells(FLOAT).values([{"x": "1.5"}, {"x": 2}]) == [1.5, 2.0]
     assert cells(INT).values([{"x": "3"}, {"x": -1}, {"x": 4.0}]) == [3, -1, 4]
     assert cells(STRING).values([{"x": 3}]) == ["3"]
+    assert cells(FLOAT, decimal=",").values([{"x": "1,5"}]) == [1.5]
 
 
 @pytest.mark.parametrize(
@@ -102,12 +103,35 @@ def test_values_are_converted_to_the_signatures_type() -> None:
         (FLOAT, {"x": "heavy"}, "row 1, column 'x': got 'heavy', expected a finite number"),
         (FLOAT, {"x": "nan"}, "row 1, column 'x': got 'nan', expected a finite number"),
         (INT, {"x": 3.7}, "row 1, column 'x': got '3.7', expected a whole number above -9007199254740991"),
+        (FLOAT, {"x": "1_0"}, "got '1_0', expected a finite number"),
+        (FLOAT, {"x": 1e39}, r"got '1e\+39', expected a finite number"),  # infinite as float32
+        (FLOAT, {"x": True}, "got 'True', expected a finite number"),
+        (INT, {"x": "1_0"}, "got '1_0', expected a whole number"),
+        (INT, {"x": 2**63}, "got '9223372036854775808', expected a whole number"),
+        (INT, {"x": np.float32(3.5)}, "got '3.5', expected a whole number"),
+        (STRING, {"x": 5.0}, "got '5.0', expected text"),
+        (STRING, {"x": True}, "got 'True', expected text"),
+        (STRING, {"x": ["a"]}, "expected text"),
         (INT, {"x": MISSING_INTEGER}, "got '-9007199254740991', expected a whole number above -9007199254740991"),
     ],
 )
 def test_a_bad_row_is_named(dtype: _Type, row: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
         cells(dtype).values([row])
+
+
+def test_the_version_decides_which_column_is_an_input() -> None:
+    described = {
+        "body_mass": {"column": "body mass", "type": "int64"},
+        "a_b": {"column": "a_b", "type": "int64"},
+        "a_b_2": {"column": "a b", "type": "int64"},
+    }
+    assert predict._by_input({"body mass": 1, "body_mass": 2, "a b": 3}, described) == {"body_mass": 1, "a_b_2": 3}
+    assert predict._by_input({"body_mass": 2, "a_b_2": 3, "other": 4}, described) == {
+        "body_mass": 2,
+        "a_b_2": 3,
+        "other": 4,
+    }
 
 
 def test_predictions_name_their_classes() -> None:
