@@ -34,6 +34,31 @@ def test_a_column_that_predicts_a_binary_label_is_suspicious(values: np.ndarray,
     assert (label_check.predictive_power(values, LABEL, regression=False) >= label_check.LEAK_THRESHOLD) == suspicious
 
 
+@pytest.mark.parametrize("rows", [120, 180, 1200])
+def test_an_id_that_sorts_by_the_label_is_suspicious_in_small_tables(rows: int) -> None:
+    ids = RNG.permutation(rows).astype(float)
+    several = np.array(["a", "b", "c"])[(ids * 3 // rows).astype(int)]
+    assert label_check.predictive_power(ids, several, regression=False) >= label_check.LEAK_THRESHOLD
+    binary = np.where(ids < 0.4 * rows, "no", "yes")
+    ids[:2] = np.nan
+    assert label_check.predictive_power(ids, binary, regression=False) >= label_check.LEAK_THRESHOLD
+    assert label_check.predictive_power(RNG.random(rows), several, regression=False) < 0.7
+
+
+def test_a_copy_of_a_label_that_alternates_from_row_to_row_is_suspicious() -> None:
+    label = np.array(["no", "yes"] * 300)
+    assert label_check.predictive_power(np.char.add(label, "!"), label, regression=False) == pytest.approx(1)
+
+
+def test_a_copy_of_the_label_with_missing_cells_is_suspicious() -> None:
+    missing = RNG.random(ROWS) < 0.2
+    copy = np.where(missing, "", LABEL)
+    assert label_check.predictive_power(copy, LABEL, regression=False) == pytest.approx(1)
+    assert label_check.predictive_power(np.where(missing, np.nan, LATE), LABEL, regression=False) == pytest.approx(1)
+    price = RNG.normal(100, 20, ROWS)
+    assert label_check.predictive_power(np.where(missing, np.nan, price), price, regression=True) >= 0.99
+
+
 def test_predictive_power_for_several_classes() -> None:
     label = RNG.choice(["a", "b", "c"], ROWS)
     assert label_check.predictive_power(np.char.add(label, "!"), label, regression=False) == pytest.approx(1)
