@@ -19,13 +19,14 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
 from benison.components import modules
+from benison.pipelines.code import private_tensorflow
 from benison.serving.files import checksum
 
 _Owner = Literal["user", "importer", "tensorflow", "library", "python"]
@@ -194,7 +195,7 @@ def _owner(frame: FrameType) -> _Owner:
 
 @functools.cache
 def _owner_of(name: str, file: str) -> _Owner:
-    if name == __name__:
+    if name in (__name__, private_tensorflow.__name__):
         return "python"
     if name == "benison.components.user_code" or file == linecache.__file__:  # this reads code too, such as AutoGraph's
         return "importer"
@@ -262,115 +263,24 @@ _EVENTS = frozenset({"open", "os.listdir", "os.scandir", "os.rename", "os.mkdir"
 
 @functools.cache
 def _watch_tensorflow() -> None:
-    """Wrap the functions of TensorFlow that are told which files to read, for the life of the process."""
-    import tensorflow as tf
-    from tensorflow.python.data.ops import readers
-    from tensorflow.python.lib.io import _pywrap_file_io
-    from tensorflow.python.ops import gen_experimental_dataset_ops, gen_io_ops, io_ops, lookup_ops
-    from tensorflow.python.training import py_checkpoint_reader
-
-    for name in ("BufferedInputStream", "FileExists", "GetChildren"):
-        _wrap(_pywrap_file_io, name, _reads_files)
-    _wrap(_pywrap_file_io, "GetMatchingFiles", _reads_matches)
-    for name in ("WritableFile", "CreateDir", "RecursivelyCreateDir"):
-        _wrap(_pywrap_file_io, name, _writes)
-    for name in ("CopyFile", "RenameFile"):
-        _wrap(_pywrap_file_io, name, lambda _, path, *__: _writes(path))
-    _wrap(gen_io_ops, "read_file", _reads_files)
-    _wrap(readers, "_create_or_validate_filenames_dataset", _reads_files)
-    _wrap(gen_experimental_dataset_ops, "csv_dataset_v2", _reads_files)
-    _wrap(lookup_ops.TextFileInitializer, "__init__", lambda _, filename, *__: _reads_files(filename))
-    for holder in (gen_io_ops, tf.io):
-        _wrap(holder, "matching_files", _reads_matches)
-    for holder, name in (
-        (gen_io_ops, "restore_v2"),
-        (io_ops, "restore_v2"),
-        (py_checkpoint_reader, "NewCheckpointReader"),
-    ):
-        _wrap(holder, name, _reads_checkpoint)
+    """Install the wrappers, which stay for the life of the process."""
+    private_tensorflow.watch(private_tensorflow.Listener(_counts_now, _tensorflow_reads, _tensorflow_writes))
 
 
-def _wrap(holder: Any, name: str, note: Callable[..., None]) -> None:
-    """Let a function first tell `note` its arguments, given by position or, of the first ones, by name."""
-    original = getattr(holder, name)
-
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if _active is not None:
-            named = [kwargs[key] for key in _FIRST_ARGUMENTS if key in kwargs]
-            note(*args, *named)
-        return original(*args, **kwargs)
-
-    setattr(holder, name, wrapper)
+def _counts_now() -> bool:
+    return _active is not None and _user_reads("importer")
 
 
-_FIRST_ARGUMENTS = ("filename", "filenames", "pattern", "file_pattern", "prefix", "filepattern")
-
-
-def _reads_files(value: Any, *_: Any) -> None:
-    if _active is None or not _user_reads("importer"):
+def _tensorflow_reads(names: Sequence[Any] | None) -> None:
+    """Add files that TensorFlow is told to read; None if their names are known only inside a graph."""
+    if _active is None:
         return
-    names = _names(value)
     for name in names or ():
         _active.add_path(name)
     if names is None and _user_reads("importer", "library"):  # a library reads what it was told before
         _active.unknown = _active.unknown or "code of the user reads files whose names are known only inside a graph"
 
 
-def _reads_matches(value: Any, *_: Any) -> None:
-    _reads_files(value)
-    for pattern in _names(value) or ():
-        _reads_files(glob.glob(os.fsdecode(pattern)))
-
-
-def _reads_checkpoint(prefix: Any, *_: Any) -> None:
-    _reads_matches([f"{os.fsdecode(name)}*" for name in _names(prefix) or ()])
-
-
-def _writes(path: Any, *_: Any) -> None:
+def _tensorflow_writes(path: Any) -> None:
     if _active is not None:
         _active.add_written(path)
-
-
-def _names(value: Any) -> list[Any] | None:
-    """Return the paths in a value; None if they are known only inside a graph."""
-    import numpy as np
-    import tensorflow as tf
-
-    if isinstance(value, (str, bytes, os.PathLike)):
-        return [value]
-    if isinstance(value, tf.data.Dataset):
-        return _names_in(value)
-    if isinstance(value, tf.Tensor):
-        static = tf.get_static_value(value)
-        if static is None and value.op.type == "Placeholder":  # the argument of a function for a dataset's elements
-            return _names_in(_dataset_of_function())
-        value = static
-    if isinstance(value, np.ndarray):
-        value = value.ravel().tolist()
-    if isinstance(value, (list, tuple)):
-        parts = [_names(part) for part in value]
-        return None if None in parts else [name for part in parts for name in part or ()]
-    return [value] if isinstance(value, bytes) else None
-
-
-def _names_in(dataset: Any) -> list[Any] | None:
-    """Return the elements of a dataset that are text, if it was made from a list of names or by `list_files`."""
-    import tensorflow as tf
-    from tensorflow.python.data.ops import dataset_ops, from_tensor_slices_op
-
-    while isinstance(dataset, dataset_ops.UnaryUnchangedStructureDataset):  # such as shuffle, repeat and take
-        (dataset,) = dataset._inputs()
-    if not isinstance(dataset, from_tensor_slices_op._TensorSliceDataset):
-        return None
-    return _names([tensor for tensor in dataset._tensors if tensor.dtype == tf.string])
-
-
-def _dataset_of_function() -> Any:
-    """Return the dataset whose `map` or `interleave` calls the function that is being traced."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame is not _outermost:
-        inside = str(frame.f_globals.get("__name__")).startswith("tensorflow.python.data.ops.")
-        if inside and "input_dataset" in frame.f_locals:
-            return frame.f_locals["input_dataset"]
-        frame = frame.f_back
-    return None
