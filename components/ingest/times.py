@@ -26,10 +26,13 @@ NUMBER = "number"  # the format of a column of numbers
 DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%d-%b-%Y",
          "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%Y%m%d", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y")  # fmt: skip
 TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
-# Integers that may be dates, with their digits. %Y%m%d is not here, because such integers sort by time.
-_DIGITS = {"%d%m%Y": (7, 8), "%m%d%Y": (7, 8), "%d%m%y": (5, 6), "%m%d%y": (5, 6)}
+# Numbers that may be dates, with their lengths. %Y%m%d is not here, because such integers sort by time. As numbers,
+# 10.2013 is after 9.2014, and 2013.10 is before 2013.9.
+_NUMBERS = {
+    "%d%m%Y": (7, 8), "%m%d%Y": (7, 8), "%d%m%y": (5, 6), "%m%d%y": (5, 6), "%m.%Y": (6, 7), "%Y.%m": (6, 7)
+}  # fmt: skip
 _MORE_DATES = ("%m.%d.%Y", "%y/%m/%d", "%d-%m-%y", "%m-%d-%y", "%y-%m-%d")
-FORMATS = (*(f"{date}{time}" for date in (*DATES, *_MORE_DATES) for time in TIMES), *_DIGITS)
+FORMATS = (*(f"{date}{time}" for date in (*DATES, *_MORE_DATES) for time in TIMES), *_NUMBERS)
 _COVERED = frozenset({"%Y%m%d", *(f"%Y-%m-%d{time}" for time in TIMES[:3])})  # by numbers and by ISO 8601
 _ISO = re.compile(
     r"(\d{4})-(\d{1,2})(?:-(\d{1,2})(?:[Tt ](\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?"
@@ -105,7 +108,7 @@ class TimeColumn:
             Format("ISO 8601 with a time zone", lambda text: _iso(text, zone=True)),
             Format("ISO 8601 without a time zone", lambda text: _iso(text, zone=False)),
         )
-        return (*iso, number, *(_strptime(form, _DIGITS.get(form)) for form in FORMATS if form not in _COVERED))
+        return (*iso, number, *(_strptime(form, _NUMBERS.get(form)) for form in FORMATS if form not in _COVERED))
 
     def has_value(self, text: str | None) -> bool:
         """Return whether a cell holds a time."""

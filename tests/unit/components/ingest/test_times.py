@@ -29,6 +29,7 @@ def survey(cells: Sequence[str | None], **options: object) -> Survey:
         (["2013-01-31 05:00:00+02:00", "2013-01-31T05:00Z"], "ISO 8601 with a time zone"),
         (["1 May 2013", "2 May 2013"], "%d %b %Y"),
         (["20130901", "20131001"], "number"),
+        (["2013.08", "2013.17", "2013.5"], "number"),
         (["1378000000", "1378000060.5"], "number"),
         (["2007", "2008"], "number"),
     ],
@@ -60,6 +61,8 @@ def test_time_zones_and_fractions_count(earlier: str, later: str) -> None:
         ),
         (["01-02-03"], "set data.time_format to the right one"),
         (["110913", "120913"], "is the number 110913 as number and 2013-09-11 as %d%m%y"),
+        (["9.2013", "10.2013", "1.2014"], "is the number 9.2013 as number and 2013-09-01 as %m.%Y"),
+        (["2013.9", "2013.10"], "is the number 2013.9 as number and 2013-09-01 as %Y.%m"),
         (["01092013", "02092013"], "2013-09-01 as %d%m%Y and 2013-01-09 as %m%d%Y"),
         (
             ["1378000000", "1378000000000"],
