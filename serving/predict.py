@@ -146,6 +146,7 @@ class _Cells:
         decimal: The decimal mark of texts.
         missing: The value for a missing cell; None if the schema requires one in every row.
         unused: Names in the rows that are no inputs, one of which may be this one, misspelt.
+        column: The column of the input, as the user writes it; '' if it has the same name.
     """
 
     name: str
@@ -154,6 +155,7 @@ class _Cells:
     decimal: str = "."
     missing: Any = None
     unused: frozenset[str] = frozenset()
+    column: str = ""
 
     def values(self, rows: Sequence[Row]) -> list[Any]:
         """Return the input's value of each row.
@@ -164,14 +166,15 @@ class _Cells:
         return [self._value(number, row) for number, row in enumerate(rows, start=1)]
 
     def _value(self, number: int, row: Row) -> Any:
-        if self.name not in row and (self.missing is None or closest(self.name, self.unused, _MISSPELT)):
-            hint = did_you_mean(self.name, self.unused)
-            raise DataError(f"row {number}: no column {self.name!r}{hint}; it has {', '.join(sorted(row))}")
+        column = self.column or self.name
+        if self.name not in row and (self.missing is None or closest(column, self.unused, _MISSPELT)):
+            hint = did_you_mean(column, self.unused)
+            raise DataError(f"row {number}: no column {column!r}{hint}; it has {', '.join(sorted(row))}")
         value = row.get(self.name)
         if value is None or value != value or str(value) in self.marks:  # NaN differs from itself
             if self.missing is None:
                 raise DataError(
-                    f"row {number}, column {self.name!r}: no value, but the schema requires one in every row; give a "
+                    f"row {number}, column {column!r}: no value, but the schema requires one in every row; give a "
                     "value, or let the schema allow missing ones (without `shape`) and train again"
                 )
             return self.missing
@@ -179,7 +182,7 @@ class _Cells:
             return self._convert(value)
         except (ValueError, TypeError, OverflowError):
             raise DataError(
-                f"row {number}, column {self.name!r}: got {str(value)[:80]!r}, expected {self._expected}"
+                f"row {number}, column {column!r}: got {str(value)[:80]!r}, expected {self._expected}"
             ) from None
 
     def _convert(self, value: Any) -> Any:
@@ -241,7 +244,11 @@ def _cells(
         missing = missing_values.markers(described)
     marks, decimal = frozenset(version.manifest.missing), version.manifest.decimal
     unused = frozenset(name for row in rows for name in row) - types.keys()
-    return {name: _Cells(name, dtype, marks, decimal, missing.get(name), unused) for name, dtype in types.items()}
+    columns = {name: value["column"] for name, value in (described or {}).items()}
+    return {
+        name: _Cells(name, dtype, marks, decimal, missing.get(name), unused, columns.get(name, ""))
+        for name, dtype in types.items()
+    }
 
 
 def _known_integer(value: int) -> int:

@@ -89,6 +89,14 @@ def test_an_absent_column_that_is_probably_misspelt_is_refused() -> None:
         predict._Cells("body_mass", INT, NA, missing=-1, unused=frozenset({"body_mas"})).values([{"body_mas": 1}])
 
 
+def test_messages_and_misspellings_are_about_the_column_as_the_user_writes_it() -> None:
+    city = predict._Cells("Cittue0", STRING, NA, missing="", unused=frozenset({"Citta"}), column="Città")
+    with pytest.raises(DataError, match=r"row 1: no column 'Città'; did you mean 'Citta'"):
+        city.values([{"Citta": "Roma"}])
+    with pytest.raises(DataError, match=r"row 1, column 'Città': got '5\.0', expected text"):
+        city.values([{"Cittue0": 5.0}])
+
+
 def test_values_are_converted_to_the_signatures_type() -> None:
     assert cells(FLOAT).values([{"x": "1.5"}, {"x": 2}]) == [1.5, 2.0]
     assert cells(INT).values([{"x": "3"}, {"x": -1}, {"x": 4.0}]) == [3, -1, 4]
