@@ -94,9 +94,16 @@ def _column(name: str, tensor: Tensor, rows: Sequence[Mapping[str, Any]], missin
             )
         values.append(value)
     try:
-        return np.array(values, tf.dtypes.as_dtype(tensor.dtype).as_numpy_dtype)
+        with np.errstate(over="ignore"):
+            array = np.array(values, tf.dtypes.as_dtype(tensor.dtype).as_numpy_dtype)
     except (ValueError, OverflowError) as error:  # lists of different sizes, or a number that is too large
         raise DataError(f"column {name!r}: cannot be converted to an array of {tensor.dtype}: {error}") from None
+    if tensor.dtype.startswith("float") and np.isinf(array).any():
+        number = int(np.argwhere(np.isinf(array))[0][0])
+        raise DataError(
+            f"row {number + 1}, column {name!r}: got {str(values[number])[:80]}, expected a finite {tensor.dtype}"
+        )
+    return array
 
 
 def _accepted_values(dtype: str) -> tuple[tuple[type, ...], Any, str]:

@@ -551,6 +551,7 @@ def test_a_column_of_any_name_is_found_by_its_argument() -> None:
         ({"pair": [1]}, r"row 2, column 'pair': got \[1\], expected a number in lists of sizes 2"),
         ({"number": [1]}, r"row 2, column 'number': got \[1\], expected a number"),
         ({"pair": [[1], [2, 3]]}, "row 2, column 'pair'"),
+        ({"number": 1e39}, r"row 2, column 'number': got 1e\+39, expected a finite float32"),
         ({"whole": 2**70}, "column 'whole': cannot be converted to an array of int64"),
         ({"any": [1]}, "column 'any': cannot be converted to an array of float32"),
     ],
