@@ -149,9 +149,12 @@ def strings(values: Any) -> Any:
 
 
 def z_scores(values: Any) -> Any:
-    """Scale each column of float32 [batch, n] to mean 0 and deviation 1 over `train`; NaN becomes 0."""
+    """Scale each column of float32 [batch, n] to mean 0 and deviation 1 over `train`; NaN becomes 0.
+
+    A number that is too large for float32 is infinite, and is clipped like any other large number.
+    """
     scores = tft.scale_to_z_score(values, elementwise=True)
-    return tf.clip_by_value(tf.where(tf.math.is_finite(scores), scores, 0.0), -MAX_SCORE, MAX_SCORE)
+    return tf.clip_by_value(tf.where(tf.math.is_nan(scores), 0.0, scores), -MAX_SCORE, MAX_SCORE)
 
 
 def if_seen(flags: Any) -> Any:

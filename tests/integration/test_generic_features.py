@@ -34,7 +34,14 @@ TRAIN = [
 ]  # fmt: skip
 LATER = [
     {},
-    {"size (cm)": 1e9, "weight": 20.0, "colour": "mauve", "owner": "ann", "born": "2024-02-29", "note": "unheard of"},
+    {
+        "size (cm)": 1e9,
+        "weight": -math.inf,
+        "colour": "mauve",
+        "owner": "ann",
+        "born": "2024-02-29",
+        "note": "unheard of",
+    },
 ]
 
 
@@ -80,7 +87,7 @@ def test_numbers_are_z_scores_with_an_indicator_of_missing_values(features):
     train, later = features
     expected = np.array([[-1, -1, 0, 0], [0, 0, 0, 1], [1, 1, 0, 0], [0, 0, 0, 0]]) * [2**0.5, 1.5**0.5, 1, 1]
     np.testing.assert_allclose([row["numbers"] for row in train], expected, atol=1e-6)
-    np.testing.assert_allclose(later[1]["numbers"], [10, 0, 0, 0], atol=1e-6)  # clipped at ten standard deviations
+    np.testing.assert_allclose(later[1]["numbers"], [10, -10, 0, 0], atol=1e-6)  # clipped at ten standard deviations
 
 
 def test_a_feature_that_was_never_missing_in_training_has_no_indicator(features):

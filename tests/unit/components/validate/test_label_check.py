@@ -157,3 +157,13 @@ def test_of_many_classes_only_the_most_frequent_ones_are_distinguished() -> None
     label = RNG.integers(0, 2000, 10_000).astype(str)
     assert label_check.predictive_power(label, label, regression=False) == pytest.approx(1, abs=0.01)
     assert label_check.predictive_power(RNG.permutation(label), label, regression=False) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("rows", "positives"), [(30, 1), (60, 3), (200, 2), (500, 5)])
+def test_noise_is_no_leak_in_a_small_table_or_with_few_positives(rows: int, positives: int) -> None:
+    rng = np.random.default_rng(0)
+    label = np.array(["y"] * positives + ["n"] * (rows - positives))
+    for _ in range(200):
+        noise = rng.normal(size=rows)
+        noise[rng.random(rows) < 0.3] = np.nan
+        assert label_check.predictive_power(noise, rng.permutation(label), regression=False) < 0.99
