@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -128,4 +129,6 @@ def _key(config: Pipeline, project: dict[str, Any]) -> str:
     except BenisonError:
         return ""
     versions = [version(name) for name in _PACKAGES]
-    return hashlib.sha256(json.dumps([project, code, schema, versions], sort_keys=True).encode()).hexdigest()
+    everything = json.dumps([project, code, schema, versions], sort_keys=True)
+    here = json.dumps(os.path.join(config.source.parent, ""))[1:-1]  # a copy of the project is the same project
+    return hashlib.sha256(everything.replace(here, "").encode()).hexdigest()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ import pytest
 
 from tests.integration import fork_server
 from tests.integration.conftest import Project, make
+from tests.integration.leaking import WARNING, add_rings
 
 MEMBERS = ("linear", "quadratic", "deep")
 ONE_MEMBER = ("--set", "ensemble.members={linear: {epochs: 20, hyperparameters: {learning_rate: 0.03}}}")
@@ -161,30 +163,35 @@ def test_shuffled_labels_of_the_same_size_and_time_run_all_anew_and_are_not_bles
     assert kept.versions() == before
 
 
-def test_data_that_break_the_curated_schema_stop_at_the_gate(tmp_path: Path) -> None:
-    project = make(tmp_path / "own")
-    accepted = project.benison("schema", "birds.yaml", "--accept")
-    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
-    assert "Torgersen" in (project.folder / "schemas/birds.pbtxt").read_text()
+@dataclass(frozen=True)
+class Continued:
+    """A project with an accepted leak whose first run got Ctrl-C, and whose second run went on.
 
-    project.csv.write_text(project.csv.read_text().replace("Torgersen", "Atlantis"))
-    done = project.run()
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "'island'" in done.stdout
-    assert "Atlantis" in done.stdout
-    states = project.states()
-    assert states["AnomalyGate"] == "invalid"
-    assert states["Transform"] == "not_run"
-    assert not project.base.exists()
+    Attributes:
+        project: the project.
+        left: the children of the first run that were alive after it.
+        code: the exit code of the first run.
+        errors: what the first run wrote to stderr.
+        first: the outcome of the first run.
+        pushed: whether the first run pushed something.
+        second: the second run.
+    """
 
-    project.csv.write_text(project.csv.read_text().replace("39.1,", "thirty,"))
-    done = project.run()
-    assert done.returncode == 1
-    assert "penguins.csv, line 2, column 'bill_length_mm': got 'thirty', expected a finite number" in done.stdout
+    project: Project
+    left: list[psutil.Process]
+    code: int
+    errors: bytes
+    first: str
+    pushed: bool
+    second: subprocess.CompletedProcess[str]
 
 
-def test_ctrl_c_leaves_no_process_and_nothing_half_done_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    project = make(tmp_path / "own")
+@pytest.fixture(scope="module")
+def continued(tmp_path_factory: pytest.TempPathFactory) -> Continued:
+    project = make(tmp_path_factory.mktemp("continued") / "own")
+    add_rings(project)
+    with (project.folder / "birds.yaml").open("a") as yaml:
+        yaml.write("validation: {severity: {leak: warn}}\n")
     with fork_server.bypassed():
         process = subprocess.Popen(
             project.command("run", "birds.yaml"),
@@ -203,17 +210,39 @@ def test_ctrl_c_leaves_no_process_and_nothing_half_done_and_the_next_run_goes_on
         time.sleep(0.1)
     assert children
     process.send_signal(signal.SIGINT)
-    _, alive = psutil.wait_procs([*children], timeout=15)  # a busy machine
-    assert not alive
+    _, left = psutil.wait_procs([*children], timeout=15)  # a busy machine
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert b"Traceback" not in errors
-    assert project.last_run()["outcome"] == "interrupted"
-    assert not project.base.exists()
+    outcome, pushed = project.last_run()["outcome"], project.base.exists()
+    return Continued(project, left, process.returncode, errors, outcome, pushed, project.run(*ONE_MEMBER))
 
-    again = project.run(*ONE_MEMBER)
-    assert again.returncode == 0, again.stdout + again.stderr
-    states = project.states()
+
+def test_ctrl_c_leaves_no_process_and_nothing_half_done(continued: Continued) -> None:
+    assert not continued.left
+    assert continued.code == 130
+    assert b"Traceback" not in continued.errors
+    assert continued.first == "interrupted"
+    assert not continued.pushed
+
+
+def test_after_ctrl_c_the_next_run_goes_on(continued: Continued) -> None:
+    assert continued.second.returncode == 0, continued.second.stdout + continued.second.stderr
+    states = continued.project.states()
     assert [states[n] for n in ("CsvExampleGen", "StatisticsGen", "ExampleValidator", "AnomalyGate")] == ["cached"] * 4
-    executions = {path.name for path in project.root.glob("artifacts/birds/Transform/transform_graph/*")}
+    executions = {path.name for path in continued.project.root.glob("artifacts/birds/Transform/transform_graph/*")}
     assert len(executions) == 1, "the half-written output of the interrupted Transform is gone"
+
+
+def test_a_leak_that_is_accepted_is_named_at_the_end_in_the_report_and_by_the_version(continued: Continued) -> None:
+    project = continued.project
+    assert f"warning: {WARNING}" in continued.second.stdout
+    (check,) = [node for node in project.last_run()["nodes"] if node["id"] == "LabelCheck"]
+    (output,) = check["outputs"]["report"]
+    assert json.loads(output["properties"]["warnings"]) == [WARNING]
+    report = json.loads(Path(output["uri"], "label.json").read_text())
+    assert report["suspicious"] == ["ring"]
+    assert report["columns"]["ring"] == 1
+    assert max(value for name, value in report["columns"].items() if name != "ring") < 0.99
+    (version,) = project.versions()
+    manifest = json.loads((project.base / version / "manifest.json").read_text())
+    verdicts = {verdict["rule"]: verdict["reason"] for verdict in manifest["verdicts"]}
+    assert verdicts["suspicious column ring"] == f"{WARNING} (accepted)"
