@@ -19,6 +19,7 @@ from benison.serving.errors import BenisonError, StoreError, VersionError
 from benison.serving.promotion import labels
 from benison.serving.versions import local
 from benison.serving.versions.manifest import Manifest
+from tests import memory_bucket
 
 
 @pytest.fixture
@@ -234,13 +235,8 @@ def store(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryFileSys
     settings = Serving().model_copy(update={"store": "memory://bucket/models"})
     for module in (commands.promotion, commands.versions):
         monkeypatch.setattr(module, "serving_settings", lambda name: settings)
-    files = MemoryFileSystem()
-    files.store.clear()
-    files.pseudo_dirs[:] = [""]
-    files.mkdir("/bucket")
-    yield files
-    files.store.clear()
-    files.pseudo_dirs[:] = [""]
+    with memory_bucket.empty("bucket") as files:
+        yield files
 
 
 def test_while_the_store_is_away_a_promotion_changes_nothing_and_a_rollback_works(

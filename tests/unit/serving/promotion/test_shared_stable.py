@@ -15,19 +15,15 @@ from benison.serving.promotion.rollout import ChangeRequest
 from benison.serving.versions import local, remote
 from benison.serving.versions.manifest import Manifest
 from benison.serving.versions.object_store import ObjectStore
+from tests import memory_bucket
 
 STORE = "memory://shared/models"
 
 
 @pytest.fixture(autouse=True)
 def memory() -> Iterator[MemoryFileSystem]:
-    files = MemoryFileSystem()
-    files.store.clear()
-    files.pseudo_dirs[:] = [""]
-    files.mkdir("/shared")
-    yield files
-    files.store.clear()
-    files.pseudo_dirs[:] = [""]
+    with memory_bucket.empty("shared") as files:
+        yield files
 
 
 @pytest.fixture

@@ -18,20 +18,16 @@ from benison.serving.versions import local as local_versions
 from benison.serving.versions import object_store, remote, sets
 from benison.serving.versions.manifest import Manifest
 from benison.serving.versions.sets import Candidate
+from tests import memory_bucket
 
 STORE = "memory://bucket/models"
 
 
 @pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryFileSystem]:
+def memory() -> Iterator[MemoryFileSystem]:
     """An empty bucket."""
-    files = MemoryFileSystem()
-    files.store.clear()
-    files.pseudo_dirs[:] = [""]
-    files.mkdir("/bucket")
-    yield files
-    files.store.clear()
-    files.pseudo_dirs[:] = [""]
+    with memory_bucket.empty("bucket") as files:
+        yield files
 
 
 @pytest.fixture
