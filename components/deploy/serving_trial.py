@@ -10,11 +10,16 @@ with it:
 |-----------------|--------------------------------------------------------------------------------------------|
 | evaluation      | the members' `serving_default`, which the Scorer calls, combined by the spec               |
 | fused gRPC      | the candidate's `raw` signature over gRPC                                                  |
+| row by row      | the same with one real row per request                                                     |
 | fused REST      | the candidate's `raw` signature over REST                                                  |
 | fused REST null | the same with null or no key for a missing cell, which only Benison's server takes         |
 | examples        | the candidate's `serving_default` on tf.Examples, over gRPC                                |
 | fan-out         | the members' `raw` signatures over gRPC, combined by the spec in the client                |
 | member NAME     | one output of the candidate's `members` signature, over gRPC                               |
+
+Only `row by row` has other rows beside a row than the training path has. So it finds a feature, a member or a combiner
+that uses the other rows of a request, such as their mean or the rank among them: evaluation asks for a thousand rows at
+once, and a client for one.
 
 The answer must be what it says: the classes by name in Transform's order, and probabilities of them. Every path must
 refuse a row without the cell of a required column.
@@ -42,13 +47,18 @@ from benison.components.deploy import candidate_server, path_parity, trial_rows
 from benison.components.deploy.candidate_server import CandidateError, CandidateServer
 from benison.components.deploy.trial_rows import IncompleteRow, TrialRows
 from benison.components.transform import as_columns
-from benison.serving.client import ServerError
+from benison.serving.client import GrpcClient, ServerError
 from benison.serving.ensemble import Ensemble
 from benison.serving.errors import EnsembleError
 from benison.serving.fan_out import Endpoint, FanOut
 
 CANDIDATE = "candidate"
 REFERENCE = "the training path"
+ROW_BY_ROW = "row by row"
+_OTHER_ROWS = (
+    "; the answer to a row must not depend on the other rows of a request: look for a mean, a rank or an order over the"
+    " batch in preprocessing_fn, in a member or in the combiner"
+)
 MAX_ATTEMPTS = 3
 _PROBABILITY = 1e-4  # tolerance of a probability and of the sum of a row
 _WARM_UP_REQUESTS, _MIN_REQUESTS, _MAX_REQUESTS, _MEASURE_S = (
@@ -246,6 +256,7 @@ class ServingTrial:
         async with FanOut(self._spec, endpoints, deadline_s=30.0) as fan_out:
             answers["fan-out"] = (await fan_out.predict(rows.inputs)).values
         paths = path_parity.compare(self._reference, answers)
+        paths += path_parity.compare(self._reference[: rows.real], {ROW_BY_ROW: await self._ask_row_by_row(grpc)})
         if "members" in await grpc.metadata(CANDIDATE):
             by_member = await grpc.predict(CANDIDATE, rows.inputs, signature="members")
             for name, values in by_member.items():
@@ -257,8 +268,21 @@ class ServingTrial:
             by_grpc.get("classes"),
         )
 
+    async def _ask_row_by_row(self, grpc: GrpcClient) -> NDArray:
+        """Return the candidate's answers to the real rows, each in a request of its own."""
+        answers = []
+        for row in range(self._rows.real):
+            single = {name: values[row : row + 1] for name, values in self._rows.inputs.items()}
+            answers.append(await grpc.predict(CANDIDATE, single, signature="raw"))
+        return np.concatenate([_output(answer, self._spec.output, "the candidate's `raw`") for answer in answers])
+
     def _answer_verdicts(self, answers: _Answers) -> list[dict[str, Any]]:
-        verdicts = [_verdict(f"parity of {path.path}", path.agrees, path.describe(REFERENCE)) for path in answers.paths]
+        wrong = [path.path for path in answers.paths if not path.agrees]
+        hints = {ROW_BY_ROW: _OTHER_ROWS} if wrong == [ROW_BY_ROW] else {}
+        verdicts = [
+            _verdict(f"parity of {path.path}", path.agrees, path.describe(REFERENCE) + hints.get(path.path, ""))
+            for path in answers.paths
+        ]
         if self._refused:
             reason = f"{answers.refused} of {len(self._refused)} boundary rows that the members refuse get an answer"
             verdicts.append(_verdict("refuses what its members refuse", answers.refused == 0, reason))

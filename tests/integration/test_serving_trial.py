@@ -72,6 +72,7 @@ def save(
     longest: int = 10_000,
     wrong_cell: tuple[str, str] = ("", ""),
     wrong_output: str = "",
+    ranked: bool = False,
 ) -> Path:
     """Save a model: the mean by weight of sigmoids of slope x + the scores of the other columns.
 
@@ -83,6 +84,7 @@ def save(
         longest: it refuses longer texts `s`.
         wrong_cell: a key of WRONG_CELLS, and the signature that has the fault.
         wrong_output: one of WRONG_OUTPUTS.
+        ranked: the answer is the rank of the row in the request.
     """
     module = tf.Module()
     if padding:
@@ -96,6 +98,8 @@ def save(
             lambda i, _: i < work, lambda i, m: (i + 1, m @ square + 1e-9), [0, square + tf.reduce_sum(length)]
         )[1]
         score = slope * scores["x"] + length + scores["f"] - scores["n"] + scores["t"] + 0.0 * busy[0, 0]
+        if ranked:
+            score = tf.cast(tf.argsort(tf.argsort(score, axis=0), axis=0), tf.float32)
         yes = score if wrong_output == "logits" else tf.sigmoid(score)
         return tf.concat([1 - yes, yes], axis=1)
 
@@ -198,7 +202,7 @@ def test_a_candidate_equal_to_its_members_passes_on_every_path(members: dict[str
     assert refusals(record) == {}
     assert record["blessed"]
     assert {path["path"] for path in record["parity"]} == {
-        "evaluation", "fused gRPC", "fused REST", "fused REST null", "fan-out", "examples", "member a", "member b"
+        "evaluation", "fused gRPC", "row by row", "fused REST", "fused REST null", "fan-out", "examples", "member a", "member b"
     }  # fmt: skip
     assert record["rows"]["real"] == 20
     assert record["rows"]["all"] > 20
@@ -208,8 +212,8 @@ def test_a_changed_constant_is_refused_and_the_reason_names_the_path(members: di
     record = tried(save(tmp_path / "fused", (0.25, 1.001), (0.75, 2.0)), members)
     assert not record["blessed"]
     assert set(refusals(record)) == {
-        "parity of fused gRPC", "parity of fused REST", "parity of fused REST null", "parity of examples",
-        "parity of member a"
+        "parity of fused gRPC", "parity of row by row", "parity of fused REST", "parity of fused REST null",
+        "parity of examples", "parity of member a"
     }  # fmt: skip
     assert "differs from the training path by" in refusals(record)["parity of fused REST"]
 
@@ -262,6 +266,13 @@ def test_outputs_that_all_members_have_wrong_are_refused_too(tmp_path: Path) -> 
     record = tried(save(tmp_path / "fused", *FUSED, wrong_output="logits"), members)
     assert set(refusals(record)) == {"answers probabilities"}
     assert "are not probabilities, such as " in refusals(record)["answers probabilities"]
+
+
+def test_a_row_whose_answer_depends_on_the_other_rows_of_the_request_is_refused(tmp_path: Path) -> None:
+    members = {name: save(tmp_path / name, (1.0, slope), ranked=True) for name, slope in (("a", 1.0), ("b", 2.0))}
+    record = tried(save(tmp_path / "fused", *FUSED, ranked=True), members)
+    assert set(refusals(record)) == {"parity of row by row"}
+    assert "look for a mean, a rank or an order over the batch" in refusals(record)["parity of row by row"]
 
 
 @pytest.mark.parametrize(
