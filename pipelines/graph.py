@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from benison.components.deploy.pusher import PushSettings
     from benison.components.ensemble.ensemble_builder import BuilderSettings
-    from benison.pipelines.code.code_reference import Code
     from benison.pipelines.config import Member, Pipeline
 
 TRAINING, JUDGING = ("train", "valid"), "test"
@@ -89,7 +88,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             "label": config.label,
             "problem": config.problem,
             "positive": config.positive,
-            **_user_code(config, config.features_code),
+            **_user_code(config, "features"),
         },
     )
     for check in (data.gate, label_check, overlap_check):  # TFX alone would continue with bad data
@@ -120,7 +119,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         config.label,
         config.problem,
         _builder_settings(config),
-        _user_code(config, *config.combiner_code),
+        _user_code(config, *(key for key in config.references if key == "ensemble.combiner")),
     )
     model = ensemble.outputs["model"]
     baseline = Baseline(model, str(serving), window)
@@ -158,12 +157,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             examples=data.examples,
             transform_graph=graph,
             settings=_push_settings(config, root, window),
-            user_code=_user_code(
-                config,
-                config.features_code,
-                *(member.code for member in config.ensemble.members.values()),
-                *config.combiner_code,
-            ),
+            user_code=_user_code(config, *(key for key in config.references if key != "data.source")),
         )
     nodes += [member_scores, ensemble, baseline, ensemble_scores, evaluator, blessing, validator, pusher]
     return _pipeline(config, root, nodes)
@@ -192,7 +186,7 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
         {
             "recipe": {key: value for key, value in recipe.items() if key != unread},
             "label": config.label,
-            **_user_code(config, member.code),
+            **_user_code(config, f"ensemble.members.{name}"),
         }
         for unread in ("epochs", "tuner")
     )
@@ -273,9 +267,9 @@ def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushS
     )
 
 
-def _user_code(config: Pipeline, *functions: Code) -> dict[str, Any]:
+def _user_code(config: Pipeline, *keys: str) -> dict[str, Any]:
     """Return the part of a node's custom_config that says which functions of the user it runs, and what they read."""
-    return {cache_key.USER_CODE: asdict(config.user_code(*functions))} if functions else {}
+    return {cache_key.USER_CODE: asdict(config.user_code(*keys))} if keys else {}
 
 
 def _eval_config(config: Pipeline) -> Any:

@@ -12,7 +12,6 @@ import os
 import pkgutil
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -24,31 +23,6 @@ from benison.serving.errors import UsageError
 _FORMER_PACKAGES = ("components", "pipelines", "serving")
 FUNCTION = r"[A-Za-z_]\w*"
 TARGET = rf"(?:{FUNCTION}(?:\.{FUNCTION})*|.+\.py)"
-
-
-@dataclass(frozen=True)
-class Code:
-    """A function in a user's file.
-
-    Attributes:
-        file: the file that defines it, absolute.
-        module: the module in the reference; None if the reference names a file.
-        function: the function's name.
-    """
-
-    file: Path
-    module: str | None
-    function: str
-
-    @classmethod
-    def of(cls, reference: str) -> Code:
-        """Resolve `pkg.module:function` or `/path/file.py:function`.
-
-        Raises:
-            UsageError: there is no such module or file.
-        """
-        target, _, function = reference.rpartition(":")
-        return cls(find(target), None if is_file(target) else target, function)
 
 
 def split(reference: str) -> tuple[str, str]:
@@ -65,6 +39,12 @@ def is_file(target: str) -> bool:
 def absolute(target: str, folder: Path) -> str:
     """Make a target independent of `folder`: a file becomes an absolute path, a module stays the same."""
     return os.path.abspath(folder / Path(target).expanduser()) if is_file(target) else target
+
+
+def by_file(reference: str) -> str:
+    """Return `pkg.module:function` or `file.py:function` as `/path/file.py:function`; errors are those of `find`."""
+    target, function = split(reference)
+    return f"{find(target)}:{function}"
 
 
 def find(target: str) -> Path:

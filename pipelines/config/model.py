@@ -39,7 +39,6 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from benison.components.evaluate.metrics import METRICS, default_metric
 from benison.pipelines.code import code_reference
-from benison.pipelines.code.code_reference import Code
 from benison.pipelines.code.user_code import UserCode
 from benison.pipelines.config import csv_paths
 from benison.pipelines.config.airflow import AirflowConfig, Schedule
@@ -189,15 +188,6 @@ class Member(ConfigModel):
     )
     hyperparameters: Mapping[ParameterName, Scalar] = Field(default={}, description="fixed values by hyperparameter")
     tuner: Tuner | None = None
-
-    @property
-    def code(self) -> Code:
-        """The member's function; looks for its file on disk.
-
-        Raises:
-            UsageError: its module or file does not exist.
-        """
-        return Code.of(self.function)
 
     @model_validator(mode="before")
     @classmethod
@@ -387,28 +377,24 @@ class Pipeline(ConfigModel):
     airflow: AirflowConfig = AirflowConfig()
 
     @property
-    def features_code(self) -> Code:
-        """The preprocessing function; looks for its file on disk.
+    def references(self) -> dict[str, str]:
+        """References to the functions that the pipeline calls, by their key in the YAML."""
+        members = {f"ensemble.members.{name}": member.function for name, member in self.ensemble.members.items()}
+        source = {"data.source": self.data.source} if self.data.source else {}
+        combiner = {} if self.ensemble.combiner in COMBINERS else {"ensemble.combiner": self.ensemble.combiner}
+        return {"features": self.features, **members, **source, **combiner}
+
+    def user_code(self, *keys: str) -> UserCode:
+        """Return the functions at some keys of `references` with the files and variables that the YAML says they read.
+
+        This looks for the files of modules and packages on disk.
 
         Raises:
-            UsageError: its module or file does not exist.
+            UsageError: the module or file of a function does not exist.
+            DataError: the package of a file that they read is not installed.
         """
-        return Code.of(self.features)
-
-    @property
-    def combiner_code(self) -> tuple[Code, ...]:
-        """The combiner's function, if it is the user's own."""
-        combiner = self.ensemble.combiner
-        return () if combiner in COMBINERS else (Code.of(combiner),)
-
-    def user_code(self, *functions: Code) -> UserCode:
-        """Return functions of the user with the files and variables that the YAML says they read.
-
-        Raises:
-            DataError: the package of a file is not installed; this looks for it on disk.
-        """
-        references = tuple(f"{code.file}:{code.function}" for code in functions)  # the same for a module and its file
-        return UserCode(references, tuple(map(csv_paths.located, self.code.files)), self.code.env)
+        functions = tuple(code_reference.by_file(self.references[key]) for key in keys)
+        return UserCode(functions, tuple(map(csv_paths.located, self.code.files)), self.code.env)
 
     @property
     def time_column(self) -> TimeColumn | None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from benison.components import user_code
 from benison.pipelines.code import reads
-from benison.pipelines.code.code_reference import Code
 from benison.pipelines.config import csv_paths
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def files_pattern(config: Pipeline, root: Path) -> str:
 def _ensure_written(config: Pipeline, folder: Path) -> Path:
     """Call the source unless its current code has written the folder; the folder appears complete or not at all."""
     source = config.data.source or ""
-    key = {"source": source, "code": config.user_code(Code.of(source)).hash()}
+    key = {"source": source, "code": config.user_code("data.source").hash()}
     if _is_written(folder / _STAMP, key):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from benison.serving.errors import BenisonError, UsageError
 
 Ask = Callable[..., dict[str, Any]]
 SECONDS = 30
+_IMPORTED_ONLY = ("data.source", "ensemble.combiner")  # only data shows whether these work
 _PACKAGES = ("benison", "tensorflow", "tensorflow-transform", "keras", "keras-tuner")
 
 
@@ -32,8 +33,8 @@ def refuse_missing_imports(config: Pipeline) -> None:
     """
     where = code_reference.display_path(config.source)
     lines: dict[str, str] = {}
-    for key, reference in _references(config).items():
-        for line in missing_imports(code_reference.Code.of(reference).file):
+    for key, reference in config.references.items():
+        for line in missing_imports(code_reference.find(code_reference.split(reference)[0])):
             lines.setdefault(line, f"{where}: {key}: {line}")
     if lines:
         raise UsageError("\n".join(lines.values()))
@@ -105,26 +106,14 @@ def _project(config: Pipeline) -> dict[str, Any]:
         "problem": config.problem,
         "recipes": [recipe_of(name, member, config) for name, member in config.ensemble.members.items()],
         "schema": str(config.schema_path) if config.schema_path.is_file() else None,
-        "others": _other_references(config),
+        "others": {key: reference for key, reference in config.references.items() if key in _IMPORTED_ONLY},
     }
-
-
-def _references(config: Pipeline) -> dict[str, str]:
-    """Return the references to code, by their key in the YAML."""
-    members = {f"ensemble.members.{name}": member.function for name, member in config.ensemble.members.items()}
-    return {"features": config.features, **members, **_other_references(config)}
-
-
-def _other_references(config: Pipeline) -> dict[str, str]:
-    source = {"data.source": config.data.source} if config.data.source else {}
-    combiner = config.ensemble.combiner
-    return {**source, **({"ensemble.combiner": combiner} if ":" in combiner else {})}
 
 
 def _key(config: Pipeline, project: dict[str, Any]) -> str:
     """Hash everything that the trial depends on; '' if the code cannot be followed."""
     try:
-        code = config.user_code(*map(code_reference.Code.of, _references(config).values())).hash()
+        code = config.user_code(*config.references).hash()
         schema = fingerprint.files([config.schema_path]) if project["schema"] else ""
     except BenisonError:
         return ""

@@ -70,8 +70,7 @@ def test_a_good_config_is_read(folder):
     read = load("flights", environ={})
     assert read.source == folder / "configs/flights.yaml"
     assert read.files() == [folder / "flights.csv"]
-    assert read.ensemble.members["deep"].code.file == folder / "models.py"
-    assert read.ensemble.members["deep"].code.function == "make_deep"
+    assert read.user_code("ensemble.members.deep").functions == (f"{folder}/models.py:make_deep",)
 
 
 def test_a_path_object_is_a_path_with_any_name(folder):
@@ -360,8 +359,8 @@ def test_a_function_is_looked_for_in_a_module_without_importing_it_or_its_packag
     monkeypatch.syspath_prepend(folder)
     text = FLIGHTS.replace("models: ../models.py", "models: my_flights.models")
     (folder / "configs/flights.yaml").write_text(text)
-    code = load("flights", environ={}).ensemble.members["deep"].code
-    assert (code.file, code.module) == (package / "models.py", "my_flights.models")
+    code = load("flights", environ={}).user_code("ensemble.members.deep")
+    assert code.functions == (f"{package}/models.py:make_deep",)
 
     assert mistakes(text.replace("make_deep", "make_depp")) == [
         "configs/flights.yaml: ensemble.members.deep: no function 'make_depp' in my_flights.models; "

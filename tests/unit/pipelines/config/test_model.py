@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from benison.pipelines.code.code_reference import Code
 from benison.pipelines.config import Pipeline, Range, Splits
 
 WRITTEN: dict[str, Any] = {
@@ -108,10 +107,10 @@ def test_csv_files_are_sorted(tmp_path):
     assert read.files() == [tmp_path / "a.csv", tmp_path / "b.csv"]
 
 
-def test_code_says_where_a_function_is_written(tmp_path):
+def test_user_code_names_the_file_of_a_function(tmp_path):
     file = tmp_path / "features.py"
     file.touch()
-    assert pipeline(features=f"{file}:prepare").features_code == Code(file, None, "prepare")
+    assert pipeline(features=f"{file}:prepare").user_code("features").functions == (f"{file}:prepare",)
 
 
 @pytest.mark.parametrize(
