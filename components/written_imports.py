@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 _FUNCTIONS = ("import_module", "__import__")
@@ -31,8 +33,26 @@ class Import:
     bound: str
 
 
+def in_file(file: Path, choose: Callable[[ast.Module], Iterable[ast.AST]] = ast.walk) -> Iterator[tuple[int, Import]]:
+    """Yield the imports in a file's text, each with its line.
+
+    A file that is not valid Python has none; whoever imports it gets the error.
+
+    Args:
+        file: a Python file.
+        choose: returns the statements and expressions that count; default: all.
+    """
+    try:
+        tree = ast.parse(file.read_bytes(), str(file))
+    except (SyntaxError, ValueError, OSError):
+        return
+    for node in choose(tree):
+        for item in of(node):
+            yield node.lineno, item  # type: ignore[attr-defined]
+
+
 def of(node: ast.AST) -> tuple[Import, ...]:
-    """Return what one statement or call imports; nothing if it is no import, or if the name is computed."""
+    """Return what one statement or call imports; nothing if it is not an import, or if the name is computed."""
     if isinstance(node, ast.Import):
         return tuple(Import(0, alias.name, None, alias.asname or alias.name) for alias in node.names)
     if isinstance(node, ast.ImportFrom):

@@ -30,20 +30,15 @@ def missing_imports(file: Path) -> list[str]:
         if path in seen or not path.is_file() or not modules.is_first_party(path):
             continue
         seen.add(path)
-        try:
-            body = ast.parse(path.read_bytes(), str(path)).body
-        except (SyntaxError, ValueError, OSError):  # the reader of the code reports it
-            continue
-        for node in _certain(body):
-            for item in written_imports.of(node):
-                try:
-                    fault = _fault(path, item)
-                except UsageError as error:  # it can mean two files
-                    fault = str(error)
-                if fault:
-                    lines.append(f"{display_path(path)}, line {node.lineno}: {fault}")
-                else:
-                    waiting += _files(path, item)
+        for line, item in written_imports.in_file(path, lambda tree: _certain(tree.body)):
+            try:
+                fault = _fault(path, item)
+            except UsageError as error:  # it can mean two files
+                fault = str(error)
+            if fault:
+                lines.append(f"{display_path(path)}, line {line}: {fault}")
+            else:
+                waiting += _files(path, item)
     return lines
 
 

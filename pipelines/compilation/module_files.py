@@ -6,7 +6,6 @@ anywhere else on the path is taken instead, without a word.
 
 from __future__ import annotations
 
-import ast
 import os
 import sys
 from pathlib import Path
@@ -45,20 +44,13 @@ def check(file: Path) -> None:
     waiting, seen = [file], {file}
     while waiting:
         importer = waiting.pop()
-        try:
-            tree = ast.parse(importer.read_bytes(), str(importer))
-        except (SyntaxError, ValueError):  # Python reports it, with its line
-            continue
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.stmt | ast.expr):
+        for line, item in written_imports.in_file(importer):
+            beside = file.parent / f"{item.module.partition('.')[0]}.py"
+            if item.level or beside in seen or not beside.is_file():
                 continue
-            for item in written_imports.of(node):
-                beside = file.parent / f"{item.module.partition('.')[0]}.py"
-                if item.level or beside in seen or not beside.is_file():
-                    continue
-                _refuse_other(beside, f"{importer}, line {node.lineno}: `import {beside.stem}`")
-                seen.add(beside)
-                waiting.append(beside)
+            _refuse_other(beside, f"{importer}, line {line}: `import {beside.stem}`")
+            seen.add(beside)
+            waiting.append(beside)
 
 
 def _refuse_other(beside: Path, what: str) -> None:
