@@ -79,7 +79,7 @@ def run(
         # A node that has already succeeded in this run was started again on purpose, so it must not be cached.
         if reruns.prepare_attempt(connection, pipeline, node) or not cache:
             node.execution_options.caching_options.enable_cache = False
-        users = executor is not None and cache_key.runs_user_code(node, executor, driver)
+        users = runs_user_code(pipeline, node_id)
         if executor is not None:
             key = cache_key.hash_node(node, executor, driver)
             node.parameters.parameters[FINGERPRINT].field_value.string_value = key
@@ -126,6 +126,12 @@ def load_ir(path: Path, run_id: str, params: Mapping[str, Any]) -> pipeline_pb2.
     pipeline = json_format.Parse(text, pipeline_pb2.Pipeline())
     runtime_parameter_utils.substitute_runtime_parameter(pipeline, {**params, "pipeline-run-id": run_id})
     return pipeline
+
+
+def runs_user_code(pipeline: pipeline_pb2.Pipeline, node_id: str) -> bool:
+    """Return whether a node runs code of the user."""
+    executor, driver = _deployment(pipeline, node_id)
+    return executor is not None and cache_key.runs_user_code(_find(pipeline, node_id), executor, driver)
 
 
 def _artifact_folders(pipeline: pipeline_pb2.Pipeline) -> list[str]:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from tfx.orchestration.pipeline import Pipeline as TfxPipeline
 
-_USER_CODE = frozenset({"Transform", "Tuner", "Trainer"})  # the nodes that run features and members
-
 
 class Outcome:
     """The result of a node; a notebook shows it as its state and a table per output."""
@@ -85,7 +83,8 @@ class Context:
         with ExitStack() as stack:
             self._run = stack.enter_context(runs.begin(self._root, pipeline.pipeline_info.pipeline_name))
             self._compiled = compile_to(pipeline, self._run.folder / "pipeline.json")
-            lineage.abandon_unfinished(load_ir(self._compiled.ir, self._run.id, {}), self._root)
+            self._ir = load_ir(self._compiled.ir, self._run.id, {})
+            lineage.abandon_unfinished(self._ir, self._root)
             self._run.plan(self._compiled)
             self._stack = stack.pop_all()  # held until `close`, unless something failed here
         self._nodes = {node.id: node for node in self._run.nodes}
@@ -115,7 +114,7 @@ class Context:
                 f"{node} needs {', '.join(waiting)} to run first; run_until({node!r}) runs all of them in order"
             )
         record = self._nodes[node]
-        if self._untried is not None and record.kind in _USER_CODE:
+        if self._untried is not None and single_node.runs_user_code(self._ir, node):
             code_trial.try_code(self._untried, self._root, log=self._run.folder / "code.log")
             self._untried = None
         record.state, record.started = "running", time.time()
