@@ -14,6 +14,7 @@ Helper modules:
     label_report: LabelCheck's report, and its suspicious columns.
     metrics: metrics on NumPy arrays with row weights.
     bootstrap: confidence intervals by the paired bootstrap.
+    permutation: tells knowledge from chance where rows are few.
     score_tables: tables of metrics, by model and by slice.
     alignment: orders a model's output by the candidate's classes.
     score_writer: writes scores as Parquet.

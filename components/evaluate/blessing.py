@@ -53,7 +53,7 @@ class Executor(base_executor.BaseExecutor):
             metric=exec_properties["metric"],
             labels=labels,
             ensemble=ensemble_scores.outputs[ENSEMBLE],
-            reference=ensemble_scores.reference,
+            reference=ensemble_scores.guess(exec_properties["metric"]),
             members=member_scores.outputs,
             served=ensemble_scores.outputs.get(SERVED),
             no_baseline=ensemble_scores.absent.get(SERVED, rules.NOTHING_SERVED),

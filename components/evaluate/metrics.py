@@ -302,6 +302,7 @@ def _r2(y: NDArray, prediction: NDArray) -> WeightedMetric:
 
 
 ACCURACY, COST = "accuracy", "cost"
+MEDIAN_METRIC = "mae"  # of all answers that are the same for every row, the median is the best one, not the mean
 _EQUAL_COSTS = Costs(1, 1)
 # Here the decision is the most likely class and costs are equal; `metrics_for` returns the metrics of a pipeline.
 METRICS: Mapping[str, Metric] = MappingProxyType(
@@ -315,7 +316,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("calibration_error", False, CLASSIFICATION, _calibration_error),
             Metric(COST, False, BINARY, _cost(Decision.cheapest(_EQUAL_COSTS), _EQUAL_COSTS), (0.0, np.inf)),
             Metric("rmse", False, REGRESSION, _rmse, (0.0, np.inf)),
-            Metric("mae", False, REGRESSION, _mae, (0.0, np.inf)),
+            Metric(MEDIAN_METRIC, False, REGRESSION, _mae, (0.0, np.inf)),
             Metric("r2", True, REGRESSION, _r2, (-np.inf, 1.0)),
         )
     }

@@ -14,8 +14,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.components.evaluate import permutation
 from benison.components.evaluate.comparison import Comparison, distinct_figures, format_number
-from benison.components.evaluate.metrics import ACCURACY, MOST_LIKELY, Decision, Metric, metric_for
+from benison.components.evaluate.metrics import ACCURACY, MEDIAN_METRIC, MOST_LIKELY, Decision, Metric, metric_for
 from benison.components.evaluate.verdicts import BlessingReport, Verdict
 from benison.serving.errors import DataError, UsageError
 
@@ -100,7 +101,7 @@ def judge(
         ensemble: predictions of the candidate: probabilities float [rows, classes]; for regression float
             [rows, outputs].
         reference: prediction of the reference model for every row: frequencies of the *training* labels float
-            [classes]; for regression their means float [outputs].
+            [classes]; for regression their means float [outputs], or medians if the metric is `mae`.
         members: predictions of the members for the same rows, by name.
         served: predictions of the served version for the same rows; None if there is no baseline.
         no_baseline: the reason why there is no baseline, as a clause such as "nothing is served yet".
@@ -108,7 +109,8 @@ def judge(
         slices: a text for each row [rows], by column.
         decision: the candidate's decision, which `accuracy` and `cost` measure for every model; `cost` requires costs.
         confidence: confidence level of the intervals, between 0 and 1. For a comparison by slice, it is the level of
-            all slices together (Bonferroni). The comparison with the reference uses at least `GUESS_CONFIDENCE`.
+            all slices together (Bonferroni). The comparison with the reference uses at least `GUESS_CONFIDENCE`, and
+            with few rows a permutation test too.
         resamples: number of bootstrap resamples.
         seed: seed of the bootstrap.
 
@@ -260,7 +262,8 @@ def _better_than_reference(
 ) -> Verdict:
     """Require that the candidate is better than the reference beyond chance: the interval of the gain is above 0."""
     regression = problem == "regression"
-    rule, whose = ("better_than_mean", "the mean's") if regression else ("better_than_majority", "the majority class's")
+    guess = "median" if comparison.metric.name == MEDIAN_METRIC else "mean" if regression else "majority"
+    rule, whose = f"better_than_{guess}", f"the {guess}{'' if regression else ' class'}'s"
     if undecidable:
         return _refuse(rule, undecidable)
     reference = np.asarray(reference)
@@ -281,14 +284,30 @@ def _better_than_reference(
     side = "above" if comparison.metric.greater_is_better else "below"
     gain = format_number(difference.gain)
     if difference.interval.low > 0:
-        return difference.verdict(
-            rule, True, f"{name} {value} is {side} {whose} {bound} by {gain} ({difference.bounds})"
-        )
+        fact = f"{name} {value} is {side} {whose} {bound} by {gain} ({difference.bounds})"
+        doubt = _doubt(problem, certain)
+        return difference.verdict(rule, not doubt, fact + doubt)
     reason = (
         f"{name} {value} is not significantly {side} {whose} {bound}: the gain is {gain} ({difference.bounds}); "
         "its whole interval must be above 0"
     )
     return difference.verdict(rule, False, reason)
+
+
+def _doubt(problem: str, comparison: Comparison) -> str:
+    """Return why few rows of `test` do not tell a model from a guess, as the end of a sentence; '' if they do."""
+    metric, labels = comparison.metric, comparison.labels
+    if not permutation.are_few(problem, labels):
+        return ""
+    shuffles = round(1 / (1 - comparison.confidence)) - 1
+    count = permutation.as_good_by_chance(metric, labels, comparison.ensemble, shuffles, comparison.seed)
+    if not count:
+        return ""
+    where = "" if problem == "regression" else " outside the most frequent class"
+    return (
+        f", but so do {count} of {shuffles} shuffles of the predictions; `test` has only "
+        f"{permutation.telling_rows(problem, labels)} rows{where}: give it more rows"
+    )
 
 
 def _not_worse_than_served(

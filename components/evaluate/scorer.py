@@ -21,6 +21,7 @@ from tfx.utils import path_utils
 from benison.components import raw_examples
 from benison.components.evaluate import baseline as baselines
 from benison.components.evaluate.alignment import NotComparable, align
+from benison.components.evaluate.metrics import MEDIAN_METRIC
 from benison.components.evaluate.score_writer import FILE, MODEL_PREFIX, SLICE_PREFIX, ScoreWriter
 from benison.components.train.member import class_names as class_names
 from benison.components.transform import as_text, dense
@@ -54,6 +55,7 @@ class Scores:
         reference: prediction of the reference model, from the labels of `train`: class frequencies [classes], or the
             mean [outputs].
         absent: the reason why a model has no scores, by model.
+        median: the median of the labels of `train` [outputs]; empty for classification.
     """
 
     rows: pd.DataFrame
@@ -61,6 +63,15 @@ class Scores:
     classes: tuple[str, ...]
     reference: np.ndarray
     absent: Mapping[str, str]
+    median: np.ndarray
+
+    def guess(self, metric: str) -> np.ndarray:
+        """Return the best answer by a metric that is the same for all rows, see `reference`.
+
+        The median has the lowest absolute error. Against the mean, a model of a skewed label that answers a little less
+        than the mean for every row would seem to know something.
+        """
+        return self.median if metric == MEDIAN_METRIC else self.reference
 
     @classmethod
     def load(cls, folder: Path, split: str | None = None) -> Scores:
@@ -92,6 +103,7 @@ class Scores:
             classes=tuple(metadata["classes"]),
             reference=reference,
             absent=metadata["absent"],
+            median=np.asarray(metadata["median"]),
         )
 
 
@@ -138,7 +150,7 @@ class Executor(base_executor.BaseExecutor):
         folder = Path(artifact_utils.get_single_uri(output_dict["scores"]))
         with ScoreWriter(folder, list(paths), slices, bool(reader.classes)) as writer:
             absent |= _score_models(reader, paths, slices, writer)
-        metadata = {"classes": reader.classes, "reference": _reference_prediction(reader).tolist(), "absent": absent}
+        metadata = {"classes": reader.classes, **_guesses(reader), "absent": absent}
         (folder / METADATA_FILE).write_text(json.dumps(metadata, indent=2))
         scored = ", ".join(name for name in paths if name not in absent)
         print(f"scored {scored} on {writer.rows} rows of {', '.join(SPLITS)}")
@@ -311,13 +323,12 @@ def _predict(signature: Any, records: np.ndarray, classes: tuple[str, ...]) -> n
     return align({name: value.numpy() for name, value in outputs.items()}, classes)
 
 
-def _reference_prediction(reader: _ExampleReader) -> np.ndarray:
-    """Compute class frequencies [classes], or the mean [1], of the labels of `train`."""
-    rows, total = 0, np.zeros(len(reader.classes) or 1)
-    for _, labels, _ in reader.batches("train", []):
-        rows += len(labels)
-        total += np.bincount(labels, minlength=len(total)) if reader.classes else labels.sum(dtype=np.float64)
-    return total / rows
+def _guesses(reader: _ExampleReader) -> dict[str, list[float]]:
+    """Return `reference` and `median` of the scores, from the labels of `train`."""
+    labels = np.concatenate([labels for _, labels, _ in reader.batches("train", [])])
+    if reader.classes:
+        return {"reference": (np.bincount(labels, minlength=len(reader.classes)) / len(labels)).tolist(), "median": []}
+    return {"reference": [labels.mean(dtype=np.float64).item()], "median": [np.median(labels).item()]}
 
 
 def _as_text(value: Any) -> np.ndarray:

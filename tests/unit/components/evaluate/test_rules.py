@@ -143,6 +143,44 @@ def test_a_regression_must_be_better_than_the_mean(error, passes):
     ) in result.reason
 
 
+def test_the_guess_by_the_absolute_error_is_the_median():
+    result = verdict(judged_regression(0.5, metric="mae", reference=np.median(TARGETS, axis=0)), "better_than_median")
+    assert result.passed
+    assert "is below the median's 2.54 by" in result.reason
+
+
+def few_positives(rng: np.random.Generator, separation: float, positives: int = 5) -> BlessingReport:
+    """Judge scores of 200 rows, in which those of the positives are higher by `separation` standard deviations."""
+    labels = np.arange(200) < positives
+    risk = 1 / (1 + np.exp(-rng.normal(separation * labels - 2)))
+    return judged(
+        problem="binary",
+        metric="pr_auc",
+        labels=labels.astype(int),
+        ensemble=np.stack([1 - risk, risk], axis=1),
+        reference=np.array([0.975, 0.025]),
+        resamples=1000,
+    )
+
+
+def test_with_few_positives_a_model_that_knows_nothing_is_refused_and_a_good_one_is_not():
+    noise = [few_positives(np.random.default_rng(seed), 0.0, positives=2) for seed in range(8)]
+    assert not any(blessing.blessed for blessing in noise)
+    doubted = [b.verdicts[0].reason for b in noise if b.verdicts[0].interval[0] > 0]
+    assert doubted
+    assert all(reason.endswith("only 2 rows outside the most frequent class: give it more rows") for reason in doubted)
+    assert few_positives(np.random.default_rng(0), 4.0).blessed
+
+
+def test_three_rows_on_the_right_side_of_the_mean_are_no_proof():
+    result = verdict(
+        judged_regression(0.0, labels=TARGETS[[0, 40, 69]], ensemble=np.array([[14.9], [15.1], [15.2]])),
+        "better_than_mean",
+    )
+    assert not result.passed
+    assert "shuffles of the predictions; `test` has only 3 rows: give it more rows" in result.reason
+
+
 def test_without_a_baseline_not_worse_than_served_passes_and_says_why():
     assert verdict(judged(), "not_worse_than_served") == Verdict(
         "not_worse_than_served", True, None, None, None, "nothing is served yet"

@@ -27,7 +27,7 @@ def write(folder: Path, rows_by_split: dict[str, int], batch: int, *, served_to:
                     {"deep": scores, SERVED: scores if served_to is None or start < served_to else None},
                 )
     absent = {} if served_to is None else {SERVED: "it cannot read these rows"}
-    metadata = {"classes": ["no", "yes"], "reference": [0.75, 0.25], "absent": absent}
+    metadata = {"classes": ["no", "yes"], "reference": [0.75, 0.25], "median": [], "absent": absent}
     (folder / METADATA_FILE).write_text(json.dumps(metadata))
     return writer
 
@@ -81,8 +81,11 @@ def test_a_split_without_a_labelled_row_has_empty_scores(tmp_path: Path) -> None
 def test_targets_of_a_regression_stay_numbers(tmp_path: Path) -> None:
     with ScoreWriter(tmp_path, ["deep"], [], classification=False) as writer:
         writer.write("test", np.array([1.5, -2.0], np.float32), {}, {"deep": np.array([[1.0], [2.0]], np.float32)})
-    (tmp_path / METADATA_FILE).write_text(json.dumps({"classes": [], "reference": [0.5], "absent": {}}))
+    (tmp_path / METADATA_FILE).write_text(
+        json.dumps({"classes": [], "reference": [0.5], "median": [0.2], "absent": {}})
+    )
     loaded = Scores.load(tmp_path, "test")
+    assert (loaded.guess("rmse"), loaded.guess("mae")) == (0.5, 0.2)
     assert list(loaded.rows["label"]) == [1.5, -2.0]
     assert loaded.outputs["deep"].tolist() == [[1.0], [2.0]]
 

@@ -1,0 +1,49 @@
+"""The permutation test: how often a model that knows nothing scores as well on the same rows.
+
+The percentile bootstrap is too sure with few rows: if two positives of 200 rows have high scores by chance, they have
+them in every resample. Shuffling the predictions keeps their values and breaks their tie to the rows, so the share of
+shuffles that score as well is exact, however few the rows are.
+
+Source: R. A. Fisher, The Design of Experiments, Oliver and Boyd 1935, chapter II.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benison.components.evaluate.metrics import Metric
+
+_FEW = 50  # with more rows than this, the bootstrap is as good
+
+
+def telling_rows(problem: str, labels: NDArray) -> int:
+    """Return how many rows tell a good model from a bad one: those outside the most frequent class, or all.
+
+    Args:
+        problem: binary, multiclass or regression.
+        labels: see `Metric.compute`.
+    """
+    return len(labels) if problem == "regression" else int(len(labels) - np.bincount(labels).max())
+
+
+def are_few(problem: str, labels: NDArray) -> bool:
+    """Return True if the bootstrap alone would be too sure."""
+    return telling_rows(problem, labels) < _FEW
+
+
+def as_good_by_chance(metric: Metric, labels: NDArray, prediction: NDArray, shuffles: int, seed: int) -> int:
+    """Count the shuffles of the predictions that score at least as well as the predictions themselves.
+
+    Args:
+        metric: one of `METRICS`.
+        labels: see `Metric.compute`.
+        prediction: predictions of the model.
+        shuffles: number of shuffles.
+        seed: seed of the shuffles.
+    """
+    sign = 1.0 if metric.greater_is_better else -1.0
+    reached = sign * metric.compute(labels, prediction)
+    rng = np.random.default_rng(seed)
+    scores = (sign * metric.compute(labels, rng.permutation(prediction)) for _ in range(shuffles))
+    return sum(score >= reached for score in scores)
