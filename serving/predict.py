@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import numbers
 from collections.abc import Mapping, Sequence
@@ -14,6 +12,7 @@ from typing import Any
 from benison.serving import missing_values
 from benison.serving.close_names import closest, did_you_mean
 from benison.serving.errors import DataError, VersionError
+from benison.serving.files import csv_file
 from benison.serving.number_text import finite_number, whole_number
 from benison.serving.signature_names import argument_names
 from benison.serving.versions import condition, local
@@ -101,32 +100,30 @@ def read_rows(path: str | Path, delimiter: str = ",", encoding: str = "utf-8") -
         DataError: The file is missing, or is neither of them.
     """
     path = Path(path)
-    is_json = path.suffix.lower() == ".json"
-    encoding = "utf-8" if is_json else encoding
-    try:
-        text = path.read_text(encoding="utf-8-sig" if encoding == "utf-8" else encoding)
-    except (OSError, UnicodeError) as error:
-        raise DataError(
-            f"{path}: {error.strerror if isinstance(error, OSError) else f'not {encoding.upper()}'}"
-        ) from None
-    if is_json:
-        return _json_rows(path, text)
-    lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        rows: list[Row] = list(lines)
-    except csv.Error as error:
-        raise DataError(f"{path}, after line {lines.line_num}: {error}") from None
-    for number, row in enumerate(rows, start=1):
-        if None in row or None in row.values():
-            raise DataError(f"{path}, row {number}: its number of cells differs from the header")
+    if path.suffix.lower() == ".json":
+        return _json_rows(path)
+    lines = csv_file.records(str(path), delimiter, encoding)
+    header = next(lines, None)
+    if header is None or not any(header.cells):
+        raise DataError(f"{path}: file is empty; expected a header line with the names of the columns")
+    csv_file.check_header(str(path), header.cells)
+    rows: list[Row] = []
+    for line in lines:
+        if line.cells:
+            csv_file.check_width(line, header.cells)
+            rows.append(dict(zip(header.cells, line.cells, strict=True)))
     if not rows:
         raise DataError(f"{path}: no rows; expected a header line and at least one row")
     return rows
 
 
-def _json_rows(path: Path, text: str) -> list[Row]:
+def _json_rows(path: Path) -> list[Row]:
     try:
-        data = json.loads(text)
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeError:
+        raise DataError(f"{path}: not UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}") from None
     rows = data.get("instances") if isinstance(data, dict) else data

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -14,6 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from benison.serving.errors import DataError
+from benison.serving.files import csv_file
+from benison.serving.files.csv_file import Row
 from benison.serving.missing_values import MISSING_INTEGER
 from benison.serving.number_text import finite_number, normalize_number, whole_number
 
@@ -30,15 +31,6 @@ _EXPECTED = {
     "float": "a finite number",
 }
 _STRAY_SHARE = 0.1  # a column with at most this share of texts was probably meant to be numeric
-
-
-@dataclass(frozen=True)
-class Row:
-    """One record and its position; `line` is the line of the file on which it begins."""
-
-    file: str
-    line: int
-    cells: list[str]
 
 
 @dataclass(frozen=True)
@@ -75,14 +67,7 @@ class CsvTable:
             if first and row.cells != first:
                 raise DataError(f"{file}: header differs from that of {self.files[0]}; expected the same columns")
             first = row.cells
-        repeated = sorted({name for name in first if first.count(name) > 1})
-        if repeated or "" in first:
-            fault = (
-                f"column {repeated[0]!r} appears more than once"
-                if repeated
-                else f"column {first.index('') + 1} has no name"
-            )
-            raise DataError(f"{self.files[0]}, line 1: {fault}; give each column a unique name")
+        csv_file.check_header(self.files[0], first)
         return first
 
     def rows(self) -> Iterator[Row]:
@@ -96,10 +81,7 @@ class CsvTable:
             for row in islice(self._records(file), 1, None):
                 if not row.cells:
                     continue
-                if len(row.cells) != len(header):
-                    raise DataError(
-                        f"{file}, line {row.line}: {len(row.cells)} cells, expected {len(header)} as in the header"
-                    )
+                csv_file.check_width(row, header)
                 yield row
 
     def infer_kinds(self, columns: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -152,33 +134,7 @@ class CsvTable:
         return pa.array(values, type=_ARROW[kind])
 
     def _records(self, file: str) -> Iterator[Row]:
-        encoding = "utf-8-sig" if self.encoding.lower().replace("_", "-") in ("utf-8", "utf8") else self.encoding
-        line = 1
-        try:
-            with open(file, encoding=encoding, newline="") as stream:
-                reader = csv.reader(_reject_nul(stream), delimiter=self.delimiter, strict=True)
-                for cells in reader:
-                    yield Row(file, line, cells)
-                    line = reader.line_num + 1
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{file}, after line {line - 1}: not {self.encoding} (byte {error.object[error.start]:#04x}); "
-                "set the encoding of the file in data.encoding, such as latin-1"
-            ) from None
-        except csv.Error as error:
-            raise DataError(f"{file}, from line {line}: {error}") from None
-        except OSError as error:
-            raise DataError(f"{file}: {error.strerror}") from None
-
-
-def _reject_nul(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the lines unchanged, and fail on a NUL; newer versions of Python's csv accept it as any character."""
-    for line in lines:
-        if "\0" in line:
-            raise csv.Error(
-                "a NUL byte; the file is not text, or data.encoding must name its encoding (such as utf-16)"
-            )
-        yield line
+        return csv_file.records(file, self.delimiter, self.encoding)
 
 
 def kind_of(cell: str, decimal: str = ".") -> str:

@@ -21,12 +21,13 @@ from tfx.types import artifact_utils, standard_component_specs
 
 from benison.components.ingest.arguments import arguments, options_of, record_files, splits_of
 from benison.components.ingest.content_driver import ContentDriver
-from benison.components.ingest.csv_table import WARNINGS, CsvTable, Row
+from benison.components.ingest.csv_table import WARNINGS, CsvTable
 from benison.components.ingest.example_writer import ExampleWriter, files_of_parts, one_file_per_split
 from benison.components.ingest.splits import check_counts, parts_by_time, split_by_hash
 from benison.components.ingest.times import TimeColumn, cells_of, index_of
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError
+from benison.serving.files.csv_file import Row
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benison.components.ingest.csv_table import KINDS, CsvTable, Row, kind_of
+from benison.components.ingest.csv_table import KINDS, CsvTable, kind_of
+from benison.serving.files.csv_file import Row
 from benison.serving.number_text import normalize_number
 
 MAX_EXAMPLES = 3

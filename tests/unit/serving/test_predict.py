@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benison.components.ingest.csv_table import CsvTable
 from benison.serving import predict
 from benison.serving.errors import DataError
 from benison.serving.missing_values import MISSING_INTEGER
@@ -48,8 +49,12 @@ def test_no_rows_have_no_predictions() -> None:
     ("name", "text", "message"),
     [
         ("r.csv", "a,b\n", "no rows"),
-        ("r.csv", "a,b\n1\n", "row 1: its number of cells differs from the header"),
-        ("r.csv", 'a,b\n1,"2\n', "after line 1: unexpected end of data"),
+        ("r.csv", "a,b\n1\n", "line 2: 1 cells, expected 2 as in the header"),
+        ("r.csv", 'a,b\n1,"2\n', "from line 2: unexpected end of data"),
+        ("r.csv", "", "file is empty; expected a header line"),
+        ("r.csv", "a,b,a\n1,2,3\n", "line 1: column 'a' appears more than once"),
+        ("r.csv", "a,\n1,2\n", "line 1: column 2 has no name"),
+        ("r.csv", "a,b\n1,\0\n", "from line 2: a NUL byte"),
         ("r.json", "{", "not JSON"),
         ("r.json", "[]", "expected a list of objects"),
         ("r.json", "[1]", "expected a list of objects"),
@@ -144,6 +149,16 @@ def test_the_version_decides_which_column_is_an_input() -> None:
 
 def test_predictions_name_their_classes() -> None:
     assert predict._named(["a", "b"], np.array([0.25, 0.75])) == {"a": 0.25, "b": 0.75}
+
+
+def test_a_csv_is_read_as_training_data_is(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_bytes('a,b\r\n1,"two\r\nlines"\r\n\r\n2,"""x"""\r\n'.encode("utf-8-sig"))
+    for encoding in ("utf-8", "UTF8", "u8"):
+        rows = predict.read_rows(file, encoding=encoding)
+        table = CsvTable((str(file),), encoding=encoding)
+        assert rows == [dict(zip(table.header, row.cells, strict=True)) for row in table.rows()]
+        assert rows == [{"a": "1", "b": "two\r\nlines"}, {"a": "2", "b": '"x"'}]
 
 
 def test_a_csv_is_read_with_the_pipelines_delimiter_and_encoding(tmp_path):

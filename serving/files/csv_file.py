@@ -1,0 +1,81 @@
+"""The records of a CSV file: the one reader of training data and of rows for predictions.
+
+Both must read a file in the same way: a cell that has a line break, or a column that appears twice, would otherwise be
+another value for a served model than in training.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from benison.serving.errors import DataError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record and its position; `line` is the line of the file on which it begins."""
+
+    file: str
+    line: int
+    cells: list[str]
+
+
+def records(file: str, delimiter: str = ",", encoding: str = "utf-8") -> Iterator[Row]:
+    """Yield the records of a file in order, the header and blank lines too.
+
+    Args:
+        file: Its path.
+        delimiter: Separates cells.
+        encoding: Its encoding; a UTF-8 byte order mark is skipped.
+
+    Raises:
+        DataError: The file cannot be read or parsed.
+    """
+    codec = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+    line = 1
+    try:
+        with open(file, encoding=codec, newline="") as stream:
+            reader = csv.reader(_reject_nul(stream), delimiter=delimiter, strict=True)
+            for cells in reader:
+                yield Row(file, line, cells)
+                line = reader.line_num + 1
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{file}, after line {line - 1}: not {encoding} (byte {error.object[error.start]:#04x}); "
+            "set the encoding of the file in data.encoding, such as latin-1"
+        ) from None
+    except csv.Error as error:
+        raise DataError(f"{file}, from line {line}: {error}") from None
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from None
+
+
+def check_header(file: str, names: Sequence[str]) -> None:
+    """Raise DataError if a column has no name, or the name of another one."""
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated or "" in names:
+        fault = (
+            f"column {repeated[0]!r} appears more than once"
+            if repeated
+            else f"column {names.index('') + 1} has no name"
+        )
+        raise DataError(f"{file}, line 1: {fault}; give each column a unique name")
+
+
+def check_width(row: Row, header: Sequence[str]) -> None:
+    """Raise DataError if a record has more or fewer cells than the header."""
+    if len(row.cells) != len(header):
+        raise DataError(f"{row.file}, line {row.line}: {len(row.cells)} cells, expected {len(header)} as in the header")
+
+
+def _reject_nul(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines unchanged, and fail on a NUL; newer versions of Python's csv accept it as any character."""
+    for line in lines:
+        if "\0" in line:
+            raise csv.Error(
+                "a NUL byte; the file is not text, or data.encoding must name its encoding (such as utf-16)"
+            )
+        yield line
