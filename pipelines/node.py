@@ -15,6 +15,7 @@ import os
 import re
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,19 @@ _NOTHING = " returned None."
 CACHE = "benison_cache"  # property of a run's context: 1 if the run may use cached results, else 0
 
 
+@dataclass(frozen=True)
+class Code:
+    """The code of a node.
+
+    Attributes:
+        key: its hash, a part of the node's cache key; '' for a node without an executor, such as a Resolver.
+        users: whether it has code of the user.
+    """
+
+    key: str = ""
+    users: bool = False
+
+
 def run(
     ir: Path,
     node_id: str,
@@ -50,6 +64,7 @@ def run(
     root: Path,
     params: Mapping[str, Any] | None = None,
     cache: bool = True,
+    code: Code | None = None,
 ) -> Result:
     """Run one node with TFX's launcher and read its result from ML Metadata.
 
@@ -61,6 +76,7 @@ def run(
         params: values of the pipeline's runtime parameters.
         cache: use the result of an earlier execution with the same inputs, properties and code, if there is one. A
             node that has already succeeded in this run is never taken from the cache.
+        code: from `code_of`, if the caller has it already.
 
     Returns:
         The result; a failure is a result too, with its traceback on stderr.
@@ -79,12 +95,11 @@ def run(
         # A node that has already succeeded in this run was started again on purpose, so it must not be cached.
         if reruns.prepare_attempt(connection, pipeline, node) or not cache:
             node.execution_options.caching_options.enable_cache = False
-        users = runs_user_code(pipeline, node_id)
-        if executor is not None:
-            key = cache_key.hash_node(node, executor, driver)
-            node.parameters.parameters[FINGERPRINT].field_value.string_value = key
+        node_code = code or code_of(pipeline, node_id)
+        if node_code.key:
+            node.parameters.parameters[FINGERPRINT].field_value.string_value = node_code.key
         alone = "runs_alone" in node.parameters.parameters
-        watched = reads.watched() if users else contextlib.nullcontext()
+        watched = reads.watched() if node_code.users else contextlib.nullcontext()
         with locks.node_lock(root, exclusive=alone), node_cache.checked(), watched:
             launcher.Launcher(
                 pipeline_node=node,
@@ -103,7 +118,22 @@ def run(
         reruns.close_unfinished(connection, pipeline, node, reason_of(error))
         return failed_result(error)
     artifacts = _artifact_folders(pipeline)
-    return _record_and_read(connection, node, lambda: reads.OF_PROCESS.record(artifacts) if users else reads.NOTHING)
+    return _record_and_read(
+        connection, node, lambda: reads.OF_PROCESS.record(artifacts) if node_code.users else reads.NOTHING
+    )
+
+
+def code_of(pipeline: pipeline_pb2.Pipeline, node_id: str) -> Code:
+    """Read the code of a node; the files stay parsed in this process and its forks.
+
+    Raises:
+        BenisonError: there is no such node, or a file of its code is not valid Python.
+    """
+    node = _find(pipeline, node_id)
+    executor, driver = _deployment(pipeline, node_id)
+    if executor is None:
+        return Code()
+    return Code(cache_key.hash_node(node, executor, driver), cache_key.runs_user_code(node, executor, driver))
 
 
 def load_ir(path: Path, run_id: str, params: Mapping[str, Any]) -> pipeline_pb2.Pipeline:
@@ -126,12 +156,6 @@ def load_ir(path: Path, run_id: str, params: Mapping[str, Any]) -> pipeline_pb2.
     pipeline = json_format.Parse(text, pipeline_pb2.Pipeline())
     runtime_parameter_utils.substitute_runtime_parameter(pipeline, {**params, "pipeline-run-id": run_id})
     return pipeline
-
-
-def runs_user_code(pipeline: pipeline_pb2.Pipeline, node_id: str) -> bool:
-    """Return whether a node runs code of the user."""
-    executor, driver = _deployment(pipeline, node_id)
-    return executor is not None and cache_key.runs_user_code(_find(pipeline, node_id), executor, driver)
 
 
 def _artifact_folders(pipeline: pipeline_pb2.Pipeline) -> list[str]:

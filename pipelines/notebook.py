@@ -114,7 +114,7 @@ class Context:
                 f"{node} needs {', '.join(waiting)} to run first; run_until({node!r}) runs all of them in order"
             )
         record = self._nodes[node]
-        if self._untried is not None and single_node.runs_user_code(self._ir, node):
+        if self._untried is not None and single_node.code_of(self._ir, node).users:
             code_trial.try_code(self._untried, self._root, log=self._run.folder / "code.log")
             self._untried = None
         record.state, record.started = "running", time.time()

@@ -19,12 +19,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from benison.pipelines.code import packages
 from benison.pipelines.quiet import quieten
 from benison.pipelines.running import forked, legacy_keras
 from benison.serving.errors import BenisonError, NodeFailed
+
+if TYPE_CHECKING:
+    from benison.pipelines.node import Code
 
 # What every node imports, and what many import: known to survive a fork, and to keep no state that a node could find.
 _EVERY = (
@@ -97,7 +100,8 @@ def _tidy(request: dict[str, Any]) -> dict[str, Any]:
 def _run(request: dict[str, Any]) -> dict[str, Any]:
     _import(_EVERY)
     packages.distributions()  # before the fork: each node's cache key needs them
-    answer = forked.call(lambda: _run_here(request))
+    code = _code(request)
+    answer = forked.call(lambda: _run_here(request, code))
     if answer.reason:
         raise NodeFailed(answer.reason)
     result, used = answer.value
@@ -105,7 +109,17 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     return dict(result)
 
 
-def _run_here(request: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _code(request: dict[str, Any]) -> Code | None:
+    """Read a node's code before the fork, so that a file is parsed once and not for each node."""
+    from benison.pipelines import node
+
+    try:
+        return node.code_of(node.load_ir(Path(request["ir"]), request["run_id"], {}), request["node"])
+    except BenisonError:
+        return None  # the node fails with this error
+
+
+def _run_here(request: dict[str, Any], code: Code | None) -> tuple[dict[str, Any], list[str]]:
     """Run a node in this process, which ends afterwards; return its result, and what it has imported of `_MANY`."""
     import numpy as np
 
@@ -114,8 +128,9 @@ def _run_here(request: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     _die_with_parent()
     gc.freeze()  # a collection would copy the memory that this process shares with its parent
     np.random.seed()  # a fork has its parent's seed
+    root = Path(request["root"])
     result = node.run(
-        Path(request["ir"]), request["node"], request["run_id"], root=Path(request["root"]), cache=request["cache"]
+        Path(request["ir"]), request["node"], request["run_id"], root=root, cache=request["cache"], code=code
     )
     return asdict(result), [name for name in _MANY if name in sys.modules]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gettext
 import glob
 import hashlib
 import linecache
@@ -29,7 +30,8 @@ from benison.components import modules
 from benison.pipelines.code import private_tensorflow
 from benison.serving.files import checksum
 
-_Owner = Literal["user", "importer", "tensorflow", "library", "python"]
+_Owner = Literal["user", "importer", "gettext", "tensorflow", "library", "python"]
+_TERMINAL = frozenset({"COLUMNS", "LINES"})  # variables that do not count
 _DEVICES = ("/dev", "/proc", "/sys")  # what is there is not kept on a disk
 _USERS_MODULES = "benison.components.user_code."  # the names under which `user_code` imports users' files
 
@@ -199,6 +201,8 @@ def _owner_of(name: str, file: str) -> _Owner:
         return "python"
     if name == "benison.components.user_code" or file == linecache.__file__:  # this reads code too, such as AutoGraph's
         return "importer"
+    if file == gettext.__file__:
+        return "gettext"
     if name.startswith("benison.") and not name.startswith(_USERS_MODULES):
         return "library"
     if modules.is_first_party(Path(os.path.abspath(file))):
@@ -219,7 +223,8 @@ def _watch_python() -> None:
 
     def get(environ: Any, key: Any) -> Any:
         reads = _active
-        if reads is None or not _user_reads("importer", "tensorflow"):
+        # argparse, of which Beam's options have hundreds, asks for the language and for the size of the terminal.
+        if reads is None or key in _TERMINAL or not _user_reads("importer", "gettext", "tensorflow"):
             return original(environ, key)
         try:
             value = original(environ, key)
