@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,16 @@ from benison.components.train import divergence, tuner
 from benison.serving.errors import UsageError
 
 SPACE = {"units": [2, 4], "rate": {"min": 0.01, "max": 0.1, "sampling": "log"}, "layers": {"min": 1, "max": 2}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_objects_to_collect() -> Iterator[None]:
+    """Hide pytest's own objects from the garbage collector: KerasTuner and Keras call it for each trial."""
+    import keras_tuner  # noqa: F401
+
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.mark.filterwarnings("ignore")  # Keras's and KerasTuner's own
@@ -24,7 +36,7 @@ def test_a_search_tries_several_values_from_the_space(algorithm: str, tmp_path: 
     def build(hp: Any) -> Any:
         hidden = [keras.layers.Dense(hp.get("units")) for _ in range(hp.get("layers"))]
         model = keras.Sequential([*hidden, keras.layers.Dense(1)])
-        model.compile(keras.optimizers.Adam(hp.get("rate")), loss="mse")
+        model.compile(keras.optimizers.Adam(hp.get("rate")), loss="mse", run_eagerly=True)
         return model
 
     hp = keras_tuner.HyperParameters()
@@ -51,7 +63,7 @@ def test_a_trial_that_diverges_is_a_failed_trial_with_its_reason(
 
     def build(hp: Any) -> Any:
         model = keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(1)])
-        model.compile(keras.optimizers.SGD(hp.get("rate")), loss="mse")
+        model.compile(keras.optimizers.SGD(hp.get("rate")), loss="mse", run_eagerly=True)
         return model
 
     hp = keras_tuner.HyperParameters()
@@ -80,7 +92,7 @@ def test_weights_that_overflow_in_the_last_step_stop_the_training() -> None:
     import numpy as np
 
     model = keras.Sequential([keras.layers.Dense(1, kernel_initializer="ones", name="last")])
-    model.compile(keras.optimizers.SGD(1e38), loss="mse")
+    model.compile(keras.optimizers.SGD(1e38), loss="mse", run_eagerly=True)
     x = np.full((4, 1), 1e3, np.float32)
     stop = divergence.stop_if_not_finite("deep", {"train": [({"x": x},)]})
     with pytest.raises(
