@@ -85,7 +85,7 @@ def test_targets_of_a_regression_stay_numbers(tmp_path: Path) -> None:
         json.dumps({"classes": [], "reference": [0.5], "median": [0.2], "absent": {}})
     )
     loaded = Scores.load(tmp_path, "test")
-    assert (loaded.guess("rmse"), loaded.guess("mae")) == (0.5, 0.2)
+    assert [loaded.guess("rmse"), loaded.guess("mae")] == [0.5, 0.2]
     assert list(loaded.rows["label"]) == [1.5, -2.0]
     assert loaded.outputs["deep"].tolist() == [[1.0], [2.0]]
 
