@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -249,6 +250,9 @@ def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushS
         serving=str(root / "serving" / config.name),
         facts={
             "name": config.name,
+            "source": os.path.relpath(
+                config.source, root
+            ),  # so that a copy of the project with its ROOT is the same one
             "label": config.label,
             "problem": config.problem,
             "missing": list(config.data.missing),

@@ -13,6 +13,7 @@ loaded, and keeps what it has. If such servers poll, `settle_s` leaves each conf
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -151,19 +152,28 @@ def republish(base: Path, number: int, *, who: str, why: str) -> Version:
         return sets.publish(_candidate(version, origin), base, members)
 
 
-def promotion_blocker(candidate: Manifest, served: Manifest) -> str | None:
+def promotion_blocker(candidate: Manifest, served: Manifest, root: Path) -> str | None:
     """Return why a blessed candidate must not be promoted automatically; None if it may be.
 
-    A run on older data than the served version's can be of interest, but must not replace it.
+    A run on older data than the served version's can be of interest, but must not replace it. Nor must another project
+    with the same name in this ROOT: its model may predict something else. If the YAML of the served version is gone, it
+    was moved.
 
     Args:
         candidate: Its manifest.
         served: The manifest of the served version; an empty one if nothing is served.
+        root: ROOT.
     """
     if candidate.spans and served.spans and max(candidate.spans) < max(served.spans):
         return (
             f"its newest span is {max(candidate.spans)}, and version {served.version}, which is served, was trained on "
             f"span {max(served.spans)}"
+        )
+    ours, theirs = root / candidate.source, root / served.source
+    if theirs.is_file() and not (ours.is_file() and ours.samefile(theirs)):
+        return (
+            f"version {served.version}, which is served, was pushed by another project with this name, "
+            f"{os.path.normpath(theirs)}; rename one of them, or give each a --root of its own"
         )
     return None
 

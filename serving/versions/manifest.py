@@ -194,6 +194,7 @@ class Manifest(_Record):
         files: The version's files by relative path.
         bytes: Size of all of them; None if unknown.
         name: The model's name.
+        source: The YAML file of the run that pushed it, relative to ROOT; '' in an older version.
         label: The column that it predicts.
         problem: binary, multiclass or regression.
         inputs: The inputs of the signature `raw`; empty in versions that take -1 for a missing integer.
@@ -233,6 +234,7 @@ class Manifest(_Record):
     files: Mapping[str, FileRecord] = Field(default_factory=dict)
     bytes: int | None = None
     name: str = ""
+    source: str = ""
     label: str = ""
     problem: str = ""
     inputs: Mapping[str, RawInput] = Field(default_factory=dict)

@@ -388,9 +388,30 @@ def test_an_old_set_comes_back_as_the_next_number(tmp_path: Path, model: Path) -
     ],
 )
 def test_a_run_on_older_data_is_not_promoted(ours: dict[str, Any], theirs: dict[str, Any], why: str | None) -> None:
-    said = promotion.promotion_blocker(Manifest.model_validate(ours), Manifest.model_validate(theirs))
+    said = promotion.promotion_blocker(Manifest.model_validate(ours), Manifest.model_validate(theirs), Path("/nowhere"))
     assert (said is None) == (why is None)
     assert (why or "") in (said or "")
+
+
+def test_a_run_of_another_project_with_the_same_name_is_not_promoted(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in ("ours.yaml", "theirs.yaml"):
+        (tmp_path / name).touch()
+    (tmp_path / "link.yaml").symlink_to("theirs.yaml")
+
+    def blocker(source: str, served: str) -> str | None:
+        candidate, current = Manifest(source=f"../{source}"), Manifest(version=7, source=served and f"../{served}")
+        return promotion.promotion_blocker(candidate, current, root)
+
+    assert blocker("ours.yaml", "theirs.yaml") == (
+        f"version 7, which is served, was pushed by another project with this name, {tmp_path / 'theirs.yaml'}; "
+        "rename one of them, or give each a --root of its own"
+    )
+    assert blocker("theirs.yaml", "theirs.yaml") is None
+    assert blocker("link.yaml", "theirs.yaml") is None
+    assert blocker("ours.yaml", "moved away.yaml") is None
+    assert blocker("ours.yaml", "") is None  # an older version does not say
 
 
 # --- compared with what is served at that moment -----------------------------------------------------------------------
