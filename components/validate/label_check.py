@@ -31,6 +31,7 @@ from benison.components.validate import label_values
 from benison.serving.errors import DataError
 
 LEAK_THRESHOLD = 0.99  # AUC, or R² for regression
+ROUNDED = 0.01  # the largest step between two labels that 32 bits tell apart, in standard deviations of the label
 SAMPLE_ROWS, QUANTILE_BINS = 20_000, 64
 ALWAYS_ALLOWED_CLASSES = 20  # a label with more classes must have at least two rows per class on average
 MAX_CLASSES = 100  # less frequent classes are counted as one class
@@ -54,6 +55,7 @@ class Executor(base_executor.BaseExecutor):
         regression = problem == "regression"
         if regression:
             check_numbers(label, target)
+            check_precision(label, target[has_label(target)])
         labelled = has_label(target)
         check_classes(label, target[labelled], regression)
         classes = None
@@ -165,6 +167,20 @@ def check_numbers(name: str, label: NDArray) -> None:
         f"label {name!r}: problem is regression, but the label is text in the schema, {example}; expected numbers "
         "(type: FLOAT). List cells that mean 'no value' under data.missing, or set problem: multiclass"
     )
+
+
+def check_precision(name: str, label: NDArray) -> None:
+    """Raise DataError if the label of a regression is rounded: members and metrics have it as a 32-bit float."""
+    if len(label) < 2:
+        return
+    largest, deviation = np.abs(label).max(), label.std()
+    step = float(np.spacing(np.float32(largest)))
+    if step > ROUNDED * deviation > 0:
+        raise DataError(
+            f"label {name!r}: its numbers are as large as {largest:.10g}, where 32-bit floats are {step:g} apart, and "
+            f"their standard deviation is only {deviation:.3g}: the rounded label would hide errors of this size. "
+            "Subtract a constant from the label"
+        )
 
 
 def _is_number(text: str) -> bool:

@@ -140,6 +140,15 @@ def test_a_label_that_cannot_be_learned_is_refused(label, regression: bool, mess
         label_check.check_classes("late", label, regression)
 
 
+def test_a_label_that_is_rounded_as_a_32_bit_float_is_refused() -> None:
+    seconds = 1_600_000_000 + np.linspace(-500, 500, 100)
+    with pytest.raises(DataError, match=r"as large as 1600000500, where 32-bit floats are 128 apart, .* only 292: "):
+        label_check.check_precision("seen", seconds)
+    label_check.check_precision("seen", seconds - 1_600_000_000)
+    label_check.check_precision("seen", 1_600_000_000 + np.linspace(-5e7, 5e7, 100))  # of three years
+    label_check.check_precision("seen", np.array([1e9]))
+
+
 def test_a_regression_needs_numbers() -> None:
     label_check.check_numbers("price", np.array([1.5, np.nan]))
     with pytest.raises(DataError, match=r"problem is regression, but the label is text in the schema, such as '1,200'"):
