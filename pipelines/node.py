@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benison.pipelines.code import cache_key, reads
+from benison.pipelines.code import cache_key, reads, watching
 from benison.pipelines.records import attempts, locks, metadata_store
 from benison.pipelines.running import legacy_keras, node_cache, reruns
 from benison.pipelines.running.answer import answer_and_exit
@@ -99,7 +99,7 @@ def run(
         if node_code.key:
             node.parameters.parameters[FINGERPRINT].field_value.string_value = node_code.key
         alone = "runs_alone" in node.parameters.parameters
-        watched = reads.watched() if node_code.users else contextlib.nullcontext()
+        watched = watching.watched() if node_code.users else contextlib.nullcontext()
         with locks.node_lock(root, exclusive=alone), node_cache.checked(), watched:
             launcher.Launcher(
                 pipeline_node=node,

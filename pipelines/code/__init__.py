@@ -1,1 +1,1 @@
-"""Analysis of a user's code without importing it: references, and hashes for cache keys; `reads` watches it run."""
+"""References to a user's code and hashes of it, without importing it; and the record of what it reads when it runs."""

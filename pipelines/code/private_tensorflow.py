@@ -1,6 +1,6 @@
-"""Hear which files TensorFlow is told to read and to write: wrappers of its private functions, in one place.
+"""Wrap the private functions of TensorFlow that are told which files to read and to write, all in this module.
 
-The tests of `benison.pipelines.code.reads` fail if a release of TensorFlow no longer calls one of them.
+The tests of `benison.pipelines.code.watching` use each of them, and fail if a release of TensorFlow no longer does.
 """
 
 from __future__ import annotations
@@ -9,92 +9,73 @@ import glob
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+Names = Callable[[], Sequence[Any] | None]
+"""Returns names of files; None if they are known only inside a graph. Called only if needed: it reads tensors."""
 # Names that the first argument of these functions has.
-_FIRST_ARGUMENTS = ("filename", "filenames", "pattern", "file_pattern", "prefix", "filepattern")
+_FIRST_ARGUMENTS = ("filename", "filenames", "pattern", "filepattern")
 
 
-@dataclass(frozen=True)
-class Listener:
-    """Hear of TensorFlow's files.
+def watch(reading: Callable[[Names], None], writing: Callable[[Any], None]) -> None:
+    """Wrap the functions, for the life of the process.
 
-    Attributes:
-        counts: returns True if a read counts now.
-        reads: called with the names of files, or with None if they are known only inside a graph.
-        writes: called with the path of a file or folder that is made.
+    Args:
+        reading: called before TensorFlow reads files, or builds the operation that will.
+        writing: called with the path of a file or folder before TensorFlow makes it.
     """
-
-    counts: Callable[[], bool]
-    reads: Callable[[Sequence[Any] | None], None]
-    writes: Callable[[Any], None]
-
-    def files(self, value: Any, *_: Any) -> None:
-        """Tell of files to read, given as TensorFlow's functions take them."""
-        if self.counts():
-            self.reads(_names(value))
-
-    def matches(self, value: Any, *_: Any) -> None:
-        """Tell of patterns, and of the files that match them now."""
-        if self.counts():
-            names = _names(value)
-            self.reads(names)
-            for pattern in names or ():
-                self.reads(glob.glob(os.fsdecode(pattern)))
-
-    def checkpoints(self, prefix: Any, *_: Any) -> None:
-        """Tell of the files of checkpoints."""
-        self.matches([f"{os.fsdecode(name)}*" for name in _names(prefix) or ()])
-
-    def written(self, path: Any, *_: Any) -> None:
-        """Tell of a file or folder that is made."""
-        self.writes(path)
-
-    def copied(self, _: Any, path: Any, *__: Any) -> None:
-        """Tell of a file that is made of another one."""
-        self.writes(path)
-
-
-def watch(listener: Listener) -> None:
-    """Wrap the functions of TensorFlow that are told which files to read, for the life of the process."""
     import tensorflow as tf
     from tensorflow.python.data.ops import readers
     from tensorflow.python.lib.io import _pywrap_file_io
-    from tensorflow.python.ops import gen_experimental_dataset_ops, gen_io_ops, io_ops, lookup_ops
+    from tensorflow.python.ops import gen_experimental_dataset_ops, gen_io_ops, lookup_ops
     from tensorflow.python.training import py_checkpoint_reader
 
+    def files(value: Any, *_: Any) -> None:
+        reading(lambda: _names(value))
+
+    def patterns(value: Any, *_: Any) -> None:
+        reading(lambda: _with_matches(_names(value)))
+
+    def checkpoint(prefix: Any, *_: Any) -> None:
+        reading(lambda: _with_matches([f"{os.fsdecode(prefix)}*"]))
+
+    def made(path: Any, *_: Any) -> None:
+        writing(path)
+
+    def copied(_: Any, path: Any, *__: Any) -> None:
+        writing(path)
+
     for name in ("BufferedInputStream", "FileExists", "GetChildren"):
-        _wrap(_pywrap_file_io, name, listener.files)
-    _wrap(_pywrap_file_io, "GetMatchingFiles", listener.matches)
+        _wrap(_pywrap_file_io, name, files)
+    _wrap(_pywrap_file_io, "GetMatchingFiles", patterns)
     for name in ("WritableFile", "CreateDir", "RecursivelyCreateDir"):
-        _wrap(_pywrap_file_io, name, listener.written)
+        _wrap(_pywrap_file_io, name, made)
     for name in ("CopyFile", "RenameFile"):
-        _wrap(_pywrap_file_io, name, listener.copied)
-    _wrap(gen_io_ops, "read_file", listener.files)
-    _wrap(readers, "_create_or_validate_filenames_dataset", listener.files)
-    _wrap(gen_experimental_dataset_ops, "csv_dataset_v2", listener.files)
-    _wrap(lookup_ops.TextFileInitializer, "__init__", lambda _, filename, *__: listener.files(filename))
+        _wrap(_pywrap_file_io, name, copied)
+    _wrap(gen_io_ops, "read_file", files)
+    _wrap(readers, "_create_or_validate_filenames_dataset", files)
+    _wrap(gen_experimental_dataset_ops, "csv_dataset_v2", files)
+    _wrap(lookup_ops.TextFileInitializer, "__init__", lambda _, filename, *__: files(filename))
     for holder in (gen_io_ops, tf.io):
-        _wrap(holder, "matching_files", listener.matches)
-    for holder, name in (
-        (gen_io_ops, "restore_v2"),
-        (io_ops, "restore_v2"),
-        (py_checkpoint_reader, "NewCheckpointReader"),
-    ):
-        _wrap(holder, name, listener.checkpoints)
+        _wrap(holder, "matching_files", patterns)
+    _wrap(py_checkpoint_reader, "NewCheckpointReader", checkpoint)
 
 
-def _wrap(holder: Any, name: str, note: Callable[..., None]) -> None:
-    """Let a function first tell `note` its arguments, given by position or, of the first ones, by name."""
+def _wrap(holder: Any, name: str, report: Callable[..., None]) -> None:
+    """Let a function first report its arguments, given by position or, of the first ones, by name."""
     original = getattr(holder, name)
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        note(*args, *[kwargs[key] for key in _FIRST_ARGUMENTS if key in kwargs])
+        report(*args, *[kwargs[key] for key in _FIRST_ARGUMENTS if key in kwargs])
         return original(*args, **kwargs)
 
     setattr(holder, name, wrapper)
+
+
+def _with_matches(patterns: Sequence[Any] | None) -> Sequence[Any] | None:
+    """Return patterns, and the files that match them now."""
+    return patterns and [*patterns, *(file for pattern in patterns for file in glob.glob(os.fsdecode(pattern)))]
 
 
 def _names(value: Any) -> list[Any] | None:

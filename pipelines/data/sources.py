@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benison.components import user_code
-from benison.pipelines.code import reads
+from benison.pipelines.code import reads, watching
 from benison.pipelines.config import csv_paths
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _ensure_written(config: Pipeline, folder: Path) -> Path:
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     temporary.mkdir()
     try:
-        with reads.watched():
+        with watching.watched():
             user_code.load(source)(temporary)
         (temporary / _STAMP).write_text(json.dumps({**key, "reads": reads.OF_PROCESS.record([str(temporary)])}))
         if folder.exists():

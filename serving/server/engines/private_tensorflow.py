@@ -1,4 +1,4 @@
-"""The private calls of TensorFlow that Benison makes; no other module makes any.
+"""The private calls of TensorFlow that the model server makes; no other module of the server makes any.
 
 A public call would hold the interpreter lock while a graph is imported, make a Python object for each operation, or add
 the bookkeeping of `Session.run` to each request. All of these functions were tried with TensorFlow 2.16 and 2.21. The

@@ -150,7 +150,7 @@ def test_skip_shape_inference_leaves_the_shape_of_a_function_call_unknown(skip: 
     assert (graph.get_tensor_by_name("y:0").shape.rank is not None) is known
 
 
-def test_no_other_module_makes_private_calls() -> None:
+def test_only_the_two_modules_make_private_calls() -> None:
     root = Path(__file__).parents[5]
     private = re.compile(
         r"(?:from|import) tensorflow\.python|\bpywrap_|\._make_callable_from_options|\._c_graph|_disable_call_shape"

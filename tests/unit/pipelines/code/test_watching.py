@@ -1,4 +1,4 @@
-"""Tests of what is recorded of the reads of user code, with plain functions in a user's file."""
+"""What the user's code reads is recorded; the code is plain functions in a user's file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from benison.pipelines.code import reads
+from benison.pipelines.code import reads, watching
 
 # TensorFlow and its dependencies emit warnings about one another.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -52,6 +52,9 @@ def by_a_table():
     index = tf.lookup.TextFileIndex
     init = tf.lookup.TextFileInitializer(WORDS, tf.string, index.WHOLE_LINE, tf.int64, index.LINE_NUMBER)
     return tf.lookup.StaticHashTable(init, -1)
+def by_a_csv_dataset():
+    import tensorflow as tf
+    return list(tf.data.experimental.CsvDataset(WORDS, [tf.string]))
 def in_a_graph():
     import tensorflow as tf
     return tf.function(lambda: tf.io.read_file(tf.constant(WORDS)))()
@@ -75,6 +78,24 @@ def iterates(): return [path.name for path in Path(FOLDER, "lists").iterdir()]
 def matches():
     import tensorflow as tf
     return tf.io.gfile.glob(FOLDER + "/lists/*.txt")
+def matches_files():
+    import tensorflow as tf
+    return tf.io.matching_files(FOLDER + "/lists/*.txt")
+def matches_in_a_dataset():
+    import tensorflow as tf
+    return list(tf.data.Dataset.list_files(FOLDER + "/lists/*.txt"))
+def lists_by_gfile():
+    import tensorflow as tf
+    return tf.io.gfile.listdir(FOLDER + "/lists")
+def asks_gfile():
+    import tensorflow as tf
+    return tf.io.gfile.exists(FOLDER + "/optional.json")
+def loads_a_checkpoint():
+    import tensorflow as tf
+    return tf.train.load_checkpoint(FOLDER + "/checkpoint").get_tensor("x/.ATTRIBUTES/VARIABLE_VALUE")
+def restores_a_checkpoint():
+    import tensorflow as tf
+    return tf.train.Checkpoint(x=tf.Variable(0.0)).read(FOLDER + "/checkpoint").assert_consumed()
 
 def computed_names():
     import tensorflow as tf
@@ -98,6 +119,17 @@ def works_in_temporary_files():
 def keeps_what_it_wrote():
     Path(FOLDER, "made.txt").write_text(os.urandom(4).hex())
     return Path(FOLDER, "made.txt").read_text()
+def keeps_what_tensorflow_wrote():
+    import tensorflow as tf
+    gfile = tf.io.gfile
+    gfile.mkdir(FOLDER + "/new")
+    gfile.makedirs(FOLDER + "/old/new")
+    with gfile.GFile(FOLDER + "/made.txt", "w") as file: file.write(os.urandom(4).hex())
+    gfile.copy(FOLDER + "/made.txt", FOLDER + "/copied.txt", overwrite=True)
+    gfile.copy(FOLDER + "/made.txt", FOLDER + "/new/made.txt")
+    gfile.rename(FOLDER + "/new/made.txt", FOLDER + "/moved.txt", overwrite=True)
+    names = gfile.listdir(FOLDER + "/new") + gfile.listdir(FOLDER + "/old/new")
+    return [gfile.GFile(FOLDER + name).read() for name in ("/made.txt", "/copied.txt", "/moved.txt")] + names
 def imports():
     import some_other_library
     return some_other_library.DATA
@@ -122,6 +154,8 @@ import os
 DATA = open(os.environ["OTHER_LIBRARY"]).read()
 """
 
+MATCHES = ("matches", "matches_files", "matches_in_a_dataset")
+
 
 @dataclass
 class User:
@@ -134,7 +168,7 @@ class User:
     def call(self, function: str) -> None:
         """Call a function of the user's file in a "node" of a new process."""
         self.forget_process()
-        with reads.watched():
+        with watching.watched():
             getattr(importlib.import_module(f"user_{self.folder.name}"), function)()
         self.records.append(reads.OF_PROCESS.record([str(self.folder / "root")]))
 
@@ -178,8 +212,8 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
     "function",
     [
         *("opens", "reads_by_path", "reads_by_numpy", "by_a_library", "in_a_thread"),
-        *("by_gfile", "by_read_file", "by_text_lines", "by_a_table", "in_a_graph", "library_pipeline"),
-        *("mapped_names", "listed_names"),
+        *("by_gfile", "by_read_file", "by_text_lines", "by_a_table", "by_a_csv_dataset", "in_a_graph"),
+        *("library_pipeline", "mapped_names", "listed_names"),
     ],
 )
 def test_a_changed_file_is_found_and_an_unchanged_one_is_not(user: User, function: str) -> None:
@@ -206,14 +240,24 @@ def test_a_variable_counts_by_its_value(user: User, monkeypatch: pytest.MonkeyPa
     assert user.changed() == "the environment variable SIZE changed"
 
 
-def test_a_file_that_did_not_exist_counts_when_it_appears(user: User) -> None:
-    user.call("tries")
+@pytest.mark.parametrize("function", ["tries", "asks_gfile"])
+def test_a_file_that_did_not_exist_counts_when_it_appears(user: User, function: str) -> None:
+    user.call(function)
     assert user.changed() == ""
     (user.folder / "optional.json").write_text("{}")
-    user.called_again_after("tries", f"{user.folder}/optional.json changed")
+    user.called_again_after(function, f"{user.folder}/optional.json changed")
 
 
-@pytest.mark.parametrize("function", ["lists", "globs", "iterates", "matches"])
+@pytest.mark.parametrize("function", ["loads_a_checkpoint", "restores_a_checkpoint"])
+def test_a_changed_checkpoint_is_found(user: User, function: str) -> None:
+    tf.train.Checkpoint(x=tf.Variable(1.0)).write(f"{user.folder}/checkpoint")
+    user.call(function)
+    assert user.changed() == ""
+    tf.train.Checkpoint(x=tf.Variable(2.0)).write(f"{user.folder}/checkpoint")
+    user.called_again_after(function, f"{user.folder}/checkpoint.data-00000-of-00001 changed")
+
+
+@pytest.mark.parametrize("function", ["lists", "globs", "iterates", "lists_by_gfile", *MATCHES])
 def test_a_listing_counts_by_its_names(user: User, function: str) -> None:
     user.call(function)
     assert user.changed() == ""
@@ -223,30 +267,52 @@ def test_a_listing_counts_by_its_names(user: User, function: str) -> None:
     assert user.changed() == ""
 
 
+@pytest.mark.parametrize("function", MATCHES)
+def test_a_pattern_of_tensorflow_counts_by_what_matches_it(user: User, function: str) -> None:
+    user.call(function)
+    (user.folder / "lists/b.json").write_text("{}")
+    assert user.changed() == ""
+
+
 def test_names_that_only_a_graph_knows_are_never_reused(user: User) -> None:
     user.call("computed_names")
     assert user.changed() == "code of the user reads files whose names are known only inside a graph"
 
 
-@pytest.mark.parametrize("function", ["works_in_temporary_files", "keeps_what_it_wrote", "imports", "reads_installed"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        *("works_in_temporary_files", "keeps_what_it_wrote", "keeps_what_tensorflow_wrote"),
+        *("imports", "reads_installed"),
+    ],
+)
 def test_what_is_no_input_of_the_users_code_does_not_count(user: User, function: str) -> None:
     user.call(function)
-    for name, text in (("words.txt", "two"), ("made.txt", "2"), ("site-packages/some_data.txt", "2")):
-        (user.folder / name).write_text(text)
+    for name in (
+        "words.txt",
+        "made.txt",
+        "copied.txt",
+        "moved.txt",
+        "new/a",
+        "old/new/a",
+        "site-packages/some_data.txt",
+    ):
+        (user.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (user.folder / name).write_text("2")
     (user.folder / f"user_{user.folder.name}.py").write_text(USER + "# the cache key has the code")
     assert user.changed() == ""
 
 
 def test_code_that_calls_a_node_does_not_read_for_it(user: User) -> None:
     user.forget_process()
-    with reads.watched():
+    with watching.watched():
         (user.folder / "words.txt").read_text()
     assert not reads.OF_PROCESS.paths
 
 
 def test_what_an_earlier_node_of_the_process_has_read_counts(user: User) -> None:
     user.call("opens")
-    with reads.watched():
+    with watching.watched():
         pass
     assert f"{user.folder}/words.txt" in reads.OF_PROCESS.record([])["paths"]
     (user.folder / "words.txt").write_text("other\n")  # the process may still have the old text
