@@ -3,8 +3,8 @@
 `benison.pipelines.config_file` reads a config from a YAML file.
 """
 
-from benison.pipelines.config.model import (
-    WRITE,
+from benison.pipelines.config.model import WRITE, Pipeline
+from benison.pipelines.config.sections import (
     BlessingConfig,
     Cost,
     Data,
@@ -12,7 +12,6 @@ from benison.pipelines.config.model import (
     Drift,
     EnsembleConfig,
     Member,
-    Pipeline,
     Range,
     RuleConfig,
     Spans,
