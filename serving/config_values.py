@@ -20,6 +20,8 @@ def expected(what: str) -> WrapValidator:
     return WrapValidator(check)
 
 
-Text = Annotated[str, Field(min_length=1), expected("text (in quotes where YAML would read something else)")]
+_TEXT = expected("text (in quotes where YAML would read something else)")
+Text = Annotated[str, Field(min_length=1), _TEXT]
+AnyText = Annotated[str, _TEXT]  # it may be empty
 Count = Annotated[int, Field(strict=True, ge=1), expected("an integer >= 1")]
 Bool = Annotated[bool, Field(strict=True), expected("true or false")]

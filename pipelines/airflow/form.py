@@ -19,6 +19,7 @@ from benison.pipelines.airflow import manifest_texts
 from benison.pipelines.config import Member, Pipeline, RuleConfig
 from benison.pipelines.config.mistakes import shape_mistakes
 from benison.pipelines.config.periods import FORMS
+from benison.pipelines.config.types import is_number
 from benison.pipelines.config_file import put
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
@@ -156,7 +157,7 @@ def _keys_of_member(name: str, member: Member) -> Iterator[tuple[tuple[str, ...]
     for key in ("epochs", "batch_size", "patience"):
         yield (*path, key), f"Member {name}, {key}"
     for key, value in member.hyperparameters.items():
-        if _is_number(value):
+        if is_number(value):
             yield (*path, "hyperparameters", key), f"Member {name}, hyperparameter {key}"
 
 
@@ -210,10 +211,6 @@ def _type(leaf: Mapping[str, Any], value: Any) -> Type:
     return "integer" if isinstance(value, int) else "number"
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _value(field: FormField, text: str) -> Any:
     """Parse the text of a field's value.
 
@@ -228,7 +225,7 @@ def _value(field: FormField, text: str) -> Any:
         value = text
     if field.nullable and value in (None, ""):
         return None
-    if field.type == "string" and _is_number(value):
+    if field.type == "string" and is_number(value):
         value = text  # a span's number
     if field.type == "integer" and isinstance(value, float) and value.is_integer():
         value = int(value)

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from benison.components.evaluate.metrics import COST, METRICS, PROBLEMS
+from benison.pipelines.config.types import is_number
 from benison.serving.close_names import did_you_mean
 from benison.serving.ensemble.combiners import CLASSIFIERS_ONLY
 
@@ -73,10 +74,10 @@ def _bounds(loc: tuple[str | int, ...], rule: Any) -> Iterator[InitErrorDetails]
     span = f"{lowest:g} or more" if highest == inf else span
     for key in ("min", "max"):
         bound = value_at(rule, key)
-        if _is_number(bound) and not lowest <= bound <= highest:
+        if is_number(bound) and not lowest <= bound <= highest:
             yield _refused((*loc, key), f"got {bound}, but {metric.name} is {span}", bound)
     by = value_at(rule, "by")
-    if _is_number(by) and by >= highest - lowest:
+    if is_number(by) and by >= highest - lowest:
         yield _refused((*loc, "by"), f"got {by}, but {metric.name} is {span}, so the rule would always hold", by)
 
 
@@ -140,12 +141,12 @@ def _members(raw: Any) -> Iterator[InitErrorDetails]:
             message = f"got {imbalance!r}, but a regression problem has no classes"
             yield _refused(("ensemble", "members", name, "imbalance"), message, imbalance)
         rate = value_at(fixed, "learning_rate")
-        if rate is not None and not (_is_number(rate) and 0 < rate < inf):
+        if rate is not None and not (is_number(rate) and 0 < rate < inf):
             key = ("ensemble", "members", name, "hyperparameters", "learning_rate")
             yield _refused(key, f"got {rate!r}, expected a number > 0", rate)
         rates = value_at(space, "learning_rate")
         least = [value_at(rates, "min")] if isinstance(rates, Mapping) else rates
-        if isinstance(least, (list, tuple)) and (bad := [v for v in least if not (_is_number(v) and 0 < v < inf)]):
+        if isinstance(least, (list, tuple)) and (bad := [v for v in least if not (is_number(v) and 0 < v < inf)]):
             place = ("ensemble", "members", name, "tuner", "space", "learning_rate")
             yield _refused(place, f"got {bad[0]!r}, expected numbers > 0", rates)
         both = sorted(set(fixed) & set(space)) if isinstance(fixed, Mapping) and isinstance(space, Mapping) else []
@@ -184,10 +185,6 @@ def _rules(raw: Any) -> list[Any]:
     """Return the rules of the blessing; empty if they are not a list."""
     rules = value_at(raw, "blessing", "rules")
     return list(rules) if isinstance(rules, (list, tuple)) else []
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _metric_mistake(metric: str, problem: Any) -> str | None:

@@ -8,6 +8,8 @@
     ├── Ensemble
     │   └── Member      one model, by name
     │       └── Tuner   its search space: choices and `Range`s
+    ├── Validation      the severity of anomalies
+    ├── Spans           data that arrives in parts
     ├── Blessing
     │   └── Rule        a threshold on a metric
     ├── Serving         see benison.serving.deploy.settings

@@ -24,8 +24,8 @@ from benison.pipelines.config.types import (
     COMBINERS,
     Amount,
     AnomalyKind,
+    AnyText,
     Bool,
-    Cell,
     Character,
     Choice,
     Combiner,
@@ -64,7 +64,7 @@ class Data(ConfigModel):
         default=None, description="a path, a pattern such as 'data/*.csv' or 'data/**/*.csv', or package:NAME/PATH"
     )
     tfrecord: Text | None = Field(default=None, description="a path or a pattern of files of tf.Example")
-    missing: tuple[Cell, ...] = Field(default=("",), description="cells of a CSV that mean 'no value'")
+    missing: tuple[AnyText, ...] = Field(default=("",), description="cells of a CSV that mean 'no value'")
     delimiter: Character = Field(default=",", description="the delimiter of a CSV")
     encoding: Encoding = Field(default="utf-8", description="the encoding of a CSV")
     decimal: Literal[".", ","] = Field(default=".", description="the decimal sign of numbers in a CSV")

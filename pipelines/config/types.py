@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from benison.pipelines.code.code_reference import FUNCTION, TARGET
 from benison.serving.close_names import did_you_mean
+from benison.serving.config_values import AnyText as AnyText
 from benison.serving.config_values import Bool as Bool
 from benison.serving.config_values import Count as Count
 from benison.serving.config_values import Text as Text
@@ -19,6 +20,11 @@ from benison.serving.config_values import expected as _expected
 PREPROCESSING = "preprocessing_fn"
 COMBINERS = ("mean", "weighted_mean", "median", "majority_vote", "soft_vote", "stacking")
 RESERVED_MEMBERS = ("ensemble", "served")  # tables of scores use these names beside the members'
+
+
+def is_number(value: Any) -> bool:
+    """Return whether an unchecked value is a number; true and false are integers in Python, but no numbers here."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _member_name(name: str) -> str:
@@ -74,7 +80,6 @@ ClassName = Annotated[
     WithJsonSchema({"type": ["string", "number", "boolean"]}),
     _expected("a class of the label, such as yes"),
 ]
-Cell = Annotated[str, _expected("text (in quotes where YAML would read something else)")]
 Character = Annotated[str, Field(min_length=1, max_length=1), _expected("one character")]
 Encoding = Annotated[str, _expected("an encoding's name"), AfterValidator(_known_encoding)]
 Trials = Annotated[int, Field(strict=True, ge=2), _expected("an integer >= 2")]

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-View = Callable[[Path], "pd.DataFrame"]
-
 
 def table_of(artifact: Mapping[str, Any]) -> pd.DataFrame | None:
     """Return a table of an artifact; None if there is no view for its type.

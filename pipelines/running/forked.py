@@ -17,14 +17,14 @@ _END = b"\n"  # of an answer; JSON escapes the line breaks inside
 
 
 @dataclass(frozen=True)
-class Result:
+class ForkResult:
     """The value that a function returned in the fork; `reason` says why there is none."""
 
     value: Any = None
     reason: str = ""
 
 
-def call(function: Callable[[], Any], seconds: float | None = None) -> Result:
+def call(function: Callable[[], Any], seconds: float | None = None) -> ForkResult:
     """Call a function in a fork, and end the fork if it takes too long.
 
     Args:
@@ -51,11 +51,11 @@ def call(function: Callable[[], Any], seconds: float | None = None) -> Result:
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             child = 0
             return (
-                Result(json.loads(answer))
+                ForkResult(json.loads(answer))
                 if answer.endswith(_END)
-                else Result(reason=f"the process {how_it_ended(code)}")
+                else ForkResult(reason=f"the process {how_it_ended(code)}")
             )
-        return Result(reason=f"it takes longer than {seconds:g} seconds")
+        return ForkResult(reason=f"it takes longer than {seconds:g} seconds")
     finally:
         os.close(reading)
         if child:

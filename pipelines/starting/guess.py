@@ -287,7 +287,7 @@ def _column(name: str, tally: Tally, marks: frozenset[str], rows: int) -> Guesse
     numeric = _numeric(tally, marks)
     if unique and tally.counting and present == rows:
         return GuessedColumn(name, "ignore", "a row number", missing)
-    form = _date_format([value for value in tally.sample if value not in marks], numeric, name)
+    form = _date_format([value for value in tally.sample if value not in marks], numeric)
     if form:
         note = ", day first (could be month first)" if _ambiguous(tally.sample, form) else ""
         written = None if form == "ISO 8601" else form
@@ -327,7 +327,7 @@ def _missing(tally: Tally, marks: frozenset[str], rows: int) -> float:
     return (sum(tally.marks.values()) + strays) / rows
 
 
-def _date_format(values: list[str], numeric: bool, name: str) -> str | None:
+def _date_format(values: list[str], numeric: bool) -> str | None:
     """Return the format in which all values are dates, or 'ISO 8601'; day first if both orders fit."""
     if not values:
         return None

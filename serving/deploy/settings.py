@@ -18,13 +18,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from benison.serving.config_values import Bool, Count, Text, expected
+from benison.serving.config_values import AnyText, Bool, Count, Text, expected
 
 # The newest release of TF Serving that `tensorflow-serving-api` has stubs for.
 DEFAULT_IMAGE = "tensorflow/serving:2.19.1"
 _DNS_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 
-Value = Annotated[str, expected("text (in quotes where YAML would read something else)")]
 Image = Annotated[
     str,
     Field(pattern=r"^[^\s@]+(@sha256:[0-9a-f]{64})?$"),
@@ -208,7 +207,7 @@ class Serving(SettingsModel):
         default=False, description="use gRPC's health service; only newer releases of TF Serving have it"
     )
     resources: Resources = Resources()
-    environment: Mapping[Text, Value] = Field(
+    environment: Mapping[Text, AnyText] = Field(
         default={}, description="environment variables of the server, such as S3_ENDPOINT; no secrets"
     )
     compose: Compose = Compose()

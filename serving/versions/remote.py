@@ -101,7 +101,7 @@ def inventory(store: str, name: str) -> Inventory:
     for number in numbers:
         own = {key.partition("/")[2]: size for key, size in sizes.items() if key.partition("/")[0] == str(number)}
         stored = _read(bucket, name, number) if MANIFEST in own else None
-        if stored is not None and not (problems := _differences(bucket, stored, own)):
+        if stored is not None and not (problems := _differences(stored, own)):
             versions.append(stored)
         elif own:  # otherwise it is the mark of an empty folder
             damaged[number] = problems[0] if stored else _manifest_problem(bucket, name, number, MANIFEST in own)
@@ -197,7 +197,7 @@ def _problems(version: Version, bucket: ObjectStore) -> list[str]:
     if bucket.read(f"{prefix}/{MANIFEST}") != (version.path / MANIFEST).read_bytes():
         return [f"{bucket.url(prefix)}/{MANIFEST}: missing or changed since the copy"]
     stored = StoredVersion(version.number, bucket.url(prefix), version.manifest)
-    if problems := _differences(bucket, stored, bucket.sizes(f"{name}/{version.number}")):
+    if problems := _differences(stored, bucket.sizes(f"{name}/{version.number}")):
         return problems
     return [
         f"{bucket.url(f'{prefix}/{file}')}: changed since the copy"
@@ -206,7 +206,7 @@ def _problems(version: Version, bucket: ObjectStore) -> list[str]:
     ]
 
 
-def _differences(bucket: ObjectStore, stored: StoredVersion, sizes: Mapping[str, int]) -> list[str]:
+def _differences(stored: StoredVersion, sizes: Mapping[str, int]) -> list[str]:
     """Return how the names and sizes of a copy's files differ from its manifest, sorted by file."""
     expected = {name: record.bytes for name, record in stored.manifest.files.items()}
     problems = dict.fromkeys(expected.keys() - sizes.keys(), "missing")
@@ -229,7 +229,7 @@ def _publish(version: Version, bucket: ObjectStore, read_back: bool) -> list[str
     content = (version.path / MANIFEST).read_bytes()
     existing, sizes = bucket.read(f"{prefix}/{MANIFEST}"), bucket.sizes(prefix)
     stored = StoredVersion(version.number, bucket.url(prefix), version.manifest)
-    if existing == content and not read_back and not _differences(bucket, stored, sizes):
+    if existing == content and not read_back and not _differences(stored, sizes):
         return []
     if existing not in (None, content) and not _is_damaged(bucket, name, version.number):
         raise VersionError(

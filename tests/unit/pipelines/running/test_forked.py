@@ -24,13 +24,13 @@ def fail() -> Any:
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
-        (lambda: ["x" * 200_000], forked.Result(["x" * 200_000])),
-        (fail, forked.Result(reason="the process ended with exit code 1")),
-        (lambda: os._exit(3), forked.Result(reason="the process ended with exit code 3")),
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), forked.Result(reason=KILLED)),
+        (lambda: ["x" * 200_000], forked.ForkResult(["x" * 200_000])),
+        (fail, forked.ForkResult(reason="the process ended with exit code 1")),
+        (lambda: os._exit(3), forked.ForkResult(reason="the process ended with exit code 3")),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), forked.ForkResult(reason=KILLED)),
     ],
 )
-def test_the_result_is_the_value_or_the_reason_why_there_is_none(function: Any, expected: forked.Result) -> None:
+def test_the_result_is_the_value_or_the_reason_why_there_is_none(function: Any, expected: forked.ForkResult) -> None:
     assert forked.call(function, seconds=60) == expected
 
 
