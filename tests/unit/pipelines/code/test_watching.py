@@ -1,4 +1,4 @@
-"""What the user's code reads is recorded; the code is plain functions in a user's file."""
+"""A record holds what the user's code reads; the code is plain functions in a user's file."""
 
 from __future__ import annotations
 
