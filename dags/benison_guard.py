@@ -4,7 +4,7 @@
 
 The command runs in its own session. When the command ends, or stdin is closed, or SIGTERM arrives, all remaining
 descendants get SIGTERM, SECONDS to end, then SIGKILL. Stdin is a pipe that the caller holds open, so it is closed when
-the caller ends, also when the caller is killed.
+the caller ends, even if the caller is killed.
 
 The guard also finds descendants that have left the process group and whose parent has died: it asks the kernel to make
 such orphans its own children (PR_SET_CHILD_SUBREAPER), so all of them are in the process tree below it.

@@ -1,4 +1,4 @@
-"""The last task of a scheduled run, also after failed nodes: write the run's outcome into `run.json`.
+"""The last task of a scheduled run, even after failed nodes: write the run's outcome into `run.json`.
 
     python -m benison.pipelines.finish --run-id RUN [--root DIR]
 

@@ -181,7 +181,7 @@ def _send(stream: TextIO, message: dict[str, Any]) -> None:
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to end this process when its parent ends, also when the parent is killed."""
+    """Ask Linux to end this process when its parent ends, even if the parent is killed."""
     import ctypes
     import signal
 

@@ -35,7 +35,7 @@ def finite_number(value: str | float, decimal: str = ".") -> float:
     """Convert a number or its text to a float that float32 can represent.
 
     Raises:
-        ValueError: It is no number, NaN, infinite, or infinite as float32.
+        ValueError: It is not a number, or NaN, or infinite as float32.
     """
     number = float(normalize_number(value, decimal)) if isinstance(value, str) else float(value)
     if not math.isfinite(number) or abs(number) > _FLOAT32_MAX:

@@ -142,7 +142,7 @@ class _Cells:
         marks: The texts that mean "no value".
         decimal: The decimal mark of texts.
         missing: The value for a missing cell; None if the schema requires one in every row.
-        unused: Names in the rows that are no inputs, one of which may be this one, misspelt.
+        unused: Names in the rows that are not inputs, one of which may be this one, misspelt.
         column: The column of the input, as the user writes it; '' if it has the same name.
     """
 

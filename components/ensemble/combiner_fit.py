@@ -70,7 +70,7 @@ class Fit:
     Attributes:
         combiner: combiner of the members that were kept.
         calibration: calibration of the combined output; None if it was not requested.
-        contributions: one for each member, also for dropped ones.
+        contributions: one for each member, including dropped ones.
         correlations: Pearson's correlation between the members' errors (label minus prediction), by member and member.
         rows: number of rows of the fit.
     """

@@ -40,7 +40,7 @@ class BuilderSettings:
         calibration: `none`, `temperature` or `bias_corrected_temperature`.
         drop: drop members that do not help, if the combiner is fitted.
         quorum: number of members that must answer, in a fan-out.
-        threshold: probability of the positive class from which it is the decision; None: the most likely class is.
+        threshold: lowest probability that decides for the positive class; None: the most likely class is the decision.
         seed: seed of the cross-validation folds.
     """
 

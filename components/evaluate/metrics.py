@@ -40,7 +40,7 @@ class Costs:
 
     @property
     def threshold(self) -> float:
-        """Probability of class 1 from which acting on it is cheaper (Elkan 2001, equation 2)."""
+        """Lowest probability of class 1 at which acting on it is cheaper (Elkan 2001, equation 2)."""
         return self.false_positive / (self.false_negative + self.false_positive)
 
 
@@ -49,7 +49,7 @@ class Decision:
     """The rule by which an ensemble turns probabilities into the class that it decides for.
 
     Attributes:
-        threshold: probability of class 1 from which it is the decision; None: the most likely class is.
+        threshold: lowest probability that decides for class 1; None: the most likely class is the decision.
         costs: costs of mistakes of a binary problem; None if they are unknown.
     """
 

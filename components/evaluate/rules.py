@@ -273,7 +273,7 @@ def _better_than_reference(
             "per row"
         )
     if comparison.metric.name == ACCURACY:
-        # The best guess is the majority class, also where the threshold would make the frequencies decide otherwise.
+        # The best guess is the majority class, whatever the threshold would decide for the frequencies.
         reference = np.eye(len(reference))[reference.argmax()]
     certain = replace(comparison, confidence=max(comparison.confidence, GUESS_CONFIDENCE))
     difference = certain.to(np.broadcast_to(reference, comparison.ensemble.shape))

@@ -16,7 +16,7 @@ def find(path: str, name: str = "") -> tuple[str, ...]:
     """Return the files that a path or pattern names, sorted.
 
     A leading part that exists under exactly this name is a name, even if it contains `*`, `?` or `[ ]`. The rest is a
-    pattern of Python's `glob`: `**` as a whole part is any number of folders, also none; a name that begins with a
+    pattern of Python's `glob`: `**` as a whole part is any number of folders, including none; a name that begins with a
     point must be written out. A file that has several names, because of symbolic links, is returned once.
 
     Args:

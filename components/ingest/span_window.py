@@ -32,9 +32,9 @@ _FILE_PREFIX = "span-"
 class NewestOfEachSpan(ResolverStrategy):
     """Resolver that selects, for each span, the artifact that was written or taken from the cache last.
 
-    TFX's SpanRangeStrategy selects all artifacts of a span, also those written with an earlier schema or content. The
-    newest artifact is not always the right one: if a span's data or the schema is changed back, the cache returns the
-    older artifact.
+    TFX's SpanRangeStrategy selects all artifacts of a span, including those written with an earlier schema or content.
+    The newest artifact is not always the right one: if a span's data or the schema is changed back, the cache returns
+    the older artifact.
 
     Args:
         spans: the spans, ascending.

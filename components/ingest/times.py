@@ -267,7 +267,7 @@ def format_fault(form: str) -> str:
     try:
         datetime.strptime(datetime(2013, 10, 25, 17, 30, 59, tzinfo=timezone.utc).strftime(form), form)
     except ValueError as error:
-        return f"is no format of strptime: {error}"
+        return f"is not a format of strptime: {error}"
     return ""
 
 

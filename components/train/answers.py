@@ -129,7 +129,7 @@ def form_fault(values: Any, promise: Promise, rows: int) -> str | None:
 
 
 def value_fault(values: Any, promise: Promise) -> str | None:
-    """Return why values of the right form are no probabilities; None if they are.
+    """Return why values of the right form are not probabilities; None if they are.
 
     Rows that are not finite are skipped.
     """

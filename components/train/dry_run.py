@@ -1,7 +1,7 @@
 """Tries the user's code without data: imports it, traces and calls the features, builds and calls every member.
 
 It finds what takes no data to find, and all mistakes at once. The raw features are those of the curated schema; without
-one, only the imports can be tried. The raw rows are made up, also with missing cells, and TFT makes up what an analysis
+one, only the imports can be tried. The raw rows are made up, some with missing cells, and TFT makes up what an analysis
 would find. The transformed features of the members are made up too: random numbers, id 0 and ''.
 """
 
@@ -94,7 +94,7 @@ def _feature_spec(project: Project) -> dict[str, Any]:
     """Trace the user's features; return the spec of each, or nothing if only the data can tell their sizes.
 
     Raises:
-        UsageError: they are no dict of dense tensors, or a missing cell is too much for them.
+        UsageError: they are not a dict of dense tensors, or cannot handle a missing cell.
     """
     import tensorflow as tf
     from tensorflow_transform import annotators, graph_context, impl_helper

@@ -63,7 +63,7 @@ def tuner_fn(fn_args: Any) -> Any:
 
 
 def failed_trial(reason: str) -> Exception:
-    """Print why a trial failed, and return KerasTuner's exception, after which it goes on with the next trial."""
+    """Print why a trial failed, and return KerasTuner's exception, after which it continues with the next trial."""
     from keras_tuner.errors import FailedTrialError
 
     print(f"trial failed: {reason}", flush=True)

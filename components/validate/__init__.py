@@ -12,6 +12,6 @@ Helper modules:
     label_values: classes of the label by split, checked before any training
     schema_violations: finds the rows of a CSV that violate the schema.
     overlap: measures how many rows of `test` are in `train`, and how many by chance.
-    row_hashes: hashes of rows, also without some columns.
+    row_hashes: hashes of rows, with or without some columns.
     drift_rows: finds the rows of a CSV that a drift consists of.
 """

@@ -119,7 +119,7 @@ class LabelCheck(base_component.BaseComponent):
         problem: binary, multiclass or regression.
         severity: severity of a column that leaks the label: stop, warn or ignore.
         columns: the same for single columns, by name.
-        ignored: columns that are no features.
+        ignored: columns that are not features.
         positive: the positive class of a binary problem; None if the schema or `label_classes` decides.
     """
 

@@ -16,7 +16,7 @@ import numpy as np
 from benison.components.validate.row_hashes import RowHashes
 
 _SIGMAS = 4.0  # an excess within the sampling error is chance
-_TELLING = 0.5  # if more rows of `train` than this have a twin, rows alike are no sign of a copy
+_TELLING = 0.5  # if more rows of `train` than this have a twin, equal rows do not show a copy
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def measure(
         train: the rows of each span of `train`; the key is None for data without spans.
         test: the rows of `test`.
         time: the time column.
-        ignored: columns that are no features.
+        ignored: columns that are not features.
     """
     names = set.intersection(*(set(rows.columns) for rows in (*train.values(), test)))
     unique = set.intersection(*(rows.unique_columns() for rows in train.values())) & names
@@ -87,7 +87,7 @@ def _compare(
     common = np.isin(searched, known)
     rows, ones, twos = int(counts.sum()), int((counts == 1).sum()), int((counts == 2).sum())
     chance = 1 - ones / rows if rows else 0.0
-    if without and len(pools) > 1:  # what recurs from span to span, such as a schedule, is no copy
+    if without and len(pools) > 1:  # what recurs from span to span, such as a schedule, is not a copy
         chance = max(chance, float(np.mean(np.isin(pools[-1], np.concatenate(pools[:-1])))))
     # One or two rows more may have had a twin; see also D. McAllester and R. Schapire, On the Convergence Rate of
     # Good-Turing Estimators, COLT 2000.

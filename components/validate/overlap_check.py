@@ -1,4 +1,4 @@
-"""OverlapCheck: stops a run if rows of `test` are also in `train`, more than there are by chance.
+"""OverlapCheck: stops a run if rows of `test` are also in `train`, more than chance explains.
 
 Such a run would bless models that only remember rows: the same file that landed as two spans, an export that repeats
 rows of the last one, a row that is there twice under two ids. Splits by hash keep equal rows together, but not rows
@@ -81,7 +81,7 @@ class OverlapCheck(base_component.BaseComponent):
         schema: names and types of the columns.
         label: name of the label.
         time: name of the time column; None if there is none.
-        ignored: columns that are no features.
+        ignored: columns that are not features.
         limit: the largest allowed share of the rows of `test`, beyond chance.
     """
 

@@ -51,7 +51,7 @@ class FormField:
         help: one line.
         enum: the allowed values; None if they are not a list.
         minimum: the smallest value; None for no bound. The config refuses an excluded bound later.
-        maximum: the largest value, likewise.
+        maximum: the largest value; None for no bound.
         pattern: a regular expression for text.
         nullable: null is an allowed value.
     """

@@ -69,7 +69,7 @@ class PipelineManifest:
         owners: the people to ask about the pipeline.
         tags: tags to find the pipeline by.
         ir: the IR's file, relative to the manifest.
-        config: the config's file, likewise; None for a pipeline that was written in Python.
+        config: the config's file, relative to the manifest; None for a pipeline that was written in Python.
         nodes: in topological order.
         parameters: the fields of the trigger form.
         schedule: cron or a preset such as @monthly; None for no schedule.

@@ -264,7 +264,7 @@ class _Collector(ast.NodeVisitor):
         self._scopes.pop()
 
     def _annotation(self, node: ast.expr) -> None:
-        """Visit an annotation, also one written as a string; it names types but calls nothing."""
+        """Visit an annotation, even one written as a string; it names types but calls nothing."""
         before, self._in_annotation = self._in_annotation, True
         self.visit(node)
         for part in ast.walk(node):

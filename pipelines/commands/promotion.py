@@ -152,7 +152,7 @@ def _copy_to_store(base: Path, number: int, settings: Serving) -> None:
 
 
 def _previous(base: Path) -> int:
-    """Return the version to roll back to; say which versions are passed over."""
+    """Return the version to roll back to; say which versions are skipped."""
     from benison.serving.promotion import promote as promotion
 
     previous = promotion.previous(base)

@@ -103,7 +103,7 @@ def verify(
     ] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Compare a version's files, and its members', with what was pushed; also those in the object store."""
+    """Compare a version's files, and its members', with what was pushed, here and in the object store."""
     from benison.serving.errors import VersionError
     from benison.serving.versions import remote, sets
 
@@ -205,7 +205,7 @@ def _print_shared(store: str, base: Path) -> None:
 
 
 def _pushed(base: Path) -> list[Version]:
-    """Return the pushed versions, also damaged ones; at least one."""
+    """Return the pushed versions, including damaged ones; at least one."""
     from benison.serving.close_names import did_you_mean
     from benison.serving.errors import VersionError
     from benison.serving.versions import local

@@ -159,7 +159,7 @@ def _slices(raw: Mapping[str, Any]) -> list[Any]:
 
 
 def slice_mistakes(pipeline: Pipeline) -> Iterator[Mistake]:
-    """Yield the slices that are no column of the curated schema; any column will do, also one that is no feature."""
+    """Yield the slices that are not columns of the curated schema; a slice need not be a feature."""
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     if not pipeline.slices or not pipeline.schema_path.is_file():

@@ -111,7 +111,7 @@ class Pipeline(ConfigModel):
     )
     threshold: Probability | None = Field(
         default=None,
-        description="the probability of the positive class from which it is the decision; default: from cost, else 0.5",
+        description="the lowest probability that decides for the positive class; default: from cost, else 0.5",
     )
     slices: tuple[Text, ...] = Field(default=(), description="columns; metrics are computed for each of their values")
     code: DeclaredReads = Field(default=DeclaredReads(), description="what the Python code reads besides the data")

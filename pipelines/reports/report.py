@@ -106,8 +106,8 @@ def _metrics(blessing: Mapping[str, Any], console: Console) -> None:
     console.print(table)
     if blessing.get("positive"):
         threshold = blessing.get("threshold")
-        decided = "" if threshold is None else f", the decision from a probability of {threshold:.4g} on"
-        console.print(f"positive: {blessing['positive']}{decided}", markup=False, highlight=False)
+        limit = "" if threshold is None else f" (threshold {threshold:.4g})"
+        console.print(f"positive class: {blessing['positive']}{limit}", markup=False, highlight=False)
 
 
 def _slices(blessing: Mapping[str, Any], console: Console) -> None:

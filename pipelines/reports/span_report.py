@@ -49,7 +49,7 @@ def trained_on(known: KnownVersions, span: Span) -> list[int]:
 
     Args:
         known: the versions to look at.
-        span: the span, also a removed one.
+        span: the span, which may be a removed one.
     """
     return [
         number

@@ -15,7 +15,7 @@ from typing import Any
 
 @functools.cache
 def speed_up() -> None:
-    """Change Beam in this process, for good."""
+    """Change Beam for the rest of this process."""
     from apache_beam.runners.portability.fn_api_runner import worker_handlers
     from apache_beam.transforms import userstate
 

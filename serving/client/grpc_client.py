@@ -58,7 +58,8 @@ class GrpcClient:
 
         Args:
             model: Name of the model.
-            inputs: Numpy arrays by input name, in the signature's dtypes; or lists, with `missing` also with None.
+            inputs: Numpy arrays by input name, in the signature's dtypes; or lists, which may contain None if `missing`
+                is given.
             signature: Name of the signature; empty for `serving_default`.
             version: A version number; or
             label: a version label. Without both, the highest loaded version answers.

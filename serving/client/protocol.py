@@ -60,7 +60,7 @@ def checked_timeout(timeout: Any) -> float:
     """Return a timeout (seconds).
 
     Raises:
-        UsageError: It is no number above 0.
+        UsageError: It is not a number above 0.
     """
     if isinstance(timeout, (int, float)) and timeout > 0:
         return timeout

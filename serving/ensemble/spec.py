@@ -37,7 +37,7 @@ class Ensemble(BaseModel):
             `identity` for none.
         calibration: Calibration of the combiner's result; None for none.
         quorum: Number of members that must answer in a fan-out.
-        threshold: Probability of the second class from which it is the decision; None: the most likely class is.
+        threshold: Lowest probability that decides for the second class; None: the most likely class is the decision.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Locks on files. The kernel releases a lock when its holder's file is closed, also when the holder is killed."""
+"""Locks on files. The kernel releases a lock when its holder's file is closed, even if the holder is killed."""
 
 from __future__ import annotations
 

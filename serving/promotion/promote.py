@@ -234,7 +234,7 @@ def previous(base: Path) -> Previous:
         try:
             sets.get_verified(base, number)
         except VersionError as error:
-            damaged[number] = f"passed over: {' '.join(str(error).splitlines()[:2])}"
+            damaged[number] = f"skipped: {' '.join(str(error).splitlines()[:2])}"
         else:
             return Previous(number, tuple(damaged.values()))
     existing = ", ".join(map(str, originals)) or "none"

@@ -186,7 +186,7 @@ def versions(base: str | Path) -> list[Version]:
 
 
 def all_versions(base: str | Path) -> list[Version]:
-    """Return the versions, ascending, also the damaged ones; see `versions`."""
+    """Return the versions, ascending, including damaged ones; see `versions`."""
     numbered = sorted(_numbered(Path(base)), key=lambda item: item[0])
     return [version for number, path in numbered if (version := _read(number, path)) is not None]
 

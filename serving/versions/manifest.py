@@ -200,7 +200,7 @@ class Manifest(_Record):
         inputs: The inputs of the signature `raw`; empty in versions that take -1 for a missing integer.
         classes: Names of the classes in the order of the outputs; empty for a regression or an older version.
         positive: The positive class of a binary problem, the last of the classes; '' otherwise.
-        threshold: Probability of the positive class from which it is the decision; None: the most likely class is.
+        threshold: Lowest probability that decides for the positive class; None: the most likely class is the decision.
         missing: The cells that mean "no value" in the pipeline's CSV files.
         delimiter: Of the pipeline's CSV files.
         encoding: Of the pipeline's CSV files.

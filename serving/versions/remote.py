@@ -154,7 +154,7 @@ def fetch(base: Path, number: int, store: str) -> Version:
         store: Such as s3://BUCKET/FOLDER.
 
     Returns:
-        The local version, also if it existed before.
+        The local version, even if it existed before.
 
     Raises:
         VersionError: There is no such version in the store, a file is damaged, or another version has its number here.

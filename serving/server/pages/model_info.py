@@ -56,7 +56,7 @@ class ModelInfo:
         columns: raw features by input name in the signatures.
         examples: one example row per signature, as values by input name.
         positive: the positive class of a binary problem; empty if unknown.
-        threshold: probability of the positive class from which it is the decision; None: the most likely class is.
+        threshold: lowest probability that decides for the positive class; None: the most likely class is the decision.
     """
 
     label: str = ""

@@ -300,7 +300,7 @@ def description(model: ServedModel) -> str:
     if info.label:
         words.append(f"predicts {info.label}")
     if info.positive:
-        threshold = "" if info.threshold is None else f", the decision from a probability of {info.threshold:.4g} on"
+        threshold = "" if info.threshold is None else f" (threshold {info.threshold:.4g})"
         words.append(f"positive class {info.positive}{threshold}")
     if info.members:
         words.append(f"{info.combiner.replace('_', ' ') or 'ensemble'} of {', '.join(info.members)}")

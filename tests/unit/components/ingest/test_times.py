@@ -124,7 +124,7 @@ def test_missing_cells_are_no_times_and_too_many_are_refused() -> None:
         ("%d/%m/%Y", ""),
         ("number", ""),
         ("%d/%m %H:%M", "has no year"),
-        ("%Y %Q", "is no format of strptime"),
+        ("%Y %Q", "is not a format of strptime"),
         ("%Y-%m-%d %Z", "%z"),
         ("seconds", "has no year"),
     ],

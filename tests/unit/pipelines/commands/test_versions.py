@@ -281,7 +281,7 @@ def test_rollback_names_the_versions_that_it_passes_over(root: Path) -> None:
     benison("promote", "birds", "3")
     (base / "2" / "saved_model.pb").write_bytes(b"hparg" * 2)
     said = benison("rollback", "birds")
-    assert f"passed over: birds: version 2 is not as it was pushed: {base}/2/saved_model.pb: changed since" in said
+    assert f"skipped: birds: version 2 is not as it was pushed: {base}/2/saved_model.pb: changed since" in said
     assert labels.served(base).number == 1
 
 

@@ -227,7 +227,7 @@ def test_rollback_passes_over_a_damaged_version_and_says_so(base: Path, file: st
     previous = promotion.previous(base)
     assert previous.number == 1
     assert previous.damaged == (
-        f"passed over: birds: version 2 is not as it was pushed: {base}/2/{file}: changed since the push",
+        f"skipped: birds: version 2 is not as it was pushed: {base}/2/{file}: changed since the push",
     )
     assert rollback(base).to == 1
 
@@ -240,7 +240,7 @@ def test_if_no_whole_version_is_left_rollback_names_the_damaged_ones(base: Path)
     with pytest.raises(VersionError) as error:
         rollback(base)
     *passed_over, reason = str(error.value).splitlines()
-    assert [line.split(" is ")[0] for line in passed_over] == [f"passed over: birds: version {n}" for n in (1, 3)]
+    assert [line.split(" is ")[0] for line in passed_over] == [f"skipped: birds: version {n}" for n in (1, 3)]
     assert reason.startswith("birds: no earlier version to roll back to; there are 1, 2, 3")
     assert labels.served(base).number == 2
 

@@ -288,7 +288,7 @@ def test_the_lead_names_the_positive_class_and_its_threshold(tmp_path: Path) -> 
     manifest = write_folder(tmp_path) / "manifest.json"
     facts = {**json.loads(manifest.read_text()), "positive": "yes", "threshold": 0.25}
     for threshold, words in (
-        (0.25, "positive class yes, the decision from a probability of 0.25 on; "),
+        (0.25, "positive class yes (threshold 0.25); "),
         (None, "yes; "),
     ):
         manifest.write_text(json.dumps({**facts, "threshold": threshold}))
