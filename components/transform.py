@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benison.components import user_code
 from benison.components.label_classes import Classes, LabelSchema, ordered
-from benison.serving.missing_values import marker
+from benison.serving.missing_values import NO_MARKS, Marks
 
 if TYPE_CHECKING:
     import tensorflow_transform as tft
@@ -25,8 +25,8 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         inputs: raw features by name, as TFT passes them: Tensor [batch, 1], or SparseTensor if values may be missing. A
             value that stands for a missing cell (`benison.serving.missing_values`) is missing for the user's function.
         custom_config: `features` (reference to the user's function), `label`, `problem`, `columns` (the kind of each
-            column, for a function that has a parameter with this name), `positive` (of the YAML, or None) and
-            `label_schema` (fields of `LabelSchema`).
+            column, for a function that has a parameter with this name), `marks` (fields of `Marks`), `positive` (of the
+            YAML, or None) and `label_schema` (fields of `LabelSchema`).
 
     Returns:
         The user's features, and `label_xf` [batch]: int64 class id in the order of `label_classes`, -1 if the label is
@@ -37,7 +37,8 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     """
     label, problem = custom_config["label"], custom_config["problem"]
     raw = {name: values for name, values in inputs.items() if name != label}
-    features = user_features(custom_config["features"], raw, custom_config["columns"])
+    marks = Marks(**custom_config["marks"])
+    features = user_features(custom_config["features"], raw, custom_config["columns"], marks)
     if not features or LABEL in features:
         got = f"a feature named {LABEL!r}, which is reserved for the label" if features else "no feature"
         raise ValueError(f"{custom_config['features']} returned {got}; expected a dict of features by name")
@@ -48,38 +49,39 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     return {**features, LABEL: _class_id(inputs[label], order)}
 
 
-def user_features(reference: str, raw: Mapping[str, Any], columns: Mapping[str, Any]) -> Any:
+def user_features(reference: str, raw: Mapping[str, Any], columns: Mapping[str, Any], marks: Marks = NO_MARKS) -> Any:
     """Call the user's preprocessing_fn.
 
     Args:
         reference: reference to the function.
         raw: raw features by name, without the label.
         columns: the kind of each column, for a function that has a parameter with this name.
+        marks: what else stands for a missing cell.
 
     Returns:
         What the function returns: it should be a dict of features.
     """
     function = user_code.load(reference)
     options = {"columns": columns} if "columns" in inspect.signature(function).parameters else {}
-    return function({name: without_markers(values) for name, values in raw.items()}, **options)
+    return function({name: without_markers(values, marks) for name, values in raw.items()}, **options)
 
 
-def without_markers(values: Any) -> Any:
-    """Return a raw column without the values that stand for a missing cell: '', NaN or the missing integer.
+def without_markers(values: Any, marks: Marks = NO_MARKS) -> Any:
+    """Return a raw column without the values that stand for a missing cell: '', NaN or the missing integer, and marks.
 
     This is part of Transform's graph, so such a cell is the same in training and in every signature of a model.
 
     Args:
         values: SparseTensor [batch, 1]; a Tensor, whose cells are never missing, stays as it is.
+        marks: the marks of the pipeline's CSV, such as NA, or -999 in a column of numbers.
     """
     import tensorflow as tf
 
     if not isinstance(values, tf.SparseTensor):
         return values
+    present = tf.reduce_all(values.values[:, None] != tf.constant(marks.of(values.dtype.name), values.dtype), axis=1)
     if values.dtype.is_floating:
-        present = tf.math.logical_not(tf.math.is_nan(values.values))
-    else:
-        present = tf.not_equal(values.values, tf.constant(marker(values.dtype.name), values.dtype))
+        present &= tf.math.logical_not(tf.math.is_nan(values.values))
     return tf.sparse.retain(values, present)
 
 

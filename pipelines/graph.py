@@ -89,6 +89,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             "label": config.label,
             "problem": config.problem,
             "positive": config.positive,
+            "marks": _marks(config),
             **_user_code(config, "features"),
         },
     )
@@ -269,6 +270,11 @@ def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushS
         settle_s=config.serving.settle_s,
         store=config.serving.store,
     )
+
+
+def _marks(config: Pipeline) -> dict[str, Any]:
+    """Return the fields of `Marks`: what means "no value" in the CSV files means it in requests too."""
+    return {} if config.data.tfrecord else {"texts": list(config.data.missing), "decimal": config.data.decimal}
 
 
 def _user_code(config: Pipeline, *keys: str) -> dict[str, Any]:

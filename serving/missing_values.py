@@ -6,12 +6,15 @@ that Benison pushed before `assets.extra/raw_inputs.json` existed take -1 for a 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.serving.errors import VersionError
+from benison.serving.number_text import finite_number, whole_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +35,33 @@ def marker(dtype: str, integer: int = MISSING_INTEGER) -> Any:
     if dtype == "string":
         return ""
     return float("nan") if dtype.startswith(("float", "bfloat", "half")) else integer
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What means "no value" in the CSV files of a pipeline, such as NA or -999.
+
+    Attributes:
+        texts: The cells.
+        decimal: The decimal mark of numbers.
+    """
+
+    texts: tuple[str, ...] = ()
+    decimal: str = "."
+
+    def of(self, dtype: str) -> list[Any]:
+        """Return the values of a TensorFlow type that stand for a missing cell: the marker, and the cells as values."""
+        if dtype == "string":
+            return [marker(dtype), *self.texts]
+        read = finite_number if dtype.startswith("float") else whole_number
+        values = [marker(dtype)]
+        for text in self.texts:
+            with contextlib.suppress(ValueError):
+                values.append(read(text, self.decimal))
+        return values
+
+
+NO_MARKS = Marks()
 
 
 def is_marker(value: Any, missing: Any) -> bool:

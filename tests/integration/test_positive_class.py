@@ -71,6 +71,7 @@ def export(folder: Path, kind: str, risk: np.ndarray, labels: list[Any]) -> None
         "problem": "binary",
         "positive": POSITIVE[kind],
         "label_schema": {"listed": [], "positive": None},
+        "marks": {},
     }
     dtype = tf.int64 if kind == "integer" else tf.string
     spec = {"risk": tf.io.FixedLenFeature([1], tf.float32), "gone": tf.io.VarLenFeature(dtype)}

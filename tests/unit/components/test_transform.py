@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from benison.components.transform import dense, without_markers
-from benison.serving.missing_values import MISSING_INTEGER
+from benison.serving.missing_values import MISSING_INTEGER, Marks
 
 
 def sparse(cells: list[Any], dtype: Any) -> tf.SparseTensor:
@@ -34,6 +34,20 @@ def sparse(cells: list[Any], dtype: Any) -> tf.SparseTensor:
 def test_a_value_that_stands_for_a_missing_cell_is_an_empty_cell(cells: list[Any], dtype: Any, expected: Any) -> None:
     column = without_markers(sparse(cells, dtype))
     assert column.dense_shape.numpy().tolist() == [4, 1]
+    assert dense(column, default="none" if dtype == tf.string else 77)[:, 0].numpy().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("cells", "dtype", "expected"),
+    [
+        ([None, -999, -9, MISSING_INTEGER], tf.int64, [77, 77, -9, 77]),
+        ([None, -999.0, -0.5, math.nan], tf.float32, [77.0, 77.0, 77.0, 77.0]),
+        ([None, "-999", "NA", "na"], tf.string, [b"none", b"none", b"none", b"na"]),
+    ],
+)
+def test_what_means_no_value_in_the_csv_means_it_in_a_request_too(cells: list[Any], dtype: Any, expected: Any) -> None:
+    marks = Marks(("", "NA", "-999", "-0,5"), decimal=",")
+    column = without_markers(sparse(cells, dtype), marks)
     assert dense(column, default="none" if dtype == tf.string else 77)[:, 0].numpy().tolist() == expected
 
 
