@@ -25,7 +25,7 @@ from benison.pipelines.running import legacy_keras, node_cache, reruns
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result, failed_result, reason_of
 from benison.pipelines.running.termination import Terminated
-from benison.serving.errors import NodeFailed, UsageError
+from benison.serving.errors import BenisonError, NodeFailed, UsageError
 
 if TYPE_CHECKING:
     from tfx.orchestration.metadata import Metadata
@@ -117,10 +117,23 @@ def run(
             traceback.print_exc()
         reruns.close_unfinished(connection, pipeline, node, reason_of(error))
         return failed_result(error)
-    artifacts = _artifact_folders(pipeline)
-    return _record_and_read(
-        connection, node, lambda: reads.OF_PROCESS.record(artifacts) if node_code.users else reads.NOTHING
-    )
+    return _record_and_read(connection, node, lambda: _inputs(pipeline, node_id, node_code))
+
+
+def _inputs(pipeline: pipeline_pb2.Pipeline, node_id: str, code: Code) -> Mapping[str, Any]:
+    """Return the record of what a node's code has read.
+
+    The key of the cache was made before the code was imported. If a file was saved in between, the result is that of
+    the new code, and whoever restores the old file must not get it from the cache.
+    """
+    if not code.users:
+        return reads.NOTHING
+    record = reads.OF_PROCESS.record(_artifact_folders(pipeline))
+    try:
+        changed = code_of(pipeline, node_id) != code
+    except BenisonError:  # a file is gone, or half-written
+        changed = True
+    return {**record, "unknown": "its code changed while it ran"} if changed else record
 
 
 def code_of(pipeline: pipeline_pb2.Pipeline, node_id: str) -> Code:

@@ -39,7 +39,7 @@ def marker(dtype: str, integer: int = MISSING_INTEGER) -> Any:
 
 @dataclass(frozen=True)
 class Marks:
-    """What means "no value" in the CSV files of a pipeline, such as NA or -999.
+    """Marks of cells without a value in the CSV files of a pipeline, such as NA or -999.
 
     Attributes:
         texts: The cells.

@@ -284,6 +284,34 @@ def test_a_node_whose_inputs_do_not_resolve_is_a_failure(troubles: Any, tmp_path
     }
 
 
+def test_a_result_of_code_that_was_edited_while_it_ran_is_not_taken_for_that_of_the_old_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = tmp_path / "edited_helper.py"
+    (tmp_path / "edited.py").write_text(
+        """
+from pathlib import Path
+
+import edited_helper
+from tfx.dsl.component.experimental.annotations import OutputArtifact
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.standard_artifacts import String
+
+
+@component
+def Says(message: OutputArtifact[String]):
+    message.value = edited_helper.WORD
+    Path(edited_helper.__file__).write_text("WORD = 'new'")
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for _ in range(2):
+        helper.write_text("WORD = 'old'")
+        says = importlib.import_module("edited").Says()
+        run = LocalRunner(tmp_path / "root", workers=1).run(_pipeline(tmp_path, "edited", says))
+        assert _states(run) == {"Says": "complete"}
+
+
 @pytest.mark.parametrize("own", [False, True], ids=["store of ROOT", "store of its own"])
 def test_a_killed_worker_fails_its_node_and_the_next_run_clears_up(troubles: Any, tmp_path: Path, own: bool) -> None:
     def pipeline() -> Any:
