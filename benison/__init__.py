@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         UsageError,
         VersionError,
     )
+    from benison.serving.fan_out import FanOut
     from benison.serving.predict import Prediction, predict, read_rows
     from benison.serving.promotion.labels import served
     from benison.serving.versions.local import Version, versions
@@ -35,6 +36,7 @@ __all__ = [
     "Context",
     "DataError",
     "EnsembleError",
+    "FanOut",
     "GrpcClient",
     "LocalRunner",
     "Manifest",
@@ -62,6 +64,7 @@ _MODULES = {
     "Context": "pipelines.notebook",
     "DataError": _ERRORS,
     "EnsembleError": _ERRORS,
+    "FanOut": "serving.fan_out",
     "GrpcClient": "serving.client",
     "LocalRunner": "pipelines.runner",
     "Manifest": "serving.versions.manifest",

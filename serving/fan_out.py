@@ -104,6 +104,36 @@ class FanOut:
         endpoints = [*self._members.values(), *([transformer] if transformer else [])]
         self._clients = {target: GrpcClient(target, timeout=deadline_s) for target in {e.target for e in endpoints}}
 
+    @classmethod
+    def of_version(
+        cls, version: Version, targets: Mapping[str, str] | str, *, deadline_s: float = DEADLINE_S
+    ) -> FanOut:
+        """Return a client for a pushed ensemble and the members' versions that its manifest names.
+
+        Args:
+            version: The ensemble's version.
+            targets: `host:port` by member, or one for all.
+            deadline_s: For each member's answer (seconds).
+
+        Raises:
+            VersionError: It was not pushed as a fan-out.
+        """
+        if not version.manifest.fan_out:
+            raise VersionError(
+                f"version {version.number} was pushed as one fused model; push with `serving.fan_out: true` in the YAML"
+            )
+        members = {
+            name: Endpoint(targets if isinstance(targets, str) else targets[name], pin.model, pin.version)
+            for name, pin in version.manifest.fan_out.items()
+        }
+        return cls(
+            Ensemble.load(version.path / EXTRA),
+            members,
+            deadline_s=deadline_s,
+            missing=version.missing_values,
+            classes=version.manifest.classes,
+        )
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -186,31 +216,3 @@ def _check_same_shape(outputs: Mapping[str, Any]) -> None:
     if len({values.shape for values in outputs.values()}) > 1:
         shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in outputs.items())
         raise EnsembleError(f"the members' answers have different shapes and cannot be combined: {shapes}")
-
-
-def of_version(version: Version, targets: Mapping[str, str] | str, *, deadline_s: float = DEADLINE_S) -> FanOut:
-    """Return a client for a pushed ensemble and the members' versions that its manifest names.
-
-    Args:
-        version: The ensemble's version.
-        targets: `host:port` by member, or one for all.
-        deadline_s: See `FanOut`.
-
-    Raises:
-        VersionError: It was not pushed as a fan-out.
-    """
-    if not version.manifest.fan_out:
-        raise VersionError(
-            f"version {version.number} was pushed as one fused model; push with `serving.fan_out: true` in the YAML"
-        )
-    members = {
-        name: Endpoint(targets if isinstance(targets, str) else targets[name], pin.model, pin.version)
-        for name, pin in version.manifest.fan_out.items()
-    }
-    return FanOut(
-        Ensemble.load(version.path / EXTRA),
-        members,
-        deadline_s=deadline_s,
-        missing=version.missing_values,
-        classes=version.manifest.classes,
-    )

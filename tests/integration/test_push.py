@@ -197,7 +197,7 @@ def test_with_fan_out_the_members_are_pushed_and_served_as_models_of_their_own(n
         expected = rows["expected"]
 
     async def both(target: str) -> tuple[Any, Any]:
-        async with GrpcClient(target) as client, fan_out.of_version(whole, target, deadline_s=30) as apart:
+        async with GrpcClient(target) as client, fan_out.FanOut.of_version(whole, target, deadline_s=30) as apart:
             answered = await client.predict("birds", inputs, signature="raw")
             answer = await apart.predict(inputs)
             assert answer.decision is not None
@@ -211,7 +211,7 @@ def test_with_fan_out_the_members_are_pushed_and_served_as_models_of_their_own(n
         missing = whole.missing_values
         named = {**without, "body_mass_g": np.full(3, missing["body_mass_g"])}
         nulls = {**without, "body_mass_g": [None] * 3}
-        async with GrpcClient(target) as client, fan_out.of_version(whole, target, deadline_s=30) as apart:
+        async with GrpcClient(target) as client, fan_out.FanOut.of_version(whole, target, deadline_s=30) as apart:
             calls = [
                 client.predict("birds", named, signature="raw"),
                 client.predict("birds", nulls, signature="raw", missing=missing),
