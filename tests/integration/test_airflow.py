@@ -51,7 +51,7 @@ def test_a_value_that_the_form_does_not_allow_starts_nothing(here: Here, conf: d
         here.api.trigger("acts_well", conf=conf)
 
 
-def test_invalid_data_are_red_without_a_retry_and_nothing_downstream_runs(here: Here, hook: Hook) -> None:
+def test_invalid_data_is_red_without_a_retry_and_nothing_downstream_runs(here: Here, hook: Hook) -> None:
     run, states = here.act("acts_invalid")
     assert states == {"Begin": "success", "Invalid": "failed", "After": "upstream_failed", "Finish": "success"}
     assert here.api.run("acts_invalid", run)["state"] == "failed"
@@ -61,7 +61,7 @@ def test_invalid_data_are_red_without_a_retry_and_nothing_downstream_runs(here: 
     eventually(lambda: hook.about("acts_invalid", run) == [("invalid", "Invalid")])
 
 
-def test_an_e_mail_and_slack_say_it_as_well(here: Here, hook: Hook, mailbox: Mailbox) -> None:
+def test_an_e_mail_and_a_slack_message_are_sent_too(here: Here, hook: Hook, mailbox: Mailbox) -> None:
     run, _ = here.act("acts_told")
     eventually(lambda: mailbox.messages and hook.slack)
     (message,), (slack,) = mailbox.messages, hook.slack

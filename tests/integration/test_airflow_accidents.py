@@ -106,7 +106,7 @@ def _parent(process: int) -> int:
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def test_the_run_goes_on_to_the_end_each_time(accidents: Accidents) -> None:
+def test_the_run_continues_to_the_end_each_time(accidents: Accidents) -> None:
     assert set(accidents.first.values()) == {"success"}
     # Training again with the same data and seed gives the same model, which may be served already.
     assert {task for task, state in accidents.second.items() if state != "success"} <= {"Pusher"}

@@ -189,7 +189,7 @@ def test_on_celery_two_workers_share_the_nodes(tmp_path: Path, manifests: Path, 
         assert all("succeeded" in log for log in logs)
 
 
-def test_a_run_goes_on_after_the_scheduler_was_killed_in_the_middle(tmp_path: Path, manifests: Path) -> None:
+def test_a_run_continues_after_the_scheduler_was_killed(tmp_path: Path, manifests: Path) -> None:
     root, quick = tmp_path / "root", {"AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15"}
     with running(tmp_path, manifests, root, quick) as here:
         run = here.api.trigger("acts_sleeps")

@@ -195,7 +195,7 @@ def test_bad_input_is_refused_in_one_message_and_nothing_is_pushed(answers, name
 
 
 @pytest.mark.parametrize("name", ["new category"])
-def test_data_that_break_the_curated_schema_stop_at_the_gate(answers, name: str) -> None:
+def test_data_that_breaks_the_curated_schema_stops_at_the_gate(answers, name: str) -> None:
     project, done = answers[name]
     assert "Torgersen" in (project.folder / "schemas/birds.pbtxt").read_text()
     assert "'island'" in done.stdout

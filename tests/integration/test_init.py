@@ -147,7 +147,7 @@ def test_an_unprepared_file_needs_no_edit(
         ("x,y\n1,a\n2\n", "rows.csv, line 3: 1 cells, expected 2 as in the header"),
     ],
 )
-def test_init_refuses_a_file_that_nothing_can_be_learnt_from(tmp_path: Path, text: str, message: str) -> None:
+def test_init_refuses_a_file_without_anything_to_learn(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "rows.csv").write_text(text)
     done = command(BENISON, tmp_path, "init", "rows", "--csv", "rows.csv", "--label", "y")
     assert done.returncode == 1

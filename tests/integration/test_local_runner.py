@@ -551,7 +551,9 @@ def test_a_component_may_stand_in_the_script_that_runs_it(tmp_path: Path) -> Non
     ],
     ids=["no guard", "no module's name", "no file"],
 )
-def test_a_component_that_a_worker_cannot_import_is_told_how(tmp_path: Path, name: str, end: str, message: str) -> None:
+def test_a_component_that_a_worker_cannot_import_is_refused_with_the_remedy(
+    tmp_path: Path, name: str, end: str, message: str
+) -> None:
     done = _script(tmp_path, name, end)
     assert done.returncode == 1
     assert message in done.stderr

@@ -139,7 +139,7 @@ def test_one_edit_in_a_members_function_runs_what_it_is_made_into_and_nothing_el
     assert len(kept.versions()) == len(before) + 1
 
 
-def test_shuffled_labels_of_the_same_size_and_time_run_all_anew_and_are_not_blessed(kept: Project) -> None:
+def test_shuffled_labels_of_the_same_size_and_time_run_every_node_and_are_not_blessed(kept: Project) -> None:
     import random
 
     before = kept.versions()
@@ -224,7 +224,7 @@ def test_ctrl_c_leaves_no_process_and_nothing_half_done(continued: Continued) ->
     assert not continued.pushed
 
 
-def test_after_ctrl_c_the_next_run_goes_on(continued: Continued) -> None:
+def test_after_ctrl_c_the_next_run_continues(continued: Continued) -> None:
     assert continued.second.returncode == 0, continued.second.stdout + continued.second.stderr
     states = continued.project.states()
     assert [states[n] for n in ("CsvExampleGen", "StatisticsGen", "ExampleValidator", "AnomalyGate")] == ["cached"] * 4

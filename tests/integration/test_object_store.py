@@ -91,7 +91,7 @@ def test_the_mark_of_a_folder_that_somebody_made_is_no_file(s3: str, base: Path)
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(30, marks=pytest.mark.soak)])
-def test_a_copy_killed_at_any_moment_leaves_no_version_or_a_whole_one_and_the_next_goes_on(
+def test_a_copy_killed_at_any_moment_leaves_no_version_or_a_whole_one_and_the_next_continues(
     s3: str, base: Path, made: dict[int, Path], tmp_path: Path, kills: int
 ) -> None:
     remote.publish(base, 100, STORE)
@@ -119,7 +119,7 @@ def test_a_copy_killed_at_any_moment_leaves_no_version_or_a_whole_one_and_the_ne
     assert all(there in ([100], [100, 200]) for there in outcomes)
 
 
-def test_a_bucket_that_is_not_there_is_told(s3: str, base: Path) -> None:
+def test_a_missing_bucket_is_reported(s3: str, base: Path) -> None:
     for ask in (lambda: remote.versions("s3://nest/models", "birds"), lambda: publish(base, "s3://nest/x")):
         with pytest.raises(StoreError, match=r"s3://nest/.*: not found; create the bucket nest first"):
             ask()
@@ -130,7 +130,7 @@ def publish(base: Path, store: str) -> None:
 
 
 @pytest.mark.parametrize("gone", [["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], ["AWS_SECRET_ACCESS_KEY"]])
-def test_credentials_that_are_missing_are_told(
+def test_missing_credentials_are_reported(
     s3: str, base: Path, monkeypatch: pytest.MonkeyPatch, gone: list[str]
 ) -> None:
     for name in gone:
@@ -139,13 +139,13 @@ def test_credentials_that_are_missing_are_told(
         publish(base, STORE)
 
 
-def test_a_store_that_cannot_be_reached_is_told(s3: str, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_store_is_reported(s3: str, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(StoreError, match=r"s3://bucket/models/birds.*: cannot be reached; .* AWS_ENDPOINT_URL"):
         publish(base, STORE)
 
 
-def test_a_version_that_is_not_there_is_told(s3: str, base: Path) -> None:
+def test_a_version_that_the_store_lacks_is_reported(s3: str, base: Path) -> None:
     publish(base, STORE)
     with pytest.raises(VersionError, match=r"s3://bucket/models/birds: no version 7; there are 100"):
         remote.fetch(base, 7, STORE)
@@ -224,7 +224,9 @@ def test_the_commands_know_the_store(project: Project, tmp_path: Path) -> None:
     assert "all as they were pushed" in said(project, "verify", "birds.yaml", str(new))
 
 
-def test_what_is_here_is_shown_though_the_store_is_away(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_versions_are_shown_while_the_store_is_unavailable(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     done = project.benison("versions", "birds.yaml")
     assert done.returncode == 1

@@ -101,7 +101,7 @@ def test_requests_are_logged_and_traced(tmp_path: Path, collector: tuple[str, li
     assert {span["resource"]["service.name"] for span in spans} == {"benison-model-server"}
 
 
-def test_a_pushed_version_says_what_may_be_asked(pushed: Project) -> None:
+def test_a_pushed_version_shows_its_inputs(pushed: Project) -> None:
     known = model_info.read(str(pushed.base / pushed.versions()[-1]))
     assert known.label == "species"
     assert "species" not in known.columns

@@ -93,7 +93,7 @@ def available(server: Server, model: str = "m") -> set[str]:
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=[soak, pytest.mark.timeout(1200)])])
-def test_every_answer_is_one_versions_whole_and_after_a_rollback_only_the_old_ones(base: Path, rounds: int) -> None:
+def test_every_answer_comes_from_one_version_and_after_a_rollback_from_the_old_one(base: Path, rounds: int) -> None:
     with served(base) as server:
         with under_load(server, *PATHS, connections=4) as reports:
             for _ in range(rounds):
@@ -110,7 +110,9 @@ def test_every_answer_is_one_versions_whole_and_after_a_rollback_only_the_old_on
     print(f"{sum(sum(report['statuses'].values()) for report in reports)} requests in {rounds} rounds")
 
 
-def test_a_server_that_cannot_load_the_version_is_named_and_all_is_put_back(base: Path, made: dict[int, Path]) -> None:
+def test_a_server_that_cannot_load_the_version_is_named_and_everything_is_rolled_back(
+    base: Path, made: dict[int, Path]
+) -> None:
     (made[1].parent / "broken").mkdir(exist_ok=True)
     (made[1].parent / "broken" / "saved_model.pb").write_bytes(b"no graph")
     local.publish(made[1].parent / "broken", base, Manifest(), lambda: 3)
@@ -131,7 +133,7 @@ def test_a_server_that_cannot_load_the_version_is_named_and_all_is_put_back(base
     assert told(reports) <= WHOLE[1]
 
 
-def test_where_one_of_two_servers_is_away_the_other_goes_on_with_the_old_version(base: Path) -> None:
+def test_while_one_of_two_servers_is_unavailable_the_other_keeps_the_old_version(base: Path) -> None:
     away = f"127.0.0.1:{free_port()}"
     with served(base) as server:
         with pytest.raises(VersionError, match=rf"{away}: UNAVAILABLE.*put back, but not on {away}"):
@@ -160,7 +162,7 @@ def test_a_canary_answers_beside_what_is_stable(base: Path) -> None:
         assert server.post("m-canary:predict", {"instances": [0]})[0] == 404
 
 
-def test_members_that_are_models_of_their_own_go_along(tmp_path: Path, made: dict[int, Path]) -> None:
+def test_members_that_are_separate_models_are_promoted_too(tmp_path: Path, made: dict[int, Path]) -> None:
     base = tmp_path / "root" / "serving" / "m"
     for number in (1, 2):
         candidate = Candidate(made[number], Manifest())

@@ -139,7 +139,7 @@ def test_the_manifest_says_what_the_model_is_made_of_and_who_let_it_pass(version
     assert manifest.fan_out == {}
 
 
-def test_asked_again_the_parity_rows_give_what_they_gave(version: Version) -> None:
+def test_the_parity_rows_get_the_same_answers_again(version: Version) -> None:
     import tensorflow as tf
 
     with np.load(version.path / "assets.extra" / "parity_rows.npz") as rows:
@@ -233,7 +233,7 @@ def test_with_fan_out_the_members_are_pushed_and_served_as_models_of_their_own(n
 
 
 @pytest.mark.parametrize("killed", ["linear", *(pytest.param(name, marks=pytest.mark.soak) for name in MEMBERS[1:])])
-def test_a_killed_members_ensemble_is_worth_what_was_predicted(
+def test_an_ensemble_without_a_killed_member_is_as_good_as_predicted(
     node: Node, pushed: Project, tmp_path: Path, killed: str
 ) -> None:
     from tensorflow_transform import TFTransformOutput
@@ -391,7 +391,7 @@ def test_a_push_is_copied_to_the_store_before_it_is_served(
         assert len(remote.versions(store, name)) == 1
 
 
-def test_a_push_that_the_store_refuses_is_not_served_and_the_next_one_goes_on_from_it(node: Node, s3: str) -> None:
+def test_a_push_that_the_store_refuses_is_not_served_and_the_next_one_continues_it(node: Node, s3: str) -> None:
     old = int(node.push()["pushed_version"])
     with pytest.raises(StoreError, match=r"s3://nest/models/birds-\w+/\d+: not found; create the bucket nest first"):
         node.push(store="s3://nest/models", fan_out=True)
@@ -408,7 +408,7 @@ def test_a_push_that_the_store_refuses_is_not_served_and_the_next_one_goes_on_fr
     "reached",
     ["birds-linear/.incoming-*", "birds-linear/[0-9]*", "birds-deep/[0-9]*", "birds/.incoming-*", "birds-deep/*/m*"],
 )
-def test_after_a_run_that_is_killed_while_it_pushes_the_next_one_goes_on(
+def test_after_a_run_that_is_killed_while_it_pushes_the_next_one_continues(
     pushed: Project, tmp_path: Path, real_processes: None, reached: str
 ) -> None:
     project = pushed.copy(tmp_path / "killed")

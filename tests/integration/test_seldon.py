@@ -136,7 +136,7 @@ def test_a_bound_transformer_comes_before_the_models(tmp_path: Path, made: dict[
     assert fused.numpy()[:, 0] == pytest.approx(X + 1.5)
 
 
-def test_models_that_answer_different_shapes_are_told(tmp_path: Path) -> None:
+def test_models_with_answers_of_different_shapes_are_refused(tmp_path: Path) -> None:
     two = write(tmp_path / "two", lambda x: {"y": tf.tile(x[:, None], [1, 2])})
     three = write(tmp_path / "three", lambda x: {"y": tf.tile(x[:, None], [1, 3])})
     imported(tmp_path, EXAMPLE, "preprocess=identity", f"model-a={two}", f"model-b={three}")

@@ -242,7 +242,7 @@ IN_CI = (0, 13, 46)  # an integer on one path, one that only the members have, a
         for number, fault in enumerate(WRONG)
     ],
 )
-def test_a_path_that_answers_otherwise_is_refused(tmp_path: Path, fault: dict[str, str]) -> None:
+def test_a_path_with_different_answers_is_refused(tmp_path: Path, fault: dict[str, str]) -> None:
     record = tried(*broken(tmp_path, **fault))
     assert not record["blessed"]
     paths = {

@@ -91,7 +91,7 @@ def test_a_refused_interpreter_says_why(interpreter, refusal):
         ("Windows", "AMD64", None, "this is Windows"),
     ],
 )
-def test_a_machine_that_cannot_run_tfx_is_told_so(system, machine, glibc, problem):
+def test_a_machine_that_cannot_run_tfx_gets_the_reason(system, machine, glibc, problem):
     message = bootstrap.machine_problem(system, machine, glibc)
     assert problem in message
     assert bool(message) == bool(problem)

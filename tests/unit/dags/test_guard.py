@@ -125,7 +125,7 @@ def test_what_a_command_leaves_behind_ends_with_it(start: Start, tmp_path: Path)
     assert [child for child in children if lives(child)] == []
 
 
-def test_a_caller_that_is_killed_takes_all_along(tmp_path: Path) -> None:
+def test_a_killed_caller_takes_all_descendants_with_it(tmp_path: Path) -> None:
     script = (
         "import subprocess, sys, time\n"
         "subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, start_new_session=True)\n"

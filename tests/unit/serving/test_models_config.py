@@ -43,7 +43,7 @@ def test_a_canary_moves_with_the_folder_and_strangers_stay(tmp_path: Path) -> No
     assert [model.base_path for model in named.models.values()] == [str(tmp_path / "a")] * 2 + ["/elsewhere/b"]
 
 
-def test_a_file_that_says_it_all_already_is_not_written(tmp_path: Path) -> None:
+def test_an_unchanged_file_is_not_written(tmp_path: Path) -> None:
     models_config.name_all(tmp_path, ["a"])
     by_hand = "# by hand\n" + (tmp_path / "models.config").read_text()
     (tmp_path / "models.config").write_text(by_hand)
@@ -51,7 +51,7 @@ def test_a_file_that_says_it_all_already_is_not_written(tmp_path: Path) -> None:
     assert (tmp_path / "models.config").read_text() == by_hand
 
 
-def test_a_broken_file_is_told_and_left_alone(tmp_path: Path) -> None:
+def test_a_broken_file_is_reported_and_not_changed(tmp_path: Path) -> None:
     (tmp_path / "models.config").write_text("{")
     with pytest.raises(BenisonError, match=r"models.config: not a text proto"):
         models_config.name_all(tmp_path, ["a"])

@@ -80,7 +80,7 @@ def record(store: Any, uri: str, span: int, data: str | None) -> None:
         ),
     ],
 )
-def test_the_statistics_are_those_of_the_data_that_the_version_learnt_from(
+def test_the_statistics_are_those_of_the_data_that_the_version_was_trained_on(
     handle: Opened, tmp_path: Path, hashes: dict[str, str], baseline: dict[str, Any]
 ) -> None:
     from benison.components.validate.drift import DriftValidator

@@ -74,7 +74,7 @@ def test_what_is_served_without_a_label_is_shown_too(root: Path) -> None:
     ]
 
 
-def test_promote_and_rollback_say_what_they_did(root: Path) -> None:
+def test_promote_and_rollback_print_what_they_did(root: Path) -> None:
     said = benison("promote", "birds", "1", "--why", "a trial")
     assert "no YAML of birds here, so no server is notified" in said
     assert "birds: version 1 is stable, in place of 2" in said
@@ -175,7 +175,7 @@ def test_diff_marks_what_differs(root: Path) -> None:
     assert rows["member wide"] == ["*", "member", "wide", "-", "yes"]
 
 
-def test_prune_says_what_would_go(root: Path) -> None:
+def test_prune_prints_what_it_would_remove(root: Path) -> None:
     said = benison("prune", "birds", "--keep", "1", "--dry-run")
     assert re.fullmatch(r"version 1 of birds  \d+ B\nversions: 1, artifacts: 0; \d+ B would be freed\n", said)
     assert len(local.versions(root / "serving" / "birds")) == 2
@@ -199,7 +199,7 @@ def test_prune_removes_it(root: Path) -> None:
         (["rollback", "birds", "--canary", "--to", "1"], "--canary cannot be combined with --to or --republish"),
     ],
 )
-def test_mistakes_are_told(root: Path, words: list[str], message: str) -> None:
+def test_mistakes_are_reported(root: Path, words: list[str], message: str) -> None:
     with pytest.raises(BenisonError, match=message):
         benison(*words)
 
@@ -239,7 +239,7 @@ def store(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryFileSys
         yield files
 
 
-def test_while_the_store_is_away_a_promotion_changes_nothing_and_a_rollback_works(
+def test_while_the_store_is_unavailable_a_promotion_changes_nothing_and_a_rollback_works(
     root: Path, store: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = root / "serving" / "birds"
@@ -255,7 +255,7 @@ def test_while_the_store_is_away_a_promotion_changes_nothing_and_a_rollback_work
     assert labels.served(base).number == 1
 
 
-def test_a_copy_that_is_damaged_is_told_by_verify_versions_and_rollback_and_mended_by_promote(
+def test_a_damaged_copy_is_reported_by_verify_versions_and_rollback_and_repaired_by_promote(
     root: Path, store: MemoryFileSystem
 ) -> None:
     for number in ("1", "2"):
@@ -273,7 +273,7 @@ def test_a_copy_that_is_damaged_is_told_by_verify_versions_and_rollback_and_mend
     assert "memory://bucket/models: the same" in benison("verify", "birds", "1")
 
 
-def test_rollback_names_the_versions_that_it_passes_over(root: Path) -> None:
+def test_rollback_names_the_versions_that_it_skips(root: Path) -> None:
     base = root / "serving" / "birds"
     for number in ("1", "2"):
         benison("promote", "birds", number)

@@ -148,7 +148,7 @@ def test_data_that_repeats_another_span_replaces_nothing(config, tmp_path: Path)
     assert spans.removed_spans(tmp_path, "p") == []
 
 
-def test_it_is_said_which_versions_learnt_from_a_removed_span(config, tmp_path: Path) -> None:
+def test_the_versions_that_were_trained_on_a_removed_span_are_named(config, tmp_path: Path) -> None:
     old = span_changes.add(config, tmp_path, [table(tmp_path / "a.csv", events(1))])
     base = tmp_path / "serving/p"
     model = tmp_path / "model"

@@ -94,9 +94,7 @@ def test_a_run_that_does_not_push_says_why_and_has_an_exit_code_of_its_own(tmp_p
 
 
 @pytest.mark.parametrize(("pushed", "line"), [(1, "blessed and pushed as"), (0, "blessed; already pushed as")])
-def test_a_version_that_is_not_promoted_is_said_to_be_kept_with_the_reason(
-    tmp_path: Path, pushed: int, line: str
-) -> None:
+def test_a_version_that_is_not_promoted_is_reported_with_the_reason(tmp_path: Path, pushed: int, line: str) -> None:
     text, code = report_of(tmp_path, PUSHED | {"pushed": pushed, "not_promoted": "its newest span is 3"})
     assert f"{line} version 42" in text
     assert "pushed, not promoted: its newest span is 3" in text

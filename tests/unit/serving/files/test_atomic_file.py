@@ -19,7 +19,7 @@ def test_a_file_is_replaced_and_all_may_read_it(tmp_path):
 
 
 @pytest.mark.parametrize("fails", ["fsync", "replace"])
-def test_where_it_fails_the_old_one_is_there(tmp_path, monkeypatch, fails):
+def test_after_a_failure_the_old_file_is_kept(tmp_path, monkeypatch, fails):
     def full(*_):
         raise OSError("disk full")
 

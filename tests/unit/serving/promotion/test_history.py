@@ -45,6 +45,6 @@ def test_a_line_that_was_half_written_spoils_no_other(tmp_path: Path) -> None:
         ([(7, 8)], [7, 8]),  # served before there was a record
     ],
 )
-def test_the_line_leads_back_the_way_that_a_label_came(moves: list[Any], line: list[int]) -> None:
+def test_the_history_leads_back_through_the_versions_that_had_a_label(moves: list[Any], line: list[int]) -> None:
     changes = [change(9, -move, action="rollback") if isinstance(move, int) else change(*move) for move in moves]
     assert history.label_history([*changes, change(None, 9, "canary")], "stable") == line

@@ -99,7 +99,7 @@ def test_the_label_decides_and_not_the_number(base: Path) -> None:
     assert policy(base) == ({1}, {"stable": 1})
 
 
-def test_a_labelled_version_that_is_gone_is_told(base: Path) -> None:
+def test_a_missing_labelled_version_is_reported(base: Path) -> None:
     promote(base, 2)
     local.remove(local.find(base, 2))
     with pytest.raises(VersionError, match=r"version 2 of birds is stable, but not in .*; `benison promote birds"):
@@ -151,14 +151,14 @@ def test_what_is_stable_already_is_not_recorded_again(base: Path) -> None:
     assert record(base) == [("stable", 3, 2)]
 
 
-def test_rollback_goes_back_the_way_that_promotions_came(base: Path) -> None:
+def test_rollback_goes_back_through_the_promoted_versions(base: Path) -> None:
     for number in (2, 1, 3):
         promote(base, number)
     assert [rollback(base).to, rollback(base).to] == [1, 2]
     assert labels.served(base).number == 2
 
 
-def test_rollback_passes_over_what_is_no_longer_there(base: Path) -> None:
+def test_rollback_skips_versions_that_no_longer_exist(base: Path) -> None:
     for number in (1, 2, 3):
         promote(base, number)
     local.remove(local.find(base, 2))
@@ -174,7 +174,7 @@ def test_rollback_to_a_version_takes_that_one(base: Path) -> None:
     assert rollback(base, 1).to == 1
 
 
-def test_from_what_was_published_once_more_rollback_leads_on_the_old_way(base: Path) -> None:
+def test_rollback_from_a_republished_version_continues_from_the_old_one(base: Path) -> None:
     for number in (1, 2, 3):
         promote(base, number)
     again = promotion.republish(base, 2, who="ann", why="3 is worse")
@@ -182,7 +182,7 @@ def test_from_what_was_published_once_more_rollback_leads_on_the_old_way(base: P
     assert rollback(base).to == 1
 
 
-def test_where_there_is_nothing_to_go_back_to_it_says_so(base: Path) -> None:
+def test_a_rollback_without_an_earlier_version_is_refused(base: Path) -> None:
     promote(base, 1)
     for number in (2, 3):
         local.remove(local.find(base, number))
@@ -220,7 +220,7 @@ def test_a_version_whose_manifest_was_deleted_is_not_promoted(base: Path, act: A
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "saved_model.pb"])
-def test_rollback_passes_over_a_damaged_version_and_says_so(base: Path, file: str) -> None:
+def test_rollback_skips_a_damaged_version_and_reports_it(base: Path, file: str) -> None:
     for number in (1, 2, 3):
         promote(base, number)
     (base / "2" / file).write_bytes(b"other")
@@ -245,7 +245,7 @@ def test_if_no_whole_version_is_left_rollback_names_the_damaged_ones(base: Path)
     assert labels.served(base).number == 2
 
 
-def test_a_served_version_that_is_damaged_is_told(base: Path) -> None:
+def test_a_damaged_served_version_is_reported(base: Path) -> None:
     promote(base, 2)
     (base / "2" / "manifest.json").unlink()
     with pytest.raises(VersionError, match="birds: version 2 is not as it was pushed"):
@@ -309,7 +309,7 @@ def test_what_is_stable_cannot_be_the_canary(base: Path) -> None:
 # --- members apart ----------------------------------------------------------------------------------------------------
 
 
-def test_members_go_along_in_the_same_configs(tmp_path: Path, model: Path) -> None:
+def test_members_are_promoted_in_the_same_configs(tmp_path: Path, model: Path) -> None:
     base = tmp_path / "serving" / "birds"
     push(model, base, {"deep": {}, "wide": {}}, 10)
     push(model, base, {"deep": {}, "tall": {}}, 20)
@@ -330,7 +330,7 @@ def test_members_go_along_in_the_same_configs(tmp_path: Path, model: Path) -> No
     }
 
 
-def test_a_member_whose_files_were_changed_keeps_the_ensemble_back(tmp_path: Path, model: Path) -> None:
+def test_an_ensemble_with_a_member_whose_files_were_changed_is_not_promoted(tmp_path: Path, model: Path) -> None:
     base = tmp_path / "serving" / "birds"
     push(model, base, {"deep": {}}, 10)
     (base.with_name("birds-deep") / "10" / "saved_model.pb").write_bytes(b"another")

@@ -52,7 +52,7 @@ def serve(base: Path, number: int, store: str = STORE, force: bool = False) -> N
     promote.promote(base, number, ChangeRequest(who, "better", store=store, force=force))
 
 
-def test_the_second_root_is_told_and_follows(roots: tuple[Path, Path]) -> None:
+def test_the_second_root_gets_the_reason_and_follows(roots: tuple[Path, Path]) -> None:
     ann, bob = roots
     serve(ann, 2)
     with pytest.raises(
@@ -208,7 +208,9 @@ def test_a_root_may_replace_what_another_serves_if_it_is_forced_to(roots: tuple[
     assert shared_stable.read(STORE, "owls").version == 3
 
 
-def test_a_broken_file_and_a_store_that_is_away_are_told(roots: tuple[Path, Path], memory: MemoryFileSystem) -> None:
+def test_a_broken_file_and_an_unreachable_store_are_reported(
+    roots: tuple[Path, Path], memory: MemoryFileSystem
+) -> None:
     memory.pipe_file("/shared/models/owls/stable.json", b'{"version": 2')
     with pytest.raises(VersionError, match=r"memory://shared/models/owls/stable.json: cut or overwritten"):
         serve(roots[0], 2)

@@ -314,7 +314,7 @@ def test_a_version_with_a_broken_manifest_is_not_served(base, manifest):
     assert served(base, damaged=True).number == 10
 
 
-def test_a_version_that_another_tool_pushed_is_served_and_told_by_its_content(base):
+def test_a_version_that_another_tool_pushed_is_served_and_identified_by_its_content(base):
     folder = foreign(base, "9")
     assert served(base) == Version(9, folder, Manifest())
     assert identity(served(base)) == f"9:{checksum(folder)}"

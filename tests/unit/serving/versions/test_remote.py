@@ -105,7 +105,7 @@ def test_without_a_manifest_there_is_no_version(memory, base):
         remote.fetch(base.with_name("birds"), 100, STORE)
 
 
-def test_what_arrived_already_is_not_sent_again_and_what_is_wrong_is(memory, base, monkeypatch):
+def test_only_files_that_are_missing_or_wrong_are_sent_again(memory, base, monkeypatch):
     remote.publish(base, 100, STORE)
     memory.rm_file("/bucket/models/birds/100/manifest.json")
     memory.pipe_file("/bucket/models/birds/100/saved_model.pb", b"gra")  # another try's, say
@@ -148,7 +148,7 @@ def test_a_version_without_a_manifest_cannot_be_copied(memory, base):
         lambda version: (version / "saved_model.pb").unlink(),
     ],
 )
-def test_a_damaged_version_is_fetched_again_and_whole_then(memory, base, damage):
+def test_a_damaged_version_is_fetched_again(memory, base, damage):
     remote.publish(base, 100, STORE)
     damage(base / "100")
     version = remote.fetch(base, 100, STORE)
@@ -226,7 +226,7 @@ def test_a_copy_whose_manifest_was_made_to_fit_changed_files_is_not_fetched_wher
     assert local_versions.all_versions(base) == []
 
 
-def test_another_roots_version_is_not_written_over(memory, base, tmp_path):
+def test_the_version_of_another_root_is_not_overwritten(memory, base, tmp_path):
     remote.publish(base, 100, STORE)
     other = tmp_path / "other" / "serving" / "birds"
     push(other, 100, b"another graph")
@@ -287,7 +287,7 @@ def test_removed_is_the_manifest_first_and_then_the_rest(memory, base, monkeypat
 
 
 @pytest.mark.parametrize(("age", "left"), [(timedelta(hours=23), True), (timedelta(hours=25), False)])
-def test_what_a_copy_left_behind_goes_after_a_day(memory, base, monkeypatch, age, left):
+def test_the_remains_of_a_copy_are_removed_after_a_day(memory, base, monkeypatch, age, left):
     memory.pipe_file("/bucket/models/birds/99/saved_model.pb", b"half")
     memory.pipe_file("/bucket/models/birds/notes.txt", b"somebody's")
     written = datetime.now(timezone.utc) - age
@@ -298,12 +298,12 @@ def test_what_a_copy_left_behind_goes_after_a_day(memory, base, monkeypatch, age
     assert numbers() == [100]
 
 
-def test_a_bucket_that_is_not_there_is_told(memory, base):
+def test_a_missing_bucket_is_reported(memory, base):
     with pytest.raises(StoreError, match=r"memory://nest/models/birds: not found; create the bucket nest first"):
         remote.versions("memory://nest/models", "birds")
 
 
-def test_a_store_without_its_library_is_told(base):
+def test_a_store_without_its_library_is_refused(base):
     with pytest.raises(StoreError, match=r"adl://x: .*; `pip install 'benison\[store\]'` installs what s3:// needs"):
         remote.publish(base, 100, "adl://x")
 
@@ -315,7 +315,7 @@ def test_a_store_without_its_library_is_told(base):
         ("gs://b/m", "needs gcsfs; `pip install 'gcsfs<2026'"),
     ],
 )
-def test_a_missing_library_is_told_before_a_run(monkeypatch, address, needs):
+def test_a_missing_library_is_reported_before_a_run(monkeypatch, address, needs):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=f"serving.store {address}: {needs}"):
         object_store.check_library(address)
