@@ -48,6 +48,12 @@ WORDS = {
     r"\bbecame of\b": "the result of",
     r"\bnone is (?:there|told)\b": "there is none",
     r"\bhad in vain\b": "failed",
+    r"\b(?:is|are|was|were) (?:told|mended)\b": "reported, repaired",
+    r"\b(?:hear|tell|tells) of\b": "notice, report",
+    r"\bforestall(?:s|ed)?\b": "come first",
+    r"\b(?:passe?s?|passed) over\b": "skip",
+    r"\b(?:does|do) without\b": "skip, work without",
+    r"\bas by (?:TFX|Airflow|LocalDagRunner)\b": "as with, the same as",
 }
 _FIRST_WORDS = re.compile(r"(?:What|Whether|How|Which|Why|Where|When|Who|Whose)\b")
 _EXEMPT = ("uv.lock", "LICENSE", ".ci/plain_english.py", "serving/deploy/schemas/", "configs/benison.schema.json")

@@ -38,7 +38,7 @@ _FORMER_CLASS = re.compile(
 )
 _RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 # A strategy that finds no artifact returns None, such as LatestArtifactStrategy in a first run. TFX records this
-# Resolver as failed, but runs the nodes that can do without the artifact, such as a Trainer without a base model.
+# Resolver as failed, but runs the nodes that can run without the artifact, such as a Trainer without a base model.
 _NOTHING = " returned None."
 CACHE = "benison_cache"  # property of a run's context: 1 if the run may use cached results, else 0
 

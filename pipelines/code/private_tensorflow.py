@@ -1,4 +1,4 @@
-"""Wrap the private functions of TensorFlow that are told which files to read and to write, all in this module.
+"""Wrap the private functions of TensorFlow that get the names of files to read or write, all in this module.
 
 The tests of `benison.pipelines.code.watching` use each of them, and fail if a release of TensorFlow no longer does.
 """

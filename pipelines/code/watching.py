@@ -98,7 +98,7 @@ def _tensorflow_reads(names: private_tensorflow.Names) -> None:
     paths = names()
     for path in paths or ():
         reads.OF_PROCESS.add_path(path)
-    if paths is None and _user_reads("importer", "library"):  # a library reads what it was told before
+    if paths is None and _user_reads("importer", "library"):  # a library reads files whose names it got before
         reads.OF_PROCESS.add_unknown("code of the user reads files whose names are known only inside a graph")
 
 

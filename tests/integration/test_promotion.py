@@ -89,7 +89,7 @@ def available(server: Server, model: str = "m") -> set[str]:
     return {version for version, state in server.states(model).items() if state == "AVAILABLE"}
 
 
-# --- servers that are told --------------------------------------------------------------------------------------------
+# --- servers that are notified ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=[soak, pytest.mark.timeout(1200)])])
