@@ -38,8 +38,11 @@ def validate(
     members = ", ".join(config.ensemble.members)
     if config.data.source:
         data = f"data written by {config.data.source}"
+    elif config.spans:
+        data = "data in spans"
     else:
-        data = "data in spans" if config.spans else f"{len(config.files())} data file(s)"
+        count = len(config.files())
+        data = f"{count} data file{'' if count == 1 else 's'}"
     print(f"{name}: valid; {config.problem} on {config.label!r}, members {members}, {data}")
 
 
