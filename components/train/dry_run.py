@@ -23,10 +23,13 @@ from benison.components.train.trainer import fixed_hyperparameters
 from benison.components.train.tuner import declare_hyperparameter
 from benison.components.transform import LABEL, user_features
 from benison.serving.close_names import did_you_mean
+from benison.serving.ensemble import Custom
+from benison.serving.ensemble.combiners import Output
 from benison.serving.errors import UsageError
 
 _ROWS = 16
 _UNKNOWN_CLASSES = 3
+_TOLERANCE = 1e-4  # of a combiner's answers
 _TYPES = ("float32", "int64", "string")  # of tf.Example
 
 
@@ -41,6 +44,7 @@ class Project:
         problem: binary, multiclass or regression.
         recipes: the members, fields of `member.Recipe`.
         schema: the curated schema's file; None if there is none yet.
+        combiner: reference to the user's own combiner; '' if there is none.
         others: references to other functions, which are only imported, by their key in the YAML.
     """
 
@@ -50,6 +54,7 @@ class Project:
     problem: str
     recipes: Sequence[Mapping[str, Any]]
     schema: str | None = None
+    combiner: str = ""
     others: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -68,6 +73,9 @@ def mistakes(project: Project) -> list[str]:
         recipe = member.Recipe(**fields)
         tried = _tried(recipe.function, lambda _, recipe=recipe: _member_faults(recipe, specs, classes))
         lines += [f"ensemble.members.{recipe.name}: {line}" for line in tried]
+    if project.combiner:
+        tried = _tried(project.combiner, lambda reference: _combiner_faults(reference, project, classes))
+        lines += [f"ensemble.combiner: {line}" for line in tried]
     return lines
 
 
@@ -241,6 +249,42 @@ def _member_faults(recipe: member.Recipe, specs: Mapping[str, Any], classes: int
         for name in unread
         if not _is_written(name, recipe.function)
     ]
+
+
+def _combiner_faults(reference: str, project: Project, classes: int | None) -> list[str]:
+    """Call a combiner as EnsembleBuilder and a served model do, on made-up answers of the members.
+
+    Raises:
+        EnsembleError: its file cannot be run by itself.
+    """
+    import tensorflow as tf
+
+    file, _, function = reference.rpartition(":")
+    combiner = Custom(function=function, source=Path(file).read_text(encoding="utf-8"))
+    regression = project.problem == "regression"
+    output: Output = "prediction" if regression else "probabilities"
+    width = 1 if regression else classes or _UNKNOWN_CLASSES
+    generator = np.random.default_rng(0)
+    size = (len(project.recipes), _ROWS, width)
+    numbers = generator.normal(size=size) if regression else generator.dirichlet(np.ones(width), size[:2])
+    members = {str(fields["name"]): rows for fields, rows in zip(project.recipes, numbers, strict=True)}
+
+    def combined(rows: slice) -> Any:
+        return combiner.combine({name: tf.constant(m[rows], tf.float32) for name, m in members.items()}, output)
+
+    together = combined(slice(None))
+    if together.shape != (_ROWS, width):
+        got = f"float32 {together.shape.as_list()}"
+        return [f"returned {got} for {_ROWS} rows, expected [{_ROWS}, {width}], the shape of each member's answers"]
+    answer = np.asarray(together)
+    if not np.isfinite(answer).all():
+        return ["returned numbers that are not finite"]
+    if not regression and (answer.min() < -_TOLERANCE or np.abs(answer.sum(axis=1) - 1).max() > _TOLERANCE):
+        return ["returned rows that are no probabilities; expected values from 0 to 1 whose sum is 1"]
+    alone = np.concatenate([combined(slice(row, row + 1)) for row in range(_ROWS)])
+    if np.abs(alone - answer).max() > _TOLERANCE * max(1.0, np.abs(answer).max()):
+        return ["its answer to a row depends on the other rows of the batch, such as a rank; a client may send one row"]
+    return []
 
 
 class _Recorded(dict[str, Any]):

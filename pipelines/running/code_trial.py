@@ -21,7 +21,7 @@ from benison.serving.errors import BenisonError, UsageError
 
 Ask = Callable[..., dict[str, Any]]
 SECONDS = 30
-_IMPORTED_ONLY = ("data.source", "ensemble.combiner")  # only data shows whether these work
+_IMPORTED_ONLY = ("data.source",)  # only a run shows whether it works
 _PACKAGES = ("benison", "tensorflow", "tensorflow-transform", "keras", "keras-tuner")
 
 
@@ -106,6 +106,7 @@ def _project(config: Pipeline) -> dict[str, Any]:
         "problem": config.problem,
         "recipes": [recipe_of(name, member, config) for name, member in config.ensemble.members.items()],
         "schema": str(config.schema_path) if config.schema_path.is_file() else None,
+        "combiner": config.references.get("ensemble.combiner", ""),
         "others": {key: reference for key, reference in config.references.items() if key in _IMPORTED_ONLY},
     }
 

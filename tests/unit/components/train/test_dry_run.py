@@ -92,19 +92,55 @@ def compiled(inputs, hp):
 def leaves(inputs, hp):
     raise SystemExit(3)
 """
+COMBINERS = """
+import tensorflow as tf
+
+def middle(outputs):
+    return tf.add_n(list(outputs.values())) / len(outputs)
+
+def votes(outputs):
+    return tf.add_n([tf.round(values) for values in outputs.values()])
+
+def first_class(outputs):
+    return middle(outputs)[:, 0]
+
+def one_row(outputs):
+    return tf.reduce_mean(middle(outputs), axis=0, keepdims=True)
+
+def logarithm(outputs):
+    return tf.math.log(middle(outputs) - 1)
+
+def ranks(outputs):
+    rank = tf.cast(tf.argsort(tf.argsort(middle(outputs)[:, :1], axis=0), axis=0), tf.float32)
+    share = (rank + 0.5) / tf.cast(tf.shape(rank)[0], tf.float32)
+    return tf.concat([share, 1 - share], axis=1)
+"""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("user")
-    for name, text in (("features.py", FEATURES), ("models.py", MODELS), ("schema.pbtxt", SCHEMA)):
+    for name, text in (
+        ("features.py", FEATURES),
+        ("models.py", MODELS),
+        ("schema.pbtxt", SCHEMA),
+        ("combiners.py", COMBINERS),
+    ):
         (folder / name).write_text(text)
+    (folder / "beside.py").write_text(
+        "import combiners\n\ndef middle(outputs):\n    return combiners.middle(outputs)\n"
+    )
     (folder / "imports.py").write_text("import keras\nimport numppy\n\ndef plain(inputs, hp):\n    pass\n")
     return folder
 
 
 def tried(
-    folder: Path, features: str = "good", problem: str = "binary", schema: bool = True, **members: Any
+    folder: Path,
+    features: str = "good",
+    problem: str = "binary",
+    schema: bool = True,
+    combiner: str = "",
+    **members: Any,
 ) -> list[str]:
     """Try features and members, which are named by function or file.py:function, with their hyperparameters."""
     recipes = []
@@ -121,6 +157,7 @@ def tried(
             problem=problem,
             recipes=recipes,
             schema=str(folder / "schema.pbtxt") if schema else None,
+            combiner=combiner and f"{folder}/{combiner}",
         )
     )
 
@@ -170,6 +207,32 @@ def test_all_broken_members_are_listed_at_once(folder: Path) -> None:
     for line, (name, text) in zip(lines, expected.items(), strict=True):
         assert line.startswith(f"ensemble.members.{name}: {folder}/")
         assert text in line
+
+
+@pytest.mark.parametrize(
+    ("combiner", "message"),
+    [
+        ("votes", "returned rows that are no probabilities"),
+        ("first_class", "returned float32 [16] for 16 rows, expected [16, 2]"),
+        ("one_row", "returned float32 [1, 2] for 16 rows, expected [16, 2]"),
+        ("logarithm", "returned numbers that are not finite"),
+        ("ranks", "its answer to a row depends on the other rows of the batch"),
+    ],
+)
+def test_a_combiner_that_a_served_model_cannot_use_is_refused(folder: Path, combiner: str, message: str) -> None:
+    (line,) = tried(folder, combiner=f"combiners.py:{combiner}", plain={}, logarithm={})
+    assert line.startswith(f"ensemble.combiner: {folder}/combiners.py, line ")
+    assert message in line
+
+
+@pytest.mark.parametrize("problem", ["binary", "regression"])
+def test_a_combiner_that_answers_like_the_members_is_accepted(folder: Path, problem: str) -> None:
+    assert tried(folder, combiner="combiners.py:middle", problem=problem, plain={}) == []
+
+
+def test_a_combiner_that_needs_a_file_beside_it_is_refused_before_the_training(folder: Path) -> None:
+    (line,) = tried(folder, combiner="beside.py:middle", plain={})
+    assert "its source does not run: ModuleNotFoundError(\"No module named 'combiners'\")" in line
 
 
 @pytest.mark.parametrize(
