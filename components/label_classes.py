@@ -139,7 +139,7 @@ def same_class(declared: str, name: str) -> bool:
 
 def named_positive(names: Collection[str]) -> str | None:
     """Return the only class whose name means "positive", such as yes; None if there is none, or several."""
-    words = [name for name in names if name.casefold() in _POSITIVE]
+    words = [name for name in names if name.strip().casefold() in _POSITIVE]
     return words[0] if len(words) == 1 else None
 
 

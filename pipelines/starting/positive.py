@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from benison.components.label_classes import named_positive
+from benison.components.label_classes import named_positive, same_class
 
 _SHORTEST = 3  # letters of a class name that is looked for in the label's name
 
@@ -20,8 +20,8 @@ def guess(label: str, classes: Sequence[str], counts: Mapping[str, int]) -> tupl
     """
     if word := named_positive(classes):
         return word, "by its name"
-    if classes[1] == "1" and classes[0] in ("0", "-1"):
-        return "1", f"1 of {classes[0]} and 1"
+    if same_class("1", classes[1]) and any(same_class(other, classes[0]) for other in ("0", "-1")):
+        return classes[1], f"{classes[1]} of {classes[0]} and {classes[1]}"
     if event := _event(label, classes):
         return event, f"it is the event that the label {label!r} names"
     rarer = min(reversed(classes), key=lambda name: counts[name])

@@ -19,6 +19,8 @@ from benison.pipelines.starting import curation, guess, init, positive
     [
         ("late", {"no": 1, "yes": 9}, "yes", "by its name"),
         ("late", {"0": 1, "1": 9}, "1", "1 of 0 and 1"),
+        ("late", {"0.0": 1, "1.0": 9}, "1.0", "1.0 of 0.0 and 1.0"),
+        ("late", {" yes": 9, "no ": 1}, " yes", "by its name"),
         ("churn", {"churned": 9, "stayed": 1}, "churned", "it is the event that the label 'churn' names"),
         ("is_fraud", {"clean": 9, "fraud": 1}, "fraud", "it is the event that the label 'is_fraud' names"),
         ("risk", {"bad": 3, "good": 7}, "bad", "the rarer one: 3 of 10 rows"),
