@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tfx.utils import proto_utils
 
 from benison.components.ingest import data_files
 from benison.components.ingest.arguments import FILES, SPAN_HASH
+from benison.serving.errors import DataError
 from benison.serving.files import checksum
 
 
@@ -49,6 +50,24 @@ class ContentDriver(base_driver.Driver):
         if landed:
             exec_properties[SPAN_HASH] = _content_hash(Path(files[0]), landed)
         return exec_properties
+
+
+def refuse_changed(exec_properties: Mapping[str, Any]) -> None:
+    """Raise DataError if the content of a file is no longer that of the cache key: it was written while it was read.
+
+    Args:
+        exec_properties: of the executor, after it has read the files.
+    """
+    files, landed = json.loads(exec_properties[FILES]), SPAN_HASH in exec_properties
+    try:
+        changed = _hash(files, landed) != exec_properties[utils.FINGERPRINT_PROPERTY_NAME]
+    except OSError:
+        changed = True
+    if changed:
+        raise DataError(
+            f"{files[0]}{f' or one of {len(files) - 1} others' if files[1:] else ''}: changed while it was read; run "
+            "again when it is complete"
+        )
 
 
 def _hash(files: Sequence[str], landed: bool) -> str:

@@ -20,7 +20,7 @@ from tfx.dsl.components.base import base_beam_executor, executor_spec
 from tfx.types import artifact_utils, standard_component_specs
 
 from benison.components.ingest.arguments import arguments, options_of, record_files, splits_of
-from benison.components.ingest.content_driver import ContentDriver
+from benison.components.ingest.content_driver import ContentDriver, refuse_changed
 from benison.components.ingest.csv_table import WARNINGS, CsvTable
 from benison.components.ingest.example_writer import ExampleWriter, files_of_parts, one_file_per_split
 from benison.components.ingest.splits import check_counts, parts_by_time, split_by_hash
@@ -80,6 +80,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                     writer.write(part_of(row), record)
         if column is None:  # otherwise SpanWindow checks the splits of the window
             check_counts(table.files[0], writer.counts)
+        refuse_changed(exec_properties)
 
 
 class CsvExampleGen(base.FileBasedExampleGen):

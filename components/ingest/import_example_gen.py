@@ -17,7 +17,7 @@ from tfx.dsl.components.base import base_beam_executor, executor_spec
 from tfx.types import artifact_utils, standard_component_specs
 
 from benison.components.ingest.arguments import arguments, options_of, record_files, splits_of
-from benison.components.ingest.content_driver import ContentDriver
+from benison.components.ingest.content_driver import ContentDriver, refuse_changed
 from benison.components.ingest.csv_table import WARNINGS
 from benison.components.ingest.example_writer import ExampleWriter, files_of_parts, one_file_per_split
 from benison.components.ingest.splits import check_counts, parts_by_time, split_by_hash
@@ -45,12 +45,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 for record in chain.from_iterable(map(records, files)):
                     writer.write(split_by_hash([record.hex()], splits), record)
             check_counts(files[0], writer.counts)
-            return
-        parts = parts_by_time((cell for cell, _ in _timed_records(files, column.name)), column, splits)
-        examples.set_string_custom_property(WARNINGS, json.dumps(parts.warnings))
-        with ExampleWriter(examples, files_of_parts(parts.names)) as writer:  # SpanWindow checks the splits
-            for cell, record in _timed_records(files, column.name):
-                writer.write(parts.part_of(cell.text, [record.hex()]), record)
+        else:
+            parts = parts_by_time((cell for cell, _ in _timed_records(files, column.name)), column, splits)
+            examples.set_string_custom_property(WARNINGS, json.dumps(parts.warnings))
+            with ExampleWriter(examples, files_of_parts(parts.names)) as writer:  # SpanWindow checks the splits
+                for cell, record in _timed_records(files, column.name):
+                    writer.write(parts.part_of(cell.text, [record.hex()]), record)
+        refuse_changed(exec_properties)
 
 
 class ImportExampleGen(base.FileBasedExampleGen):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,16 @@ def records_of(folder: Path, cells: Sequence[Any], first: int = 0) -> Any:
     return ImportExampleGen(file, SPLITS, TIME)
 
 
-def ingested(node: Any, folder: Path) -> tuple[dict[str, list[int]], list[str]]:
-    """Run the node; return the numbers of the rows in head and tail, and the warnings."""
+def ingested(
+    node: Any, folder: Path, meanwhile: Callable[[], object] = lambda: None
+) -> tuple[dict[str, list[int]], list[str]]:
+    """Run the node; return the numbers of the rows in head and tail, and the warnings.
+
+    Args:
+        node: an ExampleGen.
+        folder: for the artifact.
+        meanwhile: is called after the driver and before the executor.
+    """
     import tensorflow as tf
     from tfx.types import standard_artifacts
 
@@ -56,6 +64,7 @@ def ingested(node: Any, folder: Path) -> tuple[dict[str, list[int]], list[str]]:
     properties = node.driver_class(None).resolve_exec_properties(properties, None, None)
     examples = standard_artifacts.Examples()
     examples.uri = str(folder / "examples")
+    meanwhile()
     node.executor_spec.executor_class().Do({}, {"examples": [examples]}, properties)
     sides: dict[str, list[int]] = {"head": [], "tail": []}
     for file in (folder / "examples/Split-rows").iterdir():
@@ -65,6 +74,12 @@ def ingested(node: Any, folder: Path) -> tuple[dict[str, list[int]], list[str]]:
     return {side: sorted(rows) for side, rows in sides.items()}, json.loads(
         examples.get_string_custom_property("warnings")
     )
+
+
+@pytest.mark.parametrize("node", [csv_of, records_of])
+def test_files_that_change_while_they_are_read_are_refused(tmp_path: Path, node: Any) -> None:
+    with pytest.raises(DataError, match=r"/rows\.(csv|tfrecord): changed while it was read; run again when it is"):
+        ingested(node(tmp_path, DAYS), tmp_path, meanwhile=lambda: node(tmp_path, [*DAYS, *DAYS]))
 
 
 @pytest.mark.parametrize("node", [csv_of, records_of])
