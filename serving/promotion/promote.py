@@ -237,9 +237,9 @@ def previous(base: Path) -> Previous:
             damaged[number] = f"skipped: {' '.join(str(error).splitlines()[:2])}"
         else:
             return Previous(number, tuple(damaged.values()))
-    existing = ", ".join(map(str, originals)) or "none"
-    reason = f"{base.name}: no earlier version to roll back to; there are {existing}; choose one with --to"
-    raise VersionError("\n".join([*damaged.values(), reason]))
+    others = ", ".join(str(number) for number in originals if number != stable and number not in damaged)
+    hint = f"; --to takes one of {others}" if others else ""
+    raise VersionError("\n".join([*damaged.values(), f"{base.name}: no earlier version to roll back to{hint}"]))
 
 
 @contextmanager

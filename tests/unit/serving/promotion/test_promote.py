@@ -184,10 +184,10 @@ def test_rollback_from_a_republished_version_continues_from_the_old_one(base: Pa
 
 def test_a_rollback_without_an_earlier_version_is_refused(base: Path) -> None:
     promote(base, 1)
-    for number in (2, 3):
-        local.remove(local.find(base, number))
-    with pytest.raises(VersionError, match="birds: no earlier version to roll back to; there are 1"):
-        rollback(base)
+    for removed, hint in ((3, "; --to takes one of 2"), (2, "")):
+        local.remove(local.find(base, removed))
+        with pytest.raises(VersionError, match=f"birds: no earlier version to roll back to{hint}$"):
+            rollback(base)
     assert labels.served(base).number == 1
 
 
@@ -241,7 +241,7 @@ def test_if_no_whole_version_is_left_rollback_names_the_damaged_ones(base: Path)
         rollback(base)
     *passed_over, reason = str(error.value).splitlines()
     assert [line.split(" is ")[0] for line in passed_over] == [f"skipped: birds: version {n}" for n in (1, 3)]
-    assert reason.startswith("birds: no earlier version to roll back to; there are 1, 2, 3")
+    assert reason == "birds: no earlier version to roll back to"
     assert labels.served(base).number == 2
 
 
