@@ -27,7 +27,7 @@ def validate(
     root: Root = DEFAULT_ROOT,
     config_only: ConfigOnly = False,
 ) -> None:
-    """Check a config, and import its functions and build its members; no data is read."""
+    """Check a config, import its functions and build its members; of the data, only first rows are read."""
     from benison.pipelines.running import code_trial
 
     config = load(name, set_)
