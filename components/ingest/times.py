@@ -1,8 +1,9 @@
 """Reads the column that rows are ordered by (`data.time`): each text becomes an instant, or the column is refused.
 
-A column has one format for all of its cells: ISO 8601, numbers, the format that the config gives, or the only one of
-`FORMATS` that fits every cell. Instants are numbers that sort by time: nanoseconds since 1970 in UTC (times without a
-time zone are taken as UTC), or for a column of numbers the numbers themselves.
+A column has one format for all of its cells: ISO 8601, numbers that sort by time (Unix times, years, months, days), the
+format that the config gives, or the only one of `FORMATS` that fits every cell. Instants are numbers that sort by time:
+nanoseconds since 1970 in UTC (times without a time zone are taken as UTC), or for a column of numbers the numbers
+themselves.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ _ISO = re.compile(
 )
 _YEARS = frozenset("YyGcx")  # strptime's letters that contain the year
 _UNITS = ((1e11, "seconds"), (1e14, "milliseconds"), (1e17, "microseconds"), (float("inf"), "nanoseconds"))
+_SMALLEST_SECONDS = 1e8  # in 1973; below this, a number may be a day written as DMMYYYY
+_CALENDAR = {4: "a year", 6: "a month as YYYYMM", 8: "a day as YYYYMMDD"}  # integers that sort by time, by their length
+_CENTURIES = ("18", "19", "20", "21")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _SAMPLE_ROWS = 20_000
 
@@ -178,13 +182,8 @@ class Survey:
                     f"{self._where(cell)}: {cell.text!r} is {first} as {one} and {second} as {other}, and both fit "
                     "the whole column; set data.time_format to the right one"
                 )
-        if self.column.format is None and len(self._units) > 1 and self.formats[0].name == NUMBER:
-            (unit, cell), (other_unit, other_cell) = list(self._units.items())[:2]
-            raise DataError(
-                f"{self._where(other_cell)}: got {other_cell.text!r} ({other_unit} since 1970) and before it, in "
-                f"{cell.file}, {cell.position}, {cell.text!r} ({unit}); expected one unit. Fix the data; if all are "
-                f"numbers in one unit, set data.time_format to {NUMBER}"
-            )
+        if self.column.format is None and self.formats[0].name == NUMBER:
+            self._refuse_unclear_numbers()
         if self.rows and self.missing / self.rows > self.column.max_missing:
             raise DataError(
                 f"{self.missing_rows()}, more than validation.max_missing_time allows "
@@ -193,6 +192,22 @@ class Survey:
         if self.rows and self.missing == self.rows:
             raise DataError(f"{self.missing_rows()}; data.time needs a column with times")
         return self.formats[0]
+
+    def _refuse_unclear_numbers(self) -> None:
+        """Raise DataError if the numbers are not times of one unit: 20139 may be September 2013, before 201310."""
+        if (cell := self._units.get("")) is not None:
+            raise DataError(
+                f"{self._where(cell)}: got {cell.text!r}; only Unix times, years (2013), months (201301) and days "
+                f"(20130131) are numbers that are read as times. If larger numbers are later, set data.time_format to "
+                f"{NUMBER}; otherwise set it to the format of the column, such as %m%Y"
+            )
+        if len(self._units) > 1:
+            (unit, cell), (other_unit, other_cell) = list(self._units.items())[:2]
+            raise DataError(
+                f"{self._where(other_cell)}: got {other_cell.text!r} ({other_unit}) and before it, in "
+                f"{cell.file}, {cell.position}, {cell.text!r} ({unit}); expected one unit. Fix the data; if all are "
+                f"numbers in one unit, set data.time_format to {NUMBER}"
+            )
 
     def missing_rows(self) -> str:
         """Return the number of rows without a time, in words; empty if there are none."""
@@ -322,4 +337,8 @@ def _number(text: str, decimal: str) -> Instant:
 
 
 def _unit(number: Instant) -> str:
-    return next(unit for limit, unit in _UNITS if abs(number) < limit)
+    """Return what a number is as a time; '' if that is not clear."""
+    if abs(number) >= _SMALLEST_SECONDS:
+        return f"{next(unit for limit, unit in _UNITS if abs(number) < limit)} since 1970"
+    digits = str(int(number)) if number == int(number) else ""  # a year may be written as 2013.0
+    return _CALENDAR.get(len(digits), "") if digits.startswith(_CENTURIES) else ""

@@ -29,9 +29,9 @@ def survey(cells: Sequence[str | None], **options: object) -> Survey:
         (["2013-01-31 05:00:00+02:00", "2013-01-31T05:00Z"], "ISO 8601 with a time zone"),
         (["1 May 2013", "2 May 2013"], "%d %b %Y"),
         (["20130901", "20131001"], "number"),
-        (["2013.08", "2013.17", "2013.5"], "number"),
+        (["201308", "201317", "201401"], "number"),  # months, or weeks
         (["1378000000", "1378000060.5"], "number"),
-        (["2007", "2008"], "number"),
+        (["2007", "2008.0"], "number"),
     ],
 )
 def test_the_format_that_fits_all_cells_is_found(cells: list[str], form: str) -> None:
@@ -67,7 +67,7 @@ def test_time_zones_and_fractions_count(earlier: str, later: str) -> None:
         (
             ["1378000000", "1378000000000"],
             r"line 3, column 'day': got '1378000000000' \(milliseconds since 1970\) and before it, in a.csv, line 2, "
-            r"'1378000000' \(seconds\); expected one unit",
+            r"'1378000000' \(seconds since 1970\); expected one unit",
         ),
     ],
 )
@@ -94,6 +94,28 @@ def test_a_column_with_two_readings_is_refused(cells: list[str], message: str) -
 def test_a_cell_that_is_no_time_is_named_by_file_line_and_column(cells: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         survey(cells)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["20139", "201310", "20141"],  # year and month
+        ["139", "1310", "141"],
+        ["914", "1013"],  # month and year
+        ["2013930", "20131001"],
+        ["31122013", "3122013"],  # day, month, year, without the leading zero; 31.2. is no day
+        ["9.2013", "47.2012"],  # week and year
+        ["2013.5", "2013.17"],
+        ["30.9", "1.10"],
+        ["8.5", "8.15"],
+        ["0", "1"],
+    ],
+    ids=" ".join,
+)
+def test_numbers_that_may_not_sort_by_time_are_refused_without_a_format(cells: list[str]) -> None:
+    with pytest.raises(DataError, match="are numbers that are read as times"):
+        survey(cells).format()
+    assert survey(cells, format="number").format().name == "number"
 
 
 def test_the_given_format_decides() -> None:
