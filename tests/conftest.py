@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -13,6 +14,14 @@ IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that leaves out the fork servers (tests/integration/fork_server.py)."""
     parser.addoption("--real-processes", action="store_true", help="start every process from the interpreter")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_objects_to_collect() -> Iterator[None]:
+    """Hide what stays after the tests of a file from the garbage collector, which would visit it again and again."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

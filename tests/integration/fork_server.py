@@ -42,7 +42,8 @@ _BENISON = str(Path(sys.executable).with_name("benison"))
 _MODEL_SERVER = "from benison.serving.server.main import main; main()"
 _WORKER = 'runpy.run_module("benison.pipelines.worker"'
 _TASKS = {f"benison.pipelines.{name}" for name in ("begin", "node", "scheduled_node", "finish")}
-_SCRIPTS = {"counting.py", "ingesting.py", "my_pipeline.py", "pipeline.py"}  # the tests' own, and an example
+# The tests' own, and an example.
+_SCRIPTS = {"counting.py", "hello.py", "hello.v2.py", "ingesting.py", "my_pipeline.py", "pipeline.py"}
 # A process runs these as its `__main__`, or a pipeline's config names them: they are imported where they are used.
 _NOT_IMPORTED = {*_TASKS, *(f"benison.pipelines.{name}" for name in ("worker", "digits", "flights", "penguins"))}
 _TFX = (
@@ -120,6 +121,7 @@ class ForkServers:
                 return self._hold(name)
             command = [sys.executable, __file__, name, str(self._folder)]
             environment = {key: value for key, value in os.environ.items() if not key.startswith("BENISON_")}
+            environment.pop("TF_USE_LEGACY_KERAS", None)  # a test that has imported TFT has it in its environment
             with (self._folder / f"{name}.log").open("w") as log:
                 done = subprocess.run(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True

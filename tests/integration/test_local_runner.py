@@ -523,7 +523,7 @@ def _script(tmp_path: Path, name: str, end: str) -> subprocess.CompletedProcess[
     if name:
         (tmp_path / name).write_text(text)
     return subprocess.run(
-        [sys.executable, "-W", "ignore", tmp_path / name if name else "-"],
+        [sys.executable, tmp_path / name] if name else [sys.executable, "-W", "ignore", "-"],
         input=text,
         cwd=Path("/"),
         capture_output=True,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,6 @@ from benison.components.train import divergence, tuner
 from benison.serving.errors import UsageError
 
 SPACE = {"units": [2, 4], "rate": {"min": 0.01, "max": 0.1, "sampling": "log"}, "layers": {"min": 1, "max": 2}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_objects_to_collect() -> Iterator[None]:
-    """Hide pytest's own objects from the garbage collector: KerasTuner and Keras call it for each trial."""
-    import keras_tuner  # noqa: F401
-
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.filterwarnings("ignore")  # Keras's and KerasTuner's own
