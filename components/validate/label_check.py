@@ -72,8 +72,7 @@ class Executor(base_executor.BaseExecutor):
             "classes": list(classes.names) if classes else [],
             "positive": classes.positive if classes else "",
             "why_positive": classes.why if classes else "",
-            "rows": len(labelled),
-            "unlabelled": int((~labelled).sum()),
+            "unlabelled": label_values.rows_without_label(input_dict["examples"], schema, label),
             "columns": scores,
             "suspicious": sorted(suspicious),
             "severity": {name: severity["columns"].get(name, severity["default"]) for name in suspicious},
@@ -209,12 +208,13 @@ def check_classes(name: str, label: NDArray, regression: bool) -> None:
 
 
 def unlabelled_warnings(report: Mapping[str, Any]) -> list[str]:
-    """Return a warning about the rows without a label, if there are any."""
-    count, rows = report["unlabelled"], report["rows"]
-    if not count:
-        return []
-    share = f"{count} of {rows} rows of train ({count / rows:.1%})"
-    return [f"label {report['label']!r} is missing in {share}; these rows are skipped"]
+    """Return a warning about the rows without a label, if there are any; they are in no metric."""
+    parts = [
+        f"{count} of {rows} rows of {split} ({count / rows:.1%})"
+        for split, (count, rows) in report["unlabelled"].items()
+        if count
+    ]
+    return [f"label {report['label']!r} is missing in {', '.join(parts)}; these rows are skipped"] if parts else []
 
 
 def predictive_power(values: NDArray, label: NDArray, regression: bool) -> float:

@@ -42,6 +42,24 @@ def read(examples: list[types.Artifact], schema: Any, label: str) -> dict[str, C
     return by_split
 
 
+def rows_without_label(examples: list[types.Artifact], schema: Any, label: str) -> dict[str, tuple[int, int]]:
+    """Count the rows that have no label, and all rows, by split; the arguments are those of `read`."""
+    import tensorflow as tf
+
+    spec = {label: tf.io.VarLenFeature(raw_examples.column_types(schema)[label])}
+    counts = {}
+    for split in artifact_utils.decode_split_names(examples[0].split_names):
+        files = raw_examples.split_files(examples, split)
+        missing = rows = 0
+        for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH_ROWS):
+            values = tf.io.parse_example(records, spec)[label].values
+            known = _has_value(values)
+            rows += len(records)
+            missing += len(records) - int(tf.reduce_sum(tf.cast(known, tf.int64)))
+        counts[split] = (missing, rows)
+    return counts
+
+
 def classes_of(
     label: str,
     problem: str,
@@ -83,3 +101,12 @@ def _unknown(by_split: Mapping[str, Counter[str]]) -> str:
             shown = ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
             facts.append(f"{rows} rows of {split} have the class {shown}")
     return "; ".join(facts)
+
+
+def _has_value(values: Any) -> Any:
+    """Return a mask of the values of a label that are one: '' and NaN are missing cells."""
+    import tensorflow as tf
+
+    if values.dtype.is_floating:
+        return tf.math.is_finite(values)
+    return tf.not_equal(values, "") if values.dtype == tf.string else tf.ones_like(values, tf.bool)
