@@ -220,18 +220,18 @@ def test_all_broken_members_are_listed_at_once(folder: Path) -> None:
     ],
 )
 def test_a_combiner_that_a_served_model_cannot_use_is_refused(folder: Path, combiner: str, message: str) -> None:
-    (line,) = tried(folder, combiner=f"combiners.py:{combiner}", plain={}, logarithm={})
+    (line,) = tried(folder, schema=False, combiner=f"combiners.py:{combiner}", plain={}, logarithm={})
     assert line.startswith(f"ensemble.combiner: {folder}/combiners.py, line ")
     assert message in line
 
 
 @pytest.mark.parametrize("problem", ["binary", "regression"])
 def test_a_combiner_that_answers_like_the_members_is_accepted(folder: Path, problem: str) -> None:
-    assert tried(folder, combiner="combiners.py:middle", problem=problem, plain={}) == []
+    assert tried(folder, schema=False, combiner="combiners.py:middle", problem=problem, plain={}) == []
 
 
 def test_a_combiner_that_needs_a_file_beside_it_is_refused_before_the_training(folder: Path) -> None:
-    (line,) = tried(folder, combiner="beside.py:middle", plain={})
+    (line,) = tried(folder, schema=False, combiner="beside.py:middle", plain={})
     assert "its source does not run: ModuleNotFoundError(\"No module named 'combiners'\")" in line
 
 
