@@ -21,7 +21,8 @@ def run_fn(fn_args: FnArgs):
 def _dataset(patterns, transform):
     files = tf.data.Dataset.list_files(patterns, shuffle=False)
     records = tf.data.TFRecordDataset(files, compression_type="GZIP").repeat().batch(20)
-    return records.map(lambda batch: _features_and_label(batch, transform.transformed_feature_spec()))
+    spec = transform.transformed_feature_spec()
+    return records.map(lambda batch: _features_and_label(batch, spec))
 
 
 def _features_and_label(batch, spec):
@@ -36,7 +37,8 @@ def _export(model, transform, folder):
     archive.track(layer)
     spec = {name: kind for name, kind in transform.raw_feature_spec().items() if name != "y"}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    # Without AutoGraph, which would translate the code of Keras and TFT.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
     def serve(examples):
         row = layer(tf.io.parse_example(examples, spec))
         return {"probability": model({name: column(row[name]) for name in ("x_xf", "colour_xf")})}
