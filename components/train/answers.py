@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benison.components import modules, user_code
 from benison.serving.close_names import did_you_mean
@@ -90,6 +91,7 @@ def check_model(
         rows = int(next(iter(features.values())).shape[0])
         refuse(form_fault(values, promise, rows))
         refuse(_unfinished(values, features) if real else None)
+        refuse(_company_fault(values, lambda row: model(row, training=False), features))
         for _ in _other_weights(model):
             refuse(value_fault(model(dict(features), training=False), promise))
 
@@ -200,6 +202,26 @@ def refuse(fault: str | None) -> None:
     """Raise UsageError if there is a fault."""
     if fault is not None:
         raise UsageError(fault)
+
+
+def _company_fault(values: Any, model: Callable[[Mapping[str, Any]], Any], features: Mapping[str, Any]) -> str | None:
+    """Return that the answer to a row changes with the rows beside it, if it does: a client may send one row."""
+    rows = int(values.shape[0])
+    fewer = (rows + 1) // 2
+    all_rows = np.asarray(values, np.float64)[:fewer]
+    half = np.asarray(model({name: value[:fewer] for name, value in features.items()}), np.float64)
+    close = np.isclose(half, all_rows, rtol=1e-3, atol=1e-3, equal_nan=True).all(axis=1)
+    if close.all():
+        return None
+    row = int(np.argmin(close))
+    return (
+        f"the model answers a row with {_numbers(all_rows[row])} among {rows} rows, and with {_numbers(half[row])} "
+        f"among {fewer} of them; look for a mean, a rank or an order over the batch, and for random numbers"
+    )
+
+
+def _numbers(values: NDArray) -> str:
+    return ", ".join(f"{value:.3g}" for value in values[:5])
 
 
 def _unfinished(values: Any, features: Mapping[str, Any]) -> str | None:

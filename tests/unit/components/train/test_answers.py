@@ -92,6 +92,16 @@ def integers(inputs, hp):
 def logarithm(inputs, hp):
     return layers.Dense(2)(keras.ops.log(both(inputs) * 0))
 
+def centred(inputs, hp):
+    x = both(inputs)
+    return layers.Dense(4)(x - keras.ops.mean(x, axis=0, keepdims=True))
+
+def noisy(inputs, hp):
+    return layers.Lambda(lambda x: x + keras.random.normal(keras.ops.shape(x)))(both(inputs))
+
+def normalised(inputs, hp):
+    return layers.BatchNormalization()(layers.Dropout(0.5)(both(inputs)))
+
 def hidden_cube(inputs, hp):
     return layers.Reshape((2, 1))(both(inputs))
 
@@ -143,6 +153,7 @@ def build(models: Path, function: str, problem: str, classes: int) -> Any:
         ("hidden", "binary", 2),
         ("hidden", "multiclass", 5),
         ("hidden", "regression", 0),
+        ("normalised", "binary", 2),
         ("softmax", "binary", 2),
         ("softmax", "multiclass", 2),
         ("sigmoid", "binary", 2),
@@ -180,6 +191,8 @@ def test_a_member_that_keeps_its_promise_is_accepted_and_keeps_its_weights(
         ("ragged", "binary", 2, "output is a RaggedTensor"),
         ("integers", "binary", 2, r"output is int32 \[batch, 2\]"),
         ("logarithm", "binary", 2, "not finite in 32 of 32 rows, although all features are"),
+        ("centred", "binary", 2, "among 32 rows, and with .* among 16 of them; look for a mean, a rank or an order"),
+        ("noisy", "binary", 2, "and for random numbers"),
         ("hidden_cube", "binary", 2, r"returned a tensor \[batch, 2, 1\], expected \[batch, n\]"),
         ("nothing", "binary", 2, r"returned nothing \(is a `return` missing\?\)"),
         ("pair", "binary", 2, "returned 2 values, expected one Keras tensor or one keras.Model"),
