@@ -38,7 +38,7 @@ class Outcome:
         """
         tables = self._tables()
         if key not in tables:
-            raise UsageError(f"{self.node}: no table of output {key!r}; there are {', '.join(tables) or 'none'}")
+            raise UsageError(f"{self.node}: no table of output {key!r}; it has tables of {', '.join(tables) or 'none'}")
         return tables[key]
 
     def _tables(self) -> dict[str, pd.DataFrame]:
@@ -107,7 +107,7 @@ class Context:
 
         upstream = {n.id: n.upstream for n in self._compiled.nodes}
         if node not in self._nodes:
-            raise UsageError(f"no node {node!r}; there are {', '.join(self._nodes)}")
+            raise UsageError(f"no node {node!r}; it has {', '.join(self._nodes)}")
         waiting = [other for other in upstream[node] if self._nodes[other].state not in runs.ENDED]
         if waiting:
             raise UsageError(

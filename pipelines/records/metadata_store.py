@@ -111,7 +111,7 @@ def _ssl(url: SplitResult) -> dict[str, str]:
     options = {name: values[-1] for name, values in parse_qs(url.query).items()}
     unknown = sorted(set(options) - _SSL)
     if unknown:
-        raise UsageError(f"{VARIABLE}: unknown option {unknown[0]!r}; there are {', '.join(sorted(_SSL))}")
+        raise UsageError(f"{VARIABLE}: unknown option {unknown[0]!r}; expected one of {', '.join(sorted(_SSL))}")
     return options
 
 

@@ -72,7 +72,7 @@ def roll_out(base: Path, start: Config, target: ServedVersions, request: ChangeR
         if not isinstance(error, VersionError):
             raise
         exceptions = f", but not on {_listed(failed)}" if failed else ""
-        raise VersionError(f"{error}; all was put back{exceptions}") from None
+        raise VersionError(f"{error}; everything was rolled back{exceptions}") from None
 
 
 def _apply(base: Path, step: Config, goal: Config, request: ChangeRequest, subject: str, *, last: bool) -> None:

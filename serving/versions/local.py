@@ -217,7 +217,7 @@ def get(base: Path, number: int) -> Version:
     version = find(base, number, damaged=True)
     if version is None:
         numbers = ", ".join(str(version.number) for version in versions(base)) or "none"
-        raise VersionError(f"{base}: no version {number}; there are {numbers}")
+        raise VersionError(f"{base}: no version {number}; it has {numbers}")
     if version.condition.is_damaged:
         raise damage(base, number, version.condition.problems)
     return version

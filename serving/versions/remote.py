@@ -169,7 +169,7 @@ def fetch(base: Path, number: int, store: str) -> Version:
         )
     if stored is None:
         numbers = ", ".join(str(version.number) for version in _versions(bucket, base.name)) or "none"
-        raise VersionError(f"{bucket.url(base.name)}: no version {number}; there are {numbers}")
+        raise VersionError(f"{bucket.url(base.name)}: no version {number}; it has {numbers}")
     with sets.push_lock(base):
         for pin in stored.manifest.fan_out.values():
             _check_below(bucket, pin.model)

@@ -147,7 +147,7 @@ def test_an_unreachable_store_is_reported(s3: str, base: Path, monkeypatch: pyte
 
 def test_a_version_that_the_store_lacks_is_reported(s3: str, base: Path) -> None:
     publish(base, STORE)
-    with pytest.raises(VersionError, match=r"s3://bucket/models/birds: no version 7; there are 100"):
+    with pytest.raises(VersionError, match=r"s3://bucket/models/birds: no version 7; it has 100"):
         remote.fetch(base, 7, STORE)
 
 

@@ -121,7 +121,7 @@ def test_a_server_that_cannot_load_the_version_is_named_and_everything_is_rolled
     with served(base, "--max_num_load_retries=0") as server:
         with (
             under_load(server, *PATHS, connections=2) as reports,
-            pytest.raises(VersionError, match=rf"m: version 3 .*{target(server)}: model m version 3: END .*put back$"),
+            pytest.raises(VersionError, match=rf"m: version 3 .*{target(server)}: model m version 3: END .*rolled back$"),
         ):
             promote(base, 3, servers=[target(server)])
         answers_only(server, 1)
@@ -136,7 +136,7 @@ def test_a_server_that_cannot_load_the_version_is_named_and_everything_is_rolled
 def test_while_one_of_two_servers_is_unavailable_the_other_keeps_the_old_version(base: Path) -> None:
     away = f"127.0.0.1:{free_port()}"
     with served(base) as server:
-        with pytest.raises(VersionError, match=rf"{away}: UNAVAILABLE.*put back, but not on {away}"):
+        with pytest.raises(VersionError, match=rf"{away}: UNAVAILABLE.*rolled back, but not on {away}"):
             promote(base, 2, servers=[target(server), away], timeout_s=20)
         answers_only(server, 1)
         assert available(server) == {"1"}

@@ -193,8 +193,8 @@ def test_prune_removes_it(root: Path) -> None:
     ("words", "message"),
     [
         (["versions", "brids"], "nothing is pushed yet; `benison run brids` pushes a version; did you mean 'birds'?"),
-        (["promote", "birds", "7"], "no version 7; there are 1, 2"),
-        (["diff", "birds", "1", "7"], "no version 7; there are 1, 2"),
+        (["promote", "birds", "7"], "no version 7; it has 1, 2"),
+        (["diff", "birds", "1", "7"], "no version 7; it has 1, 2"),
         (["rollback", "birds", "--canary"], "there is no canary"),
         (["rollback", "birds", "--canary", "--to", "1"], "--canary cannot be combined with --to or --republish"),
     ],

@@ -193,7 +193,7 @@ def test_a_rollback_without_an_earlier_version_is_refused(base: Path) -> None:
 
 @pytest.mark.parametrize("act", [promote, rollback])
 def test_a_version_that_is_not_there_is_refused(base: Path, act: Any) -> None:
-    with pytest.raises(VersionError, match=r"no version 4; there are 1, 2, 3"):
+    with pytest.raises(VersionError, match=r"no version 4; it has 1, 2, 3"):
         act(base, 4)
     assert config(base) == Config({})
 

@@ -101,7 +101,7 @@ def test_without_a_manifest_there_is_no_version(memory, base):
     memory.rm_file("/bucket/models/birds/100/manifest.json")
     assert numbers() == []
     assert remote.find(STORE, "birds", 100) is None
-    with pytest.raises(VersionError, match=r"memory://bucket/models/birds: no version 100; there are none"):
+    with pytest.raises(VersionError, match=r"memory://bucket/models/birds: no version 100; it has none"):
         remote.fetch(base.with_name("birds"), 100, STORE)
 
 
