@@ -121,7 +121,9 @@ def test_a_server_that_cannot_load_the_version_is_named_and_everything_is_rolled
     with served(base, "--max_num_load_retries=0") as server:
         with (
             under_load(server, *PATHS, connections=2) as reports,
-            pytest.raises(VersionError, match=rf"m: version 3 .*{target(server)}: model m version 3: END .*rolled back$"),
+            pytest.raises(
+                VersionError, match=rf"m: version 3 .*{target(server)}: model m version 3: END .*rolled back$"
+            ),
         ):
             promote(base, 3, servers=[target(server)])
         answers_only(server, 1)
