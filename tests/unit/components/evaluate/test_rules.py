@@ -172,6 +172,14 @@ def test_with_few_positives_a_model_that_knows_nothing_is_refused_and_a_good_one
     assert few_positives(np.random.default_rng(0), 4.0).blessed
 
 
+def test_few_positives_among_many_rows_are_told_from_chance_in_a_moment():
+    labels = (np.arange(200_000) < 10).astype(int)
+    risk = 1 / (1 + np.exp(-np.random.default_rng(0).normal(5.0 * labels)))
+    good = {"labels": labels, "ensemble": np.stack([1 - risk, risk], axis=1), "reference": np.array([0.9999, 0.0001])}
+    blessing = judged(problem="binary", metric="auc", resamples=20, **good)
+    assert blessing.blessed
+
+
 def test_three_rows_on_the_right_side_of_the_mean_are_no_proof():
     result = verdict(
         judged_regression(0.0, labels=TARGETS[[0, 40, 69]], ensemble=np.array([[14.9], [15.1], [15.2]])),
