@@ -32,26 +32,26 @@ def test_an_untouched_month_passes(results: dict[str, Results]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("corruption", "column", "kind", "message"),
+    ("column", "kind", "message"),
     [
-        ("currency", "distance", "drift", "from span 1"),
-        ("currency", "distance", "range", "do not fit, expected"),
-        ("nulls", "dest_lat", "presence", "do not fit, expected"),
-        ("currency", "distance", "drift", "are above 4983 (in span 1: 0.00%); for example 3-2.csv line"),
-        ("category", "carrier", "domain", "'ZZ'"),
-        ("unit", "sched_minutes", "drift", "Jensen-Shannon divergence"),
-        ("unit", "sched_minutes", "drift", "5903 of 5903 rows (100.00%) are above 690 (in span 1: 0.00%)"),
+        ("distance", "drift", "from span 1"),
+        ("distance", "range", "do not fit, expected"),
+        ("dest_lat", "presence", "do not fit, expected"),
+        ("distance", "drift", "are above 4983 (in span 1: 0.00%); for example 3-2.csv line"),
+        ("carrier", "domain", "'ZZ'"),
+        ("sched_minutes", "drift", "Jensen-Shannon divergence"),
+        ("sched_minutes", "drift", "5903 of 5903 rows (100.00%) are above 690 (in span 1: 0.00%)"),
     ],
 )
-def test_a_corrupted_month_stops_at_the_gate(results: dict[str, Results], corruption, column, kind, message) -> None:
-    gate = results[corruption]["AnomalyGate"]
+def test_a_corrupted_month_stops_at_the_gate(results: dict[str, Results], column, kind, message) -> None:
+    gate = results["corrupted"]["AnomalyGate"]
     assert gate["state"] == "invalid"
     (reason,) = [part for part in gate["reason"].split("; column ") if f"{column!r} ({kind})" in part][:1]
     assert message in reason
 
 
 def test_violations_are_reported_with_share_file_and_line(results: dict[str, Results]) -> None:
-    reason = results["category"]["AnomalyGate"]["reason"]
+    reason = results["corrupted"]["AnomalyGate"]["reason"]
     assert "rows (" in reason
     assert "2.csv line" in reason
 

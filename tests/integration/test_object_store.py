@@ -90,7 +90,7 @@ def test_the_mark_of_a_folder_that_somebody_made_is_no_file(s3: str, base: Path)
     assert there.sizes("birds/100").keys() == {*local.find(base, 100).manifest.files, "manifest.json"}
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(30, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.soak)])
 def test_a_copy_killed_at_any_moment_leaves_no_version_or_a_whole_one_and_the_next_continues(
     s3: str, base: Path, made: dict[int, Path], tmp_path: Path, kills: int
 ) -> None:
