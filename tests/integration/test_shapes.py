@@ -43,7 +43,7 @@ def test_a_public_shape_leaves_the_same_by_both_runners(shape: str, tmp_path: Pa
             command = [sys.executable, str(SCRIPT), shape, runner]
             started.append(subprocess.Popen(command, cwd=tmp_path / runner, stdout=log, stderr=subprocess.STDOUT))
     for runner, process in zip(("tfx", "benison"), started, strict=True):
-        assert process.wait(400) == 0, (tmp_path / f"{runner}.log").read_text()[-5000:]
+        assert process.wait(1000) == 0, (tmp_path / f"{runner}.log").read_text()[-5000:]
     by_tfx, by_benison = (_left(tmp_path / runner) for runner in ("tfx", "benison"))
     assert any(name.startswith("Last") for name in by_tfx)
     assert left_behind.differences(by_tfx, by_benison) == []
