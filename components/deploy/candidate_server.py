@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,12 +81,15 @@ class CandidateServer:
 
 
 @contextlib.asynccontextmanager
-async def serve(models: Mapping[str, Path], timeout_s: float) -> AsyncIterator[CandidateServer]:
+async def serve(
+    models: Mapping[str, Path], timeout_s: float, plain: Iterable[str] = ()
+) -> AsyncIterator[CandidateServer]:
     """Serve SavedModels, each as version 1, until the block ends.
 
     Args:
         models: folders by model name.
         timeout_s: maximum time for the start and all loading (seconds).
+        plain: models, of these and of later ones, for which the server looks for no fast path when it loads them.
 
     Raises:
         CandidateError: the server did not start, or did not load all models in time.
@@ -102,7 +105,7 @@ async def serve(models: Mapping[str, Path], timeout_s: float) -> AsyncIterator[C
             command = [*_command(), f"--port={port}", f"--rest_api_port={rest_port}", f"--model_config_file={config}"]
             command.append("--max_num_load_retries=0")  # the default is 5 retries, one minute apart
             # In a temporary folder, so that no module in the user's working folder hides one of the server's.
-            environment = {**os.environ, "BENISON_ADMIN_TOKEN": token}
+            environment = {**os.environ, "BENISON_ADMIN_TOKEN": token, "BENISON_PLAIN_MODELS": ",".join(plain)}
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder, env=environment)
         try:
             async with GrpcClient(f"127.0.0.1:{port}") as grpc, RestClient(port=rest_port) as rest:

@@ -152,8 +152,7 @@ class ServingTrial:
             async with self._serve() as server:
                 await reference
                 measured.append(await self._measure(server))
-                members = {f"{CANDIDATE}-{name}": path for name, path in self._members.items()}
-                await server.add(members, self._patience())
+                await server.add({_model(name): path for name, path in self._members.items()}, self._patience())
                 answers = await self._ask(server)
             paths = answers.paths
             verdicts += self._answer_verdicts(answers)
@@ -234,7 +233,8 @@ class ServingTrial:
 
     def _serve(self) -> contextlib.AbstractAsyncContextManager[CandidateServer]:
         """Start a server that has only the candidate."""
-        return candidate_server.serve({CANDIDATE: self._candidate}, self._patience())
+        # What is measured is the candidate, so its members need not be quick.
+        return candidate_server.serve({CANDIDATE: self._candidate}, self._patience(), map(_model, self._members))
 
     async def _ask(self, server: CandidateServer) -> _Answers:
         """Send all rows to a server of the candidate and its members, on every path."""
@@ -250,9 +250,7 @@ class ServingTrial:
             answers["fused REST null"] = np.array([_values(row, output) for row in with_null])
         answers["examples"] = (await grpc.predict(CANDIDATE, {"examples": rows.examples}, outputs=[output]))[output]
         target = server.target
-        endpoints = {
-            name: Endpoint(target, f"{CANDIDATE}-{name}", candidate_server.VERSION) for name in self._spec.members
-        }
+        endpoints = {name: Endpoint(target, _model(name), candidate_server.VERSION) for name in self._spec.members}
         async with FanOut(self._spec, endpoints, deadline_s=30.0) as fan_out:
             answers["fan-out"] = (await fan_out.predict(rows.inputs)).values
         paths = path_parity.compare(self._reference, answers)
@@ -359,6 +357,11 @@ class ServingTrial:
             )
             for key, (quantity, unit) in quantities.items()
         ]
+
+
+def _model(member: str) -> str:
+    """Return the name under which a member is served."""
+    return f"{CANDIDATE}-{member}"
 
 
 def _best_of_attempts(measured: list[dict[str, float]]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -140,6 +140,7 @@ class Models:
         retry_seconds: float = 60.0,
         allow_new_labels: bool = False,
         fast_paths: bool = True,
+        plain_models: Collection[str] = (),
         verify: bool = True,
     ) -> None:
         """Start without models; `reload` loads them.
@@ -152,6 +153,7 @@ class Models:
             retry_seconds: the time between two tries (seconds).
             allow_new_labels: whether a new label may name a version that is not available yet.
             fast_paths: whether requests may take a faster route than the plain one.
+            plain_models: models whose requests take the plain route anyway.
             verify: whether a version's files are compared with its manifest before it is loaded.
         """
         self.config = Config({})
@@ -163,6 +165,7 @@ class Models:
         self._retry_seconds = retry_seconds
         self._allow_new_labels = allow_new_labels
         self._fast_paths = fast_paths
+        self._plain_models = plain_models
         self._verify = verify
         self._loaders = ThreadPoolExecutor(max(load_threads, 1), thread_name_prefix="load")
         self._low_priority_loaders = ThreadPoolExecutor(
@@ -339,7 +342,7 @@ class Models:
         while True:
             version.tries += 1
             try:
-                engine, routes = await loop.run_in_executor(self._loader(), self._load_and_plan, version.path)
+                engine, routes = await loop.run_in_executor(self._loader(), self._load_and_plan, version)
             except Exception as error:
                 version.error = from_exception(error)
                 _log.warning(
@@ -360,12 +363,14 @@ class Models:
         """Return the threads to load in; they have low priority if any version is available."""
         return self._low_priority_loaders if any(map(self._serves, self.versions)) else self._loaders
 
-    def _load_and_plan(self, folder: str) -> tuple[Engine, Mapping[str, Route]]:
+    def _load_and_plan(self, version: ManagedVersion) -> tuple[Engine, Mapping[str, Route]]:
+        folder = version.path
         version_folders.check_inside(folder)
         if self._verify:
             _check_condition(folder)
         engine = self._load(folder)
-        return engine, plan_routes(engine, folder, self._limits) if self._fast_paths else {}
+        may_be_fast = self._fast_paths and version.model not in self._plain_models
+        return engine, plan_routes(engine, folder, self._limits) if may_be_fast else {}
 
     async def _dropped_before_retry(self, version: ManagedVersion) -> bool:
         """Wait for the next try; return True as soon as the policy drops the version."""

@@ -116,6 +116,7 @@ async def _serve(
         retry_seconds=parsed.load_retry_interval_micros / 1e6,
         allow_new_labels=parsed.allow_version_labels_for_unavailable_models,
         fast_paths=server_settings.fast_paths,
+        plain_models=server_settings.plain_models,
         verify=server_settings.verify,
     )
     trace = tracing.configure(os.environ)

@@ -28,6 +28,7 @@ class ServerSettings:
         slow_client_seconds: time in which a request must arrive and a response must be read (seconds).
         drain_seconds: time for accepted requests after SIGTERM (seconds).
         fast_paths: whether requests may take a faster path, if a check at load showed that its answers are the same.
+        plain_models: models whose requests take the plain path anyway; a large model with many signatures loads sooner.
         verify: whether the files of a version are compared with its manifest before it is loaded.
         log: format of the logs.
         access_log: share of requests that get a log line, from 0 to 1.
@@ -43,6 +44,7 @@ class ServerSettings:
     slow_client_seconds: float = 30.0
     drain_seconds: float = 30.0
     fast_paths: bool = True
+    plain_models: frozenset[str] = frozenset()
     verify: bool = True
     log: logs.LogFormat = "text"
     access_log: float = 0.0
@@ -62,7 +64,7 @@ def read(environment: Mapping[str, str]) -> ServerSettings:
     Raises:
         UsageError: a value is not valid for its variable.
     """
-    bind = tuple(part.strip() for part in environment.get("BENISON_BIND", "").split(",") if part.strip())
+    bind = _names(environment, "BENISON_BIND")
     return ServerSettings(
         bind=bind or _DEFAULT_BIND,
         bind_is_explicit=bool(bind),
@@ -74,10 +76,15 @@ def read(environment: Mapping[str, str]) -> ServerSettings:
         slow_client_seconds=_number(environment, "BENISON_SLOW_CLIENT_SECONDS", ServerSettings.slow_client_seconds),
         drain_seconds=_number(environment, "BENISON_DRAIN_SECONDS", ServerSettings.drain_seconds),
         fast_paths=_switch(environment, "BENISON_FAST_PATHS"),
+        plain_models=frozenset(_names(environment, "BENISON_PLAIN_MODELS")),
         verify=_switch(environment, "BENISON_VERIFY"),
         log=_log_format(environment),
         access_log=_share(environment, "BENISON_ACCESS_LOG"),
     )
+
+
+def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in environment.get(name, "").split(",") if part.strip())
 
 
 def _number(environment: Mapping[str, str], name: str, default: float) -> float:

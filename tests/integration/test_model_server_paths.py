@@ -57,15 +57,16 @@ RAW = [
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """One with the faster ways and one without, of the same model."""
+    """One with the faster ways and two without, of the same model."""
     folder = tmp_path_factory.mktemp("paths")
     publish(write_model(folder / "made", 1), folder / "m", 1)
     flags = (f"--model_base_path={folder / 'm'}", "--model_name=m")
     with (
         running(folder, *flags) as fast,
         running(folder, *flags, environment={"BENISON_FAST_PATHS": "off"}) as plain,
+        running(folder, *flags, environment={"BENISON_PLAIN_MODELS": "other, m"}) as named,
     ):
-        yield [fast, plain]
+        yield [fast, plain, named]
 
 
 def answer(server: Server, body: bytes) -> tuple[int, bytes]:
@@ -79,8 +80,8 @@ def answer(server: Server, body: bytes) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize("body", [*(json.dumps(body).encode() for body in BODIES), *RAW])
 def test_the_answer_is_the_same_whichever_way_is_taken(servers, body):
-    fast, plain = (answer(server, body) for server in servers)
-    assert fast == plain
+    fast, plain, named = (answer(server, body) for server in servers)
+    assert fast == plain == named
 
 
 def paths(server: Server) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def paths(server: Server) -> dict[str, Any]:
 
 
 def test_the_status_page_says_which_way_each_signature_goes(servers):
-    fast, plain = servers
+    fast, *plain = servers
     ways = paths(fast)
     assert ways["mixed"] == {"inputs": "packed", "runs": "inline"}
     assert ways["serving_default"]["runs"] == "inline"
@@ -99,7 +100,7 @@ def test_the_status_page_says_which_way_each_signature_goes(servers):
         "runs": "thread",
         "because": ["not inline: StatelessWhile may take any time"],
     }
-    assert paths(plain) == {}
+    assert [paths(server) for server in plain] == [{}, {}]
 
 
 def test_pipelined_requests_are_answered_in_their_order_whichever_way_each_takes(servers):
