@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,13 @@ class Prediction:
         output: Float by class name, or {"prediction": float} for regression.
         members: The same by member; empty unless requested.
         decision: The class that the version decides for; '' for regression and for older versions.
+        member_decisions: The class that each member would decide for at the version's threshold; empty for regression.
     """
 
     output: Mapping[str, float]
     members: Mapping[str, Mapping[str, float]]
     decision: str = ""
+    member_decisions: Mapping[str, str] = field(default_factory=dict)
 
 
 def predict(version: Version, rows: Sequence[Row], *, members: bool = False, verify: bool = True) -> list[Prediction]:
@@ -74,18 +76,25 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False, ver
     names = [name.decode() for name in answer["classes"][0]] if "classes" in answer else ["prediction"]
     output = answer["probabilities"] if "classes" in answer else answer["prediction"]
     by_member = {n: v.numpy() for n, v in signatures["members"](**inputs).items()} if members else {}
+    shown = [member for member in version.manifest.members or sorted(by_member) if member in by_member]
     return [
         Prediction(
             output=_named(names, output[i]),
-            members={
-                member: _named(names, by_member[member][i])
-                for member in version.manifest.members or sorted(by_member)
-                if member in by_member
-            },
+            members={member: _named(names, by_member[member][i]) for member in shown},
             decision=answer["decision"][i].decode() if "decision" in answer else "",
+            member_decisions={
+                member: _decided(names, by_member[member][i], version.manifest.threshold)
+                for member in (shown if "classes" in answer else ())
+            },
         )
         for i in range(len(rows))
     ]
+
+
+def _decided(classes: Sequence[str], probabilities: Any, threshold: float | None) -> str:
+    """Return the class that probabilities [classes] decide for, as the ensemble's graph does it."""
+    likeliest = int(probabilities.argmax())
+    return classes[likeliest if threshold is None else int(probabilities[1] >= probabilities.dtype.type(threshold))]
 
 
 def read_rows(path: str | Path, delimiter: str = ",", encoding: str = "utf-8") -> list[Row]:

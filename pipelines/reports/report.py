@@ -73,7 +73,7 @@ def show_predictions(predictions: list[Prediction], console: Console) -> None:
     members = list(predictions[0].members) if predictions else []
     table = Table("row", "ensemble", *members, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for number, prediction in enumerate(predictions, start=1):
-        by_member = [_answer(output) for output in prediction.members.values()]
+        by_member = [_answer(o, prediction.member_decisions.get(name, "")) for name, o in prediction.members.items()]
         table.add_row(str(number), _answer(prediction.output, prediction.decision), *by_member)
     console.print(table)
 

@@ -86,12 +86,13 @@ def test_mistakes_cost_less_than_with_no_action_at_all(project: Project) -> None
 def test_a_pushed_member_predicts_the_frequency_in_the_data(project: Project) -> None:
     done = project.benison("predict", "frauds.yaml", "--csv", "rows.csv", "--members")
     assert done.returncode == 0, done.stderr
-    # Each model prints `NAME 0.xxx`, the likelier class and its probability; that is almost never the rare class.
+    # Each model prints `NAME 0.xxx`: the class that it decides for, at the threshold of the cost, and its probability.
     answers = [line.split() for line in done.stdout.splitlines() if line[:1].isdigit()]
     assert len(answers) == ROWS
     for column in (2, 4, 6, 8):
         probabilities = [float(a[column]) if a[column - 1] == "y" else 1 - float(a[column]) for a in answers]
         assert np.mean(probabilities) == pytest.approx(RARE, abs=0.02)
+        assert {a[column - 1] == "y" for a, p in zip(answers, probabilities, strict=True) if p > 0.06} == {True}
 
 
 def test_metrics_are_computed_for_each_value_of_a_column_that_is_no_feature(project: Project) -> None:
