@@ -31,7 +31,7 @@ MEMBERS = ("penguins-deep", "penguins-linear", "penguins-quadratic")
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path)
+        archive.extractall(tmp_path, filter="data")
     root = tmp_path / "root"
     for file in (root / "serving" / "models.config", *root.glob("runs/*/run.json")):
         file.write_text(file.read_text().replace(WRITTEN_AS, str(root)))
