@@ -93,8 +93,10 @@ def paths(server: Server) -> dict[str, Any]:
 def test_the_status_page_says_which_way_each_signature_goes(servers):
     fast, *plain = servers
     ways = paths(fast)
-    assert ways["mixed"] == {"inputs": "packed", "runs": "inline"}
-    assert ways["serving_default"]["runs"] == "inline"
+    assert ways["mixed"]["inputs"] == "packed"
+    for way in (ways["mixed"], ways["serving_default"]):
+        # On a busy machine a run may take too long, and the next ones are in a thread.
+        assert way["runs"] == "inline" or "moved_off_the_loop" in way
     assert ways["slow"] == {
         "inputs": "plain",
         "runs": "thread",
