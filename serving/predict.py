@@ -11,6 +11,7 @@ from typing import Any
 
 from benison.serving import missing_values
 from benison.serving.close_names import closest, did_you_mean
+from benison.serving.ensemble.spec import decide
 from benison.serving.errors import DataError, VersionError
 from benison.serving.files import csv_file
 from benison.serving.number_text import finite_number, whole_number
@@ -76,25 +77,20 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False, ver
     names = [name.decode() for name in answer["classes"][0]] if "classes" in answer else ["prediction"]
     output = answer["probabilities"] if "classes" in answer else answer["prediction"]
     by_member = {n: v.numpy() for n, v in signatures["members"](**inputs).items()} if members else {}
+    decisions = {
+        name: decide(values, names, version.manifest.threshold).numpy()
+        for name, values in (by_member if "classes" in answer else {}).items()
+    }
     shown = [member for member in version.manifest.members or sorted(by_member) if member in by_member]
     return [
         Prediction(
             output=_named(names, output[i]),
             members={member: _named(names, by_member[member][i]) for member in shown},
             decision=answer["decision"][i].decode() if "decision" in answer else "",
-            member_decisions={
-                member: _decided(names, by_member[member][i], version.manifest.threshold)
-                for member in (shown if "classes" in answer else ())
-            },
+            member_decisions={member: values[i].decode() for member, values in decisions.items()},
         )
         for i in range(len(rows))
     ]
-
-
-def _decided(classes: Sequence[str], probabilities: Any, threshold: float | None) -> str:
-    """Return the class that probabilities [classes] decide for, as the ensemble's graph does it."""
-    likeliest = int(probabilities.argmax())
-    return classes[likeliest if threshold is None else int(probabilities[1] >= probabilities.dtype.type(threshold))]
 
 
 def read_rows(path: str | Path, delimiter: str = ",", encoding: str = "utf-8") -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tfx import types
@@ -28,36 +28,44 @@ def read(examples: list[types.Artifact], schema: Any, label: str) -> dict[str, C
 
     from benison.components.transform import as_text
 
-    spec = {label: tf.io.VarLenFeature(raw_examples.column_types(schema)[label])}
-    by_split = {}
-    for split in artifact_utils.decode_split_names(examples[0].split_names):
-        files = raw_examples.split_files(examples, split)
-        counts: Counter[str] = Counter()
-        for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH_ROWS):
-            names, _, numbers = tf.unique_with_counts(as_text(tf.io.parse_example(records, spec)[label]).values)
+    by_split: dict[str, Counter[str]] = {}
+    for split, batches in _batches(examples, schema, label):
+        counts = by_split[split] = Counter()
+        for values, _ in batches:
+            names, _, numbers = tf.unique_with_counts(as_text(values))
             for name, number in zip(names.numpy(), numbers.numpy(), strict=True):
                 counts[name.decode("utf-8", "replace")] += int(number)
         del counts[""]
-        by_split[split] = counts
     return by_split
 
 
 def rows_without_label(examples: list[types.Artifact], schema: Any, label: str) -> dict[str, tuple[int, int]]:
     """Count the rows that have no label, and all rows, by split; the arguments are those of `read`."""
+    counts = {}
+    for split, batches in _batches(examples, schema, label):
+        missing = rows = 0
+        for values, batch_rows in batches:
+            rows += batch_rows
+            missing += batch_rows - int(_has_value(values).numpy().sum())
+        counts[split] = (missing, rows)
+    return counts
+
+
+def _batches(
+    examples: list[types.Artifact], schema: Any, label: str
+) -> Iterator[tuple[str, Iterator[tuple[Any, int]]]]:
+    """Yield each split with its batches: the cells of the label that are there, and the number of rows."""
     import tensorflow as tf
 
     spec = {label: tf.io.VarLenFeature(raw_examples.column_types(schema)[label])}
-    counts = {}
-    for split in artifact_utils.decode_split_names(examples[0].split_names):
+
+    def of(split: str) -> Iterator[tuple[Any, int]]:
         files = raw_examples.split_files(examples, split)
-        missing = rows = 0
         for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH_ROWS):
-            values = tf.io.parse_example(records, spec)[label].values
-            known = _has_value(values)
-            rows += len(records)
-            missing += len(records) - int(tf.reduce_sum(tf.cast(known, tf.int64)))
-        counts[split] = (missing, rows)
-    return counts
+            yield tf.io.parse_example(records, spec)[label].values, len(records)
+
+    for split in artifact_utils.decode_split_names(examples[0].split_names):
+        yield split, of(split)
 
 
 def classes_of(

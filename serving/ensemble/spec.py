@@ -97,19 +97,8 @@ class Ensemble(BaseModel):
         return self.calibration.apply(combined) if self.calibration else combined
 
     def decide(self, probabilities: Any, classes: Sequence[str]) -> Any:
-        """Return the class that is the decision: string [batch].
-
-        Args:
-            probabilities: float32 [batch, classes].
-            classes: Names of the classes; two if there is a threshold, the positive one last.
-        """
-        import tensorflow as tf
-
-        if self.threshold is None:
-            ids = tf.argmax(probabilities, axis=1)
-        else:
-            ids = tf.cast(probabilities[:, 1] >= self.threshold, tf.int64)
-        return tf.gather(tf.constant(list(classes)), ids)
+        """Return the class that is the decision at the ensemble's threshold; see the function of this name."""
+        return decide(probabilities, classes, self.threshold)
 
     def without(self, member: str) -> Ensemble:
         """Return the ensemble that answers if one member does not.
@@ -167,3 +156,17 @@ def _without(combiner: Combiner, member: str) -> Combiner:
     if not any(remaining.values()):  # as in `combine`: without any weight left, all members count the same
         return Mean() if isinstance(combiner, WeightedMean) else combiner.model_copy(update={"weights": {}})
     return combiner.model_copy(update={"weights": remaining})
+
+
+def decide(probabilities: Any, classes: Sequence[str], threshold: float | None) -> Any:
+    """Return the class that is the decision: string [batch].
+
+    Args:
+        probabilities: float32 [batch, classes].
+        classes: Names of the classes; two if there is a threshold, the positive one last.
+        threshold: Lowest probability that decides for the second class; None: the most likely class is the decision.
+    """
+    import tensorflow as tf
+
+    ids = tf.argmax(probabilities, axis=1) if threshold is None else tf.cast(probabilities[:, 1] >= threshold, tf.int64)
+    return tf.gather(tf.constant(list(classes)), ids)
