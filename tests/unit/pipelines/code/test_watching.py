@@ -67,6 +67,14 @@ def asks_getenv(): return os.getenv("SIZE", "8")
 def asks_environ(): return environ["SIZE"] if "SIZE" in environ else None
 def expands(): return os.path.expandvars("$SIZE")
 def through_a_library(): return some_library.setting()
+def finds_a_program():
+    import shutil
+    return shutil.which("sh")
+def parses_arguments():
+    import argparse
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--size")
+    return parser.format_help()
 def sets_a_default(): return [os.environ.setdefault("SIZE", "8"), os.environ["SIZE"]]
 
 def tries():
@@ -238,6 +246,16 @@ def test_a_variable_counts_by_its_value(user: User, monkeypatch: pytest.MonkeyPa
         user.called_again_after(function, "the environment variable SIZE changed")
     monkeypatch.delenv("SIZE")
     assert user.changed() == "the environment variable SIZE changed"
+
+
+def test_the_size_and_the_language_of_the_terminal_do_not_count(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    user.call("parses_arguments")
+    for name in ("COLUMNS", "LINES", "LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.setenv(name, "7")
+    assert user.changed() == ""
+    user.call("finds_a_program")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert user.changed() == "the environment variable PATH changed"
 
 
 @pytest.mark.parametrize("function", ["tries", "asks_gfile"])
