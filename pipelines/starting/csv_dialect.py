@@ -26,7 +26,7 @@ def encoding_of(file: Path) -> str:
             start = stream.read(4096)
             if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 return "utf-16"
-            if b"\0" in start:  # half the bytes of English text in UTF-16 are zero
+            if start.count(0) > len(start) / 5:  # half the bytes of English text in UTF-16 are zero
                 return "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
             stream.seek(0)
             utf8 = codecs.getincrementaldecoder("utf-8")()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 from benison.components.evaluate.metrics import default_metric
 from benison.components.ingest.csv_table import CsvTable
@@ -127,7 +130,7 @@ def yaml_text(name: str, guess: Guess, splits: Splits, editor: Path) -> str:
         positive = f"\npositive: {_scalar(guess.positive)}  # {_comment(guess.why_positive)}; the schema names it too"
     return f"""\
 # yaml-language-server: $schema={editor}
-# Written by `benison init` from {guess.csv.name}. Everything here is a guess that you can change.
+# Written by `benison init` from {_comment(guess.csv.name)}. Everything here is a guess that you can change.
 #   benison run {name}
 #   benison eject {name}    copies the features and members into Python files that you can change
 name: {name}
@@ -275,7 +278,7 @@ def _scalar(text: str) -> str:
     plain = re.fullmatch(r"[^\W\d][\w ./()-]*", text) and not text.endswith(" ")
     if plain and strict_yaml.parse(text).value == text:
         return text
-    return json.dumps(text, ensure_ascii=False)
+    return yaml.dump(text, default_style='"', allow_unicode=True, width=math.inf).rstrip("\n")
 
 
 def _quoted(text: str) -> str:
@@ -284,5 +287,5 @@ def _quoted(text: str) -> str:
 
 
 def _comment(text: str) -> str:
-    """Put text on one line."""
-    return " ".join(text.split())
+    """Put text on one line, with escapes for the characters that YAML does not allow, not even in comments."""
+    return yaml.reader.Reader.NON_PRINTABLE.sub(lambda found: ascii(found[0])[1:-1], " ".join(text.split()))

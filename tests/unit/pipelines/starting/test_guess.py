@@ -85,6 +85,12 @@ def test_the_encoding_reads_every_byte(tmp_path, encoding, guessed):
     assert delimiter_of(file, guessed) == ","
 
 
+def test_one_nul_byte_is_not_utf_16(tmp_path):
+    file = written(tmp_path, {"city": ["Bern"] * 20, "y": ["a\0", *CYCLE * 5][:20]})
+    with pytest.raises(DataError, match=r"rows.csv, from line 2: a NUL byte"):
+        look(file, "y")
+
+
 @pytest.mark.parametrize(
     ("cells", "form"),
     [

@@ -126,6 +126,14 @@ def test_an_unknown_label_leaves_nothing_behind(here):
     assert sorted(path.name for path in here.iterdir()) == ["pets.csv"]
 
 
+@pytest.mark.parametrize("name", ["\x96", "a\x1b[31m", "a\nb", "\ufffe", "-", "yes", "a: b", "#a", "猫"])
+def test_any_name_of_a_column_can_be_written(here, name):
+    with Path("pets.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([(name, "y"), *[(i * 7 % 31, f"{name} {i % 2}") for i in range(60)]])
+    create("pets", here / "pets.csv", "y")
+    assert list(load("pets").columns) == [name]
+
+
 @pytest.mark.parametrize("rows", [8, 12, 20, 40, 60])
 def test_with_few_rows_each_split_still_gets_some(here, rows):
     from benison.components.ingest.csv_table import CsvTable
