@@ -100,8 +100,10 @@ app.command(rich_help_panel=MACHINE)(doctor.doctor)
 
 def main() -> NoReturn:
     """Run the command line; print Benison's own errors as one message and exit with their code."""
+    from benison.pipelines.commands.output import show_control_characters
     from benison.serving.errors import BenisonError
 
+    show_control_characters()
     try:
         app()
     except BenisonError as error:

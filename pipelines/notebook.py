@@ -12,6 +12,7 @@ from benison.pipelines.config import Pipeline
 from benison.pipelines.quiet import quieten
 from benison.pipelines.records import runs
 from benison.pipelines.reports import views
+from benison.pipelines.running.live_log import open_log
 from benison.pipelines.running.node_result import Result
 from benison.serving.errors import NodeFailed, UsageError
 
@@ -119,7 +120,7 @@ class Context:
             self._untried = None
         record.state, record.started = "running", time.time()
         quieten()
-        with open(record.log, "a") as log, redirect_stdout(log), redirect_stderr(log):
+        with open(open_log(Path(record.log)), "a") as log, redirect_stdout(log), redirect_stderr(log):
             result = single_node.run(self._compiled.ir, node, self._run.id, root=self._root, cache=self._cache)
         record.state, record.reason, record.outputs = result.state, result.reason, result.outputs
         record.seconds = time.time() - record.started

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from benison.pipelines.code import packages
 from benison.pipelines.quiet import quieten
 from benison.pipelines.running import forked, legacy_keras
+from benison.pipelines.running.live_log import open_log
 from benison.serving.errors import BenisonError, NodeFailed
 
 if TYPE_CHECKING:
@@ -159,9 +160,8 @@ _OPERATIONS = {"compile": _compile, "tidy": _tidy, "run": _run, "try_code": _try
 
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
     originals = os.dup(1), os.dup(2)
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = open_log(path)
     try:
         os.dup2(log, 1)
         os.dup2(log, 2)

@@ -10,13 +10,14 @@ from benison.pipelines.commands.output import console
 
 def doctor(root: Root = DEFAULT_ROOT) -> None:
     """Check what this machine can run, and say what to do about the rest."""
-    from rich.table import Table
+    from rich.text import Text
 
+    from benison.pipelines.reports.tables import DataTable
     from benison.pipelines.starting import doctor as examination
 
     report = examination.examine(root.absolute())
-    table = Table("", "check", "found", "what to do", box=None, header_style="bold", pad_edge=False)
-    marks = {True: "[green]ok[/]", False: "[bold red]no[/]", None: ""}
+    table = DataTable("", "check", "found", "what to do")
+    marks = {True: Text("ok", "green"), False: Text("no", "bold red"), None: Text()}
     for check in report.checks:
         table.add_row(marks[check.ok], check.name, check.value, check.advice)
     console().print(table)

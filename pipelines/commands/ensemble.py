@@ -84,8 +84,7 @@ def predict(
     ] = 30.0,
 ) -> None:
     """Send rows to every model over gRPC and combine the answers; a temporary model server serves the SavedModels."""
-    from rich.table import Table
-
+    from benison.pipelines.reports.tables import DataTable
     from benison.serving.predict import read_rows
     from benison.serving.seldon.imported_ensemble import ImportedEnsemble
 
@@ -94,9 +93,7 @@ def predict(
 
     quieten()
     answer = asyncio.run(_predict(imported, rows, deadline))
-    table = Table(
-        "row", imported.ensemble.combiner.kind, *answer.members, box=None, header_style="bold", pad_edge=False
-    )
+    table = DataTable("row", imported.ensemble.combiner.kind, *answer.members)
     for number, values in enumerate(answer.values, start=1):
         member_values = [_format_values(answer.outputs[member][number - 1]) for member in answer.members]
         table.add_row(str(number), _format_values(values), *member_values)

@@ -110,17 +110,14 @@ def runs_(root: Root = DEFAULT_ROOT) -> None:
     """List earlier runs, newest last."""
     import time
 
-    from rich.table import Table
-
     from benison.pipelines.records import runs
+    from benison.pipelines.reports.tables import DataTable
 
     history = runs.history(root.absolute())
     if not history:
         print(f"no runs in {root}")
         return
-    table = Table(
-        "run", "pipeline", "started", "seconds", "outcome", "why", box=None, header_style="bold", pad_edge=False
-    )
+    table = DataTable("run", "pipeline", "started", "seconds", "outcome", "why")
     for past in history:
         why = next((f"{n.id}: {n.reason}" for n in past.nodes if n.state in ("failed", "invalid", "not_blessed")), "")
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(past.started))

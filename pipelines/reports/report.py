@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from benison.pipelines.reports.tables import DataTable
 from benison.pipelines.running.workers import last_lines
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _file(run: Run, kind: str, name: str) -> Path | None:
 def show_predictions(predictions: list[Prediction], console: Console) -> None:
     """Print one row per prediction: the ensemble's answer, then each member's."""
     members = list(predictions[0].members) if predictions else []
-    table = Table("row", "ensemble", *members, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table = DataTable("row", "ensemble", *members)
     for number, prediction in enumerate(predictions, start=1):
         by_member = [_answer(o, prediction.member_decisions.get(name, "")) for name, o in prediction.members.items()]
         table.add_row(str(number), _answer(prediction.output, prediction.decision), *by_member)
@@ -83,7 +83,7 @@ def _answer(output: Mapping[str, float], decision: str = "") -> str:
     if set(output) == {"prediction"}:
         return f"{output['prediction']:.6g}"
     name = decision or max(output, key=lambda name: output[name])
-    return f"{escape(name)} {output[name]:.3f}"
+    return f"{name} {output[name]:.3f}"
 
 
 def _failure(node: NodeRun, console: Console) -> None:
@@ -98,7 +98,7 @@ def _failure(node: NodeRun, console: Console) -> None:
 def _metrics(blessing: Mapping[str, Any], console: Console) -> None:
     metrics = blessing["metrics"]
     names = list(next(iter(metrics.values())))
-    table = Table("on test", *names, box=None, header_style="bold", pad_edge=False)
+    table = DataTable("on test", *names)
     for model in names_of_models(metrics):
         style = "bold" if model == "ensemble" else ""
         table.add_row(model, *(_figure(metrics[model][name]) for name in names), style=style)
@@ -115,9 +115,9 @@ def _slices(blessing: Mapping[str, Any], console: Console) -> None:
         return
     metric = blessing["metric"]
     models = names_of_models(blessing["metrics"])
-    table = Table(f"{metric} by slice", "rows", *models, box=None, header_style="bold", pad_edge=False)
+    table = DataTable(f"{metric} by slice", "rows", *models)
     for name, cut in blessing["slices"].items():
-        table.add_row(escape(name), str(cut["rows"]), *(_figure(cut["metrics"][m][metric]) for m in models))
+        table.add_row(name, str(cut["rows"]), *(_figure(cut["metrics"][m][metric]) for m in models))
     console.print()
     console.print(table)
 

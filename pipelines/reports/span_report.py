@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from benison.pipelines.data import spans
 from benison.pipelines.data.spans import RemovedSpan, Span
 from benison.pipelines.records import runs
 from benison.pipelines.reports import version_report
+from benison.pipelines.reports.tables import DataTable
 from benison.serving.errors import StoreError
 from benison.serving.versions import local, remote
 from benison.serving.versions.manifest import Manifest
@@ -25,20 +23,18 @@ if TYPE_CHECKING:
     from benison.pipelines.config import Pipeline
 
 
-def table(config: Pipeline, root: Path) -> Table:
+def table(config: Pipeline, root: Path) -> DataTable:
     """Return a table with one row per span, oldest first."""
     nodes = _newest_nodes(runs.history(root), config.name)
-    rows = Table(
-        "span", "rows", "sha256", "anomalies", "drift", "versions", box=None, header_style="bold", pad_edge=False
-    )
+    rows = DataTable("span", "rows", "sha256", "anomalies", "drift", "versions")
     known = known_versions(root / "serving" / config.name, None)
     for span in spans.all_spans(root, config.name):
         rows.add_row(
             str(span.number),
             str(span.rows),
             span.sha256[:12],
-            escape(_anomalies(_node_of(nodes, "AnomalyGate", span))),
-            escape(_drift(_node_of(nodes, "DriftValidator", span))),
+            _anomalies(_node_of(nodes, "AnomalyGate", span)),
+            _drift(_node_of(nodes, "DriftValidator", span)),
             ", ".join(map(str, trained_on(known, span))) or "-",
         )
     return rows

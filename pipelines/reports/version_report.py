@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from rich.markup import escape
-from rich.table import Table
 
 from benison.pipelines.records.sizes import folder_size, format_size
+from benison.pipelines.reports.tables import DataTable
 from benison.serving import models_config
 from benison.serving.promotion import history
 from benison.serving.promotion import labels as promotion_labels
@@ -20,7 +17,6 @@ from benison.serving.versions.manifest import Manifest
 
 Metrics = Mapping[str, float | None]
 _ENSEMBLE = "ensemble"
-_STYLE: Mapping[str, Any] = {"box": None, "header_style": "bold", "pad_edge": False}
 
 
 def labels(base: Path) -> dict[int, list[str]]:
@@ -42,7 +38,7 @@ def labels(base: Path) -> dict[int, list[str]]:
     return labels_of
 
 
-def table(base: Path, stored: Mapping[int, str] | None = None) -> Table:
+def table(base: Path, stored: Mapping[int, str] | None = None) -> DataTable:
     """Return a table with one row per version, oldest first.
 
     Args:
@@ -50,7 +46,7 @@ def table(base: Path, stored: Mapping[int, str] | None = None) -> Table:
         stored: `yes` or `damaged` for the versions in the object store; None for no such column.
     """
     labels_of = labels(base)
-    rows = Table("version", "label", "created", "spans", "metric", "members", "size", **_STYLE)
+    rows = DataTable("version", "label", "created", "spans", "metric", "members", "size")
     if stored is not None:
         rows.add_column("store")
     for version in local.all_versions(base):
@@ -62,29 +58,29 @@ def table(base: Path, stored: Mapping[int, str] | None = None) -> Table:
             manifest.created,
             _spans(manifest),
             _metric(manifest),
-            escape(", ".join(manifest.members)),
+            ", ".join(manifest.members),
             format_size(size(version)),
             *([] if stored is None else [stored.get(version.number, "no")]),
         )
     return rows
 
 
-def changes(base: Path) -> Table:
+def changes(base: Path) -> DataTable:
     """Return a table with one row per change of a label, oldest first."""
-    rows = Table("when", "who", "label", "from", "to", "why", **_STYLE)
+    rows = DataTable("when", "who", "label", "from", "to", "why")
     for change in history.read(base):
         numbers = ("-" if number is None else str(number) for number in (change.before, change.to))
-        rows.add_row(change.when, escape(change.who), change.label, *numbers, escape(change.why))
+        rows.add_row(change.when, change.who, change.label, *numbers, change.why)
     return rows
 
 
-def difference(left: Version, right: Version) -> Table:
+def difference(left: Version, right: Version) -> DataTable:
     """Return a table of two versions side by side; a star marks differences."""
-    rows = Table("", "", str(left.number), str(right.number), **_STYLE)
+    rows = DataTable("", "", str(left.number), str(right.number))
     left_values, right_values = _compared_values(left), _compared_values(right)
     for key in dict.fromkeys([*left_values, *right_values]):
         values = [left_values.get(key, "-"), right_values.get(key, "-")]
-        rows.add_row("" if values[0] == values[1] else "*", escape(key), *(escape(value) for value in values))
+        rows.add_row("" if values[0] == values[1] else "*", key, *values)
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Copy the output of this process and its children to a log file and to stderr at the same time."""
+"""Log files of nodes; copy the output of this process and its children to one and to stderr at the same time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_MODE = 0o640  # a log may show rows of the data
 _tees: set[int] = set()
+
+
+def open_log(path: Path) -> int:
+    """Open a log file to append to, and create it, with its folder, for the owner and the group only.
+
+    Returns:
+        The file descriptor.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, _MODE)
 
 
 @contextmanager
@@ -22,7 +33,7 @@ def log_to_file(path: Path) -> Iterator[None]:
     Args:
         path: the log file; output is appended to it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(open_log(path))  # `tee` would let everybody read it
     originals = os.dup(1), os.dup(2)
     # tee ends when the last process that writes to it has ended, even if that one was killed.
     tee = subprocess.Popen(

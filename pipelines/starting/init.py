@@ -21,6 +21,7 @@ from benison.pipelines.config import Splits, strict_yaml
 from benison.pipelines.starting.guess import Guess, GuessedColumn, look
 from benison.serving.errors import UsageError
 from benison.serving.files import atomic_file
+from benison.serving.visible_text import visible_line
 
 NAME = re.compile("[a-z][a-z0-9_-]*")
 FEW_ROWS = 1000  # below this, the usual shares may leave a split empty
@@ -53,10 +54,11 @@ class NewPipeline:
         yield f"label {label.name!r}: {guess.problem}, {label.why}"
         if guess.positive:
             yield f"positive class {guess.positive!r}: {guess.why_positive}"
-        width = max(len(column.name) for column in guess.columns)
-        for column in guess.columns:
-            yield f"  {column.name:{width}}  {column.kind:8}  {_remark(column)}"
-        if left_out := [column.name for column in guess.columns if column.kind == "ignore"]:
+        names = [visible_line(column.name) for column in guess.columns]
+        width = max(map(len, names))
+        for name, column in zip(names, guess.columns, strict=True):
+            yield f"  {name:{width}}  {column.kind:8}  {_remark(column)}"
+        if left_out := [name for name, column in zip(names, guess.columns, strict=True) if column.kind == "ignore"]:
             yield f"left out: {', '.join(left_out)}"
         yield from guess.remarks
         if self.splits != Splits(train=6, valid=1, blend=1, test=2):
@@ -288,4 +290,4 @@ def _quoted(text: str) -> str:
 
 def _comment(text: str) -> str:
     """Put text on one line, with escapes for the characters that YAML does not allow, not even in comments."""
-    return yaml.reader.Reader.NON_PRINTABLE.sub(lambda found: ascii(found[0])[1:-1], " ".join(text.split()))
+    return visible_line(" ".join(text.split()))

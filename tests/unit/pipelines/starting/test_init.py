@@ -143,3 +143,15 @@ def test_with_few_rows_each_split_still_gets_some(here, rows):
     buckets = list(choose_splits(guess).model_dump().values())
     hit = {split_index(row.cells, buckets) for row in CsvTable((str(guess.csv),)).rows()}
     assert hit == {0, 1, 2, 3}
+
+
+def test_what_controls_a_terminal_is_shown_as_escapes_and_is_no_part_of_a_comment(here):
+    rows = "".join(f"{i * 7 % 31 / 2},{'yes' if i % 2 else 'no'}{chr(27)}[2J\n" for i in range(60))
+    Path("pets\x1b.csv").write_text(f"si\x1b[31mze,la\x07b\n{rows}")
+    pipeline = create("pets", Path("pets\x1b.csv"), "la\x07b")
+    assert r"  si\x1b[31mze  number    31 different numbers" in list(pipeline.lines())
+    comments = [line.partition("#")[2] for line in Path("pets.yaml").read_text().splitlines()]
+    assert any(r"pets\x1b.csv" in comment for comment in comments)
+    assert any(r"no\x1b[2J, yes\x1b[2J" in comment for comment in comments)
+    read = load("pets")
+    assert (read.label, read.positive, set(read.columns)) == ("la\x07b", "yes\x1b[2J", {"si\x1b[31mze"})
