@@ -25,7 +25,7 @@ from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup
 from benison_notify import BenisonNotifier
 from benison_operator import BenisonNodeOperator
 
-FORMAT = 2  # the manifest format that this file reads
+FORMAT = 3  # the manifest format that this file reads
 # In the order in which the graph shows them.
 GROUPS = {
     "ingest": "Read the data and its spans",
@@ -177,6 +177,8 @@ def param(parameter: Mapping[str, Any]) -> Param:
     """Return a field of the form."""
     field_type = parameter["type"]
     schema = {key: parameter[key] for key in ("minimum", "maximum", "pattern") if parameter[key] is not None}
+    if parameter["max_length"] is not None:
+        schema["maxLength"] = parameter["max_length"]
     if parameter["enum"] is not None:
         schema["enum"] = [*parameter["enum"], *([None] if parameter["nullable"] else [])]
     return Param(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benison.pipelines.config import Pipeline
+from benison.pipelines.config.limits import with_limits
 from benison.pipelines.generic.columns import ColumnConfig
 
 FILE = Path(__file__).resolve().parent.parent / "configs" / "benison.schema.json"
@@ -21,7 +22,7 @@ def text() -> str:
 
 
 def _schema() -> dict[str, Any]:
-    schema = Pipeline.model_json_schema(by_alias=True)
+    schema = with_limits(Pipeline.model_json_schema(by_alias=True))
     properties = {key: value for key, value in schema["properties"].items() if key != "source"}
     # A member may have no value, and a column may be its kind alone.
     definitions = schema["$defs"]

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from benison.pipelines.airflow import manifest_texts
 from benison.pipelines.config import Member, Pipeline, RuleConfig
+from benison.pipelines.config.limits import with_limits
 from benison.pipelines.config.mistakes import shape_mistakes
 from benison.pipelines.config.periods import FORMS
 from benison.pipelines.config.types import is_number
@@ -26,6 +27,7 @@ from benison.serving.errors import UsageError
 
 Type = Literal["string", "integer", "number", "boolean"]
 SPAN, CACHE = "span", "cache"
+_LONGEST_SPAN = 100  # characters; longer values are cut in messages too
 _PYTHON: Mapping[Type, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -54,6 +56,7 @@ class FormField:
         maximum: the largest value; None for no bound.
         pattern: a regular expression for text.
         nullable: null is an allowed value.
+        max_length: the most characters of a text; None for other types and for enumerated values.
     """
 
     name: str
@@ -65,11 +68,12 @@ class FormField:
     maximum: float | None = None
     pattern: str | None = None
     nullable: bool = False
+    max_length: int | None = None
 
 
 def parameters(config: Pipeline) -> tuple[FormField, ...]:
     """Return the fields of a pipeline, with its config's values as defaults."""
-    schema = Pipeline.model_json_schema(by_alias=True)
+    schema = with_limits(Pipeline.model_json_schema(by_alias=True))
     raw = config.model_dump(mode="json")
     fields = [_config_field(schema, raw, path, label) for path, label in _keys(config)]
     return (*_run_fields(config), *fields)
@@ -95,7 +99,8 @@ def values(fields: Sequence[FormField], texts: Mapping[str, str]) -> dict[str, A
         try:
             run_values[name] = _value(known[name], text)
         except ValueError:
-            mistakes.append(f"{name}: got {text}, expected {_allowed(known[name])}")
+            shown = text if len(text) <= _LONGEST_SPAN else f"{text[:_LONGEST_SPAN]}…"
+            mistakes.append(f"{name}: got {shown}, expected {_allowed(known[name])}")
     if mistakes:
         raise UsageError("\n".join(mistakes))
     return run_values
@@ -132,6 +137,7 @@ def _run_fields(config: Pipeline) -> Iterator[FormField]:
             "Empty: the newest span that has landed",
             pattern=r"^[0-9][0-9:+.TZ -]*$",
             nullable=True,
+            max_length=_LONGEST_SPAN,
         )
     yield FormField(CACHE, "boolean", True, manifest_texts.CACHE)
 
@@ -174,15 +180,28 @@ def _config_field(schema: Mapping[str, Any], raw: Any, path: tuple[str, ...], la
     description = leaf.get("description", "")
     field_type = _type(leaf, raw)
     step = 1 if field_type == "integer" else 0
+    bounds = _bounds(leaf, field_type)
     return FormField(
         ".".join(path),
         field_type,
         raw,
         f"{label}: {description}" if description else label,
         enum=leaf.get("enum"),
-        minimum=leaf["exclusiveMinimum"] + step if "exclusiveMinimum" in leaf else leaf.get("minimum"),
-        maximum=leaf["exclusiveMaximum"] - step if "exclusiveMaximum" in leaf else leaf.get("maximum"),
+        minimum=bounds["exclusiveMinimum"] + step if "exclusiveMinimum" in bounds else bounds.get("minimum"),
+        maximum=bounds["exclusiveMaximum"] - step if "exclusiveMaximum" in bounds else bounds.get("maximum"),
+        max_length=bounds.get("maxLength"),
     )
+
+
+def _bounds(leaf: Mapping[str, Any], field_type: Type) -> Mapping[str, Any]:
+    """Return a leaf's bounds; where it allows several types, those of the field's type, and those of all."""
+    part = next((part for part in leaf.get("anyOf", ()) if part.get("type") == field_type), {})
+    both = {**part, **{key: value for key, value in leaf.items() if key in ("minimum", "maximum")}}
+    for bound in ("minimum", "maximum"):  # an excluded bound of all types is narrower than the limit of one
+        if f"exclusive{bound.capitalize()}" in leaf:
+            both.pop(bound, None)
+            both[f"exclusive{bound.capitalize()}"] = leaf[f"exclusive{bound.capitalize()}"]
+    return {**both, **({"maxLength": leaf["maxLength"]} if "maxLength" in leaf else {})}
 
 
 def _resolved(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -237,13 +256,15 @@ def _value(field: FormField, text: str) -> Any:
         raise ValueError
     if field.pattern is not None and not re.search(field.pattern, str(value)):
         raise ValueError
+    if field.max_length is not None and len(str(value)) > field.max_length:
+        raise ValueError
     return value
 
 
 def _within(field: FormField, value: float) -> bool:
     minimum = -math.inf if field.minimum is None else field.minimum
     maximum = math.inf if field.maximum is None else field.maximum
-    return math.isfinite(value) and minimum <= value <= maximum
+    return minimum <= value <= maximum and value not in (-math.inf, math.inf)
 
 
 def _allowed(field: FormField) -> str:
@@ -253,4 +274,5 @@ def _allowed(field: FormField) -> str:
         return "a number such as 3, a range such as 1-3, or a date"
     bounds = [f">= {field.minimum:.12g}"] if field.minimum is not None else []
     bounds += [f"<= {field.maximum:.12g}"] if field.maximum is not None else []
+    bounds += [f"of at most {field.max_length} characters"] if field.max_length is not None else []
     return " ".join([_ARTICLED[field.type], " and ".join(bounds)]).strip()

@@ -23,6 +23,7 @@ from benison.pipelines.airflow.form import CACHE, FormField, Type, parameters
 from benison.pipelines.compilation.compiled import Compiled
 from benison.pipelines.compilation.plain_data import mappings
 from benison.pipelines.config.airflow import AirflowConfig
+from benison.pipelines.config.limits import LARGEST, LONGEST
 from benison.serving.errors import UsageError
 from benison.serving.files import atomic_file
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from benison.pipelines.config import Pipeline
 
-FORMAT = 2  # 1: class and module paths of the releases before everything was imported as `benison.…`
+FORMAT = 3  # 1: class paths of the releases before everything was imported as `benison.…`; 2: fields without limits
 IR, CONFIG = "pipeline.json", "config.json"
 # Parameters that TFX fills in itself.
 _TFX_PARAMETERS = frozenset({"pipeline-run-id", "pipeline-root"})
@@ -261,7 +262,16 @@ def _runtime_parameters(ir: Mapping[str, Any]) -> Iterator[FormField]:
             field_type = _TYPES[parameter.get("type", "STRING")]
             if field_type == "integer" and default is not None:
                 default = int(default)  # protobuf's JSON holds integers as text
-            yield FormField(name, field_type, default, "Runtime parameter of the pipeline", nullable=default is None)
+            yield FormField(
+                name,
+                field_type,
+                default,
+                "Runtime parameter of the pipeline",
+                minimum=None if field_type == "string" else min(-LARGEST, default or 0),
+                maximum=None if field_type == "string" else max(LARGEST, default or 0),
+                nullable=default is None,
+                max_length=max(LONGEST, len(default or "")) if field_type == "string" else None,
+            )
 
 
 def _finish(manifest: PipelineManifest, folder: Path) -> PipelineManifest:

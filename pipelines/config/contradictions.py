@@ -13,6 +13,7 @@ from typing import Any
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from benison.components.evaluate.metrics import COST, METRICS, PROBLEMS
+from benison.pipelines.config.limits import beyond_limits
 from benison.pipelines.config.types import is_number
 from benison.serving.close_names import did_you_mean
 from benison.serving.ensemble.combiners import CLASSIFIERS_ONLY
@@ -28,7 +29,7 @@ def value_at(raw: Any, *keys: str) -> Any:
 
 
 def contradictions(raw: Any) -> Iterator[InitErrorDetails]:
-    """Yield the contradictions in a config that may itself be wrong in any way."""
+    """Yield the contradictions in a config that may itself be wrong in any way, and values beyond all limits."""
     yield from _metrics(raw)
     yield from _data(raw)
     yield from _schedule(raw)
@@ -36,6 +37,8 @@ def contradictions(raw: Any) -> Iterator[InitErrorDetails]:
     yield from _columns(raw)
     yield from _combination(value_at(raw, "ensemble"), value_at(raw, "problem"))
     yield from _members(raw)
+    for loc, message, value in beyond_limits(raw):
+        yield _refused(loc, message, value)
 
 
 def _metrics(raw: Any) -> Iterator[InitErrorDetails]:

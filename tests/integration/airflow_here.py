@@ -109,7 +109,7 @@ def manifest(name: str, *nodes: Mapping[str, Any], **more: Any) -> dict[str, Any
 
 SEED: dict[str, Any] = {
     **{"name": "seed", "type": "integer", "default": 7, "help": "Where chance begins", "enum": None, "minimum": 0},
-    **{"maximum": None, "pattern": None, "nullable": False},
+    **{"maximum": 2**32 - 1, "pattern": None, "nullable": False, "max_length": None},
 }
 SPAN: dict[str, Any] = {**SEED, "name": "span", "type": "string", "default": None, "minimum": None, "nullable": True}
 CHAIN: list[dict[str, Any]] = [{"id": "Acts"}, {"id": "After", "upstream": ["Acts"]}]

@@ -99,12 +99,14 @@ FIELDS: list[tuple[dict[str, Any], Any, Any]] = [
     ({"type": "string", "default": "auto", "enum": ["auto", "manual"]}, "manual", "never"),
     ({"type": "string", "default": None, "nullable": True, "pattern": "^[0-9]+$"}, None, "x"),
     ({"type": "string", "default": "a", "nullable": True, "enum": ["a"]}, None, "b"),
+    ({"type": "string", "default": "a", "max_length": 3}, "abc", "abcd"),
+    ({"type": "integer", "default": 7, "maximum": 9}, 9, 10**20),
     ({"type": "boolean", "default": True}, False, "no"),
 ]
 
 
 def test_a_field_of_the_form_takes_what_fits_and_nothing_else(in_airflow: InAirflow) -> None:
-    empty: dict[str, Any] = dict.fromkeys(("enum", "minimum", "maximum", "pattern")) | {
+    empty: dict[str, Any] = dict.fromkeys(("enum", "minimum", "maximum", "pattern", "max_length")) | {
         "nullable": False,
         "name": "x",
         "help": "why",
@@ -144,8 +146,8 @@ def test_only_a_pool_that_is_known_to_exist_is_used(
     ("text", "message"),
     [
         ("{", "not valid JSON .*; compile it again: benison compile old"),
-        ('{"manifest": 1}', "got manifest format 1, expected 2; compile it again"),
-        ("[]", "got manifest format None, expected 2"),
+        ('{"manifest": 1}', "got manifest format 1, expected 3; compile it again"),
+        ("[]", "got manifest format None, expected 3"),
     ],
 )
 def test_a_file_that_is_no_manifest_is_named(in_airflow: InAirflow, tmp_path: Path, text: str, message: str) -> None:

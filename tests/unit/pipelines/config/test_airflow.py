@@ -59,7 +59,7 @@ def test_without_the_section_there_are_defaults(tmp_path: Path) -> None:
         ("", "{every: month}", "spans: got only one of first and every"),
         ("", "{first: 2013-01, every: day}", "got first '2013-01', expected a day such as '2013-01-31'"),
         ("", "{first: 2013-01, every: fortnight}", "expected one of day, week, month, year"),
-        ("airflow: {retries: -1}", "{}", "airflow.retries: got -1, expected an integer >= 0"),
+        ("airflow: {retries: -1}", "{}", "airflow.retries: got -1, expected an integer from 0 to 1000"),
         ("airflow: {retry: 1}", "{}", "airflow.retry: unknown key; did you mean 'retries'?"),
         ("airflow: {owners: []}", "{}", "airflow.owners: empty, expected at least one entry"),
     ],
