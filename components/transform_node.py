@@ -1,13 +1,13 @@
 """Transform: TFX's component, whose preprocessing_fn also learns what the schema says about the label.
 
-The classes of the label and the positive one are fixed in the schema. TFX gives a preprocessing_fn no schema, so the
-executor adds this to its `custom_config`.
+The classes of the label and the positive one are fixed in the schema; if it lists no classes, they are those of all
+splits. TFX gives a preprocessing_fn neither schema nor other splits, so the executor adds this to its `custom_config`.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from tfx import types
@@ -16,7 +16,7 @@ from tfx.components.transform import executor
 from tfx.dsl.components.base import executor_spec
 from tfx.types import standard_component_specs
 
-from benison.components import raw_examples
+from benison.components import label_values, raw_examples
 from benison.components.label_classes import LabelSchema
 
 
@@ -32,7 +32,11 @@ class Executor(executor.Executor):
         key = standard_component_specs.CUSTOM_CONFIG_KEY
         config = json.loads(exec_properties[key])
         schema = raw_examples.load_schema(input_dict["schema"])
-        config["label_schema"] = asdict(LabelSchema.of(schema, config["label"]))
+        of_label = LabelSchema.of(schema, config["label"])
+        if not of_label.listed and config["problem"] != "regression":
+            by_split = label_values.read(input_dict["examples"], schema, config["label"])
+            of_label = replace(of_label, listed=label_values.every_class(by_split))
+        config["label_schema"] = asdict(of_label)
         super().Do(input_dict, output_dict, {**exec_properties, key: json.dumps(config)})
 
 

@@ -65,6 +65,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         columns=config.validation.columns,
         ignored=ignored,
         positive=config.positive,
+        max_missing=config.validation.max_missing_labels,
     )
     overlap_check = OverlapCheck(
         data.examples,
@@ -128,7 +129,11 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
     ensemble_scores = scorer({ENSEMBLE: model}, baseline=baseline.outputs["baseline"]).with_id("EnsembleScores")
     # Only the ensemble: TFMA takes several seconds per model, and Blessing has the members' metrics from their scores.
     evaluator = Evaluator(
-        examples=data.examples, model=model, eval_config=_eval_config(config), example_splits=[JUDGING]
+        examples=data.examples,
+        model=model,
+        eval_config=_eval_config(config),
+        example_splits=[JUDGING],
+        module_path="benison.components.evaluate.labelled_rows",  # rows without a label are in no metric
     )
     blessing = Blessing(
         model=model,

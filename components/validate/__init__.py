@@ -9,7 +9,6 @@ Nodes:
     overlap_check: OverlapCheck, stops the run if rows of `test` are also in `train`.
 
 Helper modules:
-    label_values: classes of the label by split, checked before any training
     schema_violations: finds the rows of a CSV that violate the schema.
     overlap: measures how many rows of `test` are in `train`, and how many by chance.
     row_hashes: hashes of rows, with or without some columns.

@@ -1,10 +1,11 @@
 """LabelCheck: checks that the label fits the problem, names the positive class, and looks for columns that leak it.
 
 A label with one class cannot be learned, and one with four is not binary. Rows without a label are skipped, and a
-warning counts them. A column that is a copy or a consequence of the label makes every metric look excellent and the
-served model useless, and no schema can detect it. So this node measures how well each raw column alone predicts the
-label, on rows of `train`: the class frequencies of each value (or quantile) are fitted on one half of the rows and
-evaluated on the other half. A column that predicts it almost completely stops the run, unless the YAML accepts it.
+warning counts them; too many of them stop the run. A column that is a copy or a consequence of the label makes every
+metric look excellent and the served model useless, and no schema can detect it. So this node measures how well each raw
+column alone predicts the label, on rows of `train`: the class frequencies of each value (or quantile) are fitted on one
+half of the rows and evaluated on the other half. A column that predicts it almost completely stops the run, unless the
+YAML accepts it.
 """
 
 from __future__ import annotations
@@ -22,12 +23,11 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from benison.components import raw_examples
+from benison.components import label_values, raw_examples
 from benison.components.evaluate.label_report import FILE, LabelReport, suspicions
 from benison.components.evaluate.metrics import METRICS
 from benison.components.ingest.csv_table import WARNINGS
 from benison.components.label_classes import LabelSchema
-from benison.components.validate import label_values
 from benison.serving.errors import DataError
 
 LEAK_THRESHOLD = 0.99  # AUC, or R² for regression
@@ -53,16 +53,19 @@ class Executor(base_executor.BaseExecutor):
         target = columns.pop(label)
         columns = {name: values for name, values in columns.items() if name not in severity["ignored"]}
         regression = problem == "regression"
+        unlabelled = label_values.rows_without_label(input_dict["examples"], schema, label)
         if regression:
             check_numbers(label, target)
             check_precision(label, target[has_label(target)])
+        label_values.check_missing(label, unlabelled, exec_properties["max_missing"])
         labelled = has_label(target)
         check_classes(label, target[labelled], regression)
-        classes = None
+        classes, warnings = None, label_values.missing_warnings(label, unlabelled)
         if not regression:
             by_split = label_values.read(input_dict["examples"], schema, label)
             positive = exec_properties["positive"] or None
             classes = label_values.classes_of(label, problem, by_split, LabelSchema.of(schema, label), positive)
+            warnings += label_values.class_warnings(label, classes.names, by_split)
             print(classes)
         columns, target = {name: values[labelled] for name, values in columns.items()}, target[labelled]
         scores = {name: predictive_power(values, target, regression) for name, values in columns.items()}
@@ -72,7 +75,7 @@ class Executor(base_executor.BaseExecutor):
             "classes": list(classes.names) if classes else [],
             "positive": classes.positive if classes else "",
             "why_positive": classes.why if classes else "",
-            "unlabelled": label_values.rows_without_label(input_dict["examples"], schema, label),
+            "unlabelled": unlabelled,
             "columns": scores,
             "suspicious": sorted(suspicious),
             "severity": {name: severity["columns"].get(name, severity["default"]) for name in suspicious},
@@ -85,7 +88,7 @@ class Executor(base_executor.BaseExecutor):
                 f"{'; '.join(stopping)} If not, remove it from the data or ignore it. If it is, or no feature uses it, "
                 "set `validation: {severity: {leak: warn}}`"
             )
-        warnings = [*unlabelled_warnings(report), *suspicions(report, "warn").values()]
+        warnings += suspicions(report, "warn").values()
         artifact.set_string_custom_property(WARNINGS, json.dumps(warnings))
         for warning in warnings:
             print("WARN", warning)
@@ -100,6 +103,7 @@ class _Spec(ComponentSpec):
         "problem": ExecutionParameter(type=str),
         "severity": ExecutionParameter(type=str),
         "positive": ExecutionParameter(type=str),
+        "max_missing": ExecutionParameter(type=float),
     }
     INPUTS = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
@@ -120,6 +124,7 @@ class LabelCheck(base_component.BaseComponent):
         columns: the same for single columns, by name.
         ignored: columns that are not features.
         positive: the positive class of a binary problem; None if the schema or `label_classes` decides.
+        max_missing: the largest allowed share of rows without a label.
     """
 
     SPEC_CLASS = _Spec
@@ -135,6 +140,7 @@ class LabelCheck(base_component.BaseComponent):
         columns: Mapping[str, str],
         ignored: Sequence[str],
         positive: str | None = None,
+        max_missing: float = 0.2,
     ) -> None:
         super().__init__(
             _Spec(
@@ -146,6 +152,7 @@ class LabelCheck(base_component.BaseComponent):
                     {"default": severity, "columns": dict(columns), "ignored": list(ignored)}, sort_keys=True
                 ),
                 positive=positive or "",
+                max_missing=max_missing,
                 report=types.Channel(type=LabelReport),
             )
         )
@@ -205,16 +212,6 @@ def check_classes(name: str, label: NDArray, regression: bool) -> None:
             f"label {name!r}: {len(values)} classes in {len(label)} rows of train, such as {values[0]!s}; expected "
             "classes that appear more than once. Is the label an id, or a number (problem: regression)?"
         )
-
-
-def unlabelled_warnings(report: Mapping[str, Any]) -> list[str]:
-    """Return a warning about the rows without a label, if there are any; they are in no metric."""
-    parts = [
-        f"{count} of {rows} rows of {split} ({count / rows:.1%})"
-        for split, (count, rows) in report["unlabelled"].items()
-        if count
-    ]
-    return [f"label {report['label']!r} is missing in {', '.join(parts)}; these rows are skipped"] if parts else []
 
 
 def predictive_power(values: NDArray, label: NDArray, regression: bool) -> float:

@@ -262,6 +262,10 @@ class Validation(ConfigModel):
         default=0.2,
         description="the largest allowed share of rows without a value in data.time; such rows are in `train`",
     )
+    max_missing_labels: Share = Field(
+        default=0.2,
+        description="the largest allowed share of rows without a label, of all rows and of each split",
+    )
     max_overlap: Share = Field(
         default=0.01, description="the largest share of the rows of test that may also be in train, beyond chance"
     )

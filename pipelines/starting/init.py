@@ -212,7 +212,7 @@ def schema_text(guess: Guess) -> str:
         "# A column of type INT takes whole numbers only; if others may come, make it FLOAT.",
     ]
     for column in (guess.label, *guess.columns):
-        parts.append(_feature(column, guess.rows, guess.positive if column is guess.label else ""))
+        parts.append(_feature(column, guess.rows, guess.positive, is_label=column is guess.label))
     for column in (guess.label, *guess.columns):
         if _has_domain(column):
             values = "".join(f"  value: {_quoted(value)}\n" for value in column.values)
@@ -220,7 +220,7 @@ def schema_text(guess: Guess) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _feature(column: GuessedColumn, rows: int, positive: str = "") -> str:
+def _feature(column: GuessedColumn, rows: int, positive: str, *, is_label: bool) -> str:
     lines = [
         f"  name: {_quoted(column.name)}",
         f"  type: {'BYTES' if column.kind != 'number' else 'INT' if column.whole else 'FLOAT'}",
@@ -230,9 +230,11 @@ def _feature(column: GuessedColumn, rows: int, positive: str = "") -> str:
         lines.append(f"  lifecycle_stage: DEPRECATED  # left out: {_comment(column.why)}")
     if _has_domain(column):
         lines.append(f"  domain: {_quoted(column.name)}")
-    if positive:
+    if is_label and positive:
         lines.append(f"  annotation {{ tag: {_quoted(f'{TAG} {positive}')} }}")
-    if not column.missing:
+    if is_label:  # validation.max_missing_labels says how many rows may be without one
+        lines.append("  presence { min_count: 1 }")
+    elif not column.missing:
         lines.append("  presence { min_fraction: 1.0 min_count: 1 }")
     elif rows >= FEW_ROWS and column.missing < 0.9 and column.kind != "ignore":  # fewer values may be absent by chance
         lines.append(f"  presence {{ min_fraction: {(1 - column.missing) / 2:.2f} min_count: 1 }}")

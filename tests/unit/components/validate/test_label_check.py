@@ -155,14 +155,9 @@ def test_a_regression_needs_numbers() -> None:
         label_check.check_numbers("price", np.array(["12", "", "1,200"]))
 
 
-def test_rows_without_a_label_are_counted() -> None:
+def test_rows_without_a_label_are_recognised() -> None:
     assert list(label_check.has_label(np.array(["a", "", "b"]))) == [True, False, True]
     assert list(label_check.has_label(np.array([1.0, np.nan]))) == [True, False]
-    counts = {"train": (5, 200), "valid": (0, 30), "test": (54, 60)}
-    assert label_check.unlabelled_warnings({"label": "late", "unlabelled": counts}) == [
-        "label 'late' is missing in 5 of 200 rows of train (2.5%), 54 of 60 rows of test (90.0%); these rows are skipped"
-    ]
-    assert label_check.unlabelled_warnings({"label": "late", "unlabelled": {"train": (0, 200)}}) == []
 
 
 def test_of_many_classes_only_the_most_frequent_ones_are_distinguished() -> None:

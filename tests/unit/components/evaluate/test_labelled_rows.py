@@ -1,0 +1,63 @@
+"""Rows without a label are in no metric of TFX's Evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+# TFX and its dependencies emit warnings about one another.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+GOOD, BAD = [0.1, 0.9], [0.9, 0.1]
+NO_LABEL = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "metric", "value"),
+    [
+        ([1, 1, 0, -1], [GOOD, GOOD, BAD, GOOD], "SparseCategoricalAccuracy", 1.0),
+        ([1, 1, 0, -1], [GOOD, GOOD, BAD, GOOD], "SparseCategoricalCrossentropy", 0.1053605),
+        ([3.0, 1.0, NO_LABEL, 0.0], [[1.0], [1.0], [7.0], [0.0]], "MeanSquaredError", 4 / 3),
+    ],
+)
+def test_tfma_computes_its_metrics_on_the_labelled_rows(
+    labels: Sequence[float], predictions: Sequence[Sequence[float]], metric: str, value: float
+) -> None:
+    import apache_beam as beam
+    import pyarrow as pa
+    import tensorflow_model_analysis as tfma
+    from apache_beam.testing.util import assert_that
+    from tensorflow_model_analysis.api import model_eval_lib
+    from tensorflow_model_analysis.proto import config_pb2
+
+    from benison.components.evaluate.labelled_rows import custom_extractors
+
+    config = config_pb2.EvalConfig(
+        model_specs=[config_pb2.ModelSpec(label_key="label", prediction_key="answer")],
+        metrics_specs=[
+            config_pb2.MetricsSpec(metrics=[config_pb2.MetricConfig(class_name=n) for n in (metric, "ExampleCount")])
+        ],
+        slicing_specs=[config_pb2.SlicingSpec()],
+    )
+    columns = {"label": [[label] for label in labels], "answer": predictions}
+    batch = pa.RecordBatch.from_arrays([pa.array(values) for values in columns.values()], names=list(columns))
+
+    def has_the_value(results: list[Any]) -> None:
+        ((_, metrics),) = results
+        by_name = {key.name: number for key, number in metrics.items()}
+        assert by_name["example_count"] == 3
+        assert [n for name, n in by_name.items() if name != "example_count"] == [pytest.approx(value, abs=1e-4)]
+
+    with beam.Pipeline() as pipeline:
+        evaluations = (
+            pipeline
+            | beam.Create([batch])
+            | tfma.BatchedInputsToExtracts()
+            | tfma.ExtractAndEvaluate(
+                extractors=custom_extractors(None, config, None),
+                evaluators=model_eval_lib.default_evaluators(eval_config=config),
+            )
+        )
+        assert_that(evaluations["metrics"], has_the_value)
