@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tfx import types
 from tfx.types import artifact_utils
 
@@ -54,6 +56,29 @@ def rows_without_label(examples: list[types.Artifact], schema: Any, label: str) 
             missing += batch_rows - int(_has_value(values).numpy().sum())
         counts[split] = (missing, rows)
     return counts
+
+
+def of_span(folder: str, label: str) -> NDArray:
+    """Return the label of all rows of a span that have one: text, or float64; empty if none has.
+
+    Args:
+        folder: the folder with the span's files, GZIP TFRecord files of tf.Example; its type needs no schema.
+        label: name of the label.
+    """
+    import tensorflow as tf
+
+    records = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(f"{folder}/*")), compression_type="GZIP")
+    kinds = {"bytes_list": tf.string, "float_list": tf.float32, "int64_list": tf.int64}
+    features = (tf.train.Example.FromString(record.numpy()).features.feature for record in records)
+    kind = next(
+        (kind for feature in features if label in feature and (kind := feature[label].WhichOneof("kind"))), None
+    )
+    if kind is None:
+        return np.zeros(0)
+    spec = {label: tf.io.VarLenFeature(kinds[kind])}
+    batches = (tf.io.parse_example(batch, spec)[label].values for batch in records.batch(_BATCH_ROWS))
+    values = np.concatenate([tf.boolean_mask(batch, _has_value(batch)).numpy() for batch in batches])
+    return values.astype(np.float64) if kind != "bytes_list" else values
 
 
 def _batches(

@@ -12,5 +12,7 @@ Helper modules:
     schema_violations: finds the rows of a CSV that violate the schema.
     overlap: measures how many rows of `test` are in `train`, and how many by chance.
     row_hashes: hashes of rows, with or without some columns.
+    drift_report: DriftValidator's report, and the columns that drifted.
+    label_shift: compares the label of two spans by a test, with the size of the change.
     drift_rows: finds the rows of a CSV that a drift consists of.
 """

@@ -19,7 +19,8 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from benison.components.ingest.arguments import FILES
 from benison.components.ingest.csv_table import WARNINGS, CsvTable
-from benison.components.validate import drift as drifts
+from benison.components.validate import drift_report
+from benison.components.validate.drift import DriftReport
 from benison.components.validate.drift_rows import DriftedRows, find_drifted_rows
 from benison.components.validate.schema_violations import SchemaViolations, find_violations
 from benison.serving.errors import DataError
@@ -88,7 +89,7 @@ class Executor(base_executor.BaseExecutor):
         detected = schema_anomalies(Path(anomalies.uri), splits)
         drift = None
         if "drift" in input_dict:
-            drift = json.loads(Path(artifact_utils.get_single_uri(input_dict["drift"]), drifts.FILE).read_text())
+            drift = json.loads(Path(artifact_utils.get_single_uri(input_dict["drift"]), drift_report.FILE).read_text())
             detected += _drift_anomalies(drift)
         rated = [replace(a, severity=severity_of(a, severity)) for a in detected]
         table = json.loads(exec_properties["table"])
@@ -117,7 +118,7 @@ class _Spec(ComponentSpec):
         "examples": ChannelParameter(type=standard_artifacts.Examples),
         "anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies),
         "schema": ChannelParameter(type=standard_artifacts.Schema),
-        "drift": ChannelParameter(type=drifts.DriftReport, optional=True),
+        "drift": ChannelParameter(type=DriftReport, optional=True),
     }
     OUTPUTS = {"verdict": ChannelParameter(type=Verdict)}
 
@@ -214,15 +215,8 @@ def _shorten(text: str) -> str:
 
 def _drift_anomalies(report: Mapping[str, Any]) -> Iterator[Anomaly]:
     for column, feature in report["features"].items():
-        if feature["distance"] > feature["threshold"]:
-            yield Anomaly(
-                column,
-                "drift",
-                "",
-                f"its distribution differs from span {report['baseline']['span']} by {feature['distance']:.3f} "
-                f"(Jensen-Shannon divergence), the limit is {feature['threshold']:g}; before: {feature['before']}, "
-                f"now: {feature['now']}",
-            )
+        if drift_report.drifted(feature):
+            yield Anomaly(column, "drift", "", drift_report.description(feature, report["baseline"]["span"]))
 
 
 def _deduplicate(anomalies: Iterable[Anomaly]) -> list[Anomaly]:

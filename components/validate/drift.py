@@ -8,24 +8,27 @@ statistics to compare with.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2 as mlmd
+from numpy.typing import NDArray
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from benison.components import label_values
 from benison.components.driver import Driver
 from benison.components.ingest.arguments import SPAN_HASH
 from benison.components.ingest.splits import SPAN_SPLIT
+from benison.components.validate import label_shift
+from benison.components.validate.drift_report import FILE, drifted
 from benison.components.validate.drift_rows import value_shares
 from benison.serving.promotion import labels
-
-FILE = "drift.json"
 
 
 class _Driver(Driver):
@@ -43,16 +46,19 @@ class _Driver(Driver):
             return {
                 "baseline": json.dumps({"why_not": f"version {served.number} was trained on no span before {span}"})
             }
-        uri = self._statistics_of(execution_info, trained[-1], served.manifest.span_hashes.get(str(trained[-1])))
-        if uri is None:
+        found = self._statistics_of(execution_info, trained[-1], served.manifest.span_hashes.get(str(trained[-1])))
+        if found is None:
             why_not = (
                 f"the statistics of span {trained[-1]}, as version {served.number} was trained on it, no longer exist"
             )
             return {"baseline": json.dumps({"why_not": why_not})}
-        return {"baseline": json.dumps({"span": trained[-1], "version": served.number, "uri": uri})}
+        uri, examples = found
+        return {
+            "baseline": json.dumps({"span": trained[-1], "version": served.number, "uri": uri, "examples": examples})
+        }
 
-    def _statistics_of(self, execution_info: ExecutionInfo, span: int, data: str | None) -> str | None:
-        """Return the newest statistics of a span's data.
+    def _statistics_of(self, execution_info: ExecutionInfo, span: int, data: str | None) -> tuple[str, str] | None:
+        """Return the folders of the newest statistics of a span's data, and of the examples that they are about.
 
         Args:
             execution_info: the next execution.
@@ -66,15 +72,19 @@ class _Driver(Driver):
             artifacts = handle.store.get_artifacts_by_context(context.id) if context else []
             statistics = [a for a in artifacts if a.type == "ExampleStatistics" and a.state == mlmd.Artifact.LIVE]
             of_span = sorted((a for a in statistics if a.properties["span"].int_value == span), key=lambda a: -a.id)
-            uris = (a.uri for a in of_span if data is None or data in _data_of(handle.store, a.id))
-            return next(uris, None)
+            for artifact in of_span:
+                sources = _examples_of(handle.store, artifact.id)
+                same = [e for e in sources if data in (None, e.custom_properties[SPAN_HASH].string_value)]
+                if same or data is None:
+                    return artifact.uri, max(same, key=lambda e: e.id).uri if same else ""
+            return None
 
 
-def _data_of(store: Any, statistics: int) -> set[str]:
-    """Return the hashes of the spans' data that statistics were made from."""
+def _examples_of(store: Any, statistics: int) -> list[Any]:
+    """Return the examples that statistics were made from."""
     made_by = {e.execution_id for e in store.get_events_by_artifact_ids([statistics]) if e.type == mlmd.Event.OUTPUT}
     inputs = {e.artifact_id for e in store.get_events_by_execution_ids(made_by) if e.type == mlmd.Event.INPUT}
-    return {a.custom_properties[SPAN_HASH].string_value for a in store.get_artifacts_by_id(inputs)}
+    return list(store.get_artifacts_by_id(inputs))
 
 
 class Executor(base_executor.BaseExecutor):
@@ -87,32 +97,63 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         baseline = json.loads(exec_properties["baseline"])
+        limits = json.loads(exec_properties["limits"])
         report: dict[str, Any] = {"baseline": baseline, "features": {}}
         if "uri" in baseline:
             statistics = artifact_utils.get_single_instance(input_dict["statistics"])
-            report["features"] = measure_drift(Path(baseline["uri"]), Path(statistics.uri))
+            features = measure_drift(Path(baseline["uri"]), Path(statistics.uri))
+            for name, feature in features.items():
+                feature["threshold"] = limits["columns"].get(name, limits["default"])
+            examples = artifact_utils.get_single_uri(input_dict["examples"])
+            features |= _label_shift(exec_properties, limits, baseline["examples"], examples)
+            report["features"] = {n: f for n, f in features.items() if n != limits["time"] or n in limits["columns"]}
             print(
                 f"compared with span {baseline['span']}, the newest span that version {baseline['version']} was "
                 "trained on"
             )
         else:
             print(f"not compared: {baseline['why_not']}")
-        thresholds = json.loads(exec_properties["thresholds"])
         earlier = feature_shares(Path(baseline["uri"])) if "uri" in baseline else {}
         for name, feature in report["features"].items():
-            feature["threshold"] = thresholds["columns"].get(name, thresholds["default"])
-            if feature["distance"] > feature["threshold"]:
+            if drifted(feature):
                 feature["shares"] = earlier[name]
-            mark = "DRIFT" if feature["distance"] > feature["threshold"] else "     "
-            print(f"{mark} {name}: {feature['distance']:.4f} (limit {feature['threshold']})")
+            mark = "DRIFT" if drifted(feature) else "     "
+            test = f"; {feature['measure']}, p = {feature['p']:.2g}" if "p" in feature else ""
+            print(f"{mark} {name}: {feature['distance']:.4f} (limit {feature['threshold']}{test})")
         Path(artifact_utils.get_single_uri(output_dict["drift"]), FILE).write_text(json.dumps(report, indent=2))
 
 
-class DriftReport(types.Artifact):
-    """`drift.json`: the baseline of the comparison, and the distance and threshold of each feature.
+def _label_shift(
+    properties: dict[str, Any], limits: Mapping[str, Any], before: str, now: str
+) -> dict[str, dict[str, Any]]:
+    """Return the change of the label, by its name; empty if the YAML limits its distance, or there is nothing to count.
 
-    A feature above its threshold also has `shares`, see `drift_rows.value_shares`.
+    Args:
+        properties: of the execution.
+        limits: see `DriftValidator`.
+        before: folder of the examples of the earlier span; '' if it is not known.
+        now: folder of the examples of this span.
     """
+    label, numbers = properties["label"], properties["problem"] == "regression"
+    folders = [Path(folder, f"Split-{SPAN_SPLIT}") for folder in (before, now)]
+    if label in limits["columns"] or not before or not all(folder.is_dir() for folder in folders):
+        return {}
+    earlier, later = (label_values.of_span(str(folder), label) for folder in folders)
+    if not len(earlier) or not len(later) or (numbers and "f" not in {earlier.dtype.kind, later.dtype.kind}):
+        return {}
+    if numbers:
+        shift, limit = label_shift.of_numbers(earlier, later), label_shift.NUMBERS_LIMIT
+    else:
+        shift, limit = label_shift.of_classes(*map(_classes, (earlier, later))), label_shift.CLASSES_LIMIT
+    return {label: {**shift.to_json(), "threshold": limit if limits["label"] is None else limits["label"]}}
+
+
+def _classes(values: NDArray) -> Counter[str]:
+    return Counter(v.decode("utf-8", "replace") if isinstance(v, bytes) else f"{v:g}" for v in values.tolist())
+
+
+class DriftReport(types.Artifact):
+    """`drift.json`, see `drift_report`: the baseline of the comparison, and the features with distance and limit."""
 
     TYPE_NAME = "DriftReport"
 
@@ -121,9 +162,14 @@ class _Spec(ComponentSpec):
     PARAMETERS = {
         "serving": ExecutionParameter(type=str),
         "statistics_node": ExecutionParameter(type=str),
-        "thresholds": ExecutionParameter(type=str),
+        "limits": ExecutionParameter(type=str),
+        "label": ExecutionParameter(type=str),
+        "problem": ExecutionParameter(type=str),
     }
-    INPUTS = {"statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics)}
+    INPUTS = {
+        "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+    }
     OUTPUTS = {"drift": ChannelParameter(type=DriftReport)}
 
 
@@ -132,10 +178,15 @@ class DriftValidator(base_component.BaseComponent):
 
     Args:
         statistics: output of StatisticsGen for the span.
+        examples: the span.
         serving: base folder of the pushed versions.
         statistics_node: id of the node that wrote the statistics of all spans.
         default: largest allowed Jensen-Shannon divergence of a column.
         columns: the same for single columns, by name.
+        label: name of the label. It is compared by `label_shift`, unless `columns` names it.
+        problem: binary, multiclass or regression.
+        label_limit: largest allowed size of the label's change; None for the default of `label_shift`.
+        time: name of the time column, which differs in every span and is not compared, unless `columns` names it.
     """
 
     SPEC_CLASS = _Spec
@@ -145,17 +196,26 @@ class DriftValidator(base_component.BaseComponent):
     def __init__(
         self,
         statistics: types.BaseChannel,
+        examples: types.BaseChannel,
         serving: str,
         statistics_node: str,
         default: float,
         columns: Mapping[str, float],
+        label: str,
+        problem: str,
+        label_limit: float | None = None,
+        time: str | None = None,
     ) -> None:
+        limits = {"default": default, "columns": dict(columns), "label": label_limit, "time": time}
         super().__init__(
             _Spec(
                 statistics=statistics,
+                examples=examples,
                 serving=serving,
                 statistics_node=statistics_node,
-                thresholds=json.dumps({"default": default, "columns": dict(columns)}, sort_keys=True),
+                limits=json.dumps(limits, sort_keys=True),
+                label=label,
+                problem=problem,
                 drift=types.Channel(type=DriftReport),
             )
         )

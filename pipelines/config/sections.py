@@ -247,7 +247,14 @@ class Drift(ConfigModel):
     """The allowed distance of a span's distributions from the newest span that the served version was trained on."""
 
     default: Distance = Field(default=0.1, description="the largest allowed Jensen-Shannon divergence of a column")
-    columns: Mapping[Text, Distance] = Field(default={}, description="the limit for single columns")
+    columns: Mapping[Text, Distance] = Field(
+        default={}, description="the limit for single columns; data.time has none if it is not here"
+    )
+    label: Amount | None = Field(
+        default=None,
+        description="the largest allowed size of the label's change that a test does not explain by chance; default: "
+        "0.5 (Cohen's h) for classes, 0.2 (Kolmogorov-Smirnov's D) for numbers",
+    )
 
 
 class Validation(ConfigModel):

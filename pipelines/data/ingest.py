@@ -74,10 +74,15 @@ def build(
     if span is not None:
         drift = DriftValidator(
             statistics=statistics,
+            examples=example_gen.outputs["examples"],
             serving=str(root / "serving" / config.name),
             statistics_node=statistics_gen.id,
             default=config.validation.drift.default,
             columns=config.validation.drift.columns,
+            label=config.label,
+            problem=config.problem,
+            label_limit=config.validation.drift.label,
+            time=config.data.time,
         )
         nodes.append(drift)
     gate = AnomalyGate(

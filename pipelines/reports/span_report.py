@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benison.components.validate import drift_report
 from benison.pipelines.data import spans
 from benison.pipelines.data.spans import RemovedSpan, Span
 from benison.pipelines.records import runs
@@ -21,6 +22,8 @@ from benison.serving.versions.manifest import Manifest
 
 if TYPE_CHECKING:
     from benison.pipelines.config import Pipeline
+
+WORST = 3  # columns of drift that are shown per span
 
 
 def table(config: Pipeline, root: Path) -> DataTable:
@@ -147,13 +150,13 @@ def _anomalies(node: runs.NodeRun | None) -> str:
 
 
 def _drift(node: runs.NodeRun | None) -> str:
-    report = _read(node, "drift", "drift.json") if node else None
+    report = _read(node, "drift", drift_report.FILE) if node else None
     if not report:
         return "not checked"
     if "why_not" in report["baseline"]:
         return f"- ({report['baseline']['why_not']})"
-    name, most = max(report["features"].items(), key=lambda item: item[1]["distance"] / item[1]["threshold"])
-    return f"{name} {most['distance']:.3f} of {most['threshold']:g}, from span {report['baseline']['span']}"
+    worst = [f"{name} {drift_report.size(report['features'][name])}" for name in drift_report.worst(report, WORST)]
+    return f"from span {report['baseline']['span']}: {', '.join(worst) or 'no column in common'}"
 
 
 def _read(node: runs.NodeRun, key: str, file: str) -> Any:

@@ -30,8 +30,10 @@ def half(row: Row) -> bool:
 
 
 def corrupt(row: Row) -> Row:
-    """Change four columns, each as an accident would."""
+    """Change four columns, each as an accident would, and half of the negative labels."""
     changed = {**row, "sched_minutes": f"{int(row['sched_minutes']) * 60}"}  # another unit
+    if half(row):
+        changed["late"] = "yes"
     if row["origin"] == "JFK":  # another currency: the values of one source are larger by a factor
         changed["distance"] = f"{int(row['distance']) * 110}"
     if half(row):

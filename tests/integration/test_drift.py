@@ -40,6 +40,9 @@ def test_an_untouched_month_passes(results: dict[str, Results]) -> None:
         ("distance", "drift", "are above 4983 (in span 1: 0.00%); for example 3-2.csv line"),
         ("carrier", "domain", "'ZZ'"),
         ("sched_minutes", "drift", "Jensen-Shannon divergence"),
+        ("late", "drift", "the label differs from span 1 by"),
+        ("late", "drift", "Cohen's h; chi-squared test, p = "),
+        ("late", "drift", "are 'yes' (in span 1: "),
         ("sched_minutes", "drift", "5903 of 5903 rows (100.00%) are above 690 (in span 1: 0.00%)"),
     ],
 )
@@ -48,6 +51,10 @@ def test_a_corrupted_month_stops_at_the_gate(results: dict[str, Results], column
     assert gate["state"] == "invalid"
     (reason,) = [part for part in gate["reason"].split("; column ") if f"{column!r} ({kind})" in part][:1]
     assert message in reason
+
+
+def test_the_time_column_is_not_compared(results: dict[str, Results]) -> None:
+    assert "time_hour" not in results["corrupted"]["AnomalyGate"]["reason"]
 
 
 def test_violations_are_reported_with_share_file_and_line(results: dict[str, Results]) -> None:

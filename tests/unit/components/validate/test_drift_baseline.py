@@ -71,9 +71,12 @@ def record(store: Any, uri: str, span: int, data: str | None) -> None:
 @pytest.mark.parametrize(
     ("hashes", "baseline"),
     [
-        ({"1": "old"}, {"span": 1, "version": 7, "uri": "first"}),
-        ({"1": "new"}, {"span": 1, "version": 7, "uri": "replaced"}),
-        ({}, {"span": 1, "version": 7, "uri": "replaced"}),  # pushed by a release that did not record hashes
+        ({"1": "old"}, {"span": 1, "version": 7, "uri": "first", "examples": "first-examples"}),
+        ({"1": "new"}, {"span": 1, "version": 7, "uri": "replaced", "examples": "replaced-examples"}),
+        (
+            {},
+            {"span": 1, "version": 7, "uri": "replaced", "examples": "replaced-examples"},
+        ),  # pushed by a release that did not record hashes
         (
             {"1": "pruned"},
             {"why_not": "the statistics of span 1, as version 7 was trained on it, no longer exist"},
