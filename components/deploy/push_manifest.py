@@ -8,7 +8,7 @@ from typing import Any
 
 from benison.serving.ensemble import Ensemble
 from benison.serving.files import checksum
-from benison.serving.versions import local
+from benison.serving.versions import content, local
 from benison.serving.versions.manifest import Manifest
 
 
@@ -46,7 +46,7 @@ def describe(
 
 
 def hashes(model: Path, transform_graph: Path, code: str | None, config: str) -> dict[str, str | None]:
-    """Return the SHA-256 (hex) of what a model came from.
+    """Return the SHA-256 (hex) of what a model came from; that of Transform is of its content, not of its bytes.
 
     Args:
         model: The SavedModel, with the schema of its raw features.
@@ -56,7 +56,7 @@ def hashes(model: Path, transform_graph: Path, code: str | None, config: str) ->
     """
     return {
         "schema": checksum.of_file(model / local.SCHEMA),
-        "transform": local.checksum(transform_graph / "transform_fn"),
+        "transform": content.checksum(transform_graph / "transform_fn"),
         "code": code,
         "config": config,
     }

@@ -41,7 +41,7 @@ from benison.serving.errors import ServedChanged
 from benison.serving.promotion import history, labels, shared_stable
 from benison.serving.promotion import promote as promotion
 from benison.serving.promotion.rollout import ChangeRequest
-from benison.serving.versions import local, remote, sets
+from benison.serving.versions import content, local, remote, sets
 from benison.serving.versions.local import Version
 from benison.serving.versions.manifest import Manifest, ServedBaseline
 from benison.serving.versions.sets import Candidate
@@ -99,10 +99,10 @@ class Executor(base_executor.Executor):
             return
         settings = PushSettings(**json.loads(exec_properties["custom_config"])["settings"])
         base = Path(settings.serving)
-        content = local.checksum(Path(self.GetModelPath(input_dict)))
-        before = _pushed_before(base, content, settings.fan_out)
+        model = Path(self.GetModelPath(input_dict))
+        before = _pushed_before(base, model, settings.fan_out)
         if before is None:
-            if reason := _push_blocker(settings, _baseline(input_dict), content):
+            if reason := _push_blocker(settings, _baseline(input_dict), content.checksum(model)):
                 self._MarkNotPushed(pushed)
                 pushed.set_string_custom_property(NOT_PUSHED, reason)
                 print(f"not pushed: {reason}")
@@ -208,12 +208,13 @@ def _input(member: str) -> str:
     return f"member_{member}"
 
 
-def _pushed_before(base: Path, content: str, fan_out: bool) -> Version | None:
+def _pushed_before(base: Path, model: Path, fan_out: bool) -> Version | None:
     """Return the served version, or else the newest whole one, that is this model and was pushed in the same form."""
+    same = content.checksums(model)
     for version in (labels.served(base), *reversed(local.versions(base))):
         if version is None or bool(version.manifest.fan_out) != fan_out:
             continue
-        if version.manifest.candidate == content and not local.verify(version):
+        if version.manifest.candidate in same and not local.verify(version):
             return version
     return None
 
@@ -225,7 +226,7 @@ def _baseline(input_dict: dict[str, list[types.Artifact]]) -> ServedBaseline | N
     return ServedBaseline.model_validate(baseline) if baseline else None
 
 
-def _push_blocker(settings: PushSettings, baseline: ServedBaseline | None, content: str) -> str | None:
+def _push_blocker(settings: PushSettings, baseline: ServedBaseline | None, candidate: str) -> str | None:
     """Return why a version that would be served must not be pushed; None if it may be, or will only be stored."""
     if settings.promote == "manual":
         return None
@@ -236,7 +237,7 @@ def _push_blocker(settings: PushSettings, baseline: ServedBaseline | None, conte
             shared_stable.check(settings.store, base.name, served.number if served else None)
         except ServedChanged as error:
             return str(error)
-    return promotion.comparison_blocker(baseline, content, served)
+    return promotion.comparison_blocker(baseline, candidate, served)
 
 
 def _promotion_blocker(settings: PushSettings, version: Version, served: Version | None) -> str | None:
@@ -284,15 +285,19 @@ def _publish(
         push_manifest.hashes(model, transform_graph, code, settings.config),
     )
     members = {
-        name: Candidate(
+        name: _candidate(
             _saved_model(input_dict, _input(name)),
             Manifest.model_validate({**settings.facts, "name": f"{settings.facts['name']}-{name}"}),
-            _extra(warmup),
+            warmup,
         )
         for name in (ensemble.members if settings.fan_out else ())
     }
-    candidate = Candidate(model, manifest, _extra(spec, report, rows, warmup))
-    return sets.publish(candidate, Path(settings.serving), members)
+    return sets.publish(_candidate(model, manifest, spec, report, rows, warmup), Path(settings.serving), members)
+
+
+def _candidate(model: Path, manifest: Manifest, *beside: Path) -> Candidate:
+    recorded = manifest.model_copy(update={"candidate": content.checksum(model)})
+    return Candidate(model, recorded, _extra(*beside))
 
 
 def _extra(*files: Path) -> dict[str, Path]:

@@ -15,8 +15,9 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from benison.components.driver import Driver
+from benison.components.evaluate.rules import NOTHING_SERVED
 from benison.serving.promotion import labels
-from benison.serving.versions import local, sets
+from benison.serving.versions import content, local, sets
 
 FILE = "baseline.json"
 
@@ -42,7 +43,7 @@ class _Driver(Driver):
             # A damaged version answers something else than what was pushed: nothing may be compared with it.
             served = sets.get_verified(base, served.number)
         model = path_utils.serving_model_path(artifact_utils.get_single_uri(execution_info.input_dict["model"]))
-        if served and served.manifest.candidate == local.checksum(Path(model)):
+        if served and served.manifest.candidate in content.checksums(Path(model)):
             recorded = served.manifest.baseline
             baseline = recorded.to_dict() if recorded else describe(None, [])
         else:
@@ -115,7 +116,7 @@ def describe(version: local.Version | None, window: Sequence[int]) -> dict[str, 
         "path": None,
     }
     if version is None:
-        return {**description, "why_not": "nothing is served yet"}
+        return {**description, "why_not": NOTHING_SERVED}
     if _trained_on_test_span(version.manifest.spans, window):
         reason = f"version {version.number} was trained on span {window[-1]}, which is the test span of this candidate"
         return {**description, "why_not": reason}

@@ -20,7 +20,7 @@ from benison.components.evaluate.metrics import ACCURACY, MEDIAN_METRIC, MOST_LI
 from benison.components.evaluate.verdicts import BlessingReport, Verdict
 from benison.serving.errors import DataError, UsageError
 
-NOTHING_SERVED = "nothing is served yet"
+NOTHING_SERVED = "nothing was served before it"  # true in a later run too, which finds the candidate served
 # Of models that know nothing, 2.5 % are better than a guess at a confidence of 95 %: one in forty runs on noise.
 GUESS_CONFIDENCE = 0.999
 
@@ -104,7 +104,7 @@ def judge(
             [classes]; for regression their means float [outputs], or medians if the metric is `mae`.
         members: predictions of the members for the same rows, by name.
         served: predictions of the served version for the same rows; None if there is no baseline.
-        no_baseline: the reason why there is no baseline, as a clause such as "nothing is served yet".
+        no_baseline: the reason why there is no baseline, as a clause such as "nothing was served before it".
         rules: additional rules.
         slices: a text for each row [rows], by column.
         decision: the candidate's decision, which `accuracy` and `cost` measure for every model; `cost` requires costs.

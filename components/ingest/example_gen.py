@@ -22,7 +22,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from benison.components.ingest.arguments import arguments, options_of, record_files, splits_of
 from benison.components.ingest.content_driver import ContentDriver, refuse_changed
 from benison.components.ingest.csv_table import WARNINGS, CsvTable
-from benison.components.ingest.example_writer import ExampleWriter, files_of_parts, one_file_per_split
+from benison.components.ingest.example_writer import ExampleWriter, files_of_parts, in_order, one_file_per_split
 from benison.components.ingest.splits import check_counts, parts_by_time, split_by_hash
 from benison.components.ingest.times import TimeColumn, cells_of, index_of
 from benison.serving.close_names import did_you_mean
@@ -77,7 +77,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         with ExampleWriter(examples, files) as writer:
             for rows, batch in table.batches(kinds):
                 for row, record in zip(rows, encoder.encode(batch), strict=True):
-                    writer.write(part_of(row), record)
+                    writer.write(part_of(row), in_order(record))
         if column is None:  # otherwise SpanWindow checks the splits of the window
             check_counts(table.files[0], writer.counts)
         refuse_changed(exec_properties)

@@ -55,6 +55,16 @@ class ExampleWriter:
         print("rows:", ", ".join(f"{key} {count}" for key, count in self.counts.items()))
 
 
+def in_order(record: bytes) -> bytes:
+    """Return a serialised tf.Example with its features in the order of their names.
+
+    tfx_bsl writes them in another order in each process, so equal rows would have different bytes in two runs.
+    """
+    from tensorflow.core.example import example_pb2
+
+    return bytes(example_pb2.Example.FromString(record).SerializeToString(deterministic=True))
+
+
 def one_file_per_split(splits: Mapping[str, int]) -> dict[str, tuple[str, str]]:
     """Return the files of `ExampleWriter` for rows that are assigned to splits directly."""
     return {split: (split, "data_tfrecord") for split in splits}

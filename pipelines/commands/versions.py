@@ -135,10 +135,12 @@ def diff(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Compare two versions: members, weights, metrics, spans, and what they were made from."""
+    from benison.pipelines.quiet import quieten
     from benison.pipelines.reports import version_report
     from benison.serving.versions import local
 
     base = pushed_base(name, root)
+    quieten()  # models are read with TensorFlow if their hashes differ
     console().print(version_report.difference(local.get(base, left), local.get(base, right)))
 
 

@@ -11,7 +11,7 @@ from benison.serving import models_config
 from benison.serving.promotion import history
 from benison.serving.promotion import labels as promotion_labels
 from benison.serving.promotion.labels import CANARY
-from benison.serving.versions import local
+from benison.serving.versions import content, local
 from benison.serving.versions.local import STABLE, Version
 from benison.serving.versions.manifest import Manifest
 
@@ -77,7 +77,10 @@ def changes(base: Path) -> DataTable:
 def difference(left: Version, right: Version) -> DataTable:
     """Return a table of two versions side by side; a star marks differences."""
     rows = DataTable("", "", str(left.number), str(right.number))
-    left_values, right_values = _compared_values(left), _compared_values(right)
+    left_values, right_values = (
+        {**_compared_values(version), **{name: value[:12] for name, value in hashes.items() if value}}
+        for version, hashes in zip((left, right), _comparable_hashes(left, right), strict=True)
+    )
     for key in dict.fromkeys([*left_values, *right_values]):
         values = [left_values.get(key, "-"), right_values.get(key, "-")]
         rows.add_row("" if values[0] == values[1] else "*", key, *values)
@@ -107,13 +110,27 @@ def _compared_values(version: Version) -> dict[str, str]:
             for metric, value in metrics.items()
             if value is not None
         },
-        **{name: str(value)[:12] for name, value in _hashes(version).items() if value},
     }
 
 
-def _hashes(version: Version) -> dict[str, str | None]:
-    """Return the hashes of what a version was made from, and of its content last."""
-    return {**version.manifest.hashes, "content": version.manifest.candidate or local.checksum(version.path)}
+def _comparable_hashes(left: Version, right: Version) -> list[dict[str, str | None]]:
+    """Return the hashes of what two versions were made from, and of their content last.
+
+    Former releases recorded checksums of the bytes of SavedModels, which differ even between equal ones. So hashes of
+    SavedModels that differ are computed again, from the pushed models.
+    """
+    versions = (left, right)
+    hashes: list[dict[str, str | None]] = [
+        {**version.manifest.hashes, "content": version.manifest.candidate or local.checksum(version.path)}
+        for version in versions
+    ]
+    if any(len({each.get(key) for each in hashes}) > 1 for key in ("transform", "content")):
+        signatures = [content.signatures(version.path) for version in versions]
+        for version, each, by_name in zip(versions, hashes, signatures, strict=True):
+            each["content"] = content.checksum(version.path)
+            if all(other and content.TRANSFORM in other for other in signatures):
+                each["transform"] = (by_name or {})[content.TRANSFORM]
+    return hashes
 
 
 def _ensemble_first(metrics: Mapping[str, Metrics]) -> dict[str, Metrics]:

@@ -286,10 +286,9 @@ def identity(version: Version | None) -> str:
 
 
 def checksum(model_dir: Path) -> str:
-    """Return the SHA-256 (hex) of a SavedModel's relative file names and contents.
+    """Return the SHA-256 (hex) of a SavedModel's relative file names and bytes; its own manifest does not count.
 
-    A version's own manifest does not count, so a pushed model has the same checksum as its candidate. If files were
-    added at the push, `candidate` in the manifest is the checksum without them.
+    Two exports of the same model have different bytes; `versions.content` compares what they compute.
     """
     return _digest(_files(model_dir))
 

@@ -190,7 +190,8 @@ class Manifest(_Record):
         format: The format of the file; 1 if it has no such key.
         version: The version number.
         created: When it was published (UTC, ISO).
-        candidate: Checksum of the SavedModel as it was judged, see `versions.local.checksum`.
+        candidate: Hash of the content of the SavedModel as it was judged, see `versions.content`; in versions of former
+            releases, and if the form of the SavedModel is not known, the checksum of its bytes.
         files: The version's files by relative path.
         bytes: Size of all of them; None if unknown.
         name: The model's name.

@@ -16,7 +16,7 @@ def _served(spans: list[int]) -> Version:
 
 
 def test_without_a_served_version_the_reason_is_that_nothing_is_served() -> None:
-    assert baseline.describe(None, [1, 2])["why_not"] == "nothing is served yet"
+    assert baseline.describe(None, [1, 2])["why_not"] == "nothing was served before it"
 
 
 @pytest.mark.parametrize(

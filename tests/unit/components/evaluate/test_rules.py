@@ -191,7 +191,7 @@ def test_three_rows_on_the_right_side_of_the_mean_are_no_proof():
 
 def test_without_a_baseline_not_worse_than_served_passes_and_says_why():
     assert verdict(judged(), "not_worse_than_served") == Verdict(
-        "not_worse_than_served", True, None, None, None, "nothing is served yet"
+        "not_worse_than_served", True, None, None, None, "nothing was served before it"
     )
     reason = "version 7 was trained on rows of the test span, so it is no baseline"
     assert verdict(judged(no_baseline=reason), "not_worse_than_served").reason == reason
@@ -342,7 +342,7 @@ MANY = np.arange(3000) % 3
             "accuracy 0.95 against good's 0.9: ",
         ),
         (Rule("log_loss", not_worse_than="best_member"), "log_loss not worse than best_member", True, "log_loss "),
-        (Rule("accuracy", better_than="served"), "accuracy better than served", True, "nothing is served yet"),
+        (Rule("accuracy", better_than="served"), "accuracy better than served", True, "nothing was served before it"),
     ],
 )
 def test_the_ensemble_is_compared_with_its_best_member(rule, name, passes, reason):

@@ -21,6 +21,23 @@ DAYS = [f"{9 + day // 30}/{1 + day % 30}/2013" for day in range(60)]
 TIME = TimeColumn("day", missing=frozenset({"", "NA"}))
 
 
+def test_a_record_has_its_features_in_the_order_of_their_names() -> None:
+    from tensorflow.core.example import example_pb2
+
+    from benison.components.ingest.example_writer import in_order
+
+    one = example_pb2.Example()
+    for name in "bca":
+        one.features.feature[name].int64_list.value.append(ord(name))
+    parts = [example_pb2.Example() for _ in "bca"]
+    for part, name in zip(parts, "bca", strict=True):
+        part.features.feature[name].int64_list.value.append(ord(name))
+    # Messages of the same type that follow one another are one message, with the features in this order.
+    records = {b"".join(part.SerializeToString() for part in order) for order in (parts, parts[::-1])}
+    assert len(records) == 2
+    assert {in_order(record) for record in records} == {one.SerializeToString(deterministic=True)}
+
+
 def csv_of(folder: Path, cells: Sequence[Any], first: int = 0) -> Any:
     from benison.components.ingest.example_gen import CsvExampleGen
 

@@ -17,7 +17,7 @@ from benison.serving import models_config
 from benison.serving.deploy.settings import Serving
 from benison.serving.errors import BenisonError, StoreError, VersionError
 from benison.serving.promotion import labels
-from benison.serving.versions import local
+from benison.serving.versions import content, local
 from benison.serving.versions.manifest import Manifest
 from tests import memory_bucket
 
@@ -173,6 +173,25 @@ def test_diff_marks_what_differs(root: Path) -> None:
     assert rows["code"] == ["*", "code", "1a1a1a1a1a1a", "2a2a2a2a2a2a"]
     assert rows["member deep weight 1.0000"] == ["*", "member", "deep", "weight", "1.0000", "weight", "0.5000"]
     assert rows["member wide"] == ["*", "member", "wide", "-", "yes"]
+
+
+def test_diff_compares_models_of_former_releases_by_content(root: Path) -> None:
+    import tensorflow as tf
+
+    base = root / "serving" / "birds"
+    for number, factor in ((3, 2.0), (4, 2.0), (5, 3.0)):
+        doubled = tf.function(lambda x, factor=factor: {"y": x * factor}, [tf.TensorSpec([None], tf.float32, name="x")])
+        tf.saved_model.save(tf.Module(), str(root / str(number)), {content.TRANSFORM: doubled})
+        manifest = Manifest(hashes={"transform": f"{number}b" * 32, "code": f"{number}c" * 32})  # of the bytes
+        local.publish(root / str(number), base, manifest, partial(float, number))
+    marks = {}
+    for right in ("4", "5"):
+        rows = [row for row in cells(benison("diff", "birds", "3", right)) if {"transform", "content", "code"} & {*row}]
+        marks[right] = {row[-3]: row[0] == "*" for row in rows}
+    assert marks == {
+        "4": {"code": True, "transform": False, "content": False},
+        "5": {"code": True, "transform": True, "content": True},
+    }
 
 
 def test_prune_prints_what_it_would_remove(root: Path) -> None:
