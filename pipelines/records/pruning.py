@@ -1,8 +1,8 @@
 """Pruning: find the versions and artifacts of a pipeline that are no longer needed, and remove them.
 
-The newest `serving.keep` versions stay, and the versions that are served. An artifact stays if one of these runs wrote
-or used it: the last run, the last successful run, or a run that pushed a version that stays. Artifacts that no run in
-ROOT names, such as those of other runners, stay too.
+The newest `serving.keep` versions stay, the versions that are served, and those that one of them publishes once more.
+An artifact stays if one of these runs wrote or used it: the last run, the last successful run, or a run that pushed a
+version that stays. Artifacts that no run in ROOT names, such as those of other runners, stay too.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def find_prunable(root: Path, name: str, keep: int) -> Prunable:
         UsageError: models.config is not valid.
     """
     base = root / "serving" / name
-    versions = pruning.unneeded(base, keep)
+    versions, retained = pruning.unneeded(base, keep), pruning.kept(base, keep)
     artifacts = unneeded_artifacts(
         [run for run in runs.history(root) if run.pipeline == name],
-        {version.number for version in pruning.kept(base, keep)},
+        pruning.with_origins(retained, {version.number for version in retained}),
     )
     folders = [path for path in artifacts if path.is_relative_to(root / "artifacts" / name) and path.is_dir()]
     paths = [*(version.path for version in versions), *folders]

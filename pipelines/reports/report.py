@@ -40,6 +40,7 @@ def show(run: Run, console: Console, root: Path) -> None:
     blessing = read_blessing(run)
     if blessing:
         _metrics(blessing, console)
+        _combiner(run, blessing, console)
         _slices(blessing, console)
         _verdicts(blessing["verdicts"], console)
     _serving(run, console)
@@ -108,6 +109,39 @@ def _metrics(blessing: Mapping[str, Any], console: Console) -> None:
         threshold = blessing.get("threshold")
         limit = "" if threshold is None else f" (threshold {threshold:.4g})"
         console.print(f"positive class: {blessing['positive']}{limit}", markup=False, highlight=False)
+
+
+def _combiner(run: Run, blessing: Mapping[str, Any], console: Console) -> None:
+    """Print each member's weight, and what it gains: out of fold on `blend`, where that was measured, and on test."""
+    fitted = _read(run, "Model", "ensemble_report.json")
+    if fitted is None:
+        return
+    contributions = fitted["contributions"]
+    columns: dict[str, list[str]] = {}
+    if any(member["weight"] is not None for member in contributions):
+        columns["weight"] = [_figure(member["weight"]) for member in contributions]
+    if any(member["gain"] is not None for member in contributions):
+        columns["less loss on blend"] = [_gain(member) for member in contributions]
+    without = blessing["without"]
+    if without:
+        columns[f"{blessing['metric']} on test"] = [
+            _gain(without.get(member["member"], {})) for member in contributions
+        ]
+    if not columns:
+        return
+    table = DataTable(f"{fitted['combiner']}, from {fitted['rows']} rows of blend", *columns)
+    for member, *figures in zip(contributions, *columns.values(), strict=True):
+        dropped = "" if member["kept"] else f" (dropped: {member['why']})"
+        table.add_row(f"{member['member']}{dropped}", *figures)
+    console.print("\nwhat each member adds to the ensemble:")
+    console.print(table)
+
+
+def _gain(gain: Mapping[str, Any]) -> str:
+    if gain.get("gain") is None:
+        return "-"
+    ends = "" if gain["low"] is None else f" ({gain['low']:+.4f} to {gain['high']:+.4f})"
+    return f"{gain['gain']:+.4f}{ends}"
 
 
 def _slices(blessing: Mapping[str, Any], console: Console) -> None:

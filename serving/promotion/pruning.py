@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from benison.serving import models_config
@@ -12,7 +13,9 @@ from benison.serving.versions.local import Version
 
 
 def kept(base: Path, keep: int) -> list[Version]:
-    """Return the versions of an ensemble that are kept: the newest ones, and all that models.config serves.
+    """Return the versions of an ensemble that are kept: the newest ones, all that models.config serves, and origins.
+
+    An origin is the older version that a kept one publishes once more: a rollback returns to it by this number.
 
     Args:
         base: ROOT/serving/NAME.
@@ -24,7 +27,20 @@ def kept(base: Path, keep: int) -> list[Version]:
     versions = local.versions(base)
     newest = {version.number for version in versions[-keep:]}
     served = _served(base, models_config.read(base.parent))
-    return [version for version in versions if version.number in newest | served]
+    numbers = with_origins(versions, newest | served)
+    return [version for version in versions if version.number in numbers]
+
+
+def with_origins(versions: Iterable[Version], numbers: Collection[int]) -> set[int]:
+    """Return numbers of versions with those of the older versions that they publish once more; these may be gone."""
+    republished = {v.number: v.manifest.republished.version for v in versions if v.manifest.republished}
+    found, waiting = set[int](), [*numbers]
+    while waiting:
+        number = waiting.pop()
+        if number not in found:
+            found.add(number)
+            waiting += [republished[number]] if number in republished else []
+    return found
 
 
 def unneeded(base: Path, keep: int) -> list[Version]:

@@ -191,7 +191,7 @@ class _Evaluation:
 
 
 class _Result:
-    """What a function computes.
+    """The outputs and effects of a function, as hashes.
 
     Attributes:
         outputs: the hashes of its outputs.

@@ -72,6 +72,18 @@ def test_a_served_version_stays_however_old_it_is(root: Path) -> None:
     assert trainers(prunable) == ["30"]
 
 
+def test_what_a_republished_version_came_from_stays(root: Path) -> None:
+    base = root / "serving" / "birds"
+    assert promote.republish(base, 1, who="ann", why="").number > 4
+    promote.republish(base, local.versions(base)[-1].number, who="ann", why="")  # an origin may have one too
+    origins = [1, local.versions(base)[-2].number]
+    prunable = pruning.find_prunable(root, "birds", 1)
+    assert not {("birds", number) for number in origins} & {*numbers(prunable)}
+    assert trainers(prunable) == ["20", "30"]
+    local.remove(local.get(base, 1))  # an earlier release did not keep it
+    assert trainers(pruning.find_prunable(root, "birds", 1)) == ["20", "30"]
+
+
 def test_a_member_that_a_version_that_stays_needs_stays(root: Path) -> None:
     base = root / "serving" / "birds"
     (base / pushes.FILE).unlink()  # with this record, an edited manifest would make the version damaged

@@ -102,3 +102,43 @@ def test_a_version_that_is_not_promoted_is_reported_with_the_reason(tmp_path: Pa
     assert "benison predict" not in text
     assert "run.json" in text
     assert code == 0
+
+
+def test_weights_and_gains_of_the_members_are_in_the_report(tmp_path: Path) -> None:
+    fit = {
+        "rows": 400,
+        "combiner": "weighted_mean",
+        "contributions": [
+            {"member": "deep", "weight": 0.75, "gain": 0.02, "low": 0.01, "high": 0.03, "kept": True, "why": ""},
+            {"member": "wide", "weight": 0.25, "gain": None, "low": None, "high": None, "kept": True, "why": ""},
+            {"member": "flat", "weight": 0.0, "gain": 0.0, "low": -0.1, "high": 0.1, "kept": False, "why": "no gain"},
+        ],
+    }
+    blessing = {
+        "metric": "auc",
+        "metrics": {"ensemble": {"auc": 0.8}},
+        "slices": {},
+        "verdicts": [],
+        "without": {"deep": {"gain": 0.125, "low": 0.1, "high": 0.15}, "wide": {"why_not": "it needs both"}},
+    }
+    with runs.begin(tmp_path, "birds") as run:
+        kinds = {"EnsembleBuilder": "Model", "Blessing": "ModelBlessing"}
+        run.plan(Compiled("birds", IR, tuple(Node(name, (), name, name, IR) for name in kinds)))
+        files = {"EnsembleBuilder": ("ensemble_report.json", fit), "Blessing": ("blessing.json", blessing)}
+        for node in run.nodes:
+            name, content = files[node.id]
+            (tmp_path / node.id).mkdir()
+            (tmp_path / node.id / name).write_text(json.dumps(content))
+            node.state = "complete"
+            node.outputs = {"out": [{"uri": str(tmp_path / node.id), "type": kinds[node.id], "properties": {}}]}
+    console = Console(width=200)
+    with console.capture() as captured:
+        report.show(run, console, tmp_path)
+    rows = [" ".join(line.split()) for line in captured.get().splitlines()]
+    first = rows.index("what each member adds to the ensemble:")
+    assert rows[first + 1 : first + 5] == [
+        "weighted_mean, from 400 rows of blend weight less loss on blend auc on test",
+        "deep 0.7500 +0.0200 (+0.0100 to +0.0300) +0.1250 (+0.1000 to +0.1500)",
+        "wide 0.2500 - -",
+        "flat (dropped: no gain) 0.0000 +0.0000 (-0.1000 to +0.1000) -",
+    ]
