@@ -14,7 +14,11 @@ def closest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | Non
         known: The names that exist.
         likeness: From 0 (any name is close) to 1 (only the name itself is).
     """
-    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=likeness)), None)
+    names = sorted(known)
+    if matches := difflib.get_close_matches(name, names, n=1, cutoff=likeness):
+        return matches[0]
+    folded = {other.casefold(): other for other in names}  # AGE and age have no letter in common
+    return next((folded[n] for n in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=likeness)), None)
 
 
 def did_you_mean(name: str, known: Iterable[str], likeness: float = 0.6) -> str:

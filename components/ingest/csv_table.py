@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from benison.serving.number_text import finite_number, normalize_number, whole_n
 
 WARNINGS = "warnings"  # artifact property: JSON list of warnings that are printed at the end of a run
 BATCH_ROWS = 8192
+DELIMITERS = (",", ";", "\t", "|")
 KINDS = ("int", "float", "bytes")  # each can represent all values of the kinds before it
 _ARROW = {
     "int": pa.large_list(pa.int64()),
@@ -135,6 +136,19 @@ class CsvTable:
 
     def _records(self, file: str) -> Iterator[Row]:
         return csv_file.records(file, self.delimiter, self.encoding)
+
+
+def other_delimiter(table: CsvTable, missing: Collection[str]) -> str:
+    """Return the fault that the first file has another delimiter; '' unless it then has a column that is missing."""
+    for delimiter in DELIMITERS:
+        other = replace(table, files=table.files[:1], delimiter=delimiter)
+        with contextlib.suppress(DataError):
+            if delimiter != table.delimiter and not set(missing).isdisjoint(other.header):
+                return (
+                    f"{table.files[0]}: the columns are separated by {delimiter!r}, but data.delimiter is "
+                    f"{table.delimiter!r}"
+                )
+    return ""
 
 
 def kind_of(cell: str, decimal: str = ".") -> str:

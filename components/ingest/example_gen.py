@@ -21,7 +21,7 @@ from tfx.types import artifact_utils, standard_component_specs
 
 from benison.components.ingest.arguments import arguments, options_of, record_files, splits_of
 from benison.components.ingest.content_driver import ContentDriver, refuse_changed
-from benison.components.ingest.csv_table import WARNINGS, CsvTable
+from benison.components.ingest.csv_table import WARNINGS, CsvTable, other_delimiter
 from benison.components.ingest.example_writer import ExampleWriter, files_of_parts, in_order, one_file_per_split
 from benison.components.ingest.splits import check_counts, parts_by_time, split_by_hash
 from benison.components.ingest.times import TimeColumn, cells_of, index_of
@@ -133,6 +133,8 @@ def check_columns(table: CsvTable, needed: Sequence[str]) -> None:
     """Raise DataError if a required column is missing; suggest a similar name."""
     for name in needed:
         if name not in table.header:
+            if fault := other_delimiter(table, needed):
+                raise DataError(fault)
             hint = did_you_mean(name, table.header)
             raise DataError(f"{table.files[0]}: no column {name!r}{hint} (it has {', '.join(table.header)})")
 

@@ -23,6 +23,7 @@ from benison.components.validate import drift_report
 from benison.components.validate.drift import DriftReport
 from benison.components.validate.drift_rows import DriftedRows, find_drifted_rows
 from benison.components.validate.schema_violations import SchemaViolations, find_violations
+from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError
 
 FILE = "verdict.json"
@@ -201,11 +202,16 @@ def schema_anomalies(folder: Path, splits: Iterable[str]) -> list[Anomaly]:
         folder: folder of ExampleValidator's output.
         splits: names of the splits.
     """
-    return _deduplicate(
+    anomalies = _deduplicate(
         Anomaly(column, kind, "", _shorten(description.rstrip(". ").replace("\n", " ")))
         for split in splits
         for column, kind, description in tfdv_anomalies(folder, split)
     )
+    new = [anomaly.column for anomaly in anomalies if anomaly.kind == "new_column"]
+    return [
+        replace(a, text=f"{a.text}{did_you_mean(a.column, new)}") if a.kind == "missing_column" else a
+        for a in anomalies
+    ]
 
 
 def _shorten(text: str) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from benison.components.ingest import data_files
 from benison.pipelines.code import fingerprint
-from benison.pipelines.data import row_index, sources, spans
+from benison.pipelines.data import expected_columns, row_index, sources, spans
 from benison.pipelines.data.spans import RemovedSpan, Span
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
@@ -46,7 +46,8 @@ def add(
         allow_repeated: accept rows that have landed before.
 
     Raises:
-        DataError: the files cannot be read as a table, or their rows have landed before; the message says where.
+        DataError: the files cannot be read as a table, a column is missing, or their rows have landed before; the
+            message says where.
         UsageError: the span already exists, or was removed.
     """
     with _change(root, config.name) as base:
@@ -165,7 +166,9 @@ def _incoming(
     names = [file.name for file in files]
     if len(set(names)) < len(names):
         raise UsageError(f"two of the files have the same name: {', '.join(sorted(names))}")
-    rows = row_index.hashes(spans.table(config, files))
+    table = spans.table(config, files)
+    expected_columns.check(config, table)
+    rows = row_index.hashes(table)
     if not len(rows):
         raise DataError(f"{files[0]}: has a header but no rows; a span needs at least one row")
     if not allow_repeated:

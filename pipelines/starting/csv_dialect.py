@@ -8,9 +8,9 @@ import re
 from itertools import islice
 from pathlib import Path
 
+from benison.components.ingest.csv_table import DELIMITERS
 from benison.serving.errors import DataError
 
-DELIMITERS = (",", ";", "\t", "|")
 _COMMA, _POINT = re.compile(r"[-+]?\d+,\d+"), re.compile(r"[-+]?\d+\.\d+")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}")
 

@@ -55,6 +55,25 @@ def test_an_anomaly_of_several_splits_is_reported_once(tmp_path: Path) -> None:
     ]
 
 
+def test_a_missing_column_is_compared_with_the_new_ones(tmp_path: Path) -> None:
+    from tensorflow_metadata.proto.v0 import anomalies_pb2
+
+    from benison.components.validate.anomaly_gate import schema_anomalies
+
+    message = anomalies_pb2.Anomalies()
+    for column, kind in {
+        "age": "SCHEMA_MISSING_COLUMN",
+        "sex": "SCHEMA_MISSING_COLUMN",
+        "Age": "SCHEMA_NEW_COLUMN",
+    }.items():
+        message.anomaly_info[column].reason.add(type=anomalies_pb2.AnomalyInfo.Type.Value(kind), description=kind)
+    (tmp_path / "Split-train").mkdir()
+    (tmp_path / "Split-train" / "SchemaDiff.pb").write_bytes(message.SerializeToString())
+    texts = {anomaly.column: anomaly.text for anomaly in schema_anomalies(tmp_path, ["train"])}
+    assert texts["age"] == "SCHEMA_MISSING_COLUMN; did you mean 'Age'?"
+    assert texts["sex"] == "SCHEMA_MISSING_COLUMN"
+
+
 def test_a_list_of_a_hundred_thousand_new_values_is_shortened(tmp_path: Path) -> None:
     from benison.components.validate.anomaly_gate import schema_anomalies
 
