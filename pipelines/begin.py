@@ -25,7 +25,7 @@ from benison.pipelines.airflow.manifest import PipelineManifest
 from benison.pipelines.compilation.compiled import Compiled, from_ir
 from benison.pipelines.config import Pipeline
 from benison.pipelines.quiet import quieten
-from benison.pipelines.records import attempts, locks, runs
+from benison.pipelines.records import attempts, locks, runs, temporary
 from benison.pipelines.running import live_log, scheduled_run
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result, failed_result
@@ -62,6 +62,8 @@ def begin(file: Path, run_id: str, root: Path, form_values: Mapping[str, str]) -
         live_log.log_to_file(folder / f"{scheduled_run.BEGIN}.log"),
         attempts.sole_attempt(folder, scheduled_run.BEGIN),
         _wait_for_pipeline_lock(root, pipeline.name, run_id),
+        temporary.folder(root, run_id, scheduled_run.BEGIN) as own,
+        temporary.use(own),
     ):
         scheduled_run.begin(root, run_id, pipeline.name, settings)
         try:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benison.pipelines.records import temporary
 from benison.pipelines.running import scheduled_run
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result
@@ -35,6 +36,7 @@ def finish(run_id: str, root: Path) -> tuple[Result, Mapping[str, Any]]:
         UsageError: there is no such run.
     """
     run = scheduled_run.finish(root, run_id)
+    temporary.sweep(root)
     reasons = [f"{node.id}: {node.reason}" for node in run.nodes if node.state in _WITH_REASON]
     return Result("complete", reason="; ".join(reasons)), {"outcome": run.outcome}
 

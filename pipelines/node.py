@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.pipelines.code import cache_key, reads, watching
-from benison.pipelines.records import attempts, locks, metadata_store
+from benison.pipelines.records import attempts, locks, metadata_store, temporary
 from benison.pipelines.running import legacy_keras, node_cache, reruns
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result, failed_result, reason_of
@@ -297,7 +297,8 @@ def main() -> None:
     params = dict(param.split("=", 1) for param in args.param)
 
     def work() -> tuple[Result, Mapping[str, Any]]:
-        with attempts.sole_attempt(root / "runs" / args.run_id, args.node):
+        own_folder = temporary.folder(root, args.run_id, args.node)
+        with attempts.sole_attempt(root / "runs" / args.run_id, args.node), own_folder as own, temporary.use(own):
             return run(args.ir, args.node, args.run_id, root=root, params=params, cache=not args.no_cache), {}
 
     answer_and_exit(work)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benison.pipelines.config import Pipeline
 from benison.pipelines.quiet import quieten
-from benison.pipelines.records import runs
+from benison.pipelines.records import runs, temporary
 from benison.pipelines.reports import views
 from benison.pipelines.running.live_log import open_log
 from benison.pipelines.running.node_result import Result
@@ -120,7 +120,8 @@ class Context:
             self._untried = None
         record.state, record.started = "running", time.time()
         quieten()
-        with open(open_log(Path(record.log)), "a") as log, redirect_stdout(log), redirect_stderr(log):
+        in_folder = temporary.use(self._run.temporary)
+        with in_folder, open(open_log(Path(record.log)), "a") as log, redirect_stdout(log), redirect_stderr(log):
             result = single_node.run(self._compiled.ir, node, self._run.id, root=self._root, cache=self._cache)
         record.state, record.reason, record.outputs = result.state, result.reason, result.outputs
         record.seconds = time.time() - record.started

@@ -62,7 +62,10 @@ class LocalRunner:
                 components.
         """
         main_module.forbid_in_worker()
-        with runs.begin(self._root, pipeline.pipeline_info.pipeline_name) as run, _Pool(self._workers) as pool:
+        with (
+            runs.begin(self._root, pipeline.pipeline_info.pipeline_name) as run,
+            _Pool(self._workers, run.temporary) as pool,
+        ):
             self._execute(run, compile_to(pipeline, run.folder / _IR), pool)
         for node in run.failed_nodes:
             error_type = DataError if node.state == "invalid" else NodeFailed
@@ -84,7 +87,7 @@ class LocalRunner:
             NodeFailed: the pipeline could not be built, or ML Metadata could not be reached.
             UsageError: another run of this pipeline is under way, or the user's code has mistakes.
         """
-        with runs.begin(self._root, config.name) as run, _Pool(self._workers) as pool:
+        with runs.begin(self._root, config.name) as run, _Pool(self._workers, run.temporary) as pool:
             self._observe(run)
             if not only_ingest:
                 code_trial.try_code(config, self._root, pool.ask, run.folder / "code.log")
@@ -154,9 +157,10 @@ class LocalRunner:
 class _Pool:
     """The worker processes: only one at first, which is enough for a run that is cached or fails early."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, temporary: Path) -> None:
         self._most = most
-        self._idle = [Worker()]  # started now, so that it imports TensorFlow while the caller continues
+        self._temporary = temporary
+        self._idle = [self._new_worker()]  # started now, so that it imports TensorFlow while the caller continues
         self.busy: dict[str, Worker] = {}
 
     @property
@@ -165,7 +169,7 @@ class _Pool:
 
     def grow(self) -> None:
         """Start the other workers; the first one is preferred until they have imported TensorFlow."""
-        self._idle[:0] = [Worker() for _ in range(self._most - len(self._idle) - len(self.busy))]
+        self._idle[:0] = [self._new_worker() for _ in range(self._most - len(self._idle) - len(self.busy))]
 
     def __enter__(self) -> _Pool:
         return self
@@ -185,8 +189,11 @@ class _Pool:
             self.busy[key].send(**request)
         except WorkerDied:  # it died after its last node, so this node is not the cause
             self.busy[key].end()
-            self.busy[key] = Worker()
+            self.busy[key] = self._new_worker()
             self.busy[key].send(**request)
+
+    def _new_worker(self) -> Worker:
+        return Worker(self._temporary)
 
     def next_answer(self) -> tuple[str, dict[str, Any] | NodeFailed]:
         """Wait for any busy worker; return the key of its request, and its answer or its failure."""
@@ -197,7 +204,7 @@ class _Pool:
             answer: dict[str, Any] | NodeFailed = worker.receive()
         except WorkerDied as death:
             worker.end()
-            self._idle.insert(0, Worker())
+            self._idle.insert(0, self._new_worker())
             return key, death
         except NodeFailed as error:
             answer = error

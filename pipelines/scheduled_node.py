@@ -16,7 +16,7 @@ from typing import Any
 
 from benison.pipelines import node
 from benison.pipelines.quiet import quieten
-from benison.pipelines.records import attempts, runs
+from benison.pipelines.records import attempts, runs, temporary
 from benison.pipelines.records.runs import Run
 from benison.pipelines.running import live_log, scheduled_run
 from benison.pipelines.running.answer import answer_and_exit
@@ -54,7 +54,8 @@ def run(
         if attempt is not None:
             print(f"{node_id}, attempt {attempt}", flush=True)
         scheduled_run.record_start(root, run_id, node_id)
-        result = _run(root, folder, run_id, node_id, settings, cache)
+        with temporary.folder(root, run_id, node_id) as own, temporary.use(own):
+            result = _run(root, folder, run_id, node_id, settings, cache)
         scheduled_run.record_end(root, run_id, node_id, result.state, result.reason, result.outputs)
     return result, report(known[node_id].kind, result)
 

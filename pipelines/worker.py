@@ -13,7 +13,9 @@ import gc
 import importlib
 import json
 import os
+import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,8 +23,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from benison.components import processes
 from benison.pipelines.code import packages
 from benison.pipelines.quiet import quieten
+from benison.pipelines.records import temporary
 from benison.pipelines.running import forked, legacy_keras
 from benison.pipelines.running.live_log import open_log
 from benison.serving.errors import BenisonError, NodeFailed
@@ -45,23 +49,26 @@ _MANY = (
     "tfx.components.transform.executor",
     "tfx.components.trainer.executor",
 )
+_PATIENCE_S = 1.0  # between SIGTERM and SIGKILL; shorter than the runner's
 _used: set[str] = set()  # of these, what a node has imported
 
 
 def main() -> None:
     """Serve requests until stdin is closed, which also happens when the runner dies."""
-    _die_with_parent()
+    _end_with_runner()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     requests = os.fdopen(os.dup(0), "r")
     # A node that reads stdin must not consume a request, and a node's output must not be taken for an answer.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    for line in requests:
-        request = json.loads(line)
-        with _logging_to(Path(request["log"])):
-            answer = _answer(request)
-        _send(answers, answer)
-        _import(_used)  # the next node of this kind finds them imported
+    with temporary.use(Path(tempfile.gettempdir())):
+        for line in requests:
+            request = json.loads(line)
+            with _logging_to(Path(request["log"])):
+                answer = _answer(request)
+            _send(answers, answer)
+            _import(_used)  # the next node of this kind finds them imported
+    _end()
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +110,7 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     packages.distributions()  # before the fork: each node's cache key needs them
     code = _code(request)
     answer = forked.call(lambda: _run_here(request, code))
+    processes.end_descendants(_PATIENCE_S)  # those that the node has left behind
     if answer.reason:
         raise NodeFailed(answer.reason)
     result, used = answer.value
@@ -126,7 +134,6 @@ def _run_here(request: dict[str, Any], code: Code | None) -> tuple[dict[str, Any
 
     from benison.pipelines import node
 
-    _die_with_parent()
     gc.freeze()  # a collection would copy the memory that this process shares with its parent
     np.random.seed()  # a fork has its parent's seed
     root = Path(request["root"])
@@ -180,13 +187,21 @@ def _send(stream: TextIO, message: dict[str, Any]) -> None:
     stream.flush()
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to end this process when its parent ends, even if the parent is killed."""
-    import ctypes
-    import signal
+def _end_with_runner() -> None:
+    """End on SIGTERM, which Linux sends when the runner ends, even if the runner is killed.
 
-    PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    Linux makes this process the parent of its orphans, so it finds all processes that nodes have started.
+    """
+    processes.adopt_orphans()
+    signal.signal(signal.SIGTERM, _end)
+    processes.end_with_parent(signal.SIGTERM)
+
+
+def _end(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    processes.end_descendants(_PATIENCE_S)
+    temporary.remove_abandoned()
+    os._exit(0)  # an import that the signal has interrupted must not delay the end
 
 
 if __name__ == "__main__":

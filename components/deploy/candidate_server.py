@@ -106,7 +106,13 @@ async def serve(
             command.append("--max_num_load_retries=0")  # the default is 5 retries, one minute apart
             # In a temporary folder, so that no module in the user's working folder hides one of the server's.
             environment = {**os.environ, "BENISON_ADMIN_TOKEN": token, "BENISON_PLAIN_MODELS": ",".join(plain)}
-            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder, env=environment)
+            process = subprocess.Popen(
+                processes.ending_with_this_process(command),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=environment,
+            )
         try:
             async with GrpcClient(f"127.0.0.1:{port}") as grpc, RestClient(port=rest_port) as rest:
                 await _wait_until_available(grpc, models, process, log, started + timeout_s)

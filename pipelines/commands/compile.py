@@ -20,7 +20,9 @@ def compile_(
 ) -> None:
     """Compile pipelines for Airflow: write a manifest, TFX's IR and the checked config of each."""
     configs = [load(name, None) for name in names]  # check all of them before writing the first
-    from benison.pipelines.running import code_trial
+    from benison.pipelines.running import code_trial, termination
+
+    termination.interrupt_on_signals()
 
     for config in configs:
         if config_only:

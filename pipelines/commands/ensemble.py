@@ -84,7 +84,9 @@ def predict(
     ] = 30.0,
 ) -> None:
     """Send rows to every model over gRPC and combine the answers; a temporary model server serves the SavedModels."""
+    from benison.pipelines.records import temporary
     from benison.pipelines.reports.tables import DataTable
+    from benison.pipelines.running import termination
     from benison.serving.predict import read_rows
     from benison.serving.seldon.imported_ensemble import ImportedEnsemble
 
@@ -92,7 +94,9 @@ def predict(
     from benison.pipelines.quiet import quieten
 
     quieten()
-    answer = asyncio.run(_predict(imported, rows, deadline))
+    termination.interrupt_on_signals()
+    with temporary.for_command(None, "ensemble") as own, temporary.use(own):
+        answer = asyncio.run(_predict(imported, rows, deadline))
     table = DataTable("row", imported.ensemble.combiner.kind, *answer.members)
     for number, values in enumerate(answer.values, start=1):
         member_values = [_format_values(answer.outputs[member][number - 1]) for member in answer.members]

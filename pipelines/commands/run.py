@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -28,7 +27,9 @@ def validate(
     config_only: ConfigOnly = False,
 ) -> None:
     """Check a config, import its functions and build its members; of the data, only first rows are read."""
-    from benison.pipelines.running import code_trial
+    from benison.pipelines.running import code_trial, termination
+
+    termination.interrupt_on_signals()
 
     config = load(name, set_)
     if config_only:
@@ -71,6 +72,9 @@ def run(
     ] = None,
 ) -> None:
     """Run a pipeline: push a blessed ensemble, or print the rule that refused it."""
+    from benison.pipelines.running import termination
+
+    termination.interrupt_on_signals()
     if on == "airflow":
         _on_airflow(name, set_, root.absolute(), no_cache, span)
     config = load(name, set_)
@@ -81,7 +85,6 @@ def run(
 
     root = root.absolute()
     screen = console()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopping a container must do the same as Ctrl-C
     with Progress(screen, runs.usual_seconds(root, config.name)) as progress:
         finished = LocalRunner(root, cache=not no_cache, observer=progress).run_config(config, span=span)
     report.show(finished, screen, root)

@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from benison.pipelines.records import attempts
 from benison.serving.errors import UsageError
 from benison.serving.files import file_lock
 
 SCHEDULED = "scheduled.json"  # in the folder of a run whose nodes a scheduler starts
+_TRIES, _BETWEEN_TRIES_S = 20, 0.01
 _SILENCE_S = 600.0  # the longest pause between two nodes; longer than schedulers' usual retry delays
 
 
@@ -29,7 +31,7 @@ def pipeline_lock(root: Path, name: str, run_id: str) -> Iterator[None]:
     path = root / "runs" / f".{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        if not file_lock.try_lock(file):
+        if not _try_lock(file):
             file.seek(0)
             raise _refusal(root, name, file.read().strip() or "of another process")
         scheduled = next((other for other in _scheduled(root, name) if other != run_id), None)
@@ -41,23 +43,46 @@ def pipeline_lock(root: Path, name: str, run_id: str) -> Iterator[None]:
         yield
 
 
+def is_under_way(root: Path, name: str, run_id: str) -> bool:
+    """Return True while a run of a pipeline is under way; a run that was killed is not."""
+    path = root / "runs" / f".{name}.lock"
+    try:
+        held = file_lock.is_locked(path) and path.read_text().strip() == run_id
+    except OSError:
+        held = False
+    return held or _goes_on(root / "runs" / run_id, name)
+
+
+def _try_lock(file: IO[str]) -> bool:
+    """Lock a pipeline's file; `is_under_way` holds it for a moment in another process."""
+    for _ in range(_TRIES):
+        if file_lock.try_lock(file):
+            return True
+        time.sleep(_BETWEEN_TRIES_S)
+    return False
+
+
 def _refusal(root: Path, name: str, run_id: str) -> UsageError:
     return UsageError(f"{root}: run {run_id} of pipeline {name} is under way; wait for it or use another --root")
 
 
 def _scheduled(root: Path, name: str) -> Iterator[str]:
-    """Yield the unfinished runs of a pipeline whose nodes a scheduler starts; silent ones count as given up."""
-    for mark in root.glob(f"runs/*/{SCHEDULED}"):
-        folder = mark.parent
-        try:
-            run = json.loads((folder / "run.json").read_text())
-            last = max(file.stat().st_mtime for file in folder.iterdir())
-        except (OSError, ValueError):  # it is being removed, or is not a run
-            continue
-        if run.get("pipeline") != name or run.get("outcome") != "running":
-            continue
-        if time.time() - last < _SILENCE_S or attempts.any_under_way(folder):
-            yield folder.name
+    """Yield the unfinished runs of a pipeline whose nodes a scheduler starts."""
+    return (mark.parent.name for mark in root.glob(f"runs/*/{SCHEDULED}") if _goes_on(mark.parent, name))
+
+
+def _goes_on(folder: Path, name: str) -> bool:
+    """Return True if a scheduler's run of a pipeline is unfinished; a silent one counts as given up."""
+    if not (folder / SCHEDULED).is_file():
+        return False
+    try:
+        run = json.loads((folder / "run.json").read_text())
+        last = max(file.stat().st_mtime for file in folder.iterdir())
+    except (OSError, ValueError):  # it is being removed, or is not a run
+        return False
+    if run.get("pipeline") != name or run.get("outcome") != "running":
+        return False
+    return time.time() - last < _SILENCE_S or attempts.any_under_way(folder)
 
 
 @contextmanager

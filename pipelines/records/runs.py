@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benison.pipelines.compilation.compiled import Compiled
-from benison.pipelines.records import locks
+from benison.pipelines.records import locks, temporary
 
 FILE = "run.json"
 FAILED_STATES = frozenset({"failed", "invalid"})
@@ -73,6 +73,11 @@ class Run:
     window: list[int] = field(default_factory=list)
 
     @property
+    def temporary(self) -> Path:
+        """The run's temporary folder; `begin` makes and removes it."""
+        return self.folder.parents[1] / temporary.FOLDER / self.id
+
+    @property
     def failed_nodes(self) -> list[NodeRun]:
         """The nodes that failed, or whose data is invalid."""
         return [node for node in self.nodes if node.state in FAILED_STATES]
@@ -94,6 +99,14 @@ class Run:
                 node.state = "not_run"
         self.outcome = outcome or self.outcome_of_nodes()
         self.save()
+
+    def interrupt(self) -> None:
+        """Give the run, whose process was killed, its outcome and its time up to the last file that it wrote."""
+        last = max((file.stat().st_mtime for file in self.folder.iterdir()), default=self.started)
+        self.outcome, self.seconds = "interrupted", last - self.started
+        for node in self.nodes:
+            if node.state in ("waiting", "running"):
+                node.state = "not_run"
 
     def save(self) -> None:
         """Write `run.json` in one step, so that readers never see a part of it."""
@@ -140,8 +153,9 @@ def _begun(root: Path, pipeline: str) -> Iterator[Run]:
     now = time.time()
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
     run_id = f"{pipeline}-{stamp}-{int(now * 1_000_000) % 1_000_000:06d}"
-    with locks.pipeline_lock(root, pipeline, run_id):
+    with locks.pipeline_lock(root, pipeline, run_id), temporary.folder(root, run_id):
         run = Run(run_id, pipeline, root / "runs" / run_id, now)
+        _end_killed(root, pipeline)
         run.folder.mkdir(parents=True)
         run.save()
         try:
@@ -174,16 +188,32 @@ def read(file: Path) -> Run:
     """
     data = json.loads(file.read_text())
     nodes = [NodeRun(**node) for node in data.pop("nodes")]
-    return Run(**{**data, "folder": Path(data["folder"]), "nodes": nodes})
+    return Run(**{**data, "folder": file.parent, "nodes": nodes})
 
 
 def history(root: Path) -> list[Run]:
-    """Return all runs in ROOT, oldest first; skip folders without a valid `run.json`."""
+    """Return all runs in ROOT, oldest first; skip folders without a valid `run.json`.
+
+    A run that was killed could not write its outcome. It is `interrupted` here.
+    """
     records = []
     for file in root.glob(f"runs/*/{FILE}"):
-        with suppress(ValueError, TypeError, KeyError):
+        with suppress(OSError, ValueError, TypeError, KeyError):
             records.append(read(file))
+            if _was_killed(records[-1], root):
+                records[-1].interrupt()
     return sorted(records, key=lambda run: run.started)
+
+
+def _was_killed(run: Run, root: Path) -> bool:
+    return run.outcome == "running" and not locks.is_under_way(root, run.pipeline, run.id)
+
+
+def _end_killed(root: Path, pipeline: str) -> None:
+    """Write the outcome of a pipeline's killed runs."""
+    for run in history(root):
+        if run.pipeline == pipeline and run.outcome == "interrupted" and _was_killed(read(run.folder / FILE), root):
+            run.save()
 
 
 def usual_seconds(root: Path, pipeline: str) -> dict[str, float]:

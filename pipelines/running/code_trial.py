@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +15,7 @@ from benison.pipelines.code import code_reference, fingerprint
 from benison.pipelines.code.missing_imports import missing_imports
 from benison.pipelines.config import Pipeline
 from benison.pipelines.graph import recipe_of
+from benison.pipelines.records import temporary
 from benison.pipelines.running import workers
 from benison.serving.errors import BenisonError, UsageError
 
@@ -48,8 +48,8 @@ def try_code(config: Pipeline, root: Path, ask: Ask | None = None, log: Path | N
     Args:
         config: the pipeline's config.
         root: ROOT; if the folder exists, the result is kept in it.
-        ask: sends a request to a worker and returns its answer; None starts a worker for the trial.
-        log: file for the output of the user's code; None: a temporary file, which stays if there is a warning.
+        ask: sends a request to a worker and returns its answer, and needs a log; None starts a worker for the trial.
+        log: file for the output of the user's code; None: the warning has the end of the output.
 
     Raises:
         UsageError: the code has mistakes; one line for each.
@@ -60,41 +60,40 @@ def try_code(config: Pipeline, root: Path, ask: Ask | None = None, log: Path | N
     kept = root / "tried" / key if key else None
     if kept is not None and kept.exists():
         return
-    answer = _answer(ask or _ask_own_worker, project, log)
+    answer = _ask(ask, project, log) if ask and log else _ask_own_worker(root, project, log)
     if answer["mistakes"]:
         where = code_reference.display_path(config.source)
         raise UsageError("\n".join(f"{where}: {line}" for line in answer["mistakes"]))
     if answer["unfinished"]:
-        reason = f"{answer['unfinished']} (log: {answer['log']})"
-        print(f"the code could not be tried before the run: {reason}", file=sys.stderr)
-    elif kept is not None and root.is_dir():
+        print(f"the code could not be tried before the run: {answer['unfinished']}", file=sys.stderr)
+    elif kept is not None and os.access(root, os.W_OK):
         kept.parent.mkdir(exist_ok=True)
         kept.touch()
 
 
-def _answer(ask: Ask, project: dict[str, Any], log: Path | None) -> dict[str, Any]:
-    """Return the worker's answer, with the log that it wrote."""
-    if log is not None:
-        return {**ask(operation="try_code", project=project, seconds=SECONDS, log=str(log)), "log": log}
-    with tempfile.NamedTemporaryFile(prefix="benison-", suffix=".log", delete=False) as file:
-        temporary = Path(file.name)
-    unfinished = ""
-    try:
-        answer = _answer(ask, project, temporary)
-        unfinished = answer["unfinished"]
-        return answer
-    finally:
-        if not unfinished:
-            temporary.unlink()
+def _ask(ask: Ask, project: dict[str, Any], log: Path) -> dict[str, Any]:
+    answer = ask(operation="try_code", project=project, seconds=SECONDS, log=str(log))
+    return {**answer, "unfinished": answer["unfinished"] and f"{answer['unfinished']} (log: {log})"}
 
 
-def _ask_own_worker(**request: Any) -> dict[str, Any]:
-    worker = workers.Worker()
-    try:
-        worker.send(**request)
-        return worker.receive()
-    finally:
-        worker.end()
+def _ask_own_worker(root: Path, project: dict[str, Any], log: Path | None) -> dict[str, Any]:
+    """Start a worker for this trial; without a log, the end of the output is part of the answer."""
+    with temporary.for_command(root, "trial") as folder:
+        worker = workers.Worker(folder)
+
+        def ask(**request: Any) -> dict[str, Any]:
+            worker.send(**request)
+            return worker.receive()
+
+        try:
+            if log is not None:
+                return _ask(ask, project, log)
+            log = folder / "code.log"
+            answer = ask(operation="try_code", project=project, seconds=SECONDS, log=str(log))
+            end = [answer["unfinished"], *workers.last_lines(log)] if answer["unfinished"] else []
+            return {**answer, "unfinished": "\n".join(end)}
+        finally:
+            worker.end()
 
 
 def _project(config: Pipeline) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from benison.components import processes
+
 _END = b"\n"  # of an answer; JSON escapes the line breaks inside
 
 
@@ -34,9 +36,11 @@ def call(function: Callable[[], Any], seconds: float | None = None) -> ForkResul
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
         os.close(reading)
+        _end_with(parent)
         _answer(function, writing)
     os.close(writing)
     until = None if seconds is None else time.monotonic() + seconds
@@ -69,6 +73,14 @@ def how_it_ended(code: int) -> str:
         return f"ended with exit code {code}"
     hint = "; the kernel does this when memory runs out" if -code == signal.SIGKILL else ""
     return f"was killed by {signal.Signals(-code).name}{hint}"
+
+
+def _end_with(parent: int) -> None:
+    """Let this process end with its parent, and by a signal at once, even if the parent handles it in Python."""
+    processes.end_with_parent(signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before that
+        os._exit(1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _answer(function: Callable[[], Any], pipe: int) -> None:

@@ -23,6 +23,21 @@ class Terminated(SystemExit):
         processes.terminate(pid for pid in processes.process_tree(os.getpid())[1:] if pid not in spared)
 
 
+def interrupt_on_signals() -> None:
+    """Let SIGTERM, as when a container is stopped, and a closed terminal do the same as Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for terminal in terminals:  # it is gone: whoever prints there gets an error, also while cleaning up
+            os.dup2(nowhere, terminal)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+        signal.signal(signal.SIGHUP, hang_up)
+
+
 _received: list[int] = []
 
 

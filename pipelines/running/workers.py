@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benison.components import modules
+from benison.pipelines.records import temporary as temporary_files
 from benison.pipelines.running import forked, legacy_keras
 from benison.serving import errors
 
@@ -33,11 +34,16 @@ class WorkerDied(errors.NodeFailed):
 
 
 class Worker:
-    """One worker process and its pipe. It runs one request at a time; `fileno` becomes readable with the answer."""
+    """One worker process and its pipe. It runs one request at a time; `fileno` becomes readable with the answer.
 
-    def __init__(self) -> None:
+    Args:
+        temporary: folder for its temporary files and those of its children; None: the one of this process.
+    """
+
+    def __init__(self, temporary: Path | None = None) -> None:
         environment = {
             **legacy_keras.environment_for_child(),
+            **({temporary_files.VARIABLE: str(temporary)} if temporary else {}),
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.pathsep.join(modules.import_path()),
         }

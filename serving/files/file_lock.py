@@ -24,14 +24,18 @@ def hold(path: Path, *, shared: bool = False) -> Iterator[None]:
 
 def try_lock(file: IO[str]) -> bool:
     """Lock an open file until it is closed; return False if another holder has its lock."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    return _try(file, fcntl.LOCK_EX)
 
 
 def is_locked(path: Path) -> bool:
-    """Return True if anyone holds the lock of a file."""
-    with path.open("a") as file:
-        return not try_lock(file)
+    """Return True if anyone holds the exclusive lock of a file, which must exist; it need not be writable."""
+    with path.open() as file:
+        return not _try(file, fcntl.LOCK_SH)  # two that ask at the same time do not see each other
+
+
+def _try(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

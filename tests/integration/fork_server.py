@@ -37,6 +37,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benison.components import processes
+
 SERVING, PIPELINES = "serving", "pipelines"  # TensorFlow alone, and with TFX
 _BENISON = str(Path(sys.executable).with_name("benison"))
 _MODEL_SERVER = "from benison.serving.server.main import main; main()"
@@ -165,7 +167,12 @@ class ForkingPopen(_Popen):
     def __init__(self, args: Any, *more: Any, **options: Any) -> None:
         command = [os.fspath(word) for word in args] if isinstance(args, (list, tuple)) else []
         known = not more and not any(options.get(name) for name in ("preexec_fn", "pass_fds", "executable"))
-        self._server = server_for(command) if known and _servers else None
+        leash = processes.ending_with_this_process([])
+        # A forked process would end with the fork server instead of its parent.
+        plain = command[len(leash) :] if command[: len(leash)] == leash else command
+        self._server = server_for(plain) if known and _servers else None
+        if self._server:
+            args = plain
         super().__init__(args, *more, **options)
 
     def _execute_child(self, args: Any, *details: Any) -> None:

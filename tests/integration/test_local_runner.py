@@ -440,7 +440,8 @@ class FragileWorker:
 
     instances: ClassVar[list[FragileWorker]] = []
 
-    def __init__(self) -> None:
+    def __init__(self, temporary: Path) -> None:
+        assert temporary.is_dir()
         self.requests: list[dict[str, Any]] = []
         self.instances.append(self)
 

@@ -90,3 +90,43 @@ def test_open_files_and_the_environment_of_a_process_are_read(tmp_path: Path) ->
     finally:
         processes.terminate([process.pid])
         process.wait()
+
+
+# Starts a process that ends with it, and says which.
+_KILLED = """
+import subprocess, sys, time
+from benison.components import processes
+command = processes.ending_with_this_process(["sh", "-c", "echo $$; exec sleep 600"])
+print(subprocess.run(command[:-1] + ["echo $1"] + ["-", "runs"], capture_output=True, text=True).stdout.strip())
+subprocess.Popen(command)
+time.sleep(600)
+"""
+# Adopts a process that ignores SIGTERM, has a child, and whose parent has ended; then ends both.
+_ADOPTS = """
+import os, subprocess, time
+from benison.components import processes
+processes.adopt_orphans()
+subprocess.run(["sh", "-c", "(trap '' TERM; sleep 600; true) &"], start_new_session=True)
+while len(processes.process_tree(os.getpid())) < 3:
+    time.sleep(0.01)
+processes.end_descendants(0.2)
+print(len(processes.process_tree(os.getpid())))
+"""
+
+
+def test_a_process_that_ends_with_its_parent_does_so_when_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", _KILLED], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout.readline() == "runs\n"
+        child = int(parent.stdout.readline())
+        assert processes.start_time(child) is not None
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 30
+        while processes.start_time(child) is not None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_orphans_are_found_and_ended_and_no_zombie_is_left() -> None:
+    done = subprocess.run([sys.executable, "-c", _ADOPTS], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "1\n"

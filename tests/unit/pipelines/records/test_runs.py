@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,44 @@ def test_a_second_run_of_the_same_pipeline_is_refused_naming_the_first(tmp_path:
             pass
     with runs.begin(tmp_path, "p"):
         pass
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from benison.pipelines.compilation.compiled import Compiled, Node
+from benison.pipelines.records import runs
+with runs.begin(Path(sys.argv[1]), "p") as run:
+    run.plan(Compiled("p", Path("ir"), (Node("A", (), "Gen", "A", Path("ir")),)))
+    run.nodes[0].state = "running"
+    run.save()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_run_is_interrupted_and_the_next_run_records_it(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    (run,) = runs.history(tmp_path)
+    assert (run.outcome, run.nodes[0].state) == ("interrupted", "not_run")
+    assert 0 <= run.seconds < 60
+    assert runs.read(run.folder / runs.FILE).outcome == "running"
+    with runs.begin(tmp_path, "other"):
+        assert runs.read(run.folder / runs.FILE).outcome == "running"  # of another pipeline
+    with runs.begin(tmp_path, "p"):
+        assert runs.read(run.folder / runs.FILE) == run
+
+
+def test_a_run_under_way_is_running(tmp_path: Path) -> None:
+    with runs.begin(tmp_path, "p"):
+        assert [run.outcome for run in runs.history(tmp_path)] == ["running"]
+
+
+def test_a_run_has_a_temporary_folder(tmp_path: Path) -> None:
+    with runs.begin(tmp_path, "p") as run:
+        assert run.temporary == tmp_path / "tmp" / run.id
+        assert run.temporary.is_dir()
+    assert not run.temporary.exists()
 
 
 def test_history_skips_invalid_files(tmp_path: Path) -> None:

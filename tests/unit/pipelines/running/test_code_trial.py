@@ -109,13 +109,14 @@ class StartedWorker(Worker):
 
     started = 0
 
-    def __init__(self) -> None:
+    def __init__(self, temporary: Path) -> None:
         super().__init__(mistakes=("models: wrong",))
+        self.temporary = temporary
         type(self).started += 1
 
     def send(self, **request: Any) -> None:
-        self.log = Path(request["log"])
-        assert self.log.is_file()
+        assert self.temporary.is_dir()
+        assert Path(request["log"]).parent == self.temporary
 
     def receive(self) -> dict[str, Any]:
         return self.answer
