@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import re
 from itertools import islice
 from pathlib import Path
@@ -52,7 +53,7 @@ def delimiter_of(file: Path, encoding: str) -> str:
     widths = {}
     for delimiter in DELIMITERS:
         try:
-            counts = {len(cells) for cells in csv.reader(text.splitlines(keepends=True), delimiter=delimiter) if cells}
+            counts = {len(cells) for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if cells}
         except csv.Error:
             continue
         if len(counts) == 1:
@@ -69,7 +70,7 @@ def decimal_of(file: Path, encoding: str, delimiter: str) -> str:
     """Detect the decimal sign: a comma if it is more frequent in the first numbers, and not only as in 1,234."""
     commas, points, sure = 0, 0, False
     try:
-        for cells in csv.reader(_start(file, encoding).splitlines(keepends=True), delimiter=delimiter):
+        for cells in csv.reader(io.StringIO(_start(file, encoding), newline=""), delimiter=delimiter):
             commas += sum(1 for cell in cells if _COMMA.fullmatch(cell))
             points += sum(1 for cell in cells if _POINT.fullmatch(cell))
             sure = sure or any(_COMMA.fullmatch(cell) and not _THOUSANDS.fullmatch(cell) for cell in cells)

@@ -85,6 +85,12 @@ def test_the_encoding_reads_every_byte(tmp_path, encoding, guessed):
     assert delimiter_of(file, guessed) == ","
 
 
+@pytest.mark.parametrize("separator", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
+def test_only_line_ends_of_csv_end_a_row(tmp_path, separator):
+    file = written(tmp_path, {"city": [f"a{separator}b"] * 40, "y": CYCLE}, delimiter="\t")
+    assert delimiter_of(file, "utf-8") == "\t"
+
+
 def test_one_nul_byte_is_not_utf_16(tmp_path):
     file = written(tmp_path, {"city": ["Bern"] * 20, "y": ["a\0", *CYCLE * 5][:20]})
     with pytest.raises(DataError, match=r"rows.csv, from line 2: a NUL byte"):
