@@ -16,14 +16,25 @@ def init(
         Literal["binary", "multiclass", "regression"] | None,
         typer.Option("--problem", help="The kind of problem; default: guessed from the label."),
     ] = None,
+    spans: Annotated[
+        bool,
+        typer.Option("--spans", help="The data arrives span by span, such as month by month; needs a column of times."),
+    ] = False,
+    time: Annotated[
+        str | None,
+        typer.Option("--time", metavar="COLUMN", help="Order the rows by this column; default with --spans: a date."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Write a pipeline for a CSV file into the current folder, and print what was guessed from the data."""
     from benison.pipelines.starting.init import create
 
-    for line in create(name, csv, label, problem, force).lines():
+    for line in create(name, csv, label, problem, force, spans=spans, time=time).lines():
         print(line)
-    print(f"next: benison run {name}.yaml")
+    if spans:
+        print(f"next: benison span add {name}.yaml {csv}, then benison run {name}.yaml; add each new file in this way")
+    else:
+        print(f"next: benison run {name}.yaml")
 
 
 def eject(

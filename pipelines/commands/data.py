@@ -134,5 +134,10 @@ def _with_spans(name: str) -> Pipeline:
 
     config = load(name, None)
     if config.spans is None:
-        raise UsageError(f"{name}: its YAML has no `spans:`; it reads all of its data in each run")
+        dates = [column for column, settings in config.columns.items() if settings.kind == "date"]
+        time = "" if config.data.time else f"`time: {dates[0] if dates else 'COLUMN'}` under `data`, "
+        raise UsageError(
+            f"{name}: its YAML has no `spans:`; it reads all of its data in each run. For data that arrives span by "
+            f"span, write {time}no `csv` there, and `spans: {{}}`; `benison init --spans` writes such a YAML"
+        )
     return config

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from benison.components.evaluate.metrics import COST, METRICS, PROBLEMS
+from benison.components.ingest.data_files import SPAN
 from benison.pipelines.config.limits import beyond_limits
 from benison.pipelines.config.types import is_number
 from benison.serving.close_names import did_you_mean
@@ -93,6 +94,9 @@ def _data(raw: Any) -> Iterator[InitErrorDetails]:
     spans = value_at(raw, "spans") is not None
     if spans and not data.get("time"):
         yield _refused(("data",), "a pipeline with spans needs data.time, the column to order its rows by", data)
+    if spans and "csv" in files and SPAN not in str(data["csv"]):
+        message = f"the spans are added by `benison span add`; expected no csv, or one with {SPAN} for the number"
+        yield _refused(("data", "csv"), message, data)
     if spans and "tfrecord" in files:
         yield _refused(("data", "tfrecord"), "a pipeline with spans reads CSV; expected csv, or no spans", data)
     if data.get("time_format") is not None and not data.get("time"):

@@ -19,6 +19,7 @@ from benison.components.label_classes import TAG
 from benison.pipelines import json_schema
 from benison.pipelines.config import Splits, strict_yaml
 from benison.pipelines.starting.guess import Guess, GuessedColumn, look
+from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
 from benison.serving.files import atomic_file
 from benison.serving.visible_text import visible_line
@@ -66,7 +67,16 @@ class NewPipeline:
         yield f"wrote {', '.join(map(str, self.files))}"
 
 
-def create(name: str, csv: Path, label: str, problem: str | None = None, force: bool = False) -> NewPipeline:
+def create(
+    name: str,
+    csv: Path,
+    label: str,
+    problem: str | None = None,
+    force: bool = False,
+    *,
+    spans: bool = False,
+    time: str | None = None,
+) -> NewPipeline:
     """Read a CSV file and write NAME.yaml, schemas/NAME.pbtxt and the YAML's JSON schema into the current folder.
 
     Args:
@@ -75,9 +85,11 @@ def create(name: str, csv: Path, label: str, problem: str | None = None, force: 
         label: the column to predict.
         problem: binary, multiclass or regression; None guesses it.
         force: overwrite existing files.
+        spans: the data arrives span by span; the YAML then has `spans:` and names no file.
+        time: the column to order the rows by; None takes a date, if there are spans.
 
     Raises:
-        UsageError: the name is not allowed, there is no such column, or a file already exists.
+        UsageError: the name is not allowed, there is no such column or no column of times, or a file already exists.
         DataError: the file cannot be read, or it has nothing to learn from.
     """
     if not NAME.fullmatch(name):
@@ -88,11 +100,12 @@ def create(name: str, csv: Path, label: str, problem: str | None = None, force: 
         raise UsageError(f"{', '.join(existing)}: already exists; use --force to overwrite it")
     guess = look(csv, label, problem)
     splits = choose_splits(guess)
+    order = _time_column(guess, time, spans=spans)
     schema.parent.mkdir(exist_ok=True)
     for file, text in (
         (editor, json_schema.text()),
         (schema, schema_text(guess)),
-        (config, yaml_text(name, guess, splits, editor)),
+        (config, yaml_text(name, guess, splits, editor, order, spans=spans)),
     ):
         atomic_file.write(file, text)
     return NewPipeline(guess, splits, (config, schema, editor))
@@ -117,8 +130,19 @@ def _smallest(rows: Sequence[Sequence[str]], shares: Sequence[int]) -> int:
     return min(counts)
 
 
-def yaml_text(name: str, guess: Guess, splits: Splits, editor: Path) -> str:
-    """Return the YAML, with a comment on each choice."""
+def yaml_text(
+    name: str, guess: Guess, splits: Splits, editor: Path, time: GuessedColumn | None = None, *, spans: bool = False
+) -> str:
+    """Return the YAML, with a comment on each choice.
+
+    Args:
+        name: the pipeline's name.
+        guess: the guess about the file.
+        splits: the chosen hash buckets.
+        editor: path of the YAML's JSON schema.
+        time: the column to order the rows by; None for none.
+        spans: the data arrives span by span.
+    """
     metric = default_metric(guess.problem)
     # With few rows the loss on `valid` is noisy, so training needs more patience.
     epochs, batch, patience = (
@@ -127,6 +151,10 @@ def yaml_text(name: str, guess: Guess, splits: Splits, editor: Path) -> str:
     bound = {"auc": "min: 0.75", "accuracy": "min: 0.8", "rmse": "max: 10"}[metric]
     columns = "\n".join(_column_lines(guess.columns))
     decimal = f"\n  decimal: {_flow(guess.decimal)}" if guess.decimal != "." else ""
+    files, window = f"\n  csv: {_scalar(_relative(guess.csv))}", ""
+    if spans:
+        files = f"  # it arrives span by span: benison span add {name} FILE"
+        window = "\nspans: {}  # `window: 3` takes the newest three; `first: 2024-01, every: month` gives them dates\n"
     positive = ""
     if guess.positive:
         positive = f"\npositive: {_scalar(guess.positive)}  # {_comment(guess.why_positive)}; the schema names it too"
@@ -139,12 +167,11 @@ name: {name}
 problem: {guess.problem}
 label: {_scalar(guess.label.name)}  # {_comment(guess.label.why)}{positive}
 
-data:
-  csv: {_scalar(_relative(guess.csv))}
+data:{files}
   missing: {_flow(list(guess.missing))}  # cells that mean "no value"
   delimiter: {_flow(guess.delimiter)}
-  encoding: {guess.encoding}{decimal}{_time(guess)}
-
+  encoding: {guess.encoding}{decimal}{_time(guess, time)}
+{window}
 # Hash buckets: a split's share of the rows is its buckets divided by the sum. Members are trained on `train`; `valid`
 # is for early stopping, `blend` for ensemble weights, `test` for the final metrics.
 splits: {_flow(splits.model_dump())}
@@ -245,8 +272,25 @@ def _has_domain(column: GuessedColumn) -> bool:
     return column.kind == "category" and bool(column.values)
 
 
-def _time(guess: Guess) -> str:
-    """Return commented-out lines that order the rows by the first date; empty if there is no date."""
+def _time_column(guess: Guess, name: str | None, *, spans: bool) -> GuessedColumn | None:
+    """Return the column that was asked for or, if there are spans, the first date; None if none is needed."""
+    columns = {column.name: column for column in guess.columns}
+    dates = [column for column in guess.columns if column.kind == "date"]
+    if name is not None and name not in columns:
+        raise UsageError(f"--time {name}: no such column, or it is the label{did_you_mean(name, columns)}")
+    if spans and name is None and not dates:
+        raise UsageError(
+            f"--spans: {guess.csv} has no column of dates to order the rows by; name a column of times with --time "
+            f"(it has {', '.join(columns)})"
+        )
+    return columns[name] if name is not None else dates[0] if spans else None
+
+
+def _time(guess: Guess, time: GuessedColumn | None) -> str:
+    """Return the lines of the time column, commented out if it is only an offer; empty if there is no date."""
+    if time is not None:
+        form = f"\n  time_format: {_flow(time.format)}  # {_comment(time.why)}" if time.format else ""
+        return f"\n  time: {_scalar(time.name)}  # the rows are ordered by this column: `test` is the latest rows{form}"
     dates = [column for column in guess.columns if column.kind == "date"]
     if not dates:
         return ""

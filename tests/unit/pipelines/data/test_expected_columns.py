@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from benison.pipelines.config import Pipeline
 from benison.pipelines.data import span_changes, spans
@@ -52,6 +53,12 @@ def test_a_file_without_an_expected_column_is_refused(
     with pytest.raises(DataError, match=message):
         span_changes.add(config, tmp_path, [file])
     assert spans.all_spans(tmp_path, "p") == []
+
+
+def test_spans_and_a_single_file_are_a_contradiction(tmp_path: Path) -> None:
+    plain = pipeline(tmp_path).model_dump(mode="json", by_alias=True)
+    with pytest.raises(ValidationError, match=r"expected no csv, or one with \{SPAN\} for the number"):
+        Pipeline.model_validate({**plain, "data": {"csv": "all.csv", "time": "t"}})
 
 
 def test_columns_that_no_rule_requires_may_be_absent(config: Pipeline, tmp_path: Path) -> None:

@@ -50,6 +50,26 @@ def test_it_writes_a_valid_config(here):
     assert set(read.ensemble.members) == {"linear", "deep", "wide_deep"}
 
 
+def test_with_spans_it_orders_by_the_first_date_and_names_no_file(here):
+    create("pets", pets(here / "pets.csv"), "yes", spans=True)
+    read = load("pets")
+    assert read.spans is not None
+    assert (read.data.csv, read.data.time, read.data.time_format) == (None, "born", "%d/%m/%Y")
+    create("pets", here / "pets.csv", "yes", force=True, spans=True, time="id")
+    assert (load("pets").data.time, load("pets").data.time_format) == ("id", None)
+    create("pets", here / "pets.csv", "yes", force=True, time="born")
+    assert (load("pets").spans, load("pets").data.time) == (None, "born")
+
+
+def test_spans_need_a_column_of_times(here):
+    (here / "plain.csv").write_text("\n".join(["size,kind", *(f"{i * 7 % 50},{'ab'[i % 2]}" for i in range(60))]))
+    with pytest.raises(UsageError, match=r"--spans: .*plain\.csv has no column of dates to order the rows by; name"):
+        create("plain", here / "plain.csv", "kind", spans=True)
+    with pytest.raises(UsageError, match=r"--time sise: no such column, or it is the label; did you mean 'size'\?"):
+        create("plain", here / "plain.csv", "kind", time="sise")
+    assert not (here / "plain.yaml").exists()
+
+
 def test_the_yaml_names_the_json_schema_beside_it(here):
     create("pets", pets(here / "pets.csv"), "yes")
     assert Path("pets.yaml").read_text().startswith("# yaml-language-server: $schema=schemas/benison.schema.json\n")
