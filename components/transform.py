@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from benison.components import user_code
 from benison.components.label_classes import Classes, LabelSchema, ordered
 from benison.serving.missing_values import NO_MARKS, Marks
+from benison.serving.signature_names import argument_names
 
 if TYPE_CHECKING:
     import tensorflow_transform as tft
@@ -108,6 +109,12 @@ def as_columns(features: Mapping[str, Any]) -> dict[str, Any]:
     import tensorflow as tf
 
     return {name: tf.expand_dims(v, -1) if v.shape.rank == 1 else v for name, v in features.items()}
+
+
+def as_arguments(features: Mapping[str, Any]) -> dict[str, Any]:
+    """Return transformed features by argument of the signature `transformed`, without the label."""
+    arguments = argument_names(name for name in features if name != LABEL)
+    return {argument: features[name] for name, argument in arguments.items()}
 
 
 def dense(values: Any, default: float | str) -> Any:

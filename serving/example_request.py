@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benison.serving import missing_values
 from benison.serving.predict import Row
 from benison.serving.server.pages.model_info import InputColumn, ModelInfo
 from benison.serving.server.pages.model_info import read as read_model_info
@@ -32,7 +33,9 @@ def curl(address: str, name: str, instance: Mapping[str, Any] | None) -> str:
 
 
 def instance(version: Version, rows: Sequence[Row] = ()) -> dict[str, Any] | None:
-    """Return values for the inputs of the signature `raw`, by name.
+    """Return values for the inputs of the signature `raw`, by the names of the columns, which Benison's server takes.
+
+    A version of an older Benison does not tell the names; then they are those of the inputs.
 
     Args:
         version: A pushed version.
@@ -45,16 +48,23 @@ def instance(version: Version, rows: Sequence[Row] = ()) -> dict[str, Any] | Non
     if not types:
         return None
     missing = frozenset(version.manifest.missing)
-    renamed = [{argument: row[name] for name, argument in argument_names(row).items()} for row in rows]
+    described = missing_values.read_inputs(version.path) or {}
+    arguments = missing_values.arguments(described)
+    renamed = [
+        {argument: row[name] for name, argument in (arguments or argument_names(row)).items() if name in row}
+        for row in rows
+    ]
     complete = [
         row for row in renamed if types.keys() <= row.keys() and missing.isdisjoint(row[name] for name in types)
     ]
+    columns = {name: described[name]["column"] if name in described else name for name in types}
     for row in complete:
         try:
-            return {name: _convert(kind, row[name]) for name, kind in types.items()}
+            return {columns[name]: _convert(kind, row[name]) for name, kind in types.items()}
         except ValueError:  # the file of examples is older than the model
             continue
-    return _generate(types, read_model_info(str(version.path)))
+    generated = _generate(types, read_model_info(str(version.path)))
+    return {columns[name]: value for name, value in generated.items()}
 
 
 def _generate(types: Mapping[str, str], info: ModelInfo) -> dict[str, Any]:

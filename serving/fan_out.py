@@ -78,6 +78,7 @@ class FanOut:
         deadline_s: float = DEADLINE_S,
         missing: Mapping[str, Any] | None = None,
         classes: Sequence[str] = (),
+        arguments: Mapping[str, str] | None = None,
     ) -> None:
         """Prepare one connection per server; each is opened by the first request.
 
@@ -88,6 +89,7 @@ class FanOut:
             deadline_s: For each member's answer (seconds); all members are called at the same time.
             missing: By input, the value to send in place of None and of an absent input.
             classes: The names of the classes in the members' order, for the decision; empty if they are not known.
+            arguments: The input of each column, for requests with the columns' own names.
 
         Raises:
             EnsembleError: A member has no endpoint.
@@ -100,6 +102,7 @@ class FanOut:
         self._transformer = transformer
         self._deadline_s = deadline_s
         self._missing = missing or {}
+        self._arguments = arguments or {}
         self._classes = tuple(classes)
         endpoints = [*self._members.values(), *([transformer] if transformer else [])]
         self._clients = {target: GrpcClient(target, timeout=deadline_s) for target in {e.target for e in endpoints}}
@@ -132,6 +135,7 @@ class FanOut:
             deadline_s=deadline_s,
             missing=version.missing_values,
             classes=version.manifest.classes,
+            arguments=version.arguments,
         )
 
     async def __aenter__(self) -> Self:
@@ -144,13 +148,14 @@ class FanOut:
         """Call every member, and combine the answers that arrive in time.
 
         Args:
-            inputs: numpy arrays [batch] by input, in the signature's dtypes; see `missing`.
+            inputs: numpy arrays [batch] by input or column, in the signature's dtypes; see `missing` and `arguments`.
 
         Raises:
             EnsembleError: Fewer members than the quorum answered, or the combiner needs one that did not; the message
                 has the reason of each. Or the answers have different shapes, or other classes.
             ServerError: The transformer did not answer.
         """
+        inputs = {self._arguments.get(name, name): values for name, values in inputs.items()}
         inputs = missing_values.fill_arrays(inputs, self._missing)
         if self._transformer is not None:
             inputs = await self._call(self._transformer, inputs)

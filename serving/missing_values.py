@@ -117,6 +117,15 @@ def read_inputs(folder: Path) -> dict[str, dict[str, Any]] | None:
         ) from None
 
 
+def arguments(inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the input of each column.
+
+    Args:
+        inputs: From `raw_inputs.json` or from the manifest.
+    """
+    return {described["column"]: name for name, described in inputs.items()}
+
+
 def markers(inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the value for a missing cell by input; inputs without one are required.
 

@@ -273,9 +273,9 @@ def _publish(
     certificate = _read(validated / serving_validator.FILE)
     records = first_records(split_files(input_dict["examples"], "test"), warmup_requests.MAX_ROWS)
     warmup = scratch / warmup_requests.FILE
-    warmup_requests.write(warmup, settings.facts["name"], _real_rows(rows, certificate["rows"]["real"]), records)
-
     model, ensemble = _saved_model(input_dict, "model"), Ensemble.load(built)
+    real_rows = _real_rows(rows, certificate["rows"]["real"])
+    warmup_requests.write(warmup, settings.facts["name"], model, real_rows, records)
     manifest = push_manifest.describe(
         settings.facts,
         ensemble,

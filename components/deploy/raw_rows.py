@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from benison.components.transform import dense
 from benison.serving.missing_values import is_marker, marker
-from benison.serving.signature_names import argument_names
 
 _BATCH_ROWS = 4096
 
@@ -44,22 +43,21 @@ def seen_ranges(files: Sequence[str], spec: Mapping[str, Any]) -> dict[str, tupl
     return seen
 
 
-def raw_rows(records: NDArray, spec: Mapping[str, Any], label: str) -> dict[str, NDArray]:
+def raw_rows(records: NDArray, spec: Mapping[str, Any], arguments: Mapping[str, str]) -> dict[str, NDArray]:
     """Parse examples into the inputs of `raw`.
 
     Args:
         records: serialised tf.Examples [rows].
-        spec: parsing spec of the raw features, with the label.
-        label: name of the label, which is not an input.
+        spec: parsing spec of the raw features; it may contain the label.
+        arguments: the argument of each column that is an input.
 
     Returns:
         Values [rows] by argument of `raw`; see `benison.serving.missing_values` for missing ones.
     """
     import tensorflow as tf
 
-    inputs = {name: feature for name, feature in spec.items() if name != label}
+    inputs = {name: spec[name] for name in arguments}
     parsed = tf.io.parse_example(tf.constant(records, tf.string), inputs)
-    arguments = argument_names(inputs)
     return {
         arguments[name]: np.asarray(dense(values, default=marker(values.dtype.name))[:, 0])
         for name, values in parsed.items()

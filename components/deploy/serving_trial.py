@@ -46,7 +46,8 @@ from numpy.typing import NDArray
 from benison.components.deploy import candidate_server, path_parity, trial_rows
 from benison.components.deploy.candidate_server import CandidateError, CandidateServer
 from benison.components.deploy.trial_rows import IncompleteRow, TrialRows
-from benison.components.transform import as_columns
+from benison.components.transform import as_arguments, as_columns
+from benison.serving import missing_values
 from benison.serving.client import GrpcClient, ServerError
 from benison.serving.ensemble import Ensemble
 from benison.serving.errors import EnsembleError
@@ -138,7 +139,8 @@ class ServingTrial:
         self._members = members
         self._budget = budget
         self._data = data
-        self._rows, self._incomplete = trial_rows.build(data.records, data.spec, data.label, data.seen)
+        arguments = missing_values.arguments(missing_values.read_inputs(candidate) or {})
+        self._rows, self._incomplete = trial_rows.build(data.records, data.spec, arguments, data.seen)
         self._refused: list[dict[str, NDArray]] = []
         self._reference: NDArray = np.zeros((0, 0), np.float32)
 
@@ -199,7 +201,7 @@ class ServingTrial:
         self._reference = np.asarray(self._spec.combine(outputs))
         examples = tf.constant(self._rows.examples)
         evaluated = {
-            name: _output(model.signatures["serving_default"](examples=examples), self._spec.output, f"member {name}")
+            name: _output(model.signatures["serving_default"](examples), self._spec.output, f"member {name}")
             for name, model in loaded.items()
         }
         self._evaluated = np.asarray(self._spec.combine(evaluated))
@@ -224,12 +226,11 @@ class ServingTrial:
 
         inputs = {name: feature for name, feature in self._data.spec.items() if name != self._data.label}
         transformed = as_columns(self._data.transform(tf.io.parse_example(tf.constant(rows.examples), inputs)))
-        outputs: dict[str, Any] = {}
-        for name, model in loaded.items():
-            signature = model.signatures["transformed"]
-            arguments = {key: transformed[key] for key in signature.structured_input_signature[1]}
-            outputs[name] = _output(signature(**arguments), self._spec.output, f"member {name}")
-        return outputs
+        arguments = as_arguments(transformed)
+        return {
+            name: _output(model.signatures["transformed"](**arguments), self._spec.output, f"member {name}")
+            for name, model in loaded.items()
+        }
 
     def _serve(self) -> contextlib.AbstractAsyncContextManager[CandidateServer]:
         """Start a server that has only the candidate."""
@@ -248,21 +249,23 @@ class ServingTrial:
         if server.fills_missing:
             with_null = await rest.predict(CANDIDATE, instances=rows.json_rows(), signature="raw")
             answers["fused REST null"] = np.array([_values(row, output) for row in with_null])
-        answers["examples"] = (await grpc.predict(CANDIDATE, {"examples": rows.examples}, outputs=[output]))[output]
+        signatures = await grpc.metadata(CANDIDATE)
+        (examples,) = signatures["serving_default"].inputs
+        answers["examples"] = (await grpc.predict(CANDIDATE, {examples: rows.examples}, outputs=[output]))[output]
         target = server.target
         endpoints = {name: Endpoint(target, _model(name), candidate_server.VERSION) for name in self._spec.members}
         async with FanOut(self._spec, endpoints, deadline_s=30.0) as fan_out:
             answers["fan-out"] = (await fan_out.predict(rows.inputs)).values
         paths = path_parity.compare(self._reference, answers)
         paths += path_parity.compare(self._reference[: rows.real], {ROW_BY_ROW: await self._ask_row_by_row(grpc)})
-        if "members" in await grpc.metadata(CANDIDATE):
+        if "members" in signatures:
             by_member = await grpc.predict(CANDIDATE, rows.inputs, signature="members")
             for name, values in by_member.items():
                 paths += path_parity.compare(self._by_member[name], {f"member {name}": values})
         return _Answers(
             paths,
             sum([await _answers(grpc.predict(CANDIDATE, row, signature="raw")) for row in self._refused]),
-            [row.column for row in self._incomplete if await _is_answered(server, row)],
+            [row.column for row in self._incomplete if await _is_answered(server, row, examples)],
             by_grpc.get("classes"),
         )
 
@@ -388,10 +391,10 @@ def _values(answer: Any, output: str) -> NDArray:
     return np.array(_output(answer, output, "the answer over REST") if isinstance(answer, dict) else answer, np.float64)
 
 
-async def _is_answered(server: CandidateServer, row: IncompleteRow) -> bool:
-    """Return True if the candidate answers a row that it must refuse."""
-    examples = np.array([row.example], object)
-    return await _answers(server.grpc.predict(CANDIDATE, {"examples": examples})) or await _answers(
+async def _is_answered(server: CandidateServer, row: IncompleteRow, examples: str) -> bool:
+    """Return True if the candidate answers a row that it must refuse; `examples` is the input of `serving_default`."""
+    records = np.array([row.example], object)
+    return await _answers(server.grpc.predict(CANDIDATE, {examples: records})) or await _answers(
         server.rest.predict(CANDIDATE, instances=[row.json], signature="raw")
     )
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from benison.components.deploy.boundary_rows import RawColumn, boundary_rows
 from benison.components.deploy.raw_rows import examples, raw_rows
 from benison.serving.missing_values import is_marker, marker
-from benison.serving.signature_names import argument_names
 
 
 @dataclass(frozen=True)
@@ -67,27 +66,26 @@ class IncompleteRow:
 
 
 def build(
-    records: NDArray, spec: Mapping[str, Any], label: str, seen: Mapping[str, tuple[Any, Any]]
+    records: NDArray, spec: Mapping[str, Any], arguments: Mapping[str, str], seen: Mapping[str, tuple[Any, Any]]
 ) -> tuple[TrialRows, list[IncompleteRow]]:
     """Return the rows of a trial, and one incomplete row per required column.
 
     Args:
         records: serialised tf.Examples of the real rows.
-        spec: parsing spec of the raw features, with the label.
-        label: name of the label, which is not an input.
+        spec: parsing spec of the raw features; it may contain the label.
+        arguments: the argument of `raw` of each column that is an input.
         seen: the smallest and the largest value of numeric features.
     """
     import tensorflow as tf
 
-    features = {name: feature for name, feature in spec.items() if name != label}
-    arguments = argument_names(features)
+    features = {name: spec[name] for name in arguments}
     columns = {argument: name for name, argument in arguments.items()}
     missing = {
         arguments[name]: marker(feature.dtype.name)
         for name, feature in features.items()
         if not isinstance(feature, tf.io.FixedLenFeature)
     }
-    real = raw_rows(records, spec, label)
+    real = raw_rows(records, spec, arguments)
     described = {
         name: RawColumn(values.dtype, _usual(values, missing.get(name)), missing.get(name), seen.get(columns[name], ()))
         for name, values in real.items()

@@ -23,6 +23,7 @@ from benison.components.ensemble.combiner_fit import Contribution, Fit
 from benison.components.evaluate.score_tables import labels_of
 from benison.components.evaluate.scorer import ModelScores, Scores
 from benison.components.train import signatures
+from benison.components.transform import as_arguments
 from benison.serving.ensemble import Custom, Ensemble
 from benison.serving.errors import UsageError
 
@@ -78,9 +79,8 @@ class Executor(base_executor.BaseExecutor):
         }
 
         def members(transformed: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return {
-                name: model.signatures["transformed"](**transformed)[ensemble.output] for name, model in loaded.items()
-            }
+            inputs = as_arguments(transformed)
+            return {name: model.signatures["transformed"](**inputs)[ensemble.output] for name, model in loaded.items()}
 
         target = artifact_utils.get_single_uri(output_dict["model"])
         signatures.export(

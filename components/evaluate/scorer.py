@@ -319,7 +319,7 @@ def _predict(signature: Any, records: np.ndarray, classes: tuple[str, ...]) -> n
     """Run a model; return its output [batch, n] in the order of `classes`."""
     import tensorflow as tf
 
-    outputs = signature(examples=tf.constant(records, tf.string))
+    outputs = signature(tf.constant(records, tf.string))
     return align({name: value.numpy() for name, value in outputs.items()}, classes)
 
 

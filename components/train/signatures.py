@@ -9,8 +9,9 @@
 | `label`              | `examples`                                                   | only the label, for TFMA       |
 | `members`            | same as `raw`; only the ensemble has this signature          | one output per member, by name |
 
-If TensorFlow does not accept the name of a raw feature, `raw` and `members` use another one; see
-`benison.serving.signature_names`. The value that stands for a missing cell is in `benison.serving.missing_values`.
+The input `examples` has another name if a column is called so. If TensorFlow does not accept the name of a feature,
+`raw`, `members` and `transformed` use another one; see `benison.serving.signature_names`. The value that stands for a
+missing cell is in `benison.serving.missing_values`.
 
 The prediction is `probabilities` float32 [batch, classes] with `classes` string [batch, classes], or
 `prediction` float32 [batch, outputs]. Classes are in the order of `benison.components.label_classes`. An ensemble of
@@ -25,7 +26,7 @@ all restore it; the models of other exporters that were tried fail in at least o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ from benison.components.train.member import class_names, feature_spec
 from benison.components.transform import LABEL, as_columns, load_graph
 from benison.serving import missing_values
 from benison.serving.missing_values import marker
-from benison.serving.signature_names import argument_names
+from benison.serving.signature_names import argument_names, examples_name
 from benison.serving.versions.local import SCHEMA
 
 if TYPE_CHECKING:
@@ -70,7 +71,12 @@ def export(
     names = class_names(transform)
     labelled_spec = transform.raw_feature_spec()
     raw_spec = {name: spec for name, spec in labelled_spec.items() if name != label}
-    arguments = argument_names(raw_spec)
+    # The schema also names the label and the columns that are left out; a request may contain them.
+    columns = [feature.name for feature in transform.raw_metadata.schema.feature]
+    described = raw_inputs(raw_spec, columns)
+    arguments = missing_values.arguments(described)
+    transformed_spec = feature_spec(transform)
+    transformed_arguments = argument_names(transformed_spec)
 
     def answer(transformed: Tensors) -> Tensors:
         values = predict(transformed)
@@ -89,6 +95,9 @@ def export(
             {name: _as_transform_input(inputs[arguments[name]], spec) for name, spec in raw_spec.items()}
         )
 
+    def from_transformed(inputs: Tensors) -> Tensors:
+        return answer({name: inputs[argument] for name, argument in transformed_arguments.items()})
+
     def serving_default(examples: tf.Tensor) -> Tensors:
         return answer(transformed_from(tf.io.parse_example(examples, raw_spec)))
 
@@ -99,14 +108,16 @@ def export(
     def label_only(examples: tf.Tensor) -> Tensors:
         return {LABEL: transform_features(examples)[LABEL]}
 
-    examples_spec = [tf.TensorSpec([None], tf.string, name="examples")]
+    examples_spec = [tf.TensorSpec([None], tf.string, name=examples_name(columns))]
     raw = [
         {arguments[name]: tf.TensorSpec([None], spec.dtype, name=arguments[name]) for name, spec in raw_spec.items()}
     ]
-    transformed_spec = [
+    transformed = [
         {
-            name: tf.TensorSpec([None, *(spec.shape or [1])], spec.dtype, name=name)
-            for name, spec in feature_spec(transform).items()
+            transformed_arguments[name]: tf.TensorSpec(
+                [None, *(spec.shape or [1])], spec.dtype, name=transformed_arguments[name]
+            )
+            for name, spec in transformed_spec.items()
         }
     ]
     archive = keras.export.ExportArchive()
@@ -114,25 +125,26 @@ def export(
         archive.track(resource)
     archive.add_endpoint("serving_default", serving_default, examples_spec)
     archive.add_endpoint("raw", lambda inputs: answer(from_raw(inputs)), raw)
-    archive.add_endpoint("transformed", answer, transformed_spec)
+    archive.add_endpoint("transformed", from_transformed, transformed)
     archive.add_endpoint("transform_features", transform_features, examples_spec)
     archive.add_endpoint("label", label_only, examples_spec)
     if members is not None:
         archive.add_endpoint("members", lambda inputs: dict(members(from_raw(inputs))), raw)
     archive.write_out(folder, verbose=False)
     _write_schema(Path(folder, SCHEMA), transform.raw_metadata.schema, label)
-    missing_values.write(Path(folder), raw_inputs(raw_spec))
+    missing_values.write(Path(folder), described)
 
 
-def raw_inputs(raw_spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def raw_inputs(raw_spec: Mapping[str, Any], columns: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
     """Describe the inputs of `raw`, see `benison.serving.missing_values.describe`.
 
     Args:
         raw_spec: parsing spec of the raw features, without the label.
+        columns: all columns of the data, whose names no other input gets.
     """
     import tensorflow as tf
 
-    arguments = argument_names(raw_spec)
+    arguments = argument_names(raw_spec, columns)
     return missing_values.describe(
         {
             arguments[name]: (name, spec.dtype.name, not isinstance(spec, tf.io.FixedLenFeature))

@@ -28,7 +28,8 @@ def fuse(imported: ImportedEnsemble, target: Path) -> list[str]:
     | `members`         | each member's own answer, by its name                               |
 
     Both take the inputs of the transformer, or of the members if there is none. `assets.extra/` contains the spec and,
-    if the models that take these inputs say so, `raw_inputs.json` with the value for a missing cell of each.
+    if the models that take these inputs say so, `raw_inputs.json` with the column of each, and its value for a missing
+    cell.
 
     Args:
         imported: Spec and bindings.
@@ -74,11 +75,13 @@ def fuse(imported: ImportedEnsemble, target: Path) -> list[str]:
     signature = [{name: _spec(name, tensor) for name, tensor in inputs.items()}]
     archive.add_endpoint("serving_default", ensemble, signature)
     archive.add_endpoint("members", members, signature)
-    missing = missing_cells.of_ensemble(imported, inputs)
+    missing, columns = missing_cells.of_ensemble(imported, inputs), missing_cells.columns_of(imported, inputs)
     described = {
-        name: missing_values.describe_input(name, tensor.dtype, missing.get(name)) for name, tensor in inputs.items()
+        name: missing_values.describe_input(columns[name], tensor.dtype, missing.get(name))
+        for name, tensor in inputs.items()
     }
-    _write(archive, imported, described if missing else {}, target)
+    is_told = missing or any(name != column for name, column in columns.items())
+    _write(archive, imported, described if is_told else {}, target)
     return sorted(inputs)
 
 

@@ -57,11 +57,15 @@ async def predict(
         interface.check_transformer(name, transformer_interface, inputs)
         transformer, inputs = _endpoint(server, transformer_interface), transformer_interface.inputs
     async with FanOut(imported.ensemble, endpoints, transformer=transformer, deadline_s=deadline_s) as fan_out:
-        return await fan_out.predict(columns(rows, inputs, missing_cells.of_ensemble(imported, inputs)))
+        missing, names = missing_cells.of_ensemble(imported, inputs), missing_cells.columns_of(imported, inputs)
+        return await fan_out.predict(columns(rows, inputs, missing, names))
 
 
 def columns(
-    rows: Sequence[Mapping[str, Any]], inputs: Mapping[str, Tensor], missing: Mapping[str, Any] | None = None
+    rows: Sequence[Mapping[str, Any]],
+    inputs: Mapping[str, Tensor],
+    missing: Mapping[str, Any] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> dict[str, NDArray]:
     """Return one array [batch, …] per input; other columns are ignored.
 
@@ -69,41 +73,64 @@ def columns(
         rows: See `predict`.
         inputs: The models' inputs.
         missing: The value of a missing cell by input, for models that say so.
+        names: The column of each input, for models that say so.
 
     Raises:
         DataError: An input is missing in a row, or has a wrong value.
     """
-    renamed = [{argument: row[name] for name, argument in argument_names(row).items()} for row in rows]
-    return {name: _column(name, tensor, renamed, (missing or {}).get(name)) for name, tensor in inputs.items()}
+    names = names or {}
+    own = {column: name for name, column in names.items() if column != name}
+    by_input = [_by_input(row, inputs, own) for row in rows]
+    arrays: dict[str, NDArray] = {}
+    for name, tensor in inputs.items():
+        column, missing_value = names.get(name, name), (missing or {}).get(name)
+        for number, (row, known) in enumerate(zip(rows, by_input, strict=True), start=1):
+            if name not in known and missing_value is None:
+                raise DataError(f"row {number}: no column {column!r}; it has {', '.join(sorted(row))}")
+        arrays[name] = _array(column, tensor, [known.get(name) for known in by_input], missing_value)
+    return arrays
 
 
-def _column(name: str, tensor: Tensor, rows: Sequence[Mapping[str, Any]], missing: Any) -> NDArray:
+def _by_input(row: Mapping[str, Any], inputs: Mapping[str, Tensor], own: Mapping[str, str]) -> dict[str, Any]:
+    """Return a row by input: by the names that the models tell, else by those that Benison gives the row's columns."""
+    known = {own.get(name, name): value for name, value in row.items() if name in own or name in inputs}
+    others = argument_names(name for name in row if name not in own and name not in inputs)
+    return {**{argument: row[name] for name, argument in others.items()}, **known}
+
+
+def _array(column: str, tensor: Tensor, cells: Sequence[Any], missing: Any) -> NDArray:
+    """Return the cells of an input as an array [batch, …]; None is a missing cell."""
     import tensorflow as tf
 
     types, default, expected = _accepted_values(tensor.dtype)
     missing_value = default if missing is None else missing
-    values = []
-    for number, row in enumerate(rows, start=1):
-        if name not in row and missing is None:
-            raise DataError(f"row {number}: no column {name!r}; it has {', '.join(sorted(row))}")
-        value = missing_value if row.get(name) is None else row[name]
+    values = [missing_value if cell is None else cell for cell in cells]
+    for number, (cell, value) in enumerate(zip(cells, values, strict=True), start=1):
         array = np.array(value, object)
-        if not all(type(part) in types for part in array.ravel()) or not _has_shape(array, tensor):
+        if not all(_is_of(part, types, tensor.dtype) for part in array.ravel()) or not _has_shape(array, tensor):
             raise DataError(
-                f"row {number}, column {name!r}: got {str(row.get(name))[:80]}, expected {expected}{_sizes(tensor)}"
+                f"row {number}, column {column!r}: got {str(cell)[:80]}, expected {expected}{_sizes(tensor)}"
             )
-        values.append(value)
     try:
         with np.errstate(over="ignore"):
             array = np.array(values, tf.dtypes.as_dtype(tensor.dtype).as_numpy_dtype)
-    except (ValueError, OverflowError) as error:  # lists of different sizes, or a number that is too large
-        raise DataError(f"column {name!r}: cannot be converted to an array of {tensor.dtype}: {error}") from None
+    except (ValueError, OverflowError) as error:  # lists of different sizes
+        raise DataError(f"column {column!r}: cannot be converted to an array of {tensor.dtype}: {error}") from None
     if tensor.dtype.startswith("float") and np.isinf(array).any():
         number = int(np.argwhere(np.isinf(array))[0][0])
         raise DataError(
-            f"row {number + 1}, column {name!r}: got {str(values[number])[:80]}, expected a finite {tensor.dtype}"
+            f"row {number + 1}, column {column!r}: got {str(values[number])[:80]}, expected a finite {tensor.dtype}"
         )
     return array
+
+
+def _is_of(part: Any, types: tuple[type, ...], dtype: str) -> bool:
+    if type(part) not in types:
+        return False
+    if not dtype.startswith(("int", "uint")):
+        return True
+    limits = np.iinfo(dtype)
+    return bool(limits.min <= part <= limits.max)
 
 
 def _accepted_values(dtype: str) -> tuple[tuple[type, ...], Any, str]:

@@ -1,4 +1,4 @@
-"""The value that stands for a missing cell of an input that several models take."""
+"""The columns of the inputs that several models take, and the value that stands for a missing cell of each."""
 
 from __future__ import annotations
 
@@ -41,10 +41,38 @@ def of_ensemble(imported: ImportedEnsemble, inputs: Mapping[str, Tensor]) -> dic
     return common
 
 
+def columns_of(imported: ImportedEnsemble, inputs: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the column of each input, as the models that get the request say; the others have the input's name.
+
+    Args:
+        imported: Spec and bindings.
+        inputs: See `of_ensemble`.
+
+    Raises:
+        DataError: One input is another column for another model, so that one request cannot be for both.
+    """
+    first = [imported.transformer] if imported.transformer else list(imported.members.values())
+    columns: dict[str, str] = {}
+    for described in map(_described, first):
+        for name, value in (described or {}).items():
+            if name in inputs and columns.setdefault(name, value["column"]) != value["column"]:
+                raise DataError(
+                    f"input {name!r}: members expect different columns, {columns[name]!r} and {value['column']!r}; "
+                    "train them on the same columns"
+                )
+    return {name: columns.get(name, name) for name in inputs}
+
+
+def _described(binding: SavedModel | Server) -> dict[str, dict[str, Any]] | None:
+    if isinstance(binding, Server) or binding.signature not in ("", *PREFERRED_SIGNATURES, *missing_values.SIGNATURES):
+        return None
+    return missing_values.read_inputs(binding.path)
+
+
 def _of_model(binding: SavedModel | Server, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
     if isinstance(binding, Server) or binding.signature not in ("", *PREFERRED_SIGNATURES, *missing_values.SIGNATURES):
         return {}
-    described = missing_values.read_inputs(binding.path)
+    described = _described(binding)
     if described is not None:
         return missing_values.markers(described)
     if not (binding.path / SCHEMA).is_file():

@@ -54,6 +54,7 @@ class Signature:
         proto: the SignatureDef, for metadata.
         defaults: the values of inputs that a request may leave out.
         missing: by input, the value of a missing cell, which may be null or left out in a request.
+        columns: the input of each column whose own name is another; a request may use either name.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Signature:
     proto: Any = None
     defaults: Tensors = field(default_factory=dict)
     missing: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def batched(self) -> bool:

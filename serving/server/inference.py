@@ -41,21 +41,42 @@ def predict_call(engine: Engine, request: Any) -> Call:
             unknown or repeated.
     """
     signature = find_signature(engine, request.model_spec.signature_name)
-    sent_names = request.inputs.keys()
+    sent_as = _names_of_inputs(signature, list(request.inputs))
+    sent_names = sent_as.keys()
     extra, missing = (
         sent_names - signature.inputs.keys(),
         signature.inputs.keys() - sent_names - signature.defaults.keys() - signature.missing.keys(),
     )
     if extra or missing:
+        columns = {argument: column for column, argument in signature.columns.items()}
+        own = [columns.get(name, name) for name in missing]
         raise invalid(
             f"input size does not match signature: {len(sent_names)}!={len(signature.inputs)} "
             f"len({{{','.join(sorted(sent_names))}}}) != len({{{','.join(signature.inputs)}}}). "
-            f"Sent extra: {{{','.join(sorted(extra))}}}. Missing but required: {{{','.join(sorted(missing))}}}."
+            f"Sent extra: {{{','.join(sorted(extra))}}}. Missing but required: {{{','.join(sorted(own))}}}."
         )
-    sent = {name: tensors.from_proto(name, request.inputs[name], signature.inputs[name].dtype) for name in sent_names}
+    sent = {
+        name: tensors.from_proto(key, request.inputs[key], signature.inputs[name].dtype)
+        for name, key in sent_as.items()
+    }
     absent = {name: signature.defaults[name] for name in signature.defaults.keys() - sent_names}
     inputs = {**_missing_columns(signature, sent), **absent, **sent}
     return Call(signature, inputs, _output_names(signature, list(request.output_filter)))
+
+
+def _names_of_inputs(signature: Signature, sent: Sequence[str]) -> dict[str, str]:
+    """Return the sent name of each input; a column whose own name differs from its input may have either.
+
+    Raises:
+        RequestError: An input was sent under both names.
+    """
+    names: dict[str, str] = {}
+    for key in sent:
+        name = signature.columns.get(key, key)
+        if name in names:
+            raise invalid(f"inputs {names[name]} and {key} are the same input; send one of them")
+        names[name] = key
+    return names
 
 
 def _missing_columns(signature: Signature, sent: Tensors) -> Tensors:

@@ -71,6 +71,15 @@ class Version:
         """
         return missing_values.markers(missing_values.read_inputs(self.path) or {})
 
+    @property
+    def arguments(self) -> dict[str, str]:
+        """The input of the signature `raw` of each column; empty for a version that does not say so.
+
+        Raises:
+            VersionError: The file that names them is broken.
+        """
+        return missing_values.arguments(missing_values.read_inputs(self.path) or {})
+
 
 def publish(
     model_dir: Path,

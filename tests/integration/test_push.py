@@ -261,7 +261,7 @@ def test_an_ensemble_without_a_killed_member_is_as_good_as_predicted(
         }
         ensemble = Ensemble.load(whole.path / "assets.extra")
         async with fan_out.FanOut(ensemble, endpoints, deadline_s=30) as apart:
-            return await apart.predict(raw_rows(records, columns, "species"))
+            return await apart.predict(raw_rows(records, columns, whole.arguments))
 
     with contextlib.ExitStack() as stack:
         servers = {}

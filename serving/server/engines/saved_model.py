@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from benison.serving.server.codec.packing import Group
+    from benison.serving.server.engines.raw_inputs import RawInputs
 
 _MAX_CALLABLES = 256  # of one version; clients choose the outputs, but must not control the memory
 
@@ -41,7 +42,7 @@ class SessionEngine:
             RequestError: The folder has no SavedModel.
             tf.errors.OpError, RuntimeError, OSError: The SavedModel is broken or has no graph with these tags.
         """
-        from benison.serving.server.engines import graph_import, graph_operations, missing_cells
+        from benison.serving.server.engines import graph_import, graph_operations, raw_inputs
 
         if not any((Path(path) / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
             raise RequestError(
@@ -54,9 +55,9 @@ class SessionEngine:
         self.single_threaded = self._in_callers_thread and options.intra_op_threads == 1
         self._session, meta_graph = graph_import.load(path, options.tags, _config(options))
         try:
-            missing = missing_cells.read(path)
+            raw = raw_inputs.read(path)
             self.signatures: Mapping[str, Signature] = {
-                name: _signature(name, proto, missing if _takes(name, proto, missing) else {})
+                name: _signature(name, proto, raw if _takes_raw(name, proto, raw) else raw_inputs.RawInputs())
                 for name, proto in sorted(meta_graph.signature_def.items())
             }
             self._unbounded = {
@@ -168,12 +169,13 @@ def _config(options: LoadOptions) -> Any:
     return config
 
 
-def _takes(name: str, proto: Any, missing: Mapping[str, Any]) -> bool:
+def _takes_raw(name: str, proto: Any, raw: RawInputs) -> bool:
     """Return whether a signature takes the raw inputs; the usual `serving_default` takes tf.Examples."""
-    return name in missing_values.SIGNATURES and (name != "serving_default" or missing.keys() <= proto.inputs.keys())
+    inputs = set(raw.arguments.values())
+    return name in missing_values.SIGNATURES and (name != "serving_default" or inputs <= proto.inputs.keys())
 
 
-def _signature(name: str, proto: Any, missing: Mapping[str, Any]) -> Signature:
+def _signature(name: str, proto: Any, raw: RawInputs) -> Signature:
     import tensorflow as tf
 
     return Signature(
@@ -183,7 +185,8 @@ def _signature(name: str, proto: Any, missing: Mapping[str, Any]) -> Signature:
         outputs={alias: _spec(info) for alias, info in sorted(proto.outputs.items())},
         proto=copy.deepcopy(proto),  # the original keeps the whole MetaGraphDef in memory
         defaults={alias: tf.make_ndarray(value) for alias, value in getattr(proto, "defaults", {}).items()},
-        missing={alias: value for alias, value in missing.items() if alias in proto.inputs},
+        missing={alias: value for alias, value in raw.missing.items() if alias in proto.inputs},
+        columns={column: alias for column, alias in raw.arguments.items() if alias != column and alias in proto.inputs},
     )
 
 

@@ -161,7 +161,7 @@ def _default_value(kind: Kind, spec: TensorSpec, signature: Signature) -> Any:
 
 def _takes_serialized(signature: Signature) -> bool:
     """Return True if its only input is a serialized tf.Example, which a person cannot type."""
-    if len(signature.inputs) != 1:
+    if len(signature.inputs) != 1 or signature.name in (_RAW, MEMBERS):
         return False
     ((name, spec),) = signature.inputs.items()
     return spec.dtype == "string" and name in _SERIALIZED

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benison.serving import missing_values
 from benison.serving.errors import BenisonError
 from benison.serving.server import text_protos
 from benison.serving.server.engines import warmup
@@ -111,8 +112,13 @@ def read_columns(path: str) -> dict[str, InputColumn]:
         return {}
     domains = {domain.name: tuple(domain.value) for domain in schema.string_domain}
     columns = {feature.name: _column(feature, domains) for feature in schema.feature}
-    arguments = argument_names(columns)
-    return {arguments[name]: column for name, column in columns.items()}
+    try:
+        described = missing_values.read_inputs(Path(path))
+    except BenisonError as error:
+        _log.warning("%s", error)
+        described = None
+    arguments = argument_names(columns) if described is None else missing_values.arguments(described)
+    return {arguments[name]: column for name, column in columns.items() if name in arguments}
 
 
 def _column(feature: Any, domains: Mapping[str, tuple[str, ...]]) -> InputColumn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from dataclasses import dataclass
@@ -13,13 +12,12 @@ from urllib.parse import unquote
 import orjson
 
 from benison.serving.server import inference
-from benison.serving.server.codec import json_answers, json_examples, json_tensors, json_values
-from benison.serving.server.engine import Signature, Tensors, find_signature
+from benison.serving.server.codec import column_names, json_answers, json_examples, json_values
+from benison.serving.server.engine import Signature, find_signature
 from benison.serving.server.http import Request, Response
 from benison.serving.server.inference import Call
 from benison.serving.server.lifecycle import ManagedVersion
 from benison.serving.server.pages import site
-from benison.serving.server.rest import column_names
 from benison.serving.server.service import Service, offload_if_large
 from benison.serving.server.status import Code, RequestError, http_status, invalid
 
@@ -146,7 +144,7 @@ class RestApi:
         name = json_values.signature_name(document)
         with self._service.models.lease(target.model, target.version, target.label) as version:
             signature = _predict_signature(version, name)
-            inputs, row_form = await _read_inputs(len(body), document, signature, version.path)
+            inputs, row_form = await offload_if_large(len(body), column_names.read_inputs, document, signature)
             call = Call(signature, inputs, tuple(signature.outputs))
             outputs = await self._service.run(version, call, _seconds_left(deadline))
         size = sum(values.nbytes for values in outputs.values())
@@ -203,21 +201,6 @@ class RestApi:
 
 def _seconds_left(deadline: float | None) -> float | None:
     return None if deadline is None else deadline - time.monotonic()
-
-
-async def _read_inputs(size: int, document: dict[str, Any], signature: Signature, path: str) -> tuple[Tensors, bool]:
-    """Return the tensors of a predict request, and whether its answer must be in row form.
-
-    Original column names are tried only after the names of the signature failed, so that other requests do not pay for
-    the second try.
-    """
-    try:
-        return await offload_if_large(size, json_tensors.read_inputs, document, signature.inputs, signature.missing)
-    except RequestError:
-        renamed = await asyncio.to_thread(column_names.rename_columns, document, path)
-        if renamed is None:
-            raise
-    return await offload_if_large(size, json_tensors.read_inputs, renamed, signature.inputs, signature.missing)
 
 
 def _predict_signature(version: ManagedVersion, name: str) -> Signature:

@@ -14,7 +14,7 @@ from benison.serving import missing_values
 from benison.serving.server.batching.jobs import Job
 from benison.serving.server.batching.runner import Runner
 from benison.serving.server.batching.tasks import BatchTask, JsonRowsTask, PackedRowsTask
-from benison.serving.server.codec import json_tensors, json_values
+from benison.serving.server.codec import column_names, json_values
 from benison.serving.server.http import Request, Response
 from benison.serving.server.inference import Call
 from benison.serving.server.lifecycle import ManagedVersion
@@ -142,11 +142,12 @@ def _task(version: ManagedVersion, document: dict[str, Any]) -> BatchTask | None
         return None
     if route.packed:
         packed_rows = route.packed.read(instances)
-        if packed_rows is None and route.signature.missing:
-            packed_rows = route.packed.read(missing_values.fill_rows(instances, route.signature.missing))
+        if packed_rows is None and (route.signature.missing or route.signature.columns):
+            rows = column_names.rows_by_input(instances, route.signature)
+            packed_rows = route.packed.read(missing_values.fill_rows(rows, route.signature.missing))
         return None if packed_rows is None else PackedRowsTask(route.packed, packed_rows, len(instances))
     signature, engine = route.signature, version.engine
     if engine is None:
         return None
-    inputs, _ = json_tensors.read_inputs(document, signature.inputs, signature.missing)
+    inputs, _ = column_names.read_inputs(document, signature)
     return JsonRowsTask(engine, Call(signature, inputs, tuple(signature.outputs)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benison.serving import example_request
+from benison.serving import example_request, missing_values
 from benison.serving.versions.local import SCHEMA, Version
 from benison.serving.versions.manifest import Manifest
 
@@ -37,6 +37,15 @@ def test_the_first_complete_row_is_used_with_the_signatures_names_and_types(tmp_
     made = version(tmp_path, missing=["", "NA"])
     rows = [row(length="NA"), row(length=""), row(), row(island="Biscoe")]
     assert example_request.instance(made, rows) == {"bill_length__mm_": 39.1, "island": "Dream", "year": 2007}
+
+
+def test_a_version_that_names_its_columns_is_asked_by_them(tmp_path: Path) -> None:
+    made = version(tmp_path, missing=[""])
+    inputs = {name: (column, ARGUMENTS[name], True) for name, column in zip(ARGUMENTS, row(), strict=False)}
+    missing_values.write(tmp_path, missing_values.describe(inputs))
+    asked = {"bill length (mm)": 39.1, "island": "Dream", "year": 2007}
+    assert example_request.instance(made, [row()]) == asked
+    assert example_request.instance(made) == {"bill length (mm)": 0.0, "island": "", "year": 0}
 
 
 @pytest.mark.parametrize("rows", [[], [{"island": "Dream"}], [row(year="soon")]])

@@ -13,6 +13,7 @@ from benison.components.deploy import raw_rows, trial_rows
 from benison.components.deploy.boundary_rows import RawColumn, boundary_rows
 from benison.components.deploy.path_parity import compare
 from benison.serving.missing_values import MISSING_INTEGER
+from benison.serving.signature_names import argument_names
 
 ANSWERS = np.array([[0.2, 0.8], [0.5, 0.5], [1.0, 0.0]])
 
@@ -96,10 +97,11 @@ def test_rows_have_the_same_cells_in_every_form():
     example.features.feature["s"].bytes_list.value.append(b"a")
     example.features.feature["y"].float_list.value.append(1.0)
     records = np.array([example.SerializeToString()], object)
-    rows, incomplete = trial_rows.build(records, spec, "y", {"i x": (-5, 9)})
+    arguments = argument_names(["i x", "f", "s"])
+    rows, incomplete = trial_rows.build(records, spec, arguments, {"i x": (-5, 9)})
     assert rows.missing["i_x"] == MISSING_INTEGER
     assert {MISSING_INTEGER, -5, 9} <= set(rows.inputs["i_x"].tolist())
-    again = raw_rows.raw_rows(rows.examples, spec | {"y": tf.io.VarLenFeature(tf.float32)}, "y")
+    again = raw_rows.raw_rows(rows.examples, spec, arguments)
     for name, values in rows.inputs.items():
         np.testing.assert_array_equal(again[name], values)
     first, second = rows.json_rows()[:2]
@@ -113,7 +115,8 @@ def test_a_row_without_its_only_column_is_an_empty_example():
     spec = {"image": tf.io.FixedLenFeature([1], tf.string), "y": tf.io.FixedLenFeature([1], tf.float32)}
     example = tf.train.Example()
     example.features.feature["image"].bytes_list.value.append(b"\xff")
-    _, incomplete = trial_rows.build(np.array([example.SerializeToString()], object), spec, "y", {})
+    records = np.array([example.SerializeToString()], object)
+    _, incomplete = trial_rows.build(records, spec, {"image": "image"}, {})
     assert [(row.column, row.json) for row in incomplete] == [("image", {"image": None})]
     assert not tf.train.Example.FromString(incomplete[0].example).features.feature
 

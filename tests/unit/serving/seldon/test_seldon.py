@@ -540,6 +540,17 @@ def test_a_column_of_any_name_is_found_by_its_argument() -> None:
     assert list(made) == ["sepal_length__cm_"]
 
 
+def test_a_model_says_which_column_an_input_is() -> None:
+    inputs = {name: Tensor("int64", (-1,)) for name in ("Age", "age_2")}
+    names = {"Age": "Age", "age_2": "age"}
+    made = member_requests.columns([{"age": 1}], inputs, {"Age": MISSING_INTEGER}, names)
+    assert {name: values.tolist() for name, values in made.items()} == {"Age": [MISSING_INTEGER], "age_2": [1]}
+    with pytest.raises(DataError, match=r"row 1, column 'age': got 1\.5, expected a whole number"):
+        member_requests.columns([{"Age": 1, "age": 1.5}], inputs, {}, names)
+    with pytest.raises(DataError, match="row 1: no column 'age'; it has Age"):
+        member_requests.columns([{"Age": 1}], inputs, {}, names)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -552,7 +563,7 @@ def test_a_column_of_any_name_is_found_by_its_argument() -> None:
         ({"number": [1]}, r"row 2, column 'number': got \[1\], expected a number"),
         ({"pair": [[1], [2, 3]]}, "row 2, column 'pair'"),
         ({"number": 1e39}, r"row 2, column 'number': got 1e\+39, expected a finite float32"),
-        ({"whole": 2**70}, "column 'whole': cannot be converted to an array of int64"),
+        ({"whole": 2**70}, "row 2, column 'whole': got 1180591620717411303424, expected a whole number"),
         ({"any": [1]}, "column 'any': cannot be converted to an array of float32"),
     ],
 )

@@ -14,10 +14,10 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from benison.serving.server.engine import Signature
+from benison.serving.server.engines import raw_inputs
 from benison.serving.server.pages import html_pages, input_fields, model_info, openapi
 from benison.serving.server.pages.model_info import ModelInfo
 from benison.serving.server.pages.openapi import ServedModel
-from benison.serving.server.rest import column_names
 from tests.unit.serving.served_penguins import RAW, SIGNATURES, served, write_folder
 
 
@@ -346,17 +346,7 @@ def test_the_form_offers_the_schemas_values_and_the_example(penguins: ServedMode
 # --- original column names --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", ["instances", "inputs"])
-def test_columns_may_have_their_names_in_the_data(tmp_path: Path, key: str) -> None:
-    folder = str(write_folder(tmp_path / "7"))
-    row = {"island": "Biscoe", "bill length (mm)": 40.5}
-    plain = {"island": "Biscoe", "bill_length__mm_": 40.5}
-    given: dict[str, Any] = {"signature_name": "raw", key: [row, plain] if key == "instances" else row}
-    expected = {**given, key: [plain, plain] if key == "instances" else plain}
-    assert column_names.rename_columns(given, folder) == expected
-
-
-@pytest.mark.parametrize("document", [{"instances": [1.0]}, {"instances": [{"island": "x"}]}, {"inputs": 3}, {}])
-def test_a_request_without_such_columns_is_not_changed(tmp_path: Path, document: dict[str, Any]) -> None:
-    assert column_names.rename_columns(document, str(write_folder(tmp_path / "7"))) is None
-    assert column_names.rename_columns(document, str(tmp_path)) is None
+def test_a_version_of_an_older_benison_tells_its_columns_by_the_schema(tmp_path: Path) -> None:
+    arguments = raw_inputs.read(str(write_folder(tmp_path / "7"))).arguments
+    assert arguments["bill length (mm)"] == "bill_length__mm_"
+    assert raw_inputs.read(str(tmp_path)) == raw_inputs.RawInputs()

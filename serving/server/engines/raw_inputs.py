@@ -1,8 +1,9 @@
-"""The values of missing cells in the signatures of a version that Benison pushed; other models have none."""
+"""The inputs of `raw` of a version that Benison pushed: missing cells and columns; other models have none."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,21 @@ from benison.serving.versions.local import SCHEMA
 _TYPES = {1: "string", 2: "int64", 3: "float32"}  # by FeatureType
 
 
-def read(path: str) -> Mapping[str, Any]:
-    """Return the value of a missing cell by input of `raw`.
+@dataclass(frozen=True)
+class RawInputs:
+    """The inputs of `raw`.
+
+    Attributes:
+        missing: the value of a missing cell by input; required inputs have none.
+        arguments: the input of each column.
+    """
+
+    missing: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+def read(path: str) -> RawInputs:
+    """Return the inputs of `raw`.
 
     Args:
         path: the version's folder.
@@ -24,17 +38,20 @@ def read(path: str) -> Mapping[str, Any]:
         BenisonError: A file of the version is broken.
     """
     inputs = missing_values.read_inputs(Path(path))
-    return _former(Path(path, SCHEMA)) if inputs is None else missing_values.markers(inputs)
+    if inputs is None:
+        return _former(Path(path, SCHEMA))
+    return RawInputs(missing_values.markers(inputs), missing_values.arguments(inputs))
 
 
-def _former(file: Path) -> dict[str, Any]:
-    """Return the values that a version of an older Benison takes, of which only the schema tells."""
+def _former(file: Path) -> RawInputs:
+    """Return the inputs of a version of an older Benison, of which only the schema tells."""
     if not file.is_file():
-        return {}
+        return RawInputs()
     schema = text_protos.read(str(file), text_protos.message_class("Schema")(), unknown_fields=True)
     arguments = argument_names(feature.name for feature in schema.feature)
-    return {
+    missing = {
         arguments[feature.name]: missing_values.marker(_TYPES[feature.type], missing_values.FORMER_MISSING_INTEGER)
         for feature in schema.feature
         if feature.type in _TYPES and not feature.HasField("shape")  # in TFX, one with a fixed shape is required
     }
+    return RawInputs(missing, arguments)

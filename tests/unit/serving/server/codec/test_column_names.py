@@ -1,0 +1,100 @@
+"""Requests with the columns' own names are read as those with the names of the signature."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from benison.serving.server import inference
+from benison.serving.server.codec import column_names, json_tensors
+from benison.serving.server.engine import Signature, TensorSpec
+from benison.serving.server.status import RequestError
+from benison.serving.signature_names import argument_names
+from tests.unit.serving.test_signature_names import COLUMNS
+
+
+def signature(columns: list[str], optional: bool = False) -> Signature:
+    arguments = argument_names(columns)
+    inputs = {arguments[column]: TensorSpec("int64", (-1,)) for column in columns}
+    missing = dict.fromkeys(inputs, -1) if optional else {}
+    own = {column: argument for column, argument in arguments.items() if column != argument}
+    return Signature("raw", "", inputs, {"y": TensorSpec("int64", (-1,))}, missing=missing, columns=own)
+
+
+@given(columns=COLUMNS, optional=st.booleans())
+def test_rows_and_columns_may_have_the_names_of_the_data(columns: list[str], optional: bool) -> None:
+    assume(columns)
+    arguments, raw = argument_names(columns), signature(columns, optional)
+    row = {column: number for number, column in enumerate(columns)}
+    by_input = {arguments[column]: number for column, number in row.items()}
+    for document, expected in (
+        ({"instances": [row, by_input]}, {name: [number] * 2 for name, number in by_input.items()}),
+        ({"inputs": {name: [number] for name, number in row.items()}}, {n: [v] for n, v in by_input.items()}),
+    ):
+        tensors, _ = column_names.read_inputs(document, raw)
+        assert {name: values.tolist() for name, values in tensors.items()} == expected
+    assert column_names.rows_by_input([row, by_input], raw) == [by_input, by_input]
+
+
+@given(columns=COLUMNS)
+def test_a_missing_cell_is_that_of_its_own_column(columns: list[str]) -> None:
+    assume(columns)
+    arguments, raw = argument_names(columns), signature(columns, optional=True)
+    for column in columns:
+        tensors, _ = column_names.read_inputs({"instances": [{column: 7}]}, raw)
+        assert {name: values.tolist() for name, values in tensors.items()} == {
+            **{name: [-1] for name in raw.inputs},
+            arguments[column]: [7],
+        }
+
+
+@given(columns=COLUMNS)
+def test_grpc_takes_both_names(columns: list[str]) -> None:
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+
+    assume(columns)
+    arguments, raw = argument_names(columns), signature(columns)
+
+    engine: Any = SimpleNamespace(signatures={"raw": raw})
+    for names in (arguments, dict(zip(arguments.values(), arguments.values(), strict=True))):
+        request = predict_pb2.PredictRequest()
+        request.model_spec.signature_name = "raw"
+        for number, name in enumerate(names):
+            request.inputs[name].CopyFrom(tf.make_tensor_proto([number], tf.int64))
+        call = inference.predict_call(engine, request)
+        expected = {argument: [number] for number, argument in enumerate(arguments.values())}
+        assert {name: values.tolist() for name, values in call.inputs.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"instances": [{"class": 1.5, "b": 1}]}, "key: class of 'instances' list.*1.5 Type: Number"),
+        ({"instances": [{"x_class": 1.5, "b": 1}]}, "key: class of 'instances' list.*1.5 Type: Number"),
+        ({"instances": [{"class": 1, "x_class": 2, "b": 1}]}, "does not have named input: x_class"),
+        ({"instances": [{"class": 1, "b": 1, "beak": 2}]}, "does not have named input: beak"),
+        ({"instances": [{"class": 1}]}, "keys must be equal to: b,class"),
+        ({"inputs": {"b": [1]}}, "Missing named input: class in 'inputs' object"),
+    ],
+)
+def test_messages_contain_the_columns_own_names(document: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        column_names.read_inputs(document, signature(["class", "b"]))
+
+
+def test_a_model_without_such_columns_answers_in_tf_servings_words() -> None:
+    plain = signature(["a"])
+    assert plain.columns == {}
+    for document in ({"instances": [{"b": 1}]}, {"inputs": 3.5}, {}):
+        with pytest.raises(RequestError) as expected:
+            json_tensors.read_inputs(document, plain.inputs)
+        with pytest.raises(RequestError) as error:
+            column_names.read_inputs(document, plain)
+        assert error.value.message == expected.value.message
+    assert np.array_equal(column_names.read_inputs({"instances": [{"a": 1}]}, plain)[0]["a"], [1])
