@@ -124,17 +124,29 @@ def read_rows(path: str | Path, delimiter: str = ",", encoding: str = "utf-8") -
 
 def _json_rows(path: Path) -> list[Row]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_object)
     except UnicodeError:
         raise DataError(f"{path}: not UTF-8") from None
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}") from None
+    except RecursionError:
+        raise DataError(f"{path}: its lists or objects are nested too deep") from None
     rows = data.get("instances") if isinstance(data, dict) else data
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f'{path}: expected a list of objects, or {{"instances": [a list of objects]}}')
     return rows
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; Python would take the last of two equal keys without a word."""
+    keys = [key for key, _ in pairs]
+    if doubles := sorted({key for key in keys if keys.count(key) > 1}):
+        raise DataError(f"an object has the key {doubles[0]!r} more than once")
+    return dict(pairs)
 
 
 @dataclass(frozen=True)
@@ -184,7 +196,7 @@ class _Cells:
             return self._convert(value)
         except (ValueError, TypeError, OverflowError):
             raise DataError(
-                f"row {number}, column {column!r}: got {str(value)[:80]!r}, expected {self._expected}"
+                f"row {number}, column {column!r}: got {_shown(value)}, expected {self._expected}"
             ) from None
 
     def _convert(self, value: Any) -> Any:
@@ -195,6 +207,7 @@ class _Cells:
         if self.dtype.name == "string":
             if not isinstance(value, (str, numbers.Integral)):
                 raise TypeError(value)
+            str(value).encode()  # half a surrogate pair, which only JSON can contain, is no text
             return str(value)
         if self.dtype.is_floating:
             return finite_number(value, self.decimal)
@@ -247,10 +260,27 @@ def _cells(
     marks, decimal = frozenset(version.manifest.missing), version.manifest.decimal
     unused = frozenset(name for row in rows for name in row) - types.keys()
     columns = {name: value["column"] for name, value in (described or {}).items()}
+    for number, row in enumerate(rows, start=1):
+        if row and types.keys().isdisjoint(row):
+            expected = ", ".join(columns.get(name, name) for name in types)
+            raise DataError(
+                f"row {number}: none of its columns is an input; it has {', '.join(sorted(row))}; expected {expected}"
+            )
     return {
         name: _Cells(name, dtype, marks, decimal, missing.get(name), unused, columns.get(name, ""))
         for name, dtype in types.items()
     }
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message as the file has it: text in quotes, everything else as JSON."""
+    if isinstance(value, str):
+        return repr(value[:80])
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _known_integer(value: int) -> int:

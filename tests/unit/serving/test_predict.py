@@ -58,6 +58,11 @@ def test_no_rows_have_no_predictions() -> None:
         ("r.json", "{", "not JSON"),
         ("r.json", "[]", "expected a list of objects"),
         ("r.json", "[1]", "expected a list of objects"),
+        ("r.json", "[[1, 2]]", "expected a list of objects"),
+        ("r.json", "null", "expected a list of objects"),
+        ("r.json", '[{"a": 1, "a": 2}]', "r.json: an object has the key 'a' more than once"),
+        ("r.json", "[" * 100_000, "r.json: its lists or objects are nested too deep"),
+        ("r.json", f'[{{"a": {"9" * 5000}}}]', "not JSON: Exceeds the limit"),
     ],
 )
 def test_a_file_that_is_neither_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -98,7 +103,7 @@ def test_messages_and_misspellings_are_about_the_column_as_the_user_writes_it() 
     city = predict._Cells("Cittue0", STRING, NA, missing="", unused=frozenset({"Citta"}), column="Città")
     with pytest.raises(DataError, match=r"row 1: no column 'Città'; did you mean 'Citta'"):
         city.values([{"Citta": "Roma"}])
-    with pytest.raises(DataError, match=r"row 1, column 'Città': got '5\.0', expected text"):
+    with pytest.raises(DataError, match=r"row 1, column 'Città': got 5\.0, expected text"):
         city.values([{"Cittue0": 5.0}])
 
 
@@ -115,17 +120,30 @@ def test_values_are_converted_to_the_signatures_type() -> None:
         (FLOAT, {"y": 1}, "row 1: no column 'x'; it has y"),
         (FLOAT, {"x": "heavy"}, "row 1, column 'x': got 'heavy', expected a finite number"),
         (FLOAT, {"x": "nan"}, "row 1, column 'x': got 'nan', expected a finite number"),
-        (INT, {"x": 3.7}, "row 1, column 'x': got '3.7', expected a whole number above -9007199254740991"),
+        (INT, {"x": 3.7}, "row 1, column 'x': got 3.7, expected a whole number above -9007199254740991"),
         (FLOAT, {"x": "1_0"}, "got '1_0', expected a finite number"),
-        (FLOAT, {"x": 1e39}, r"got '1e\+39', expected a finite number"),  # infinite as float32
-        (FLOAT, {"x": True}, "got 'True', expected a finite number"),
+        (FLOAT, {"x": 1e39}, r"got 1e\+39, expected a finite number"),  # infinite as float32
+        (FLOAT, {"x": True}, "got true, expected a finite number"),
         (INT, {"x": "1_0"}, "got '1_0', expected a whole number"),
-        (INT, {"x": 2**63}, "got '9223372036854775808', expected a whole number"),
-        (INT, {"x": np.float32(3.5)}, "got '3.5', expected a whole number"),
-        (STRING, {"x": 5.0}, "got '5.0', expected text"),
-        (STRING, {"x": True}, "got 'True', expected text"),
-        (STRING, {"x": ["a"]}, "expected text"),
-        (INT, {"x": MISSING_INTEGER}, "got '-9007199254740991', expected a whole number above -9007199254740991"),
+        (INT, {"x": 2**63}, "got 9223372036854775808, expected a whole number"),
+        (INT, {"x": np.float32(3.5)}, "got 3.5, expected a whole number"),
+        (STRING, {"x": 5.0}, "got 5.0, expected text"),
+        (STRING, {"x": True}, "got true, expected text"),
+        (STRING, {"x": ["a"]}, r'got \["a"\], expected text'),
+        (STRING, {"x": {"a": None}}, r'got {"a": null}, expected text'),
+        (STRING, {"x": "\ud800"}, r"got '\\ud800', expected text"),
+        (INT, {"x": 3.9}, "got 3.9, expected a whole number"),
+        (INT, {"x": "3.9"}, "got '3.9', expected a whole number"),
+        (INT, {"x": [3]}, r"got \[3\], expected a whole number"),
+        (INT, {"x": [[3], [4]]}, r"got \[\[3\], \[4\]\], expected a whole number"),
+        (INT, {"x": False}, "got false, expected a whole number"),
+        (INT, {"x": 1e300}, r"got 1e\+300, expected a whole number"),
+        (INT, {"x": -(2**63) - 1}, "got -9223372036854775809, expected a whole number"),
+        (INT, {"x": math.inf}, "got Infinity, expected a whole number"),
+        (FLOAT, {"x": [0.5]}, r"got \[0.5\], expected a finite number"),
+        (FLOAT, {"x": 10**400}, "got 1000.*, expected a finite number"),
+        (FLOAT, {"x": -math.inf}, "got -Infinity, expected a finite number"),
+        (INT, {"x": MISSING_INTEGER}, "got -9007199254740991, expected a whole number above -9007199254740991"),
     ],
 )
 def test_a_bad_row_is_named(dtype: _Type, row: dict, message: str) -> None:
