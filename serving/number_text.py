@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 
 _FLOAT32_MAX = 3.4028234663852886e38
+_CODE = re.compile("0[0-9]+")
+
+
+def is_code(cell: str) -> bool:
+    """Return True if a cell of digits has a leading zero, as zip codes and ids do: 02134 is not 2134."""
+    return _CODE.fullmatch(cell.strip()) is not None
 
 
 def normalize_number(cell: str, decimal: str) -> str:

@@ -16,7 +16,7 @@ from benison.serving.errors import DataError
 from benison.serving.files import csv_file
 from benison.serving.files.csv_file import Row
 from benison.serving.missing_values import MISSING_INTEGER
-from benison.serving.number_text import finite_number, normalize_number, whole_number
+from benison.serving.number_text import finite_number, is_code, normalize_number, whole_number
 
 WARNINGS = "warnings"  # artifact property: JSON list of warnings that are printed at the end of a run
 BATCH_ROWS = 8192
@@ -198,17 +198,21 @@ class _ColumnTypes:
         numbers: number of numeric cells; counting stops once the column is certainly text.
         texts: number of other cells, likewise.
         first_text: the first of the other cells, with file and line.
+        codes: number of cells that look like numbers and are codes, such as 02134; the column is then text.
     """
 
     kind: str = "int"
     numbers: int = 0
     texts: int = 0
     first_text: str = ""
+    codes: int = 0
 
     def add(self, row: Row, cell: str, decimal: str) -> None:
         if self.texts > 100 + self.numbers:
             return
-        kind = _intended_kind(cell, decimal)
+        code = is_code(cell)
+        self.codes += code
+        kind = "bytes" if code else _intended_kind(cell, decimal)
         self.kind = max(self.kind, kind, key=KINDS.index)
         if kind != "bytes":
             self.numbers += 1
@@ -219,7 +223,7 @@ class _ColumnTypes:
     def warning(self, name: str) -> str:
         """Return a warning if the column contains almost only numbers, else an empty text."""
         cells = self.numbers + self.texts
-        if not 0 < self.texts <= _STRAY_SHARE * cells:
+        if self.codes or not 0 < self.texts <= _STRAY_SHARE * cells:
             return ""
         return (
             f"column {name!r} is read as text, although {self.numbers} of its {cells} cells are numbers; the first "

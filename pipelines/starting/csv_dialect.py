@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benison.components.ingest.csv_table import DELIMITERS
 from benison.serving.errors import DataError
+from benison.serving.files import gzipped
 
 _COMMA, _POINT = re.compile(r"[-+]?\d+,\d+"), re.compile(r"[-+]?\d+\.\d+")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}")
@@ -23,7 +24,7 @@ def encoding_of(file: Path) -> str:
         DataError: the file cannot be read.
     """
     try:
-        with open(file, "rb") as stream:
+        with gzipped.opened(str(file)) as stream:
             start = stream.read(4096)
             if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 return "utf-16"
@@ -82,7 +83,8 @@ def decimal_of(file: Path, encoding: str, delimiter: str) -> str:
 def _start(file: Path, encoding: str) -> str:
     """Return the first lines."""
     try:
-        with open(file, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as stream:
+        codec = "utf-8-sig" if encoding == "utf-8" else encoding
+        with gzipped.opened(str(file)) as content, io.TextIOWrapper(content, encoding=codec, newline="") as stream:
             return "".join(islice(stream, 200))
     except UnicodeError:
         raise DataError(f"{file}: contains NUL bytes but is not UTF-16; expected a text file") from None

@@ -24,7 +24,7 @@ from benison.pipelines.starting import positive
 from benison.pipelines.starting.csv_dialect import decimal_of, delimiter_of, encoding_of
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
-from benison.serving.number_text import normalize_number
+from benison.serving.number_text import is_code, normalize_number
 
 # Cells that almost always mean "no value", and cells that mean it only among numbers or dates.
 SURE_MARKS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "?", "-", "--"})
@@ -142,6 +142,7 @@ class Tally:
         others: the count of each text among numbers, up to a limit.
         values: the count of each value, up to a limit.
         sample: the first distinct values.
+        code: the first cell that looks like a number and is a code, such as 02134; '' if there is none.
         counting: whether the cells are integers that increase by one from row to row.
     """
 
@@ -151,6 +152,7 @@ class Tally:
     others: Counter[str] = field(default_factory=Counter)
     values: Counter[str] = field(default_factory=Counter)
     sample: dict[str, None] = field(default_factory=dict)
+    code: str = ""
     counting: bool = True
     _last: int | None = None
     _hashes: list[int] = field(default_factory=list)  # a heap of the smallest ones, negated
@@ -165,6 +167,8 @@ class Tally:
                 continue
             kind = kind_of(cell, self.decimal)
             self.kinds[kind] += count
+            if is_code(cell):
+                self.code = self.code or cell
             if kind == "bytes":
                 _keep(self.others, cell, count)
             _keep(self.values, cell, count)
@@ -242,7 +246,7 @@ def _label(
         raise DataError(f"{file}: the label {name!r} has {distinct or 'no'} value; expected at least two")
     if problem is None:
         whole = numeric and all(float(normalize_number(value, tally.decimal)).is_integer() for value in values)
-        problem, why = _problem(file, name, values, distinct, numeric, whole, rows)
+        problem, why = _problem(file, name, values, distinct, numeric and not tally.code, whole, rows)
     else:
         why = "given by --problem"
     if problem == "regression" and not numeric:
@@ -284,10 +288,10 @@ def _column(name: str, tally: Tally, marks: frozenset[str], rows: int) -> Guesse
     if distinct == 1 and not missing:
         return GuessedColumn(name, "ignore", f"always {values[0]!r}", missing)
     unique, named = distinct >= 0.95 * present and present >= 20, bool(_ID_NAME.search(name))
-    numeric = _numeric(tally, marks)
+    numeric = _numeric(tally, marks) and not tally.code
     if unique and tally.counting and present == rows:
         return GuessedColumn(name, "ignore", "a row number", missing)
-    form = _date_format([value for value in tally.sample if value not in marks], numeric)
+    form = _date_format([value for value in tally.sample if value not in marks], numeric or bool(tally.code))
     if form:
         note = ", day first (could be month first)" if _ambiguous(tally.sample, form) else ""
         written = None if form == "ISO 8601" else form
@@ -309,7 +313,8 @@ def _column(name: str, tally: Tally, marks: frozenset[str], rows: int) -> Guesse
         return GuessedColumn(name, "ignore", why, missing)
     if unique:
         return GuessedColumn(name, "ignore", "an id: as many values as rows", missing)
-    return _strings(name, f"{distinct} different texts", distinct, rows, missing, values)
+    why = f"{distinct} codes, such as {tally.code}" if tally.code else f"{distinct} different texts"
+    return _strings(name, why, distinct, rows, missing, values)
 
 
 def _strings(name: str, why: str, distinct: int, rows: int, missing: float, values: tuple[str, ...]) -> GuessedColumn:

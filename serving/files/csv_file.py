@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benison.serving.errors import DataError
+from benison.serving.files import gzipped
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ def records(file: str, delimiter: str = ",", encoding: str = "utf-8") -> Iterato
     """Yield the records of a file in order, the header and blank lines too.
 
     Args:
-        file: Its path.
+        file: Its path; the file may be compressed with gzip.
         delimiter: Separates cells.
         encoding: Its encoding; a UTF-8 byte order mark is skipped.
 
@@ -37,7 +39,7 @@ def records(file: str, delimiter: str = ",", encoding: str = "utf-8") -> Iterato
     codec = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     line = 1
     try:
-        with open(file, encoding=codec, newline="") as stream:
+        with gzipped.opened(file) as content, io.TextIOWrapper(content, encoding=codec, newline="") as stream:
             reader = csv.reader(_reject_nul(stream), delimiter=delimiter, strict=True)
             for cells in reader:
                 yield Row(file, line, cells)

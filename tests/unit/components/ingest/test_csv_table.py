@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,40 @@ def _batch(file: str, kinds: dict[str, str]):
         (["nan", "x"], "bytes"),
         (["NaN", "1e999"], "float"),
         (["99999999999999999999"], "float"),
+        (["90210", "02134"], "bytes"),
+        (["0", "0.5", "-0"], "float"),
     ],
 )
 def test_the_narrowest_type_that_holds_all_values_is_inferred(write, cells: list[str], kind: str) -> None:
     file = write("a,b\n" + "".join(f"{cell},0\n" for cell in cells))
     assert CsvTable((file,), NA).infer_kinds(["a"])[0] == {"a": kind}
+
+
+def test_codes_with_leading_zeros_are_text_without_a_warning(write) -> None:
+    file = write("zip\n" + "90210\n" * 30 + "02134\n")
+    assert CsvTable((file,), NA).infer_kinds(["zip"]) == ({"zip": "bytes"}, [])
+    assert _batch(file, {"zip": "bytes"})["zip"][-1] == [b"02134"]
+
+
+def test_a_file_may_be_compressed_whatever_its_name(write, tmp_path: Path) -> None:
+    text = "name,age\n" + "Ada,36\n" * 200
+    for name in ("ages.csv.gz", "ages.csv"):
+        (tmp_path / name).write_bytes(gzip.compress(text.encode("utf-16")))
+        table = CsvTable((str(tmp_path / name),), encoding="utf-16")
+        assert table.header == ["name", "age"]
+        assert len(list(table.rows())) == 200
+    file = tmp_path / "plain.csv.gz"
+    file.write_text(text)
+    assert len(list(CsvTable((str(file),)).rows())) == 200
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[:-20], lambda b: b[:30] + bytes(20) + b[50:]])
+def test_a_compressed_file_that_is_cut_or_damaged_is_refused(tmp_path: Path, spoil) -> None:
+    file = tmp_path / "ages.csv.gz"
+    rows = "".join(f"{i},{i * 7919 % 10007}\n" for i in range(5000))
+    file.write_bytes(spoil(gzip.compress(f"n,m\n{rows}".encode())))
+    with pytest.raises(DataError, match=r"ages\.csv\.gz: cut or damaged as gzip \(.*\); copy or write the file again"):
+        list(CsvTable((str(file),)).rows())
 
 
 def test_a_missing_value_is_null_and_not_text(write) -> None:

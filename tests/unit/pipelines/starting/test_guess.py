@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from pathlib import Path
 
@@ -140,6 +141,11 @@ def test_a_date_that_could_be_read_either_way_says_so(tmp_path):
         ("note", ["NA", ""] * (ROWS // 2), ("ignore", "empty")),
         ("flag", ["on", ""] * (ROWS // 2), ("category", "1 different texts")),
         ("sex", ["f", "m"] * (ROWS // 2), ("category", "2 different texts")),
+        ("zip", ["90210", "02134"] * (ROWS // 2), ("category", "2 codes, such as 02134")),
+        ("zip", ["02134", *["90210"] * (ROWS - 1)], ("category", "2 codes, such as 02134")),
+        ("part", ["0213411", "0134521"] * (ROWS // 2), ("category", "2 codes, such as 0213411")),
+        ("truth", ["T", "F"] * (ROWS // 2), ("category", "2 different texts")),
+        ("truth", ["0", "1"] * (ROWS // 2), ("number", "2 different numbers")),
         ("digit", ["1_000", "2_000"] * (ROWS // 2), ("category", "2 different texts")),
         ("review", [f"it was a very good meal {i}" for i in range(ROWS)], ("text", "7 words on average")),
     ],
@@ -177,6 +183,8 @@ def test_among_texts_only_sure_marks_mean_missing(tmp_path, mark, missing):
         (["0", "1", "2", "3"] * 10, "multiclass"),
         (["0.0", "1.0", "2.0", "3.0"] * 10, "multiclass"),
         (["a", "b", "c", "NA"] * 10, "multiclass"),
+        (["01", "02", "03", "11"] * 10, "multiclass"),
+        ([f"{i % 13:02}" for i in range(40)], "multiclass"),
         ([str(i % 20) for i in range(40)], "regression"),
         ([f"{i}.5" for i in range(40)], "regression"),
         ([*(str(i * 3) for i in range(39)), "NA"], "regression"),
@@ -185,6 +193,28 @@ def test_among_texts_only_sure_marks_mean_missing(tmp_path, mark, missing):
 def test_the_problem_follows_from_the_label(tmp_path, labels, problem):
     file = written(tmp_path, {"x": [str(i * 7 % 31) for i in range(40)], "y": labels})
     assert look(file, "y").problem == problem
+
+
+@pytest.mark.parametrize(
+    ("classes", "positive"),
+    [("true false", "true"), ("FALSE TRUE", "TRUE"), ("yes no", "yes"), ("F T", "T"), ("1 0", "1"), ("N Y", "Y")],
+)
+def test_the_positive_class_of_truth_values_is_the_true_one(tmp_path, classes, positive):
+    labels = [*classes.split() * 10, *[classes.split()[0]] * 20]
+    guessed = look(written(tmp_path, {"x": [str(i * 7 % 31) for i in range(40)], "y": labels}), "y")
+    assert (guessed.problem, guessed.positive) == ("binary", positive)
+
+
+def test_a_compressed_file_is_guessed_as_its_content(tmp_path):
+    file = written(tmp_path, {"x": [str(i * 7 % 31) for i in range(40)], "y": ["ja", "nein"] * 20})
+    plain = look(file, "y")
+    file.write_bytes(gzip.compress(file.read_bytes()))
+    assert look(file, "y") == plain
+
+
+def test_numbers_with_leading_zeros_can_be_a_regression(tmp_path):
+    file = written(tmp_path, {"x": [str(i * 7 % 31) for i in range(40)], "y": [f"{i % 13:02}" for i in range(40)]})
+    assert look(file, "y", "regression").label.kind == "number"
 
 
 def test_the_option_problem_overrides_the_guess(tmp_path):
