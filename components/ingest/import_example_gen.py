@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from dataclasses import dataclass
 from typing import Any
 
 from tfx import types
@@ -22,9 +22,12 @@ from benison.components.ingest.csv_table import WARNINGS
 from benison.components.ingest.example_writer import ExampleWriter, files_of_parts, one_file_per_split
 from benison.components.ingest.splits import check_counts, parts_by_time, split_by_hash
 from benison.components.ingest.times import Cell, TimeColumn
+from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError
+from benison.serving.files import gzipped
 from benison.serving.missing_values import MISSING_INTEGER
 
+_KINDS = {"bytes_list": "texts", "float_list": "floats", "int64_list": "whole numbers"}
 _INFINITE = (float("inf"), float("-inf"))
 
 
@@ -39,17 +42,18 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     ) -> None:
         examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
         files, splits = record_files(exec_properties, examples), splits_of(exec_properties)
-        column = TimeColumn.from_json(options_of(exec_properties)["time"])
+        options = options_of(exec_properties)
+        column, label = TimeColumn.from_json(options["time"]), options["label"]
         if column is None:
             with ExampleWriter(examples, one_file_per_split(splits)) as writer:
-                for record in chain.from_iterable(map(records, files)):
-                    writer.write(split_by_hash([record.hex()], splits), record)
+                for record in records(files, label):
+                    writer.write(split_by_hash([record.content.hex()], splits), record.content)
             check_counts(files[0], writer.counts)
         else:
-            parts = parts_by_time((cell for cell, _ in _timed_records(files, column.name)), column, splits)
+            parts = parts_by_time((cell for cell, _ in _timed_records(files, column.name, label)), column, splits)
             examples.set_string_custom_property(WARNINGS, json.dumps(parts.warnings))
             with ExampleWriter(examples, files_of_parts(parts.names)) as writer:  # SpanWindow checks the splits
-                for cell, record in _timed_records(files, column.name):
+                for cell, record in _timed_records(files, column.name, label):
                     writer.write(parts.part_of(cell.text, [record.hex()]), record)
         refuse_changed(exec_properties)
 
@@ -58,72 +62,150 @@ class ImportExampleGen(base.FileBasedExampleGen):
     """Node that reads TFRecord files into splits by a hash of each record.
 
     Args:
-        pattern: the files: an absolute path or pattern; see `data_files.find`. Files whose names end in .gz are
-            gzipped.
+        pattern: the files: an absolute path or pattern; see `data_files.find`. They may be compressed with
+            gzip.
         splits: hash buckets by split.
         time: time column, as for CsvExampleGen: a feature with one text or number.
+        label: the feature that some records must have, with one text or number.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
     DRIVER_CLASS = ContentDriver
 
-    def __init__(self, pattern: str, splits: Mapping[str, int], time: TimeColumn | None = None) -> None:
-        options = {"time": time.to_json() if time else None}
+    def __init__(
+        self, pattern: str, splits: Mapping[str, int], time: TimeColumn | None = None, label: str = ""
+    ) -> None:
+        options = {"time": time.to_json() if time else None, "label": label}
         super().__init__(**arguments(pattern, splits, options, span=None))
 
 
-def _timed_records(files: Sequence[str], column: str) -> Iterator[tuple[Cell, bytes]]:
+def _timed_records(files: Sequence[str], column: str, label: str) -> Iterator[tuple[Cell, bytes]]:
     """Yield each record with its time."""
-    import tensorflow as tf
-
     seen = False
-    for file in files:
-        for number, record in enumerate(records(file), start=1):
-            feature = tf.train.Example.FromString(record).features.feature
-            seen = seen or column in feature
-            yield Cell(file, f"record {number}", _text(feature[column], file, number, column)), record
+    for record in records(files, label):
+        seen = seen or column in record.features
+        text = _text(record.features[column], record, column)
+        yield Cell(record.file, f"record {record.number}", text), record.content
     if not seen:
         raise DataError(f"{files[0]}: no time column {column!r}: no record has this feature")
 
 
-def _text(feature: Any, file: str, number: int, column: str) -> str | None:
+def _text(feature: Any, record: Record, column: str) -> str | None:
     values = getattr(feature, feature.WhichOneof("kind") or "bytes_list").value
     if len(values) > 1:
-        raise DataError(f"{file}, record {number}, column {column!r}: got {len(values)} values, expected one time")
+        raise DataError(f"{record.where(column)}: got {len(values)} values, expected one time")
     if not values:
         return None
     return values[0].decode(errors="replace") if isinstance(values[0], bytes) else repr(values[0])
 
 
-def records(file: str) -> Iterator[bytes]:
-    """Yield the serialised tf.Examples of a TFRecord file in order.
+@dataclass(frozen=True)
+class Record:
+    """A tf.Example and its position.
+
+    Attributes:
+        file: the file.
+        number: its number in the file, from 1.
+        content: the serialised tf.Example.
+        features: its features by name.
+    """
+
+    file: str
+    number: int
+    content: bytes
+    features: Any
+
+    def where(self, column: str) -> str:
+        """Return the position of a feature, for messages."""
+        return f"{self.file}, record {self.number}, column {column!r}"
+
+
+def records(files: Sequence[str], label: str = "") -> Iterator[Record]:
+    """Yield the tf.Examples of TFRecord files in order; a file may be compressed with gzip, whatever its name.
+
+    Args:
+        files: their paths.
+        label: name of the label; '' for none.
 
     Raises:
-        DataError: a record is corrupt or not a tf.Example, or has an infinite number or the integer that stands for a
-            missing one; names file and record.
+        DataError: a record is corrupt or not a tf.Example, has an infinite number or the integer that stands for a
+            missing one, or a feature of another type than before; a label is not one UTF-8 text or number, or no
+            record has one. The message names file and record.
     """
+    first: dict[str, tuple[str, Record]] = {}  # by feature, its type and where it is first
+    for file in files:
+        for record in _read(file):
+            for name, feature in record.features.items():
+                kind = feature.WhichOneof("kind")
+                if kind is None:
+                    continue
+                before, where = first.setdefault(name, (kind, record))
+                if kind != before:
+                    raise DataError(
+                        f"{record.where(name)}: has {_KINDS[kind]}, but {where.file}, record {where.number} has "
+                        f"{_KINDS[before]}; write one type in all records"
+                    )
+                _check_values(feature, record, name)
+            if label in record.features:
+                _check_label(record.features[label], record, label)
+            yield record
+    if label and first and label not in first:
+        names = ", ".join(sorted(first)[:20])
+        raise DataError(
+            f"{files[0]}: no record has the label {label!r}{did_you_mean(label, first)} (they have {names})"
+        )
+
+
+def _check_values(feature: Any, record: Record, name: str) -> None:
+    if MISSING_INTEGER in feature.int64_list.value:
+        raise DataError(
+            f"{record.where(name)}: got {MISSING_INTEGER}, which stands for a missing integer; leave the feature out "
+            "of a record that has no value"
+        )
+    if (infinite := next((x for x in _INFINITE if x in feature.float_list.value), None)) is not None:
+        raise DataError(
+            f"{record.where(name)}: got {infinite}, expected a finite number; leave the feature out of a record that "
+            "has no value, or write NaN"
+        )
+
+
+def _check_label(feature: Any, record: Record, label: str) -> None:
+    values = getattr(feature, feature.WhichOneof("kind") or "bytes_list").value
+    if len(values) > 1:
+        raise DataError(f"{record.where(label)}: got {len(values)} values, expected one label")
+    if values and isinstance(values[0], bytes):
+        try:
+            values[0].decode()
+        except UnicodeDecodeError:
+            raise DataError(
+                f"{record.where(label)}: the label {values[0][:40]!r} is not UTF-8; write the label as UTF-8 text"
+            ) from None
+
+
+def _read(file: str) -> Iterator[Record]:
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
     number = 0
-    compression = "GZIP" if file.endswith(".gz") else ""
     try:
-        for tensor in tf.data.TFRecordDataset(file, compression_type=compression):
-            record: bytes = tensor.numpy()
-            example = tf.train.Example.FromString(record)
+        for tensor in tf.data.TFRecordDataset(file, compression_type=_compression(file)):
+            content: bytes = tensor.numpy()
+            features = tf.train.Example.FromString(content).features.feature
             number += 1
-            for name, feature in example.features.feature.items():
-                if MISSING_INTEGER in feature.int64_list.value:
-                    raise DataError(
-                        f"{file}, record {number}, column {name!r}: got {MISSING_INTEGER}, which stands for a missing "
-                        "integer; leave the feature out of a record that has no value"
-                    )
-                if (infinite := next((x for x in _INFINITE if x in feature.float_list.value), None)) is not None:
-                    raise DataError(
-                        f"{file}, record {number}, column {name!r}: got {infinite}, expected a finite number; leave "
-                        "the feature out of a record that has no value, or write NaN"
-                    )
-            yield record
+            yield Record(file, number, content, features)
     except (tf.errors.DataLossError, tf.errors.OutOfRangeError, DecodeError) as error:
         fault = "not a tf.Example" if isinstance(error, DecodeError) else "corrupt or truncated"
         raise DataError(f"{file}, record {number + 1}: {fault}; write the file again") from None
+
+
+def _compression(file: str) -> str:
+    """Return TensorFlow's name of a file's compression, by its content."""
+    import tensorflow as tf
+
+    if not gzipped.is_gzip(file):
+        return ""
+    try:  # the length of a first record may be the same bytes
+        list(tf.data.TFRecordDataset(file).take(1))
+    except tf.errors.DataLossError:
+        return "GZIP"
+    return ""

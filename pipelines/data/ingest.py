@@ -114,7 +114,7 @@ def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int 
     from benison.components.ingest.import_example_gen import ImportExampleGen
 
     if config.data.tfrecord is not None:
-        return ImportExampleGen(pattern, config.splits.model_dump(), config.time_column)
+        return ImportExampleGen(pattern, config.splits.model_dump(), config.time_column, config.label)
     return CsvExampleGen(
         pattern=pattern,
         splits=config.splits.model_dump(),

@@ -13,6 +13,12 @@ from benison.serving.errors import DataError
 _MAGIC = b"\x1f\x8b\x08"  # RFC 1952: the two bytes of gzip, and the only method of compression
 
 
+def is_gzip(file: str) -> bool:
+    """Return True if a file begins as gzip does."""
+    with open(file, "rb") as stream:
+        return stream.read(len(_MAGIC)) == _MAGIC
+
+
 @contextlib.contextmanager
 def opened(file: str) -> Iterator[IO[bytes]]:
     """Open a file and yield its content, decompressed if it is gzip.

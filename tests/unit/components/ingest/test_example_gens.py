@@ -147,4 +147,62 @@ def test_an_infinite_number_in_a_record_is_refused_as_in_a_csv(tmp_path: Path, n
             example.features.feature["mass"].float_list.value.extend(values)
             writer.write(example.SerializeToString())
     with pytest.raises(DataError, match=rf"rows.tfrecord, record 2, column 'mass': got {number}, expected a finite"):
-        list(records(file))
+        list(records([file]))
+
+
+def written(file: Path, rows: Sequence[dict[str, list[Any]]], compression: str = "") -> str:
+    """Write rows as tf.Examples; the type of the first value is that of a feature."""
+    import tensorflow as tf
+
+    lists = {bytes: "bytes_list", float: "float_list", int: "int64_list"}
+    with tf.io.TFRecordWriter(str(file), tf.io.TFRecordOptions(compression_type=compression)) as writer:
+        for row in rows:
+            example = tf.train.Example()
+            for name, values in row.items():
+                getattr(example.features.feature[name], lists[type(values[0])]).value.extend(values)
+            writer.write(example.SerializeToString())
+    return str(file)
+
+
+@pytest.mark.parametrize(("name", "compression"), [("a.gz", "GZIP"), ("a", "GZIP"), ("a.gz", ""), ("a", "")])
+def test_the_content_says_whether_records_are_compressed(tmp_path: Path, name: str, compression: str) -> None:
+    from benison.components.ingest.import_example_gen import records
+
+    file = written(tmp_path / name, [{"mass": [1.0]}, {"mass": [2.0]}], compression)
+    assert [record.features["mass"].float_list.value[0] for record in records([file])] == [1.0, 2.0]
+
+
+def test_a_record_whose_length_looks_like_gzip_is_read(tmp_path: Path) -> None:
+    from benison.components.ingest.import_example_gen import records
+
+    empty = len(b"\x0a\x00\x12\x00")  # about what protobuf adds to the text
+    for size in range(0x088B1F - 40, 0x088B1F - empty):
+        file = written(tmp_path / "a", [{"text": [bytes(size)]}])
+        if Path(file).read_bytes()[:3] == b"\x1f\x8b\x08":
+            break
+    else:
+        pytest.fail("no record had this length")
+    (record,) = records([file])
+    assert len(record.features["text"].bytes_list.value[0]) == size
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [{"y": [b"a"]}, {"y": [b"caf\xe9"]}],
+            r"a, record 2, column 'y': the label b'caf\\xe9' is not UTF-8; write the",
+        ),
+        ([{"y": [b"a"]}, {"y": [b"a", b"b"]}], "a, record 2, column 'y': got 2 values, expected one label"),
+        ([{"Y": [b"a"], "x": [1]}], r"a: no record has the label 'y'; did you mean 'Y'\? \(it has Y, x\)"),
+        (
+            [{"x": [1]}, {"x": [1.5], "y": [1]}],
+            "a, record 2, column 'x': has floats, but .*a, record 1 has whole numbers; wr",
+        ),
+    ],
+)
+def test_a_label_or_a_type_that_cannot_be_used_is_named_by_its_record(tmp_path: Path, rows: Any, message: str) -> None:
+    from benison.components.ingest.import_example_gen import records
+
+    with pytest.raises(DataError, match=message):
+        list(records([written(tmp_path / "a", rows)], "y"))
