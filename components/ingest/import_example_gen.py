@@ -151,9 +151,7 @@ def records(files: Sequence[str], label: str = "") -> Iterator[Record]:
             yield record
     if label and first and label not in first:
         names = ", ".join(sorted(first)[:20])
-        raise DataError(
-            f"{files[0]}: no record has the label {label!r}{did_you_mean(label, first)} (they have {names})"
-        )
+        raise DataError(f"{files[0]}: no record has the label {label!r}{did_you_mean(label, first)} (it has {names})")
 
 
 def _check_values(feature: Any, record: Record, name: str) -> None:
