@@ -19,6 +19,7 @@ from benison.serving.missing_values import MISSING_INTEGER
 from benison.serving.number_text import finite_number, is_code, normalize_number, whole_number
 
 WARNINGS = "warnings"  # artifact property: JSON list of warnings that are printed at the end of a run
+KINDS_OF_COLUMNS = "kinds"  # artifact property: JSON object, the kind of each column, if no schema defines it
 BATCH_ROWS = 8192
 DELIMITERS = (",", ";", "\t", "|")
 KINDS = ("int", "float", "bytes")  # each can represent all values of the kinds before it

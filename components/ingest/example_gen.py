@@ -21,7 +21,7 @@ from tfx.types import artifact_utils, standard_component_specs
 
 from benison.components.ingest.arguments import arguments, options_of, record_files, splits_of
 from benison.components.ingest.content_driver import ContentDriver, refuse_changed
-from benison.components.ingest.csv_table import WARNINGS, CsvTable, other_delimiter
+from benison.components.ingest.csv_table import KINDS_OF_COLUMNS, WARNINGS, CsvTable, other_delimiter
 from benison.components.ingest.example_writer import ExampleWriter, files_of_parts, in_order, one_file_per_split
 from benison.components.ingest.splits import check_counts, parts_by_time, split_by_hash
 from benison.components.ingest.times import TimeColumn, cells_of, index_of
@@ -73,6 +73,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 return split_by_hash(row.cells, splits)
 
         examples.set_string_custom_property(WARNINGS, json.dumps(warnings))
+        if not options["schema"]:  # inferred from these files alone; SpanWindow compares them with those of other spans
+            examples.set_string_custom_property(
+                KINDS_OF_COLUMNS, json.dumps({name: kinds[name] for name in table.header})
+            )
         encoder = RecordBatchToExamplesEncoder()
         with ExampleWriter(examples, files) as writer:
             for rows, batch in table.batches(kinds):

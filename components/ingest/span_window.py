@@ -22,11 +22,13 @@ from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from benison.components.ingest.csv_table import KINDS_OF_COLUMNS
 from benison.components.ingest.splits import ROW_COUNTS, SINGLE_SPAN_PARTS, SPAN_SPLIT, TRAINING_SPLITS, check_counts
 from benison.serving.errors import DataError
 
 SPANS = "spans"  # artifact property: JSON list of the window's spans
 _FILE_PREFIX = "span-"
+_NOUNS = {"int": "whole numbers", "float": "numbers with a fraction", "bytes": "text, or no value,"}
 
 
 class NewestOfEachSpan(ResolverStrategy):
@@ -73,6 +75,10 @@ class Executor(base_executor.BaseExecutor):
         absent = [span for span in spans_of_window if span not in by_span]
         if absent:
             raise DataError(f"span {absent[0]} was never ingested; run the pipeline on it, or on a window without it")
+        kinds = {
+            s: json.loads(by_span[s].get_string_custom_property(KINDS_OF_COLUMNS) or "{}") for s in spans_of_window
+        }
+        check_kinds(kinds)
         window = artifact_utils.get_single_instance(output_dict["window"])
         window.split_names = artifact_utils.encode_split_names([*TRAINING_SPLITS, "test"])
         window.set_string_custom_property(SPANS, json.dumps(spans_of_window))
@@ -119,6 +125,28 @@ class SpanWindow(base_component.BaseComponent):
                 spans=json.dumps(sorted(spans)),
                 window=types.Channel(type=standard_artifacts.Examples),
             )
+        )
+
+
+def check_kinds(by_span: Mapping[int, Mapping[str, str]]) -> None:
+    """Raise DataError if a column has another type in one span than in another.
+
+    Args:
+        by_span: the kind of each column that was inferred from the cells, by span; empty if a schema defines the types.
+    """
+    first: dict[str, int] = {}
+    faults = []
+    for span, kinds in by_span.items():
+        for name, kind in kinds.items():
+            earlier = first.setdefault(name, span)
+            if kind != (before := by_span[earlier][name]):
+                faults.append(
+                    f"column {name!r} (type): {_NOUNS[kind]} in span {span}, {_NOUNS[before]} in span {earlier}"
+                )
+    if faults:
+        raise DataError(
+            f"{'; '.join(faults[:5])}. No schema says which type is right: fix the data, or write a schema with "
+            "`benison schema NAME --accept` and set the type there"
         )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 
 import ml_metadata as mlmd
+import pytest
 from ml_metadata.proto import metadata_store_pb2 as proto
 from tfx.types import standard_artifacts
 
-from benison.components.ingest.span_window import NewestOfEachSpan, window_splits
+from benison.components.ingest.span_window import NewestOfEachSpan, check_kinds, window_splits
+from benison.serving.errors import DataError
 
 SPLITS = ("train", "valid", "blend", "test")
 EVERY_PART = {f"{side}-{split}" for side in ("head", "tail") for split in ("train", "valid", "blend")}
@@ -38,6 +40,14 @@ def test_no_row_is_in_two_splits_and_none_is_lost() -> None:
         for first, second in itertools.combinations(SPLITS, 2):
             assert not splits[first] & splits[second]
         assert set.union(*splits.values()) == {(span, part) for span in window for part in EVERY_PART}
+
+
+def test_a_column_whose_type_changes_between_spans_is_named() -> None:
+    check_kinds({1: {"zip": "int", "age": "int"}, 2: {}, 3: {"age": "int", "new": "bytes", "zip": "int"}})
+    with pytest.raises(
+        DataError, match=r"^column 'zip' \(type\): text, or no value, in span 3, whole numbers in span 1\. "
+    ):
+        check_kinds({1: {"zip": "int", "age": "int"}, 3: {"age": "int", "zip": "bytes"}})
 
 
 def test_data_that_was_changed_back_is_found_although_its_artifact_is_older() -> None:
