@@ -37,7 +37,9 @@ COMPONENTS: Mapping[str, Sequence[str]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
+DAG_FILE = ".dag.py"  # how the name of a pipeline's DAG file ends
 START = 120.0  # seconds until everything must be healthy
+NEW_PIPELINES = 10  # seconds until Airflow looks for new DAG files and reads the known ones again
 PATIENCE = 10.0  # seconds between SIGTERM and SIGKILL
 WAIT_FOR_WRITERS = 60.0  # seconds that a process waits while another one writes to SQLite
 
@@ -52,6 +54,7 @@ def settings(home: Path, port: int, dags: Path, manifests: Path, root: Path) -> 
     kept = load_secrets(home / "secrets.json")
     airflow = {
         "CORE__DAGS_FOLDER": dags,
+        "DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles(dags, manifests)),
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__LOAD_EXAMPLES": False,
         "CORE__FERNET_KEY": kept["fernet_key"],
@@ -65,7 +68,8 @@ def settings(home: Path, port: int, dags: Path, manifests: Path, root: Path) -> 
         "API__WORKERS": 1,
         "API_AUTH__JWT_SECRET": kept["jwt_secret"],
         "DATABASE__SQL_ALCHEMY_CONN": os.environ.get("BENISON_AIRFLOW_DB") or sqlite(home),
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 10,  # seconds until a newly compiled pipeline appears
+        "DAG_PROCESSOR__REFRESH_INTERVAL": NEW_PIPELINES,
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": NEW_PIPELINES,
         "SCHEDULER__ENABLE_HEALTH_CHECK": False,
         "USAGE_DATA_COLLECTION__ENABLED": False,
     }
@@ -73,11 +77,19 @@ def settings(home: Path, port: int, dags: Path, manifests: Path, root: Path) -> 
         "AIRFLOW_HOME": str(home),
         **{f"AIRFLOW__{name}": str(value) for name, value in airflow.items()},
         **{name: value for name, value in os.environ.items() if name.startswith("AIRFLOW__")},
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(dags), os.environ.get("PYTHONPATH")])),  # for the DAG files
         "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"])),
         "BENISON_MANIFESTS": str(manifests),
         "BENISON_PYTHON": os.environ.get("BENISON_PYTHON") or str(CLONE / ".venv/bin/python"),
         "BENISON_ROOT": str(root),
     }
+
+
+def bundles(dags: Path, manifests: Path) -> list[dict[str, Any]]:
+    """Return Airflow's DAG bundles: the folder of dags/, and that of the manifests unless it is inside."""
+    local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    folders = {"dags-folder": dags} | ({} if manifests.is_relative_to(dags) else {"benison-manifests": manifests})
+    return [{"name": name, "classpath": local, "kwargs": {"path": str(folder)}} for name, folder in folders.items()]
 
 
 def sqlite(home: Path) -> str:
@@ -191,11 +203,14 @@ def wait_for(standalone: Standalone, address: str) -> None:
     raise StartError(f"after {START:.0f} s {address} does not answer; see the api-server's log")
 
 
-def wait_until_ready(standalone: Standalone, url: str, password: str, expected: set[str]) -> None:
-    """Wait until the components are healthy and the DAGs are listed.
+def wait_until_ready(standalone: Standalone, url: str, password: str, expected: set[str]) -> dict[str, str]:
+    """Wait until the components are healthy and each pipeline's DAG is listed, or its import error is.
+
+    Returns:
+        The last line of each import error, by DAG file. The other pipelines work.
 
     Raises:
-        StartError: a component ended, a DAG file cannot be read, or it took too long.
+        StartError: a component ended, or it took too long.
     """
     deadline, missing = time.monotonic() + START, "the api-server"
     while time.monotonic() < deadline:
@@ -204,13 +219,13 @@ def wait_until_ready(standalone: Standalone, url: str, password: str, expected: 
             health = ask(f"{url}/api/v2/monitor/health")
             unhealthy = [name for name, part in health.items() if part and part.get("status") not in ("healthy", None)]
             token = ask(f"{url}/auth/token", body={"username": USER, "password": password})["access_token"]
-            errors = ask(f"{url}/api/v2/importErrors", token)["import_errors"]
-            if errors:
-                raise StartError(f"{errors[0]['filename']}: {errors[0]['stack_trace'].strip().splitlines()[-1]}")
+            errors = ask(f"{url}/api/v2/importErrors?limit=500", token)["import_errors"]
+            reasons = {error["filename"]: error["stack_trace"].strip().splitlines()[-1] for error in errors}
+            unreadable = {Path(name).name.removesuffix(DAG_FILE) for name in reasons}
             listed = {dag["dag_id"] for dag in ask(f"{url}/api/v2/dags?limit=500", token)["dags"]}
-            missing = ", ".join([*unhealthy, *sorted(expected - listed)])
+            missing = ", ".join([*unhealthy, *sorted(expected - listed - unreadable)])
             if not missing:
-                return
+                return reasons
         time.sleep(0.5)
     raise StartError(f"after {START:.0f} s these parts of Airflow are not ready: {missing}; see the logs")
 
@@ -291,7 +306,7 @@ def serve(options: argparse.Namespace, root: Path, home: Path, port: int) -> Non
     password = load_secrets(home / "secrets.json")["password"]
     write_privately(home / "passwords.json", json.dumps({USER: password}))
     url = f"http://127.0.0.1:{port}"
-    expected = {file.stem for file in manifests.glob("*.json")}
+    expected = {file.name.removesuffix(DAG_FILE) for file in manifests.glob(f"*{DAG_FILE}")}
     with Standalone(options.airflow.absolute(), {**os.environ, **variables}, logs) as standalone:
         print("airflow: starting (about 30 seconds)", flush=True)
         standalone.once("db", "migrate")
@@ -301,7 +316,8 @@ def serve(options: argparse.Namespace, root: Path, home: Path, port: int) -> Non
         wait_for(standalone, f"{url}/api/v2/version")
         for name in others:
             standalone.start(name)
-        wait_until_ready(standalone, url, password, expected)
+        for file, reason in wait_until_ready(standalone, url, password, expected).items():
+            print(f"airflow: warning: {file} cannot be used: {reason.partition(': ')[2] or reason}", flush=True)
         print(
             f"\nAirflow is up: {url}\n  user      {USER}\n  password  {password}\n  logs      {logs}\n\n"
             f"For `benison run NAME --on airflow` and `benison span add`:\n  export BENISON_AIRFLOW_URL={url} "

@@ -1,8 +1,10 @@
-"""The DAGs of every compiled pipeline: one per manifest, and a second one for a pipeline with a schedule.
+"""The DAGs of a compiled pipeline: one of its nodes, and a second one for a pipeline with a schedule.
 
-`benison compile NAME… -o FOLDER` writes the manifests; BENISON_MANIFESTS names that folder (default: `manifests/`
-beside this file). This file imports only Airflow and the standard library. Other settings, which must be set where DAG
-files are parsed:
+`benison compile NAME… -o FOLDER` writes a manifest and a DAG file per pipeline, `NAME.json` and `NAME.dag.py`. The DAG
+file calls `of_file` here. So Airflow reads each pipeline alone: a manifest that cannot be used is the import error of
+its own DAG file, and all other pipelines live. `benison_strays.py` reports manifests without a DAG file.
+
+This file imports only Airflow and the standard library. Other settings, which must be set where DAG files are parsed:
 
     BENISON_POOLS    Airflow's pools, separated by commas. A pool that is not listed is not used: a task in a pool that
                      does not exist never starts, and a DAG file may not read Airflow's database.
@@ -11,7 +13,6 @@ files are parsed:
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ from benison_notify import BenisonNotifier
 from benison_operator import BenisonNodeOperator
 
 FORMAT = 3  # the manifest format that this file reads
+DAG_FILE = ".dag.py"  # how the name of a pipeline's DAG file ends
 # In the order in which the graph shows them.
 GROUPS = {
     "ingest": "Read the data and its spans",
@@ -34,11 +36,123 @@ GROUPS = {
     "ensemble": "Combine the members, evaluate and bless",
     "deploy": "Test on a model server, push and promote",
 }
+BY_DATE = "_by_date"  # how the id of the DAG with a timetable ends
 _BLESSES = frozenset({"Blessing", "ServingValidator"})
+_LARGEST = 2**53 - 1  # Airflow's messages hold integers of 64 bits, JSON keeps these exactly
+_LIMITS = {"retries": (0, 1000), "retry_delay_s": (1, 86_400), "timeout_s": (1, 31_536_000)}
 
 
 class ManifestError(Exception):
-    """A manifest cannot be used; Airflow shows this as the import error of the DAG file."""
+    """A manifest cannot be used; Airflow shows this as the import error of the pipeline's DAG file."""
+
+
+def of_file(dag_file: str) -> dict[str, DAG]:
+    """Return the DAGs of the manifest beside a DAG file, by their ids.
+
+    Args:
+        dag_file: the path of NAME.dag.py.
+
+    Raises:
+        ManifestError: the manifest cannot be used; the message names pipeline and file.
+    """
+    file = Path(dag_file).absolute()
+    name = file.name.removesuffix(DAG_FILE)
+    file = file.with_name(f"{name}.json")
+    try:
+        manifest = read(file)
+        check(file, manifest)
+        found = {dag.dag_id: dag for dag in dags(file, manifest)}
+        for dag in found.values():
+            dag.validate()
+    except ManifestError:
+        raise
+    except Exception as error:
+        reason = f"no key {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+        raise ManifestError(f"pipeline {name}: {file}: {reason}; {_again(name)}") from None
+    return found
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises:
+        ManifestError: the file cannot be read, is not a manifest, or has another format.
+    """
+    name = file.stem
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ManifestError(f"pipeline {name}: {file}: {error.strerror}; {_again(name)}") from None
+    except ValueError as error:
+        raise ManifestError(f"pipeline {name}: {file}: not valid JSON ({error}); {_again(name)}") from None
+    version = manifest.get("manifest") if isinstance(manifest, dict) else None
+    if version != FORMAT:
+        raise ManifestError(
+            f"pipeline {name}: {file}: got manifest format {version!r}, expected {FORMAT}; {_again(name)}, or use the "
+            "dags/ folder of the Benison release that wrote it"
+        )
+    return dict(manifest)
+
+
+def check(file: Path, manifest: Mapping[str, Any]) -> None:
+    """Check what `benison compile` checks too, because a file may have been copied or edited.
+
+    Raises:
+        ManifestError: the name is not the file's or is also a DAG of another pipeline, a number is beyond its limits,
+            or the schedule has no date.
+    """
+    name = manifest["name"]
+    problem = f"pipeline {name}: {file}: "
+    if name != file.stem:
+        raise ManifestError(
+            f"{problem}the file of a pipeline {name} must be called {name}.json; remove this one, or {_again(name)}"
+        )
+    for key, (least, most) in _LIMITS.items():
+        value = manifest[key]
+        if value is not None and not (isinstance(value, int) and least <= value <= most):
+            raise ManifestError(
+                f"{problem}airflow.{key}: got {str(value)[:40]}, expected an integer from {least} to {most}"
+            )
+    if large := next(_huge(manifest), None):
+        raise ManifestError(f"{problem}got the number {str(large)[:40]}, expected at most {_LARGEST}; {_again(name)}")
+    if schedule := manifest["schedule"]:
+        _check_schedule(problem, schedule)
+    other = file.with_name(f"{name.removesuffix(BY_DATE)}.json")
+    if name.endswith(BY_DATE) and _has_schedule(other):
+        raise ManifestError(f"{problem}{other} has a schedule, so its second DAG has this name; rename one of the two")
+
+
+def _check_schedule(problem: str, schedule: str) -> None:
+    from croniter import croniter
+
+    if schedule.startswith("@"):
+        return
+    try:
+        croniter(schedule).get_next()
+    except ValueError as error:  # the base of croniter's errors
+        raise ManifestError(
+            f"{problem}schedule: got {schedule!r}, expected cron such as '0 6 * * 1': {error}"
+        ) from None
+
+
+def _has_schedule(file: Path) -> bool:
+    """Return True for a manifest with a schedule; a file that is no manifest is reported by its own DAG file."""
+    try:
+        return bool(read(file)["schedule"])
+    except (ManifestError, KeyError):
+        return False
+
+
+def _huge(value: Any) -> Iterator[float]:
+    """Yield the numbers in a manifest that are larger than Airflow's messages can hold."""
+    if isinstance(value, (int, float)) and abs(value) > _LARGEST:
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _huge(part)
+
+
+def _again(name: str) -> str:
+    return f"compile it again (benison compile {name})"
 
 
 def folder() -> Path:
@@ -46,26 +160,17 @@ def folder() -> Path:
     return Path(os.environ.get("BENISON_MANIFESTS") or Path(__file__).with_name("manifests")).absolute()
 
 
-def manifests(directory: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the manifests in a folder, ordered by file name.
-
-    Raises:
-        ManifestError: a file is not a manifest, or has another format.
-    """
+def strays(directory: Path) -> Iterator[str]:
+    """Yield a message for each manifest without a DAG file, such as one of an earlier release."""
     for file in sorted(directory.glob("*.json")):
+        if file.with_name(f"{file.stem}{DAG_FILE}").exists():
+            continue  # the DAG file reports it
         try:
-            manifest = json.loads(file.read_text())
-        except ValueError as error:
-            raise ManifestError(
-                f"{file}: not valid JSON ({error}); compile it again: benison compile {file.stem}"
-            ) from None
-        version = manifest.get("manifest") if isinstance(manifest, dict) else None
-        if version != FORMAT:
-            raise ManifestError(
-                f"{file}: got manifest format {version!r}, expected {FORMAT}; compile it again (benison compile "
-                f"{file.stem}) or use the dags/ folder of the Benison release that wrote it"
-            )
-        yield file, manifest
+            read(file)
+        except ManifestError as error:
+            yield f"{error}, or remove it"
+        else:
+            yield f"pipeline {file.stem}: {file}: has no DAG file {file.stem}{DAG_FILE} beside it; {_again(file.stem)}"
 
 
 def dags(file: Path, manifest: Mapping[str, Any]) -> Iterator[DAG]:
@@ -148,7 +253,7 @@ def by_date(manifest: Mapping[str, Any]) -> DAG:
     """
     name, spans = manifest["name"], manifest["spans"]
     with DAG(
-        f"{name}_by_date",
+        f"{name}{BY_DATE}",
         description=f"{name} for the span of each date",
         doc_md=f"Starts `{name}` with the span of the logical date. Use it for a schedule and for backfills.",
         tags=list(manifest["tags"]),
@@ -200,14 +305,3 @@ def first_day(period: str) -> datetime:
     """Return the first day of a period such as 2013, 2013-01 or 2013-01-31."""
     year, month, day = [*map(int, period[:10].split("-")), 1, 1][:3]
     return datetime(year, month, day, tzinfo=timezone.utc)
-
-
-_collects = gc.isenabled()
-gc.disable()  # everything created here stays alive, and the collector would take a fifth of the time
-try:
-    for _file, _manifest in manifests(folder()):
-        for _dag in dags(_file, _manifest):
-            globals()[_dag.dag_id] = _dag
-finally:
-    if _collects:
-        gc.enable()

@@ -75,6 +75,11 @@ class AirflowClient:
         body = {"logical_date": None, "conf": dict(conf or {}), **({"dag_run_id": run_id} if run_id else {})}
         return str(self._ask("POST", f"/api/v2/dags/{_quoted(dag)}/dagRuns", body)["dag_run_id"])
 
+    def import_errors(self) -> dict[str, str]:
+        """Return the stack traces of the DAG files that Airflow cannot read, by the file's path in its bundle."""
+        errors = self._all("/api/v2/importErrors", "import_errors")
+        return {str(error["filename"]): str(error["stack_trace"]) for error in errors}
+
     def run(self, dag: str, run_id: str) -> dict[str, Any]:
         """Return a run: `state`, `start_date` and Airflow's other fields."""
         return self._ask("GET", f"/api/v2/dags/{_quoted(dag)}/dagRuns/{_quoted(run_id)}")
@@ -133,6 +138,8 @@ class AirflowClient:
             str(asset["uri"]): asset["id"] for asset in self._all(f"/api/v2/assets?uri_pattern={pattern}", "assets")
         }
         if uri not in known:
+            if unreadable := self._unreadable(uri.removeprefix("benison://").partition("/")[0]):
+                raise AirflowError(unreadable)
             raise AirflowError(
                 f"{self.url}: no DAG knows the asset {uri}; compile the pipeline into Airflow's manifests "
                 "(benison compile NAME -o FOLDER) and wait until its DAG is listed"
@@ -147,10 +154,22 @@ class AirflowClient:
     def _check_dag(self, dag: str) -> None:
         known = {str(listed["dag_id"]): listed for listed in self.dags()}
         if dag not in known:
+            if unreadable := self._unreadable(dag):
+                raise UsageError(unreadable)
             raise UsageError(
                 f"{self.url}: no DAG {dag!r}{did_you_mean(dag, known)}; it has {', '.join(sorted(known)) or 'none'} "
                 f"(benison compile {dag} -o FOLDER makes one)"
             )
+
+    def _unreadable(self, pipeline: str) -> str:
+        """Return the message about a pipeline that Airflow cannot read; empty if it reports none."""
+        named = f"pipeline {pipeline}: "
+        for file, trace in self.import_errors().items():
+            if named in trace or file.rpartition("/")[2] == f"{pipeline}.dag.py":
+                lines = [line for line in trace.splitlines() if named in line] or trace.strip().splitlines()[-1:]
+                reason = "".join(lines[-1:]).rpartition(named)[2]
+                return f"{self.url}: Airflow cannot use the pipeline {pipeline}: {reason}"
+        return ""
 
     def _all(self, path: str, key: str) -> list[dict[str, Any]]:
         """Return every entry of a list that Airflow returns in pages."""

@@ -1,6 +1,7 @@
 """The manifest of a compiled pipeline: JSON that a scheduler can read without TFX or Benison.
 
     FOLDER/NAME.json             the manifest
+    FOLDER/NAME.dag.py           the DAG file, which has Airflow make the pipeline's DAGs of the manifest
     FOLDER/NAME/pipeline.json    TFX's IR
     FOLDER/NAME/config.json      the checked config; missing for a pipeline that was written in Python
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.components import modules
-from benison.pipelines.airflow import manifest_texts
+from benison.pipelines.airflow import collisions, manifest_texts
 from benison.pipelines.airflow.form import CACHE, FormField, Type, parameters
 from benison.pipelines.compilation.compiled import Compiled
 from benison.pipelines.compilation.plain_data import mappings
@@ -34,6 +35,16 @@ if TYPE_CHECKING:
 
 FORMAT = 3  # 1: class paths of the releases before everything was imported as `benison.…`; 2: fields without limits
 IR, CONFIG = "pipeline.json", "config.json"
+DAG_FILE = ".dag.py"  # a dot in the name, so that no `import` finds it
+# Airflow's processor imports what the file imports of Airflow once, before it parses all files in forks.
+_DAG_FILE = '''"""The Airflow DAGs of the pipeline {name}, made of {name}.json. `benison compile` writes this file."""
+
+import airflow.providers.standard.operators.trigger_dagrun
+import airflow.sdk
+from benison_dags import of_file
+
+globals().update(of_file(__file__))
+'''
 # Parameters that TFX fills in itself.
 _TFX_PARAMETERS = frozenset({"pipeline-run-id", "pipeline-root"})
 _TYPES: Mapping[str, Type] = {"STRING": "string", "INT": "integer", "DOUBLE": "number"}
@@ -82,6 +93,8 @@ class PipelineManifest:
         pool: the scheduler's pool; None for its default.
         alone: nodes that run while no other node in ROOT does.
         import_path: folders besides the installed packages that hold the pipeline's modules.
+        source: the YAML that it was compiled from; None for a pipeline that was written in Python.
+        root: ROOT when it was compiled; '' for a pipeline that was written in Python. A run may use another one.
     """
 
     manifest: int
@@ -103,6 +116,8 @@ class PipelineManifest:
     pool: str | None
     alone: tuple[str, ...]
     import_path: tuple[str, ...]
+    source: str | None
+    root: str
 
 
 def write(config: Pipeline, folder: Path, root: Path) -> PipelineManifest:
@@ -112,8 +127,13 @@ def write(config: Pipeline, folder: Path, root: Path) -> PipelineManifest:
         config: the pipeline's config.
         folder: the folder to write into; each existing file is replaced in one step.
         root: ROOT, as the IR names it. A run may use another one.
+
+    Raises:
+        UsageError: another pipeline in the folder has its name.
     """
     from benison.pipelines.compilation import compiling
+
+    collisions.refuse(folder, [collisions.of_config(config, root)])
 
     def compiled(ir: Path) -> Compiled:
         return compiling.for_all_runs(config, root, ir)
@@ -135,6 +155,8 @@ def write(config: Pipeline, folder: Path, root: Path) -> PipelineManifest:
             spans=dated,
             assets={"model": asset(config.name, "model"), "spans": asset(config.name, "spans") if spans else None},
             import_path=(),
+            source=str(config.source),
+            root=str(root),
         ),
         folder,
     )
@@ -152,7 +174,8 @@ def write_any(
         airflow: owners, tags, retries and the like.
 
     Raises:
-        UsageError: its name cannot be a file's name, or another process cannot import one of its components.
+        UsageError: its name cannot be a file's name or is used by another pipeline in the folder, or another process
+            cannot import one of its components.
     """
     from benison.pipelines.compilation.compiled import compile_to
 
@@ -160,6 +183,7 @@ def write_any(
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise UsageError(f"pipeline {name!r}: expected a name of letters, digits, '_', '-' and '.'")
     airflow = airflow or AirflowConfig()
+    collisions.refuse(folder, [collisions.Compiled(name)])
     ir, nodes = _write_ir(lambda file: compile_to(pipeline, file), folder, name)
     return _finish(
         PipelineManifest(
@@ -173,6 +197,8 @@ def write_any(
             spans=None,
             assets={"model": asset(name, "model"), "spans": None},
             import_path=tuple(modules.import_path()),
+            source=None,
+            root="",
         ),
         folder,
     )
@@ -275,9 +301,15 @@ def _runtime_parameters(ir: Mapping[str, Any]) -> Iterator[FormField]:
 
 
 def _finish(manifest: PipelineManifest, folder: Path) -> PipelineManifest:
-    """Write the manifest last, so that the files that it names exist before it does."""
+    """Write the manifest and then the DAG file, so that the files that each of them reads exist before it does."""
     _write(folder / f"{manifest.name}.json", json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n")
+    write_dag_file(folder, manifest.name)
     return manifest
+
+
+def write_dag_file(folder: Path, name: str) -> None:
+    """Write the file that has Airflow make the DAGs of the manifest beside it."""
+    _write(folder / f"{name}{DAG_FILE}", _DAG_FILE.format(name=name))
 
 
 def _write(file: Path, text: str) -> None:

@@ -20,8 +20,10 @@ def compile_(
 ) -> None:
     """Compile pipelines for Airflow: write a manifest, TFX's IR and the checked config of each."""
     configs = [load(name, None) for name in names]  # check all of them before writing the first
+    from benison.pipelines.airflow import collisions
     from benison.pipelines.running import code_trial, termination
 
+    collisions.refuse(to, [collisions.of_config(config, root.absolute()) for config in configs])
     termination.interrupt_on_signals()
 
     for config in configs:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benison.pipelines.airflow.api import PASSWORD, URL, USER, AirflowClient, configured
-from benison.pipelines.airflow.manifest import FORMAT
+from benison.pipelines.airflow.manifest import FORMAT, write_dag_file
 
 CLONE = Path(__file__).parents[2]
 AIRFLOW = CLONE / ".airflow-venv/bin/airflow"
@@ -329,7 +329,8 @@ def alive(processes: Sequence[int]) -> list[int]:
 
 
 def write(folder: Path, *manifests: Mapping[str, Any]) -> None:
-    """Write manifests into a folder."""
+    """Write manifests and their DAG files into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for entry in manifests:
         (folder / f"{entry['name']}.json").write_text(json.dumps(entry))
+        write_dag_file(folder, entry["name"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 import shutil
 import signal
 import urllib.parse
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from benison.serving.errors import UsageError
+from tests.integration.airflow_bad import BAD, STRAYS, write_bad, write_stray
 from tests.integration.airflow_here import ACTS, CLONE, Here, Hook, Mailbox, alive, eventually, running, write
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -183,3 +185,40 @@ def test_a_plain_airflow_takes_the_files_and_the_manifests_alone(tmp_path: Path)
     with running(tmp_path, manifests, tmp_path / "root", {}, tmp_path / "dags") as second:
         _, states = second.act("acts_well")
         assert set(states.values()) == {"success"}
+
+
+def test_bad_pipelines_of_each_kind_are_import_errors_and_the_nine_good_ones_work(here: Here) -> None:
+    running_one, processes = _sleeping(here, "acts_sleeps")
+    bad = {f"{name}.dag.py": write_bad(here.manifests, name) for name in BAD}
+    strays = [write_stray(here.manifests, name) for name in STRAYS]
+    try:
+        eventually(lambda: set(here.api.import_errors()) == {*bad, "benison_strays.py"}, 180)
+        errors = here.api.import_errors()
+        for name, (_, message) in BAD.items():
+            last = errors[f"{name}.dag.py"].strip().splitlines()[-1]
+            assert f"{here.manifests / name}.json: " in last
+            assert re.search(message, last), last
+        assert [stray for stray in strays if f"{stray}: " not in errors["benison_strays.py"]] == []
+        assert {dag["dag_id"] for dag in here.api.dags()} >= {entry["name"] for entry in ACTS}
+        for dag in ("acts_well", "acts_spans"):
+            assert set(here.act(dag)[1].values()) == {"success"}
+        with pytest.raises(
+            UsageError, match=r"Airflow cannot use the pipeline bad_cron: .*bad_cron\.json: schedule: got"
+        ):
+            here.api.trigger("bad_cron")
+        with pytest.raises(UsageError, match=r"Airflow cannot use the pipeline stray_older: .*got manifest format 2"):
+            here.api.trigger("stray_older")
+        assert alive(processes) == processes  # the run that was under way
+    finally:
+        for file in (*bad.values(), *strays):
+            file.with_name(f"{file.stem}.dag.py").unlink(missing_ok=True)
+            file.rmdir() if file.is_dir() else file.unlink()
+    here.api.clear("acts_sleeps", running_one, "Sleeps")
+    assert set(here.ended("acts_sleeps", running_one).values()) == {"success"}
+    eventually(lambda: here.api.import_errors() == {}, 180)
+
+
+def test_a_huge_number_in_the_form_starts_nothing_and_airflow_lives(here: Here) -> None:
+    with pytest.raises(UsageError, match="Invalid input for param seed: 100000000000000000000 is greater than the max"):
+        here.api.trigger("acts_well", conf={"seed": 10**20})
+    assert set(here.act("acts_well")[1].values()) == {"success"}

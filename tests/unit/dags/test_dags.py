@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.airflow_here import SEED, manifest, write
-from tests.unit.dags.in_airflow import InAirflow
+from tests.integration.airflow_bad import BAD, STRAYS, write_bad, write_stray
+from tests.integration.airflow_here import ACTS, SEED, manifest, write
+from tests.unit.dags.in_airflow import CLONE, InAirflow
 
 pytestmark = pytest.mark.system
 
@@ -18,10 +20,20 @@ CHAIN: list[dict[str, Any]] = [
     {"id": "Trainer.deep", "group": "train", "upstream": ["Gen"]},
     {"id": "Pusher", "kind": "Pusher", "group": "deploy", "upstream": ["Trainer.deep"]},
 ]
+ALL = sorted([*(entry["name"] for entry in ACTS), "acts_spans_by_date"])
+# The DAGs of all DAG files in BENISON_MANIFESTS, each in a module of its own, as Airflow reads them.
 LISTED = """
-import benison_dags
+import os, runpy
+from pathlib import Path
 from airflow.sdk import DAG
-dags = {name: dag for name, dag in vars(benison_dags).items() if isinstance(dag, DAG) and name[0] != "_"}
+dags, errors = {}, {}
+for file in sorted(Path(os.environ["BENISON_MANIFESTS"]).glob("*.dag.py")):
+    try:
+        values = runpy.run_path(str(file))
+    except Exception as error:
+        errors[file.name] = f"{type(error).__name__}: {error}"
+    else:
+        dags |= {dag.dag_id: dag for dag in values.values() if isinstance(dag, DAG)}
 """
 
 
@@ -142,22 +154,48 @@ def test_only_a_pool_that_is_known_to_exist_is_used(
     assert in_airflow(code, BENISON_POOLS=known) == used
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "not valid JSON .*; compile it again: benison compile old"),
-        ('{"manifest": 1}', "got manifest format 1, expected 3; compile it again"),
-        ("[]", "got manifest format None, expected 3"),
-    ],
-)
-def test_a_file_that_is_no_manifest_is_named(in_airflow: InAirflow, tmp_path: Path, text: str, message: str) -> None:
-    folder = tmp_path / "m"
-    folder.mkdir()
-    (folder / "old.json").write_text(text)
-    with pytest.raises(AssertionError, match=rf"old\.json: {message}"):
-        in_airflow("import benison_dags; result = 0", BENISON_MANIFESTS=str(folder))
+def _bag(in_airflow: InAirflow, folder: Path) -> dict[str, Any]:
+    """Read a folder with Airflow's own DagBag, with dags/ in its bundle; return the DAGs and the import errors."""
+    (folder / "bundle").mkdir()
+    for file in (CLONE / "dags").glob("benison_*.py"):
+        (folder / "bundle" / file.name).symlink_to(file)
+    (folder / "bundle/manifests").symlink_to(folder / "m")
+    code = f"""
+from pathlib import Path
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag({str(folder / "bundle")!r}, bundle_path=Path({str(folder / "bundle")!r}), bundle_name="b")
+result = [sorted(bag.dags), bag.import_errors]
+"""
+    dags, errors = in_airflow(code, BENISON_MANIFESTS=str(folder / "m"))
+    return {"dags": dags, "errors": errors}
 
 
-def test_two_hundred_pipelines_are_read_by_one_file(in_airflow: InAirflow, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_manifest_is_one_import_error_and_all_other_pipelines_live(
+    in_airflow: InAirflow, tmp_path: Path, name: str
+) -> None:
+    write(tmp_path / "m", *ACTS)
+    file = write_bad(tmp_path / "m", name)
+    bag = _bag(in_airflow, tmp_path)
+    assert bag["dags"] == ALL
+    ((dag_file, error),) = bag["errors"].items()
+    assert dag_file == f"manifests/{name}.dag.py"
+    last = error.strip().splitlines()[-1]
+    assert last.startswith("benison_dags.ManifestError: pipeline ")
+    assert f"/{file.name}: " in last
+    assert re.search(BAD[name][1], last), last
+
+
+@pytest.mark.parametrize("name", STRAYS)
+def test_what_is_no_manifest_is_named_and_all_pipelines_live(in_airflow: InAirflow, tmp_path: Path, name: str) -> None:
+    write(tmp_path / "m", *ACTS)
+    file = write_stray(tmp_path / "m", name)
+    bag = _bag(in_airflow, tmp_path)
+    assert bag["dags"] == ALL
+    assert list(bag["errors"]) == ["benison_strays.py"]
+    assert f"ManifestError: pipeline {name}: {file}: " in bag["errors"]["benison_strays.py"]
+
+
+def test_two_hundred_pipelines_are_read(in_airflow: InAirflow, tmp_path: Path) -> None:
     write(tmp_path / "m", *(manifest(f"p{number}", *CHAIN) for number in range(200)))
-    assert in_airflow(LISTED + "result = len(dags)", BENISON_MANIFESTS=str(tmp_path / "m")) == 200
+    assert in_airflow(LISTED + "result = [len(dags), errors]", BENISON_MANIFESTS=str(tmp_path / "m")) == [200, {}]

@@ -26,7 +26,8 @@ class _Asked(BaseHTTPRequestHandler):
     server: _Airflow
 
     def do_GET(self) -> None:
-        self._answer({"assets": [{"id": 7, "uri": self.known}], "total_entries": 1})
+        assets = [{"id": 7, "uri": self.known}]
+        self._answer({"assets": assets, "import_errors": [], "total_entries": 0 if "importErrors" in self.path else 1})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -134,8 +134,46 @@ def test_a_refusal_says_what_to_do(answers: Any, code: int, body: Any, kind: typ
 def test_an_asset_that_no_dag_knows_is_named_with_what_to_do(answers: Any) -> None:
     url, known = answers
     known["/api/v2/assets"] = (200, {"assets": [], "total_entries": 0})
+    known["/api/v2/importErrors"] = (200, {"import_errors": [], "total_entries": 0})
     with pytest.raises(AirflowError, match="no DAG knows the asset benison://x/spans; compile the pipeline"):
         AirflowClient(url).post_event("benison://x/spans")
+
+
+@pytest.mark.parametrize(
+    ("file", "trace", "message"),
+    [
+        (
+            "manifests/birds.dag.py",
+            "Traceback\n  …\nbenison_dags.ManifestError: pipeline birds: /m/birds.json: cut\n",
+            "/m/birds.json: cut",
+        ),
+        (
+            "benison_strays.py",
+            "Traceback\nManifestError: pipeline birds: /m/birds.json: old\npipeline fish: cut\n",
+            "/m/birds.json: old",
+        ),
+        (
+            "birds.dag.py",
+            "Traceback\nModuleNotFoundError: No module named 'benison_dags'\n",
+            "ModuleNotFoundError: No module",
+        ),
+    ],
+)
+def test_a_pipeline_that_airflow_cannot_read_is_named_with_the_import_error(
+    answers: Any, file: str, trace: str, message: str
+) -> None:
+    url, known = answers
+    known["/api/v2/dags"] = (200, {"dags": [{"dag_id": "fish"}], "total_entries": 1})
+    known["/api/v2/assets"] = (200, {"assets": [], "total_entries": 0})
+    error = {"filename": file, "stack_trace": trace}
+    known["/api/v2/importErrors"] = (200, {"import_errors": [error], "total_entries": 1})
+    match = f"Airflow cannot use the pipeline birds: {re.escape(message)}"
+    with pytest.raises(UsageError, match=match):
+        AirflowClient(url).trigger("birds")
+    with pytest.raises(AirflowError, match=match):
+        AirflowClient(url).post_event("benison://birds/spans")
+    with pytest.raises(UsageError, match="no DAG 'bird'"):
+        AirflowClient(url).trigger("bird")
 
 
 def test_all_pages_of_a_list_are_read(answers: Any) -> None:
