@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -53,7 +54,7 @@ def deploy(
         print(f"wrote {output / file}")
     for warning in TARGETS[target].warnings(deployment):
         print(f"warning: {warning}")
-    print(f"next: {TARGETS[target].next.format(folder=output)}")
+    print(f"next: {' && '.join(TARGETS[target].steps(deployment, shlex.quote(str(output))))}")
 
 
 def _models(name: str, settings: Serving, root: Path, target: str) -> list[Model]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benison.pipelines.commands.arguments import DEFAULT_ROOT, Root, served_name
+from benison.pipelines.commands.arguments import DEFAULT_ROOT, Root, served_name, serving_settings
 from benison.pipelines.commands.versions import Verify, check_line, served_version
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def serve(
 
     if port == rest_port:
         raise UsageError(f"--port {port}: the same as --rest-port; gRPC and REST need different ports")
+    metrics = any(_has_metrics(name) for name in names)
     names = list(dict.fromkeys(served_name(name) for name in names))
     folder = root.absolute() / "serving"
     versions = {name: served_version(folder / name, verify=verify) for name in names}
@@ -59,6 +60,7 @@ def serve(
 
     quieten()
     from benison.serving.server import main
+    from benison.serving.server.metrics import PATH
 
     argv = [
         f"--port={port}",
@@ -71,8 +73,24 @@ def serve(
     if not verify:
         os.environ["BENISON_VERIFY"] = "off"
     print(f"starting with the models and versions of {folder / models_config.FILE}", flush=True)
-    code = main.serve(argv, when_ready=lambda: _print_addresses(folder, versions, port, rest_port))
-    raise typer.Exit(code)
+    metrics_path = PATH if metrics else ""
+
+    def print_addresses() -> None:
+        _print_addresses(folder, versions, port, rest_port, metrics_path)
+
+    raise typer.Exit(main.serve(argv, print_addresses, metrics_path=metrics_path))
+
+
+def _has_metrics(name: str) -> bool:
+    """Return `serving.monitoring` of a pipeline's YAML; its default where there is none that can be read."""
+    from benison.serving.deploy.settings import Serving
+    from benison.serving.errors import UsageError
+
+    try:
+        settings = serving_settings(name)
+    except UsageError:  # a mistake in the YAML does not keep a pushed model from being served
+        settings = None
+    return (settings or Serving()).monitoring
 
 
 def _verify_canary(base: Path) -> None:
@@ -120,13 +138,15 @@ def _refuse_taken(option: str, port: int) -> None:
             ) from None
 
 
-def _print_addresses(folder: Path, versions: dict[str, Version], port: int, rest_port: int) -> None:
+def _print_addresses(folder: Path, versions: dict[str, Version], port: int, rest_port: int, metrics_path: str) -> None:
     from benison.serving import example_request, models_config
 
     for model in models_config.read(folder).models.values():
         print(f"serving {model.name}, version {', '.join(map(str, _numbers(model)))}")
     print(f"REST   http://localhost:{rest_port}/v1/models/NAME:predict")
     print(f"gRPC   localhost:{port}")
+    if metrics_path:
+        print(f"Prometheus   http://localhost:{rest_port}{metrics_path}")
     for name, version in versions.items():
         instance = example_request.instance(version, _examples(name, version))
         print(example_request.curl(f"localhost:{rest_port}", name, instance))

@@ -70,30 +70,36 @@ def versions_(
 
 def fetch(
     name: Name,
-    number: Annotated[
-        int | None, typer.Argument(metavar="VERSION", help="A version's number; default: the highest in the store.")
+    numbers: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="VERSION", help="Numbers of versions; default: the highest in the store."),
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", metavar="PLACE", help="Default: serving.store of the YAML.")
     ] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Copy a version from the object store `serving.store` to ROOT; what is served does not change."""
+    """Copy versions from the object store `serving.store` to ROOT; what is served does not change."""
     from benison.serving.errors import UsageError, VersionError
     from benison.serving.promotion import promote
     from benison.serving.versions import remote
 
-    settings, model = serving_settings(name), served_name(name)
-    if settings is None or settings.store is None:
+    settings, model = None if store else serving_settings(name), served_name(name)
+    store = store or (settings.store if settings else None)
+    if store is None:
         reason = f"no YAML of {name} here" if settings is None else "its YAML names no store"
-        raise UsageError(f"{name}: {reason}; expected one with `serving.store`, such as s3://BUCKET/models")
-    if number is None:
-        stored = remote.versions(settings.store, model)
+        raise UsageError(f"{name}: {reason}; expected one with `serving.store`, such as s3://BUCKET/models, or --store")
+    if not numbers:
+        stored = remote.versions(store, model)
         if not stored:
-            raise VersionError(f"{settings.store}/{model}: no versions; `benison run {name}` pushes one")
-        number = stored[-1].number
+            raise VersionError(f"{store}/{model}: no versions; `benison run {name}` pushes one")
+        numbers = [stored[-1].number]
     base = root.absolute() / "serving" / model
     promote.pin(base)
-    version = remote.fetch(base, number, settings.store)
-    print(f"{model} {number}: {version.path}")
-    print(f"next: benison promote {name} {number} serves it")
+    for number in numbers:
+        version = remote.fetch(base, number, store)
+        print(f"{model} {number}: {version.path}")
+    print(f"next: benison promote {name} {numbers[-1]} serves it")
 
 
 def verify(

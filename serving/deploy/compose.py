@@ -6,9 +6,13 @@ If the versions are in ROOT, the container mounts ROOT/serving at the same path 
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benison.serving import models_config
 from benison.serving.deploy.tf_serving import (
     COMMAND,
     CONFIG_FOLDER,
@@ -20,6 +24,9 @@ from benison.serving.deploy.tf_serving import (
     models_file,
     read_at_start,
 )
+from benison.serving.errors import UsageError
+
+_NOBODY = 65534
 
 
 def config_files(deployment: Deployment) -> dict[str, str]:
@@ -29,7 +36,11 @@ def config_files(deployment: Deployment) -> dict[str, str]:
 
 
 def document(deployment: Deployment) -> dict[str, Any]:
-    """Return compose.yaml."""
+    """Return compose.yaml.
+
+    Raises:
+        UsageError: The container could not read the versions.
+    """
     settings = deployment.settings
     command_line = flags(settings, _shared(deployment) or CONFIG_FOLDER)
     service: dict[str, Any] = {
@@ -37,6 +48,7 @@ def document(deployment: Deployment) -> dict[str, Any]:
         "entrypoint": [COMMAND],
         "command": [_escape(word) for word in command_line],
         "init": True,  # as process 1 the server, which handles no signals, would never get SIGTERM
+        "user": _user(deployment),
         "restart": "unless-stopped",
         "ports": [
             _port("grpc", GRPC_PORT, settings.grpc_port, settings.compose.host_address),
@@ -55,6 +67,45 @@ def document(deployment: Deployment) -> dict[str, Any]:
     if settings.compose.env_file:
         service["env_file"] = [settings.compose.env_file]
     return {"name": _project(deployment.name), "services": {_project(deployment.name): service}}
+
+
+def _user(deployment: Deployment) -> str:
+    """Return the user and group of the server: those of the versions' folder, or nobody in place of root.
+
+    Raises:
+        UsageError: Nobody may not read a file that root owns.
+    """
+    folder = Path(deployment.model.base_path).parent
+    if deployment.settings.object_store or not folder.is_dir():
+        return f"{_NOBODY}:{_NOBODY}"
+    about = folder.stat()
+    if about.st_uid:
+        return f"{about.st_uid}:{about.st_gid}"
+    for path in _served_files(deployment):
+        if not _readable_by_all(path):
+            raise UsageError(
+                f"{path}: only its owner or group can read it, and the container runs as user {_NOBODY}, not as root; "
+                f"chmod -R o+rX {folder}"
+            )
+    return f"{_NOBODY}:{_NOBODY}"
+
+
+def _served_files(deployment: Deployment) -> Iterator[Path]:
+    """Yield the files and folders that the server reads."""
+    folder = Path(deployment.model.base_path).parent
+    yield from (folder, *((folder / models_config.FILE,) if _shared(deployment) else ()))
+    for version in deployment.wanted_versions:
+        yield from ((folder / version).parent, folder / version)
+        for place, folders, files in os.walk(folder / version):
+            yield from (Path(place, name) for name in (*folders, *files))
+
+
+def _readable_by_all(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # the server says that it is missing
+        return True
+    return bool(mode & stat.S_IROTH) and (not stat.S_ISDIR(mode) or bool(mode & stat.S_IXOTH))
 
 
 def _port(name: str, inside: int, outside: int, address: str) -> dict[str, Any]:
@@ -96,7 +147,7 @@ def _health(deployment: Deployment) -> dict[str, Any]:
     """Return the health check. The image has neither curl nor wget, but bash can open connections."""
     request = (
         f"exec 3<>/dev/tcp/127.0.0.1/{REST_PORT} && "
-        f"printf 'GET {deployment.status_path} HTTP/1.0\\r\\n\\r\\n' >&3 && grep -q '\"AVAILABLE\"' <&3"
+        f"printf 'GET {deployment.ready_path} HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3 | grep -q ' 200 '"
     )
     return {
         "test": ["CMD", "bash", "-c", request],

@@ -72,8 +72,11 @@ def write(folder: Path, files: Mapping[str, str], obsolete: frozenset[str] = fro
         for name, text in files.items():
             (incoming / name).parent.mkdir(parents=True, exist_ok=True)
             atomic_file.write_synced(incoming / name, text)
+            (incoming / name).chmod(0o644)  # a container of another user reads some of them; none holds a secret
         for name in files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if (folder / name).parent != folder:
+                (folder / name).parent.chmod(0o755)
             os.replace(incoming / name, folder / name)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
+from benison.serving.deploy import volume
 from benison.serving.deploy.settings import Autoscale
 from benison.serving.deploy.tf_serving import (
     COMMAND,
@@ -22,7 +24,18 @@ from benison.serving.deploy.tf_serving import (
 )
 from benison.serving.errors import UsageError
 
-_USER = 65534  # the user nobody: the server needs no rights
+_MANAGED = "app.kubernetes.io/managed-by"
+_NO_ROOT = {
+    "runAsNonRoot": True,
+    "runAsUser": volume.USER,
+    "runAsGroup": volume.USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_NO_RIGHTS = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 _GRACE_SECONDS = 30
 _DRAIN_SECONDS = 5  # in this time the proxies stop sending requests to the pod
 
@@ -35,7 +48,10 @@ def documents(deployment: Deployment) -> dict[str, dict[str, Any]]:
     """
     check_storage(deployment)
     settings = deployment.settings.kubernetes
+    deployment = replace(deployment, fetches=bool(settings.fetch_image))
     files = {**models_file(deployment), **read_at_start(deployment.settings)}
+    if uses_claim(deployment):
+        files |= volume.wanted_file(deployment)
     documents: dict[str, dict[str, Any]] = {
         "configmap.yaml": _document(deployment, "v1", "ConfigMap", data=files),
         "deployment.yaml": _document(deployment, "apps/v1", "Deployment", spec=_deployment_spec(deployment)),
@@ -59,12 +75,46 @@ def check_storage(deployment: Deployment) -> None:
         UsageError: Neither a volume nor an object store contains them.
     """
     settings = deployment.settings.kubernetes
+    if settings.fetch_image and not deployment.settings.object_store:
+        raise UsageError(
+            f"{deployment.name}: serving.kubernetes.fetch_image fetches the versions from an object store, but there "
+            "is none; expected serving.store or serving.base_path as s3://… or gs://…, in the YAML or by --set"
+        )
     if not (deployment.settings.object_store or settings.claim or settings.storage):
         raise UsageError(
             f"{deployment.name}: a cluster does not see {deployment.model.base_path}; expected one of "
             "serving.kubernetes.claim (an existing PersistentVolumeClaim), serving.kubernetes.storage (the size of a "
             "new one), serving.store and serving.base_path (s3://… or gs://…), in the YAML or by --set"
         )
+
+
+def uses_claim(deployment: Deployment) -> bool:
+    """Return True if the server reads the versions from a claim."""
+    return not deployment.settings.object_store
+
+
+def claim_name(deployment: Deployment) -> str:
+    """Return the name of the claim that holds the versions."""
+    return deployment.settings.kubernetes.claim or resource_name(deployment.name)
+
+
+def copy_script(deployment: Deployment) -> dict[str, str]:
+    """Return the script that copies the versions to the claim, by file name; nothing if there is no claim."""
+    if not uses_claim(deployment):
+        return {}
+    return {volume.SCRIPT: volume.copy_script(deployment, claim_name(deployment), _copy_pod(deployment))}
+
+
+def steps(deployment: Deployment, folder: str) -> list[str]:
+    """Return the commands to type, in their order.
+
+    The claim must have a version before the server's config names it: TensorFlow Serving unloads the version that it
+    serves even if the next one is not there.
+    """
+    copy = f"bash {folder}/{volume.SCRIPT}"
+    if deployment.settings.kubernetes.storage and uses_claim(deployment):
+        return [f"kubectl apply -f {folder}/pvc.yaml", copy, f"kubectl apply -f {folder}"]
+    return [*([copy] if uses_claim(deployment) else []), f"kubectl apply -f {folder}"]
 
 
 def resource_name(name: str) -> str:
@@ -90,7 +140,7 @@ def _selector(deployment: Deployment) -> dict[str, str]:
 
 
 def _labels(deployment: Deployment) -> dict[str, str]:
-    return {**_selector(deployment), "app.kubernetes.io/managed-by": "benison"}
+    return {**_selector(deployment), _MANAGED: "benison"}
 
 
 def _deployment_spec(deployment: Deployment) -> dict[str, Any]:
@@ -112,6 +162,9 @@ def _annotations(deployment: Deployment) -> dict[str, str]:
     content = json.dumps(read_at_start(deployment.settings), sort_keys=True)
     # A change of these files restarts the pods; models.config is polled.
     annotations = {"benison/read-at-start": hashlib.sha256(content.encode()).hexdigest()[:16]}
+    if deployment.fetches:
+        # Only a new pod fetches, so a promotion replaces the pods, one after the other.
+        annotations["benison/versions"] = " ".join(deployment.wanted_versions)
     if deployment.settings.monitoring:
         annotations |= {
             "prometheus.io/scrape": "true",
@@ -127,12 +180,8 @@ def _pod_spec(deployment: Deployment) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,  # no environment variables for the services of the namespace
         "terminationGracePeriodSeconds": _GRACE_SECONDS,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": _NO_ROOT,
+        **_init_containers(deployment),
         "containers": [_container(deployment)],
         "volumes": _volumes(deployment),
     }
@@ -141,9 +190,86 @@ def _pod_spec(deployment: Deployment) -> dict[str, Any]:
     return spec
 
 
+def _init_containers(deployment: Deployment) -> dict[str, Any]:
+    """Return the container that runs before the server: it fetches the versions, or waits until the claim has them."""
+    if deployment.reads_store:
+        return {}
+    settings = deployment.settings.kubernetes
+    container: dict[str, Any] = {
+        "name": "fetch-models" if deployment.fetches else "wait-for-models",
+        "image": settings.fetch_image if deployment.fetches else deployment.settings.image,
+        "command": volume.fetch_command(deployment) if deployment.fetches else volume.wait_command(),
+        "resources": resources(deployment),  # which costs nothing, because the server starts after it
+        "securityContext": _NO_RIGHTS,
+        "volumeMounts": _mounts(deployment),
+    }
+    if deployment.fetches:
+        container["volumeMounts"] = [
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "models", "mountPath": volume.FETCH_FOLDER},
+        ]
+        container |= _variables(deployment)
+    return {"initContainers": [container]}
+
+
+def _variables(deployment: Deployment) -> dict[str, Any]:
+    """Return the environment variables of a container, with the credentials."""
+    variables: dict[str, Any] = {}
+    if deployment.settings.environment:
+        variables["env"] = environment(deployment)
+    if deployment.settings.kubernetes.secret:
+        variables["envFrom"] = [{"secretRef": {"name": deployment.settings.kubernetes.secret}}]
+    return variables
+
+
+def _copy_pod(deployment: Deployment) -> dict[str, Any]:
+    """Return the pod through which `copy-models.sh` copies; it does nothing but mount the claim."""
+    settings = deployment.settings
+    # If only one node at a time can mount the claim, it must be the one of the server.
+    near = {
+        "weight": 100,
+        "podAffinityTerm": {
+            "labelSelector": {"matchLabels": _selector(deployment)},
+            "topologyKey": "kubernetes.io/hostname",
+        },
+    }
+    pod = _document(
+        deployment,
+        "v1",
+        "Pod",
+        spec={
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 1,
+            "affinity": {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [near]}},
+            "securityContext": {**_NO_ROOT, "fsGroup": volume.USER, "fsGroupChangePolicy": "OnRootMismatch"},
+            "containers": [
+                {
+                    "name": "copy",
+                    "image": settings.image,
+                    "command": ["sleep", "86400"],
+                    "resources": {
+                        "requests": {"cpu": "100m", "memory": "128Mi"},
+                        "limits": {"memory": "512Mi"},
+                    },
+                    "securityContext": _NO_RIGHTS,
+                    "volumeMounts": [{"name": "models", "mountPath": MODELS_FOLDER}],
+                }
+            ],
+            "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": claim_name(deployment)}}],
+        },
+    )
+    pod["metadata"] = {
+        **pod["metadata"],
+        "name": f"{resource_name(deployment.name)}-copy",
+        "labels": {_MANAGED: "benison"},
+    }
+    return pod
+
+
 def _container(deployment: Deployment) -> dict[str, Any]:
     settings = deployment.settings
-    container: dict[str, Any] = {
+    return {
         "name": "tensorflow-serving",
         "image": settings.image,
         "command": [COMMAND],
@@ -152,30 +278,22 @@ def _container(deployment: Deployment) -> dict[str, Any]:
         **_probes(deployment),
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(_DRAIN_SECONDS)]}}},
         "resources": resources(deployment),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": _NO_RIGHTS,
+        **_variables(deployment),
         "volumeMounts": _mounts(deployment),
     }
-    if settings.environment:
-        container["env"] = environment(deployment)
-    if settings.kubernetes.secret:
-        container["envFrom"] = [{"secretRef": {"name": settings.kubernetes.secret}}]
-    return container
 
 
 def _probes(deployment: Deployment) -> dict[str, Any]:
-    """Return the probes: a server is ready if REST reports the model as available.
+    """Return the probes: a server is ready while the wanted version is AVAILABLE.
 
     It is alive as long as its port answers, so that a busy server is not restarted.
     """
-    status = {"httpGet": {"path": deployment.status_path, "port": "rest"}}
+    ready = {"httpGet": {"path": deployment.ready_path, "port": "rest"}}
     alive = {"grpc": {"port": GRPC_PORT}} if deployment.settings.grpc_health else {"tcpSocket": {"port": "grpc"}}
     return {
-        "startupProbe": {**status, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 120},
-        "readinessProbe": {**status, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
+        "startupProbe": {**ready, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 120},
+        "readinessProbe": {**ready, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
         "livenessProbe": {**alive, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
     }
 
@@ -202,9 +320,11 @@ def _volumes(deployment: Deployment) -> list[dict[str, Any]]:
         # Without subPath, because only a whole volume follows changes of the ConfigMap.
         {"name": "config", "configMap": {"name": resource_name(deployment.name)}},
     ]
-    if not deployment.settings.object_store:
-        claim = deployment.settings.kubernetes.claim or resource_name(deployment.name)
-        volumes.append({"name": "models", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
+    if deployment.fetches:
+        volumes.append({"name": "models", "emptyDir": {}})
+    elif not deployment.reads_store:
+        claim = {"claimName": claim_name(deployment), "readOnly": True}
+        volumes.append({"name": "models", "persistentVolumeClaim": claim})
     return volumes
 
 
@@ -213,7 +333,7 @@ def _mounts(deployment: Deployment) -> list[dict[str, Any]]:
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
     ]
-    if not deployment.settings.object_store:
+    if not deployment.reads_store:
         mounts.append({"name": "models", "mountPath": MODELS_FOLDER, "readOnly": True})
     return mounts
 

@@ -128,6 +128,11 @@ class Kubernetes(SettingsModel):
     storage_class: KubernetesName | None = Field(
         default=None, description="storage class of the new claim; default: the cluster's"
     )
+    fetch_image: Image | None = Field(
+        default=None,
+        description="image with Benison, with which each pod fetches the versions from the object store before the "
+        "server starts",
+    )
     access_mode: Literal["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany"] = Field(
         default="ReadWriteMany", description="access mode of the new claim; servers on several nodes need a Many mode"
     )
@@ -144,6 +149,15 @@ class Kubernetes(SettingsModel):
         if self.claim and self.storage:
             raise PydanticCustomError(
                 "refused", "got claim and storage, expected one: an existing claim, or the size of a new one"
+            )
+        if self.fetch_image and (self.claim or self.storage):
+            raise PydanticCustomError(
+                "refused",
+                "got fetch_image and a claim, expected one: each pod fetches the versions into its own volume",
+            )
+        if self.storage and self.access_mode == "ReadOnlyMany":
+            raise PydanticCustomError(
+                "refused", "access_mode ReadOnlyMany: a new claim is empty, and nobody could write versions to this one"
             )
         least = self.autoscale.min if self.autoscale else self.replicas
         if self.min_available and self.min_available >= least:

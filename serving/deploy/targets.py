@@ -15,12 +15,12 @@ class Target:
 
     Attributes:
         files: Returns the checked text of each file, by name, without headings.
-        next: The next command to type; {folder} is the folder of the files.
+        steps: Returns the next commands to type, in their order, for the folder of the files.
         warnings: Returns warnings about settings that do not work as expected.
     """
 
     files: Callable[[Deployment], Mapping[str, str]]
-    next: str
+    steps: Callable[[Deployment, str], Sequence[str]]
     warnings: Callable[[Deployment], Sequence[str]] = Deployment.warnings
 
 
@@ -35,7 +35,12 @@ def _kubernetes_files(deployment: Deployment) -> dict[str, str]:
     documents = kubernetes.documents(deployment)
     for file, document in documents.items():
         schema_check.check_kubernetes(file, document)
-    return {file: folder.yaml_text(document) for file, document in documents.items()}
+    texts = {file: folder.yaml_text(document) for file, document in documents.items()}
+    return {**texts, **kubernetes.copy_script(deployment)}
+
+
+def _kubernetes_warnings(deployment: Deployment) -> list[str]:
+    return [] if deployment.settings.kubernetes.fetch_image else deployment.warnings()
 
 
 def _seldon_files(deployment: Deployment) -> dict[str, str]:
@@ -43,13 +48,14 @@ def _seldon_files(deployment: Deployment) -> dict[str, str]:
     for file, document in documents.items():
         check = schema_check.check_seldon if file == seldon.FILE else schema_check.check_kubernetes
         check(file, document)
-    return {file: folder.yaml_text(document) for file, document in documents.items()}
+    texts = {file: folder.yaml_text(document) for file, document in documents.items()}
+    return {**texts, **kubernetes.copy_script(deployment)}
 
 
 TARGETS: Mapping[str, Target] = {
-    "compose": Target(_compose_files, "docker compose -f {folder}/compose.yaml up --wait"),
-    "k8s": Target(_kubernetes_files, "kubectl apply -f {folder}"),
-    "seldon": Target(_seldon_files, "kubectl apply -f {folder}", seldon.warnings),
+    "compose": Target(_compose_files, lambda _, folder: [f"docker compose -f {folder}/compose.yaml up --wait"]),
+    "k8s": Target(_kubernetes_files, kubernetes.steps, _kubernetes_warnings),
+    "seldon": Target(_seldon_files, kubernetes.steps, seldon.warnings),
 }
 # Written for some settings only; a file left over from earlier settings would still be applied.
 OPTIONAL_FILES = frozenset(
@@ -57,6 +63,7 @@ OPTIONAL_FILES = frozenset(
         "config/models.config",
         "config/batching.config",
         "config/monitoring.config",
+        "copy-models.sh",
         "pvc.yaml",
         "hpa.yaml",
         "pdb.yaml",

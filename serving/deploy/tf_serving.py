@@ -10,8 +10,9 @@ from typing import Any
 
 from benison.serving import models_config
 from benison.serving.deploy.settings import Batching, Serving
-from benison.serving.models_config import Model
+from benison.serving.models_config import Model, Specific
 from benison.serving.server import text_protos
+from benison.serving.versions.local import STABLE
 
 # Not the image's entry point: that is a shell script, which does not pass signals to the server.
 COMMAND = "/usr/bin/tensorflow_model_server"
@@ -20,8 +21,8 @@ CONFIG_FOLDER, MODELS_FOLDER = "/config", "/models"  # in the container
 METRICS_PATH = "/monitoring/prometheus/metrics"
 _BATCHING, _MONITORING = "batching.config", "monitoring.config"
 _NEWER_HAVE_NO_S3 = (
-    "{path}: the official images of TF Serving cannot read s3:// since 2.7; give an image that can, "
-    "or copy the versions to a volume (see docs/deploy.md)"
+    "{path}: the official images of TF Serving cannot read s3:// since 2.7; give an image that can, or let each pod "
+    "fetch the versions (serving.kubernetes.fetch_image), or copy them to a volume (see docs/deploy.md)"
 )
 
 
@@ -33,11 +34,13 @@ class Deployment:
         model: The model's entry in models.config on this machine; its base path is the folder of its versions.
         settings: `serving:` of its config.
         beside: Its canary and the members that were pushed with it.
+        fetches: If the versions are in an object store, they are fetched from there before the server starts.
     """
 
     model: Model
     settings: Serving
     beside: Sequence[Model] = ()
+    fetches: bool = False
 
     @property
     def name(self) -> str:
@@ -45,9 +48,14 @@ class Deployment:
         return self.model.name
 
     @property
+    def reads_store(self) -> bool:
+        """True if the server itself reads the versions from an object store."""
+        return self.settings.object_store and not self.fetches
+
+    @property
     def models(self) -> list[Model]:
         """All models to serve, with the base paths on the server."""
-        place = str(self.settings.place).rstrip("/") if self.settings.object_store else MODELS_FOLDER
+        place = str(self.settings.place).rstrip("/") if self.reads_store else MODELS_FOLDER
         return [
             replace(model, base_path=f"{place}/{Path(model.base_path).name}") for model in (self.model, *self.beside)
         ]
@@ -58,14 +66,35 @@ class Deployment:
         return self.models[0].base_path
 
     @property
-    def status_path(self) -> str:
-        """Path that answers 200 once the model is served; the REST port opens no sooner."""
-        return f"/v1/models/{self.name}"
+    def ready_path(self) -> str:
+        """Path that answers 200 only while the wanted version is AVAILABLE: `stable`, or the highest without a label.
+
+        The path of the status answers 200 for versions that failed or were unloaded too, and ignores labels there. The
+        label instead of the number keeps the path the same after a promotion.
+        """
+        label = f"/labels/{STABLE}" if STABLE in self.model.labels else ""
+        return f"/v1/models/{self.name}{label}/metadata"
+
+    @property
+    def wanted_versions(self) -> list[str]:
+        """The served versions as folders NAME/VERSION below the place of the versions, the members before the model."""
+        folders = {
+            f"{Path(model.base_path).name}/{number}"
+            for model in (*self.beside, self.model)
+            for number in sorted(_wanted(model))
+        }
+        return sorted(folders, key=lambda folder: (folder.startswith(f"{self.name}/"), folder))
 
     def warnings(self) -> list[str]:
         """Return warnings about settings that do not work as expected."""
         path = self.settings.place or ""
         return [_NEWER_HAVE_NO_S3.format(path=path)] if path.startswith("s3://") else []
+
+
+def _wanted(model: Model) -> frozenset[int]:
+    """Return the versions that models.config names, or else those of this machine that its policy selects."""
+    named = model.policy.versions if isinstance(model.policy, Specific) else frozenset()
+    return named or models_config.selected_versions(model)
 
 
 def flags(settings: Serving, folder: str = CONFIG_FOLDER) -> list[str]:

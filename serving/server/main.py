@@ -30,12 +30,13 @@ def main() -> None:
     sys.exit(serve(sys.argv[1:]))
 
 
-def serve(argv: Sequence[str], when_ready: Callable[[], None] | None = None) -> int:
+def serve(argv: Sequence[str], when_ready: Callable[[], None] | None = None, *, metrics_path: str = "") -> int:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         argv: flags of tensorflow_model_server, without the command.
         when_ready: called once, after the ports are open.
+        metrics_path: path of the Prometheus page if no flag names a monitoring config; empty: no page.
 
     Returns:
         The exit code: 0 after a signal, 2 for a wrong command line, 1 if a model cannot be served at the start.
@@ -54,7 +55,7 @@ def serve(argv: Sequence[str], when_ready: Callable[[], None] | None = None) -> 
         limits, limit_warnings = _batch_limits(parsed, server_settings)
         for warning in [*flag_warnings, *limit_warnings]:
             _log.warning("%s", warning)
-        return _run(_serve(parsed, server_settings, limits, when_ready))
+        return _run(_serve(parsed, server_settings, limits, when_ready, metrics_path))
     except BenisonError as error:
         print(f"benison-model-server: {error}", file=sys.stderr)
         return error.exit_code
@@ -85,7 +86,11 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _serve(
-    parsed: Flags, server_settings: ServerSettings, limits: BatchLimits, when_ready: Callable[[], None] | None = None
+    parsed: Flags,
+    server_settings: ServerSettings,
+    limits: BatchLimits,
+    when_ready: Callable[[], None] | None,
+    metrics_path: str,
 ) -> int:
     from benison.serving.server import grpc_api, model_config
     from benison.serving.server.engines import loading
@@ -130,7 +135,8 @@ async def _serve(
         admin_token=server_settings.admin_token,
         open_reload=server_settings.loopback_only,
     )
-    rest = RestApi(service, parsed.rest_api_timeout_in_ms, parsed.rest_api_enable_cors_support, _metrics_path(parsed))
+    metrics_path = _metrics_path(parsed) if parsed.monitoring_config_file else metrics_path
+    rest = RestApi(service, parsed.rest_api_timeout_in_ms, parsed.rest_api_enable_cors_support, metrics_path)
     headers = cors_headers(parsed.rest_api_enable_cors_support)
     inline = InlinePredict(service, parsed.rest_api_timeout_in_ms, headers)
     http = HttpServer(
@@ -300,8 +306,6 @@ def _load_options(parsed: Flags) -> Any:
 def _metrics_path(parsed: Flags) -> str:
     from benison.serving.server import metrics
 
-    if not parsed.monitoring_config_file:
-        return ""
     config = text_protos.read(parsed.monitoring_config_file, text_protos.message_class("MonitoringConfig")())
     return (config.prometheus_config.path or metrics.PATH) if config.prometheus_config.enable else ""
 

@@ -90,7 +90,7 @@ def test_the_flags_start_a_server_that_answers_by_rest_and_grpc(
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             answer = stub.Predict(predict_request({"x": np_any.float32([2])}, model=NAME), timeout=30)
         assert answer.outputs["y"].float_val == [2.0]
-        assert server.ask("GET", f"/v1/models/{NAME}")[0] == 200  # the request of the probes
+        assert server.ask("GET", f"/v1/models/{NAME}/metadata")[0] == 200  # the request of the probes
         warnings = [
             line for line in server.log.read_text().splitlines() if "no effect" in line or "not honoured" in line
         ]
@@ -114,6 +114,9 @@ def test_the_health_check_of_compose_succeeds_while_the_model_is_served(tmp_path
         publish(made[2], base, 2)
         wait_until(lambda: "END" in server.states(NAME).values())
         assert healthy(server.rest)
+        shutil.rmtree(base / "2")
+        wait_until(lambda: set(server.states(NAME).values()) == {"END"})
+        assert not healthy(server.rest)
     assert not healthy(server.rest)
 
 
@@ -180,6 +183,7 @@ def test_promoted_versions_and_their_labels_are_deployed(
         ),
         (["--target", "k8s", "--base-path", "gs://b/models"], 0, "next: kubectl apply -f"),
         (["--target", "k8s", "--base-path", "s3://b/models"], 0, "cannot read s3:// since 2.7"),
+        (["--target", "k8s", "--set", "serving.kubernetes.fetch_image=b:1"], 1, "nothing is pushed yet"),
         (["--target", "swarm", "--base-path", "gs://b"], 2, "swarm"),
         (["--target", "k8s", "--set", "serving.kubernetes.replica=2"], 2, "did you mean 'replicas'?"),
     ],

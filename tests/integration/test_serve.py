@@ -178,6 +178,8 @@ def test_several_models_are_served_at_once_and_models_config_is_polled(tmp_path:
             publish(made[version], root / "serving" / name, version)
     with serving(root, "one", "two") as server:
         assert re.findall("serving (.*, version .*)", server.output()) == ["one, version 2", "two, version 2"]
+        (metrics,) = re.findall("^Prometheus +(http.*)$", server.output(), re.MULTILINE)
+        assert urllib.request.urlopen(metrics).read().startswith(b"# TYPE :tensorflow:serving:request_count counter")
         assert "serving_default" in str(
             server.answer_to_curl_line("two")
         )  # without `raw`, the line requests the metadata

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -173,10 +175,16 @@ def test_variables_mean_the_same_in_compose_and_kubernetes() -> None:
     assert container(**given)["env"] == [{"name": "TOKEN", "value": "a$B$$(C)"}]
 
 
-def test_a_pod_is_ready_when_rest_says_so_and_alive_while_the_port_is_open() -> None:
-    probes = container()
+@pytest.mark.parametrize(("labels", "path"), [({}, ""), ({"canary": 4}, ""), ({"stable": 3}, "/labels/stable")])
+def test_a_pod_is_ready_while_the_wanted_version_is_available_and_alive_while_the_port_is_open(
+    labels: dict[str, int], path: str
+) -> None:
+    made = deployment(Model("birds", "/srv/serving/birds", labels=labels), **CLAIM)
+    (probes,) = kubernetes.documents(made)["deployment.yaml"]["spec"]["template"]["spec"]["containers"]
     for probe in ("startupProbe", "readinessProbe"):
-        assert probes[probe]["httpGet"] == {"path": "/v1/models/birds", "port": "rest"}
+        assert probes[probe]["httpGet"] == {"path": f"/v1/models/birds{path}/metadata", "port": "rest"}
+    (service,) = compose.document(made)["services"].values()
+    assert f"GET /v1/models/birds{path}/metadata HTTP" in service["healthcheck"]["test"][-1]
     assert probes["livenessProbe"]["tcpSocket"] == {"port": "grpc"}
     assert container(grpc_health=True)["livenessProbe"]["grpc"] == {"port": 8500}
 
@@ -217,6 +225,66 @@ def test_a_pipelines_name_becomes_a_valid_kubernetes_name(name: str) -> None:
 
     assert re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", kubernetes.resource_name(name))
     assert kubernetes.resource_name("a" * 80) != kubernetes.resource_name("a" * 79)
+
+
+def test_a_pod_waits_for_the_versions_that_models_config_names_and_a_promotion_starts_no_new_pods() -> None:
+    def documents(number: int) -> dict[str, dict[str, Any]]:
+        model = Model("birds", "/srv/serving/birds", Specific(frozenset([number])), {"stable": number})
+        return kubernetes.documents(Deployment(model, Serving.model_validate(CLAIM), [CANARY, DEEP]))
+
+    three, five = documents(3), documents(5)
+    assert three["configmap.yaml"]["data"]["versions"] == "birds-deep/3\nbirds/3\nbirds/4\n"
+    assert three["deployment.yaml"] == five["deployment.yaml"]
+    (waits,) = three["deployment.yaml"]["spec"]["template"]["spec"]["initContainers"]
+    assert waits["name"] == "wait-for-models"
+    assert "envFrom" not in waits
+
+
+def test_a_pod_fetches_the_versions_from_the_store_and_a_promotion_starts_new_pods() -> None:
+    settings = {**STORE, "environment": {"A": "b"}, "kubernetes": {"fetch_image": "benison:1", "secret": "keys"}}
+
+    def template(number: int) -> dict[str, Any]:
+        model = Model("birds", "/srv/serving/birds", Specific(frozenset([number])), {"stable": number})
+        made = kubernetes.documents(Deployment(model, Serving.model_validate(settings), [CANARY, DEEP]))
+        assert 'base_path: "/models/birds"' in made["configmap.yaml"]["data"]["models.config"]
+        return dict(made["deployment.yaml"]["spec"]["template"])
+
+    (fetches,) = template(3)["spec"]["initContainers"]
+    words = ["benison", "fetch", "birds", "3", "4", "--store", "gs://bucket/models/", "--root", "/benison"]
+    assert fetches["command"] == words
+    assert fetches["env"] == [{"name": "A", "value": "b"}]
+    assert fetches["envFrom"] == [{"secretRef": {"name": "keys"}}]
+    assert {"name": "models", "emptyDir": {}} in template(3)["spec"]["volumes"]
+    assert template(3)["metadata"] != template(5)["metadata"]
+    made = deployment(**settings)
+    assert kubernetes.copy_script(made) == {}
+    assert TARGETS["k8s"].warnings(deployment(**{**settings, "base_path": "s3://b/m"})) == []
+    with pytest.raises(UsageError, match="fetches the versions from an object store, but there is none"):
+        kubernetes.documents(deployment(kubernetes={"fetch_image": "benison:1"}))
+
+
+@pytest.mark.parametrize("target", ["k8s", "seldon"])
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"kubernetes": {"storage": "1Gi"}}, ["apply -f out/pvc.yaml", "bash out/copy-models.sh", "apply -f out"]),
+        (CLAIM, ["bash out/copy-models.sh", "apply -f out"]),
+        (STORE, ["apply -f out"]),
+    ],
+)
+def test_the_versions_are_copied_to_a_claim_before_the_server_is_told_to_serve_them(
+    target: str, settings: dict[str, Any], steps: list[str]
+) -> None:
+    made = deployment(**settings)
+    found = TARGETS[target].steps(made, "out")
+    assert [step.removeprefix("kubectl ") for step in found] == steps
+    files = TARGETS[target].files(made)
+    assert ("copy-models.sh" in files) == (len(steps) > 1)
+    if "copy-models.sh" in files:
+        done = subprocess.run(
+            ["bash", "-n"], input=files["copy-models.sh"], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 EVERYTHING: dict[str, Any] = {
@@ -339,6 +407,8 @@ def test_if_writing_fails_nothing_has_changed(tmp_path: Path) -> None:
         ({"environment": {"A B": "x"}}, "'A B' is not a valid variable name"),
         ({"batching": {"max_batch_size": 8}}, "max_execution_batch_size 64 is above max_batch_size 8"),
         ({"kubernetes": {"claim": "a", "storage": "1Gi"}}, "expected one: an existing claim"),
+        ({"kubernetes": {"claim": "a", "fetch_image": "b:1"}}, "got fetch_image and a claim"),
+        ({"kubernetes": {"storage": "1Gi", "access_mode": "ReadOnlyMany"}}, "nobody could write versions to this one"),
         ({"kubernetes": {"min_available": 1}}, "min_available 1 is not below the number of servers, 1"),
         ({"kubernetes": {"autoscale": {"min": 3, "max": 2}}}, "min 3 is above max 2"),
         ({"kubernetes": {"namespace": "My"}}, "a name of a-z, 0-9 and '-'"),
@@ -357,6 +427,26 @@ def test_settings_survive_being_written_and_read() -> None:
 def test_latest_stays_the_policy_of_a_model_that_nobody_promoted() -> None:
     assert Model("birds", "/x").policy == Latest(1)
     assert "latest" in tf_serving.models_file(deployment())["models.config"]
+
+
+def test_compose_runs_as_the_owner_of_the_versions_or_as_nobody(tmp_path: Path) -> None:
+    (tmp_path / "serving" / "birds").mkdir(parents=True)
+    made = deployment(Model("birds", str(tmp_path / "serving" / "birds")))
+    owner = f"{os.getuid()}:{os.getgid()}" if os.getuid() else "65534:65534"
+    assert compose.document(made)["services"]["birds-serving"]["user"] == owner
+    assert service()["user"] == "65534:65534"
+    assert service(**STORE)["user"] == "65534:65534"
+
+
+def test_other_users_can_read_the_config_files_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        folder.write(tmp_path / "out", {"compose.yaml": HEAD, "config/batching.config": HEAD})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out/config").stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "out/config/batching.config").stat().st_mode) == 0o644
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o700
 
 
 def test_bash_is_all_that_the_health_check_of_compose_needs(tmp_path: Path) -> None:
