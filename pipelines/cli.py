@@ -22,6 +22,7 @@ from benison.pipelines.commands import (
     predict,
     promotion,
     prune,
+    reproduce,
     run,
     serve,
     versions,
@@ -89,6 +90,7 @@ app.add_typer(ensembles, rich_help_panel=SERVE)
 
 app.command("versions", rich_help_panel=VERSIONS)(versions.versions_)
 app.command(rich_help_panel=VERSIONS)(versions.diff)
+app.command(rich_help_panel=VERSIONS)(reproduce.reproduce)
 app.command(rich_help_panel=VERSIONS)(versions.verify)
 app.command(rich_help_panel=VERSIONS)(versions.fetch)
 app.command(rich_help_panel=VERSIONS)(promotion.promote)

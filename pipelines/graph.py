@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.components.transform import LABEL
+from benison.pipelines import made_from
 from benison.pipelines.code import cache_key
 from benison.pipelines.data import ingest, spans
 
@@ -267,6 +268,7 @@ def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushS
             "decimal": config.data.decimal,
             "spans": list(window),
             "span_hashes": spans.content_hashes(root, config.name, window),
+            "made_from": made_from.record(config),
         },
         config=hashlib.sha256(config.model_dump_json(exclude={"source", "schedule", "airflow"}).encode()).hexdigest(),
         fan_out=config.serving.fan_out,

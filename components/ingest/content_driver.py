@@ -5,7 +5,6 @@ TFX's own driver uses size and modification time, and its executors find the fil
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -71,10 +70,7 @@ def refuse_changed(exec_properties: Mapping[str, Any]) -> None:
 
 
 def _hash(files: Sequence[str], landed: bool) -> str:
-    digest = hashlib.sha256()
-    for file in map(Path, files):
-        digest.update(f"{file.name}\0{_content_hash(file, landed)}\0".encode())
-    return digest.hexdigest()
+    return data_files.of_contents((file, _content_hash(Path(file), landed)) for file in files)
 
 
 def _content_hash(file: Path, landed: bool) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError
+from benison.serving.files import checksum
 
 SPAN = "{SPAN}"  # stands for a span's number in a path
 
@@ -54,6 +58,23 @@ def numbered(path: str) -> list[tuple[int, str]]:
     number = re.compile(re.escape(before) + r"0*(\d+)" + re.escape(after))
     files = glob.glob(f"{glob.escape(before)}*{glob.escape(after)}")
     return sorted((int(match[1]), file) for file in files if (match := number.fullmatch(file)))
+
+
+def fingerprint(files: Sequence[str]) -> str:
+    """Return a hash of the names and contents of files, in this order.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return of_contents((file, checksum.of_file(Path(file))) for file in files)
+
+
+def of_contents(contents: Iterable[tuple[str, str]]) -> str:
+    """Return the `fingerprint` of files from their paths and the hashes of their contents."""
+    digest = hashlib.sha256()
+    for file, content in contents:
+        digest.update(f"{os.path.basename(file)}\0{content}\0".encode())
+    return digest.hexdigest()
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -218,7 +218,12 @@ class _Variables:
     def hash(self, node: int) -> str:
         if self._reader is None:
             self._read()
-        values = self._reader.get_tensor(self._keys[node])
+        import tensorflow as tf
+
+        try:
+            values = self._reader.get_tensor(self._keys[node])
+        except tf.errors.OpError as error:  # the file is damaged
+            raise _UnknownForm from error
         numbers = () if values.dtype == object else (values.tobytes(),)  # the bytes of texts would be addresses
         texts = values.ravel().tolist() if values.dtype == object else ()
         return _hash(str(values.dtype), str(values.shape), *numbers, *texts)
@@ -227,7 +232,10 @@ class _Variables:
         import tensorflow as tf
         from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-        self._reader = tf.train.load_checkpoint(str(self._prefix))
+        try:
+            self._reader = tf.train.load_checkpoint(str(self._prefix))
+        except tf.errors.OpError as error:
+            raise _UnknownForm from error
         stored = trackable_object_graph_pb2.TrackableObjectGraph()
         stored.ParseFromString(self._reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
         places, seen = [(0, 0)], {0}

@@ -223,6 +223,8 @@ class Manifest(_Record):
         baseline: The served version that it was compared with.
         serving: What ServingValidator found.
         hashes: SHA-256 by what the model came from: schema, transform, code, config.
+        made_from: What `benison reproduce` needs: the config with the values of the run, hashes of the code and the
+            schema, versions of packages, the machine; empty in an older version.
         fan_out: The versions of the members that were pushed with it; empty for one fused model.
         member_of: The ensemble that it is a member of; None for a model of its own.
         republished: Its origin, if it is an older version published once more.
@@ -263,6 +265,7 @@ class Manifest(_Record):
     baseline: ServedBaseline | None = None
     serving: ServingCertificate | None = None
     hashes: Mapping[str, str | None] = Field(default_factory=dict)
+    made_from: Mapping[str, Any] = Field(default_factory=dict)
     fan_out: Mapping[str, PinnedMember] = Field(default_factory=dict)
     member_of: str | None = None
     republished: Republished | None = None

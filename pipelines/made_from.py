@@ -1,0 +1,105 @@
+"""The record of what a version was made from, in its manifest: config, code, schema, package versions, machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from benison.pipelines.config import Pipeline
+from benison.serving.errors import BenisonError
+from benison.serving.files import checksum
+
+_LATER = frozenset({"serving", "schedule", "airflow"})  # about what happens after a model is made; may name secrets
+_PACKAGES = (
+    "benison",
+    "tfx",
+    "tensorflow",
+    "tensorflow-transform",
+    "tensorflow-data-validation",
+    "tfx-bsl",
+    "keras",
+    "keras-tuner",
+    "apache-beam",
+    "numpy",
+    "scikit-learn",
+)
+
+
+def record(config: Pipeline) -> dict[str, Any]:
+    """Return the record of a pipeline as plain data.
+
+    It has the config as JSON text, with the values of the run in it (`--set`, the form, the seed) and without what
+    happens after the model is made; and hashes of the code at each key of the YAML, and of the curated schema.
+
+    Raises:
+        UsageError: a function does not exist.
+    """
+    return {
+        # As text, because a manifest sorts its keys, and the order of members is part of the model.
+        "config": config.model_dump_json(exclude=set(_LATER)),
+        "code": {key: config.user_code(key).hash() for key in sorted(config.references)},
+        "schema": _schema(config),
+        "packages": _versions(),
+        "machine": _machine(),
+    }
+
+
+def config_of(recorded: Mapping[str, Any]) -> Pipeline:
+    """Return the config of a record; `serving` has its defaults, so nobody is notified and nothing is stored.
+
+    Raises:
+        ValueError: another release wrote it, and this one does not know a key.
+    """
+    return Pipeline.model_validate_json(recorded["config"])
+
+
+def changes(recorded: Mapping[str, Any], config: Pipeline) -> list[str]:
+    """Return what is no longer as it was recorded, of code and schema: one line each."""
+    lines = []
+    for key, before in recorded["code"].items():
+        try:
+            now = config.user_code(key).hash() if key in config.references else None
+        except BenisonError as error:
+            lines.append(f"{key}: {error}")
+        else:
+            if now != before:
+                lines.append(f"{key}: the code of {config.references.get(key, 'it')}, or what it reads, has changed")
+    if recorded["schema"] != _schema(config):
+        gone = "" if config.schema_path.is_file() else "; the file is gone"
+        lines.append(f"schema: {config.schema_path} has changed{gone}")
+    return lines
+
+
+def other_versions(recorded: Mapping[str, Any]) -> list[str]:
+    """Return what this machine has other versions of than the record: one line each. Results may differ for them."""
+    before = {**recorded["packages"], **recorded["machine"]}
+    now = {**_versions(), **_machine()}
+    return [
+        f"{name}: {before.get(name) or 'none'} then, {now.get(name) or 'none'} now"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _schema(config: Pipeline) -> str | None:
+    file = Path(config.schema_path)
+    return checksum.of_file(file) if file.is_file() else None
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _machine() -> dict[str, str]:
+    # Sums of floats depend on the number of threads and on the instructions of the processor.
+    return {"processor": platform.machine(), "cores": str(len(os.sched_getaffinity(0)))}
