@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -54,7 +55,7 @@ def config_of(recorded: Mapping[str, Any]) -> Pipeline:
     Raises:
         ValueError: another release wrote it, and this one does not know a key.
     """
-    return Pipeline.model_validate_json(recorded["config"])
+    return Pipeline.model_validate(json.loads(recorded["config"]))
 
 
 def changes(recorded: Mapping[str, Any], config: Pipeline) -> list[str]:

@@ -1,4 +1,4 @@
-"""What `benison reproduce` needs, and what it says if some of it is gone."""
+"""`benison reproduce`: its needs, and its messages if some of them are gone."""
 
 from __future__ import annotations
 
