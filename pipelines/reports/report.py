@@ -129,7 +129,9 @@ def _combiner(run: Run, blessing: Mapping[str, Any], console: Console) -> None:
         ]
     if not columns:
         return
-    table = DataTable(f"{fitted['combiner']}, from {fitted['rows']} rows of blend", *columns)
+    is_fitted = "less loss on blend" in columns  # a mean, or fixed weights, take nothing from blend
+    rows = f", fitted on {fitted['rows']} rows of blend" if is_fitted else ""
+    table = DataTable(f"{fitted['combiner']}{rows}", *columns)
     for member, *figures in zip(contributions, *columns.values(), strict=True):
         dropped = "" if member["kept"] else f" (dropped: {member['why']})"
         table.add_row(f"{member['member']}{dropped}", *figures)
