@@ -125,9 +125,9 @@ def compare(recorded: Recorded, again: Run) -> list[Compared]:
     manifest = recorded.version.manifest
     # The manifest keeps these if the artifacts were removed.
     kept = {"Transform": manifest.hashes.get("transform"), "EnsembleBuilder": manifest.candidate}
-    for node, value in kept.items():
-        if before.get(node) == GONE and value:
-            before[node] = value
+    for node, content in kept.items():
+        if before.get(node) == GONE and content:
+            before[node] = content
     rows = [Compared(name, _short(before.get(name, GONE)), _short(now.get(name, GONE))) for name in {**now, **before}]
     theirs = _metrics(again)
     for model, metrics in manifest.metrics.items():

@@ -99,10 +99,10 @@ class Executor(base_executor.Executor):
             return
         settings = PushSettings(**json.loads(exec_properties["custom_config"])["settings"])
         base = Path(settings.serving)
-        model = Path(self.GetModelPath(input_dict))
-        before = _pushed_before(base, model, settings.fan_out)
+        candidate = Path(self.GetModelPath(input_dict))
+        before = _pushed_before(base, candidate, settings.fan_out)
         if before is None:
-            if reason := _push_blocker(settings, _baseline(input_dict), content.checksum(model)):
+            if reason := _push_blocker(settings, _baseline(input_dict), content.checksum(candidate)):
                 self._MarkNotPushed(pushed)
                 pushed.set_string_custom_property(NOT_PUSHED, reason)
                 print(f"not pushed: {reason}")

@@ -183,7 +183,8 @@ def test_spans_are_those_of_the_version_also_if_they_were_replaced_since(
             return spans.content_hashes(self.root, "owls", spans.window(config, self.root, span)), span
 
     monkeypatch.setattr(reproduction, "LocalRunner", Runner)
-    assert reproduction.make_again(owls.root, found, owls.folder / "again", lambda run: None) == (before, "1-2")
+    again: Any = reproduction.make_again(owls.root, found, owls.folder / "again", lambda run: None)
+    assert again == (before, "1-2")
     shutil.rmtree(spans.folder(owls.root, "owls") / spans.REMOVED)
     with pytest.raises(VersionError, match=rf"data: span 1, sha256 {before['1'][:12]}, is gone"):
         reproduction.find(owls.root, "owls", number)
