@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ _SHUFFLE_ROWS = 50_000
 # much): for small tables, parsing takes most of an epoch.
 CACHED_BYTES = 16 << 20
 _ROWS_TO_CHECK = 256
+PROBABILITIES, PREDICTION = "probabilities", "prediction"  # names of the output layers
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,17 @@ def build_model(
     """
     import keras
 
-    inputs = {
-        name: keras.Input(shape=feature.shape or (1,), dtype=feature.dtype.name, name=name)
-        for name, feature in spec.items()
-    }
+    layer_names, inputs = _layer_names(spec), {}
+    for name, feature in spec.items():
+        shape, dtype = feature.shape or (1,), feature.dtype.name
+        inputs[name] = keras.layers.InputLayer(shape=shape, dtype=dtype, name=layer_names[name]).output
+        inputs[name].name = name  # the name by which a model finds the feature in its data
     with answers.at(recipe.function):
         result = user_code.load(recipe.function)(dict(inputs), hp)
         if isinstance(result, keras.Model):
             model = result
+            if any(name != layer for name, layer in layer_names.items()):
+                model.input_spec = None  # of a model of a list of inputs, it has the names of the layers
         elif isinstance(result, keras.KerasTensor):
             if len(result.shape) != 2:
                 shape = ", ".join(["batch", *map(str, result.shape[1:])])
@@ -104,6 +109,27 @@ def build_model(
         rate = hp.get("learning_rate") if "learning_rate" in hp.values else 1e-3
         model.compile(keras.optimizers.Adam(rate), loss=_loss(recipe.problem, model))
     return model
+
+
+def _layer_names(features: Iterable[str]) -> dict[str, str]:
+    """Return the name of each feature's input layer: the feature's, or another one if Keras would refuse it.
+
+    Keras refuses '/' in a name, and two layers of one name; it names a layer without one by its class. So the layer of
+    a feature called `add` or `probabilities` gets a name that neither a layer nor a feature has.
+    """
+    import keras
+
+    operations = {cls.__name__.lower() for cls in _subclasses(keras.Operation)}
+    names = {}
+    for position, name in enumerate(features):
+        words = re.sub(r"_\d+$", "", name).replace("_", "").lower()
+        is_taken = "/" in name or words in operations or name in (PROBABILITIES, PREDICTION)
+        names[name] = f"input of feature {position}" if is_taken else name
+    return names
+
+
+def _subclasses(cls: type) -> set[type]:
+    return {cls}.union(*map(_subclasses, cls.__subclasses__()))
 
 
 def build_checked(
@@ -233,8 +259,8 @@ def _output_layer(problem: str, classes: int) -> keras.layers.Layer:
     import keras
 
     if problem == "regression":
-        return keras.layers.Dense(1, name="prediction")
-    return keras.layers.Dense(classes, activation="softmax", name="probabilities")
+        return keras.layers.Dense(1, name=PREDICTION)
+    return keras.layers.Dense(classes, activation="softmax", name=PROBABILITIES)
 
 
 def _loss(problem: str, model: keras.Model) -> str:

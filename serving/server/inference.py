@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benison.serving.server.codec import tensors
+from benison.serving.server.codec import column_names, tensors
 from benison.serving.server.engine import Engine, Signature, Tensors, find_signature
 from benison.serving.server.status import Code, RequestError, invalid
 
@@ -60,7 +60,7 @@ def predict_call(engine: Engine, request: Any) -> Call:
         for name, key in sent_as.items()
     }
     absent = {name: signature.defaults[name] for name in signature.defaults.keys() - sent_names}
-    inputs = {**_missing_columns(signature, sent), **absent, **sent}
+    inputs = column_names.check_rows({**_missing_columns(signature, sent), **absent, **sent}, signature)
     return Call(signature, inputs, _output_names(signature, list(request.output_filter)))
 
 

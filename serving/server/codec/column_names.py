@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from benison.serving.server.codec import json_tensors
 from benison.serving.server.engine import Signature
-from benison.serving.server.status import RequestError
+from benison.serving.server.status import RequestError, invalid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,17 +30,49 @@ def read_inputs(document: Mapping[str, Any], signature: Signature) -> tuple[dict
         RequestError: The request breaks a rule; see `json_tensors.read_inputs`.
     """
     try:
-        return json_tensors.read_inputs(document, signature.inputs, signature.missing)
+        tensors, row_form = json_tensors.read_inputs(document, signature.inputs, signature.missing)
     except RequestError:
         if not signature.columns:
             raise
+    else:
+        return check_rows(tensors, signature), row_form
     own = {argument: column for column, argument in signature.columns.items()}
     tensors, row_form = json_tensors.read_inputs(
         {**document, **{key: _rename(document[key], own) for key in ("instances", "inputs") if key in document}},
         {own.get(name, name): spec for name, spec in signature.inputs.items()},
         {own.get(name, name): value for name, value in signature.missing.items()},
     )
-    return {signature.columns.get(name, name): values for name, values in tensors.items()}, row_form
+    by_input = {signature.columns.get(name, name): values for name, values in tensors.items()}
+    return check_rows(by_input, signature), row_form
+
+
+def check_rows(tensors: dict[str, np.ndarray[Any, Any]], signature: Signature) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the tensors by input, if each has the signature's shape; TensorFlow's message would name no column.
+
+    Raises:
+        RequestError: An input of Benison's `raw` or `members` has too many lists, or fewer rows than another one.
+    """
+    if not signature.raw:
+        return tensors
+    own = {argument: column for column, argument in signature.columns.items()}
+    sizes: dict[int, str] = {}
+    for name, values in tensors.items():
+        shape = signature.inputs[name].shape
+        if shape is not None and len(shape) != values.ndim:
+            expected = "one value per row" if len(shape) == 1 else f"shape {_shape(shape)}"
+            raise invalid(
+                f"input {own.get(name, name)}: expected {expected}, got values of shape {_shape(values.shape)}"
+            )
+        if shape and shape[0] == -1:
+            sizes.setdefault(len(values), own.get(name, name))
+    if len(sizes) > 1:
+        shown = ", ".join(f"{name} {rows}" for rows, name in sizes.items())
+        raise invalid(f"inputs have different numbers of rows: {shown}")
+    return tensors
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return f"[{','.join(map(str, sizes))}]"
 
 
 def rows_by_input(rows: Sequence[Any], signature: Signature) -> Sequence[Any]:

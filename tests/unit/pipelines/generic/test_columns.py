@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benison.pipelines.config import Pipeline
 from benison.pipelines.config_file import load
 from benison.pipelines.generic.columns import GENERIC, KINDS, ColumnConfig, feature_names
 from benison.serving.errors import UsageError
+from tests.unit.serving.test_signature_names import NASTY
 
 YAML = """
 name: pets
@@ -99,3 +103,13 @@ def test_feature_names_are_plain_and_unique():
         "column",
         "label_xf_2",
     ]
+
+
+@given(st.lists(st.one_of(st.sampled_from(NASTY), st.text(max_size=6)), unique=True))
+def test_every_column_has_a_feature_of_its_own_whose_name_is_safe(columns):
+    names = feature_names(columns)
+    assert list(names) == columns
+    assert len(set(names.values())) == len(columns)
+    for name in names.values():
+        assert re.fullmatch("[a-z][a-z0-9_]{,110}", name)
+        assert name not in ("numbers", "label_xf", "classes")

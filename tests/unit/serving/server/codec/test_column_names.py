@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +24,7 @@ def signature(columns: list[str], optional: bool = False) -> Signature:
     inputs = {arguments[column]: TensorSpec("int64", (-1,)) for column in columns}
     missing = dict.fromkeys(inputs, -1) if optional else {}
     own = {column: argument for column, argument in arguments.items() if column != argument}
-    return Signature("raw", "", inputs, {"y": TensorSpec("int64", (-1,))}, missing=missing, columns=own)
+    return Signature("raw", "", inputs, {"y": TensorSpec("int64", (-1,))}, missing=missing, columns=own, raw=True)
 
 
 @given(columns=COLUMNS, optional=st.booleans())
@@ -98,3 +99,35 @@ def test_a_model_without_such_columns_answers_in_tf_servings_words() -> None:
             column_names.read_inputs(document, plain)
         assert error.value.message == expected.value.message
     assert np.array_equal(column_names.read_inputs({"instances": [{"a": 1}]}, plain)[0]["a"], [1])
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (
+            {"instances": [{"class": [1], "b": 1}]},
+            r"input class: expected one value per row, got values of shape \[1,1\]",
+        ),
+        ({"instances": [{"class": [[1], [2]], "b": 1}]}, r"input class: expected one value .* shape \[1,2,1\]"),
+        ({"instances": [{"class": [], "b": 1}]}, r"input class: expected one value .* shape \[1,0\]"),
+        ({"inputs": {"x_class": 1, "b": [1]}}, r"input class: expected one value per row, got values of shape \[\]"),
+        ({"inputs": {"class": [1, 2], "b": [1]}}, "inputs have different numbers of rows: class 2, b 1"),
+    ],
+)
+def test_a_list_in_a_cell_is_refused_with_the_columns_name(document: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        column_names.read_inputs(document, signature(["class", "b"]))
+
+
+def test_an_input_of_a_fused_model_may_be_a_list() -> None:
+    inputs = {"pair": TensorSpec("int64", (-1, 2)), "any": TensorSpec("int64", None)}
+    fused = replace(signature(["a"]), inputs=inputs)
+    tensors, _ = column_names.read_inputs({"instances": [{"pair": [1, 2], "any": [[3]]}]}, fused)
+    assert {name: values.shape for name, values in tensors.items()} == {"pair": (1, 2), "any": (1, 1, 1)}
+    with pytest.raises(RequestError, match=r"input pair: expected shape \[-1,2\], got values of shape \[1\]"):
+        column_names.read_inputs({"instances": [{"pair": 1, "any": 3}]}, fused)
+
+
+def test_the_model_of_another_tool_may_take_lists() -> None:
+    theirs = replace(signature(["a"]), raw=False)
+    assert column_names.read_inputs({"instances": [{"a": [1, 2]}]}, theirs)[0]["a"].shape == (1, 2)
