@@ -13,8 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform.beam as tft_beam
 
-from benison.components.label_classes import Classes
-from benison.serving.errors import DataError
+from benison.components.label_classes import Classes, as_line
 
 
 class ClassVocabulary(tft_beam.experimental.PTransformAnalyzer):
@@ -37,13 +36,10 @@ class ClassVocabulary(tft_beam.experimental.PTransformAnalyzer):
 
     def _write(self, names: set[bytes]) -> np.ndarray:
         classes = self._order([name.decode() for name in names if name]).names
-        for name in classes:
-            if "\n" in name or "\r" in name:
-                raise DataError(f"the class {name!r} contains a line break; expected names on one line")
         tf.io.gfile.makedirs(self.base_temp_dir)
         path = f"{self.base_temp_dir}/{self._name}"
         with tf.io.gfile.GFile(path, "wb") as file:
-            file.write(b"".join(name.encode() + b"\n" for name in classes))
+            file.write(b"".join(as_line(name).encode() + b"\n" for name in classes))
         return np.array(path)
 
 

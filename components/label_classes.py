@@ -14,6 +14,7 @@ Nothing here reads the number of rows of a class.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,7 @@ class LabelSchema:
         """
         for feature in schema.feature:
             if feature.name == label:
-                tags = [tag.removeprefix(TAG).strip() for tag in feature.annotation.tag if tag.startswith(TAG)]
+                tags = [_tagged(tag) for tag in feature.annotation.tag if tag.startswith(TAG)]
                 return cls(_domain(schema, feature), tags[0] if tags else None)
         return cls()
 
@@ -126,6 +127,23 @@ def by_value(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(distinct)
 
 
+# Each replacement, in this order: a class has a line of a vocabulary, which its line breaks would end.
+LINE_ESCAPES = (("\\", r"\\"), ("\n", r"\n"), ("\r", r"\r"))
+
+
+def as_line(name: str) -> str:
+    """Return a class's line in the vocabulary."""
+    for text, escape in LINE_ESCAPES:
+        name = name.replace(text, escape)
+    return name
+
+
+def from_line(line: str) -> str:
+    """Return the class of a line of the vocabulary."""
+    texts = {escape: text for text, escape in LINE_ESCAPES}
+    return re.sub(r"\\[\\nr]", lambda match: texts[match[0]], line)
+
+
 def same_class(declared: str, name: str) -> bool:
     """Return True if both are the same text, number or truth value; YAML reads yes as true."""
     if declared == name:
@@ -159,13 +177,19 @@ def _positive(label: str, names: tuple[str, ...], schema: LabelSchema, positive:
 
 def _find(label: str, declared: str, names: tuple[str, ...], where: str) -> str:
     exact = [name for name in names if name == declared]
-    found = exact or [name for name in names if same_class(declared, name)]
+    trimmed = exact or [name for name in names if name.strip() == declared.strip()]
+    found = trimmed or [name for name in names if same_class(declared, name)]
     if len(found) != 1:
         raise DataError(
             f"label {label!r}: {where} names {declared!r}, which is not a class; expected one of {_listed(names)}"
             f"{did_you_mean(declared, names)}"
         )
     return found[0]
+
+
+def _tagged(tag: str) -> str:
+    """Return the class of an annotation; blanks around it count, except the one after the colon."""
+    return tag.removeprefix(TAG).removeprefix(" ")
 
 
 def _domain(schema: Any, feature: Any) -> tuple[str, ...]:

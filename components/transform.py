@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benison.components import user_code
-from benison.components.label_classes import Classes, LabelSchema, ordered
+from benison.components.label_classes import LINE_ESCAPES, Classes, LabelSchema, ordered
 from benison.serving.missing_values import NO_MARKS, Marks
 from benison.serving.signature_names import argument_names
 
@@ -136,14 +136,31 @@ def dense(values: Any, default: float | str) -> Any:
 
 
 def as_text(values: Any) -> Any:
-    """Convert a raw column, a Tensor or SparseTensor, to text; every reader of the label names a class in this way."""
+    """Convert a raw column, a Tensor or SparseTensor, to text; every reader of the label names a class in this way.
+
+    A float is written as in Python: 1.0, not 1 or 1.000000.
+    """
     import tensorflow as tf
 
     if values.dtype == tf.string:
         return values
     if isinstance(values, tf.SparseTensor):
-        return tf.SparseTensor(values.indices, tf.strings.as_string(values.values), values.dense_shape)
+        return tf.SparseTensor(values.indices, as_text(values.values), values.dense_shape)
+    if values.dtype.is_floating:
+        return tf.strings.regex_replace(tf.strings.as_string(values, shortest=True), r"^(-?[0-9]+)$", r"\1.0")
     return tf.strings.as_string(values)
+
+
+def _as_lines(names: Any) -> Any:
+    """Return the lines of classes in the vocabulary, as `label_classes.as_line` writes them."""
+    import tensorflow as tf
+
+    if isinstance(names, tf.SparseTensor):
+        return tf.SparseTensor(names.indices, _as_lines(names.values), names.dense_shape)
+    for text, escape in LINE_ESCAPES:
+        # Both are regular expressions, in which a backslash is written twice.
+        names = tf.strings.regex_replace(names, text.replace("\\", r"\\"), escape.replace("\\", r"\\"))
+    return names
 
 
 def _class_id(label: Any, order: Callable[[list[str]], Classes]) -> Any:
@@ -161,7 +178,7 @@ def _class_id(label: Any, order: Callable[[list[str]], Classes]) -> Any:
         output_shapes=[[]],
         output_asset_default_values=[b"?"],
     )
-    return dense(tft.apply_vocabulary(names, file, default_value=-1), default=-1)[:, 0]
+    return dense(tft.apply_vocabulary(_as_lines(names), file, default_value=-1), default=-1)[:, 0]
 
 
 def _target(label: Any) -> Any:

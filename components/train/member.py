@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benison.components import user_code
+from benison.components.label_classes import from_line
 from benison.components.train import answers
 from benison.components.train.imbalance import ClassBalance, Method
 from benison.components.transform import CLASSES, LABEL
@@ -252,7 +253,7 @@ def first_rows(files: Sequence[str], transform: tft.TFTransformOutput) -> dict[s
 def class_names(transform: tft.TFTransformOutput) -> list[str]:
     """Return the class names by id, from Transform's vocabulary of the label; empty for regression."""
     path = transform.vocabulary_file_by_name(CLASSES)
-    return [token.decode() for token in transform.vocabulary_by_name(CLASSES)] if path else []
+    return [from_line(token.decode()) for token in transform.vocabulary_by_name(CLASSES)] if path else []
 
 
 def _output_layer(problem: str, classes: int) -> keras.layers.Layer:

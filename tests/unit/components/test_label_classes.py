@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import tensorflow as tf
 from google.protobuf import text_format
+from hypothesis import given
+from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from benison.components.label_classes import LabelSchema, by_value, ordered
+from benison.components import transform
+from benison.components.label_classes import TAG, LabelSchema, as_line, by_value, from_line, ordered
 from benison.serving.errors import DataError
 
 NO_SCHEMA = LabelSchema()
@@ -87,3 +91,52 @@ def test_classes_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         ordered("late", problem, names, label_schema, positive)
+
+
+NAMES = [
+    "a\nb",
+    "a\r\nb",
+    "a\\nb",
+    "\\",
+    "\\\\n",
+    "a\tb",
+    'say "x"',
+    "it's",
+    " yes",
+    "yes ",
+    "x" * 300,
+    "größe",
+    "\n",
+    "1.0",
+]
+
+
+@given(name=st.one_of(st.sampled_from(NAMES), st.text()))
+def test_every_class_has_a_line_of_its_own(name: str) -> None:
+    line = as_line(name)
+    assert "\n" not in line
+    assert "\r" not in line
+    assert from_line(line) == name
+
+
+@given(names=st.lists(st.one_of(st.sampled_from(NAMES), st.text(alphabet="\\nr\n\rab", max_size=5)), min_size=1))
+def test_a_graph_writes_the_same_lines(names: list[str]) -> None:
+    lines = transform._as_lines(tf.constant(names))
+    assert [line.decode() for line in lines.numpy()] == [as_line(name) for name in names]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_class_may_be_the_positive_one(name: str) -> None:
+    schema = schema_pb2.Schema()
+    schema.feature.add(name="late").annotation.tag.append(f"{TAG} {name}")
+    told = LabelSchema.of(schema, "late")
+    assert told.positive == name
+    for declared in (name, None):
+        assert ordered("late", "binary", ["another", name], told, declared).names == ("another", name)
+
+
+def test_a_float_as_a_class_is_written_as_given() -> None:
+    floats = tf.constant([0.0, 1.0, -2.0, 0.5, 0.1, 1e20, 1.5e-7, float("nan")], tf.float32)
+    written = [b"0.0", b"1.0", b"-2.0", b"0.5", b"0.1", b"1e+20", b"1.5e-07", b"nan"]
+    assert transform.as_text(floats).numpy().tolist() == written
+    assert transform.as_text(tf.constant([1, -3])).numpy().tolist() == [b"1", b"-3"]
