@@ -177,8 +177,9 @@ def tfdv_anomalies(anomalies: Path, split: str) -> list[tuple[str, str, str]]:
     whole = [("", "other", reason.description) for reason in message.dataset_anomaly_info.reason]
     shape = anomalies_pb2.AnomalyInfo.INVALID_FEATURE_SHAPE
     single = [
-        (name, _kind(anomalies_pb2.AnomalyInfo.Type.Name(reason.type)), reason.description)
-        for name, info in sorted(message.anomaly_info.items())
+        # The key of an anomaly is the column in TFDV's own quotes: 'a.b' for a.b, and 'it''s' for it's.
+        (".".join(info.path.step) or key, _kind(anomalies_pb2.AnomalyInfo.Type.Name(reason.type)), reason.description)
+        for key, info in sorted(message.anomaly_info.items())
         # For a missing value TFDV also reports an invalid shape; sort it last, so that the clearer message is kept.
         for reason in sorted(info.reason, key=lambda reason: reason.type == shape)
     ]

@@ -80,7 +80,7 @@ def anomalies(folder: Path) -> pd.DataFrame:
 
     splits = sorted(path.name.removeprefix("Split-") for path in folder.glob("Split-*"))
     rows = [(split, *anomaly) for split in splits for anomaly in tfdv_anomalies(folder, split)]
-    return pd.DataFrame(rows, columns=["split", "feature", "anomaly"])
+    return pd.DataFrame(rows, columns=["split", "feature", "kind", "anomaly"])
 
 
 def label(folder: Path) -> pd.DataFrame:

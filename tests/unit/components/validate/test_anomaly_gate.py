@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from benison.pipelines.reports import views
+from tests.unit.serving.test_signature_names import NASTY
+
 # TFX and its dependencies emit warnings about one another.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -83,3 +86,24 @@ def test_a_list_of_a_hundred_thousand_new_values_is_shortened(tmp_path: Path) ->
     assert anomaly.text.startswith("Examples contain values missing from the schema: isle0 (<1%), isle1 (<1%), ")
     assert anomaly.text.endswith(" (<1%), …")
     assert len(anomaly.text) < 310
+
+
+def test_an_anomaly_names_its_column_as_it_is_called(tmp_path: Path) -> None:
+    import tensorflow_data_validation as tfdv
+    from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+
+    from benison.components.validate.anomaly_gate import tfdv_anomalies
+
+    statistics = statistics_pb2.DatasetFeatureStatisticsList()
+    dataset = statistics.datasets.add(num_examples=3)
+    names = [name for name in NASTY if name]
+    for name in names:
+        common = dataset.features.add(type="INT", path={"step": [name]}).num_stats.common_stats
+        common.num_non_missing, common.min_num_values, common.max_num_values = 3, 1, 1
+    found = tfdv.validate_statistics(statistics, schema_pb2.Schema())
+    assert "'a.b'" in found.anomaly_info, "TFDV quotes such a name"
+    (tmp_path / "Split-train").mkdir()
+    (tmp_path / "Split-train/SchemaDiff.pb").write_bytes(found.SerializeToString())
+    named = {column: kind for column, kind, _ in tfdv_anomalies(tmp_path, "train")}
+    assert named == dict.fromkeys(names, "new_column")
+    assert set(views.anomalies(tmp_path)["feature"]) == set(names)
