@@ -44,9 +44,9 @@ NUMBERS = (
         "x\\y",
         "a\tb",
     ),
-    *("__init__", "name", "true", "SELECT", "l" * 300),
+    *("__init__", "name", "true", "SELECT", "l" * 300, "two\nlines", "\u2028"),
 )
-CATEGORIES = ("lambda", "examples", 'say "x"', "probabilities", "dense")
+CATEGORIES = ("lambda", "examples", 'say "x"', "probabilities")
 LABEL = "the outcome, per row"
 NO, YES = 'not\nso "good"', f"as\tgood {'as gold' * 40}"
 ROWS = 500
