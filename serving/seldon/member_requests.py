@@ -94,7 +94,7 @@ def columns(
 def _by_input(row: Mapping[str, Any], inputs: Mapping[str, Tensor], own: Mapping[str, str]) -> dict[str, Any]:
     """Return a row by input: by the names that the models tell, else by those that Benison gives the row's columns."""
     known = {own.get(name, name): value for name, value in row.items() if name in own or name in inputs}
-    others = argument_names(name for name in row if name not in own and name not in inputs)
+    others = {name: argument for name, argument in argument_names(row).items() if name not in own}
     return {**{argument: row[name] for name, argument in others.items()}, **known}
 
 

@@ -538,6 +538,9 @@ def test_rows_become_an_array_for_each_input() -> None:
 def test_a_column_of_any_name_is_found_by_its_argument() -> None:
     made = member_requests.columns([{"sepal length (cm)": 1.0}], {"sepal_length__cm_": Tensor("float32", (-1,))})
     assert list(made) == ["sepal_length__cm_"]
+    twins = {name: Tensor("int64", (-1,)) for name in ("Age", "age_2", "x_class")}
+    made = member_requests.columns([{"Age": 1, "age": 2, "class": 3}], twins)
+    assert {name: values.tolist() for name, values in made.items()} == {"Age": [1], "age_2": [2], "x_class": [3]}
 
 
 def test_a_model_says_which_column_an_input_is() -> None:
