@@ -49,6 +49,8 @@ def read_inputs(document: Mapping[str, Any], signature: Signature) -> tuple[dict
 def check_rows(tensors: dict[str, np.ndarray[Any, Any]], signature: Signature) -> dict[str, np.ndarray[Any, Any]]:
     """Return the tensors by input, if each has the signature's shape; TensorFlow's message would name no column.
 
+    A single value is a column of one row, as in {"inputs": {"age": 31}}.
+
     Raises:
         RequestError: An input of Benison's `raw` or `members` has too many lists, or fewer rows than another one.
     """
@@ -58,6 +60,8 @@ def check_rows(tensors: dict[str, np.ndarray[Any, Any]], signature: Signature) -
     sizes: dict[int, str] = {}
     for name, values in tensors.items():
         shape = signature.inputs[name].shape
+        if values.ndim == 0 and shape == (-1,):
+            tensors[name] = values = values.reshape(1)
         if shape is not None and len(shape) != values.ndim:
             expected = "one value per row" if len(shape) == 1 else f"shape {_shape(shape)}"
             raise invalid(

@@ -110,7 +110,6 @@ def test_a_model_without_such_columns_answers_in_tf_servings_words() -> None:
         ),
         ({"instances": [{"class": [[1], [2]], "b": 1}]}, r"input class: expected one value .* shape \[1,2,1\]"),
         ({"instances": [{"class": [], "b": 1}]}, r"input class: expected one value .* shape \[1,0\]"),
-        ({"inputs": {"x_class": 1, "b": [1]}}, r"input class: expected one value per row, got values of shape \[\]"),
         ({"inputs": {"class": [1, 2], "b": [1]}}, "inputs have different numbers of rows: class 2, b 1"),
     ],
 )
@@ -126,6 +125,11 @@ def test_an_input_of_a_fused_model_may_be_a_list() -> None:
     assert {name: values.shape for name, values in tensors.items()} == {"pair": (1, 2), "any": (1, 1, 1)}
     with pytest.raises(RequestError, match=r"input pair: expected shape \[-1,2\], got values of shape \[1\]"):
         column_names.read_inputs({"instances": [{"pair": 1, "any": 3}]}, fused)
+
+
+def test_a_single_value_is_a_column_of_one_row() -> None:
+    tensors, _ = column_names.read_inputs({"inputs": {"class": 3, "b": [4]}}, signature(["class", "b"]))
+    assert {name: values.tolist() for name, values in tensors.items()} == {"x_class": [3], "b": [4]}
 
 
 def test_the_model_of_another_tool_may_take_lists() -> None:
