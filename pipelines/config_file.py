@@ -82,7 +82,7 @@ def load(
     document = _read(path, name)
     raw, override_errors = document.value, []
     applied: list[_Override] = []
-    for override in (*_from_environment(environ, raw), *_from_flags(overrides)):
+    for override in (*_from_environment(environ, raw), *_from_flags(overrides, raw)):
         try:
             raw = put(_with_default(raw, override.loc), override.loc, _value(override.text))
         except ValueError as error:
@@ -197,9 +197,21 @@ def _value(text: str) -> Any:
     return document.value
 
 
-def _from_flags(overrides: Mapping[str, str]) -> Iterator[_Override]:
+def _from_flags(overrides: Mapping[str, str], raw: Mapping[str, Any]) -> Iterator[_Override]:
     for key, text in overrides.items():
-        yield _Override(f"--set {key}", tuple(key.split(".")), text)
+        yield _Override(f"--set {key}", _dotted(key, raw), text)
+
+
+def _dotted(key: str, raw: Any) -> Loc:
+    """Return the keys of a dotted key; a key of the config may contain dots, such as that of a column `a.b`."""
+    loc: Loc = ()
+    parts = key.split(".")
+    while parts:
+        known = raw if isinstance(raw, Mapping) else {}
+        length = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in known), 1)
+        name, parts = ".".join(parts[:length]), parts[length:]
+        loc, raw = (*loc, name), known.get(name)
+    return loc
 
 
 def _from_environment(environ: Mapping[str, str], raw: Mapping[str, Any]) -> Iterator[_Override]:

@@ -50,6 +50,17 @@ def test_own_code_replaces_the_generic_code(tmp_path):
     assert load(str(file)).features == f"{tmp_path}/mine.py:preprocessing_fn"
 
 
+def test_an_override_finds_a_column_with_dots_in_its_name(tmp_path):
+    file = project(tmp_path, "{a: number, a.b: {kind: category, size: 3}, a.b.c: number}")
+    overrides = {"columns.a": "date", "columns.a.b.size": "4", "columns.a.b.c": "hashed"}
+    read = load(file, overrides, check_data=False).columns
+    assert {name: (column.kind, column.size) for name, column in read.items()} == {
+        "a": ("date", None),
+        "a.b": ("category", 4),
+        "a.b.c": ("hashed", None),
+    }
+
+
 def test_without_columns_code_is_required(tmp_path):
     with pytest.raises(UsageError, match=r"features: missing.*\n.*models: missing"):
         load(project(tmp_path, "{}"))
