@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,58 @@ def load_schema(schema: list[types.Artifact]) -> Any:
     import tensorflow_data_validation as tfdv
 
     return tfdv.load_schema_text(str(Path(artifact_utils.get_single_uri(schema), "schema.pbtxt")))
+
+
+def list_columns(schema: Any) -> frozenset[str]:
+    """Return the columns of which a row may have any number of values: their `value_count` allows several.
+
+    Args:
+        schema: TensorFlow Metadata's Schema.
+    """
+    return frozenset(
+        feature.name
+        for feature in schema.feature
+        if feature.HasField("value_count") and feature.value_count.max != 1 and not feature.HasField("shape")
+    )
+
+
+@functools.cache
+def list_feature() -> Any:
+    """Return the class for such a column in a parsing spec: VarLenFeature, which also stands for 0 or 1 values."""
+    import tensorflow as tf
+
+    class ListFeature(tf.io.VarLenFeature):  # type: ignore[misc]
+        """A column with any number of values per row."""
+
+    return ListFeature
+
+
+def feature_spec(transform: Any) -> dict[str, Any]:
+    """Return the parsing spec of the raw features, in which a list is a `list_feature`.
+
+    Args:
+        transform: TFT's TFTransformOutput.
+    """
+    import tensorflow as tf
+
+    lists = list_columns(transform.raw_metadata.schema)
+    return {
+        name: list_feature()(spec.dtype) if name in lists and isinstance(spec, tf.io.VarLenFeature) else spec
+        for name, spec in transform.raw_feature_spec().items()
+    }
+
+
+def is_list(spec: Any) -> bool:
+    """Return True if a row may have any number of values."""
+    return isinstance(spec, list_feature())
+
+
+def input_shape(spec: Any) -> list[int | None]:
+    """Return the shape of a column as an input of a model: [batch], or [batch, n] if a row has several values."""
+    if is_list(spec):
+        return [None, None]
+    shape = list(getattr(spec, "shape", None) or [])
+    return [None] if shape in ([], [1]) else [None, *shape]
 
 
 def column_types(schema: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ splits. TFX gives a preprocessing_fn neither schema nor other splits, so the exe
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from tfx.types import standard_component_specs
 
 from benison.components import label_values, raw_examples
 from benison.components.label_classes import LabelSchema
+from benison.serving.errors import DataError
 
 
 class Executor(executor.Executor):
@@ -32,12 +34,30 @@ class Executor(executor.Executor):
         key = standard_component_specs.CUSTOM_CONFIG_KEY
         config = json.loads(exec_properties[key])
         schema = raw_examples.load_schema(input_dict["schema"])
+        refuse_lists(config["columns"], schema)
         of_label = LabelSchema.of(schema, config["label"])
         if not of_label.listed and config["problem"] != "regression":
             by_split = label_values.read(input_dict["examples"], schema, config["label"])
             of_label = replace(of_label, listed=label_values.every_class(by_split))
         config["label_schema"] = asdict(of_label)
         super().Do(input_dict, output_dict, {**exec_properties, key: json.dumps(config)})
+
+
+def refuse_lists(columns: Mapping[str, Mapping[str, Any]], schema: Any) -> None:
+    """Raise DataError if a column with several values per row has a kind: the generic features take one value.
+
+    Args:
+        columns: the kind of each column.
+        schema: TensorFlow Metadata's Schema.
+    """
+    lists = raw_examples.list_columns(schema)
+    fixed = {f.name for f in schema.feature if any(dim.size > 1 for dim in f.shape.dim)}
+    used = sorted(name for name, column in columns.items() if column["kind"] != "ignore" and name in lists | fixed)
+    if used:
+        raise DataError(
+            f"column {used[0]!r}: rows have several values, and the kinds of `columns` are for one value; write "
+            "features of your own for it (`benison eject`), or set its kind to ignore"
+        )
 
 
 class Transform(TfxTransform):

@@ -64,7 +64,8 @@ def instance(version: Version, rows: Sequence[Row] = ()) -> dict[str, Any] | Non
         except ValueError:  # the file of examples is older than the model
             continue
     generated = _generate(types, read_model_info(str(version.path)))
-    return {columns[name]: value for name, value in generated.items()}
+    lengths = {name: described.get(name, {}).get("shape", []) for name in types}
+    return {columns[n]: [value] * (lengths[n][0] or 1) if lengths[n] else value for n, value in generated.items()}
 
 
 def _generate(types: Mapping[str, str], info: ModelInfo) -> dict[str, Any]:

@@ -72,7 +72,12 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False, ver
     described = missing_values.read_inputs(version.path)
     rows = [_by_input(row, described) for row in rows]
     cells = _cells(version, described, {name: spec.dtype for name, spec in specs.items()}, rows)
-    inputs = {name: tf.constant(cells[name].values(rows), spec.dtype) for name, spec in specs.items()}
+    inputs = {
+        name: tf.constant(
+            cells[name].lists(rows, spec.shape[1]) if spec.shape.rank == 2 else cells[name].values(rows), spec.dtype
+        )
+        for name, spec in specs.items()
+    }
     answer = {name: value.numpy() for name, value in signatures["raw"](**inputs).items()}
     names = [name.decode() for name in answer["classes"][0]] if "classes" in answer else ["prediction"]
     output = answer["probabilities"] if "classes" in answer else answer["prediction"]
@@ -178,6 +183,32 @@ class _Cells:
             DataError: A row has no value or a wrong one.
         """
         return [self._value(number, row) for number, row in enumerate(rows, start=1)]
+
+    def lists(self, rows: Sequence[Row], length: int | None) -> list[list[Any]]:
+        """Return the input's list of each row, shorter ones filled up with the value for a missing cell.
+
+        Args:
+            rows: The rows.
+            length: The number of values of each row; None for any number.
+
+        Raises:
+            DataError: A row has no list or a wrong one.
+        """
+        column, expected = self.column or self.name, f"a list of {'' if length is None else f'{length} '}values"
+        found: list[list[Any]] = []
+        for number, row in enumerate(rows, start=1):
+            values = row.get(self.name)
+            if length is None and values is None and self.name in row:
+                values = []
+            if not isinstance(values, (list, tuple)) or (length is not None and len(values) != length):
+                got = f"got {_shown(values)}" if self.name in row else "no such column"
+                raise DataError(
+                    f"row {number}, column {column!r}: {got}, expected {expected}; a CSV has none: use a JSON file"
+                )
+            found.append([self._value(number, {self.name: value}) for value in values])
+        filler = missing_values.marker(self.dtype.name)
+        longest = max([1, *map(len, found)]) if length is None else length
+        return [[*values, *[filler] * (longest - len(values))] for values in found]
 
     def _value(self, number: int, row: Row) -> Any:
         column = self.column or self.name

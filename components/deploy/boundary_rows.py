@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.serving.missing_values import marker
+
 _TEXTS = (
     "",
     "\N{SNOWMAN} never seen in training",
@@ -27,7 +29,8 @@ class RawColumn:
 
     Attributes:
         dtype: NumPy dtype: object (text as bytes), floating or integer.
-        usual: a real value, for the rows in which other columns have a boundary value.
+        usual: a real value, for the rows in which other columns have a boundary value; an array [n] if a row has
+            several.
         missing: the value that stands for a missing cell; None if the column is required.
         seen: the smallest and the largest value of `train`; empty if unknown.
     """
@@ -41,6 +44,9 @@ class RawColumn:
     def boundaries(self) -> tuple[Any, ...]:
         """The boundary values; the first is a missing cell if the column may have one."""
         kind = np.dtype(self.dtype).kind
+        if isinstance(self.usual, np.ndarray):  # several values: none of them, or the same odd one in all places
+            odd = {"O": _TEXTS[:2], "f": _FLOATS[:4], "i": (marker("int64"), *_INTEGERS)}[kind]
+            return tuple(np.full_like(self.usual, v.encode() if kind == "O" else v) for v in odd)
         if kind == "O":
             missing = () if self.missing is None else (self.missing.encode(),)
             return (*missing, *(text.encode() for text in _TEXTS))
@@ -66,6 +72,8 @@ def boundary_rows(columns: Mapping[str, RawColumn]) -> dict[str, NDArray]:
 
 
 def _array(values: list[Any], dtype: Any) -> NDArray:
+    if isinstance(values[0], np.ndarray):
+        return np.stack(values)
     if np.dtype(dtype).kind == "O":
         array = np.empty(len(values), object)
         array[:] = values

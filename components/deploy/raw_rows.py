@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.components import raw_examples
 from benison.components.transform import dense
 from benison.serving.missing_values import is_marker, marker
 
 _BATCH_ROWS = 4096
+_TYPES = {"O": "string", "f": "float32", "i": "int64"}  # TensorFlow's type by NumPy's kind
 
 
 def first_records(files: Sequence[str], most: int) -> NDArray:
@@ -52,43 +54,64 @@ def raw_rows(records: NDArray, spec: Mapping[str, Any], arguments: Mapping[str, 
         arguments: the argument of each column that is an input.
 
     Returns:
-        Values [rows] by argument of `raw`; see `benison.serving.missing_values` for missing ones.
+        Values [rows] by argument of `raw`, or [rows, n] if a row has several; see `benison.serving.missing_values` for
+        missing ones. Shorter lists are filled up with the value for a missing cell.
     """
     import tensorflow as tf
 
     inputs = {name: spec[name] for name in arguments}
     parsed = tf.io.parse_example(tf.constant(records, tf.string), inputs)
-    return {
-        arguments[name]: np.asarray(dense(values, default=marker(values.dtype.name))[:, 0])
-        for name, values in parsed.items()
-    }
+    return {arguments[name]: _as_input(values, inputs[name]) for name, values in parsed.items()}
+
+
+def _as_input(values: Any, spec: Any) -> NDArray:
+    """Return a parsed column as an input of `raw`."""
+    import tensorflow as tf
+
+    missing = marker(values.dtype.name)
+    if raw_examples.is_list(spec):
+        rows = np.asarray(tf.sparse.to_dense(values, default_value=missing))
+        empty = np.full((len(rows), 1), missing.encode() if isinstance(missing, str) else missing, rows.dtype)
+        return rows if rows.shape[1] else empty
+    if len(raw_examples.input_shape(spec)) > 1:
+        return np.asarray(values)
+    return np.asarray(dense(values, default=missing)[:, 0])
 
 
 def examples(
-    rows: Mapping[str, NDArray], columns: Mapping[str, str], missing: Mapping[str, Any], without: str = ""
+    rows: Mapping[str, NDArray],
+    columns: Mapping[str, str],
+    missing: Mapping[str, Any],
+    without: str = "",
+    lists: Collection[str] = (),
 ) -> NDArray:
     """Return rows as serialised tf.Examples [rows], which lack a feature where its cell is missing.
 
     Args:
-        rows: values [rows] by argument of `raw`.
+        rows: values [rows] or [rows, n] by argument of `raw`.
         columns: the feature of each argument.
         missing: the value of a missing cell by argument; required arguments have none.
         without: an argument that no example has.
+        lists: arguments whose rows are filled up with the value for a missing cell, which no example has.
     """
     import tensorflow as tf
 
     kinds = {
-        "O": lambda value: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])),
-        "f": lambda value: tf.train.Feature(float_list=tf.train.FloatList(value=[value])),
-        "i": lambda value: tf.train.Feature(int64_list=tf.train.Int64List(value=[value])),
+        "O": lambda values: tf.train.Feature(bytes_list=tf.train.BytesList(value=values)),
+        "f": lambda values: tf.train.Feature(float_list=tf.train.FloatList(value=values)),
+        "i": lambda values: tf.train.Feature(int64_list=tf.train.Int64List(value=values)),
     }
+    fillers = {name: marker(_TYPES[rows[name].dtype.kind]) for name in lists}
     makers = {name: kinds[values.dtype.kind] for name, values in rows.items()}
     records = []
     for row in zip(*(values.tolist() for values in rows.values()), strict=True):
+        cells = {name: value if isinstance(value, list) else [value] for name, value in zip(rows, row, strict=True)}
+        for name, filler in {**missing, **fillers}.items():
+            cells[name] = [value for value in cells[name] if not is_marker(value, filler)]
         present = {
-            columns[name]: makers[name](value)
-            for name, value in zip(rows, row, strict=True)
-            if name != without and (name not in missing or not is_marker(value, missing[name]))
+            columns[name]: makers[name](values)
+            for name, values in cells.items()
+            if name != without and (values or name not in {*missing, *fillers})
         }
         records.append(tf.train.Example(features=tf.train.Features(feature=present)).SerializeToString())
     return np.array(records, object)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.components import raw_examples
 from benison.components.deploy.boundary_rows import RawColumn, boundary_rows
 from benison.components.deploy.raw_rows import examples, raw_rows
 from benison.serving.missing_values import is_marker, marker
@@ -20,7 +21,7 @@ class TrialRows:
     """Real rows, followed by boundary rows.
 
     Attributes:
-        inputs: values [rows] by argument of `raw`.
+        inputs: values [rows], or [rows, n], by argument of `raw`.
         examples: the same rows as serialised tf.Examples [rows].
         real: number of real rows.
         missing: the value of a missing cell by argument; required arguments have none.
@@ -83,8 +84,9 @@ def build(
     missing = {
         arguments[name]: marker(feature.dtype.name)
         for name, feature in features.items()
-        if not isinstance(feature, tf.io.FixedLenFeature)
+        if not isinstance(feature, tf.io.FixedLenFeature) and not raw_examples.is_list(feature)
     }
+    lists = frozenset(arguments[name] for name, feature in features.items() if raw_examples.is_list(feature))
     real = raw_rows(records, spec, arguments)
     described = {
         name: RawColumn(values.dtype, _usual(values, missing.get(name)), missing.get(name), seen.get(columns[name], ()))
@@ -93,7 +95,7 @@ def build(
     boundary = boundary_rows(described)
     rows = TrialRows(
         inputs={name: np.concatenate([values, boundary[name]]) for name, values in real.items()},
-        examples=np.concatenate([records, examples(boundary, columns, missing)]),
+        examples=np.concatenate([records, examples(boundary, columns, missing, lists=lists)]),
         real=len(records),
         missing=missing,
     )
@@ -102,10 +104,10 @@ def build(
     incomplete = [
         IncompleteRow(
             columns[name],
-            examples(first, columns, missing, without=name)[0],
+            examples(first, columns, missing, without=name, lists=lists)[0],
             {**cells, name: None},
         )
-        for name in real.keys() - missing.keys()
+        for name in real.keys() - missing.keys() - lists
     ]
     return rows, incomplete
 
@@ -118,6 +120,8 @@ def _usual(values: NDArray, missing: Any) -> Any:
 
 def _json(value: Any) -> Any:
     """Convert a value to JSON: text as text, other bytes as base64, numbers as numbers (NaN in TF Serving's form)."""
+    if isinstance(value, np.ndarray):
+        return [_json(each) for each in value]
     if not isinstance(value, bytes):
         return value.item()
     try:

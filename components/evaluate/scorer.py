@@ -146,6 +146,11 @@ class Executor(base_executor.BaseExecutor):
             spec = {**_schema_spec(input_dict["schema"]), **spec}
         if unknown := sorted(set(slices) - set(spec)):
             raise UsageError(f"slices: no column {unknown[0]!r}{did_you_mean(unknown[0], spec)}")
+        if input_dict.get("schema"):
+            lists = raw_examples.list_columns(raw_examples.load_schema(input_dict["schema"]))
+            several = {n for n in slices if n in lists or len(raw_examples.input_shape(spec[n])) > 1}
+            if several:
+                raise UsageError(f"slices: the column {min(several)!r} has several values per row; expected one")
         reader = _ExampleReader(input_dict["examples"], spec, label, tuple(class_names(transform)))
         folder = Path(artifact_utils.get_single_uri(output_dict["scores"]))
         with ScoreWriter(folder, list(paths), slices, bool(reader.classes)) as writer:

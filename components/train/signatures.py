@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benison.components import raw_examples
 from benison.components.train.member import class_names, feature_spec
 from benison.components.transform import LABEL, as_columns, load_graph
 from benison.serving import missing_values
@@ -69,7 +70,7 @@ def export(
 
     apply_transform, transform_graph = load_graph(transform)
     names = class_names(transform)
-    labelled_spec = transform.raw_feature_spec()
+    labelled_spec = raw_examples.feature_spec(transform)
     raw_spec = {name: spec for name, spec in labelled_spec.items() if name != label}
     # The schema also names the label and the columns that are left out; a request may contain them.
     columns = [feature.name for feature in transform.raw_metadata.schema.feature]
@@ -110,7 +111,10 @@ def export(
 
     examples_spec = [tf.TensorSpec([None], tf.string, name=examples_name(columns))]
     raw = [
-        {arguments[name]: tf.TensorSpec([None], spec.dtype, name=arguments[name]) for name, spec in raw_spec.items()}
+        {
+            arguments[name]: tf.TensorSpec(raw_examples.input_shape(spec), spec.dtype, name=arguments[name])
+            for name, spec in raw_spec.items()
+        }
     ]
     transformed = [
         {
@@ -145,12 +149,21 @@ def raw_inputs(raw_spec: Mapping[str, Any], columns: Iterable[str] = ()) -> dict
     import tensorflow as tf
 
     arguments = argument_names(raw_spec, columns)
-    return missing_values.describe(
+    described = missing_values.describe(
         {
-            arguments[name]: (name, spec.dtype.name, not isinstance(spec, tf.io.FixedLenFeature))
+            arguments[name]: (
+                name,
+                spec.dtype.name,
+                not isinstance(spec, tf.io.FixedLenFeature) and not raw_examples.is_list(spec),
+            )
             for name, spec in raw_spec.items()
         }
     )
+    for name, spec in raw_spec.items():
+        shape = raw_examples.input_shape(spec)
+        if len(shape) > 1:  # a list is never missing, only empty: it is filled up with the value for a missing cell
+            described[arguments[name]]["shape"] = shape[1:]
+    return described
 
 
 def _write_schema(file: Path, schema: Any, label: str) -> None:
@@ -175,18 +188,20 @@ def _refuse_missing_integers(columns: Tensors) -> None:
 
     required = {
         name: values
-        for name, values in sorted(columns.items())
+        for name, values in sorted(columns.items(), key=lambda column: (column[1].shape[-1] != 1, column[0]))
         if values.dtype.is_integer and not isinstance(values, tf.SparseTensor)
     }
     if not required:
         return
-    stacked = tf.stack([tf.reshape(values, [-1]) for values in required.values()])
-    wrong = tf.reduce_any(tf.equal(stacked, marker(stacked.dtype.name)), axis=1)
+    missing = marker(next(iter(required.values())).dtype.name)
+    single = [tf.reshape(values, [-1]) for values in required.values() if values.shape[-1] == 1]
+    several = [tf.reduce_any(tf.equal(values, missing)) for values in required.values() if values.shape[-1] != 1]
+    of_single = [tf.reduce_any(tf.equal(tf.stack(single), missing), axis=1)] if single else []
+    wrong = tf.concat([*of_single, *([tf.stack(several)] if several else [])], axis=0)
     tf.debugging.Assert(
         tf.logical_not(tf.reduce_any(wrong)),
         [
-            f"got {marker(stacked.dtype.name)}, which stands for a missing whole number, but every row needs a value; "
-            "columns:",
+            f"got {missing}, which stands for a missing whole number, but every row needs a value; columns:",
             tf.boolean_mask(list(required), wrong),
         ],
         summarize=len(required),
@@ -201,7 +216,10 @@ def _as_transform_input(values: tf.Tensor, spec: Any) -> Any:
     import tensorflow as tf
 
     if isinstance(spec, tf.io.FixedLenFeature):
-        return tf.reshape(values, [-1, 1])
+        return tf.reshape(values, [-1, *(spec.shape or [1])])
+    if raw_examples.is_list(spec):
+        shape = tf.shape(values, out_type=tf.int64)
+        return tf.SparseTensor(tf.where(tf.fill(shape, True)), tf.reshape(values, [-1]), shape)
     rows = tf.range(tf.shape(values, out_type=tf.int64)[0])
     indices = tf.stack([rows, tf.zeros_like(rows)], axis=1)
     return tf.SparseTensor(indices, values, tf.stack([tf.shape(values, out_type=tf.int64)[0], 1]))

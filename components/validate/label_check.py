@@ -372,10 +372,13 @@ def _predict_from_neighbours(
 
 
 def _read_columns(examples: list[types.Artifact], schema: Any) -> dict[str, NDArray]:
-    """Read up to SAMPLE_ROWS rows of `train`; return the columns by name, as text or float64."""
+    """Read up to SAMPLE_ROWS rows of `train`; return the columns by name, as text or float64.
+
+    A column of which some rows have several values is text.
+    """
     import tensorflow as tf
 
-    from benison.components.transform import dense
+    from benison.components.transform import as_text, dense
 
     spec = {name: tf.io.VarLenFeature(kind) for name, kind in raw_examples.column_types(schema).items()}
     files = raw_examples.split_files(examples, "train")
@@ -383,7 +386,10 @@ def _read_columns(examples: list[types.Artifact], schema: Any) -> dict[str, NDAr
     parsed = tf.io.parse_example(next(iter(records)), spec)
     columns = {}
     for name, value in parsed.items():
-        if value.dtype == tf.string:
+        if value.dense_shape[1] > 1:  # several values per row count as one text
+            words = tf.strings.reduce_join(tf.RaggedTensor.from_sparse(as_text(value)), axis=1, separator=" ")
+            columns[name] = np.array([t.decode("utf-8", "replace") for t in words.numpy()])
+        elif value.dtype == tf.string:
             columns[name] = np.array([t.decode("utf-8", "replace") for t in dense(value, "")[:, 0].numpy()])
         else:
             numbers = tf.SparseTensor(value.indices, tf.cast(value.values, tf.float64), value.dense_shape)
