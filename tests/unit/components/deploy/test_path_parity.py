@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benison.components import raw_examples
 from benison.components.deploy import raw_rows, trial_rows
 from benison.components.deploy.boundary_rows import RawColumn, boundary_rows
 from benison.components.deploy.path_parity import compare
@@ -109,6 +110,30 @@ def test_rows_have_the_same_cells_in_every_form():
     assert second == {"s": "a"}, "in every other row a missing cell has no key"
     assert [(row.column, row.json["s"]) for row in incomplete] == [("s", None)]
     assert "s" not in tf.train.Example.FromString(incomplete[0].example).features.feature
+
+
+def test_rows_with_several_values_have_the_same_ones_in_every_form():
+    spec = {
+        "tags": raw_examples.list_feature()(tf.string),
+        "counts": raw_examples.list_feature()(tf.int64),
+        "point": tf.io.FixedLenFeature([2], tf.float32),
+    }
+    records = []
+    for tags, counts in (([b"red", b"blue"], [3]), ([], [])):
+        features = tf.train.Example().features
+        features.feature["tags"].bytes_list.value.extend(tags)
+        features.feature["counts"].int64_list.value.extend(counts)
+        features.feature["point"].float_list.value.extend([1.5, -2.0])
+        records.append(tf.train.Example(features=features).SerializeToString())
+    arguments = {name: name for name in spec}
+    rows, incomplete = trial_rows.build(np.array(records, object), spec, arguments, {"counts": (3, 3)})
+    assert rows.inputs["tags"][:2].tolist() == [[b"red", b"blue"], [b"", b""]]
+    assert rows.inputs["counts"][:2].tolist() == [[3], [MISSING_INTEGER]]
+    again = raw_rows.raw_rows(rows.examples, spec, arguments)
+    for name, values in rows.inputs.items():
+        np.testing.assert_array_equal(again[name], values)
+    assert rows.json_rows()[0] == {"tags": ["red", "blue"], "counts": [3], "point": [1.5, -2.0]}
+    assert [row.column for row in incomplete] == ["point"], "an empty list is a value"
 
 
 def test_a_row_without_its_only_column_is_an_empty_example():
