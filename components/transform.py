@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benison.components import user_code
 from benison.components.label_classes import LINE_ESCAPES, Classes, LabelSchema, ordered
+from benison.serving.errors import UsageError
 from benison.serving.missing_values import NO_MARKS, Marks
 from benison.serving.signature_names import argument_names
 
@@ -126,9 +127,14 @@ def dense(values: Any, default: float | str) -> Any:
 
     Returns:
         Tensor [batch, 1].
+
+    Raises:
+        UsageError: every row has several values; reshaped, they would be other rows.
     """
     import tensorflow as tf
 
+    if not isinstance(values, tf.SparseTensor) and values.shape.rank == 2 and (values.shape[1] or 1) > 1:
+        raise UsageError(f"dense takes one value per row, got {values.shape[1]}; use this column as it is")
     if isinstance(values, tf.SparseTensor):
         shape = tf.stack([values.dense_shape[0], tf.constant(1, tf.int64)])
         values = tf.sparse.to_dense(tf.SparseTensor(values.indices, values.values, shape), default_value=default)

@@ -47,14 +47,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if column is None:
             with ExampleWriter(examples, one_file_per_split(splits)) as writer:
                 for record in records(files, label):
-                    writer.write(split_by_hash([record.content.hex()], splits), record.content)
+                    writer.write(split_by_hash([record.content.hex()], splits), record.without_empty_features())
             check_counts(files[0], writer.counts)
         else:
             parts = parts_by_time((cell for cell, _ in _timed_records(files, column.name, label)), column, splits)
             examples.set_string_custom_property(WARNINGS, json.dumps(parts.warnings))
             with ExampleWriter(examples, files_of_parts(parts.names)) as writer:  # SpanWindow checks the splits
                 for cell, record in _timed_records(files, column.name, label):
-                    writer.write(parts.part_of(cell.text, [record.hex()]), record)
+                    writer.write(parts.part_of(cell.text, [record.content.hex()]), record.without_empty_features())
         refuse_changed(exec_properties)
 
 
@@ -79,13 +79,13 @@ class ImportExampleGen(base.FileBasedExampleGen):
         super().__init__(**arguments(pattern, splits, options, span=None))
 
 
-def _timed_records(files: Sequence[str], column: str, label: str) -> Iterator[tuple[Cell, bytes]]:
+def _timed_records(files: Sequence[str], column: str, label: str) -> Iterator[tuple[Cell, Record]]:
     """Yield each record with its time."""
     seen = False
     for record in records(files, label):
         seen = seen or column in record.features
         text = _text(record.features[column], record, column)
-        yield Cell(record.file, f"record {record.number}", text), record.content
+        yield Cell(record.file, f"record {record.number}", text), record
     if not seen:
         raise DataError(f"{files[0]}: no time column {column!r}: no record has this feature")
 
@@ -114,6 +114,19 @@ class Record:
     number: int
     content: bytes
     features: Any
+
+    def without_empty_features(self) -> bytes:
+        """Return the tf.Example without features that have no value: SchemaGen would not see which ones are lists."""
+        import tensorflow as tf
+
+        kinds = {name: feature.WhichOneof("kind") for name, feature in self.features.items()}
+        empty = [n for n, kind in kinds.items() if kind is None or not getattr(self.features[n], kind).value]
+        if not empty:
+            return self.content
+        example = tf.train.Example.FromString(self.content)
+        for name in empty:
+            example.features.feature.pop(name, None)
+        return bytes(example.SerializeToString(deterministic=True))
 
     def where(self, column: str) -> str:
         """Return the position of a feature, for messages."""

@@ -381,12 +381,18 @@ def _read_columns(examples: list[types.Artifact], schema: Any) -> dict[str, NDAr
     from benison.components.transform import as_text, dense
 
     spec = {name: tf.io.VarLenFeature(kind) for name, kind in raw_examples.column_types(schema).items()}
+    several = raw_examples.list_columns(schema) | {f.name for f in schema.feature if f.HasField("shape")}
     files = raw_examples.split_files(examples, "train")
     records = tf.data.TFRecordDataset(files, compression_type="GZIP").take(SAMPLE_ROWS).batch(SAMPLE_ROWS)
     parsed = tf.io.parse_example(next(iter(records)), spec)
     columns = {}
     for name, value in parsed.items():
         if value.dense_shape[1] > 1:  # several values per row count as one text
+            if name not in several:
+                raise DataError(
+                    f"column {name!r}: some rows have several values, but the schema does not say so; give it "
+                    "`value_count { min: 1 }` (any number) or a `shape` (always the same number) in the schema"
+                )
             words = tf.strings.reduce_join(tf.RaggedTensor.from_sparse(as_text(value)), axis=1, separator=" ")
             columns[name] = np.array([t.decode("utf-8", "replace") for t in words.numpy()])
         elif value.dtype == tf.string:

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 from benison.components.transform import dense, without_markers
+from benison.serving.errors import DataError, UsageError
 from benison.serving.missing_values import MISSING_INTEGER, Marks
 
 
@@ -54,3 +57,24 @@ def test_what_means_no_value_in_the_csv_means_it_in_a_request_too(cells: list[An
 def test_a_required_column_stays_as_it_is() -> None:
     column = tf.constant([[MISSING_INTEGER], [3]], tf.int64)
     assert without_markers(column) is column
+
+
+def test_a_column_of_several_values_is_not_reshaped_into_other_rows() -> None:
+    with pytest.raises(UsageError, match="dense takes one value per row, got 3; use this column as it is"):
+        dense(tf.zeros([2, 3]), default=0.0)
+    assert dense(tf.zeros([2, 1]), default=0.0).shape == (2, 1)
+
+
+def test_columns_with_several_values_have_no_kind() -> None:
+    from benison.components.transform_node import refuse_lists
+
+    schema = text_format.Parse(
+        'feature { name: "one" type: INT value_count { min: 1 max: 1 } }'
+        'feature { name: "any" type: INT value_count { min: 1 } }'
+        'feature { name: "two" type: INT shape { dim { size: 2 } } }',
+        schema_pb2.Schema(),
+    )
+    refuse_lists({"one": {"kind": "number"}, "any": {"kind": "ignore"}}, schema)
+    for name in ("any", "two"):
+        with pytest.raises(DataError, match=f"column '{name}': rows have several values, and the kinds of `columns`"):
+            refuse_lists({name: {"kind": "category"}}, schema)
