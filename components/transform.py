@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import tensorflow_transform as tft
 
 LABEL = "label_xf"
+_LIST = "benison_list"  # attribute of a column with any number of values per row: its name
 CLASSES = "classes"  # name of the label's vocabulary: class id -> class name, see `label_classes`
 
 
@@ -28,7 +29,7 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
             value that stands for a missing cell (`benison.serving.missing_values`) is missing for the user's function.
         custom_config: `features` (reference to the user's function), `label`, `problem`, `columns` (the kind of each
             column, for a function that has a parameter with this name), `marks` (fields of `Marks`), `positive` (of the
-            YAML, or None) and `label_schema` (fields of `LabelSchema`).
+            YAML, or None), `label_schema` (fields of `LabelSchema`) and `lists` (columns with any number of values).
 
     Returns:
         The user's features, and `label_xf` [batch]: int64 class id in the order of `label_classes`, -1 if the label is
@@ -40,7 +41,9 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     label, problem = custom_config["label"], custom_config["problem"]
     raw = {name: values for name, values in inputs.items() if name != label}
     marks = Marks(**custom_config["marks"])
-    features = user_features(custom_config["features"], raw, custom_config["columns"], marks)
+    features = user_features(
+        custom_config["features"], raw, custom_config["columns"], marks, custom_config.get("lists", ())
+    )
     if not features or LABEL in features:
         got = f"a feature named {LABEL!r}, which is reserved for the label" if features else "no feature"
         raise ValueError(f"{custom_config['features']} returned {got}; expected a dict of features by name")
@@ -51,7 +54,13 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     return {**features, LABEL: _class_id(inputs[label], order)}
 
 
-def user_features(reference: str, raw: Mapping[str, Any], columns: Mapping[str, Any], marks: Marks = NO_MARKS) -> Any:
+def user_features(
+    reference: str,
+    raw: Mapping[str, Any],
+    columns: Mapping[str, Any],
+    marks: Marks = NO_MARKS,
+    lists: Collection[str] = (),
+) -> Any:
     """Call the user's preprocessing_fn.
 
     Args:
@@ -59,13 +68,17 @@ def user_features(reference: str, raw: Mapping[str, Any], columns: Mapping[str, 
         raw: raw features by name, without the label.
         columns: the kind of each column, for a function that has a parameter with this name.
         marks: what else stands for a missing cell.
+        lists: the columns with any number of values per row.
 
     Returns:
         What the function returns: it should be a dict of features.
     """
     function = user_code.load(reference)
     options = {"columns": columns} if "columns" in inspect.signature(function).parameters else {}
-    return function({name: without_markers(values, marks) for name, values in raw.items()}, **options)
+    inputs = {name: without_markers(values, marks) for name, values in raw.items()}
+    for name in inputs.keys() & lists:
+        setattr(inputs[name], _LIST, name)
+    return function(inputs, **options)
 
 
 def without_markers(values: Any, marks: Marks = NO_MARKS) -> Any:
@@ -129,10 +142,15 @@ def dense(values: Any, default: float | str) -> Any:
         Tensor [batch, 1].
 
     Raises:
-        UsageError: every row has several values; reshaped, they would be other rows.
+        UsageError: rows have several values; reshaped, they would be other rows.
     """
     import tensorflow as tf
 
+    if column := getattr(values, _LIST, ""):
+        raise UsageError(
+            f"dense takes one value per row, and rows of {column!r} have any number; use tf.sparse.to_dense, and "
+            "reduce the result to a fixed width"
+        )
     if not isinstance(values, tf.SparseTensor) and values.shape.rank == 2 and (values.shape[1] or 1) > 1:
         raise UsageError(f"dense takes one value per row, got {values.shape[1]}; use this column as it is")
     if isinstance(values, tf.SparseTensor):

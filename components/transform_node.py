@@ -40,6 +40,7 @@ class Executor(executor.Executor):
             by_split = label_values.read(input_dict["examples"], schema, config["label"])
             of_label = replace(of_label, listed=label_values.every_class(by_split))
         config["label_schema"] = asdict(of_label)
+        config["lists"] = sorted(raw_examples.list_columns(schema))
         super().Do(input_dict, output_dict, {**exec_properties, key: json.dumps(config)})
 
 

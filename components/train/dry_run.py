@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benison.components import user_code
+from benison.components import raw_examples, user_code
 from benison.components.label_classes import LabelSchema
 from benison.components.train import answers, member
 from benison.components.train.trainer import fixed_hyperparameters
@@ -111,9 +111,10 @@ def _feature_spec(project: Project) -> dict[str, Any]:
     raw = schema_utils.schema_as_feature_spec(_schema(project)).feature_spec
     raw = {name: spec for name, spec in raw.items() if name != project.label}
     returned: dict[str, Any] = {}
+    lists = raw_examples.list_columns(_schema(project))
 
     def traced(inputs: dict[str, Any]) -> dict[str, Any]:
-        features = user_features(project.features, inputs, project.columns)
+        features = user_features(project.features, inputs, project.columns, lists=lists)
         answers.refuse(_features_fault(features))
         returned.update(features)
         return dict(features)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from benison.components.transform import dense, without_markers
+from benison.components.transform import dense, user_features, without_markers
 from benison.serving.errors import DataError, UsageError
 from benison.serving.missing_values import MISSING_INTEGER, Marks
 
@@ -63,6 +64,16 @@ def test_a_column_of_several_values_is_not_reshaped_into_other_rows() -> None:
     with pytest.raises(UsageError, match="dense takes one value per row, got 3; use this column as it is"):
         dense(tf.zeros([2, 3]), default=0.0)
     assert dense(tf.zeros([2, 1]), default=0.0).shape == (2, 1)
+
+
+def test_dense_refuses_a_list_before_any_row_is_read(tmp_path: Path) -> None:
+    (tmp_path / "features.py").write_text(
+        "from benison import dense\ndef preprocessing_fn(inputs):\n    return {'tags': dense(inputs['tags'], '')}\n"
+    )
+    reference, raw = f"{tmp_path}/features.py:preprocessing_fn", {"tags": sparse(["a", None], tf.string)}
+    assert user_features(reference, raw, {})["tags"].numpy().tolist() == [[b"a"], [b""]]
+    with pytest.raises(UsageError, match="dense takes one value per row, and rows of 'tags' have any number; use tf"):
+        user_features(reference, raw, {}, lists=["tags"])
 
 
 def test_columns_with_several_values_have_no_kind() -> None:
