@@ -11,6 +11,8 @@ import pytest
 
 from tests.integration.conftest import Project
 
+pytestmark = pytest.mark.system  # a whole run
+
 YAML = """
 name: birds
 problem: multiclass
