@@ -134,10 +134,8 @@ def class_warnings(label: str, names: Sequence[str], by_split: Mapping[str, Coun
         by_split: rows by class, by split.
     """
     train, test = by_split["train"], by_split["test"]
-    unknown, unmeasured = (
-        [f"{name!r} ({_where(name, by_split)})" for name in names if absent(name)]
-        for absent in (lambda name: not train[name], lambda name: train[name] and not test[name])
-    )
+    unknown = [f"{name!r} ({_where(name, by_split)})" for name in names if not train[name]]
+    unmeasured = [f"{name!r} ({_where(name, by_split)})" for name in names if train[name] and not test[name]]
     warnings = []
     if unknown:
         warnings.append(

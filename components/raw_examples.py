@@ -42,7 +42,7 @@ def list_feature() -> Any:
     """Return the class for such a column in a parsing spec: VarLenFeature, which also stands for 0 or 1 values."""
     import tensorflow as tf
 
-    class ListFeature(tf.io.VarLenFeature):  # type: ignore[misc]
+    class ListFeature(tf.io.VarLenFeature):
         """A column with any number of values per row."""
 
     return ListFeature

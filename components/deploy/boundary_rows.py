@@ -45,7 +45,7 @@ class RawColumn:
         """The boundary values; the first is a missing cell if the column may have one."""
         kind = np.dtype(self.dtype).kind
         if isinstance(self.usual, np.ndarray):  # several values: none of them, or the same odd one in all places
-            odd = {"O": _TEXTS[:2], "f": _FLOATS[:4], "i": (marker("int64"), *_INTEGERS)}[kind]
+            odd: tuple[Any, ...] = {"O": _TEXTS[:2], "f": _FLOATS[:4], "i": (marker("int64"), *_INTEGERS)}[kind]
             return tuple(np.full_like(self.usual, v.encode() if kind == "O" else v) for v in odd)
         if kind == "O":
             missing = () if self.missing is None else (self.missing.encode(),)

@@ -12,6 +12,7 @@ Helper modules:
     comparison: compares a candidate with another model by one metric.
     verdicts: the verdict of a rule, and its JSON.
     label_report: LabelCheck's report, and its suspicious columns.
+    labelled_rows: keeps rows without a label out of the metrics of TFX's Evaluator.
     metrics: metrics on NumPy arrays with row weights.
     bootstrap: confidence intervals by the paired bootstrap.
     permutation: tells knowledge from chance where rows are few.

@@ -6,7 +6,7 @@ import contextlib
 import gzip
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, cast
 
 from benison.serving.errors import DataError
 
@@ -33,6 +33,6 @@ def opened(file: str) -> Iterator[IO[bytes]]:
                 yield stream
                 return
             with gzip.GzipFile(fileobj=stream) as content:
-                yield content
+                yield cast(IO[bytes], content)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{file}: cut or damaged as gzip ({error}); copy or write the file again") from None

@@ -44,7 +44,7 @@ def deep(inputs, hp):
 def rows(count: int) -> list[dict[str, list[Any]]]:
     """Return rows by feature: a list of texts, one of numbers, a point; and a label, which one row in ten lacks."""
     rng = random.Random(4)
-    made = []
+    made: list[dict[str, list[Any]]] = []
     for number in range(count):
         tags = [rng.choice([b"red", b"blue"]) for _ in range(rng.randint(0, 4))]
         amounts = [rng.random() * 4 for _ in range(rng.randint(0, 3))]
