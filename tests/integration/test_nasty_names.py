@@ -62,7 +62,7 @@ class Odd:
 def write(folder: Path) -> list[dict[str, Any]]:
     """Write the table, in which every column knows a little of the label; return its rows by column."""
     chance = random.Random(4)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for _ in range(ROWS):
         good = chance.random() < 0.4
         numbers = {name: round(chance.gauss(0.4 * good, 1), 3) for name in NUMBERS}

@@ -17,7 +17,7 @@ import yaml
 from benison.serving import missing_values
 from benison.serving.errors import DataError, EnsembleError
 from benison.serving.seldon import fusion, graph, imported_ensemble, seldon_deployment
-from benison.serving.server.codec import json_tensors
+from benison.serving.server.codec import column_names
 from benison.serving.server.engine import LoadOptions
 from benison.serving.server.engines.saved_model import SessionEngine
 from tests.integration.conftest import BENISON, CLONE
@@ -193,7 +193,9 @@ def test_a_mistake_is_one_message(tmp_path: Path, words: list[str], code: int, m
     assert [path.name for path in tmp_path.iterdir()] == ["rows.json"]
 
 
-def write_whole_numbers(folder: Path, factor: float, missing: int | None, classes: tuple[str, ...] = ()) -> Path:
+def write_whole_numbers(
+    folder: Path, factor: float, missing: int | None, classes: tuple[str, ...] = (), column: str = "n"
+) -> Path:
     """Write a SavedModel of a whole number n: 100 x factor for a missing cell, else n x factor."""
 
     class Model(tf.Module):
@@ -207,7 +209,7 @@ def write_whole_numbers(folder: Path, factor: float, missing: int | None, classe
     model = Model()
     tf.saved_model.save(model, str(folder), signatures={"raw": model.call})
     if missing is not None:
-        missing_values.write(folder, {"n": missing_values.describe_input("n", "int64", missing)})
+        missing_values.write(folder, {"n": missing_values.describe_input(column, "int64", missing)})
     return folder
 
 
@@ -220,13 +222,13 @@ def fused(folder: Path, *models: Path) -> Path:
 
 @pytest.mark.parametrize("marker", [missing_values.MISSING_INTEGER, missing_values.FORMER_MISSING_INTEGER])
 def test_what_is_fused_takes_a_missing_cell_as_its_members_do(tmp_path: Path, marker: int) -> None:
-    models = [write_whole_numbers(tmp_path / str(factor), factor, marker) for factor in (1, 3)]
+    models = [write_whole_numbers(tmp_path / str(factor), factor, marker, column="a class") for factor in (1, 3)]
     target = fused(tmp_path / "fused", *models)
     engine = SessionEngine(str(target), LoadOptions())
     for name in ("serving_default", "members"):
         signature = engine.signatures[name]
-        rows = {"instances": [{"n": None}, {}, {"n": marker}, {"n": 5}]}
-        inputs, _ = json_tensors.read_inputs(rows, signature.inputs, signature.missing)
+        rows = {"instances": [{"n": None}, {}, {"n": marker}, {"a class": 5}]}
+        inputs, _ = column_names.read_inputs(rows, signature)
         outputs = engine.run(signature, inputs, list(signature.outputs))
         factors = {"probabilities": 2, "model-a": 1, "model-b": 3}
         for output, values in outputs.items():
@@ -239,6 +241,9 @@ def test_models_that_take_a_missing_cell_differently_are_not_fused(tmp_path: Pat
     )
     with pytest.raises(DataError, match=r"'n': members expect different values for a missing cell, -9007.* and -1"):
         fused(tmp_path / "both", new, old)
+    another = write_whole_numbers(tmp_path / "another", 1, missing_values.MISSING_INTEGER, column="m")
+    with pytest.raises(DataError, match="input 'n': members expect different columns, 'n' and 'm'"):
+        fused(tmp_path / "columns", new, another)
     # A model that says nothing takes any number as a value, so the fused one needs a value in every row.
     target = fused(tmp_path / "mixed", new, foreign)
     assert not SessionEngine(str(target), LoadOptions()).signatures["serving_default"].missing
