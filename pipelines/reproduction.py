@@ -171,11 +171,20 @@ def _link_spans(root: Path, into: Path, name: str, version: Version) -> None:
     places = {r.span.sha256: r.path for r in spans.removed_spans(root, name)} | places
     for number, sha256 in version.manifest.span_hashes.items():
         target = spans.folder(into, name) / number
-        shutil.copytree(places[sha256], target, ignore=shutil.ignore_patterns(spans.REMOVAL))
+        shutil.copytree(
+            places[sha256], target, ignore=shutil.ignore_patterns(spans.REMOVAL), copy_function=_link_or_copy
+        )
     # A window may leave out spans that were removed before; the second ROOT must know that they were.
     removed = spans.folder(root, name) / spans.REMOVED
     if removed.is_dir():
-        shutil.copytree(removed, spans.folder(into, name) / spans.REMOVED)
+        shutil.copytree(removed, spans.folder(into, name) / spans.REMOVED, copy_function=_link_or_copy)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)  # the files of a span never change
+    except OSError:  # another file system
+        shutil.copy2(source, target)
 
 
 def _contents(run: Run) -> dict[str, str]:

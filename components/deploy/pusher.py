@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -100,16 +100,18 @@ class Executor(base_executor.Executor):
         settings = PushSettings(**json.loads(exec_properties["custom_config"])["settings"])
         base = Path(settings.serving)
         candidate = Path(self.GetModelPath(input_dict))
-        before = _pushed_before(base, candidate, settings.fan_out)
+        # Reading a model takes a second per some hundred megabytes, so it is done once.
+        own = content.checksum(candidate)
+        before = _pushed_before(base, {own, local.checksum(candidate)}, settings.fan_out)
         if before is None:
-            if reason := _push_blocker(settings, _baseline(input_dict), content.checksum(candidate)):
+            if reason := _push_blocker(settings, _baseline(input_dict), own):
                 self._MarkNotPushed(pushed)
                 pushed.set_string_custom_property(NOT_PUSHED, reason)
                 print(f"not pushed: {reason}")
                 return
             # Even if the highest number is served, the new version must not be served before it is promoted.
             promotion.pin(base)
-        version = before or _publish(settings, input_dict, Path(pushed.uri), exec_properties.get(_CODE))
+        version = before or _publish(settings, input_dict, Path(pushed.uri), exec_properties.get(_CODE), own)
         self._MarkPushed(pushed, pushed_destination=str(version.path), pushed_version=str(version.number))
         print("already pushed as" if before else "pushed", f"version {version.number}: {version.path}")
         for model, number in sets.member_versions(version).items():
@@ -208,9 +210,14 @@ def _input(member: str) -> str:
     return f"member_{member}"
 
 
-def _pushed_before(base: Path, model: Path, fan_out: bool) -> Version | None:
-    """Return the served version, or else the newest whole one, that is this model and was pushed in the same form."""
-    same = content.checksums(model)
+def _pushed_before(base: Path, same: Collection[str], fan_out: bool) -> Version | None:
+    """Return the served version, or else the newest whole one, that is a model and was pushed in the same form.
+
+    Args:
+        base: ROOT/serving/NAME.
+        same: what its manifest may record as `candidate`; see `content.checksums`.
+        fan_out: with members as models of their own.
+    """
     for version in (labels.served(base), *reversed(local.versions(base))):
         if version is None or bool(version.manifest.fan_out) != fan_out:
             continue
@@ -251,7 +258,7 @@ def _promotion_blocker(settings: PushSettings, version: Version, served: Version
 
 
 def _publish(
-    settings: PushSettings, input_dict: dict[str, list[types.Artifact]], scratch: Path, code: str | None
+    settings: PushSettings, input_dict: dict[str, list[types.Artifact]], scratch: Path, code: str | None, own: str
 ) -> Version:
     """Publish the ensemble, and with fan-out its members.
 
@@ -260,6 +267,7 @@ def _publish(
         input_dict: The component's inputs.
         scratch: A folder for the warm-up requests.
         code: Hash of the code.
+        own: Hash of the ensemble's content.
     """
     built, validated, blessed, transform_graph = (
         Path(artifact_utils.get_single_uri(input_dict[key]))
@@ -284,20 +292,17 @@ def _publish(
         certificate,
         push_manifest.hashes(model, transform_graph, code, settings.config),
     )
-    members = {
-        name: _candidate(
-            _saved_model(input_dict, _input(name)),
-            Manifest.model_validate({**settings.facts, "name": f"{settings.facts['name']}-{name}"}),
-            warmup,
-        )
-        for name in (ensemble.members if settings.fan_out else ())
+    trained = {name: _saved_model(input_dict, _input(name)) for name in (ensemble.members if settings.fan_out else ())}
+    facts = {
+        name: {"name": f"{settings.facts['name']}-{name}", "candidate": content.checksum(member)}
+        for name, member in trained.items()
     }
-    return sets.publish(_candidate(model, manifest, spec, report, rows, warmup), Path(settings.serving), members)
-
-
-def _candidate(model: Path, manifest: Manifest, *beside: Path) -> Candidate:
-    recorded = manifest.model_copy(update={"candidate": content.checksum(model)})
-    return Candidate(model, recorded, _extra(*beside))
+    members = {
+        name: Candidate(member, Manifest.model_validate({**settings.facts, **facts[name]}), _extra(warmup))
+        for name, member in trained.items()
+    }
+    candidate = Candidate(model, manifest.model_copy(update={"candidate": own}), _extra(spec, report, rows, warmup))
+    return sets.publish(candidate, Path(settings.serving), members)
 
 
 def _extra(*files: Path) -> dict[str, Path]:

@@ -7,10 +7,12 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.text import Text
 
+import benison.pipelines
 from benison.pipelines.commands.output import VisibleStream, console
 from benison.pipelines.reports.tables import DataTable
 
@@ -78,3 +80,12 @@ def test_a_stream_tells_what_the_stream_below_tells() -> None:
     stream.writelines(["b", "\x1b\n"])
     assert below.getvalue() == "a\\x1bb\\x1b\n"
     assert stream.isatty() is False
+
+
+def test_every_table_of_data_is_a_data_table() -> None:
+    folder = Path(benison.pipelines.__file__).parent
+    # The live view draws nodes, whose names are checked, with a spinner among them.
+    allowed = {folder / "reports/tables.py", folder / "reports/progress.py"}
+    files = {*folder.rglob("*.py")} - allowed
+    assert len(files) > 50
+    assert [file for file in files if "rich.table" in file.read_text(encoding="utf-8")] == []
