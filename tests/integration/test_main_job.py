@@ -100,6 +100,8 @@ def test_with_nothing_changed_all_is_cached_and_the_candidate_is_served_already(
     again = kept.run()
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"already served as version {before[0]}" in again.stdout
+    assert "nothing is served" not in again.stdout
+    assert "what each member adds to the ensemble:" in again.stdout
     assert {id for id, state in kept.states().items() if state != "cached"} == {"Pusher"}
     assert kept.versions() == before
 
