@@ -28,6 +28,7 @@ from benison.components.ingest.times import TimeColumn, cells_of, index_of
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError
 from benison.serving.files.csv_file import Row
+from benison.serving.number_text import is_code
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -72,19 +73,49 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             def part_of(row: Row) -> str:
                 return split_by_hash(row.cells, splits)
 
-        examples.set_string_custom_property(WARNINGS, json.dumps(warnings))
         if not options["schema"]:  # inferred from these files alone; SpanWindow compares them with those of other spans
             examples.set_string_custom_property(
                 KINDS_OF_COLUMNS, json.dumps({name: kinds[name] for name in table.header})
             )
         encoder = RecordBatchToExamplesEncoder()
+        codes = _Codes([i for i, name in enumerate(table.header) if kinds[name] == "int"])
         with ExampleWriter(examples, files) as writer:
             for rows, batch in table.batches(kinds):
+                codes.look(rows)
                 for row, record in zip(rows, encoder.encode(batch), strict=True):
                     writer.write(part_of(row), in_order(record))
+        examples.set_string_custom_property(WARNINGS, json.dumps([*warnings, *codes.warnings(table.header)]))
         if column is None:  # otherwise SpanWindow checks the splits of the window
             check_counts(table.files[0], writer.counts)
         refuse_changed(exec_properties)
+
+
+class _Codes:
+    """The first cell with a leading zero of each column of whole numbers: the number 2134 may be the zip code 02134.
+
+    Args:
+        columns: positions of the columns.
+    """
+
+    def __init__(self, columns: Sequence[int]) -> None:
+        self._columns = list(columns)
+        self._first: dict[int, tuple[Row, str]] = {}
+
+    def look(self, rows: Sequence[Row]) -> None:
+        """Look at rows, and no further at a column that has such a cell."""
+        for index in list(self._columns):
+            first = next((row for row in rows if row.cells[index][:1] == "0" and is_code(row.cells[index])), None)
+            if first is not None:
+                self._first[index] = first, first.cells[index]
+                self._columns.remove(index)
+
+    def warnings(self, header: Sequence[str]) -> list[str]:
+        """Return a warning for each column that has such a cell."""
+        return [
+            f"{row.file}, line {row.line}, column {header[index]!r}: {cell[:80]!r} is read as the number {int(cell)}, "
+            "because the schema says INT; if these are codes, such as zip codes, write type: BYTES there"
+            for index, (row, cell) in sorted(self._first.items())
+        ]
 
 
 class CsvExampleGen(base.FileBasedExampleGen):

@@ -206,3 +206,18 @@ def test_a_label_or_a_type_that_cannot_be_used_is_named_by_its_record(tmp_path: 
 
     with pytest.raises(DataError, match=message):
         list(records([written(tmp_path / "a", rows)], "y"))
+
+
+def test_a_code_that_the_schema_reads_as_a_number_is_a_warning(tmp_path: Path) -> None:
+    from benison.components.ingest.example_gen import CsvExampleGen
+
+    (tmp_path / "s.pbtxt").write_text('feature { name: "zip" type: INT } feature { name: "row" type: INT }')
+    (tmp_path / "rows.csv").write_text(
+        "day,zip,row\n" + "".join(f"{1950 + i},{'02134' if i in (7, 9) else 90210},{i}\n" for i in range(60))
+    )
+    node = CsvExampleGen(str(tmp_path / "rows.csv"), SPLITS, schema=str(tmp_path / "s.pbtxt"), time=TIME)
+    _, (warning,) = ingested(node, tmp_path)
+    assert warning.endswith(
+        "rows.csv, line 9, column 'zip': '02134' is read as the number 2134, because the schema says INT; if these are "
+        "codes, such as zip codes, write type: BYTES there"
+    )
