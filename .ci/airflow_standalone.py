@@ -140,11 +140,14 @@ class Standalone:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._running.values():  # end all of them first, then wait
-            if process.stdin is not None:
-                process.stdin.close()
-        for process in self._running.values():
-            process.wait()
+        api, *others = COMPONENTS
+        for names in (others, [api]):  # tasks that end report to the api-server, so it ends last
+            processes = [self._running[name] for name in names if name in self._running]
+            for process in processes:
+                if process.stdin is not None:
+                    process.stdin.close()
+            for process in processes:
+                process.wait()
 
     def once(self, *arguments: str) -> None:
         """Run a command of Airflow's to its end.

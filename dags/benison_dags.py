@@ -209,8 +209,15 @@ def by_form(file: Path, manifest: Mapping[str, Any]) -> DAG:
             task_id="Begin", step="begin", doc_md="Checks the form's values and compiles the pipeline for this run."
         )
         tasks = nodes(manifest, step)
-        # A teardown also runs after failed tasks, and does not count for the state of the DAG run.
-        finish = step(task_id="Finish", step="finish", doc_md="Records the outcome of the run.").as_teardown()
+        # A teardown also runs after failed tasks, and in a run that somebody marked as failed. Its state is that of the
+        # DAG run: it fails if the run has failed. So Airflow clears it with the failed tasks.
+        finish = step(
+            task_id="Finish",
+            step="finish",
+            doc_md="Records the outcome of the run, and fails if the run has failed.",
+            verdict=Asset(f"benison://{manifest['name']}/verdict") if judges(manifest) else None,
+            judges=judges(manifest),
+        ).as_teardown(on_failure_fail_dagrun=True)
         for node in manifest["nodes"]:
             tasks[node["id"]].set_upstream([tasks[name] for name in node["upstream"]] or [begin])
         finish.set_upstream([begin, *tasks.values()])
@@ -230,7 +237,7 @@ def nodes(manifest: Mapping[str, Any], step: Callable[..., BenisonNodeOperator])
     groups = {
         name: TaskGroup(name, prefix_group_id=False, tooltip=text) for name, text in GROUPS.items() if name in used
     }
-    verdict, model = Asset(f"benison://{manifest['name']}/verdict"), Asset(manifest["assets"]["model"])
+    model = Asset(manifest["assets"]["model"])
     return {
         node["id"]: step(
             task_id=node["id"],
@@ -238,11 +245,17 @@ def nodes(manifest: Mapping[str, Any], step: Callable[..., BenisonNodeOperator])
             step="node",
             node=node["id"],
             doc_md=node["doc"],
-            verdict=verdict if node["kind"] in _BLESSES else None,
+            # After a skipped task the node runs too and is skipped with the reason; Airflow's own skip has no log.
+            trigger_rule="none_failed",
             model=model if node["kind"] == "Pusher" else None,
         )
         for node in manifest["nodes"]
     }
+
+
+def judges(manifest: Mapping[str, Any]) -> list[str]:
+    """Return the nodes that bless or refuse the model, in topological order."""
+    return [node["id"] for node in manifest["nodes"] if node["kind"] in _BLESSES]
 
 
 def by_date(manifest: Mapping[str, Any]) -> DAG:

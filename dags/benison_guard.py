@@ -61,10 +61,8 @@ def guard(patience: float, command: list[str]) -> int:
         print(f"{command[0]}: {error.strerror or error}", file=sys.stderr)
         return 127
     _wait(child, woken)
-    code = child.poll()
     _end_all(patience, child)
-    code = child.returncode if code is None else code
-    return 128 - code if code < 0 else code
+    return 128 - child.returncode if child.returncode < 0 else child.returncode
 
 
 def descendants(ancestor: int) -> list[int]:
@@ -98,12 +96,16 @@ def _wait(child: subprocess.Popen[bytes], woken: int) -> None:
 
 
 def _end_all(patience: float, child: subprocess.Popen[bytes]) -> None:
-    """Send SIGTERM to all descendants, then SIGKILL until none is left."""
+    """Send SIGTERM to all descendants, then SIGKILL until none is left and the command's exit code is known.
+
+    A process whose first thread has ended looks like a zombie as long as others of its threads run: it has no exit code
+    yet, and must be ended too.
+    """
     terminated: set[int] = set()
     deadline = time.monotonic() + patience
-    while remaining := descendants(os.getpid()):
+    while (remaining := descendants(os.getpid())) or child.poll() is None:
         late = time.monotonic() >= deadline
-        for process in remaining:
+        for process in {*remaining, *([child.pid] if child.poll() is None else [])}:
             if late or process not in terminated:  # also a process that was started since the last check
                 _send(process, signal.SIGKILL if late else signal.SIGTERM)
         terminated.update(remaining)

@@ -39,6 +39,8 @@ class BenisonNotifier(BaseNotifier):
     def notify(self, context: Any) -> None:
         """Notify the receivers of the failure in the context."""
         error = context.get("exception")
+        if type(error).__name__ == "RunFailed":  # the failed task has been reported
+            return
         event = "invalid" if type(error).__name__ == "InvalidData" else "failed"
         reason = str(error or "").removeprefix(f"{context['ti'].task_id}: ")  # the notification names the task itself
         send_notifications(self.receivers, event, reason, context)

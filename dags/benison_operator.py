@@ -18,17 +18,25 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from airflow.sdk import Asset, BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSkipException,
+)
 from benison_notify import send_notifications
 
 Step = Literal["begin", "node", "finish"]
 _MODULES: dict[Step, str] = {"begin": "begin", "node": "scheduled_node", "finish": "finish"}
 USAGE, INVALID = 2, 4  # exit codes of steps that must not be retried
 PATIENCE = 10.0  # seconds between SIGTERM and SIGKILL
+BEGIN, FINISH = "Begin", "Finish"  # the tasks that are not nodes
+_ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 GUARD = Path(__file__).with_name("benison_guard.py")
 
 # The worker's environment variables that a step gets. Airflow's own settings hold secrets, and its PYTHONPATH and
@@ -49,6 +57,10 @@ class InvalidData(AirflowFailException):
     """The data is invalid; do not retry until the data has changed."""
 
 
+class RunFailed(AirflowFailException):
+    """The run has failed; the failed task has been reported already."""
+
+
 class BenisonNodeOperator(BaseOperator):
     """Runs a step, copies its output into the task's log, and returns its result as XCom.
 
@@ -61,7 +73,8 @@ class BenisonNodeOperator(BaseOperator):
         pipeline: the pipeline's name.
         manifest: path of the pipeline's manifest.
         node: the node's id, for the step `node`.
-        verdict: the asset whose event holds the verdict of a blessing.
+        verdict: the asset whose event holds the run's verdict, for the step `finish`.
+        judges: the nodes that bless or refuse the model, for the step `finish`.
         model: the asset whose event holds the pushed version.
         notify: receivers of a notification when a model is refused (`benison_notify`).
         kwargs: arguments of BaseOperator.
@@ -77,6 +90,7 @@ class BenisonNodeOperator(BaseOperator):
         manifest: str,
         node: str = "",
         verdict: Asset | None = None,
+        judges: Sequence[str] = (),
         model: Asset | None = None,
         notify: Sequence[str] = (),
         **kwargs: Any,
@@ -87,6 +101,7 @@ class BenisonNodeOperator(BaseOperator):
         self.manifest = manifest
         self.node = node
         self.verdict = verdict
+        self.judges = list(judges)
         self.model = model
         self.notify = list(notify)
         self._process: subprocess.Popen[bytes] | None = None
@@ -100,6 +115,7 @@ class BenisonNodeOperator(BaseOperator):
 
         Raises:
             AirflowSkipException: the node's condition does not hold, or there was nothing new to push.
+            AirflowRescheduleException: Airflow is shutting down; the task starts again without using up a retry.
             AirflowFailException: the step failed and a retry would fail too.
             AirflowException: the step failed.
         """
@@ -107,15 +123,22 @@ class BenisonNodeOperator(BaseOperator):
         self.log.info("%s", shlex.join(command))
         code, answer = self._run(command, scrubbed(os.environ))
         if self._killed:
-            raise AirflowException(f"{self.task_id}: ended on Airflow's request, with all its processes")
+            raise self._end_of_killed(context)
         folder = os.path.join(required("BENISON_ROOT"), "runs", run_of(self.pipeline, context["dag_run"].run_id))
         result = {**result_of(answer), "folder": folder}
+        if code and self.step == "finish" and self._states(context).get(BEGIN) != "success":
+            raise RunFailed(f"{self.task_id}: the run has failed: it did not begin")
         if code:
             # Airflow stores the return value only of successful tasks, but a client of the run needs the reason too.
             context["ti"].xcom_push(key="return_value", value=result)
             error = failure(self.task_id, code, str(result.get("reason", "")))
             self.log.error("%s", error)  # one clear line in the log, above Airflow's traceback
+            if isinstance(error, AirflowFailException) or context["ti"].try_number > context["ti"].max_tries:
+                self._finish_if_last(context)
             raise error
+        if self.step == "finish":
+            return self._conclude(result, context)
+        self._finish_if_last(context)
         return self._publish(result, context)
 
     def on_kill(self) -> None:
@@ -133,9 +156,75 @@ class BenisonNodeOperator(BaseOperator):
             options = [f"--param={name}={json.dumps(value)}" for name, value in params.items()]
             return [*command, "--run-id", run, "--manifest", self.manifest, *options]
         if self.step == "finish":
-            return [*command, "--run-id", run]
+            return finish_command(run, self._states(context))
         no_cache = ["--no-cache"] if params.get("cache") is False else []
         return [*command, "--run", run, "--node", self.node, "--attempt", str(context["ti"].try_number), *no_cache]
+
+    def _end_of_killed(self, context: Any) -> Exception:
+        """Return the exception of a step that Airflow ended.
+
+        Airflow gives a task that was cleared, or marked by hand, another state first. A task that is still running
+        there was ended because Airflow or this machine is shutting down.
+        """
+        self.log.warning("ended on Airflow's request, with all its processes")
+        with contextlib.suppress(Exception):  # Airflow may be gone by now
+            if self._states(context).get(self.task_id) == "running":
+                return AirflowRescheduleException(datetime.now(timezone.utc) + timedelta(seconds=1))
+        return AirflowException(f"{self.task_id}: ended on Airflow's request, with all its processes")
+
+    def _states(self, context: Any) -> dict[str, str]:
+        """Return the states of the run's tasks in Airflow; '' for one that has not been scheduled."""
+        ti = context["ti"]
+        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+        return {task: str(getattr(state, "value", state) or "") for task, state in states.items()}
+
+    def _finish_if_last(self, context: Any) -> None:
+        """Record the outcome of a run whose Finish will not run again, after the last task that was cleared."""
+        if self.step != "node":
+            return
+        states = self._states(context)
+        others = {state for task, state in states.items() if task != self.task_id}
+        if states.get(FINISH) in _ENDED and others <= _ENDED:
+            run = run_of(self.pipeline, context["dag_run"].run_id)
+            # The state of this task is that of its node's record, which the node has written.
+            states.pop(self.task_id, None)
+            self._run(finish_command(run, states), scrubbed(os.environ))
+
+    def _conclude(self, result: dict[str, Any], context: Any) -> dict[str, Any]:
+        """End the run in Airflow as it has ended here: fail, or emit the verdict.
+
+        Raises:
+            RunFailed: a task has failed, or somebody marked the run as failed.
+        """
+        states = self._states(context)
+        nodes = {task: state for task, state in states.items() if task not in (BEGIN, FINISH)}
+        failed = [task for task, state in states.items() if state == "failed"]
+        results = self._results(context, nodes) if "skipped" in nodes.values() or self.judges else {}
+        never_ran = [task for task, state in nodes.items() if state == "skipped" and not results.get(task)]
+        marked = [task for task, state in nodes.items() if state == "success" and not results.get(task)]
+        if failed or (never_ran and not marked) or "upstream_failed" in nodes.values():
+            why = f"failed: {', '.join(failed)}" if failed else f"never ran: {', '.join(never_ran)}"
+            reason = str(result.get("reason") or why)
+            context["ti"].xcom_push(key="return_value", value=result)
+            raise RunFailed(f"{self.task_id}: the run has failed: {reason}")
+        if self.verdict is not None:
+            run = run_of(self.pipeline, context["dag_run"].run_id)
+            context["outlet_events"][self.verdict].extra.update(run=run, **self._verdict(results))
+        return result
+
+    def _results(self, context: Any, tasks: Mapping[str, str]) -> dict[str, Any]:
+        return {task: context["ti"].xcom_pull(task_ids=task) for task in tasks}
+
+    def _verdict(self, results: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the verdict of all judges: whether the model is blessed, the reason if not, and their reports."""
+        verdict: dict[str, Any] = {"blessed": bool(self.judges), "reason": ""}
+        for judge in self.judges:
+            result = results.get(judge) or {}
+            verdict |= result.get("report") or {}
+            if result.get("state") not in ("complete", "cached"):
+                verdict["blessed"] = False
+                verdict["reason"] = verdict["reason"] or str(result.get("reason", ""))
+        return verdict
 
     def _run(self, command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
         """Run a command with its stderr in the task's log; return its exit code and its stdout."""
@@ -171,14 +260,10 @@ class BenisonNodeOperator(BaseOperator):
         """Publish the result of a successful step: skip the task, emit asset events, send notifications."""
         state, reason, report = result["state"], str(result.get("reason", "")), result.get("report") or {}
         if state == "skipped":
+            if because := result.get("because"):
+                page = str(getattr(context["ti"], "log_url", "") or "").rpartition("/tasks/")[0]
+                reason += f"; see its log, {page}/tasks/{because}, and its XCom `return_value`"
             self._skip(context, result, reason)
-        if self.verdict is not None:
-            context["outlet_events"][self.verdict].extra.update(
-                blessed=state != "not_blessed",
-                reason=reason,
-                run=run_of(self.pipeline, context["dag_run"].run_id),
-                **report,
-            )
         if state == "not_blessed":
             self.log.warning("not blessed: %s", reason)
             send_notifications(self.notify, "not_blessed", reason, context)
@@ -198,6 +283,7 @@ class BenisonNodeOperator(BaseOperator):
 
     def _skip(self, context: Any, result: Mapping[str, Any], reason: str) -> None:
         context["ti"].xcom_push(key="return_value", value={**result, "state": "skipped", "reason": reason})
+        self.log.info("skipped: %s", reason)  # Airflow's own line about it has no reason
         raise AirflowSkipException(reason)
 
 
@@ -210,6 +296,19 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def finish_command(run: str, states: Mapping[str, str]) -> list[str]:
+    """Return the command that records the outcome of a run.
+
+    Args:
+        run: Benison's id of the run.
+        states: the states of its tasks in Airflow.
+    """
+    python, root = required("BENISON_PYTHON"), required("BENISON_ROOT")
+    tasks = {task: state for task, state in states.items() if task not in (BEGIN, FINISH)}
+    command = [python, "-m", f"benison.pipelines.{_MODULES['finish']}", "--root", root, "--run-id", run]
+    return [*command, "--tasks", json.dumps(tasks)]
 
 
 def failure(task: str, code: int, reason: str) -> AirflowException:

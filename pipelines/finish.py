@@ -1,6 +1,6 @@
 """The last task of a scheduled run, even after failed nodes: write the run's outcome into `run.json`.
 
-    python -m benison.pipelines.finish --run-id RUN [--root DIR]
+    python -m benison.pipelines.finish --run-id RUN [--root DIR] [--tasks JSON]
 
 `benison.pipelines.running.answer` describes its output. Its own result is `complete` even where a node failed or
 refused a model: that node has reported it already.
@@ -9,6 +9,7 @@ refused a model: that node has reported it already.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,12 +23,13 @@ from benison.pipelines.running.node_result import Result
 _WITH_REASON = ("failed", "invalid", "not_blessed", "not_pushed")
 
 
-def finish(run_id: str, root: Path) -> tuple[Result, Mapping[str, Any]]:
+def finish(run_id: str, root: Path, tasks: Mapping[str, str] | None = None) -> tuple[Result, Mapping[str, Any]]:
     """Write the outcome of a run.
 
     Args:
         run_id: a run that Begin started.
         root: ROOT.
+        tasks: the state of each node's task in Airflow, if the scheduler is Airflow.
 
     Returns:
         The result, with the nodes' reasons joined; and `outcome`, see `benison.pipelines.records.runs.Run`.
@@ -35,7 +37,7 @@ def finish(run_id: str, root: Path) -> tuple[Result, Mapping[str, Any]]:
     Raises:
         UsageError: there is no such run.
     """
-    run = scheduled_run.finish(root, run_id)
+    run = scheduled_run.finish(root, run_id, tasks)
     temporary.sweep(root)
     reasons = [f"{node.id}: {node.reason}" for node in run.nodes if node.state in _WITH_REASON]
     return Result("complete", reason="; ".join(reasons)), {"outcome": run.outcome}
@@ -46,8 +48,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benison.pipelines.finish")
     parser.add_argument("--run-id", required=True)
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("BENISON_ROOT", ".benison")))
+    parser.add_argument("--tasks", type=json.loads, metavar="JSON", help="states of Airflow's tasks, by node")
     args = parser.parse_args()
-    answer_and_exit(lambda: finish(args.run_id, args.root.absolute()))
+    answer_and_exit(lambda: finish(args.run_id, args.root.absolute(), args.tasks))
 
 
 if __name__ == "__main__":

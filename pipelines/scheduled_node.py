@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benison.pipelines import node
 from benison.pipelines.quiet import quieten
 from benison.pipelines.records import attempts, runs, temporary
-from benison.pipelines.records.runs import Run
+from benison.pipelines.records.runs import NodeRun
 from benison.pipelines.running import live_log, scheduled_run
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result, failed_result
@@ -39,10 +39,11 @@ def run(
         attempt: the scheduler's number of this attempt, for the log.
 
     Returns:
-        The result; and a `report` of a Blessing or a Pusher.
+        The result; and a `report` of a Blessing or a Pusher, or for a skipped node `because`, the node that refused the
+        model.
 
     Raises:
-        UsageError: there is no such run or node.
+        UsageError: there is no such run or node, or a node whose outputs it needs has none in this run.
     """
     settings = scheduled_run.read_settings(root, run_id)
     folder = scheduled_run.run_folder(root, run_id)
@@ -54,22 +55,28 @@ def run(
         if attempt is not None:
             print(f"{node_id}, attempt {attempt}", flush=True)
         scheduled_run.record_start(root, run_id, node_id)
-        with temporary.folder(root, run_id, node_id) as own, temporary.use(own):
-            result = _run(root, folder, run_id, node_id, settings, cache)
+        try:
+            with temporary.folder(root, run_id, node_id) as own, temporary.use(own):
+                result, more = _run(root, folder, run_id, node_id, settings, cache)
+        except UsageError as error:
+            scheduled_run.record_end(root, run_id, node_id, "failed", str(error), {})
+            raise
         scheduled_run.record_end(root, run_id, node_id, result.state, result.reason, result.outputs)
-    return result, report(known[node_id].kind, result)
+    return result, {**report(known[node_id].kind, result), **more}
 
 
 def _run(
     root: Path, folder: Path, run_id: str, node_id: str, settings: scheduled_run.RunSettings, cache: bool
-) -> Result:
+) -> tuple[Result, Mapping[str, str]]:
     try:
         quieten()
         pipeline = node.load_ir(folder / scheduled_run.IR, run_id, settings.params)
-        upstream = {n.pipeline_node.node_info.id: n.pipeline_node.upstream_nodes for n in pipeline.nodes}
-        if _any_skipped(runs.read(folder / runs.FILE), upstream[node_id]):
-            return Result("skipped", reason="a node that it depends on was skipped")
-        return node.run(
+        nodes = {n.pipeline_node.node_info.id: n.pipeline_node for n in pipeline.nodes}
+        records = {record.id: record for record in runs.read(folder / runs.FILE).nodes}
+        if any(records[name].state == "skipped" for name in nodes[node_id].upstream_nodes if name in records):
+            return _skipped("a node that it depends on was skipped", nodes, node_id, records)
+        refuse_missing_outputs(node_id, producers(nodes[node_id]), records)
+        result = node.run(
             folder / scheduled_run.IR,
             node_id,
             run_id,
@@ -77,12 +84,53 @@ def _run(
             params=settings.params,
             cache=cache and settings.cache,
         )
+        return _skipped(result.reason, nodes, node_id, records) if result.state == "skipped" else (result, {})
+    except UsageError:  # a retry would fail too
+        raise
     except (Exception, SystemExit) as error:
-        return failed_result(error)
+        return failed_result(error), {}
 
 
-def _any_skipped(run: Run, upstream: Any) -> bool:
-    return any(record.state == "skipped" for record in run.nodes if record.id in upstream)
+def producers(pipeline_node: Any) -> list[str]:
+    """Return the nodes of this run whose outputs a node needs."""
+    return [
+        channel.producer_node_query.id
+        for spec in pipeline_node.inputs.inputs.values()
+        if spec.min_count
+        for channel in spec.channels
+        if channel.producer_node_query.id
+    ]
+
+
+def refuse_missing_outputs(node_id: str, needed: Sequence[str], records: Mapping[str, NodeRun]) -> None:
+    """Refuse to start a node if a node whose outputs it needs has not run, or has failed.
+
+    Raises:
+        UsageError: the message names that node.
+    """
+    for name in needed:
+        record = records.get(name)
+        if record is not None and record.state in ("waiting", "not_run", *runs.FAILED_STATES):
+            state = "has failed" if record.state in runs.FAILED_STATES else "has not run"
+            raise UsageError(
+                f"{node_id}: the outputs of {name} are missing, because {name} {state} in this run; if its task was "
+                f"marked as successful by hand, clear {name}, so that it runs"
+            )
+
+
+def _skipped(
+    reason: str, nodes: Mapping[str, Any], node_id: str, records: Mapping[str, NodeRun]
+) -> tuple[Result, Mapping[str, str]]:
+    """Return the result of a skipped node, with the refusal of an earlier node if that is the cause."""
+    earlier, unvisited = set(), [node_id]
+    while unvisited:
+        new = set(nodes[unvisited.pop()].upstream_nodes) & set(nodes) - earlier
+        earlier |= new
+        unvisited += new
+    for name, record in records.items():
+        if name in earlier and record.state in ("not_blessed", "not_pushed"):
+            return Result("skipped", reason=f"{name} refused the model: {record.reason}"), {"because": name}
+    return Result("skipped", reason=reason), {}
 
 
 def report(kind: str, result: Result) -> dict[str, Any]:

@@ -119,8 +119,22 @@ def record_end(root: Path, run_id: str, node_id: str, state: str, reason: str, o
         node.seconds = time.time() - (node.started or time.time())
 
 
-def finish(root: Path, run_id: str) -> Run:
+# What it means if a node never started, by the state of its task in Airflow: its state here, and the reason.
+_NEVER_STARTED: Mapping[str, tuple[str, str]] = {
+    "failed": ("failed", "its process did not start; see the task's log in Airflow"),
+    "success": ("not_run", "its task was marked as successful by hand"),
+    "skipped": ("not_run", "its task was skipped by hand, or the run was marked as failed"),
+    "upstream_failed": ("not_run", ""),
+}
+
+
+def finish(root: Path, run_id: str, tasks: Mapping[str, str] | None = None) -> Run:
     """Record the run's outcome, after the last node.
+
+    Args:
+        root: ROOT.
+        run_id: a run that Begin started.
+        tasks: the state of each node's task in Airflow, for nodes that never started.
 
     Raises:
         UsageError: there is no such run.
@@ -129,10 +143,15 @@ def finish(root: Path, run_id: str) -> Run:
         for node in run.nodes:
             if node.state == "running" and not attempts.is_under_way(run.folder, node.id):
                 node.state, node.reason = "failed", "its process was killed"
+        not_run = False
+        for node in run.nodes:
+            if node.state in ("waiting", "not_run") and (state := (tasks or {}).get(node.id, "")) in _NEVER_STARTED:
+                node.state, node.reason = _NEVER_STARTED[state]
+                not_run |= node.state == "not_run"
         for node in run.nodes:
             if node.state == "waiting" and not run.failed_nodes:
                 node.state, node.reason = "skipped", "a node that it depends on was skipped or refused the model"
-        run.end()
+        run.end("interrupted" if not_run and not run.failed_nodes else None)
     return run
 
 

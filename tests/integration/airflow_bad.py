@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benison.pipelines.airflow.manifest import write_dag_file
-from tests.integration.airflow_here import SEED, manifest
+from tests.integration.airflow_here import SEED, Here, eventually, manifest
 
 CHAIN: list[dict[str, Any]] = [{"id": "Acts"}, {"id": "After", "upstream": ["Acts"]}]
 
@@ -62,3 +64,23 @@ def write_stray(folder: Path, name: str) -> Path:
             {"stray_older": '{"manifest": 2}', "stray_foreign": '{"a": 1}', "stray_alone": _text(name)}[name]
         )
     return file
+
+
+@contextmanager
+def bad_ones(here: Here) -> Iterator[None]:
+    """Put a bad pipeline of each kind among the good ones, check that one import error names each, and remove them."""
+    bad = {f"{name}.dag.py": write_bad(here.manifests, name) for name in BAD}
+    strays = [write_stray(here.manifests, name) for name in STRAYS]
+    try:
+        eventually(lambda: set(here.api.import_errors()) == {*bad, "benison_strays.py"}, 180)
+        errors = here.api.import_errors()
+        for name, (_, message) in BAD.items():
+            last = errors[f"{name}.dag.py"].strip().splitlines()[-1]
+            assert f"{here.manifests / name}.json: " in last
+            assert re.search(message, last), last
+        assert [stray for stray in strays if f"{stray}: " not in errors["benison_strays.py"]] == []
+        yield
+    finally:
+        for file in (*bad.values(), *strays):
+            file.with_name(f"{file.stem}.dag.py").unlink(missing_ok=True)
+            file.rmdir() if file.is_dir() else file.unlink()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -47,22 +48,48 @@ def note(name, text):
         file.write(text)
     os.rename(os.path.join(folder, name + ".new"), os.path.join(folder, name))
 
+recorded = run.startswith("acts_fails")  # a run.json as of real nodes
+if recorded:
+    from pathlib import Path
+    from benison.pipelines.records.runs import NodeRun
+    from benison.pipelines.running import scheduled_run
+    root = Path(after["--root"])
+
 def answer(state, reason="", code=0, **more):
+    if recorded and step == "node":
+        scheduled_run.record_end(root, run, node, state, reason, {{}})
     print(json.dumps({{"state": state, "outputs": {{}}, "reason": reason, **more}}), flush=True)
     sys.exit(code)
 
 note(step + node + attempt, json.dumps({{"argv": words, "environment": dict(os.environ)}}))
 print(f"this is {{step}} {{node}}, attempt {{attempt}}", file=sys.stderr, flush=True)
+if recorded and step == "begin":
+    scheduled_run.begin(root, run, "acts_fails", scheduled_run.RunSettings(True))
+    with scheduled_run.update_run(root, run) as record:
+        record.nodes = [NodeRun(name, "Acts", "") for name in ("Fails", "After")]
+elif recorded and step == "node":
+    scheduled_run.record_start(root, run, node)
+elif recorded:
+    os.execv({sys.executable!r}, [{sys.executable!r}, *words])
 if node == "Invalid":
     answer("invalid", "column 'fare': 17 % of the rows are missing", 4)
 if node == "Refuses":
     answer("not_blessed", "accuracy 0.31 is below 0.8", report={{"metrics": {{"ensemble": {{"accuracy": 0.31}}}}}})
 if node == "Pusher":
     if os.path.exists(os.path.join(folder, "nodeRefuses1")):
-        answer("skipped", "its condition does not hold")
+        note("skips", "")
+        answer("skipped", "Refuses refused the model: accuracy 0.31 is below 0.8", because="Refuses")
     answer("complete", report={{"version": 7, "path": "/versions/7", "metrics": {{"accuracy": 0.9}}}})
 if node == "PushesNothing":
+    note("skips", "")
     answer("not_pushed", "version 8 is served now, and the run compared its candidate with version 7: run again")
+if os.path.exists(os.path.join(folder, "skips")) and node == "After":
+    answer("skipped", "a node that it depends on was skipped")
+if node == "Fails" and not os.path.exists(os.path.join(folder, "repaired")):
+    answer("failed", "the disk is full", 1)
+if node == "Restarted" and not os.path.exists(os.path.join(folder, "restarted")):
+    note("processes", "[%d]" % os.getpid())
+    time.sleep(600)
 if node == "FailsOnce" and attempt == "1":
     answer("failed", "the disk is full", 1)
 if node == "Sleeps" and attempt == "1":
@@ -130,6 +157,7 @@ ACTS = [
         {"id": "After", "upstream": ["PushesNothing"]},
     ),
     manifest("acts_sleeps", {"id": "Sleeps"}, {"id": "After", "upstream": ["Sleeps"]}, pool="no-such-pool"),
+    manifest("acts_fails", {"id": "Fails"}, {"id": "After", "upstream": ["Fails"]}, retries=0),
     manifest("acts_late", {"id": "Sleeps"}, timeout_s=6, retries=0),
     manifest(
         "acts_spans",
@@ -231,6 +259,17 @@ class Here:
             else:
                 return
         raise AssertionError("locked ten times")
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any]) -> None:
+        """Send a request to Airflow's API that Benison itself does not need."""
+        request = urllib.request.Request(
+            f"{self.api.url}/api/v2/{path}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json", "Authorization": f"Bearer {self.api.token}"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=30):
+            pass
 
     @property
     def environment(self) -> dict[str, str]:

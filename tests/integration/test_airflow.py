@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import os
-import re
 import shutil
 import signal
 import urllib.parse
@@ -14,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from benison.pipelines.records import locks, runs
 from benison.serving.errors import UsageError
-from tests.integration.airflow_bad import BAD, STRAYS, write_bad, write_stray
+from tests.integration.airflow_bad import bad_ones
 from tests.integration.airflow_here import ACTS, CLONE, Here, Hook, Mailbox, alive, eventually, running, write
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -55,7 +55,8 @@ def test_a_value_that_the_form_does_not_allow_starts_nothing(here: Here, conf: d
 
 def test_invalid_data_is_red_without_a_retry_and_nothing_downstream_runs(here: Here, hook: Hook) -> None:
     run, states = here.act("acts_invalid")
-    assert states == {"Begin": "success", "Invalid": "failed", "After": "upstream_failed", "Finish": "success"}
+    assert states == {"Begin": "success", "Invalid": "failed", "After": "upstream_failed", "Finish": "failed"}
+    assert here.api.tasks("acts_invalid", run)["Finish"]["try_number"] == 1
     assert here.api.run("acts_invalid", run)["state"] == "failed"
     assert here.api.tasks("acts_invalid", run)["Invalid"]["try_number"] == 1
     assert here.api.result("acts_invalid", run, "Invalid")["reason"] == "column 'fare': 17 % of the rows are missing"
@@ -92,6 +93,7 @@ def test_a_refused_model_is_green_its_push_skipped_and_the_reason_sent(here: Her
     }
     assert here.api.run("acts_refused", run)["state"] == "success"
     (event,) = here.api.events("benison://acts_refused/verdict")
+    assert event["source_task_id"] == "Finish"
     assert event["extra"] | {"run": ""} == {
         "blessed": False,
         "reason": "accuracy 0.31 is below 0.8",
@@ -99,7 +101,13 @@ def test_a_refused_model_is_green_its_push_skipped_and_the_reason_sent(here: Her
         "metrics": {"ensemble": {"accuracy": 0.31}},
     }
     assert here.api.events("benison://acts_refused/model") == []
-    assert here.api.result("acts_refused", run, "Pusher")["reason"] == "its condition does not hold"
+    reason = here.api.result("acts_refused", run, "Pusher")["reason"]
+    assert reason.startswith("Refuses refused the model: accuracy 0.31 is below 0.8; see its log, http")
+    assert urllib.parse.unquote(reason).endswith(
+        f"/dags/acts_refused/runs/{run}/tasks/Refuses, and its XCom `return_value`"
+    )
+    assert reason in here.api.log("acts_refused", run, "Pusher")
+    assert "a node that it depends on was skipped" in here.api.log("acts_refused", run, "After")
     assert "not blessed: accuracy 0.31 is below 0.8" in here.api.log("acts_refused", run, "Refuses")
     assert hook.about("acts_refused", run) == [("not_blessed", "Refuses")]
 
@@ -151,9 +159,48 @@ def _sleeping(here: Here, dag: str) -> tuple[str, list[int]]:
 
 def test_a_task_that_takes_too_long_ends_with_all_that_it_started(here: Here, hook: Hook) -> None:
     run, processes = _sleeping(here, "acts_late")
-    assert here.ended("acts_late", run) == {"Begin": "success", "Sleeps": "failed", "Finish": "success"}
+    assert here.ended("acts_late", run) == {"Begin": "success", "Sleeps": "failed", "Finish": "failed"}
     assert alive(processes) == []
     eventually(lambda: hook.about("acts_late", run) == [("failed", "Sleeps")])
+
+
+def test_a_run_that_is_marked_as_failed_ends_failed(here: Here) -> None:
+    run, processes = _sleeping(here, "acts_sleeps")
+    here.ask("PATCH", f"dags/acts_sleeps/dagRuns/{run}", {"state": "failed"})
+    states = here.ended("acts_sleeps", run)
+    assert states == {"Begin": "success", "Sleeps": "failed", "After": "skipped", "Finish": "failed"}
+    assert here.api.run("acts_sleeps", run)["state"] == "failed"
+    eventually(lambda: alive(processes) == [])
+
+
+def _failed(here: Here) -> tuple[str, Path]:
+    """Run a pipeline whose first node fails, then repair it; return the run and its run.json."""
+    run, states = here.act("acts_fails")
+    assert states == {"Begin": "success", "Fails": "failed", "After": "upstream_failed", "Finish": "failed"}
+    begun = here.acted("acts_fails", run, "begin")
+    (begun.parent / "repaired").touch()
+    file = here.root / "runs" / begun.parent.name / runs.FILE
+    assert runs.read(file).outcome == "failed"
+    return run, file
+
+
+def test_after_clearing_only_the_failed_tasks_the_run_has_its_outcome(here: Here) -> None:
+    run, file = _failed(here)
+    here.ask("POST", "dags/acts_fails/clearTaskInstances", {"dry_run": False, "dag_run_id": run, "only_failed": True})
+    assert set(here.ended("acts_fails", run).values()) == {"success"}
+    assert runs.read(file).outcome == "complete"
+    assert not locks.is_under_way(here.root, "acts_fails", file.parent.name)
+
+
+def test_after_clearing_one_task_alone_the_run_has_its_outcome(here: Here) -> None:
+    run, file = _failed(here)
+    body = {"dry_run": False, "dag_run_id": run, "task_ids": ["Fails"], "only_failed": False}
+    here.ask("POST", "dags/acts_fails/clearTaskInstances", body)
+    eventually(lambda: here.api.tasks("acts_fails", run)["Fails"]["state"] == "success")
+    states = here.ended("acts_fails", run)
+    assert states == {"Begin": "success", "Fails": "success", "After": "upstream_failed", "Finish": "failed"}
+    eventually(lambda: runs.read(file).outcome == "interrupted")
+    assert {node.id: node.state for node in runs.read(file).nodes} == {"Fails": "complete", "After": "not_run"}
 
 
 def test_a_running_task_that_is_cleared_ends_and_runs_again(here: Here) -> None:
@@ -187,18 +234,9 @@ def test_a_plain_airflow_takes_the_files_and_the_manifests_alone(tmp_path: Path)
         assert set(states.values()) == {"success"}
 
 
-def test_bad_pipelines_of_each_kind_are_import_errors_and_the_nine_good_ones_work(here: Here) -> None:
-    running_one, processes = _sleeping(here, "acts_sleeps")
-    bad = {f"{name}.dag.py": write_bad(here.manifests, name) for name in BAD}
-    strays = [write_stray(here.manifests, name) for name in STRAYS]
-    try:
-        eventually(lambda: set(here.api.import_errors()) == {*bad, "benison_strays.py"}, 180)
-        errors = here.api.import_errors()
-        for name, (_, message) in BAD.items():
-            last = errors[f"{name}.dag.py"].strip().splitlines()[-1]
-            assert f"{here.manifests / name}.json: " in last
-            assert re.search(message, last), last
-        assert [stray for stray in strays if f"{stray}: " not in errors["benison_strays.py"]] == []
+def test_bad_pipelines_of_each_kind_are_import_errors_and_the_good_ones_work(here: Here) -> None:
+    run, processes = _sleeping(here, "acts_sleeps")
+    with bad_ones(here):
         assert {dag["dag_id"] for dag in here.api.dags()} >= {entry["name"] for entry in ACTS}
         for dag in ("acts_well", "acts_spans"):
             assert set(here.act(dag)[1].values()) == {"success"}
@@ -209,12 +247,8 @@ def test_bad_pipelines_of_each_kind_are_import_errors_and_the_nine_good_ones_wor
         with pytest.raises(UsageError, match=r"Airflow cannot use the pipeline stray_older: .*got manifest format 2"):
             here.api.trigger("stray_older")
         assert alive(processes) == processes  # the run that was under way
-    finally:
-        for file in (*bad.values(), *strays):
-            file.with_name(f"{file.stem}.dag.py").unlink(missing_ok=True)
-            file.rmdir() if file.is_dir() else file.unlink()
-    here.api.clear("acts_sleeps", running_one, "Sleeps")
-    assert set(here.ended("acts_sleeps", running_one).values()) == {"success"}
+    here.api.clear("acts_sleeps", run, "Sleeps")
+    assert set(here.ended("acts_sleeps", run).values()) == {"success"}
     eventually(lambda: here.api.import_errors() == {}, 180)
 
 

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from benison.pipelines.records import runs
 from benison.pipelines.running.scheduled_run import IR
+from benison.serving.errors import UsageError
 from tests.integration import lineage
+from tests.integration.airflow_bad import bad_ones
 from tests.integration.airflow_birds import PATIENCE, SLOW, compiled, recorded
 from tests.integration.airflow_here import (
     ACTS,
@@ -87,6 +90,16 @@ def test_on_postgresql_two_pipelines_run_at_once(tmp_path: Path, manifests: Path
     with running(tmp_path, manifests, tmp_path / "root", {"BENISON_AIRFLOW_DB": postgres}) as here:
         _two_at_once(here)
         assert not (here.root / "airflow/airflow.sqlite").exists()
+        with bad_ones(here):
+            assert set(here.act("acts_well")[1].values()) == {"success"}
+        with pytest.raises(UsageError, match="Invalid input for param seed: 100000000000000000000 is greater than"):
+            here.api.trigger("acts_well", conf={"seed": 10**20})
+        run, _ = here.act("acts_fails")
+        (here.acted("acts_fails", run, "begin").parent / "repaired").touch()
+        clear = {"dry_run": False, "dag_run_id": run, "only_failed": True}
+        here.ask("POST", "dags/acts_fails/clearTaskInstances", clear)
+        assert set(here.ended("acts_fails", run).values()) == {"success"}
+        assert {past.outcome for past in runs.history(here.root) if past.pipeline == "acts_fails"} == {"complete"}
 
 
 @pytest.mark.timeout(2 * PATIENCE + 600)
@@ -201,6 +214,20 @@ def test_a_run_continues_after_the_scheduler_was_killed(tmp_path: Path, manifest
         assert alive(started) == []
     with running(tmp_path, manifests, root, quick) as here:
         assert set(here.ended("acts_sleeps", run, 300).values()) == {"success"}
+
+
+def test_an_orderly_restart_uses_up_no_retry(tmp_path: Path) -> None:
+    root, manifests = tmp_path / "root", tmp_path / "manifests"
+    write(manifests, manifest("acts_restarted", {"id": "Restarted"}, retries=0))
+    with running(tmp_path, manifests, root, {}) as here:
+        run = here.api.trigger("acts_restarted")
+        note = here.acted("acts_restarted", run, "processes")
+        started = processes(here)
+    assert alive(started) == []
+    (note.parent / "restarted").touch()
+    with running(tmp_path, manifests, root, {}) as here:
+        assert set(here.ended("acts_restarted", run, 300).values()) == {"success"}
+        assert here.api.tasks("acts_restarted", run)["Restarted"]["try_number"] == 1
 
 
 def _processes_named(words: bytes, below: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 import signal
 import subprocess
 import sys
@@ -91,6 +92,25 @@ def test_the_exit_code_is_the_commands(code: int, start: Start) -> None:
 def test_the_exit_code_after_a_signal_is_the_shells(start: Start) -> None:
     process = start(sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
     assert process.wait(30) == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize("patience", [0.3, 5])
+def test_a_command_whose_first_thread_has_ended_is_ended_too(patience: float, start: Start) -> None:
+    """As in a killed TensorFlow: the kernel shows a zombie while other threads run, and there is no exit code yet."""
+    exit_of_a_thread = {"x86_64": 60, "aarch64": 93}[platform.machine()]
+    script = (
+        "import ctypes, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "print('ready', flush=True)\n"
+        f"ctypes.CDLL(None).syscall({exit_of_a_thread}, 0)\n"
+    )
+    process = start(sys.executable, "-c", script, patience=patience)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    end_of_stdin(process)
+    assert process.wait(30) in (128 + signal.SIGTERM, 128 + signal.SIGKILL)
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
 
 
 def test_a_command_that_does_not_exist_is_named(start: Start) -> None:

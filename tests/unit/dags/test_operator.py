@@ -69,3 +69,84 @@ except Exception as error:
     kind, message = in_airflow(code)
     assert kind == "AirflowFailException"
     assert message.startswith("BENISON_PYTHON is not set where this task runs; expected TFX's interpreter")
+
+
+# A task's context: the states of the run's tasks in Airflow, and their results.
+CONTEXT = """
+from types import SimpleNamespace
+from airflow.sdk import Asset
+from benison_operator import BenisonNodeOperator
+verdict = Asset("benison://p/verdict")
+finish = BenisonNodeOperator(task_id="Finish", step="finish", pipeline="p", manifest="m", verdict=verdict, judges=["Blessing", "ServingValidator"])
+extra = {}
+def context(states, results):
+    ti = SimpleNamespace(
+        dag_id="p", run_id="r", task_id="Finish", try_number=1, max_tries=0, log_url="http://a/dags/p/runs/r/tasks/Finish",
+        get_task_states=lambda **_: {"r": states}, xcom_pull=lambda task_ids: results.get(task_ids),
+        xcom_push=lambda **_: None,
+    )
+    return {"ti": ti, "dag_run": SimpleNamespace(run_id="p-r"), "outlet_events": {verdict: SimpleNamespace(extra=extra)}}
+"""
+DONE = {"state": "complete"}
+METRICS = {"report": {"metrics": {"ensemble": {"auc": 0.9}}}}
+
+
+@pytest.mark.parametrize(
+    ("states", "results", "failed"),
+    [
+        ({"A": "success", "B": "success"}, {"A": DONE, "B": DONE}, False),
+        ({"A": "success", "B": "skipped"}, {"A": DONE, "B": {"state": "skipped"}}, False),
+        ({"A": "failed", "B": "upstream_failed"}, {}, True),
+        ({"A": "success", "B": "skipped"}, {"A": DONE}, True),  # the run was marked as failed between two tasks
+        ({"A": "success", "B": "skipped"}, {}, False),  # the run was marked as successful while A ran
+        ({"A": "success", "B": "success"}, {"A": DONE}, False),  # B was marked as successful
+    ],
+)
+def test_a_run_ends_failed_if_a_task_failed_or_it_was_marked_as_failed(
+    in_airflow: InAirflow, states: dict[str, str], results: dict[str, object], failed: bool
+) -> None:
+    script = f"""{CONTEXT}
+try:
+    finish._conclude({{"state": "complete", "reason": ""}}, context({{"Begin": "success", "Finish": "running"}} | {states}, {results}))
+    result = False
+except Exception as error:
+    result = type(error).__name__ == "RunFailed"
+"""
+    assert in_airflow(script) is failed
+
+
+@pytest.mark.parametrize(
+    ("blessing", "validator", "blessed", "reason"),
+    [
+        (DONE | METRICS, DONE, True, ""),
+        (DONE | METRICS, {"state": "not_blessed", "reason": "too slow"}, False, "too slow"),
+        (
+            {"state": "not_blessed", "reason": "auc 0.5"} | METRICS,
+            {"state": "skipped", "reason": "x"},
+            False,
+            "auc 0.5",
+        ),
+    ],
+)
+def test_the_verdict_of_a_run_is_that_of_all_its_judges_with_the_metrics(
+    in_airflow: InAirflow, blessing: dict[str, object], validator: dict[str, object], blessed: bool, reason: str
+) -> None:
+    results = {"Blessing": blessing, "ServingValidator": validator}
+    states = {"Begin": "success", "Finish": "running", "Blessing": "success", "ServingValidator": "success"}
+    script = f"""{CONTEXT}
+finish._conclude({{"state": "complete"}}, context({states}, {results}))
+result = extra
+"""
+    verdict = {"blessed": blessed, "reason": reason, "run": "p-r", "metrics": {"ensemble": {"auc": 0.9}}}
+    assert in_airflow(script) == verdict
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [("running", "AirflowRescheduleException"), ("restarting", "AirflowException"), ("failed", "AirflowException")],
+)
+def test_a_task_that_airflow_ends_while_it_shuts_down_starts_again_without_a_retry(
+    in_airflow: InAirflow, state: str, kind: str
+) -> None:
+    script = f"{CONTEXT}result = type(finish._end_of_killed(context({{'Finish': {state!r}}}, {{}}))).__name__"
+    assert in_airflow(script) == kind

@@ -95,6 +95,23 @@ def test_a_node_whose_process_was_killed_has_failed(root: Path) -> None:
     assert (run.nodes[0].state, run.nodes[0].reason) == ("failed", "its process was killed")
 
 
+@pytest.mark.parametrize(
+    ("task", "state", "reason", "outcome"),
+    [
+        ("failed", "failed", "its process did not start; see the task's log in Airflow", "failed"),
+        ("success", "not_run", "its task was marked as successful by hand", "interrupted"),
+        ("skipped", "not_run", "its task was skipped by hand, or the run was marked as failed", "interrupted"),
+        ("upstream_failed", "not_run", "", "interrupted"),
+    ],
+)
+def test_the_state_of_a_node_that_never_started_is_that_of_its_task(
+    root: Path, task: str, state: str, reason: str, outcome: str
+) -> None:
+    _end(root, **dict.fromkeys(_NODES[:-1], "complete"))
+    run = scheduled_run.finish(root, "p-1", {**dict.fromkeys(_NODES, "success"), "Pusher": task})
+    assert (run.nodes[-1].state, run.nodes[-1].reason, run.outcome) == (state, reason, outcome)
+
+
 def test_a_finished_run_continues_if_a_task_is_cleared(root: Path) -> None:
     scheduled_run.finish(root, "p-1")
     scheduled_run.record_start(root, "p-1", "Gen")

@@ -1,0 +1,58 @@
+"""A scheduled node says which earlier node's outputs are missing, and which one refused the model."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benison.pipelines.records.runs import NodeRun
+from benison.pipelines.scheduled_node import _skipped, producers, refuse_missing_outputs
+from benison.serving.errors import UsageError
+
+
+def record(name: str, state: str, reason: str = "") -> NodeRun:
+    return NodeRun(name, name, "log", state, reason=reason)
+
+
+def channel(producer: str) -> Any:
+    return SimpleNamespace(producer_node_query=SimpleNamespace(id=producer))
+
+
+def test_a_node_needs_the_producers_of_its_inputs_that_are_not_optional() -> None:
+    inputs = {
+        "examples": SimpleNamespace(min_count=1, channels=[channel("Gen")]),
+        "base_model": SimpleNamespace(min_count=0, channels=[channel("Resolver")]),
+        "earlier": SimpleNamespace(min_count=1, channels=[channel("")]),
+    }
+    assert producers(SimpleNamespace(inputs=SimpleNamespace(inputs=inputs))) == ["Gen"]
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [("waiting", "has not run"), ("not_run", "has not run"), ("failed", "has failed")]
+)
+def test_a_producer_without_outputs_is_named_with_what_to_do(state: str, words: str) -> None:
+    with pytest.raises(UsageError, match=rf"^Trainer: the outputs of Gen are missing, because Gen {words} .*clear Gen"):
+        refuse_missing_outputs("Trainer", ["Gen"], {"Gen": record("Gen", state)})
+
+
+@pytest.mark.parametrize("state", ["complete", "cached", "not_blessed"])
+def test_a_producer_that_has_run_is_not_refused(state: str) -> None:
+    refuse_missing_outputs("Trainer", ["Gen", "OfAnotherRun"], {"Gen": record("Gen", state)})
+
+
+def test_a_skipped_node_names_the_node_that_refused_the_model_however_far_it_is() -> None:
+    nodes = {
+        name: SimpleNamespace(upstream_nodes=upstream)
+        for name, upstream in {"Blessing": ["Gone"], "Validator": ["Blessing"], "Pusher": ["Validator"]}.items()
+    }
+    records = {"Blessing": record("Blessing", "not_blessed", "auc 0.5"), "Validator": record("Validator", "skipped")}
+    result, more = _skipped("its condition does not hold", nodes, "Pusher", records)
+    assert (result.state, result.reason, more) == (
+        "skipped",
+        "Blessing refused the model: auc 0.5",
+        {"because": "Blessing"},
+    )
+    result, more = _skipped("its condition does not hold", nodes, "Blessing", records)
+    assert (result.reason, more) == ("its condition does not hold", {})
