@@ -122,7 +122,8 @@ def _skipped(
     reason: str, nodes: Mapping[str, Any], node_id: str, records: Mapping[str, NodeRun]
 ) -> tuple[Result, Mapping[str, str]]:
     """Return the result of a skipped node, with the refusal of an earlier node if that is the cause."""
-    earlier, unvisited = set(), [node_id]
+    earlier: set[str] = set()
+    unvisited = [node_id]
     while unvisited:
         new = set(nodes[unvisited.pop()].upstream_nodes) & set(nodes) - earlier
         earlier |= new

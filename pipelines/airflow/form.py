@@ -195,7 +195,7 @@ def _config_field(schema: Mapping[str, Any], raw: Any, path: tuple[str, ...], la
 
 def _bounds(leaf: Mapping[str, Any], field_type: Type) -> Mapping[str, Any]:
     """Return a leaf's bounds; where it allows several types, those of the field's type, and those of all."""
-    part = next((part for part in leaf.get("anyOf", ()) if part.get("type") == field_type), {})
+    part: Mapping[str, Any] = next((part for part in leaf.get("anyOf", ()) if part.get("type") == field_type), {})
     both = {**part, **{key: value for key, value in leaf.items() if key in ("minimum", "maximum")}}
     for bound in ("minimum", "maximum"):  # an excluded bound of all types is narrower than the limit of one
         if f"exclusive{bound.capitalize()}" in leaf:
