@@ -7,6 +7,7 @@ but not blessed or not pushed, 130 interrupted.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from typing import Annotated, NoReturn
 
@@ -30,6 +31,7 @@ from benison.pipelines.commands import (
 
 BEGIN, RUN, DATA, SERVE, MACHINE = "Begin", "Run", "Data", "Predict and serve", "This machine"
 VERSIONS = "Versions"
+_COLUMNS_FOR_PANELS = 60
 
 app = typer.Typer(
     name="benison",
@@ -100,6 +102,12 @@ app.command(rich_help_panel=VERSIONS)(prune.prune)
 app.command(rich_help_panel=MACHINE)(doctor.doctor)
 
 
+def fit_help_to(columns: int) -> None:
+    """Draw help without panels where the terminal has so few columns that they would cut the names of options."""
+    for commands in (app, span, ensembles):
+        commands.rich_markup_mode = "rich" if columns >= _COLUMNS_FOR_PANELS else None
+
+
 def main() -> NoReturn:
     """Run the command line; print Benison's own errors as one message and exit with their code."""
     from benison.pipelines.commands.output import show_control_characters
@@ -107,13 +115,15 @@ def main() -> NoReturn:
 
     show_control_characters()
     try:
+        fit_help_to(shutil.get_terminal_size().columns)
         app()
     except BenisonError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a read-only root
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"{where}{error.strerror or error}", file=sys.stderr)
+        from benison.serving.files import system_errors
+
+        print(system_errors.in_one_line(error), file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("Interrupted. Finished nodes are cached; run the same command to continue.", file=sys.stderr)

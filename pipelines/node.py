@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import re
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result, failed_result, reason_of
 from benison.pipelines.running.termination import Terminated
 from benison.serving.errors import BenisonError, NodeFailed, UsageError
+from benison.serving.files import system_errors
 
 if TYPE_CHECKING:
     from tfx.orchestration.metadata import Metadata
@@ -113,9 +115,14 @@ def run(
     except (Exception, SystemExit) as error:  # a node's code that calls sys.exit() has not done its work
         if isinstance(error, Terminated):
             error.end_children()
+        elif line := system_errors.machine_failure(error):
+            print(line, file=sys.stderr)
         else:
             traceback.print_exc()
-        reruns.close_unfinished(connection, pipeline, node, reason_of(error))
+        try:
+            reruns.close_unfinished(connection, pipeline, node, reason_of(error))
+        except Exception as second:  # the database's disk is full, too; the next run closes it
+            print(f"the failure could not be recorded: {reason_of(second)}", file=sys.stderr)
         return failed_result(error)
     return _record_and_read(connection, node, lambda: _inputs(pipeline, node_id, node_code))
 

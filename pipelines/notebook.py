@@ -73,7 +73,7 @@ class Context:
         from benison.pipelines import graph
         from benison.pipelines.compilation.compiled import compile_to
         from benison.pipelines.node import load_ir
-        from benison.pipelines.records import lineage
+        from benison.pipelines.records import lineage, metadata_store
 
         self._root = Path(root).absolute()
         self._cache = cache
@@ -85,6 +85,7 @@ class Context:
             self._run = stack.enter_context(runs.begin(self._root, pipeline.pipeline_info.pipeline_name))
             self._compiled = compile_to(pipeline, self._run.folder / "pipeline.json")
             self._ir = load_ir(self._compiled.ir, self._run.id, {})
+            metadata_store.make_tables(metadata_store.of_pipeline(self._ir, self._root), self._root)
             lineage.abandon_unfinished(self._ir, self._root)
             self._run.plan(self._compiled)
             self._stack = stack.pop_all()  # held until `close`, unless something failed here

@@ -121,12 +121,12 @@ class LocalRunner:
         while True:
             for node in [] if run.failed_nodes else order:
                 self._start_or_skip(node, by_id, run, compiled, pool)
+            run.save()
             self._observe(run)
             if not pool.busy:
                 return
             node_id, answer = pool.next_answer()
             _settle(by_id[node_id], answer)
-            run.save()
             if by_id[node_id].state == "complete" and any(node.state == "waiting" for node in run.nodes):
                 pool.grow()  # not everything is cached, so more workers are worth their start
 

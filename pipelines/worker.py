@@ -29,7 +29,9 @@ from benison.pipelines.quiet import quieten
 from benison.pipelines.records import temporary
 from benison.pipelines.running import forked, legacy_keras
 from benison.pipelines.running.live_log import open_log
+from benison.pipelines.running.node_result import failed_result
 from benison.serving.errors import BenisonError, NodeFailed
+from benison.serving.files import system_errors
 
 if TYPE_CHECKING:
     from benison.pipelines.node import Code
@@ -80,7 +82,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"error": str(error), "kind": type(error).__name__}
     except Exception as error:
         traceback.print_exc()
-        return {"error": f"{type(error).__name__}: {error}", "kind": "NodeFailed"}
+        reason = system_errors.machine_failure(error) or f"{type(error).__name__}: {error}"
+        return {"error": reason, "kind": "NodeFailed"}
 
 
 def _compile(request: dict[str, Any]) -> dict[str, Any]:
@@ -137,9 +140,13 @@ def _run_here(request: dict[str, Any], code: Code | None) -> tuple[dict[str, Any
     gc.freeze()  # a collection would copy the memory that this process shares with its parent
     np.random.seed()  # a fork has its parent's seed
     root = Path(request["root"])
-    result = node.run(
-        Path(request["ir"]), request["node"], request["run_id"], root=root, cache=request["cache"], code=code
-    )
+    try:
+        result = node.run(
+            Path(request["ir"]), request["node"], request["run_id"], root=root, cache=request["cache"], code=code
+        )
+    except Exception as error:  # ML Metadata could not be read or written
+        traceback.print_exc()
+        result = failed_result(error)
     return asdict(result), [name for name in _MANY if name in sys.modules]
 
 

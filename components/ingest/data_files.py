@@ -28,14 +28,16 @@ def find(path: str, name: str = "") -> tuple[str, ...]:
         name: what messages call it; default: `path`.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, or this user may not read one of them.
     """
     name = name or path
     if os.path.isfile(path):
-        return (path,)
+        return _readable((path,), name)
     if os.path.isdir(path):
         raise DataError(f"{name} is a folder, expected a file or a pattern such as {name}/*.csv")
     folder, pattern = _split(path)
+    if not os.access(folder, os.X_OK):
+        raise DataError(f"{name}: the folder {folder} cannot be read: let this user open it")
     if not glob.has_magic(pattern):
         parent = os.path.dirname(path)
         neighbours = os.listdir(parent) if os.path.isdir(parent) else []
@@ -46,7 +48,7 @@ def find(path: str, name: str = "") -> tuple[str, ...]:
         by_content.setdefault(os.path.realpath(file), file)
     if not by_content:
         raise DataError(f"no file matches {name}")
-    return tuple(by_content.values())
+    return _readable(tuple(by_content.values()))
 
 
 def numbered(path: str) -> list[tuple[int, str]]:
@@ -75,6 +77,18 @@ def of_contents(contents: Iterable[tuple[str, str]]) -> str:
     for file, content in contents:
         digest.update(f"{os.path.basename(file)}\0{content}\0".encode())
     return digest.hexdigest()
+
+
+def _readable(files: tuple[str, ...], name: str = "") -> tuple[str, ...]:
+    """Return the files.
+
+    Raises:
+        DataError: this user may not read one of them.
+    """
+    for file in files:
+        if not os.access(file, os.R_OK):
+            raise DataError(f"{name or file}: cannot be read: Permission denied; let this user read it")
+    return files
 
 
 def _split(path: str) -> tuple[str, str]:

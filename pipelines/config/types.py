@@ -111,13 +111,13 @@ MemberFunction = Annotated[
 ]
 PipelineName = Annotated[
     str,
-    Field(pattern="^[a-z][a-z0-9_-]*$"),
-    _expected("a name of a-z, 0-9, '_' and '-' that begins with a letter"),
+    Field(pattern="^[a-z][a-z0-9_-]{0,99}$"),  # folders, tables and Airflow's ids add up to 150 characters
+    _expected("a name of at most 100 characters of a-z, 0-9, '_' and '-' that begins with a letter"),
 ]
 MemberName = Annotated[
     str,
-    Field(pattern="^[a-z][a-z0-9_]*$"),
-    _expected("a member's name of a-z, 0-9 and '_' that begins with a letter"),
+    Field(pattern="^[a-z][a-z0-9_]{0,59}$"),
+    _expected("a member's name of at most 60 characters of a-z, 0-9 and '_' that begins with a letter"),
     AfterValidator(_member_name),
 ]
 Combiner = Annotated[Text, AfterValidator(_known_combiner)]

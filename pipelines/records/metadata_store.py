@@ -9,13 +9,16 @@ run.json or a log.
 from __future__ import annotations
 
 import os
+import re
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from benison.serving.errors import NodeFailed, UsageError
-from benison.serving.files import file_lock
+from benison.serving.files import file_lock, system_errors
 
 if TYPE_CHECKING:
     from tfx.orchestration.metadata import Metadata
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 VARIABLE = "BENISON_METADATA"
 _FORM = "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, mysql://… of the same form, or sqlite:///PATH"
+_WAIT_S = 10.0  # for another process that writes
+_VERSIONS = re.compile(r"database version (\d+) is (greater|older) than library version (\d+)")
+_QUERY = re.compile(r"\s+query: ", re.DOTALL)
 _SSL = frozenset({"sslmode", "sslcert", "sslkey", "sslrootcert"})
 
 
@@ -61,15 +67,57 @@ def make_tables(connection: Metadata, root: Path) -> None:
     PostgreSQL fails when two connections create the tables at the same time.
 
     Raises:
-        NodeFailed: the store cannot be reached.
+        NodeFailed: the store cannot be reached, is damaged, or is that of another release of ML Metadata.
     """
     root.mkdir(parents=True, exist_ok=True)
+    file = connection.connection_config.sqlite.filename_uri
+    where = f"{file}: " if file else ""
     with file_lock.hold(root / ".metadata.lock"):
+        if file and (fault := _fault_of_file(Path(file))):
+            raise NodeFailed(f"{where}the metadata store {fault}")
         try:
             with connection:
                 pass
         except Exception as error:  # one of ML Metadata's own errors, or the RuntimeError that TFX raises instead
-            raise NodeFailed(f"the metadata store cannot be opened: {_first_line(error)}") from None
+            raise NodeFailed(f"{where}the metadata store {_fault_of_store(error)}") from None
+
+
+def _fault_of_file(file: Path) -> str:
+    """Return what is wrong with an SQLite file, and what to do; '' if nothing is."""
+    if not file.exists():
+        return ""
+    if file.is_dir():
+        return "is a folder, expected a file; move it away"
+    if not os.access(file, os.R_OK | os.W_OK):
+        return "cannot be opened: Permission denied; let this user read and write it, or use another --root"
+    try:
+        with closing(sqlite3.connect(file, timeout=_WAIT_S)) as database:
+            (answer,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError:  # such as a full disk, which ML Metadata reports too
+        return ""
+    except sqlite3.DatabaseError as error:
+        answer = str(error)
+    if answer == "ok":
+        return ""
+    fault = str(answer).splitlines()[-1]
+    return (
+        f"is damaged ({fault}); restore it from a copy, or move it and the folder of artifacts away: then every node "
+        "runs again, and pushed versions stay"
+    )
+
+
+def _fault_of_store(error: Exception) -> str:
+    """Return why ML Metadata cannot open a store, and what to do."""
+    if line := system_errors.machine_failure(error):
+        return f"cannot be written: {line}"
+    if versions := _VERSIONS.search(str(error)):
+        written, relation, own = versions.groups()
+        kind = "a newer" if relation == "greater" else "an older"
+        return (
+            f"was written by {kind} release of ML Metadata (it has version {written}, this release reads {own}); "
+            "use the release that wrote it, or another --root"
+        )
+    return f"cannot be opened: {_first_line(error)}"
 
 
 def _connection(address: str) -> Any:
@@ -116,4 +164,5 @@ def _ssl(url: SplitResult) -> dict[str, str]:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    text = _QUERY.split(str(error))[0]  # SQLite's message is followed by the statement
+    return next(iter(text.splitlines()), type(error).__name__)

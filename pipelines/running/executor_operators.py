@@ -7,6 +7,8 @@ short name.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,6 +32,7 @@ class InThisProcess(PythonExecutorOperator):
 
     def run_executor(self, execution_info: ExecutionInfo) -> ExecutorOutput:
         """Run the executor; see TFX's PythonExecutorOperator."""
+        _empty_outputs(execution_info)
         return super().run_executor(_without_own_properties(execution_info, self._executor_cls))
 
 
@@ -40,6 +43,7 @@ class InMemoryByDefault(BeamExecutorOperator):
         self, execution_info: ExecutionInfo, make_beam_pipeline_fn: Callable[[], Any] | None = None
     ) -> ExecutorOutput:
         """Run the executor; see TFX's BeamExecutorOperator."""
+        _empty_outputs(execution_info)
         # The arguments are still placeholders on one track, and strings on the other.
         if not any("--runner" in str(argument) for argument in self.beam_pipeline_args):
             make_beam_pipeline_fn = make_beam_pipeline_fn or self._in_memory
@@ -54,6 +58,18 @@ OPERATORS: Mapping[Any, Any] = {
     executable_spec_pb2.PythonClassExecutableSpec: InThisProcess,
     executable_spec_pb2.BeamExecutableSpec: InMemoryByDefault,
 }
+
+
+def _empty_outputs(execution_info: ExecutionInfo) -> None:
+    """Remove what is in the folders of the outputs, which are named after the execution's number.
+
+    Files are there if ML Metadata has lost the execution that wrote them and gives its number again. Readers would
+    take the files of both for one output.
+    """
+    for artifact in (artifact for artifacts in execution_info.output_dict.values() for artifact in artifacts):
+        if "://" not in artifact.uri and os.path.isdir(artifact.uri) and os.listdir(artifact.uri):
+            shutil.rmtree(artifact.uri)
+            os.makedirs(artifact.uri)
 
 
 def _without_own_properties(execution_info: ExecutionInfo, executor: type) -> ExecutionInfo:

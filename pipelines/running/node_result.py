@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from benison.pipelines.running.termination import Terminated
 from benison.serving.errors import BenisonError, DataError
+from benison.serving.files import system_errors
 
 State = Literal["complete", "cached", "skipped", "failed", "invalid", "not_blessed", "not_pushed"]
 EXIT_CODES: Mapping[str, int] = {"failed": 1, "invalid": 4}
@@ -49,6 +50,8 @@ def reason_of(error: BaseException) -> str:
         return str(error)
     if isinstance(error, Terminated):
         return error.reason
+    if line := system_errors.machine_failure(error):
+        return line
     lines = [line for line in str(error).splitlines() if line.strip()]
     reason = f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
     # TFX's message is only «Could not import nodes.f_Executor»; the cause holds the reason.

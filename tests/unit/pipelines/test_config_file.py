@@ -164,7 +164,7 @@ def test_the_positive_class_is_text(folder, written: str, read: str):
         (
             "    linear:\n",
             "    Linear: {function: linear}\n",
-            "ensemble.members.Linear: got 'Linear', expected a member's name of a-z, 0-9 and '_' that begins with a "
+            "ensemble.members.Linear: got 'Linear', expected a member's name of at most 60 characters of a-z, 0-9 and '_' that begins with a "
             "letter",
         ),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,30 @@ def test_files_of_spans_are_found_by_their_number(tmp_path: Path) -> None:
         (1, "sales [1].csv"),
         (2, "sales [02].csv"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("a.csv", "{}/a.csv: cannot be read: Permission denied; let this user read it"),
+        ("*.csv", "{}/a.csv: cannot be read: Permission denied; let this user read it"),
+        ("closed/b.csv", "{0}/closed/b.csv: the folder {0}/closed cannot be read: let this user open it"),
+    ],
+)
+def test_a_file_that_may_not_be_read_is_named(path: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        (Path(folder) / "a.csv").touch(0o000)
+        (Path(folder) / "closed").mkdir(0o000)
+        if child := os.fork():
+            os.waitpid(child, 0)
+        else:
+            try:
+                if os.geteuid() == 0:
+                    os.setuid(65534)
+                data_files.find(f"{folder}/{path}")
+            except BaseException as error:
+                os.write(1, str(error).encode())
+            finally:
+                os._exit(0)
+        assert capfd.readouterr().out == message.format(folder)

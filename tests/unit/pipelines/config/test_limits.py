@@ -123,3 +123,15 @@ def test_the_shipped_pipelines_are_within_the_limits() -> None:
     assert names
     for name in names:
         config_file.load(name, environ={}, check_data=False)
+
+
+@pytest.mark.parametrize("length", [101, 240, 255, 300])
+def test_a_name_that_no_folder_or_table_could_have_is_refused(length: int) -> None:
+    for key, longest in (("name", 100), ("ensemble.members", 60)):
+        value = "n" * length if key == "name" else json.dumps({"m" * length: {"function": "linear"}})
+        with pytest.raises(UsageError, match=f"name of at most {longest} characters of a-z"):
+            config_file.load("penguins", {key: value}, environ={}, check_data=False)
+
+
+def test_the_longest_name_is_accepted() -> None:
+    assert config_file.load("penguins", {"name": "n" * 100}, environ={}, check_data=False).name == "n" * 100

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from benison.pipelines.records import metadata_store
-from benison.serving.errors import UsageError
+from benison.serving.errors import NodeFailed, UsageError
 
 
 def _config(address: str):
@@ -49,3 +53,77 @@ def test_a_wrong_address_is_refused_without_repeating_it(address: str) -> None:
     with pytest.raises(UsageError, match="BENISON_METADATA: ") as raised:
         _config(address)
     assert "secret" not in str(raised.value)
+
+
+def _made(root: Path) -> Path:
+    """Make a store, and return its file."""
+    metadata_store.make_tables(metadata_store.of_root(root, {}), root)
+    return root / "metadata.sqlite"
+
+
+def _is_not_sqlite(file: Path) -> None:
+    file.write_bytes(b"no database at all" * 100)
+
+
+def _is_cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def _is_overwritten(file: Path) -> None:
+    with file.open("r+b") as stream:
+        stream.seek(file.stat().st_size // 3)
+        stream.write(b"\xff" * 60_000)
+
+
+def _version(number: int) -> Callable[[Path], None]:
+    def write(file: Path) -> None:
+        with contextlib.closing(sqlite3.connect(file)) as database, database:
+            database.execute(f"update MLMDEnv set schema_version = {number}")
+
+    return write
+
+
+def _is_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            _is_not_sqlite,
+            r"is damaged \(file is not a database\); restore it from a copy, or move it and the folder of",
+        ),
+        (
+            _is_cut,
+            r"is damaged \(.*\); restore it from a copy, or move it and the folder of artifacts away: then every",
+        ),
+        (_is_overwritten, r"is damaged \(.*\); restore it from a copy"),
+        (
+            _version(99),
+            r"was written by a newer release of ML Metadata \(it has version 99, this release reads \d+\); ",
+        ),
+        (
+            _version(2),
+            r"was written by an older release of ML Metadata \(it has version 2, this release reads \d+\); use",
+        ),
+        (_is_a_folder, "is a folder, expected a file; move it away"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_named_in_one_line_with_what_to_do(
+    change: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    file = _made(tmp_path)
+    change(file)
+    with pytest.raises(NodeFailed, match=rf"^{file}: the metadata store {message}") as caught:
+        _made(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_store_without_tables_or_in_use_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "metadata.sqlite").touch()
+    file = _made(tmp_path)
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        database.execute("update MLMDEnv set schema_version = schema_version")
+        _made(tmp_path)
