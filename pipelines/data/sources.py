@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from benison.components import user_code
 from benison.pipelines.code import reads, watching
 from benison.pipelines.config import csv_paths
+from benison.serving.files import file_lock
 
 if TYPE_CHECKING:
     from benison.pipelines.config import Pipeline
@@ -40,20 +40,28 @@ def _ensure_written(config: Pipeline, folder: Path) -> Path:
     if _is_written(folder / _STAMP, key):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    temporary.mkdir()
-    try:
-        with watching.watched():
-            user_code.load(source)(temporary)
-        (temporary / _STAMP).write_text(json.dumps({**key, "reads": reads.OF_PROCESS.record([str(temporary)])}))
-        if folder.exists():
-            os.replace(folder, folder.with_name(f".{folder.name}.old.{uuid.uuid4().hex}"))
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        for old in folder.parent.glob(f".{folder.name}.old.*"):
-            shutil.rmtree(old, ignore_errors=True)
+    with file_lock.hold(folder.with_name(f".{folder.name}.lock")):
+        if _is_written(folder / _STAMP, key):  # by another process, just now
+            return folder
+        _remove_rests(folder)  # of a process that was killed
+        temporary = folder.with_name(f".{folder.name}.new")
+        temporary.mkdir()
+        try:
+            with watching.watched():
+                user_code.load(source)(temporary)
+            (temporary / _STAMP).write_text(json.dumps({**key, "reads": reads.OF_PROCESS.record([str(temporary)])}))
+            if folder.exists():
+                os.replace(folder, folder.with_name(f".{folder.name}.old"))
+            os.replace(temporary, folder)
+        finally:
+            _remove_rests(folder)
     return folder
+
+
+def _remove_rests(folder: Path) -> None:
+    for rest in folder.parent.glob(f".{folder.name}.*"):
+        if rest.is_dir():
+            shutil.rmtree(rest, ignore_errors=True)
 
 
 def _is_written(stamp: Path, key: Mapping[str, str]) -> bool:

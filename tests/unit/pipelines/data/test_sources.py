@@ -44,4 +44,9 @@ def test_files_are_written_again_if_what_their_source_reads_has_changed(
     first = written()
     assert written() == first
     (tmp_path / "export.txt").write_text("x,y\n2,0\n")
+    for rest in (".birds.new", ".birds.old"):  # of a killed process
+        (tmp_path / "root/data" / rest).mkdir()
+        (tmp_path / "root/data" / rest / "other.csv").touch()
     assert written()[0] == "x,y\n2,0\n"
+    assert sorted(path.name for path in (tmp_path / "root/data").iterdir()) == [".birds.lock", "birds"]
+    assert not (tmp_path / "root/data/birds/other.csv").exists()
