@@ -14,7 +14,7 @@ from benison.serving.errors import DataError
 from benison.serving.files import gzipped
 
 _COMMA, _POINT = re.compile(r"[-+]?\d+,\d+"), re.compile(r"[-+]?\d+\.\d+")
-_THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}")
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")  # 0,537 has no thousands
 
 
 def encoding_of(file: Path) -> str:

@@ -25,6 +25,7 @@ from benison.pipelines.starting.csv_dialect import decimal_of, delimiter_of, enc
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
 from benison.serving.number_text import is_code, normalize_number
+from benison.serving.visible_text import visible_line
 
 # Cells that almost always mean "no value", and cells that mean it only among numbers or dates.
 SURE_MARKS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "?", "-", "--"})
@@ -280,8 +281,9 @@ def _problem(
 
 
 def _column(name: str, tally: Tally, marks: frozenset[str], rows: int) -> GuessedColumn:
-    distinct, missing = tally.distinct(marks), _missing(tally, marks, rows)
+    missing = _missing(tally, marks, rows)
     present = round(rows * (1 - missing))
+    distinct = min(tally.distinct(marks), present)  # an estimate may exceed the number of cells
     values = tuple(sorted(set(tally.values) - marks)) if distinct <= FEW else ()
     if distinct == 0:
         return GuessedColumn(name, "ignore", "empty", missing)
@@ -312,9 +314,15 @@ def _column(name: str, tally: Tally, marks: frozenset[str], rows: int) -> Guesse
         why = f"numbers such as {texts[0]}, which cannot be read; expected numbers such as 3{tally.decimal}14"
         return GuessedColumn(name, "ignore", why, missing)
     if unique:
-        return GuessedColumn(name, "ignore", "an id: as many values as rows", missing)
+        example = visible_line(next(iter(texts or tally.sample)))
+        why = "an id: as many values as rows" if named else f"as many values as rows, such as {_short(example)}; an id?"
+        return GuessedColumn(name, "ignore", why, missing)
     why = f"{distinct} codes, such as {tally.code}" if tally.code else f"{distinct} different texts"
     return _strings(name, why, distinct, rows, missing, values)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 30 else f"{text[:27]}..."
 
 
 def _strings(name: str, why: str, distinct: int, rows: int, missing: float, values: tuple[str, ...]) -> GuessedColumn:

@@ -11,9 +11,23 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from benison.serving.errors import DataError
 from benison.serving.files import gzipped
+
+# How files begin that are often taken for CSV, and what they are.
+_OTHER_FORMATS = {
+    b"PK\x03\x04": "a zip file, as a workbook of Excel (.xlsx) is",
+    b"\xd0\xcf\x11\xe0": "a workbook of an old Excel (.xls)",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"SQLite format 3": "an SQLite database",
+    b"%PDF": "a PDF",
+    b"BZh": "a file compressed with bzip2",
+    b"\xfd7zXZ": "a file compressed with xz",
+    b"\x28\xb5\x2f\xfd": "a file compressed with zstd",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,7 @@ def records(file: str, delimiter: str = ",", encoding: str = "utf-8") -> Iterato
     line = 1
     try:
         with gzipped.opened(file) as content, io.TextIOWrapper(content, encoding=codec, newline="") as stream:
+            _refuse_other_format(file, cast(io.BufferedReader, content).peek(20))
             reader = csv.reader(_reject_nul(stream), delimiter=delimiter, strict=True)
             for cells in reader:
                 yield Row(file, line, cells)
@@ -55,6 +70,12 @@ def records(file: str, delimiter: str = ",", encoding: str = "utf-8") -> Iterato
         raise DataError(f"{file}: {error.strerror}") from None
 
 
+def _refuse_other_format(file: str, start: bytes) -> None:
+    for magic, what in _OTHER_FORMATS.items():
+        if start.startswith(magic):
+            raise DataError(f"{file}: this is {what}, not a CSV file; export its table as CSV")
+
+
 def check_header(file: str, names: Sequence[str]) -> None:
     """Raise DataError if a column has no name, or the name of another one."""
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -64,7 +85,8 @@ def check_header(file: str, names: Sequence[str]) -> None:
             if repeated
             else f"column {names.index('') + 1} has no name"
         )
-        raise DataError(f"{file}, line 1: {fault}; give each column a unique name")
+        index = "; if it is the index of pandas, write the file with index=False" if names[0] == "" else ""
+        raise DataError(f"{file}, line 1: {fault}; give each column a unique name{index}")
 
 
 def check_width(row: Row, header: Sequence[str]) -> None:

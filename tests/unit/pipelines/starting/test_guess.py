@@ -48,6 +48,7 @@ def test_the_delimiter_cuts_all_rows_alike(tmp_path, delimiter):
     [
         (["1,5", "-2,25", "3", ""], ",", "number"),
         (["1.5", "2.25", "3", ""], ".", "number"),
+        (["0,234", "-0,345", "1,000", ""], ",", "number"),  # thousands do not begin with a zero
         (["1,234", "12,345", "3,000", ""], ".", "ignore"),  # thousands, as likely as not
         (["1.234,5", "12,34", "3,00", ""], ",", "ignore"),
     ],
@@ -60,6 +61,12 @@ def test_decimal_commas_are_seen_where_they_cannot_be_thousands(tmp_path, cells,
 def test_numbers_of_the_rarer_form_are_left_out_with_the_reason(tmp_path):
     kind, why = column(tmp_path, "price", [f"{i},50" for i in range(ROWS)], delimiter=";")
     assert (kind, why) == ("ignore", "numbers such as 0,50, which cannot be read; expected numbers such as 3.14")
+
+
+def test_no_more_different_values_are_counted_than_there_are_cells(tmp_path):
+    cells = [f"{i / 7:.6f}" for i in range(ROWS * 60)]
+    (price, _) = guess(tmp_path, {"price": cells}).columns
+    assert int(price.why.split()[0]) <= len(cells)
 
 
 def test_a_label_with_decimal_commas_is_a_number(tmp_path):
@@ -132,7 +139,12 @@ def test_a_date_that_could_be_read_either_way_says_so(tmp_path):
     ("name", "cells", "expected"),
     [
         ("customer_id", [str(7919 * i % 10007) for i in range(ROWS)], ("ignore", "an id: as many values as rows")),
-        ("code", [f"k{i:05d}" for i in range(ROWS)], ("ignore", "an id: as many values as rows")),
+        ("code", [f"k{i:05d}" for i in range(ROWS)], ("ignore", "as many values as rows, such as k00000; an id?")),
+        (
+            "price",
+            [f"${i}.50" for i in range(ROWS)],
+            ("ignore", "as many values as rows, such as $0.50; an id?"),
+        ),
         ("n", [str(i) for i in range(5, ROWS + 5)], ("ignore", "a row number")),
         ("store_id", [str(i % 4) for i in range(ROWS)], ("category", "an id with 4 values")),
         ("income", [str(7919 * i % 10007) for i in range(ROWS)], ("number", "40 different numbers")),
