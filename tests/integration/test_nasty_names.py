@@ -26,6 +26,8 @@ from tests.integration.conftest import BENISON
 from tests.integration.model_server import running
 from tests.integration.test_init import command
 
+pytestmark = pytest.mark.system  # a whole run
+
 NUMBERS = (
     *("class", "self", "None", "a.b", "a_b", "a/b", "a b", "1st", "9", "Age", "age", "age_2", "label", "classes"),
     *(

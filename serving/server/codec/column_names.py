@@ -62,7 +62,7 @@ def check_rows(tensors: dict[str, np.ndarray[Any, Any]], signature: Signature) -
         shape = signature.inputs[name].shape
         if values.ndim == 0 and shape == (-1,):
             tensors[name] = values = values.reshape(1)
-        if shape is not None and len(shape) != values.ndim:
+        if shape is not None and not _fits(values.shape, shape):
             expected = "one value per row" if len(shape) == 1 else f"shape {_shape(shape)}"
             raise invalid(
                 f"input {own.get(name, name)}: expected {expected}, got values of shape {_shape(values.shape)}"
@@ -73,6 +73,10 @@ def check_rows(tensors: dict[str, np.ndarray[Any, Any]], signature: Signature) -
         shown = ", ".join(f"{name} {rows}" for rows, name in sizes.items())
         raise invalid(f"inputs have different numbers of rows: {shown}")
     return tensors
+
+
+def _fits(sizes: Sequence[int], shape: Sequence[int]) -> bool:
+    return len(sizes) == len(shape) and all(want in (-1, size) for size, want in zip(sizes, shape, strict=True))
 
 
 def _shape(sizes: Sequence[int]) -> str:

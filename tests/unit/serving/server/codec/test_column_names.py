@@ -125,6 +125,8 @@ def test_an_input_of_a_fused_model_may_be_a_list() -> None:
     assert {name: values.shape for name, values in tensors.items()} == {"pair": (1, 2), "any": (1, 1, 1)}
     with pytest.raises(RequestError, match=r"input pair: expected shape \[-1,2\], got values of shape \[1\]"):
         column_names.read_inputs({"instances": [{"pair": 1, "any": 3}]}, fused)
+    with pytest.raises(RequestError, match=r"input pair: expected shape \[-1,2\], got values of shape \[1,3\]"):
+        column_names.read_inputs({"instances": [{"pair": [1, 2, 3], "any": 3}]}, fused)
 
 
 def test_a_single_value_is_a_column_of_one_row() -> None:
