@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -29,14 +30,18 @@ from typing import Any
 CLONE = Path(__file__).resolve().parent.parent
 GUARD = CLONE / "dags/benison_guard.py"
 USER = "admin"
-# The arguments of `airflow` for each component. --skip-serve-logs keeps Airflow from serving logs on a port of every
-# interface; the api-server reads the log files.
+# The arguments of `airflow` for each component.
 COMPONENTS: Mapping[str, Sequence[str]] = {
     "api-server": ("api-server", "--host", "127.0.0.1"),
     "scheduler": ("scheduler", "--skip-serve-logs"),
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
+# Airflow's own log server, which it would start on every interface. The pages ask it for the logs of running tasks.
+LOG_SERVER = ("-m", "uvicorn", "airflow.utils.serve_logs.log_server:create_app", "--factory", "--host", "127.0.0.1")
+MODULES = Path(__file__).resolve().parent / "airflow_modules"  # modules that Airflow imports
+UMASK = 0o027  # of Airflow: its files are for the owner and the group
+SETTINGS = "airflow.env"
 DAG_FILE = ".dag.py"  # how the name of a pipeline's DAG file ends
 START = 120.0  # seconds until everything must be healthy
 NEW_PIPELINES = 10  # seconds until Airflow looks for new DAG files and reads the known ones again
@@ -48,7 +53,7 @@ class StartError(Exception):
     """Airflow did not start; the message gives the reason and the log."""
 
 
-def settings(home: Path, port: int, dags: Path, manifests: Path, root: Path) -> dict[str, str]:
+def settings(home: Path, port: int, dags: Path, manifests: Path, root: Path, log_port: int) -> dict[str, str]:
     """Return Airflow's settings, and those that the DAG files and the operator read."""
     url = f"http://127.0.0.1:{port}"
     kept = load_secrets(home / "secrets.json")
@@ -56,6 +61,7 @@ def settings(home: Path, port: int, dags: Path, manifests: Path, root: Path) -> 
         "CORE__DAGS_FOLDER": dags,
         "DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles(dags, manifests)),
         "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__HOSTNAME_CALLABLE": "benison_loopback.hostname",  # where the api-server asks for logs
         "CORE__LOAD_EXAMPLES": False,
         "CORE__FERNET_KEY": kept["fernet_key"],
         "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
@@ -70,6 +76,10 @@ def settings(home: Path, port: int, dags: Path, manifests: Path, root: Path) -> 
         "DATABASE__SQL_ALCHEMY_CONN": os.environ.get("BENISON_AIRFLOW_DB") or sqlite(home),
         "DAG_PROCESSOR__REFRESH_INTERVAL": NEW_PIPELINES,
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": NEW_PIPELINES,
+        "LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o640",
+        "LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o750",
+        "LOGGING__TRIGGER_LOG_SERVER_PORT": log_port,
+        "LOGGING__WORKER_LOG_SERVER_PORT": log_port,
         "SCHEDULER__ENABLE_HEALTH_CHECK": False,
         "USAGE_DATA_COLLECTION__ENABLED": False,
     }
@@ -77,12 +87,23 @@ def settings(home: Path, port: int, dags: Path, manifests: Path, root: Path) -> 
         "AIRFLOW_HOME": str(home),
         **{f"AIRFLOW__{name}": str(value) for name, value in airflow.items()},
         **{name: value for name, value in os.environ.items() if name.startswith("AIRFLOW__")},
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(dags), os.environ.get("PYTHONPATH")])),  # for the DAG files
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(dags), str(MODULES), os.environ.get("PYTHONPATH")])),
         "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"])),
         "BENISON_MANIFESTS": str(manifests),
         "BENISON_PYTHON": os.environ.get("BENISON_PYTHON") or str(CLONE / ".venv/bin/python"),
         "BENISON_ROOT": str(root),
     }
+
+
+def write_settings(file: Path, variables: Mapping[str, str], airflow: Path) -> None:
+    """Write the settings for a shell, in which `airflow` is then this Airflow; they contain secrets.
+
+    PYTHONPATH is set for `airflow` only, because other programs of the shell must not see it.
+    """
+    exports = [f"export {name}={shlex.quote(text)}" for name, text in variables.items() if name != "PYTHONPATH"]
+    program = f'PYTHONPATH={shlex.quote(variables["PYTHONPATH"])} {shlex.quote(str(airflow))} "$@"'
+    head = f"# Written by `make airflow`, again at each start. For `airflow` in a shell: . {shlex.quote(str(file))}"
+    write_privately(file, "\n".join([head, *exports, f"airflow() {{ {program}; }}", ""]))
 
 
 def bundles(dags: Path, manifests: Path) -> list[dict[str, Any]]:
@@ -163,7 +184,15 @@ class Standalone:
 
     def start(self, name: str) -> None:
         """Start a component."""
-        command = [sys.executable, "-I", str(GUARD), str(PATIENCE), str(self._airflow), *COMPONENTS[name]]
+        self._start(name, [str(self._airflow), *COMPONENTS[name]])
+
+    def start_log_server(self, port: int) -> None:
+        """Start Airflow's log server on loopback."""
+        python = self._airflow.with_name("python")
+        self._start("log-server", [str(python), *LOG_SERVER, "--port", str(port), "--no-access-log"])
+
+    def _start(self, name: str, words: Sequence[str]) -> None:
+        command = [sys.executable, "-I", str(GUARD), str(PATIENCE), *words]
         with (self._logs / f"{name}.log").open("ab") as out:
             self._running[name] = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=out, stderr=out, env=self._environment, start_new_session=True
@@ -291,6 +320,8 @@ def serve(options: argparse.Namespace, root: Path, home: Path, port: int) -> Non
     """
     logs = home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
+    for folder in (home, logs):
+        folder.chmod(0o777 & ~UMASK)
     manifests = (options.manifests or home / "manifests").absolute()
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -305,14 +336,22 @@ def serve(options: argparse.Namespace, root: Path, home: Path, port: int) -> Non
     # Also for SIGINT, because a shell starts background jobs with it ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    variables = settings(home, port, options.dags.absolute(), manifests, root)
+    log_port = free_port()
+    # The nodes keep the user's umask: a model server of another user reads what they push.
+    umask = {"BENISON_UMASK": f"{os.umask(UMASK):04o}"}
+    variables = {**settings(home, port, options.dags.absolute(), manifests, root, log_port), **umask}
     password = load_secrets(home / "secrets.json")["password"]
     write_privately(home / "passwords.json", json.dumps({USER: password}))
     url = f"http://127.0.0.1:{port}"
+    client = {"BENISON_AIRFLOW_URL": url, "BENISON_AIRFLOW_USER": USER, "BENISON_AIRFLOW_PASSWORD": password}
+    write_settings(home / SETTINGS, {**variables, **client}, options.airflow.absolute())
     expected = {file.name.removesuffix(DAG_FILE) for file in manifests.glob(f"*{DAG_FILE}")}
     with Standalone(options.airflow.absolute(), {**os.environ, **variables}, logs) as standalone:
         print("airflow: starting (about 30 seconds)", flush=True)
         standalone.once("db", "migrate")
+        for file in home.glob("airflow.sqlite*"):  # also one of an earlier release
+            file.chmod(0o666 & ~UMASK)
+        standalone.start_log_server(log_port)
         # The api-server first: without it, the scheduler would fail the tasks of an earlier start.
         api, *others = COMPONENTS
         standalone.start(api)
@@ -323,8 +362,8 @@ def serve(options: argparse.Namespace, root: Path, home: Path, port: int) -> Non
             print(f"airflow: warning: {file} cannot be used: {reason.partition(': ')[2] or reason}", flush=True)
         print(
             f"\nAirflow is up: {url}\n  user      {USER}\n  password  {password}\n  logs      {logs}\n\n"
-            f"For `benison run NAME --on airflow` and `benison span add`:\n  export BENISON_AIRFLOW_URL={url} "
-            f"BENISON_AIRFLOW_USER={USER} BENISON_AIRFLOW_PASSWORD={password}\n\nCtrl-C stops it.",
+            "For `benison run NAME --on airflow`, `benison span add` and `airflow …` in another terminal:\n"
+            f"  . {shlex.quote(str(home / SETTINGS))}\n\nCtrl-C stops it.",
             flush=True,
         )
         while True:

@@ -237,6 +237,7 @@ class BenisonNodeOperator(BaseOperator):
                 stderr=subprocess.PIPE,
                 env=dict(environment),
                 cwd="/",  # python -m would import modules from the current folder first
+                umask=int(os.environ.get("BENISON_UMASK", "-1"), 8),  # -1: that of the worker
                 start_new_session=True,  # Airflow kills the process group of a slow task; the guard must survive that
             )
             self._process = process

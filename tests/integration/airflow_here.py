@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import email
 import email.policy
-import importlib.util
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -242,9 +242,10 @@ class Here:
     settings: Mapping[str, str]
 
     def airflow(self, *words: str) -> str:
-        """Run a command of Airflow's own command line and return its output."""
-        command = [str(AIRFLOW), *words]
-        done = subprocess.run(command, env={**os.environ, **self.settings}, capture_output=True, text=True, timeout=300)
+        """Run a command of Airflow's own command line, as docs/airflow.md describes, and return its output."""
+        file = self.root / "airflow/airflow.env"
+        command = ["sh", "-c", f'. {shlex.quote(str(file))} && airflow "$@"', "sh", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -325,22 +326,19 @@ def running(
         eventually(lambda: "Ctrl-C stops it" in log.read_text() or process.poll() is not None, 300)
         output = log.read_text()
         assert process.poll() is None, output
-        printed = dict(re.findall(r"(BENISON_AIRFLOW_\w+)=(\S+)", output))
-        settings = _settings(int(printed[URL].rpartition(":")[2]), dags, manifests, root) | dict(environment)
-        yield Here(configured(printed), root, manifests, printed[PASSWORD], process, settings)
+        settings = _settings(root / "airflow/airflow.env", dags) | dict(environment)
+        yield Here(configured(settings), root, manifests, settings[PASSWORD], process, settings)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
 
 
-def _settings(port: int, dags: Path, manifests: Path, root: Path) -> dict[str, str]:
-    """Return the settings that the launcher gives Airflow."""
-    spec = importlib.util.spec_from_file_location("airflow_standalone", CLONE / ".ci/airflow_standalone.py")
-    assert spec is not None
-    assert spec.loader is not None
-    launcher = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(launcher)
-    return dict(launcher.settings(root / "airflow", port, dags, manifests, root))
+def _settings(file: Path, dags: Path) -> dict[str, str]:
+    """Return the settings that the launcher gives Airflow, for programs that are started without a shell."""
+    shell = ["env", "-i", "sh", "-c", f". {shlex.quote(str(file))} && env -0"]
+    text = subprocess.run(shell, check=True, capture_output=True, text=True).stdout
+    exported = dict(entry.split("=", 1) for entry in text.split("\0") if entry)
+    return {**exported, "PATH": os.environ["PATH"], "PYTHONPATH": f"{dags}:{CLONE / '.ci/airflow_modules'}"}
 
 
 def eventually(holds: Callable[[], object], seconds: float = 60) -> None:

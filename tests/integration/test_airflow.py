@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,10 @@ def test_after_clearing_one_task_alone_the_run_has_its_outcome(here: Here) -> No
 
 def test_a_running_task_that_is_cleared_ends_and_runs_again(here: Here) -> None:
     run, processes = _sleeping(here, "acts_sleeps")  # its pool does not exist, so it runs in the default pool
+    eventually(lambda: "this is node Sleeps, attempt 1" in here.api.log("acts_sleeps", run, "Sleeps"))
+    log = here.api.log("acts_sleeps", run, "Sleeps")
+    assert log.count("this is node Sleeps, attempt 1") == 1
+    assert "Could not read" not in log, "the log of a running task comes from the log server"
     here.api.clear("acts_sleeps", run, "Sleeps")
     states = here.ended("acts_sleeps", run)
     assert set(states.values()) == {"success"}
@@ -256,3 +261,17 @@ def test_a_huge_number_in_the_form_starts_nothing_and_airflow_lives(here: Here) 
     with pytest.raises(UsageError, match="Invalid input for param seed: 100000000000000000000 is greater than the max"):
         here.api.trigger("acts_well", conf={"seed": 10**20})
     assert set(here.act("acts_well")[1].values()) == {"success"}
+
+
+def test_airflows_own_command_line_uses_its_settings_and_its_files_are_not_for_others(here: Here) -> None:
+    assert "acts_well" in here.airflow("dags", "list", "--output", "plain")
+    here.act("acts_well")
+    paths = [here.root / "airflow", *(here.root / "airflow").rglob("*")]
+    kinds = {path.suffix for path in paths}
+    assert {".log", ".sqlite", ".json"} <= kinds
+    own = [path for path in paths if here.manifests not in (path, *path.parents)]
+    assert [path for path in own if path.lstat().st_mode & 0o027 and not path.is_symlink()] == []
+    mask = os.umask(0o022)
+    os.umask(mask)
+    notes = [path for path in here.root.glob("acts/*/*") if path.is_file()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in notes} == {0o666 & ~mask}, "nodes keep the user's umask"

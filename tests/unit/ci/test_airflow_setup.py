@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -81,7 +82,7 @@ def test_settings_keep_airflow_on_loopback_and_the_users_own_win(
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__PARALLELISM", "1")
     monkeypatch.setenv("BENISON_AIRFLOW_DB", "postgresql+psycopg2://me@127.0.0.1/airflow")
-    settings = standalone.settings(tmp_path, 8080, tmp_path / "dags", tmp_path / "manifests", tmp_path / "root")
+    settings = standalone.settings(tmp_path, 8080, tmp_path / "dags", tmp_path / "manifests", tmp_path / "root", 1)
     assert settings["AIRFLOW__CORE__PARALLELISM"] == "1"
     assert settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "postgresql+psycopg2://me@127.0.0.1/airflow"
     assert settings["AIRFLOW__API__BASE_URL"] == "http://127.0.0.1:8080"
@@ -105,7 +106,7 @@ def test_who_writes_to_airflows_sqlite_waits_for_others_longer_than_sqlites_five
     standalone: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def connection() -> str:
-        settings = standalone.settings(tmp_path, 1, tmp_path, tmp_path, tmp_path)
+        settings = standalone.settings(tmp_path, 1, tmp_path, tmp_path, tmp_path, 1)
         return str(settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
 
     monkeypatch.delenv("BENISON_AIRFLOW_DB", raising=False)
@@ -115,3 +116,18 @@ def test_who_writes_to_airflows_sqlite_waits_for_others_longer_than_sqlites_five
     assert float(wait) >= 60
     monkeypatch.setenv("BENISON_AIRFLOW_DB", "postgresql+psycopg2://me@127.0.0.1/airflow")
     assert connection() == "postgresql+psycopg2://me@127.0.0.1/airflow"
+
+
+def test_the_settings_are_for_a_shell_whatever_they_contain_and_for_the_owner_only(
+    standalone: ModuleType, tmp_path: Path
+) -> None:
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    program = folder / "airflow"
+    program.write_text('#!/bin/sh\nprintf "%s|" "$PYTHONPATH" "$HUSH" "$@"\n')
+    program.chmod(0o755)
+    file = folder / "airflow.env"
+    standalone.write_settings(file, {"HUSH": "it's $HOME", "PYTHONPATH": "/modules"}, program)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    shell = ["env", "-i", "sh", "-c", f'. "{file}" && airflow dags "a b" && echo "$PYTHONPATH"']
+    assert subprocess.run(shell, check=True, capture_output=True, text=True).stdout == "/modules|it's $HOME|dags|a b|\n"
