@@ -16,7 +16,7 @@ from typing import Any
 
 from benison.pipelines import node
 from benison.pipelines.quiet import quieten
-from benison.pipelines.records import attempts, runs, temporary
+from benison.pipelines.records import attempts, metadata_store, runs, temporary
 from benison.pipelines.records.runs import NodeRun
 from benison.pipelines.running import live_log, scheduled_run
 from benison.pipelines.running.answer import answer_and_exit
@@ -71,6 +71,7 @@ def _run(
     try:
         quieten()
         pipeline = node.load_ir(folder / scheduled_run.IR, run_id, settings.params)
+        scheduled_run.check_host(run_id, settings, metadata_store.sqlite_file(pipeline, root))
         nodes = {n.pipeline_node.node_info.id: n.pipeline_node for n in pipeline.nodes}
         records = {record.id: record for record in runs.read(folder / runs.FILE).nodes}
         if any(records[name].state == "skipped" for name in nodes[node_id].upstream_nodes if name in records):

@@ -61,6 +61,12 @@ def of_pipeline(pipeline: pipeline_pb2.Pipeline, root: Path) -> Metadata:
     return metadata.Metadata(getattr(config, kind)) if kind and not os.environ.get(VARIABLE) else of_root(root)
 
 
+def sqlite_file(pipeline: pipeline_pb2.Pipeline, root: Path) -> str | None:
+    """Return the path of the SQLite file of a compiled pipeline's metadata store; None if it is another database."""
+    config = of_pipeline(pipeline, root).connection_config
+    return str(config.sqlite.filename_uri) if config.WhichOneof("config") == "sqlite" else None
+
+
 def make_tables(connection: Metadata, root: Path) -> None:
     """Create the store's tables if they do not exist; a lock in ROOT keeps two processes from creating them at once.
 

@@ -7,12 +7,14 @@ writes the settings that all of them use (`scheduled.json`).
 from __future__ import annotations
 
 import json
+import operator
 import os
 import re
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +37,42 @@ class RunSettings:
         cache: use results of earlier runs with the same inputs.
         params: values of the pipeline's runtime parameters.
         import_path: folders besides the installed packages that hold the pipeline's modules.
+        host: name of the machine that began the run, and the id of its kernel's start.
     """
 
     cache: bool
     params: Mapping[str, Any] = field(default_factory=dict)
     import_path: tuple[str, ...] = ()
+    host: tuple[str, str] = ("", "")
+
+
+def this_host() -> tuple[str, str]:
+    """Return this machine's name, and the id of its kernel's start, which the containers of a machine share."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return socket.gethostname(), boot.read_text().strip() if boot.is_file() else ""
+
+
+def check_host(run_id: str, settings: RunSettings, sqlite: str | None) -> None:
+    """Refuse SQLite for ML Metadata if this process is on another machine than Begin.
+
+    SQLite locks its file through the kernel. Two kernels that write to a file on a shared disk damage it. The same name
+    is the same machine, which may have restarted; the same start of a kernel is another container of the machine.
+
+    Args:
+        run_id: the run.
+        settings: what Begin wrote.
+        sqlite: path of ML Metadata's SQLite file; None for another database.
+
+    Raises:
+        UsageError: it is another machine.
+    """
+    here = this_host()
+    if sqlite and settings.host[0] and not any(map(operator.eq, here, settings.host)):
+        raise UsageError(
+            f"run {run_id}: Begin ran on {settings.host[0]} and this task runs on {here[0]}, but ML Metadata is the "
+            f"SQLite file {sqlite}, which two machines that share a disk damage; set BENISON_METADATA on all workers "
+            "to postgresql://USER:PASSWORD@HOST:PORT/DATABASE or mysql://…"
+        )
 
 
 def run_folder(root: Path, run_id: str) -> Path:
@@ -64,7 +97,8 @@ def begin(root: Path, run_id: str, pipeline: str, settings: RunSettings) -> None
         raise UsageError(f"run {run_id} in {root} is a run of {other}; use different run ids for each pipeline")
     folder.mkdir(parents=True, exist_ok=True)
     with _record_lock(folder):
-        (folder / SCHEDULED).write_text(json.dumps(asdict(settings), indent=2) + "\n")
+        written = asdict(replace(settings, host=this_host()))
+        (folder / SCHEDULED).write_text(json.dumps(written, indent=2) + "\n")
         Run(run_id, pipeline, folder, time.time()).save()
 
 
@@ -78,7 +112,8 @@ def read_settings(root: Path, run_id: str) -> RunSettings:
         data = json.loads((run_folder(root, run_id) / SCHEDULED).read_text())
     except FileNotFoundError:
         raise _not_begun(root, run_id) from None
-    return RunSettings(**{**data, "import_path": tuple(data["import_path"])})
+    host = tuple(data.get("host", ("", "")))  # an earlier release wrote none
+    return RunSettings(**{**data, "import_path": tuple(data["import_path"]), "host": host})
 
 
 def plan(root: Path, run_id: str, compiled: Compiled) -> None:

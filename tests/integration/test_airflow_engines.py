@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -35,6 +36,7 @@ from tests.integration.model_server import free_port
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200)]
 
+_BUNDLES = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
 WIDE = manifest("acts_wide", *({"id": f"Acts{number}"} for number in range(8)))
 
 
@@ -163,16 +165,34 @@ def redis(tmp_path: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _worker(here: Here, name: str, folder: Path) -> Iterator[int]:
-    """Run a Celery worker under a guard and return the guard's process id."""
+    """Run a Celery worker under a guard and return the guard's process id.
+
+    It has a folder of its own, with dags/, the manifests and TFX's interpreter in it, as on another machine; it shares
+    only ROOT.
+    """
     command = [sys.executable, "-I", str(CLONE / "dags/benison_guard.py"), "10", str(AIRFLOW), "celery", "worker"]
-    environment = {**os.environ, **here.settings}
+    own = folder / name
+    shutil.copytree(CLONE / "dags", own / "dags", ignore=shutil.ignore_patterns("__pycache__", "uv.lock"))
+    shutil.copytree(here.manifests, own / "manifests")
+    shutil.copy(folder / "actor", own / "actor")
+    bundles = json.loads(here.settings[_BUNDLES])
+    for bundle in bundles:
+        bundle["kwargs"]["path"] = str(own / Path(bundle["kwargs"]["path"]).name)
+    places = {
+        _BUNDLES: json.dumps(bundles),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(own / "dags"),
+        "BENISON_MANIFESTS": str(own / "manifests"),
+        "BENISON_PYTHON": str(own / "actor"),
+        "PYTHONPATH": f"{own / 'dags'}:{CLONE / '.ci/airflow_modules'}",
+    }
     with (folder / f"{name}.log").open("w") as log:
         process = subprocess.Popen(
             [*command, "--celery-hostname", name, "--concurrency", "2", "--skip-serve-logs"],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env=environment,
+            env={**os.environ, **here.settings, **places},
+            cwd=own,
         )
     try:
         eventually(lambda: f"{name} ready" in (folder / f"{name}.log").read_text(), 120)
@@ -183,7 +203,9 @@ def _worker(here: Here, name: str, folder: Path) -> Iterator[int]:
         process.wait(60)
 
 
-def test_on_celery_two_workers_share_the_nodes(tmp_path: Path, manifests: Path, postgres: str, redis: str) -> None:
+def test_on_celery_two_workers_in_folders_of_their_own_share_the_nodes(
+    tmp_path: Path, manifests: Path, postgres: str, redis: str
+) -> None:
     settings = {
         "BENISON_AIRFLOW_DB": postgres,
         "BENISON_PYTHON": str(tmp_path / "actor"),
@@ -200,6 +222,11 @@ def test_on_celery_two_workers_share_the_nodes(tmp_path: Path, manifests: Path, 
         _two_at_once(here)
         logs = [(tmp_path / f"{name}.log").read_text() for name in ("first", "second")]
         assert all("succeeded" in log for log in logs)
+    begun = [json.loads(note.read_text()) for note in here.root.glob("acts/*/begin")]
+    manifests_used = {Path(note["argv"][note["argv"].index("--manifest") + 1]).parent for note in begun}
+    assert manifests_used <= {tmp_path / name / "manifests" for name in ("first", "second")}
+    places = {json.loads(note.read_text())["environment"]["BENISON_PYTHON"] for note in here.root.glob("acts/*/node*")}
+    assert places == {str(tmp_path / name / "actor") for name in ("first", "second")}
 
 
 def test_a_run_continues_after_the_scheduler_was_killed(tmp_path: Path, manifests: Path) -> None:

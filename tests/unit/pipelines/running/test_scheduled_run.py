@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +52,27 @@ def _end(root: Path, **states: str) -> None:
 
 
 def test_every_process_reads_the_settings_that_begin_wrote(root: Path) -> None:
-    assert scheduled_run.read_settings(root, "p-1") == _SETTINGS
+    assert scheduled_run.read_settings(root, "p-1") == replace(_SETTINGS, host=scheduled_run.this_host())
+
+
+@pytest.mark.parametrize(
+    ("began", "sqlite", "refused"),
+    [
+        (("other", "other"), "/root/metadata.sqlite", True),
+        (("other", "other"), None, False),  # PostgreSQL or MySQL
+        (("", ""), "/root/metadata.sqlite", False),  # a run that an earlier release began
+        (("other", "this"), "/root/metadata.sqlite", False),  # another container of this machine
+        (("this", "other"), "/root/metadata.sqlite", False),  # this machine has restarted
+        (("this", "this"), "/root/metadata.sqlite", False),
+    ],
+)
+def test_sqlite_on_a_disk_that_two_machines_share_is_refused(
+    monkeypatch: pytest.MonkeyPatch, began: tuple[str, str], sqlite: str | None, refused: bool
+) -> None:
+    monkeypatch.setattr(scheduled_run, "this_host", lambda: ("this", "this"))
+    message = "Begin ran on other and this task runs on this, but ML Metadata is the SQLite file /root/metadata.sqlite"
+    with pytest.raises(UsageError, match=message) if refused else contextlib.nullcontext():
+        scheduled_run.check_host("p-1", replace(_SETTINGS, host=began), sqlite)
 
 
 def test_processes_that_write_at_the_same_time_lose_no_record(root: Path) -> None:
