@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
 import pytest
 
+from benison.components import processes
 from benison.pipelines.running import forked
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # other tests may have started threads
@@ -47,3 +50,33 @@ def test_a_process_that_the_function_leaves_behind_is_not_waited_for() -> None:
 
     pid = forked.call(leave_behind, seconds=60).value
     os.kill(pid, signal.SIGKILL)
+
+
+_FORKS = """
+import os, time
+from benison.pipelines.running import forked
+def work():
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+forked.call(work)
+"""
+
+
+def test_a_fork_ends_with_its_parent_even_if_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", _FORKS], stdout=subprocess.PIPE, text=True) as parent:
+        child = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 30
+        while processes.start_time(child) is not None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_sigterm_ends_a_fork_at_once_even_if_its_parent_handles_it() -> None:
+    former = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        result = forked.call(lambda: os.kill(os.getpid(), signal.SIGTERM), seconds=60)
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert result.reason == "the process was killed by SIGTERM"
