@@ -21,7 +21,7 @@ from tests.integration.conftest import Project, make
 
 pytestmark = pytest.mark.timeout(1500)  # all cases run in the time of the first test
 
-FULL = "No space left on device|disk is full"  # the system's words and SQLite's
+FULL = "(No space left on device|database or disk is full); free space on its disk"  # the system's words and SQLite's
 HEADER = "species,island,bill_length_mm,bill_depth_mm,flipper_length_mm,body_mass_g,sex,year"
 
 
@@ -288,9 +288,9 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Project]]:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("ro", "Read-only file system"),
-        ("size=8k", r"\.benison: No space left on device"),  # not even a run's folder
-        ("size=300k", FULL),  # not all of ML Metadata
+        ("ro", r"/\.benison/\S+: Read-only file system; make its file system writable, or use another folder"),
+        ("size=8k", rf"/\.benison: {FULL}"),  # not even a run's folder
+        ("size=300k", rf"/metadata\.sqlite: the metadata store cannot be written: {FULL}"),  # not all of ML Metadata
         ("size=700k", FULL),  # a node in the middle
     ],
 )
