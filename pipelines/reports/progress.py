@@ -76,10 +76,9 @@ class Progress:
         for node in run.nodes:
             if node.state in _ENDED and self._seen.get(node.id) != node.state:
                 self._seen[node.id] = node.state
-                done = sum(other.state in _ENDED for other in run.nodes)
                 took = f" {node.seconds:.1f} s" if node.seconds is not None else ""
                 self._console.print(
-                    f"[{done}/{len(run.nodes)}] {node.id} {_SHOWN.get(node.state, node.state)}{took}",
+                    f"[{len(self._seen)}/{len(run.nodes)}] {node.id} {_SHOWN.get(node.state, node.state)}{took}",
                     markup=False,
                     highlight=False,
                     soft_wrap=True,
