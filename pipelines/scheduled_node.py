@@ -18,7 +18,7 @@ from benison.pipelines import node
 from benison.pipelines.quiet import quieten
 from benison.pipelines.records import attempts, metadata_store, runs, temporary
 from benison.pipelines.records.runs import NodeRun
-from benison.pipelines.running import live_log, scheduled_run
+from benison.pipelines.running import live_log, reruns, scheduled_run
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result, failed_result
 from benison.serving.close_names import did_you_mean
@@ -76,7 +76,7 @@ def _run(
         records = {record.id: record for record in runs.read(folder / runs.FILE).nodes}
         if any(records[name].state == "skipped" for name in nodes[node_id].upstream_nodes if name in records):
             return _skipped("a node that it depends on was skipped", nodes, node_id, records)
-        refuse_missing_outputs(node_id, producers(nodes[node_id]), records)
+        refuse_missing_outputs(producers(nodes[node_id]), records)
         result = node.run(
             folder / scheduled_run.IR,
             node_id,
@@ -93,17 +93,19 @@ def _run(
 
 
 def producers(pipeline_node: Any) -> list[str]:
-    """Return the nodes of this run whose outputs a node needs."""
+    """Return the nodes whose outputs of this run a node reads.
+
+    Optional inputs count too: without a Tuner's output a Trainer would train with other hyperparameters.
+    """
     return [
         channel.producer_node_query.id
         for spec in pipeline_node.inputs.inputs.values()
-        if spec.min_count
         for channel in spec.channels
-        if channel.producer_node_query.id
+        if any(query.type.name == reruns.RUN for query in channel.context_queries)
     ]
 
 
-def refuse_missing_outputs(node_id: str, needed: Sequence[str], records: Mapping[str, NodeRun]) -> None:
+def refuse_missing_outputs(needed: Sequence[str], records: Mapping[str, NodeRun]) -> None:
     """Refuse to start a node if a node whose outputs it needs has not run, or has failed.
 
     Raises:
@@ -114,7 +116,7 @@ def refuse_missing_outputs(node_id: str, needed: Sequence[str], records: Mapping
         if record is not None and record.state in ("waiting", "not_run", *runs.FAILED_STATES):
             state = "has failed" if record.state in runs.FAILED_STATES else "has not run"
             raise UsageError(
-                f"{node_id}: the outputs of {name} are missing, because {name} {state} in this run; if its task was "
+                f"the outputs of {name} are missing, because {name} {state} in this run; if its task was "
                 f"marked as successful by hand, clear {name}, so that it runs"
             )
 

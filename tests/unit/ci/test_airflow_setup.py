@@ -90,6 +90,34 @@ def test_settings_keep_airflow_on_loopback_and_the_users_own_win(
     assert "127.0.0.1" in standalone.COMPONENTS["api-server"]
 
 
+@pytest.mark.parametrize(("manifests", "folders"), [("m", ["dags", "m"]), ("dags/manifests", ["dags"])])
+def test_the_manifests_are_a_bundle_unless_they_are_inside_that_of_the_dags(
+    standalone: ModuleType, tmp_path: Path, manifests: str, folders: list[str]
+) -> None:
+    settings = standalone.settings(tmp_path, 8080, tmp_path / "dags", tmp_path / manifests, tmp_path / "root")
+    bundles = json.loads(settings["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"])
+    assert [bundle["kwargs"]["path"] for bundle in bundles] == [str(tmp_path / folder) for folder in folders]
+    assert settings["PYTHONPATH"].split(":")[0] == str(tmp_path / "dags")  # for `import benison_dags`
+
+
+def test_pipelines_that_airflow_cannot_use_do_not_keep_it_from_starting(
+    standalone: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = "Traceback\n  …\nbenison_dags.ManifestError: pipeline bad: /m/bad.json: cut\n"
+    answers = {
+        "monitor/health": {"scheduler": {"status": "healthy"}},
+        "auth/token": {"access_token": "token"},
+        "importErrors?limit=500": {"import_errors": [{"filename": "bad.dag.py", "stack_trace": trace}]},
+        "dags?limit=500": {"dags": [{"dag_id": "good"}]},
+    }
+    monkeypatch.setattr(
+        standalone, "ask", lambda url, *_, **__: answers[url.removeprefix("u/").removeprefix("api/v2/")]
+    )
+    running = standalone.Standalone(Path("airflow"), {}, Path())
+    errors = standalone.wait_until_ready(running, "u", "password", {"good", "bad"})
+    assert errors == {"bad.dag.py": "benison_dags.ManifestError: pipeline bad: /m/bad.json: cut"}
+
+
 def test_a_port_that_is_taken_is_named_before_anything_starts(
     standalone: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,30 +16,31 @@ def record(name: str, state: str, reason: str = "") -> NodeRun:
     return NodeRun(name, name, "log", state, reason=reason)
 
 
-def channel(producer: str) -> Any:
-    return SimpleNamespace(producer_node_query=SimpleNamespace(id=producer))
+def channel(producer: str, *contexts: str) -> Any:
+    queries = [SimpleNamespace(type=SimpleNamespace(name=name)) for name in contexts]
+    return SimpleNamespace(producer_node_query=SimpleNamespace(id=producer), context_queries=queries)
 
 
-def test_a_node_needs_the_producers_of_its_inputs_that_are_not_optional() -> None:
+def test_a_node_needs_the_producers_of_its_inputs_in_this_run_and_of_the_optional_ones_too() -> None:
     inputs = {
-        "examples": SimpleNamespace(min_count=1, channels=[channel("Gen")]),
-        "base_model": SimpleNamespace(min_count=0, channels=[channel("Resolver")]),
-        "earlier": SimpleNamespace(min_count=1, channels=[channel("")]),
+        "examples": SimpleNamespace(min_count=1, channels=[channel("Gen", "pipeline", "pipeline_run")]),
+        "hyperparameters": SimpleNamespace(min_count=0, channels=[channel("Tuner", "pipeline", "pipeline_run")]),
+        "earlier": SimpleNamespace(min_count=1, channels=[channel("Trainer", "pipeline")]),
     }
-    assert producers(SimpleNamespace(inputs=SimpleNamespace(inputs=inputs))) == ["Gen"]
+    assert producers(SimpleNamespace(inputs=SimpleNamespace(inputs=inputs))) == ["Gen", "Tuner"]
 
 
 @pytest.mark.parametrize(
     ("state", "words"), [("waiting", "has not run"), ("not_run", "has not run"), ("failed", "has failed")]
 )
 def test_a_producer_without_outputs_is_named_with_what_to_do(state: str, words: str) -> None:
-    with pytest.raises(UsageError, match=rf"^Trainer: the outputs of Gen are missing, because Gen {words} .*clear Gen"):
-        refuse_missing_outputs("Trainer", ["Gen"], {"Gen": record("Gen", state)})
+    with pytest.raises(UsageError, match=rf"^the outputs of Gen are missing, because Gen {words} .*clear Gen"):
+        refuse_missing_outputs(["Gen"], {"Gen": record("Gen", state)})
 
 
 @pytest.mark.parametrize("state", ["complete", "cached", "not_blessed"])
 def test_a_producer_that_has_run_is_not_refused(state: str) -> None:
-    refuse_missing_outputs("Trainer", ["Gen", "OfAnotherRun"], {"Gen": record("Gen", state)})
+    refuse_missing_outputs(["Gen", "OfAnotherRun"], {"Gen": record("Gen", state)})
 
 
 def test_a_skipped_node_names_the_node_that_refused_the_model_however_far_it_is() -> None:
