@@ -30,6 +30,7 @@ from benison.pipelines.records import temporary
 from benison.pipelines.running import forked, legacy_keras
 from benison.pipelines.running.live_log import open_log
 from benison.pipelines.running.node_result import failed_result
+from benison.serving import errors
 from benison.serving.errors import BenisonError, NodeFailed
 from benison.serving.files import system_errors
 
@@ -93,9 +94,34 @@ def _compile(request: dict[str, Any]) -> dict[str, Any]:
 
     config = Pipeline.model_validate(request["config"])
     ir, root, span = Path(request["ir"]), Path(request["root"]), request["span"]
+    if config.data.source is not None:
+        _in_fork({**request, "operation": "write_source"})
     if request["only_ingest"]:
         return compiling.ingest_for_run(config, root, ir, span).to_json()
     return compiling.for_run(config, root, ir, span).to_json()
+
+
+def _write_source(request: dict[str, Any]) -> dict[str, Any]:
+    """Let the user's function write the data files of a pipeline, unless it has written them."""
+    from benison.pipelines.config import Pipeline
+    from benison.pipelines.data import sources
+
+    sources.files_pattern(Pipeline.model_validate(request["config"]), Path(request["root"]))
+    return {}
+
+
+def _in_fork(request: dict[str, Any]) -> dict[str, Any]:
+    """Do in a fork what runs code of the user.
+
+    If it ran an operation of TensorFlow in this process, TensorFlow's threads would be missing in all later forks, and
+    a node there would wait for them forever.
+    """
+    answer = forked.call(lambda: _answer(request))
+    if answer.reason:
+        raise NodeFailed(answer.reason)
+    if "error" in answer.value:
+        raise getattr(errors, answer.value["kind"], NodeFailed)(answer.value["error"])
+    return dict(answer.value["ok"])
 
 
 def _tidy(request: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +195,13 @@ def _try_code(request: dict[str, Any]) -> dict[str, Any]:
     return {"mistakes": result.value or [], "unfinished": result.reason}
 
 
-_OPERATIONS = {"compile": _compile, "tidy": _tidy, "run": _run, "try_code": _try_code}
+_OPERATIONS = {
+    "compile": _compile,
+    "write_source": _write_source,
+    "tidy": _tidy,
+    "run": _run,
+    "try_code": _try_code,
+}
 
 
 @contextmanager
