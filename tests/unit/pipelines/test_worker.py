@@ -11,6 +11,7 @@ import pytest
 
 from benison.pipelines import config_file, worker
 from benison.pipelines.compilation import compiling
+from benison.pipelines.running import legacy_keras
 
 YAML = """
 name: birds
@@ -35,7 +36,7 @@ def compiled(folder: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> dict
     config = config_file.load(folder / "birds.yaml", environ={})
     file = folder / "root" / "data" / "birds" / "rows.csv"
     monkeypatch.setattr(compiling, "for_run", lambda *_: SimpleNamespace(to_json=lambda: {"rows": file.read_text()}))
-    monkeypatch.setattr(worker.legacy_keras, "settle_keras", lambda: None)  # it is settled once per process
+    monkeypatch.setattr(legacy_keras, "settle_keras", lambda: None)  # it is settled once per process
     request = {"operation": "compile", "config": config.model_dump(mode="json"), "span": None, "only_ingest": False}
     return worker._answer({**request, "ir": str(folder / "ir"), "root": str(folder / "root"), "log": ""})
 
