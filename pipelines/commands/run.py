@@ -27,6 +27,7 @@ def validate(
     config_only: ConfigOnly = False,
 ) -> None:
     """Check a config, import its functions and build its members; of the data, only first rows are read."""
+    from benison.pipelines.code.code_reference import display_path
     from benison.pipelines.running import code_trial, termination
 
     termination.interrupt_on_signals()
@@ -44,7 +45,8 @@ def validate(
     else:
         count = len(config.files())
         data = f"{count} data file{'' if count == 1 else 's'}"
-    print(f"{name}: valid; {config.problem} on {config.label!r}, members {members}, {data}")
+    schema = "" if config.schema_path.is_file() else f", no schema yet ({display_path(config.schema_path)})"
+    print(f"{name}: valid; {config.problem} on {config.label!r}, members {members}, {data}{schema}")
 
 
 def run(

@@ -29,6 +29,10 @@ EXIT_CODES: Mapping[str, int] = {
     "interrupted": 130,
 }
 _WARNING = ("Examples", "DataVerdict", "LabelReport")
+_NO_SCHEMA = (
+    "there is no schema file: the schema is inferred from this data, so types, domains and presence are not checked; "
+    "`benison schema {} --accept` writes one"
+)
 
 
 def show(run: Run, console: Console, root: Path) -> None:
@@ -48,8 +52,10 @@ def show(run: Run, console: Console, root: Path) -> None:
 
 
 def warnings(run: Run) -> list[str]:
-    """Return the warnings of the nodes that check the data, each once."""
+    """Return the warnings of the nodes that check the data, each once; also that no schema of the user checked it."""
     lists = [json.loads(o["properties"].get("warnings", "[]")) for t in _WARNING for o in run.outputs(t)]
+    if any(node.kind == "SchemaGen" for node in run.nodes):
+        lists.append([_NO_SCHEMA.format(run.pipeline)])
     return list(dict.fromkeys(line for lines in lists for line in lines))
 
 

@@ -51,6 +51,12 @@ def test_the_next_command_after_tfrecord_data_is_serve_because_predict_reads_csv
     assert f"next: benison serve birds --root {tmp_path}" in text
 
 
+@pytest.mark.parametrize(("node", "warned"), [("SchemaGen", True), ("ImportSchemaGen", False)])
+def test_a_schema_inferred_from_the_same_data_is_a_warning(tmp_path: Path, node: str, warned: bool) -> None:
+    text, _ = report_of(tmp_path, PUSHED, node)
+    assert ("`benison schema birds --accept` writes one" in " ".join(text.split())) == warned
+
+
 @pytest.mark.parametrize(
     ("failed", "lines"),
     [
