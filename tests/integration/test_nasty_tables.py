@@ -1,0 +1,65 @@
+"""`init` and `run` on tables as strangers have them: blessed, refused by a named rule, or one line before training."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import BENISON
+from tests.integration.nasty_tables import Table, drawn
+from tests.integration.test_init import command
+
+DONE, FAILED, NOT_BLESSED, INVALID = 0, 1, 3, 4
+TRAINS = ("Trainer", "Tuner")
+QUICK = [
+    word for member in ("linear", "deep", "wide_deep") for word in ("--set", f"ensemble.members.{member}.epochs=3")
+] + ["--set", "serving.budget.load_s=600", "--set", "serving.budget.p99_ms=5000"]
+
+
+@pytest.mark.parametrize("number", [*range(10), *(pytest.param(n, marks=pytest.mark.soak) for n in range(10, 200))])
+def test_a_strangers_table_ends_well(tmp_path: Path, number: int) -> None:
+    table = drawn(number)
+    assert not (fault := _fault(table, tmp_path)), f"{table}\n{fault}"
+
+
+def _fault(table: Table, folder: Path) -> str:
+    """Run a table from `init` to `predict`; return what is wrong with how it ended, or ''."""
+    file = table.write(folder)
+    started = command(BENISON, folder, "init", "odd", "--csv", file.name, "--label", table.label)
+    if started.returncode != DONE:
+        return _unclear(started, file.name)
+    run = command(BENISON, folder, "run", "odd", *QUICK)
+    if run.returncode == DONE:
+        return _unasked(folder, file)
+    if run.returncode == NOT_BLESSED:
+        return "" if "REFUSED" in run.stdout or "too few rows" in run.stdout else f"no rule is named\n{run.stdout}"
+    if trained := _trained(folder):
+        return f"exit {run.returncode} after training ({trained})\n{run.stdout}{run.stderr}"
+    return _unclear(run, "")
+
+
+def _unclear(done: subprocess.CompletedProcess[str], name: str) -> str:
+    """Return why a failure is not clear, or ''."""
+    text = done.stdout + done.stderr
+    clear = done.returncode in (FAILED, INVALID, 2) and "Traceback" not in text and name in text
+    return "" if clear else f"exit {done.returncode}, not clear\n{text}"
+
+
+def _trained(folder: Path) -> str:
+    """Return the nodes that trained, or ''."""
+    (record,) = folder.glob(".benison/runs/*/run.json") or (None,)
+    nodes: list[dict[str, Any]] = json.loads(record.read_text())["nodes"] if record else []
+    return ", ".join(n["id"] for n in nodes if n["id"].startswith(TRAINS) and n["state"] in ("complete", "failed"))
+
+
+def _unasked(folder: Path, file: Path) -> str:
+    """Ask the pushed version about the file itself; return what is wrong with the answer, or ''."""
+    asked = command(BENISON, folder, "predict", "odd", "--csv", file.name)
+    text = asked.stdout + asked.stderr
+    if asked.returncode != DONE or "Traceback" in text or "nan" in text.lower().split():
+        return f"predict: exit {asked.returncode}\n{text}"
+    return ""
