@@ -14,7 +14,7 @@ WORKDIR /opt/benison
 ENTRYPOINT ["tini", "--"]
 
 FROM base AS serving
-RUN python3 -m venv .venv && .venv/bin/pip install --no-cache-dir '.[store]'
+RUN python3 .ci/bootstrap.py uv sync --locked --no-dev --extra store --python /usr/bin/python3 --no-cache
 ENV PATH=/opt/benison/.venv/bin:/usr/local/bin:/usr/bin:/bin BENISON_BIND=0.0.0.0
 USER 65534:65534
 CMD ["benison-model-server", "--help"]
