@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -58,3 +59,16 @@ def test_the_operators_settings_are_there_and_no_secret(pod: dict[str, Any]) -> 
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
     root = next(entry["value"] for entry in container["env"] if entry["name"] == "BENISON_ROOT")
     assert root in mounts
+
+
+def test_a_pod_reaches_the_api_server_and_finds_the_dag_files_by_the_names_of_make_airflows_bundles(
+    pod: dict[str, Any],
+) -> None:
+    (container,) = pod["spec"]["containers"]
+    values = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert re.fullmatch("http://[a-z-]+:8080/execution/", values["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"])
+    bundles = json.loads(values["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"])
+    paths = {bundle["name"]: bundle["kwargs"]["path"] for bundle in bundles}
+    assert paths == {"dags-folder": values["PYTHONPATH"], "benison-manifests": values["BENISON_MANIFESTS"]}
+    standalone = (FILE.parents[1] / ".ci/airflow_standalone.py").read_text()
+    assert all(f'"{name}"' in standalone for name in paths)
