@@ -16,6 +16,8 @@ Helper modules:
     metrics: metrics on NumPy arrays with row weights.
     bootstrap: confidence intervals by the paired bootstrap.
     permutation: tells knowledge from chance where rows are few.
+    power: tells whether the rows are enough for a rule, and how many would do.
+    judged_rows: the rows of `test` that a rule is about.
     score_tables: tables of metrics, by model and by slice.
     alignment: orders a model's output by the candidate's classes.
     score_writer: writes scores as Parquet.

@@ -301,7 +301,7 @@ def _r2(y: NDArray, prediction: NDArray) -> WeightedMetric:
     return r2
 
 
-ACCURACY, COST = "accuracy", "cost"
+ACCURACY, COST, CALIBRATION = "accuracy", "cost", "calibration_error"
 MEDIAN_METRIC = "mae"  # of all answers that are the same for every row, the median is the best one, not the mean
 _EQUAL_COSTS = Costs(1, 1)
 # Here the decision is the most likely class and costs are equal; `metrics_for` returns the metrics of a pipeline.
@@ -313,7 +313,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("auc", True, CLASSIFICATION, _auc),
             Metric("pr_auc", True, CLASSIFICATION, _pr_auc),
             Metric("log_loss", False, CLASSIFICATION, _log_loss, (0.0, np.inf)),
-            Metric("calibration_error", False, CLASSIFICATION, _calibration_error),
+            Metric(CALIBRATION, False, CLASSIFICATION, _calibration_error),
             Metric(COST, False, BINARY, _cost(Decision.cheapest(_EQUAL_COSTS), _EQUAL_COSTS), (0.0, np.inf)),
             Metric("rmse", False, REGRESSION, _rmse, (0.0, np.inf)),
             Metric(MEDIAN_METRIC, False, REGRESSION, _mae, (0.0, np.inf)),

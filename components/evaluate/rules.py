@@ -1,7 +1,8 @@
 """The rules of the blessing, as pure functions of predictions.
 
 A candidate is blessed if it passes every rule. Comparisons use the paired bootstrap interval of the difference (see
-`benison.components.evaluate.bootstrap`), never the difference alone, so that chance neither blesses nor refuses.
+`benison.components.evaluate.bootstrap`), never the difference alone, so that chance neither blesses nor refuses. A rule
+that has too few rows to judge refuses, and names the number that would do (see `benison.components.evaluate.power`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from benison.components.evaluate import permutation
-from benison.components.evaluate.comparison import Comparison, distinct_figures, format_number
-from benison.components.evaluate.metrics import ACCURACY, MEDIAN_METRIC, MOST_LIKELY, Decision, Metric, metric_for
+from benison.components.evaluate import permutation, power
+from benison.components.evaluate.comparison import Comparison, Difference, distinct_figures, format_number
+from benison.components.evaluate.judged_rows import JudgedRows
+from benison.components.evaluate.metrics import MEDIAN_METRIC, MOST_LIKELY, Decision, Metric, metric_for
 from benison.components.evaluate.verdicts import BlessingReport, Verdict
 from benison.serving.errors import DataError, UsageError
 
 NOTHING_SERVED = "nothing was served before it"  # true in a later run too, which finds the candidate served
+TOO_FEW = "too few rows to judge"
 # Of models that know nothing, 2.5 % are better than a guess at a confidence of 95 %: one in forty runs on noise.
 GUESS_CONFIDENCE = 0.999
 
@@ -116,7 +119,7 @@ def judge(
 
     Returns:
         One verdict per rule: better than the reference, not worse than the served version, then the additional rules.
-        If the split is too small to decide (fewer than 2 rows, or one class), every rule refuses.
+        If the split is too small to decide, such as fewer than 2 rows, or one class, every rule refuses.
 
     Raises:
         UsageError: a metric that the problem does not have, a rule without a condition, or a column without slices.
@@ -125,16 +128,13 @@ def judge(
     main_metric = metric_for(metric, problem, decision)
     named_rules = [(metric_for(rule.metric, problem, decision), rule, rule.name) for rule in rules]
     comparison = Comparison(main_metric, labels, ensemble, confidence, resamples, seed)
-    undecidable = _undecidable_reason(problem, labels)
-    verdicts = [
-        _better_than_reference(problem, comparison, reference, undecidable),
-        _not_worse_than_served(comparison, served, no_baseline, undecidable),
-    ]
-    test = _TestRows(problem, labels, ensemble, members, served, no_baseline, slices)
+    test = JudgedRows(problem, labels, ensemble, np.asarray(reference), members, served, no_baseline, slices)
+    undecidable = _is_undecidable(problem, labels)
+    verdicts = [_better_than_reference(comparison, test), _not_worse_than_served(comparison, test)]
     for rule_metric, rule, name in named_rules:
         by_metric = replace(comparison, metric=rule_metric)
         if undecidable:
-            verdicts.append(_refuse(name, undecidable))
+            verdicts.append(_undecided(name, by_metric, test))
         elif rule.slices:
             verdicts.append(_apply_by_slice(rule, by_metric, test))
         else:
@@ -142,45 +142,12 @@ def judge(
     return BlessingReport(all(verdict.passed for verdict in verdicts), tuple(verdicts))
 
 
-@dataclass(frozen=True)
-class _TestRows:
-    """Labels of the split `test`, and all models' predictions for its rows."""
-
-    problem: str
-    labels: NDArray
-    ensemble: NDArray
-    members: Mapping[str, NDArray]
-    served: NDArray | None
-    no_baseline: str
-    slices: Mapping[str, NDArray]
-
-    def select(self, mask: NDArray) -> _TestRows:
-        """Select the rows of a mask [rows]."""
-        return replace(
-            self,
-            labels=self.labels[mask],
-            ensemble=self.ensemble[mask],
-            members={name: values[mask] for name, values in self.members.items()},
-            served=None if self.served is None else self.served[mask],
-        )
-
-    def best_member(self, metric: Metric) -> tuple[str, NDArray] | None:
-        """Return the member with the best metric on these rows; None if the metric is undefined for all members."""
-        sign = 1 if metric.greater_is_better else -1
-        scores = {name: sign * metric.compute(self.labels, values) for name, values in self.members.items()}
-        defined = {name: score for name, score in scores.items() if math.isfinite(score)}
-        if not defined:
-            return None
-        best = max(defined, key=lambda name: defined[name])
-        return best, self.members[best]
-
-
-def _apply_rule(rule: Rule, comparison: Comparison, test: _TestRows) -> Verdict:
+def _apply_rule(rule: Rule, comparison: Comparison, test: JudgedRows) -> Verdict:
     """Apply a rule to all of the given rows."""
     metric = comparison.metric
     opponent = rule.better_than or rule.not_worse_than
     if opponent is None:
-        return _check_bounds(metric, rule, test.labels, test.ensemble)
+        return _enough_for_bound(rule, comparison, test, _check_bounds(metric, rule, test.labels, test.ensemble))
     if opponent == "served":
         if test.served is None:
             return Verdict(rule.name, True, None, None, None, test.no_baseline)
@@ -190,7 +157,8 @@ def _apply_rule(rule: Rule, comparison: Comparison, test: _TestRows) -> Verdict:
         if best is None:
             return _refuse(rule.name, f"{metric.name} is undefined for every member")
         whose, other = f"{best[0]}'s", best[1]
-    difference = replace(comparison, labels=test.labels, ensemble=test.ensemble).to(other)
+    here = replace(comparison, labels=test.labels, ensemble=test.ensemble)
+    difference = here.to(other)
     if difference.undefined:
         return difference.verdict(rule.name, False, difference.undefined)
     passed = difference.interval.low > rule.by if rule.better_than else difference.interval.high >= -rule.by
@@ -198,25 +166,28 @@ def _apply_rule(rule: Rule, comparison: Comparison, test: _TestRows) -> Verdict:
     required = f"be above {rule.by:g}" if rule.better_than else f"reach {-rule.by:g}"
     tail = "" if passed else f"; its interval must {required}"
     gain = f"the gain is {format_number(difference.gain)} ({difference.bounds}){tail}"
-    return difference.verdict(rule.name, passed, f"{metric.name} {value} against {whose} {bound}: {gain}")
+    verdict = difference.verdict(rule.name, passed, f"{metric.name} {value} against {whose} {bound}: {gain}")
+    return _enough_for_loss(verdict, here, test, difference, other)
 
 
-def _apply_by_slice(rule: Rule, comparison: Comparison, test: _TestRows) -> Verdict:
+def _apply_by_slice(rule: Rule, comparison: Comparison, test: JudgedRows) -> Verdict:
     """Apply a rule to each slice; the verdict has the figures of the worst slice."""
-    judged, undecidable = [], 0
+    judged: list[tuple[str, int, Verdict]] = []
     slices = [(f"{column}={value or '(missing)'}", mask) for column, value, mask in _slice_masks(rule, test)]
     large = [(name, mask) for name, mask in slices if mask.sum() >= rule.rows]
     corrected = replace(comparison, confidence=1 - (1 - comparison.confidence) / max(len(large), 1))
     for name, mask in large:
         rows = test.select(mask)
-        if _undecidable_reason(test.problem, rows.labels):
-            undecidable += 1
+        if _is_undecidable(test.problem, rows.labels):
             continue
-        judged.append((name, int(mask.sum()), _apply_rule(rule, corrected, rows)))
-    skipped = len(slices) - len(large) + undecidable
-    tail = f"; not judged: {skipped} with fewer than {rule.rows} rows or only one class" if skipped else ""
+        verdict = _apply_rule(rule, corrected, rows)
+        if not verdict.too_few_rows:
+            judged.append((name, int(mask.sum()), verdict))
+    skipped = len(slices) - len(judged)
+    tail = f"; not judged: {skipped} with fewer than {rule.rows} rows, only one class or too few rows to tell"
+    tail = tail if skipped else ""
     if not judged:
-        return Verdict(rule.name, True, None, None, None, f"there is no slice to judge{tail}")
+        return _no_slice(rule, slices, corrected, test)
     refused = [entry for entry in judged if not entry[2].passed]
     name, rows_of_worst, worst = min(refused or judged, key=lambda entry: _margin(comparison.metric, entry[2]))
     count = f"{len(refused)} of {len(judged)} slices fail" if refused else f"all {len(judged)} slices pass"
@@ -224,7 +195,25 @@ def _apply_by_slice(rule: Rule, comparison: Comparison, test: _TestRows) -> Verd
     return replace(worst, rule=rule.name, passed=not refused, reason=reason)
 
 
-def _slice_masks(rule: Rule, test: _TestRows) -> Iterator[tuple[str, str, NDArray]]:
+def _no_slice(rule: Rule, slices: list[tuple[str, NDArray]], comparison: Comparison, test: JudgedRows) -> Verdict:
+    """Refuse a rule that found no slice to judge, with the number of rows that one needs."""
+    if not slices:
+        return _refuse(rule.name, f"{TOO_FEW}: `test` has no row")
+    name, mask = max(slices, key=lambda entry: int(entry[1].sum()))
+    largest, rows = int(mask.sum()), test.select(mask)
+    needed: int | None = None
+    size = f"{largest} rows"
+    if largest < rule.rows:
+        needed, size = rule.rows, f"{size}, and a slice needs {rule.rows} (`rows` of the rule)"
+    elif found := rows.loss_shortage(comparison) or rows.guess_shortage(comparison):
+        needed, size = found.rows, found.text
+    all_rows = -(-len(test.labels) * needed // largest) if needed else None
+    about = f"; about {all_rows} rows of `test` would do" if all_rows else ""
+    reason = f"{TOO_FEW}: none of {len(slices)} slices can be judged; the largest, {name}, has {size}{about}"
+    return Verdict(rule.name, False, None, None, None, reason, too_few_rows=True, rows_needed=all_rows)
+
+
+def _slice_masks(rule: Rule, test: JudgedRows) -> Iterator[tuple[str, str, NDArray]]:
     """Yield column, value and mask [rows] of every slice.
 
     Raises:
@@ -248,35 +237,31 @@ def _margin(metric: Metric, verdict: Verdict) -> float:
     return (verdict.value - verdict.bound) * (1 if metric.greater_is_better else -1)
 
 
-def _undecidable_reason(problem: str, labels: NDArray) -> str | None:
-    """Return the reason why rules cannot be decided on these labels; None if they can."""
-    if len(labels) < 2:
-        return f"the split test has {len(labels)} row{'' if len(labels) == 1 else 's'}; at least 2 are required"
-    if problem != "regression" and len(np.unique(labels)) < 2:
-        return f"all {len(labels)} rows of the split test have the same class; at least 2 classes are required"
-    return None
+def _is_undecidable(problem: str, labels: NDArray) -> bool:
+    """Return True if no metric can be decided on these labels."""
+    return len(labels) < 2 or (problem != "regression" and len(np.unique(labels)) < 2)
 
 
-def _better_than_reference(
-    problem: str, comparison: Comparison, reference: NDArray, undecidable: str | None
-) -> Verdict:
+def _undecided(rule: str, comparison: Comparison, test: JudgedRows) -> Verdict:
+    found = test.guess_shortage(comparison)
+    assert found is not None  # fewer than 2 rows, or one class, are never enough
+    return _too_few(Verdict(rule, False, None, None, None, ""), found)
+
+
+def _better_than_reference(comparison: Comparison, test: JudgedRows) -> Verdict:
     """Require that the candidate is better than the reference beyond chance: the interval of the gain is above 0."""
-    regression = problem == "regression"
+    regression = test.problem == "regression"
     guess = "median" if comparison.metric.name == MEDIAN_METRIC else "mean" if regression else "majority"
     rule, whose = f"better_than_{guess}", f"the {guess}{'' if regression else ' class'}'s"
-    if undecidable:
-        return _refuse(rule, undecidable)
-    reference = np.asarray(reference)
-    if reference.shape != comparison.ensemble.shape[1:]:
-        raise DataError(
-            f"the reference has shape {reference.shape}, but the candidate predicts {comparison.ensemble.shape[1:]} "
-            "per row"
-        )
-    if comparison.metric.name == ACCURACY:
-        # The best guess is the majority class, whatever the threshold would decide for the frequencies.
-        reference = np.eye(len(reference))[reference.argmax()]
     certain = replace(comparison, confidence=max(comparison.confidence, GUESS_CONFIDENCE))
-    difference = certain.to(np.broadcast_to(reference, comparison.ensemble.shape))
+    if _is_undecidable(test.problem, test.labels):
+        return _undecided(rule, certain, test)
+    if test.reference.shape != comparison.ensemble.shape[1:]:
+        raise DataError(
+            f"the reference has shape {test.reference.shape}, but the candidate predicts "
+            f"{comparison.ensemble.shape[1:]} per row"
+        )
+    difference = certain.to(test.guess(comparison.metric))
     if difference.undefined:
         return difference.verdict(rule, False, difference.undefined)
     name = comparison.metric.name
@@ -285,17 +270,20 @@ def _better_than_reference(
     gain = format_number(difference.gain)
     if difference.interval.low > 0:
         fact = f"{name} {value} is {side} {whose} {bound} by {gain} ({difference.bounds})"
-        doubt = _doubt(problem, certain)
-        return difference.verdict(rule, not doubt, fact + doubt)
-    reason = (
-        f"{name} {value} is not significantly {side} {whose} {bound}: the gain is {gain} ({difference.bounds}); "
-        "its whole interval must be above 0"
-    )
-    return difference.verdict(rule, False, reason)
+        doubt = _doubt(test.problem, certain)
+        verdict = difference.verdict(rule, not doubt, fact + doubt)
+    else:
+        reason = (
+            f"{name} {value} is not significantly {side} {whose} {bound}: the gain is {gain} ({difference.bounds}); "
+            "its whole interval must be above 0"
+        )
+        verdict = difference.verdict(rule, False, reason)
+    found = test.guess_shortage(certain)
+    return _too_few(verdict, found) if found else verdict
 
 
 def _doubt(problem: str, comparison: Comparison) -> str:
-    """Return why few rows of `test` do not tell a model from a guess, as the end of a sentence; '' if they do."""
+    """Return that shuffled predictions are as good, as the end of a sentence; '' if they are not."""
     metric, labels = comparison.metric, comparison.labels
     if not permutation.are_few(problem, labels):
         return ""
@@ -303,31 +291,68 @@ def _doubt(problem: str, comparison: Comparison) -> str:
     count = permutation.as_good_by_chance(metric, labels, comparison.ensemble, shuffles, comparison.seed)
     if not count:
         return ""
-    where = "" if problem == "regression" else " outside the most frequent class"
-    return (
-        f", but so do {count} of {shuffles} shuffles of the predictions; `test` has only "
-        f"{permutation.telling_rows(problem, labels)} rows{where}: give it more rows"
-    )
+    return f", but so are {count} of {shuffles} shuffles of the predictions"
 
 
-def _not_worse_than_served(
-    comparison: Comparison, served: NDArray | None, no_baseline: str, undecidable: str | None
-) -> Verdict:
+def _not_worse_than_served(comparison: Comparison, test: JudgedRows) -> Verdict:
     """Require that the candidate is not significantly worse than the served version: the interval reaches 0."""
     rule = "not_worse_than_served"
-    if served is None:
-        return Verdict(rule, True, None, None, None, no_baseline)
-    if undecidable:
-        return _refuse(rule, undecidable)
-    difference = comparison.to(served)
+    if test.served is None:
+        return Verdict(rule, True, None, None, None, test.no_baseline)
+    if _is_undecidable(test.problem, test.labels):
+        return _undecided(rule, comparison, test)
+    difference = comparison.to(test.served)
     if difference.undefined:
         return difference.verdict(rule, False, difference.undefined)
     value, bound = distinct_figures(difference.value, difference.bound)
     figures = f"{comparison.metric.name} {value} against the served version's {bound}: "
     gain = f"the gain is {format_number(difference.gain)} ({difference.bounds})"
     if difference.interval.high >= 0:
-        return difference.verdict(rule, True, f"{figures}{gain}, so it is not significantly worse")
+        verdict = difference.verdict(rule, True, f"{figures}{gain}, so it is not significantly worse")
+        return _enough_for_loss(verdict, comparison, test, difference, test.served)
     return difference.verdict(rule, False, f"{figures}{gain}; its interval must reach 0")
+
+
+def _enough_for_loss(
+    verdict: Verdict, comparison: Comparison, test: JudgedRows, difference: Difference, other: NDArray
+) -> Verdict:
+    """Return the verdict of a comparison, or that a pass means nothing, because a large loss would pass too.
+
+    The interval is evidence enough if it excludes that the candidate has lost half of the other model's gain over the
+    guess.
+    """
+    if not verdict.passed or difference.interval.low >= 0:
+        return verdict
+    metric = comparison.metric
+    gap = metric.compute(test.labels, other) - metric.compute(test.labels, test.guess(metric))
+    knowledge = gap if metric.greater_is_better else -gap
+    if difference.interval.low > -knowledge / 2:
+        return verdict
+    found = test.loss_shortage(comparison)
+    return _too_few(verdict, found) if found else verdict
+
+
+def _enough_for_bound(rule: Rule, comparison: Comparison, test: JudgedRows, verdict: Verdict) -> Verdict:
+    """Return the verdict of a bound, or that a pass means nothing, because shuffled predictions would pass too."""
+    metric = comparison.metric
+
+    def passes(value: float) -> bool:
+        return (rule.min is None or value >= rule.min) and (rule.max is None or value <= rule.max)
+
+    # A bound that the guess satisfies does not ask for knowledge.
+    if not verdict.passed or passes(metric.compute(test.labels, test.guess(metric))):
+        return verdict
+    if power.refuses_shuffled(metric, test.labels, test.ensemble, passes):
+        return verdict
+    found = test.guess_shortage(comparison)
+    return _too_few(verdict, found) if found else verdict
+
+
+def _too_few(verdict: Verdict, found: power.Shortage) -> Verdict:
+    """Turn a verdict into one that the rows are too few to judge; its reason follows."""
+    fact = f" ({verdict.reason})" if verdict.reason else ""
+    reason = f"{TOO_FEW}: `test` has {found.text}{fact}"
+    return replace(verdict, passed=False, reason=reason, too_few_rows=True, rows_needed=found.rows)
 
 
 def _check_bounds(metric: Metric, rule: Rule, labels: NDArray, ensemble: NDArray) -> Verdict:

@@ -21,6 +21,8 @@ class Verdict:
         bound: the value it was compared with: the metric of another model, or the threshold.
         interval: interval of the difference from that model, positive if the candidate is better.
         reason: one sentence with the figures.
+        too_few_rows: the rule cannot judge, because the split has too few rows; then it is not passed.
+        rows_needed: how many rows of `test` would do, if that is known; see `benison.components.evaluate.power`.
     """
 
     rule: str
@@ -29,6 +31,8 @@ class Verdict:
     bound: float | None
     interval: tuple[float, float] | None
     reason: str
+    too_few_rows: bool = False
+    rows_needed: int | None = None
 
 
 @dataclass(frozen=True)

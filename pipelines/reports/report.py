@@ -206,7 +206,8 @@ def _outcome(run: Run, console: Console, root: Path) -> None:
     if run.outcome in ("pushed", "already_served"):
         _pushed(run, pushed, option, console)
     elif run.outcome == "not_blessed":
-        console.print("[bold yellow]not blessed: nothing was pushed; the served version stays[/]", highlight=False)
+        verdict = "too few rows to judge, so not blessed" if _too_few_rows(run) else "not blessed"
+        console.print(f"[bold yellow]{verdict}: nothing was pushed; the served version stays[/]", highlight=False)
     elif run.outcome == "not_pushed":
         reason = next((node.reason for node in run.nodes if node.state == "not_pushed"), "")
         console.print(f"[bold yellow]blessed, not pushed:[/] {escape(reason)}", highlight=False, soft_wrap=True)
@@ -219,6 +220,12 @@ def _outcome(run: Run, console: Console, root: Path) -> None:
             console.print("Finished nodes are cached; run the same command to continue.")
     took = f"{run.seconds:.0f} s" if run.seconds is not None else ""
     console.print(f"{took}, {run.folder / 'run.json'}", style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def _too_few_rows(run: Run) -> bool:
+    """Return True if nothing but the number of rows was refused: the model may be good."""
+    refused = [verdict for verdict in (read_blessing(run) or {}).get("verdicts", []) if not verdict["passed"]]
+    return bool(refused) and all(verdict.get("too_few_rows") for verdict in refused)
 
 
 def _pushed(run: Run, pushed: Mapping[str, Any], option: str, console: Console) -> None:

@@ -13,6 +13,7 @@ from benison.components.evaluate.rules import Rule, judge
 from benison.components.evaluate.verdicts import BlessingReport, Verdict
 from benison.serving.errors import DataError, UsageError
 
+BETTER = "better_than_majority"
 ROWS = 70
 LABELS = np.array([0] * 31 + [1] * 24 + [2] * 15)
 FREQUENCIES = np.array([0.44, 0.35, 0.21])
@@ -164,11 +165,17 @@ def few_positives(rng: np.random.Generator, separation: float, positives: int = 
 
 
 def test_with_few_positives_a_model_that_knows_nothing_is_refused_and_a_good_one_is_not():
-    noise = [few_positives(np.random.default_rng(seed), 0.0, positives=2) for seed in range(8)]
+    noise = [few_positives(np.random.default_rng(seed), 0.0, positives=2) for seed in range(3)]
     assert not any(blessing.blessed for blessing in noise)
     doubted = [b.verdicts[0].reason for b in noise if b.verdicts[0].interval[0] > 0]
     assert doubted
-    assert all(reason.endswith("only 2 rows outside the most frequent class: give it more rows") for reason in doubted)
+    assert all(reason.endswith("999 shuffles of the predictions)") for reason in doubted)
+    assert all(
+        reason.startswith(
+            "too few rows to judge: `test` has 200 rows, 2 of them outside the most frequent class; about "
+        )
+        for reason in doubted
+    )
     assert few_positives(np.random.default_rng(0), 4.0).blessed
 
 
@@ -186,7 +193,10 @@ def test_three_rows_on_the_right_side_of_the_mean_are_no_proof():
         "better_than_mean",
     )
     assert not result.passed
-    assert "shuffles of the predictions; `test` has only 3 rows: give it more rows" in result.reason
+    assert result.reason.startswith(
+        f"too few rows to judge: `test` has 3 rows; about {result.rows_needed} would do (rmse "
+    )
+    assert result.reason.endswith("999 shuffles of the predictions)")
 
 
 def test_without_a_baseline_not_worse_than_served_passes_and_says_why():
@@ -247,16 +257,18 @@ def test_a_threshold_is_inclusive():
 
 
 @pytest.mark.parametrize(
-    ("problem", "labels", "reason"),
+    ("problem", "labels", "size"),
     [
-        ("multiclass", LABELS[:0], "the split test has 0 rows; at least 2 are required"),
-        ("multiclass", LABELS[:1], "the split test has 1 row; at least 2 are required"),
-        ("multiclass", LABELS[:5], "all 5 rows of the split test have the same class; at least 2 classes are required"),
-        ("regression", TARGETS[:1], "the split test has 1 row; at least 2 are required"),
+        ("multiclass", LABELS[:0], "0 rows; about"),
+        ("multiclass", LABELS[:1], "1 row, 0 of them outside the most frequent class; about"),
+        ("multiclass", LABELS[:40] * 0, "40 rows, 0 of them outside the most frequent class; about"),
+        ("regression", TARGETS[:1], "1 row; about"),
     ],
 )
 @pytest.mark.parametrize("with_baseline", [True, False])
-def test_a_split_that_is_too_small_to_decide_refuses_with_a_reason(problem, labels, reason, with_baseline):
+def test_a_split_that_is_too_small_to_decide_refuses_with_the_number_that_would_do(
+    problem, labels, size, with_baseline
+):
     regression = problem == "regression"
     ensemble = labels if regression else right_in(1, labels)
     blessing = judged(
@@ -269,8 +281,110 @@ def test_a_split_that_is_too_small_to_decide_refuses_with_a_reason(problem, labe
         rules=[Rule("mae", max=1) if regression else Rule("accuracy", min=0.5)],
     )
     assert not blessing.blessed
-    assert {verdict.reason for verdict in blessing.verdicts if not verdict.passed} == {reason}
-    assert len([verdict for verdict in blessing.verdicts if not verdict.passed]) == (3 if with_baseline else 2)
+    refused = [verdict for verdict in blessing.verdicts if not verdict.passed]
+    assert len(refused) == (3 if with_baseline else 2)
+    assert all(verdict.reason.startswith(f"too few rows to judge: `test` has {size}") for verdict in refused)
+    assert all(verdict.too_few_rows and 20 <= verdict.rows_needed <= 80 for verdict in refused)
+
+
+def binary(rows: int, positives: int, **changes) -> BlessingReport:
+    """Judge a perfect candidate of a binary problem."""
+    labels = (np.arange(rows) < positives).astype(int)
+    share = positives / rows
+    perfect = {"labels": labels, "ensemble": np.eye(2)[labels], "reference": np.array([1 - share, share])}
+    return judged(**({"problem": "binary", "metric": "auc"} | perfect | changes))
+
+
+@pytest.mark.parametrize("metric", ["auc", "log_loss"])
+def test_sixteen_rows_bless_nothing_not_even_a_perfect_model(metric):
+    blessing = binary(16, 8, metric=metric)
+    (refused,) = [verdict for verdict in blessing.verdicts if not verdict.passed]
+    assert refused.rule == "better_than_majority"
+    assert refused.too_few_rows
+    assert 20 <= refused.rows_needed <= 60
+    assert (
+        f"too few rows to judge: `test` has 16 rows, 8 of them outside the most frequent class; about "
+        f"{refused.rows_needed} rows, {refused.rows_needed // 2} of them outside the most frequent class, with the "
+        f"classes of `train`, would do ({metric} "
+    ) in refused.reason
+
+
+@pytest.mark.parametrize(("metric", "share"), [("auc", 0.1), ("accuracy", 0.4)])
+def test_the_number_of_rows_that_would_do_does(metric, share):
+    few = verdict(binary(19, 2, metric=metric, reference=np.array([1 - share, share])), BETTER)
+    rows = few.rows_needed
+    assert binary(rows, round(rows * share), metric=metric).blessed
+    assert not binary(rows // 3, round(rows * share) // 3 or 1, metric=metric).blessed
+
+
+def test_a_model_whose_rows_are_too_few_is_told_so_also_where_its_gain_is_no_proof():
+    labels = (np.arange(16) < 8).astype(int)
+    weak = np.stack([1 - RISK[:16], RISK[:16]], axis=1)
+    refused = verdict(binary(16, 8, labels=labels, ensemble=weak), BETTER)
+    assert refused.too_few_rows
+    assert "is not significantly above the majority class's" in refused.reason
+
+
+def test_enough_rows_and_no_knowledge_are_not_called_too_few():
+    noise = np.random.default_rng(1).random(400)
+    refused = verdict(binary(400, 200, ensemble=np.stack([1 - noise, noise], axis=1)), BETTER)
+    assert not refused.passed
+    assert not refused.too_few_rows
+
+
+def test_a_wide_interval_around_the_served_version_is_no_pass():
+    labels, rng = (np.arange(24) < 3).astype(int), np.random.default_rng(0)
+    served, candidate = (1 / (1 + np.exp(-rng.normal(2.0 * labels))) for _ in range(2))
+    blessing = binary(
+        24, 3, ensemble=np.stack([1 - candidate, candidate], 1), served=np.stack([1 - served, served], axis=1)
+    )
+    refused = verdict(blessing, "not_worse_than_served")
+    assert refused.interval[1] >= 0
+    assert not refused.passed
+    assert refused.reason.startswith("too few rows to judge: `test` has 24 rows, 3 of them outside ")
+
+
+def test_few_rows_tell_that_a_candidate_answers_as_the_served_version():
+    labels = (np.arange(24) < 3).astype(int)
+    assert verdict(binary(24, 3, served=np.eye(2)[labels]), "not_worse_than_served").passed
+
+
+def test_a_bound_that_shuffled_predictions_satisfy_too_needs_more_rows():
+    refused = verdict(binary(4, 1, rules=[Rule("auc", min=0.9)]), "auc >= 0.9")
+    assert refused.too_few_rows
+    assert refused.reason.endswith("(auc 1 is at least 0.9)")
+    assert verdict(binary(4, 1, rules=[Rule("log_loss", max=9)]), "log_loss <= 9").passed  # a guess satisfies it too
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        (
+            Rule("accuracy", min=0.4, slices=("where",)),
+            "none of 70 slices can be judged; the largest, where=0, has 1 rows",
+        ),
+        (
+            Rule("accuracy", min=0.4, slices=("half",)),
+            "none of 2 slices can be judged; the largest, half=a, has 35 rows, and a slice needs 50 (`rows` of the rule); "
+            "about 100 rows of `test` would do",
+        ),
+        (
+            Rule("accuracy", min=0.4, slices=("class",), rows=10),
+            "the largest, class=0, has 31 rows, 0 of them outside the most frequent class; about ",
+        ),
+    ],
+)
+def test_a_rule_by_slice_without_a_slice_to_judge_does_not_pass(rule, reason):
+    slices = {
+        "where": np.arange(ROWS).astype(str),
+        "half": np.array(["a", "b"] * 35),
+        "class": LABELS.astype(str),
+    }
+    refused = verdict(judged(slices=slices, rules=[rule]), rule.name)
+    assert not refused.passed
+    assert refused.too_few_rows
+    assert refused.reason.startswith("too few rows to judge: ")
+    assert reason in refused.reason
 
 
 def test_a_prediction_that_is_nan_refuses_every_rule_that_needs_it():
@@ -400,4 +514,4 @@ def test_small_slices_and_those_with_one_class_are_skipped_and_counted():
         judged(**candidate, rules=[Rule("accuracy", min=0.4, slices=("where",))]), "accuracy >= 0.4 by where"
     )
     assert result.passed
-    assert result.reason.endswith("; not judged: 1 with fewer than 50 rows or only one class")
+    assert result.reason.endswith("; not judged: 1 with fewer than 50 rows, only one class or too few rows to tell")

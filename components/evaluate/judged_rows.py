@@ -1,0 +1,66 @@
+"""The rows of `test` that a rule is about, with the models' predictions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benison.components.evaluate import power
+from benison.components.evaluate.comparison import Comparison
+from benison.components.evaluate.metrics import Metric
+
+
+@dataclass(frozen=True)
+class JudgedRows:
+    """Labels of the split `test`, all models' predictions for its rows, and the guess for every row."""
+
+    problem: str
+    labels: NDArray
+    ensemble: NDArray
+    reference: NDArray
+    members: Mapping[str, NDArray]
+    served: NDArray | None
+    no_baseline: str
+    slices: Mapping[str, NDArray]
+
+    def select(self, mask: NDArray) -> JudgedRows:
+        """Select the rows of a mask [rows]."""
+        return replace(
+            self,
+            labels=self.labels[mask],
+            ensemble=self.ensemble[mask],
+            members={name: values[mask] for name, values in self.members.items()},
+            served=None if self.served is None else self.served[mask],
+        )
+
+    def guess(self, metric: Metric) -> NDArray:
+        """Return the best answer to each row that is the same for all rows, [rows, n]."""
+        same = self.reference if self.problem == "regression" else power.best_guess(metric, self.reference)
+        return np.broadcast_to(same, self.ensemble.shape)
+
+    def best_member(self, metric: Metric) -> tuple[str, NDArray] | None:
+        """Return the member with the best metric on these rows; None if the metric is undefined for all members."""
+        sign = 1 if metric.greater_is_better else -1
+        scores = {name: sign * metric.compute(self.labels, values) for name, values in self.members.items()}
+        defined = {name: score for name, score in scores.items() if math.isfinite(score)}
+        if not defined:
+            return None
+        best = max(defined, key=lambda name: defined[name])
+        return best, self.members[best]
+
+    def guess_shortage(self, comparison: Comparison) -> power.Shortage | None:
+        """Return how many rows are missing for "better than a guess"; None if they are enough."""
+        return self._shortage(power.blesses_half, comparison)
+
+    def loss_shortage(self, comparison: Comparison) -> power.Shortage | None:
+        """Return how many rows are missing for "not worse than"; None if they are enough."""
+        return self._shortage(power.refuses_loss, comparison)
+
+    def _shortage(self, enough: Callable[..., bool], comparison: Comparison) -> power.Shortage | None:
+        case = power.Case(self.problem, comparison.metric, self.reference, comparison.seed)
+        return power.shortage(case, self.labels, partial(enough, case, confidence=comparison.confidence))
