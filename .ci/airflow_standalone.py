@@ -349,8 +349,8 @@ def serve(options: argparse.Namespace, root: Path, home: Path, port: int) -> Non
     with Standalone(options.airflow.absolute(), {**os.environ, **variables}, logs) as standalone:
         print("airflow: starting (about 30 seconds)", flush=True)
         standalone.once("db", "migrate")
-        for file in home.glob("airflow.sqlite*"):  # also one of an earlier release
-            file.chmod(0o666 & ~UMASK)
+        for database in home.glob("airflow.sqlite*"):  # also one of an earlier release
+            database.chmod(0o666 & ~UMASK)
         standalone.start_log_server(log_port)
         # The api-server first: without it, the scheduler would fail the tasks of an earlier start.
         api, *others = COMPONENTS
