@@ -94,7 +94,7 @@ def test_settings_keep_airflow_on_loopback_and_the_users_own_win(
 def test_the_manifests_are_a_bundle_unless_they_are_inside_that_of_the_dags(
     standalone: ModuleType, tmp_path: Path, manifests: str, folders: list[str]
 ) -> None:
-    settings = standalone.settings(tmp_path, 8080, tmp_path / "dags", tmp_path / manifests, tmp_path / "root")
+    settings = standalone.settings(tmp_path, 8080, tmp_path / "dags", tmp_path / manifests, tmp_path / "root", 1)
     bundles = json.loads(settings["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"])
     assert [bundle["kwargs"]["path"] for bundle in bundles] == [str(tmp_path / folder) for folder in folders]
     assert settings["PYTHONPATH"].split(":")[0] == str(tmp_path / "dags")  # for `import benison_dags`
