@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from benison.components import users_line
 from benison.pipelines.running.termination import Terminated
 from benison.serving.errors import BenisonError, DataError
 from benison.serving.files import system_errors
 
 State = Literal["complete", "cached", "skipped", "failed", "invalid", "not_blessed", "not_pushed"]
+_LONGEST = 500  # characters of a message
 EXIT_CODES: Mapping[str, int] = {"failed": 1, "invalid": 4}
 
 
@@ -45,14 +47,25 @@ def failed_result(error: BaseException) -> Result:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the reason for a failure in one line."""
+    """Return the reason for a failure in one line, which ends with the user's own file and line if they took part.
+
+    An error of Benison has its place in the message.
+    """
+    reason = _sentence(error)
+    if isinstance(error, (BenisonError, Terminated)):
+        return reason
+    place = users_line.place_of(error)
+    return f"{reason} ({place})" if place and place not in reason else reason
+
+
+def _sentence(error: BaseException) -> str:
     if isinstance(error, BenisonError):
         return str(error)
     if isinstance(error, Terminated):
         return error.reason
     if line := system_errors.machine_failure(error):
         return line
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    reason = f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
+    kind = type(error).__name__.removeprefix("MultilineMessage")  # AutoGraph's KeyError
+    reason = f"{kind}: {users_line.fault_of(error)[:_LONGEST]}".rstrip(": ")
     # TFX's message is only «Could not import nodes.f_Executor»; the cause holds the reason.
-    return f"{reason} ({reason_of(error.__cause__)})" if error.__cause__ else reason
+    return f"{reason} ({_sentence(error.__cause__)})" if error.__cause__ else reason
