@@ -53,7 +53,7 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False, ver
 
     Raises:
         DataError: A required feature is missing in a row, or a feature has the wrong type; the message names row and
-            feature.
+            feature. Or an answer is NaN or infinite.
         VersionError: The version is damaged or has no such signature.
     """
     if not rows:
@@ -82,6 +82,7 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False, ver
     names = [name.decode() for name in answer["classes"][0]] if "classes" in answer else ["prediction"]
     output = answer["probabilities"] if "classes" in answer else answer["prediction"]
     by_member = {n: v.numpy() for n, v in signatures["members"](**inputs).items()} if members else {}
+    _refuse_not_finite({"the ensemble": output, **by_member}, inputs, cells)
     decisions = {
         name: decide(values, names, version.manifest.threshold).numpy()
         for name, values in (by_member if "classes" in answer else {}).items()
@@ -319,6 +320,33 @@ def _known_integer(value: int) -> int:
     if value == missing_values.MISSING_INTEGER:
         raise ValueError(value)
     return value
+
+
+def _refuse_not_finite(answers: Mapping[str, Any], inputs: Mapping[str, Any], cells: Mapping[str, _Cells]) -> None:
+    """Check that all answers [rows, n] are numbers.
+
+    Raises:
+        DataError: One is NaN or infinite; the message shows the largest number of the row.
+    """
+    import numpy as np
+
+    for model, values in answers.items():
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if not len(bad):
+            continue
+        row = bad[0]
+        sizes = {
+            cells[name].column or name: float(np.abs(value[row]).max(initial=0))
+            for name, value in ((name, np.asarray(tensor)) for name, tensor in inputs.items())
+            if value.dtype.kind in "fi" and np.isfinite(value[row]).all()
+        }
+        largest = max(sizes, key=lambda name: sizes[name], default=None)
+        where = f"; the largest number in the row is {sizes[largest]:g}, in {largest!r}" if largest else ""
+        more = f" (the first of {len(bad)})" if len(bad) > 1 else ""
+        raise DataError(
+            f"row {row + 1}{more}: the answer of {model} is NaN or infinite{where}; correct the row, or limit such "
+            "numbers in preprocessing_fn"
+        )
 
 
 def _named(names: Sequence[str], values: Any) -> dict[str, float]:

@@ -165,6 +165,29 @@ def test_the_version_decides_which_column_is_an_input() -> None:
     }
 
 
+def test_an_answer_that_is_no_number_is_refused_and_names_row_and_column(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Root(tf.Module):
+        @tf.function(
+            input_signature=[tf.TensorSpec([None], tf.float32, "mass"), tf.TensorSpec([None], tf.float32, "x")]
+        )
+        def raw(self, mass: Any, x: Any) -> Any:
+            return {"prediction": (mass * mass + 1.0 / x)[:, None]}
+
+    root = Root()
+    tf.saved_model.save(root, str(tmp_path), signatures={"raw": root.raw})
+    version = Version(1, tmp_path, Manifest())
+    good, huge, zero = {"mass": 2.0, "x": 1.0}, {"mass": 1e38, "x": 1.0}, {"mass": 2.0, "x": 0.0}
+    assert predict.predict(version, [good], verify=False)[0].output == {"prediction": 5.0}
+    with pytest.raises(
+        DataError, match=r"row 2: the answer of the ensemble is NaN or infinite; the largest .* in 'mass';"
+    ):
+        predict.predict(version, [good, huge], verify=False)
+    with pytest.raises(DataError, match=r"row 1 \(the first of 2\): the answer of the ensemble is NaN or infinite"):
+        predict.predict(version, [zero, zero], verify=False)
+
+
 def test_predictions_name_their_classes() -> None:
     assert predict._named(["a", "b"], np.array([0.25, 0.75])) == {"a": 0.25, "b": 0.75}
 
