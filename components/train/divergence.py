@@ -11,6 +11,8 @@ import numpy as np
 from benison.components.train.answers import not_finite
 from benison.serving.errors import UsageError
 
+_ENORMOUS = 1e6  # a feature for a network is usually around 1
+
 
 def stop_if_not_finite(
     member: str, splits: Mapping[str, Iterable[Any]], error: Callable[[str], Exception] = UsageError
@@ -60,11 +62,18 @@ def stop_if_not_finite(
 
 
 def first_not_finite(splits: Mapping[str, Iterable[Any]]) -> str:
-    """Describe the first feature that is not finite, by split; or say that all are, and what to do."""
+    """Describe the first feature that is not finite, or the largest one that is enormous; or say what else to do."""
+    largest, place = _ENORMOUS, ""
     for split, batches in splits.items():
         for features, *_ in batches:
             if (culprit := not_finite(features)) is not None:
                 return f"feature {culprit[0]!r} is NaN or infinite in rows of {split}; correct preprocessing_fn"
+            for name, values in features.items():
+                numbers = np.asarray(values)
+                if numbers.dtype.kind == "f" and (size := float(np.abs(numbers).max(initial=0))) > largest:
+                    largest, place = size, f"feature {name!r} is as large as {size:.3g} in rows of {split}"
+    if place:
+        return f"{place}; scale or limit it in preprocessing_fn, such as by tft.scale_to_z_score or tf.clip_by_value"
     return "all features are finite; lower the learning rate, or look for a logarithm or a division in the model"
 
 

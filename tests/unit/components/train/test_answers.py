@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from benison.components import user_code
-from benison.components.train import answers, member
+from benison.components.train import answers, divergence, member
 from benison.components.train.divergence import stop_if_not_finite
 from benison.serving.errors import UsageError
 
@@ -259,6 +259,13 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_cause(
     stop = stop_if_not_finite("birds", splits)
     with pytest.raises(UsageError, match=rf"member birds: .*{re.escape(reason)}"):
         model.fit(splits["train"], validation_data=splits["valid"], epochs=5, callbacks=[stop], verbose=0)
+
+
+def test_a_loss_that_is_not_finite_names_a_feature_that_is_enormous() -> None:
+    huge = {"y": np.array([[0.5], [-3e30]], np.float32), "id": np.array([[10**12], [1]])}
+    splits = {"train": [({"y": np.ones((2, 1), np.float32)}, None), (huge, None)]}
+    text = divergence.first_not_finite(splits)
+    assert text.startswith("feature 'y' is as large as 3e+30 in rows of train; scale or limit it in preprocessing_fn")
 
 
 def test_an_error_in_a_helper_names_the_line_of_the_helper(tmp_path: Path) -> None:
