@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benison.components import users_line
 from benison.components.train import member
 from benison.components.train.divergence import stop_if_not_finite
 from benison.components.train.trainer import fixed_hyperparameters
@@ -81,8 +82,10 @@ def _with_result(kind: Any) -> Any:
             super().on_search_end()
             trials = list(self.oracle.trials.values())
             if not any(trial.status == "COMPLETED" for trial in trials):
-                reason = (trials[0].message or "").strip().splitlines()[-1:] if trials else ["there was none"]
-                raise UsageError(f"all {len(trials)} trials of the Tuner failed; the first one: {''.join(reason)}")
+                message = (trials[0].message or "").strip() if trials else "there was none"
+                place = users_line.place_in(message)
+                reason = f"{''.join(message.splitlines()[-1:])}{f' ({place})' if place else ''}"
+                raise UsageError(f"all {len(trials)} trials of the Tuner failed; the first one: {reason}")
 
     return Tuner
 

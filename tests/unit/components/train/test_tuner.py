@@ -87,3 +87,28 @@ def test_weights_that_overflow_in_the_last_step_stop_the_training() -> None:
         UsageError, match=r"member deep: the weight .*kernel is NaN or infinite after epoch 1 \(learning"
     ):
         model.fit(x, 0 * x, epochs=1, callbacks=[stop], verbose=0)
+
+
+@pytest.mark.filterwarnings("ignore")  # Keras's and KerasTuner's own
+def test_if_all_trials_fail_in_the_users_code_its_line_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras_tuner
+    import numpy as np
+
+    from benison.components import user_code
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "import keras\n\n\nclass Odd(keras.layers.Layer):\n    def call(self, x, training=False):\n"
+        "        return {}['wide'] if training else x\n\n\ndef build(hp):\n"
+        "    model = keras.Sequential([Odd(), keras.layers.Dense(1)])\n"
+        "    model.compile('sgd', loss='mse', run_eagerly=True)\n    return model\n"
+    )
+    build = user_code.load(f"{tmp_path / 'mine.py'}:build")
+    hp = keras_tuner.HyperParameters()
+    tuner.declare_hyperparameter(hp, "rate", [1, 2])
+    search = tuner.build_tuner({"algorithm": "grid", "trials": 2, "epochs": 1}, build, hp, 7, str(tmp_path))
+    x = np.zeros((4, 1), np.float32)
+    with pytest.raises(UsageError, match=r"all 2 trials of the Tuner failed; the first one: .*\(mine\.py, line 6\)$"):
+        search.search(x, x, validation_data=(x, x), epochs=1, verbose=0)
