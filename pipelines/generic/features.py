@@ -84,14 +84,14 @@ def size_of(column: Mapping[str, Any]) -> int:
 
 def numbers(inputs: Mapping[str, Any], names: Sequence[str]) -> Any:
     """Return z-scores of numeric columns, 0 (the mean) where missing, and "missing" flags: [batch, 2 x names]."""
-    values = tf.concat([dense(tf.cast(inputs[name], tf.float32), default=math.nan) for name in names], axis=1)
+    values = tf.concat([dense(tf.cast(inputs[name], tf.float64), default=math.nan) for name in names], axis=1)
     return tf.concat([z_scores(values), if_seen(tf.math.is_nan(values))], axis=1)
 
 
 def category(values: Any, size: int, vocabulary: str) -> Any:
     """Encode one-hot over the `size` most frequent values and "missing"; other values are 0: [batch, size + 1]."""
     words = strings(values)
-    ids = tft.compute_and_apply_vocabulary(words, top_k=size, vocab_filename=vocabulary)
+    ids = tft.compute_and_apply_vocabulary(one_line(words), top_k=size, vocab_filename=vocabulary)
     return tf.concat([tf.one_hot(ids, size), if_seen(tf.equal(words, "")[:, None])], axis=1)
 
 
@@ -118,7 +118,7 @@ def date(values: Any, form: str | None) -> Any:
     season = 2 * math.pi * (tf.cast(month - 1, tf.float32) + tf.cast(day - 1, tf.float32) / 31) / 12
     daytime = 2 * math.pi * (tf.cast(hour, tf.float32) + tf.cast(parts["M"], tf.float32) / 60) / 24
     weekday = tf.one_hot((days + 3) % 7, 7)  # Monday is first; 1970 began on a Thursday
-    plain = tf.where(known[:, None], tf.cast(tf.stack([days, year], axis=1), tf.float32), math.nan)
+    plain = tf.where(known[:, None], tf.cast(tf.stack([days, year], axis=1), tf.float64), math.nan)
     circles = tf.stack([tf.sin(season), tf.cos(season), tf.sin(daytime), tf.cos(daytime)], axis=1)
     encoded = tf.concat([z_scores(plain), circles, weekday], axis=1)
     return tf.concat([tf.where(known[:, None], encoded, 0.0), if_seen(tf.math.logical_not(known)[:, None])], axis=1)
@@ -148,13 +148,23 @@ def strings(values: Any) -> Any:
     return dense(values, default="")[:, 0]
 
 
-def z_scores(values: Any) -> Any:
-    """Scale each column of float32 [batch, n] to mean 0 and deviation 1 over `train`; NaN becomes 0.
+def one_line(words: Any) -> Any:
+    r"""Write a line break as \n or \r, and a backslash twice: TFT drops a text that has more than one line."""
+    for pattern, escape in ((r"\\", r"\\\\"), (r"\n", r"\\n"), (r"\r", r"\\r")):
+        words = tf.strings.regex_replace(words, pattern, escape)
+    return words
 
-    A number that is too large for float32 is infinite, and is clipped like any other large number.
+
+def z_scores(values: Any) -> Any:
+    """Scale each column of [batch, n] to mean 0 and deviation 1 over `train`, as float32; NaN becomes 0.
+
+    Deviations need float64. In float32 the squares of 1e-25 are zero, those of 1e25 are infinite, and times in seconds
+    have a wrong deviation; such a column would have the same score in all rows. An infinite number is clipped like any
+    other large number.
     """
-    scores = tft.scale_to_z_score(values, elementwise=True)
-    return tf.clip_by_value(tf.where(tf.math.is_nan(scores), 0.0, scores), -MAX_SCORE, MAX_SCORE)
+    scores = tft.scale_to_z_score(tf.cast(values, tf.float64), elementwise=True)
+    known = tf.where(tf.math.is_nan(scores), tf.zeros_like(scores), scores)
+    return tf.cast(tf.clip_by_value(known, -MAX_SCORE, MAX_SCORE), tf.float32)
 
 
 def if_seen(flags: Any) -> Any:

@@ -26,11 +26,12 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "note": {"kind": "text", "size": 12},
     "id": {"kind": "ignore"},
 }
+# The squares of the numbers are beyond float32, and one colour has a line break.
 TRAIN = [
-    {"size (cm)": 1.0, "weight": 10.0, "colour": "red", "owner": "ann", "born": "2024-02-29", "seen": "01/03/2024 01:30 PM", "note": "Good dog, very good", "id": "a"},
-    {"size (cm)": 2.0, "colour": "red", "owner": "bob", "born": "2024-03-02T18:00:00Z", "seen": "02/03/2024 12:00 AM", "note": "bad dog", "id": "b"},
-    {"size (cm)": 3.0, "weight": 30.0, "colour": "blue", "owner": "ann", "born": "rubbish", "seen": "03/03/2024 12:00 PM", "note": "GOOD dog", "id": "c"},
-    {"size (cm)": 2.0, "weight": 20.0, "colour": "green", "owner": "cid", "born": "2024-01-01", "seen": "04/03/2024 06:00 AM", "id": "d"},
+    {"size (cm)": 1e-25, "weight": 1e25, "colour": "red", "owner": "ann", "born": "2024-02-29", "seen": "01/03/2024 01:30 PM", "note": "Good dog, very good", "id": "a"},
+    {"size (cm)": 2e-25, "colour": "red", "owner": "bob", "born": "2024-03-02T18:00:00Z", "seen": "02/03/2024 12:00 AM", "note": "bad dog", "id": "b"},
+    {"size (cm)": 3e-25, "weight": 3e25, "colour": "light\nblue", "owner": "ann", "born": "rubbish", "seen": "03/03/2024 12:00 PM", "note": "GOOD dog", "id": "c"},
+    {"size (cm)": 2e-25, "weight": 2e25, "colour": r"light\nblue", "owner": "cid", "born": "2024-01-01", "seen": "04/03/2024 06:00 AM", "id": "d"},
 ]  # fmt: skip
 LATER = [
     {},
@@ -104,6 +105,7 @@ def test_categories_are_one_hot_and_new_values_all_zero(features):
     train, later = features
     assert [row["colour"].sum() for row in (*train, *later)] == [1, 1, 1, 1, 0, 0]
     assert train[0]["colour"].tolist() == [1, 0, 0, 0]  # the most frequent one comes first
+    assert len({tuple(row["colour"]) for row in train}) == 3
     assert (train[0]["owner"] == train[2]["owner"]).all()
     assert (train[0]["owner"] == later[1]["owner"]).all()
 
