@@ -44,6 +44,7 @@ class Story:
     scheduler: Scheduler
     project: Project
     answers: dict[str, Answered]
+    marked: Answered
     killed: Answered
     terminated: Answered
     replaced: Answered
@@ -73,7 +74,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
             "serving.promote=manual",
         )
     }
-    accidents: dict[str, Answered] = {}
+    accidents = {"marked": scheduler.node("StatisticsGen")}  # as if CsvExampleGen had been marked as successful by hand
     children = []
     for node in scheduler.nodes:
         name = node["id"]
@@ -194,6 +195,13 @@ def test_a_decision_and_a_push_are_reported(story: Story) -> None:
     assert pushed["version"] == int(story.project.versions()[-1])
     assert pushed["metrics"] == decided["metrics"]["ensemble"]
     assert json.loads(Path(pushed["manifest"]).read_text())["version"] == pushed["version"]
+
+
+def test_a_node_names_the_node_whose_outputs_are_missing_and_is_not_retried(story: Story) -> None:
+    assert story.marked.code == 2
+    assert story.marked.answer["reason"].startswith(
+        "the outputs of CsvExampleGen are missing, because CsvExampleGen has not run in this run; "
+    )
 
 
 def test_a_node_that_gets_sigterm_fails_with_that_reason(story: Story, lineage: Any) -> None:
