@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +108,7 @@ def build_model(
             raise UsageError(f"returned {kind_of(result)}, expected one Keras tensor or one keras.Model")
     if not model.compiled:
         rate = hp.get("learning_rate") if "learning_rate" in hp.values else 1e-3
-        model.compile(keras.optimizers.Adam(rate), loss=_loss(recipe.problem, model))
+        model.compile(keras.optimizers.Adam(rate), loss=_loss(recipe.problem, model, target))
     return model
 
 
@@ -264,13 +264,27 @@ def _output_layer(problem: str, classes: int) -> keras.layers.Layer:
     return keras.layers.Dense(classes, activation="softmax", name=PROBABILITIES)
 
 
-def _loss(problem: str, model: keras.Model) -> str:
+def _loss(problem: str, model: keras.Model, target: tuple[float, float] | None) -> str | Callable[..., Any]:
     if problem == "regression":
-        return "mean_squared_error"
+        return "mean_squared_error" if target is None else _squared_error(target[1])
     shape = getattr(model, "output_shape", None) if model.built else None  # a subclassed model has none before a call
     if problem == "binary" and isinstance(shape, tuple) and len(shape) == 2 and shape[1] == 1:
         return "binary_crossentropy"
     return "sparse_categorical_crossentropy"
+
+
+def _squared_error(deviation: float) -> Callable[[Any, Any], Any]:
+    """Return the loss of squared errors in units of the label's deviation.
+
+    In the label's own unit, the gradients of small labels (such as 1e-5) vanish beside Adam's epsilon, and nothing is
+    learnt; the squares of large ones are infinite.
+    """
+    import keras
+
+    def squared_error(label: Any, prediction: Any) -> Any:
+        return keras.ops.mean(keras.ops.square((label - prediction) / deviation), axis=-1)
+
+    return squared_error
 
 
 def kind_of(result: Any) -> str:

@@ -45,7 +45,10 @@ class NewPipeline:
     files: tuple[Path, ...]
 
     def lines(self) -> Iterator[str]:
-        """Yield the guesses and their reasons, one line per fact."""
+        """Yield the guesses and their reasons, one line per fact; values may have line breaks."""
+        return map(visible_line, self._facts())
+
+    def _facts(self) -> Iterator[str]:
         guess, label = self.guess, self.guess.label
         marks = ", ".join(map(repr, guess.missing))
         yield f"{guess.csv}: {guess.rows} rows, encoding {guess.encoding}, delimiter {guess.delimiter!r}"

@@ -80,6 +80,14 @@ def test_the_published_json_schema_is_the_one_of_the_models():
     assert json_schema.FILE.read_text() == json_schema.text(), "run: python -m benison.pipelines.json_schema"
 
 
+def test_each_guess_is_one_line_though_classes_have_several(here):
+    csv = here / "rows.csv"
+    csv.write_text("x,y\n" + '1,"a\nb"\n2,"c\td"\n' * 20)
+    lines = list(create("rows", csv, "y").lines())
+    assert r"label 'y': binary, two values: a\nb, c\td" in lines
+    assert not any("\n" in line or "\t" in line for line in lines)
+
+
 def test_it_prints_each_guess_with_its_reason(here):
     lines = list(create("pets", pets(here / "pets.csv"), "yes").lines())
     assert lines[0].endswith("pets.csv: 60 rows, encoding utf-8, delimiter ','")
