@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from benison.pipelines.reports.tables import DataTable
+from benison.pipelines.reports.tables import DataTable, figure
 from benison.pipelines.running.workers import last_lines
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _metrics(blessing: Mapping[str, Any], console: Console) -> None:
     table = DataTable("on test", *names)
     for model in names_of_models(metrics):
         style = "bold" if model == "ensemble" else ""
-        table.add_row(model, *(_figure(metrics[model][name]) for name in names), style=style)
+        table.add_row(model, *(figure(metrics[model][name]) for name in names), style=style)
     console.print()
     console.print(table)
     if blessing.get("positive"):
@@ -125,7 +125,7 @@ def _combiner(run: Run, blessing: Mapping[str, Any], console: Console) -> None:
     contributions = fitted["contributions"]
     columns: dict[str, list[str]] = {}
     if any(member["weight"] is not None for member in contributions):
-        columns["weight"] = [_figure(member["weight"]) for member in contributions]
+        columns["weight"] = [figure(member["weight"]) for member in contributions]
     if any(member["gain"] is not None for member in contributions):
         columns["less loss on blend"] = [_gain(member) for member in contributions]
     without = blessing["without"]
@@ -148,8 +148,10 @@ def _combiner(run: Run, blessing: Mapping[str, Any], console: Console) -> None:
 def _gain(gain: Mapping[str, Any]) -> str:
     if gain.get("gain") is None:
         return "-"
-    ends = "" if gain["low"] is None else f" ({gain['low']:+.4f} to {gain['high']:+.4f})"
-    return f"{gain['gain']:+.4f}{ends}"
+    # Two equal metrics may differ in the last bit.
+    numbers = [None if gain[key] is None else round(gain[key], 12) + 0.0 for key in ("gain", "low", "high")]
+    middle, low, high = (figure(number, *numbers, sign="+") for number in numbers)
+    return middle if gain["low"] is None else f"{middle} ({low} to {high})"
 
 
 def _slices(blessing: Mapping[str, Any], console: Console) -> None:
@@ -159,7 +161,7 @@ def _slices(blessing: Mapping[str, Any], console: Console) -> None:
     models = names_of_models(blessing["metrics"])
     table = DataTable(f"{metric} by slice", "rows", *models)
     for name, cut in blessing["slices"].items():
-        table.add_row(name, str(cut["rows"]), *(_figure(cut["metrics"][m][metric]) for m in models))
+        table.add_row(name, str(cut["rows"]), *(figure(cut["metrics"][m][metric]) for m in models))
     console.print()
     console.print(table)
 
@@ -244,7 +246,3 @@ def _pushed(run: Run, pushed: Mapping[str, Any], option: str, console: Console) 
         command, more = ("serve", "") if from_records else ("predict", " --csv FILE --members")
         hint = f"next: benison {command} {run.pipeline}{option}{more}"
     console.print(hint, highlight=False, soft_wrap=True)
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

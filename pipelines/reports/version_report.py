@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benison.pipelines.records.sizes import folder_size, format_size
-from benison.pipelines.reports.tables import DataTable
+from benison.pipelines.reports.tables import DataTable, figure
 from benison.serving import models_config
 from benison.serving.promotion import history
 from benison.serving.promotion import labels as promotion_labels
@@ -105,7 +105,7 @@ def _compared_values(version: Version) -> dict[str, str]:
         **({} if manifest.threshold is None else {"threshold": f"{manifest.threshold:.4g}"}),
         **{f"member {name}": _weight(manifest.weights.get(name)) for name in manifest.members},
         **{
-            f"{name} {metric}": f"{value:.4f}"
+            f"{name} {metric}": figure(value)
             for name, metrics in _ensemble_first(manifest.metrics).items()
             for metric, value in metrics.items()
             if value is not None
@@ -150,4 +150,4 @@ def _spans(manifest: Manifest) -> str:
 
 def _metric(manifest: Manifest) -> str:
     value = manifest.metrics.get(_ENSEMBLE, {}).get(manifest.metric)
-    return "-" if value is None else f"{manifest.metric} {value:.4f}"
+    return "-" if value is None else f"{manifest.metric} {figure(value)}"
