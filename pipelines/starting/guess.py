@@ -35,6 +35,7 @@ CLASSES = 20  # the most distinct numbers of a label whose numbers are classes
 _KEPT = 1024  # hashes and values kept per column
 _SAMPLE = 1000  # distinct values per column that are tested for dates and text
 _ID_NAME = re.compile(r"(?:^|[\W_])(?:id|uuid|guid|key|index|idx|row|rowid|serial|nr)$|[a-z]I[dD]$", re.IGNORECASE)
+_AMOUNT = re.compile(r"[-+]?[$€£¥]?\s?[-+]?\d[\d.,' ]*\s?[%$€£¥]?")  # such as $1,200.50 and 37 %
 _OTHER_NUMBER = re.compile(r"[-+]?(?:\d+[.,]\d+|\d{1,3}(?:[.,]\d{3})+(?:[.,]\d+)?)")
 
 
@@ -310,7 +311,9 @@ def _column(name: str, tally: Tally, marks: frozenset[str], rows: int) -> Guesse
         mean = sum(words) / len(words)
         return GuessedColumn(name, "text", f"{mean:.0f} words on average", missing, size=100 if rows < 1000 else 500)
     texts = [value for value in tally.sample if kind_of(value, tally.decimal) == "bytes"]
-    if texts and all(_OTHER_NUMBER.fullmatch(value) for value in texts):
+    is_other = all(_OTHER_NUMBER.fullmatch(value) for value in texts)
+    is_amount = distinct > FEW and all(_AMOUNT.fullmatch(value) for value in texts)
+    if texts and (is_other or is_amount):
         why = f"numbers such as {texts[0]}, which cannot be read; expected numbers such as 3{tally.decimal}14"
         return GuessedColumn(name, "ignore", why, missing)
     if unique:

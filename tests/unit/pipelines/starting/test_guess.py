@@ -69,6 +69,15 @@ def test_no_more_different_values_are_counted_than_there_are_cells(tmp_path):
     assert int(price.why.split()[0]) <= len(cells)
 
 
+@pytest.mark.parametrize("form", ["{}.5%", "{} %", "$1,{}.00", "€ {}", "{},5 €"])
+def test_amounts_with_a_sign_are_left_out_with_the_reason(tmp_path, form):
+    cells = [form.format(100 + i // 3) for i in range(ROWS * 6)]
+    assert column(tmp_path, "share", cells, delimiter=";") == (
+        "ignore",
+        f"numbers such as {cells[0]}, which cannot be read; expected numbers such as 3.14",
+    )
+
+
 def test_a_label_with_decimal_commas_is_a_number(tmp_path):
     file = written(tmp_path, {"x": CYCLE, "y": [f"{i},5" for i in range(ROWS)]}, delimiter=";")
     assert look(file, "y").problem == "regression"
@@ -145,6 +154,7 @@ def test_a_date_that_could_be_read_either_way_says_so(tmp_path):
             [f"${i}.50" for i in range(ROWS)],
             ("ignore", "as many values as rows, such as $0.50; an id?"),
         ),
+        ("off", [f"{i % 3}0%" for i in range(ROWS)], ("category", "3 different texts")),
         ("n", [str(i) for i in range(5, ROWS + 5)], ("ignore", "a row number")),
         ("store_id", [str(i % 4) for i in range(ROWS)], ("category", "an id with 4 values")),
         ("income", [str(7919 * i % 10007) for i in range(ROWS)], ("number", "40 different numbers")),
