@@ -117,6 +117,8 @@ def run(
             error.end_children()
         elif line := system_errors.machine_failure(error):
             print(line, file=sys.stderr)
+        elif isinstance(error, NodeFailed):
+            print(error, file=sys.stderr)
         else:
             traceback.print_exc()
         try:

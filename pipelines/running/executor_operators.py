@@ -7,9 +7,10 @@ short name.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -22,6 +23,7 @@ from tfx.proto.orchestration import executable_spec_pb2
 from tfx.proto.orchestration.execution_result_pb2 import ExecutorOutput
 
 from benison.pipelines.running import private_beam
+from benison.serving.errors import BenisonError, NodeFailed
 
 _OWN = "benison_"  # begins the names of the execution properties that Benison adds
 FINGERPRINT = f"{_OWN}fingerprint"  # makes the cache key depend on content
@@ -33,7 +35,8 @@ class InThisProcess(PythonExecutorOperator):
     def run_executor(self, execution_info: ExecutionInfo) -> ExecutorOutput:
         """Run the executor; see TFX's PythonExecutorOperator."""
         _empty_outputs(execution_info)
-        return super().run_executor(_without_own_properties(execution_info, self._executor_cls))
+        with _removed_folders(execution_info):
+            return super().run_executor(_without_own_properties(execution_info, self._executor_cls))
 
 
 class InMemoryByDefault(BeamExecutorOperator):
@@ -47,7 +50,9 @@ class InMemoryByDefault(BeamExecutorOperator):
         # The arguments are still placeholders on one track, and strings on the other.
         if not any("--runner" in str(argument) for argument in self.beam_pipeline_args):
             make_beam_pipeline_fn = make_beam_pipeline_fn or self._in_memory
-        return super().run_executor(_without_own_properties(execution_info, self._executor_cls), make_beam_pipeline_fn)
+        own = _without_own_properties(execution_info, self._executor_cls)
+        with _removed_folders(execution_info):
+            return super().run_executor(own, make_beam_pipeline_fn)
 
     def _in_memory(self) -> beam.Pipeline:
         private_beam.speed_up()
@@ -70,6 +75,29 @@ def _empty_outputs(execution_info: ExecutionInfo) -> None:
         if "://" not in artifact.uri and os.path.isdir(artifact.uri) and os.listdir(artifact.uri):
             shutil.rmtree(artifact.uri)
             os.makedirs(artifact.uri)
+
+
+@contextlib.contextmanager
+def _removed_folders(execution_info: ExecutionInfo) -> Iterator[None]:
+    """Name the folder if the block fails and a folder of the node's artifacts was removed.
+
+    The libraries report it in many ways, and some of them without the path.
+
+    Raises:
+        NodeFailed: In the block: a folder is gone.
+    """
+    try:
+        yield
+    except BenisonError:
+        raise
+    except Exception as error:
+        groups = (*execution_info.input_dict.values(), *execution_info.output_dict.values())
+        for uri in (artifact.uri for artifacts in groups for artifact in artifacts):
+            if "://" not in uri and not os.path.exists(uri):
+                raise NodeFailed(
+                    f"{uri}: it was removed during the run, or its disk is not mounted; run the pipeline again"
+                ) from error
+        raise
 
 
 def _without_own_properties(execution_info: ExecutionInfo, executor: type) -> ExecutionInfo:
