@@ -174,6 +174,26 @@ def test_a_run_that_is_marked_as_failed_ends_failed(here: Here) -> None:
     eventually(lambda: alive(processes) == [])
 
 
+def test_the_run_of_a_date_fails_with_the_run_that_it_waits_for(here: Here) -> None:
+    """The pipeline's DAG is paused until its run is marked as failed."""
+    here.ask("PATCH", "dags/acts_spans?update_mask=is_paused", {"is_paused": True})
+    here.ask("PATCH", "dags/acts_spans_by_date?update_mask=is_paused", {"is_paused": False})
+
+    def waiting() -> list[str]:
+        return [run["dag_run_id"] for run in here.api.runs("acts_spans_by_date") if run["state"] == "running"]
+
+    def queued() -> list[str]:
+        return [run["dag_run_id"] for run in here.api.runs("acts_spans") if run["state"] == "queued"]
+
+    eventually(lambda: waiting() and queued())
+    (date,), (run,) = waiting(), queued()
+    here.ask("PATCH", f"dags/acts_spans/dagRuns/{run}", {"state": "failed"})
+    here.ask("PATCH", "dags/acts_spans?update_mask=is_paused", {"is_paused": False})
+    here.ended("acts_spans", run)
+    assert here.api.run("acts_spans", run)["state"] == "failed"
+    assert here.ended("acts_spans_by_date", date) == {"run": "failed"}
+
+
 def _failed(here: Here) -> tuple[str, Path]:
     """Run a pipeline whose first node fails, then repair it; return the run and its run.json."""
     run, states = here.act("acts_fails")
