@@ -29,6 +29,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 import types
@@ -378,6 +379,7 @@ def _run(request: dict[str, Any], fds: Sequence[int]) -> int:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    tempfile.tempdir = None  # read from the environment again
     if "tensorflow_transform" in sys.modules:
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # TFT sets it at its import, which happened before the fork
     _open_streams(unbuffered=bool(os.environ.get("PYTHONUNBUFFERED")))

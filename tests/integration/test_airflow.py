@@ -178,6 +178,7 @@ def test_the_run_of_a_date_fails_with_the_run_that_it_waits_for(here: Here) -> N
     """The pipeline's DAG is paused until its run is marked as failed."""
     here.ask("PATCH", "dags/acts_spans?update_mask=is_paused", {"is_paused": True})
     here.ask("PATCH", "dags/acts_spans_by_date?update_mask=is_paused", {"is_paused": False})
+    here.api.trigger("acts_spans_by_date", conf={})
 
     def waiting() -> list[str]:
         return [run["dag_run_id"] for run in here.api.runs("acts_spans_by_date") if run["state"] == "running"]
@@ -185,7 +186,7 @@ def test_the_run_of_a_date_fails_with_the_run_that_it_waits_for(here: Here) -> N
     def queued() -> list[str]:
         return [run["dag_run_id"] for run in here.api.runs("acts_spans") if run["state"] == "queued"]
 
-    eventually(lambda: waiting() and queued())
+    eventually(lambda: len(waiting()) == len(queued()) == 1)
     (date,), (run,) = waiting(), queued()
     here.ask("PATCH", f"dags/acts_spans/dagRuns/{run}", {"state": "failed"})
     here.ask("PATCH", "dags/acts_spans?update_mask=is_paused", {"is_paused": False})

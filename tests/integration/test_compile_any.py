@@ -36,7 +36,7 @@ def test_the_graph_is_in_the_manifest(counting: Scheduler) -> None:
 
 def test_no_password_is_in_any_file(counting: Scheduler) -> None:
     files = [path for path in counting.manifest.parent.rglob("*") if path.is_file()]
-    assert {path.name for path in files} == {"counting.json", "pipeline.json"}
+    assert {path.name for path in files} == {"counting.dag.py", "counting.json", "pipeline.json"}
     assert not [path for path in files if "secret" in path.read_text()]
 
 

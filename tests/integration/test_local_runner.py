@@ -202,6 +202,7 @@ def test_a_node_finds_in_its_process_what_it_finds_by_tfx(both: Both) -> None:
             "TF_CPP_MIN_LOG_LEVEL",
             "TF_ENABLE_ONEDNN_OPTS",
             "KERAS_BACKEND",
+            "TMPDIR",
         ):
             found[name]["environment"].pop(variable, None)  # Benison sets these for its workers
     assert found["tfx"]["environment"]["TF_USE_LEGACY_KERAS"] == "1"
@@ -364,9 +365,15 @@ def _command(ir: Path, name: str, root: Path, run_id: str) -> tuple[int, dict[st
 @pytest.mark.parametrize(
     ("component", "error", "state", "reason", "code"),
     [
-        ("Raises", NodeFailed, "failed", "ValueError: first line", 1),
+        (
+            "Raises",
+            NodeFailed,
+            "failed",
+            "ValueError: first line (tests/integration/handwritten/troubles.py, line 93)",
+            1,
+        ),
         ("Invalid", DataError, "invalid", "rows.csv, line 3: not a number", 4),
-        ("Exits", NodeFailed, "failed", "SystemExit: 0", 1),
+        ("Exits", NodeFailed, "failed", "SystemExit: 0 (tests/integration/handwritten/troubles.py, line 104)", 1),
     ],
 )
 def test_a_component_that_fails_says_why(
