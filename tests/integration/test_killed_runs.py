@@ -113,7 +113,7 @@ def eventually(holds: Callable[[], bool], shown: Callable[[], object] = lambda: 
 
 
 def outcomes(project: Project) -> dict[str, str]:
-    """Return what `benison runs` says of each run."""
+    """Return what `benison runs` shows for each run."""
     lines = project.benison("runs").stdout.splitlines()
     position = lines[0].split().index("outcome")
     return {words[0]: words[position + 1] for words in map(str.split, lines[1:])}  # the time of the start is two words
@@ -160,6 +160,7 @@ def scene(tmp_path: Path, pushed: Project) -> Iterator[Scene]:
     processes.terminate(pid for pid in psutil.pids() if MARK in processes.environment(pid))
 
 
+@pytest.mark.system  # four starts from the interpreter
 def test_a_run_that_ends_by_a_signal_leaves_nothing_after_the_next_start(scene: Scene) -> None:
     """Each run is the next start after the one before it; all but a few nodes are cached."""
     budget = ("--set", "serving.budget.p99_ms=5000")
