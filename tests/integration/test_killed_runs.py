@@ -94,7 +94,7 @@ class Scene:
 def listening(pids: list[int]) -> set[int]:
     """Return the ports on which some processes listen."""
     connections = [c for c in psutil.net_connections("inet") if c.pid in pids and c.status == psutil.CONN_LISTEN]
-    return {int(connection.laddr[1]) for connection in connections}
+    return {int(connection.laddr.port) for connection in connections if connection.laddr}
 
 
 def command_line(pid: int) -> str:
