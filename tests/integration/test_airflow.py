@@ -174,6 +174,7 @@ def test_a_run_that_is_marked_as_failed_ends_failed(here: Here) -> None:
     eventually(lambda: alive(processes) == [])
 
 
+@pytest.mark.soak  # the DAG of dates must not have run before
 def test_the_run_of_a_date_fails_with_the_run_that_it_waits_for(here: Here) -> None:
     """The pipeline's DAG is paused until its run is marked as failed."""
     here.ask("PATCH", "dags/acts_spans?update_mask=is_paused", {"is_paused": True})
