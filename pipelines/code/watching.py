@@ -22,7 +22,8 @@ from benison.components import modules
 from benison.pipelines.code import private_tensorflow, reads
 
 _Owner = Literal["user", "importer", "gettext", "tensorflow", "library", "python"]
-_TERMINAL = frozenset({"COLUMNS", "LINES"})  # variables that do not count
+# Variables that do not count: the terminal's size, and the folder for temporary files, which is the run's own.
+_NO_READS = frozenset({"COLUMNS", "LINES", "TMPDIR"})
 _USERS_MODULES = "benison.components.user_code."  # the names under which `user_code` imports users' files
 _EVENTS = frozenset({"open", "os.listdir", "os.scandir", "os.rename", "os.mkdir", "os.putenv"})
 # The frame that watches, if one does. Its callers, such as a notebook's cell, do not count.
@@ -51,7 +52,7 @@ def _watch_python() -> None:
 
     def get(environ: Any, key: Any) -> Any:
         # argparse, of which Beam's options have hundreds, asks for the language and for the size of the terminal.
-        if _watcher is None or key in _TERMINAL or not _user_reads("importer", "gettext", "tensorflow"):
+        if _watcher is None or key in _NO_READS or not _user_reads("importer", "gettext", "tensorflow"):
             return original(environ, key)
         try:
             value = original(environ, key)

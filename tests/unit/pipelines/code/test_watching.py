@@ -70,6 +70,10 @@ def through_a_library(): return some_library.setting()
 def finds_a_program():
     import shutil
     return shutil.which("sh")
+def finds_the_temporary_folder():
+    import tempfile
+    tempfile.tempdir = None
+    return tempfile.gettempdir()
 def parses_arguments():
     import argparse
     parser = argparse.ArgumentParser()
@@ -256,6 +260,14 @@ def test_the_size_and_the_language_of_the_terminal_do_not_count(user: User, monk
     user.call("finds_a_program")
     monkeypatch.setenv("PATH", "/nowhere")
     assert user.changed() == "the environment variable PATH changed"
+
+
+def test_the_folder_for_temporary_files_does_not_count(
+    user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user.call("finds_the_temporary_folder")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert user.changed() == ""
 
 
 @pytest.mark.parametrize("function", ["tries", "asks_gfile"])
