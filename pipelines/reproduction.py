@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from benison.components.ingest import data_files
 from benison.pipelines import made_from
+from benison.pipelines.code import fingerprint
 from benison.pipelines.data import spans
 from benison.pipelines.records import runs
 from benison.pipelines.runner import LocalRunner, Observer
@@ -190,7 +191,7 @@ def _link_or_copy(source: str, target: str) -> None:
 def _contents(run: Run) -> dict[str, str]:
     """Return a hash of each output of a run that is compared, or `GONE`; by node, and key if the node has several."""
     hashes = {"Examples": _examples, "ExampleStatistics": _statistics, "TransformGraph": _transform, "Model": _model}
-    hashes["HyperParameters"] = _files
+    hashes["HyperParameters"] = fingerprint.folder
     contents = {}
     for node in run.nodes:
         for key, (output, *_) in ((key, outputs) for key, outputs in node.outputs.items() if outputs):
@@ -240,13 +241,6 @@ def _model(folder: Path) -> str:
     from benison.serving.versions import content
 
     return content.checksum(Path(path_utils.serving_model_path(str(folder))))
-
-
-def _files(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(os.path.relpath(file, folder).encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
 
 
 def _metrics(run: Run) -> Mapping[str, Mapping[str, float | None]]:
