@@ -197,22 +197,27 @@ def history(root: Path) -> list[Run]:
     A run that was killed could not write its outcome. It is `interrupted` here.
     """
     records = []
-    for file in root.glob(f"runs/*/{FILE}"):
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            records.append(read(file))
-            if _was_killed(records[-1], root):
-                records[-1].interrupt()
+    for run, was_killed in _recorded(root):
+        with suppress(OSError):  # its folder is being removed
+            if was_killed:
+                run.interrupt()
+            records.append(run)
     return sorted(records, key=lambda run: run.started)
 
 
-def _was_killed(run: Run, root: Path) -> bool:
-    return run.outcome == "running" and not locks.is_under_way(root, run.pipeline, run.id)
+def _recorded(root: Path) -> Iterator[tuple[Run, bool]]:
+    """Yield each run in ROOT as its `run.json` has it, and whether it was killed before it could write its outcome."""
+    for file in root.glob(f"runs/*/{FILE}"):
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            run = read(file)
+            yield run, run.outcome == "running" and not locks.is_under_way(root, run.pipeline, run.id)
 
 
 def _end_killed(root: Path, pipeline: str) -> None:
     """Write the outcome of a pipeline's killed runs."""
-    for run in history(root):
-        if run.pipeline == pipeline and run.outcome == "interrupted" and _was_killed(read(run.folder / FILE), root):
+    for run, was_killed in _recorded(root):
+        if was_killed and run.pipeline == pipeline:
+            run.interrupt()
             run.save()
 
 
