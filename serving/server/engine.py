@@ -68,6 +68,10 @@ class Signature:
     columns: Mapping[str, str] = field(default_factory=dict)
     raw: bool = False
 
+    def column_of(self, name: str) -> str:
+        """Return the name of the column that an input is; an input that is no column has its own name."""
+        return next((column for column, argument in self.columns.items() if argument == name), name)
+
     @property
     def batched(self) -> bool:
         """True if several requests may share a run: the first dimension of every input and output has any size."""

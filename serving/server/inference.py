@@ -48,8 +48,7 @@ def predict_call(engine: Engine, request: Any) -> Call:
         signature.inputs.keys() - sent_names - signature.defaults.keys() - signature.missing.keys(),
     )
     if extra or missing:
-        columns = {argument: column for column, argument in signature.columns.items()}
-        own = [columns.get(name, name) for name in missing]
+        own = map(signature.column_of, missing)
         raise invalid(
             f"input size does not match signature: {len(sent_names)}!={len(signature.inputs)} "
             f"len({{{','.join(sorted(sent_names))}}}) != len({{{','.join(signature.inputs)}}}). "

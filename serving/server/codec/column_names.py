@@ -36,11 +36,11 @@ def read_inputs(document: Mapping[str, Any], signature: Signature) -> tuple[dict
             raise
     else:
         return check_rows(tensors, signature), row_form
-    own = {argument: column for column, argument in signature.columns.items()}
+    own = {name: signature.column_of(name) for name in signature.inputs}
     tensors, row_form = json_tensors.read_inputs(
         {**document, **{key: _rename(document[key], own) for key in ("instances", "inputs") if key in document}},
-        {own.get(name, name): spec for name, spec in signature.inputs.items()},
-        {own.get(name, name): value for name, value in signature.missing.items()},
+        {own[name]: spec for name, spec in signature.inputs.items()},
+        {own[name]: value for name, value in signature.missing.items()},
     )
     by_input = {signature.columns.get(name, name): values for name, values in tensors.items()}
     return check_rows(by_input, signature), row_form
@@ -56,7 +56,6 @@ def check_rows(tensors: dict[str, np.ndarray[Any, Any]], signature: Signature) -
     """
     if not signature.raw:
         return tensors
-    own = {argument: column for column, argument in signature.columns.items()}
     sizes: dict[int, str] = {}
     for name, values in tensors.items():
         shape = signature.inputs[name].shape
@@ -65,12 +64,12 @@ def check_rows(tensors: dict[str, np.ndarray[Any, Any]], signature: Signature) -
         if shape is not None and not _fits(values.shape, shape):
             expected = "one value per row" if len(shape) == 1 else f"shape {_shape(shape)}"
             raise invalid(
-                f"input {own.get(name, name)}: expected {expected}, got values of shape {_shape(values.shape)}"
+                f"input {signature.column_of(name)}: expected {expected}, got values of shape {_shape(values.shape)}"
             )
         if shape and shape[0] == -1:
-            sizes.setdefault(len(values), own.get(name, name))
+            sizes.setdefault(len(values), name)
     if len(sizes) > 1:
-        shown = ", ".join(f"{name} {rows}" for rows, name in sizes.items())
+        shown = ", ".join(f"{signature.column_of(name)} {rows}" for rows, name in sizes.items())
         raise invalid(f"inputs have different numbers of rows: {shown}")
     return tensors
 
