@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -190,8 +190,13 @@ def _link_or_copy(source: str, target: str) -> None:
 
 def _contents(run: Run) -> dict[str, str]:
     """Return a hash of each output of a run that is compared, or `GONE`; by node, and key if the node has several."""
-    hashes = {"Examples": _examples, "ExampleStatistics": _statistics, "TransformGraph": _transform, "Model": _model}
-    hashes["HyperParameters"] = fingerprint.folder
+    hashes: dict[str, Callable[[Path], str]] = {
+        "Examples": _examples,
+        "ExampleStatistics": _statistics,
+        "TransformGraph": _transform,
+        "Model": _model,
+        "HyperParameters": fingerprint.folder,
+    }
     contents = {}
     for node in run.nodes:
         for key, (output, *_) in ((key, outputs) for key, outputs in node.outputs.items() if outputs):
