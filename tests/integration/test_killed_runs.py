@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,10 +20,12 @@ import pytest
 from benison.components import processes
 from tests.integration import fork_server
 from tests.integration.conftest import Project, make
+from tests.waiting import eventually
 
 MARK = "KILLED_RUN"  # in the environment of a run and of all that it starts
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 LONGEST_S = 40.0  # until a run gets its signal; about what a run takes
+START_S = 300.0  # until a node of a run works, on a busy machine
 MODEL_SERVER = "benison.serving.server.main"
 
 
@@ -84,7 +86,7 @@ class Scene:
 
     def assert_nothing_is_left(self, victim: Victim, living: set[Path]) -> None:
         """Assert that nothing of an ended run is left, except its record."""
-        eventually(lambda: not victim.family(), lambda: list(map(command_line, victim.family())))
+        eventually(lambda: not victim.family(), 5, lambda: list(map(command_line, victim.family())))
         assert not victim.ports & listening(psutil.pids())
         assert list(self.temporary.iterdir()) == []
         folder = self.project.root / "tmp"
@@ -103,13 +105,6 @@ def command_line(pid: int) -> str:
         return " ".join(psutil.Process(pid).cmdline())
     except psutil.NoSuchProcess:
         return ""
-
-
-def eventually(holds: Callable[[], bool], shown: Callable[[], object] = lambda: "") -> None:
-    deadline = time.monotonic() + 300  # a busy machine
-    while not holds():
-        assert time.monotonic() < deadline, shown()
-        time.sleep(0.02)
 
 
 def outcomes(project: Project) -> dict[str, str]:
@@ -173,9 +168,9 @@ def test_a_run_that_ends_by_a_signal_leaves_nothing_after_the_next_start(scene: 
     for number, node, options in moments:
         before = scene.runs()
         victim = scene.start(*options)
-        eventually(lambda: node_runs(scene, before, node), lambda: (node, victim.process.poll()))  # noqa: B023
+        eventually(lambda: node_runs(scene, before, node), START_S, lambda: (node, victim.process.poll()))  # noqa: B023
         if node == "ServingValidator":
-            eventually(lambda: serves(victim))  # noqa: B023
+            eventually(lambda: serves(victim), START_S)  # noqa: B023
         (running,) = scene.runs() - before
         assert outcomes(scene.project)[running.name] == "running"
         for earlier in victims[-1:]:

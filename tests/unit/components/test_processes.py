@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from benison.components import processes
+from tests.waiting import eventually
 
 _STUBBORN = """
 import signal, subprocess, sys, time
@@ -33,10 +34,7 @@ time.sleep(600)
 def zombie() -> Iterator[int]:
     parent = subprocess.Popen([sys.executable, "-c", _PARENT_OF_A_ZOMBIE], stdout=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())
-    deadline = time.monotonic() + 30
-    while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     yield pid
     parent.kill()
     parent.wait()
@@ -121,10 +119,7 @@ def test_a_process_that_ends_with_its_parent_does_so_when_that_is_killed() -> No
         assert processes.start_time(child) is not None
         parent.kill()
         parent.wait()
-        deadline = time.monotonic() + 30
-        while processes.start_time(child) is not None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        eventually(lambda: processes.start_time(child) is None)
 
 
 def test_orphans_are_found_and_ended_and_no_zombie_is_left() -> None:

@@ -7,11 +7,12 @@ import platform
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import eventually
 
 GUARD = Path(__file__).parents[3] / "dags/benison_guard.py"
 
@@ -58,13 +59,6 @@ def start() -> Iterator[Start]:
             return stack.enter_context(subprocess.Popen(guarded, text=True, stdin=pipe, stdout=pipe, stderr=pipe))
 
         yield start_one
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def lives(process: int) -> bool:

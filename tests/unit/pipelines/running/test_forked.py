@@ -13,6 +13,7 @@ import pytest
 
 from benison.components import processes
 from benison.pipelines.running import forked
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # other tests may have started threads
 
@@ -67,10 +68,7 @@ def test_a_fork_ends_with_its_parent_even_if_that_is_killed() -> None:
         child = int(parent.stdout.readline())
         parent.kill()
         parent.wait()
-        deadline = time.monotonic() + 30
-        while processes.start_time(child) is not None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        eventually(lambda: processes.start_time(child) is None)
 
 
 def test_sigterm_ends_a_fork_at_once_even_if_its_parent_handles_it() -> None:
