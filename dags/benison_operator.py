@@ -126,7 +126,8 @@ class BenisonNodeOperator(BaseOperator):
             raise self._end_of_killed(context)
         folder = os.path.join(required("BENISON_ROOT"), "runs", run_of(self.pipeline, context["dag_run"].run_id))
         result = {**result_of(answer), "folder": folder}
-        if code and self.step == "finish" and self._states(context).get(BEGIN) != "success":
+        # The record may be that of an earlier attempt, if the run was cleared and then marked as failed.
+        if self.step == "finish" and self._states(context).get(BEGIN) != "success":
             raise RunFailed(f"{self.task_id}: the run has failed: it did not begin")
         if code:
             # Airflow stores the return value only of successful tasks, but a client of the run needs the reason too.

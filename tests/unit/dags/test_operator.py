@@ -115,6 +115,22 @@ except Exception as error:
     assert in_airflow(script) is failed
 
 
+def test_a_cleared_run_that_is_marked_as_failed_before_it_begins_again_ends_failed(in_airflow: InAirflow) -> None:
+    """The record and the results of its tasks are still those of its first attempt."""
+    script = f"""{CONTEXT}
+import os
+os.environ.update(BENISON_PYTHON="python", BENISON_ROOT="/r")
+finish._run = lambda *_: (0, '{{"state": "complete", "reason": ""}}')
+states = {{"Begin": "skipped", "A": "skipped", "Finish": "running"}}
+try:
+    finish.execute(context(states, {{"Begin": {DONE}, "A": {DONE}}}) | {{"params": {{}}}})
+    result = ""
+except Exception as error:
+    result = str(error)
+"""
+    assert in_airflow(script) == "Finish: the run has failed: it did not begin"
+
+
 @pytest.mark.parametrize(
     ("blessing", "validator", "blessed", "reason"),
     [
