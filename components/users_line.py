@@ -35,15 +35,15 @@ def place_of(error: BaseException) -> str:
     """
     for cause in reversed(list(_chain(error))):
         frames = [(frame.f_code.co_filename, line) for frame, line in _frames(cause) if _is_users(frame)]
-        if place := place_in(str(cause)) or (_text(*frames[-1]) if frames else ""):
+        if place := place_in(str(cause)) or (written(*frames[-1]) if frames else ""):
             return place
     return ""
 
 
-def place_in(text: str) -> str:
+def place_in(traceback: str) -> str:
     """Return the last line of the user's files that a traceback, given as text, names; '' if there is none."""
-    places = [(path, int(line)) for path, line in _WRITTEN_PLACE.findall(text) if _is_users_file(path)]
-    return _text(*places[-1]) if places else ""
+    places = [(path, int(line)) for path, line in _WRITTEN_PLACE.findall(traceback) if _is_users_file(path)]
+    return written(*places[-1]) if places else ""
 
 
 def fault_of(error: BaseException) -> str:
@@ -59,9 +59,15 @@ def fault_of(error: BaseException) -> str:
     return _DEVICE.sub("", (telling or lines or [""])[0])
 
 
-def _text(path: str, line: int) -> str:
-    below = os.path.relpath(path)
-    return f"{path if below.startswith('..') else below}, line {line}"
+def written(path: str, line: int) -> str:
+    """Return a file and a line as text, such as `models.py, line 12`."""
+    return f"{short(path)}, line {line}"
+
+
+def short(path: str) -> str:
+    """Return a path relative to the current folder if it is below it; what is no absolute path stays as it is."""
+    below = os.path.relpath(path) if os.path.isabs(path) else path
+    return path if below.startswith("..") else below
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

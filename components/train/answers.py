@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benison.components import modules, user_code
+from benison.components import modules, user_code, users_line
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
 
@@ -194,8 +194,8 @@ def location(function: str) -> str:
     try:
         code = inspect.unwrap(user_code.load(function)).__code__
     except Exception:  # it has no code of its own, or cannot be imported: then the reference must do
-        return f"{_short(target)} ({name})"
-    return f"{_short(code.co_filename)}, line {code.co_firstlineno} ({name})"
+        return f"{users_line.short(target)} ({name})"
+    return f"{users_line.written(code.co_filename, code.co_firstlineno)} ({name})"
 
 
 def refuse(fault: str | None) -> None:
@@ -267,7 +267,7 @@ def _deepest(error: BaseException, function: str) -> str | None:
     while trace is not None:
         filename = trace.tb_frame.f_code.co_filename
         if filename == file or user_code.is_users(trace.tb_frame.f_globals):
-            place = f"{_short(filename)}, line {trace.tb_lineno} ({name})"
+            place = f"{users_line.written(filename, trace.tb_lineno)} ({name})"
         trace = trace.tb_next
     return place
 
@@ -278,9 +278,3 @@ def _module_file(module: str) -> str:
     except (ImportError, ValueError):
         return ""
     return (spec.origin or "") if spec else ""
-
-
-def _short(path: str) -> str:
-    """Return a path relative to the current folder if it is below it."""
-    below = os.path.relpath(path) if os.path.isabs(path) else path
-    return path if below.startswith("..") else below
