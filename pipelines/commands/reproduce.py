@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -38,9 +37,11 @@ def reproduce(
     from benison.pipelines.reports import report
     from benison.pipelines.reports.progress import Progress
     from benison.pipelines.reports.tables import DataTable
+    from benison.pipelines.running import termination
     from benison.serving.errors import UsageError
     from benison.serving.files import patterns
 
+    termination.interrupt_on_signals()
     base = pushed_base(name, root)
     root = root.absolute()
     recorded = reproduction.find(root, base.name, number)
@@ -54,7 +55,6 @@ def reproduce(
         raise UsageError(f"--into {into}: is not empty; expected a new folder")
 
     screen = console()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Progress(screen, runs.usual_seconds(root, base.name)) as progress:
         again = reproduction.make_again(root, recorded, target, progress)
     quieten()
