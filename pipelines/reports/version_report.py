@@ -127,7 +127,7 @@ def _comparable_hashes(left: Version, right: Version) -> list[dict[str, str | No
     if any(len({each.get(key) for each in hashes}) > 1 for key in ("transform", "content")):
         signatures = [content.signatures(version.path) for version in versions]
         for version, each, by_name in zip(versions, hashes, signatures, strict=True):
-            each["content"] = content.checksum(version.path)
+            each["content"] = content.checksum(version.path, by_name)
             if all(other and content.TRANSFORM in other for other in signatures):
                 each["transform"] = (by_name or {})[content.TRANSFORM]
     return hashes

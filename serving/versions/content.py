@@ -13,7 +13,7 @@ code.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,17 @@ class _UnknownForm(Exception):
     """A SavedModel has a part that this module does not know."""
 
 
-def checksum(model_dir: Path) -> str:
+def checksum(model_dir: Path, known: Mapping[str, str] | None = None) -> str:
     """Return the hash of a SavedModel's content: its signatures, and the schema and inputs of its raw features.
 
     A model of a form that is not known, such as one of TensorFlow 1, has the checksum of its bytes
     (`versions.local.checksum`).
+
+    Args:
+        model_dir: The SavedModel.
+        known: What `signatures` returned, if the caller has it already.
     """
-    hashes = signatures(model_dir)
+    hashes = known or signatures(model_dir)
     if hashes is None:
         return local.checksum(model_dir)
     files = [model_dir / name for name in (local.SCHEMA, missing_values.FILE)]
