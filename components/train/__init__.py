@@ -13,4 +13,5 @@ Helper modules:
     dry_run: tries the user's code without data.
     imbalance: class weights and undersampling for rare classes.
     signatures: the signatures of an exported model.
+    trees/: gradient-boosted trees as TensorFlow operations.
 """
