@@ -7,6 +7,10 @@ Nodes:
     tuner: `tuner_fn` of TFX's Tuner, searches the hyperparameters of one member.
 
 Helper modules:
+    kinds: the kinds of members, by name.
+    fitting: the interface of all kinds of members.
+    keras_member: the kind `keras`.
+    rows: the labelled rows that a member learns from.
     member: the dataset and the Keras model of a member.
     answers: checks what a member answers, before and after training.
     divergence: stops a training whose loss is not finite.

@@ -24,7 +24,7 @@ _SHUFFLE_ROWS = 50_000
 # Parsed rows stay in memory after the first epoch if their files are not larger (compressed; parsed, some ten times as
 # much): for small tables, parsing takes most of an epoch.
 CACHED_BYTES = 16 << 20
-_ROWS_TO_CHECK = 256
+ROWS_TO_CHECK = 256
 PROBABILITIES, PREDICTION = "probabilities", "prediction"  # names of the output layers
 
 
@@ -43,6 +43,7 @@ class Recipe:
         hyperparameters: fixed values by name.
         tuner: search space and search settings of the Tuner; None if nothing is tuned, and for the Trainer.
         name: the member's name, for messages.
+        kind: the kind of the member, see `benison.components.train.kinds`.
     """
 
     function: str
@@ -55,6 +56,7 @@ class Recipe:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     tuner: Mapping[str, Any] | None = None
     name: str = ""
+    kind: str = "keras"
 
 
 def build_model(
@@ -136,18 +138,26 @@ def _subclasses(cls: type) -> set[type]:
 def build_checked(
     recipe: Recipe,
     hp: Any,
-    transform: tft.TFTransformOutput,
-    files: Sequence[str],
+    spec: Mapping[str, Any],
+    classes: int,
+    features: Mapping[str, Any] | None,
     target: tuple[float, float] | None = None,
 ) -> keras.Model:
-    """Build a member's model, see `build_model`, and check its answers to some rows of `files`.
+    """Build a member's model, see `build_model`, and check its answers to some rows.
+
+    Args:
+        recipe: settings of the member.
+        hp: KerasTuner's hyperparameters.
+        spec: the transformed features, see `feature_spec`.
+        classes: number of classes; 0 for regression.
+        features: features of some rows, Tensors [rows, n] by name; None if there are no rows.
+        target: see `build_model`.
 
     Raises:
         UsageError: the function fails, or its model does not answer as promised.
     """
-    spec, classes = feature_spec(transform), len(class_names(transform))
     model = build_model(recipe, hp, spec, classes, target)
-    if (features := first_rows(files, transform)) is not None:
+    if features is not None:
         answers.check_model(model, features, answers.Promise(recipe.problem, classes), recipe.function)
     return model
 
@@ -173,20 +183,15 @@ def dataset(
     return rows.batch(recipe.batch_size).prefetch(2)
 
 
-def class_balance(train_files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe) -> ClassBalance:
-    """Return the method for rare classes, with the class counts of `train`."""
-    import numpy as np
-
-    if recipe.imbalance == "none":
-        return ClassBalance("none")
-    counts = np.zeros(len(class_names(transform)), np.int64)
-    for labels in _labels(train_files, transform):
-        counts += np.bincount(labels, minlength=len(counts))
-    return ClassBalance(recipe.imbalance, tuple(counts.tolist()))
-
-
 def _labelled_rows(files: Sequence[str], transform: tft.TFTransformOutput, *, cached: bool = False) -> tf.data.Dataset:
     """Read single rows (features, label) whose label is known; `cached` is for datasets that are read repeatedly."""
+    return labelled_batches(files, transform, cached=cached).unbatch()
+
+
+def labelled_batches(
+    files: Sequence[str], transform: tft.TFTransformOutput, *, cached: bool = False
+) -> tf.data.Dataset:
+    """Read batches of any size (features, label) of the rows whose label is known, in the order of the files."""
     import tensorflow as tf
 
     spec = transform.transformed_feature_spec()
@@ -202,29 +207,12 @@ def _labelled_rows(files: Sequence[str], transform: tft.TFTransformOutput, *, ca
     batches = tf.data.TFRecordDataset(paths, compression_type="GZIP").batch(1024).map(parse)
     if cached and sum(tf.io.gfile.stat(path).length for path in paths) <= CACHED_BYTES:
         batches = batches.cache()
-    return batches.unbatch()
+    return batches
 
 
-def target_scale(
-    train_files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe
-) -> tuple[float, float] | None:
-    """Compute mean and standard deviation of a regression's label in `train`; the deviation of equal labels is 1."""
-    import numpy as np
-
-    if recipe.problem != "regression":
-        return None
-    rows, total, squares = 0, 0.0, 0.0
-    for labels in _labels(train_files, transform):
-        rows, total = rows + len(labels), total + float(labels.sum(dtype=np.float64))
-    mean = total / rows
-    for labels in _labels(train_files, transform):  # second pass: subtracting the mean first is exact
-        squares += float(((labels.astype(np.float64) - mean) ** 2).sum())
-    return mean, float(np.sqrt(squares / rows)) or 1.0
-
-
-def _labels(files: Sequence[str], transform: tft.TFTransformOutput) -> Iterator[np.ndarray]:
+def labels(files: Sequence[str], transform: tft.TFTransformOutput) -> Iterator[np.ndarray]:
     """Yield the known labels in batches, so that memory does not grow with the rows."""
-    return (label.numpy() for _, label in _labelled_rows(files, transform).batch(_SHUFFLE_ROWS))
+    return (label.numpy() for _, label in labelled_batches(files, transform))
 
 
 def feature_spec(transform: tft.TFTransformOutput) -> dict[str, tf.io.FixedLenFeature]:
@@ -245,7 +233,7 @@ def feature_spec(transform: tft.TFTransformOutput) -> dict[str, tf.io.FixedLenFe
 
 def first_rows(files: Sequence[str], transform: tft.TFTransformOutput) -> dict[str, tf.Tensor] | None:
     """Return the features of the first labelled rows, [rows, n] by name; None if there are no rows."""
-    for features, _ in _labelled_rows(files, transform).batch(_ROWS_TO_CHECK).take(1):
+    for features, _ in _labelled_rows(files, transform).batch(ROWS_TO_CHECK).take(1):
         return dict(features)
     return None
 

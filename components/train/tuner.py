@@ -8,6 +8,8 @@ from typing import Any
 from benison.components import users_line
 from benison.components.train import member
 from benison.components.train.divergence import stop_if_not_finite
+from benison.components.train.fitting import class_balance, target_scale
+from benison.components.train.rows import FileRows
 from benison.components.train.trainer import fixed_hyperparameters
 from benison.serving.errors import UsageError
 
@@ -31,14 +33,15 @@ def tuner_fn(fn_args: Any) -> Any:
     recipe = member.Recipe(**fn_args.custom_config["recipe"])
     search = recipe.tuner or {}
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    balance = member.class_balance(fn_args.train_files, transform, recipe)
+    rows = FileRows(fn_args.train_files, transform)
+    spec, classes = member.feature_spec(transform), len(member.class_names(transform))
+    balance = class_balance(recipe, rows, classes)
     hp = fixed_hyperparameters(recipe)
     for name, values in search["space"].items():
         declare_hyperparameter(hp, name, values)
 
-    target = member.target_scale(fn_args.train_files, transform, recipe)
-    member.build_checked(recipe, hp, transform, fn_args.train_files, target)  # once: a trial has the same outputs
-    spec, classes = member.feature_spec(transform), len(member.class_names(transform))
+    target = target_scale(recipe, rows)
+    member.build_checked(recipe, hp, spec, classes, rows.first(), target)  # once: a trial has the same outputs
 
     def build(hp: Any) -> keras.Model:
         keras.utils.set_random_seed(recipe.seed)

@@ -1,0 +1,15 @@
+"""The kinds of members, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benison.components.train.fitting import Fitter, Task
+from benison.components.train.keras_member import KerasFitter
+
+KINDS: dict[str, Callable[[Task], Fitter]] = {"keras": KerasFitter}
+
+
+def fitter(task: Task) -> Fitter:
+    """Return the Fitter of a member, by the kind of its recipe."""
+    return KINDS[task.recipe.kind](task)
