@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benison.components.transform import dense
+    from benison.components.vocabularies import category_ids, one_hot, term_weights
     from benison.pipelines.config_file import load as load_config
     from benison.pipelines.graph import build
     from benison.pipelines.notebook import Context
@@ -50,15 +51,19 @@ __all__ = [
     "VersionError",
     "__version__",
     "build",
+    "category_ids",
     "dense",
     "load_config",
+    "one_hot",
     "predict",
     "read_rows",
     "served",
+    "term_weights",
     "versions",
 ]
 
 _ERRORS = "serving.errors"
+_VOCABULARIES = "components.vocabularies"
 _MODULES = {
     "BenisonError": _ERRORS,
     "Context": "pipelines.notebook",
@@ -77,11 +82,14 @@ _MODULES = {
     "Version": "serving.versions.local",
     "VersionError": _ERRORS,
     "build": "pipelines.graph",
+    "category_ids": _VOCABULARIES,
     "dense": "components.transform",
     "load_config": "pipelines.config_file",
+    "one_hot": _VOCABULARIES,
     "predict": "serving.predict",
     "read_rows": "serving.predict",
     "served": "serving.promotion.labels",
+    "term_weights": _VOCABULARIES,
     "versions": "serving.versions.local",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -12,7 +12,6 @@ from pydantic_core import PydanticCustomError
 GENERIC = {"features": "benison.pipelines.generic.features", "models": "benison.pipelines.generic.models"}
 KINDS = ("number", "category", "hashed", "date", "text", "ignore")
 SIZES = {"category": 50, "hashed": 64, "text": 500}  # default sizes of the kinds that have one
-_LONGEST = 100  # letters of a feature's name, which is part of the name of a file
 DATE_LETTERS = "YymbBdHIMSp"  # the letters of strptime that benison.pipelines.generic.features can read
 
 
@@ -67,23 +66,3 @@ def with_generic_code(raw: Any) -> Any:
     if not isinstance(raw, Mapping) or not raw.get("columns"):
         return raw
     return {**raw, **{key: module for key, module in GENERIC.items() if raw.get(key) is None}}
-
-
-def feature_names(columns: Iterable[str]) -> dict[str, str]:
-    """Choose a unique name of a-z, 0-9 and '_' for each column, which TensorFlow, Keras and file systems accept.
-
-    Returns:
-        The feature's name by the column's name, of at most about 100 letters.
-    """
-    taken = {"numbers", "label_xf", "classes"}
-    names = {}
-    for column in columns:
-        plain = re.sub(r"\W+", "_", column.lower(), flags=re.ASCII)[:_LONGEST].strip("_")
-        plain = plain if plain and plain[0].isalpha() else f"column_{plain}".rstrip("_")
-        name, count = plain, 1
-        while name in taken:
-            count += 1
-            name = f"{plain}_{count}"
-        taken.add(name)
-        names[column] = name
-    return names

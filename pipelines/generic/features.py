@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from benison import dense
-from benison.pipelines.generic.columns import SIZES, feature_names
+from benison import category_ids, dense, one_hot, term_weights
+from benison.pipelines.generic.columns import SIZES
 
 MAX_SCORE = 10.0  # standard deviations: one absurd value must not dominate all others
 
@@ -54,21 +54,20 @@ def preprocessing_fn(inputs: dict[str, Any], columns: Mapping[str, Mapping[str, 
         columns: `kind` of each column, with the optional `format` (date) and `size` (category, hashed, text).
 
     Returns:
-        float32 [batch, n] by feature name: one feature for all numbers together, because Transform analyses one wide
-        column much faster than many narrow ones, and one for each other column.
+        float32 [batch, n] by feature name: one feature for all columns of a kind together, so that analysis, graph and
+        requests have the same few operations, however many columns there are.
     """
     features = {}
     if names := names_of("number", columns):
         features["numbers"] = numbers(inputs, names)
-    keys = feature_names(columns)
-    for name in names_of("category", columns):
-        features[keys[name]] = category(inputs[name], size_of(columns[name]), keys[name])
-    for name in names_of("hashed", columns):
-        features[keys[name]] = hashed(inputs[name], size_of(columns[name]))
-    for name in names_of("date", columns):
-        features[keys[name]] = date(inputs[name], columns[name].get("format"))
-    for name in names_of("text", columns):
-        features[keys[name]] = text(inputs[name], size_of(columns[name]), keys[name])
+    if sizes := sizes_of("category", columns):
+        features["categories"] = categories(inputs, sizes)
+    if sizes := sizes_of("hashed", columns):
+        features["hashes"] = hashes(inputs, sizes)
+    if names := names_of("date", columns):
+        features["dates"] = dates(inputs, {name: columns[name].get("format") for name in names})
+    if sizes := sizes_of("text", columns):
+        features["texts"] = texts(inputs, sizes)
     return features
 
 
@@ -77,9 +76,9 @@ def names_of(kind: str, columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [name for name, column in columns.items() if column["kind"] == kind]
 
 
-def size_of(column: Mapping[str, Any]) -> int:
-    """Return the size of a column: its own, or its kind's default."""
-    return int(column.get("size") or SIZES[column["kind"]])
+def sizes_of(kind: str, columns: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Return the size of each column of a kind: its own, or the kind's default."""
+    return {name: int(columns[name].get("size") or SIZES[kind]) for name in names_of(kind, columns)}
 
 
 def numbers(inputs: Mapping[str, Any], names: Sequence[str]) -> Any:
@@ -88,71 +87,95 @@ def numbers(inputs: Mapping[str, Any], names: Sequence[str]) -> Any:
     return tf.concat([z_scores(values), if_seen(tf.math.is_nan(values))], axis=1)
 
 
-def category(values: Any, size: int, vocabulary: str) -> Any:
-    """Encode one-hot over the `size` most frequent values and "missing"; other values are 0: [batch, size + 1]."""
-    words = strings(values)
-    ids = tft.compute_and_apply_vocabulary(one_line(words), top_k=size, vocab_filename=vocabulary)
-    return tf.concat([tf.one_hot(ids, size), if_seen(tf.equal(words, "")[:, None])], axis=1)
+def categories(inputs: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:
+    """Encode each column one-hot over its `size` most frequent values; other values are all zero.
+
+    Returns:
+        [batch, sum of the sizes + columns]: the columns one after the other, then a flag for "missing" of each column.
+    """
+    words = strings(inputs, sizes)
+    return tf.concat([one_hot(category_ids(words, [*sizes.values()]), [*sizes.values()]), if_missing(words)], axis=1)
 
 
-def hashed(values: Any, size: int) -> Any:
-    """Encode one-hot over `size` hash buckets, all zero where missing, and "missing": [batch, size + 1]."""
-    words = strings(values)
-    missing = tf.equal(words, "")
-    buckets = tf.where(missing, tf.constant(-1, tf.int64), tf.strings.to_hash_bucket_fast(words, size))
-    return tf.concat([tf.one_hot(buckets, size), if_seen(missing[:, None])], axis=1)
+def hashes(inputs: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:
+    """Encode each column one-hot over `size` hash buckets, all zero where missing.
+
+    Returns:
+        [batch, sum of the sizes + columns]: the columns one after the other, then a flag for "missing" of each column.
+    """
+    words = strings(inputs, sizes)
+    widths = tf.constant([*sizes.values()])
+    buckets = tf.fill(tf.shape(words), tf.constant(-1, tf.int64))
+    for size in sorted(set(sizes.values())):
+        hashed = tf.strings.to_hash_bucket_fast(words, size)
+        buckets = tf.where(tf.not_equal(words, "") & tf.equal(widths, size), hashed, buckets)
+    return tf.concat([one_hot(buckets, [*sizes.values()]), if_missing(words)], axis=1)
 
 
-def date(values: Any, form: str | None) -> Any:
-    """Encode dates: trend (days), year, season and hour as points on a circle, weekday, "missing": [batch, 14].
+def dates(inputs: Mapping[str, Any], forms: Mapping[str, str | None]) -> Any:
+    """Encode dates: trend (days), year, season and hour as points on a circle, weekday, "missing" of each column.
 
-    If the value is missing or not a date, all features but the last are zero.
+    If the value is missing or not a date, all features of a column but "missing" are zero.
 
     Args:
-        values: text.
-        form: format as for strptime, of %Y %y %m %b %d %H %I %M %S %p; None for ISO 8601 with or without a time.
+        inputs: raw features.
+        forms: the format of each column as for strptime, of %Y %y %m %b %d %H %I %M %S %p; None for ISO 8601 with or
+            without a time.
+
+    Returns:
+        [batch, 14 x columns]: days of all columns, then years of all columns, and so on. Columns of the same format
+        come one after the other.
     """
-    parts, known = date_parts(strings(values), form)
-    year, month, day, hour = (parts[letter] for letter in "YmdH")
+    parts, valid = [], []
+    for form in dict.fromkeys(forms.values()):
+        same = [name for name, other in forms.items() if other == form]
+        part, known = date_parts(strings(inputs, same), form)
+        parts.append(part)
+        valid.append(known)
+    year, month, day, hour, minute = (tf.concat([part[letter] for part in parts], axis=1) for letter in "YmdHM")
+    known = tf.concat(valid, axis=1)
     days = days_since_1970(year, month, day)
     season = 2 * math.pi * (tf.cast(month - 1, tf.float32) + tf.cast(day - 1, tf.float32) / 31) / 12
-    daytime = 2 * math.pi * (tf.cast(hour, tf.float32) + tf.cast(parts["M"], tf.float32) / 60) / 24
-    weekday = tf.one_hot((days + 3) % 7, 7)  # Monday is first; 1970 began on a Thursday
-    plain = tf.where(known[:, None], tf.cast(tf.stack([days, year], axis=1), tf.float64), math.nan)
-    circles = tf.stack([tf.sin(season), tf.cos(season), tf.sin(daytime), tf.cos(daytime)], axis=1)
-    encoded = tf.concat([z_scores(plain), circles, weekday], axis=1)
-    return tf.concat([tf.where(known[:, None], encoded, 0.0), if_seen(tf.math.logical_not(known)[:, None])], axis=1)
+    daytime = 2 * math.pi * (tf.cast(hour, tf.float32) + tf.cast(minute, tf.float32) / 60) / 24
+    scores = z_scores(tf.concat([tf.where(known, tf.cast(value, tf.float64), math.nan) for value in (days, year)], 1))
+    circles = [tf.sin(season), tf.cos(season), tf.sin(daytime), tf.cos(daytime)]
+    weekday = tf.where(known, (days + 3) % 7, -1)  # Monday is first; 1970 began on a Thursday
+    return tf.concat(
+        [
+            scores,
+            *(tf.where(known, values, 0.0) for values in circles),
+            one_hot(weekday, [7] * len(forms)),
+            if_seen(tf.math.logical_not(known)),
+        ],
+        axis=1,
+    )
 
 
-def text(values: Any, size: int, vocabulary: str) -> Any:
-    """Compute TF-IDF of the `size` most frequent words and pairs of words, normalised per row: [batch, size]."""
-    valid = tf.strings.unicode_transcode(strings(values), "UTF-8", "UTF-8", errors="replace")
+def texts(inputs: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:
+    """Compute TF-IDF of the `size` most frequent words and pairs of words of each column, normalised per cell.
+
+    Returns:
+        [batch, sum of the sizes]: the columns one after the other.
+    """
+    cells = tf.reshape(strings(inputs, sizes), [-1])
+    valid = tf.strings.unicode_transcode(cells, "UTF-8", "UTF-8", errors="replace")
     plain = tf.strings.regex_replace(tf.strings.lower(valid, encoding="utf-8"), r"[^\p{L}\p{N}]+", " ")
     words = tf.strings.split(tf.strings.strip(plain)).to_sparse()
-    ids = tft.compute_and_apply_vocabulary(tft.ngrams(words, (1, 2), " "), top_k=size, vocab_filename=vocabulary)
-    known = tf.sparse.retain(ids, ids.values >= 0)
-    columns, weights = tft.tfidf(known, size)
-    indices = tf.stack([columns.indices[:, 0], columns.values], axis=1)
-    shape = tf.stack([tf.shape(plain, out_type=tf.int64)[0], tf.constant(size, tf.int64)])
-    scores = tf.ensure_shape(tf.scatter_nd(indices, weights.values, shape), [None, size])
-    return tf.math.l2_normalize(scores, axis=1)
+    return term_weights(tft.ngrams(words, (1, 2), " "), [*sizes.values()], "texts")
 
 
-def strings(values: Any) -> Any:
-    """Convert a raw column to text [batch], '' where missing."""
-    if values.dtype != tf.string:
-        if isinstance(values, tf.SparseTensor):
-            values = tf.SparseTensor(values.indices, tf.strings.as_string(values.values), values.dense_shape)
-        else:
-            values = tf.strings.as_string(values)
-    return dense(values, default="")[:, 0]
+def strings(inputs: Mapping[str, Any], names: Iterable[str]) -> Any:
+    """Convert raw columns to text [batch, columns], '' where missing."""
+    return tf.concat([dense(text_of(inputs[name]), default="") for name in names], axis=1)
 
 
-def one_line(words: Any) -> Any:
-    r"""Write a line break as \n or \r, and a backslash twice: TFT drops a text that has more than one line."""
-    for pattern, escape in ((r"\\", r"\\\\"), (r"\n", r"\\n"), (r"\r", r"\\r")):
-        words = tf.strings.regex_replace(words, pattern, escape)
-    return words
+def text_of(values: Any) -> Any:
+    """Convert a raw column to text."""
+    if values.dtype == tf.string:
+        return values
+    if isinstance(values, tf.SparseTensor):
+        return tf.SparseTensor(values.indices, tf.strings.as_string(values.values), values.dense_shape)
+    return tf.strings.as_string(values)
 
 
 def z_scores(values: Any) -> Any:
@@ -173,8 +196,13 @@ def if_seen(flags: Any) -> Any:
     return values * tft.max(values, reduce_instance_dims=False)
 
 
+def if_missing(words: Any) -> Any:
+    """Return flags for missing text [batch, n]; see `if_seen`."""
+    return if_seen(tf.equal(words, ""))
+
+
 def date_parts(words: Any, form: str | None) -> tuple[dict[str, Any], Any]:
-    """Parse dates into parts, int64 [batch] by strptime's letter (Y, m, d, H, M), and flags for valid dates."""
+    """Parse dates [batch, n] into parts, int64 by strptime's letter (Y, m, d, H, M), and flags for valid dates."""
     letters, pattern = date_pattern(form)
     matches = tf.strings.regex_full_match(words, pattern)
 

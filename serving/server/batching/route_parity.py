@@ -6,11 +6,13 @@ which no two columns are equal), from the vocabularies among the version's asset
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benison.serving import vocabulary_lines
 from benison.serving.server.codec import json_answers, json_tensors
 from benison.serving.server.engine import Engine, Signature, Tensors, TensorSpec
 from benison.serving.server.status import from_exception
@@ -166,10 +168,23 @@ def _words(assets: Path) -> Iterator[str]:
     for file in sorted(assets.iterdir())[:_MAX_VOCABULARIES]:
         try:
             with file.open("rb") as lines:
-                for line in islice(lines, _MAX_WORDS):
+                words = _of_columns(lines) if file.suffix == vocabulary_lines.SUFFIX else islice(lines, _MAX_WORDS)
+                for line in words:
                     yield line[:_MAX_WORD_BYTES].rstrip(b"\r\n").decode()
         except (OSError, UnicodeDecodeError):
             continue
+
+
+def _of_columns(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a few values of each column of a vocabulary of several columns, for as many columns as vocabularies."""
+    counts: Counter[int] = Counter()
+    for line in lines:
+        column, word = vocabulary_lines.value(line) or (-1, b"")
+        if column >= _MAX_VOCABULARIES:
+            return
+        counts[column] += 1
+        if column >= 0 and counts[column] <= _MAX_WORDS:
+            yield word
 
 
 def _boundary_row(signature: Signature, position: int) -> dict[str, Any]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from benison.pipelines.config import Pipeline
 from benison.pipelines.config_file import load
-from benison.pipelines.generic.columns import GENERIC, KINDS, ColumnConfig, feature_names
+from benison.pipelines.generic.columns import GENERIC, KINDS, ColumnConfig
 from benison.serving.errors import UsageError
-from tests.unit.serving.test_signature_names import NASTY
 
 YAML = """
 name: pets
@@ -101,26 +97,3 @@ def test_a_member_that_is_not_generic_is_reported(tmp_path):
         UsageError, match=r"no function 'dep' in benison\.pipelines\.generic\.models; did you mean 'deep'"
     ):
         load(file, {"ensemble.members.dep": "{}"})
-
-
-def test_feature_names_are_plain_and_unique():
-    names = ["Sepal Length (cm)", "sepal_length_cm", "numbers", "9 lives", "größe", "日本", "label_xf"]
-    assert list(feature_names(names).values()) == [
-        "sepal_length_cm",
-        "sepal_length_cm_2",
-        "numbers_2",
-        "column_9_lives",
-        "gr_e",
-        "column",
-        "label_xf_2",
-    ]
-
-
-@given(st.lists(st.one_of(st.sampled_from(NASTY), st.text(max_size=6)), unique=True))
-def test_every_column_has_a_feature_of_its_own_whose_name_is_safe(columns):
-    names = feature_names(columns)
-    assert list(names) == columns
-    assert len(set(names.values())) == len(columns)
-    for name in names.values():
-        assert re.fullmatch("[a-z][a-z0-9_]{,110}", name)
-        assert name not in ("numbers", "label_xf", "classes")

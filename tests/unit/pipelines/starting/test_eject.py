@@ -78,13 +78,12 @@ def test_lines_that_name_the_generic_code_are_replaced_where_they_stand():
 def test_the_features_contain_these_columns_and_only_the_needed_functions(here):
     eject("pets", Path("pipelines"))
     text = Path("pipelines/features.py").read_text()
-    assert '"species": category(inputs["species"], size=3, vocabulary="species"),' in text
-    assert '"born": date(inputs["born"], form="%d/%m/%Y"),' in text
-    assert 'NUMBERS = ("age",)' in text
-    assert "from benison import dense\n" in text
+    assert 'NUMBERS = ("age",)\nCATEGORIES = {"species": 3}\nDATES = {"born": "%d/%m/%Y"}\n' in text
+    assert '"categories": categories(inputs, CATEGORIES),' in text
+    assert "from benison import category_ids, dense, one_hot\n" in text
     defined = {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
-    assert {"preprocessing_fn", "numbers", "category", "date", "date_parts"} <= defined
-    assert not {"hashed", "text", "names_of", "size_of"} & defined
+    assert {"preprocessing_fn", "numbers", "categories", "dates", "date_parts"} <= defined
+    assert not {"hashes", "texts", "names_of", "sizes_of"} & defined
 
 
 def test_the_members_are_those_of_the_yaml(here):

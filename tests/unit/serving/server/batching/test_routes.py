@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benison.serving import vocabulary_lines
 from benison.serving.server.batching import inline_policy, route_parity, routes
 from benison.serving.server.batching.inline_policy import InlinePolicy
 from benison.serving.server.batching.limits import BatchLimits
@@ -213,6 +214,16 @@ def test_probe_rows_contain_values_that_models_fail_on(folder):
     assert any(np.isnan(numbers))
     assert {-1, 0} <= {row["n"] for row in rows}
     assert any(row["x"] != row["z"] for row in rows)
+
+
+def test_probe_rows_have_values_of_several_columns_of_one_vocabulary(tmp_path):
+    (tmp_path / "assets").mkdir()
+    lines = vocabulary_lines.lines([[b"red", b"a:b"], [b"3-7"], []], [3, 1, 2])
+    (tmp_path / "assets/categories.columns").write_bytes(b"\n".join(lines) + b"\n")
+    signature = Signature("raw", "", {"s": TensorSpec("string", (-1,))}, {})
+    texts = {row["s"] for row in route_parity.probe_rows(signature, str(tmp_path))}
+    assert {"red", "a:b", "3-7"} <= texts
+    assert not any(text.startswith(("0", "1:", "2-")) for text in texts - {"0"})
 
 
 # --- runs on the loop, and off it -------------------------------------------------------------------------------------
