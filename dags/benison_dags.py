@@ -37,6 +37,11 @@ GROUPS = {
     "deploy": "Test on a model server, push and promote",
 }
 BY_DATE = "_by_date"  # how the id of the DAG with a timetable ends
+# With the time of day, if it is not midnight: a schedule may have several periods a day, and each has a run of its own.
+_RUN_OF_PERIOD = (
+    "by_date__{{ data_interval_start | ds }}"
+    "{{ data_interval_start.strftime('T%H%M') if data_interval_start.hour or data_interval_start.minute else '' }}"
+)
 _BLESSES = frozenset({"Blessing", "ServingValidator"})
 _LARGEST = 2**53 - 1  # Airflow's messages hold integers of 64 bits, JSON keeps these exactly
 _LIMITS = {"retries": (0, 1000), "retry_delay_s": (1, 86_400), "timeout_s": (1, 31_536_000)}
@@ -280,7 +285,7 @@ def by_date(manifest: Mapping[str, Any]) -> DAG:
         TriggerDagRunOperator(
             task_id="run",
             trigger_dag_id=name,
-            trigger_run_id="by_date__{{ data_interval_start | ds }}",
+            trigger_run_id=_RUN_OF_PERIOD,
             conf={"span": "{{ data_interval_start | ds }}"} if spans else {},
             logical_date=None,
             reset_dag_run=True,

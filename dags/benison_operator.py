@@ -35,6 +35,7 @@ Step = Literal["begin", "node", "finish"]
 _MODULES: dict[Step, str] = {"begin": "begin", "node": "scheduled_node", "finish": "finish"}
 USAGE, INVALID = 2, 4  # exit codes of steps that must not be retried
 PATIENCE = 10.0  # seconds between SIGTERM and SIGKILL
+LONGEST_RUN = 170  # characters of Benison's id of a run: ML Metadata's names, which end with a node, have at most 255
 BEGIN, FINISH = "Begin", "Finish"  # the tasks that are not nodes
 _ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 GUARD = Path(__file__).with_name("benison_guard.py")
@@ -119,12 +120,15 @@ class BenisonNodeOperator(BaseOperator):
             AirflowFailException: the step failed and a retry would fail too.
             AirflowException: the step failed.
         """
+        folder = os.path.join(required("BENISON_ROOT"), "runs", run_of(self.pipeline, context["dag_run"].run_id))
+        if self.step == "begin" and self._is_alone(context):
+            self.log.info("the record of the run is kept: to start it again, clear Begin with its downstream tasks")
+            return {"state": "complete", "outputs": {}, "reason": "", "folder": folder}
         command = self._command(context)
         self.log.info("%s", shlex.join(command))
         code, answer = self._run(command, scrubbed(os.environ))
         if self._killed:
             raise self._end_of_killed(context)
-        folder = os.path.join(required("BENISON_ROOT"), "runs", run_of(self.pipeline, context["dag_run"].run_id))
         result = {**result_of(answer), "folder": folder}
         # The record may be that of an earlier attempt, if the run was cleared and then marked as failed.
         if self.step == "finish" and self._states(context).get(BEGIN) != "success":
@@ -179,6 +183,12 @@ class BenisonNodeOperator(BaseOperator):
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
         return {task: str(getattr(state, "value", state) or "") for task, state in states.items()}
 
+    def _is_alone(self, context: Any) -> bool:
+        """Return True if the run began before, and somebody cleared its Begin without any other task."""
+        states = {task: state for task, state in self._states(context).items() if task != BEGIN}
+        ran = any(state in ("success", "failed") for task, state in states.items() if task != FINISH)
+        return ran and set(states.values()) <= _ENDED
+
     def _finish_if_last(self, context: Any) -> None:
         """Record the outcome of a run whose Finish will not run again, after the last task that was cleared."""
         if self.step != "node":
@@ -195,15 +205,16 @@ class BenisonNodeOperator(BaseOperator):
         """End the run in Airflow as it has ended here: fail, or emit the verdict.
 
         Raises:
-            RunFailed: a task has failed, or somebody marked the run as failed.
+            RunFailed: a task has failed or never ran, such as in a run that somebody marked as failed.
         """
         states = self._states(context)
         nodes = {task: state for task, state in states.items() if task not in (BEGIN, FINISH)}
         failed = [task for task, state in states.items() if state == "failed"]
         results = self._results(context, nodes) if "skipped" in nodes.values() or self.judges else {}
+        # Airflow skips the tasks that are left of a run that somebody marks as failed, and also as successful. Neither
+        # run has succeeded.
         never_ran = [task for task, state in nodes.items() if state == "skipped" and not results.get(task)]
-        marked = [task for task, state in nodes.items() if state == "success" and not results.get(task)]
-        if failed or (never_ran and not marked) or "upstream_failed" in nodes.values():
+        if failed or never_ran or "upstream_failed" in nodes.values():
             why = f"failed: {', '.join(failed)}" if failed else f"never ran: {', '.join(never_ran)}"
             reason = str(result.get("reason") or why)
             context["ti"].xcom_push(key="return_value", value=result)
@@ -340,12 +351,14 @@ def result_of(answer: str) -> dict[str, Any]:
 def run_of(pipeline: str, run_id: str) -> str:
     """Return Benison's run id for an Airflow run id; it can be a folder's name.
 
-    Airflow's ids contain `:` and `+`. A digest keeps two ids apart that differ only in such characters.
+    Airflow's ids contain `:` and `+`. A digest keeps two ids apart that differ only in such characters, or only after
+    the part that is kept.
     """
     plain = re.sub(r"[^A-Za-z0-9_.-]", "-", run_id)
-    if plain == run_id and run_id.startswith(f"{pipeline}-"):
+    if plain == run_id and run_id.startswith(f"{pipeline}-") and len(run_id) <= LONGEST_RUN:
         return run_id
-    return f"{pipeline}-{plain}-{hashlib.sha256(run_id.encode()).hexdigest()[:6]}"
+    digest = hashlib.sha256(run_id.encode()).hexdigest()[:6]
+    return f"{pipeline}-{plain[: LONGEST_RUN - len(pipeline) - len(digest) - 2]}-{digest}"
 
 
 def required(name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ def run(
         model.
 
     Raises:
-        UsageError: there is no such run or node, or a node whose outputs it needs has none in this run.
+        UsageError: there is no such run or node; or a node that must run before it has not run, has failed, or ran
+            before its own inputs were made again.
     """
     settings = scheduled_run.read_settings(root, run_id)
     folder = scheduled_run.run_folder(root, run_id)
@@ -77,6 +78,8 @@ def _run(
         if any(records[name].state == "skipped" for name in nodes[node_id].upstream_nodes if name in records):
             return _skipped("a node that it depends on was skipped", nodes, node_id, records)
         refuse_missing_outputs(producers(nodes[node_id]), records)
+        refuse_missing_checks(nodes[node_id].upstream_nodes, records)
+        refuse_old_outputs({name: list(entry.upstream_nodes) for name, entry in nodes.items()}, node_id, records)
         result = node.run(
             folder / scheduled_run.IR,
             node_id,
@@ -111,13 +114,70 @@ def refuse_missing_outputs(needed: Sequence[str], records: Mapping[str, NodeRun]
     Raises:
         UsageError: the message names that node.
     """
-    for name in needed:
+    for name, state in _missing(needed, records):
+        raise UsageError(
+            f"the outputs of {name} are missing, because {name} {state} in this run; if its task was "
+            f"marked as successful by hand, clear {name}, so that it runs"
+        )
+
+
+def refuse_missing_checks(earlier: Sequence[str], records: Mapping[str, NodeRun]) -> None:
+    """Refuse to start a node after a check that has not run, or has failed, such as an AnomalyGate that found bad data.
+
+    Nodes do not read the outputs of a check. Without this, a task that was marked as successful by hand would let bad
+    data, or a model that nothing has evaluated, through.
+
+    Args:
+        earlier: the nodes that must run before it.
+        records: the nodes of the run.
+
+    Raises:
+        UsageError: the message names that node and its reason.
+    """
+    for name, state in _missing(earlier, records):
+        because = f" ({records[name].reason})" if records[name].reason else ""
+        raise UsageError(
+            f"{name} {state} in this run{because}, and this node may run only after it; to mark its task as successful "
+            f"does not replace it: repair the cause and clear {name}, or start a new run"
+        )
+
+
+def _missing(names: Sequence[str], records: Mapping[str, NodeRun]) -> Iterator[tuple[str, str]]:
+    """Yield the nodes of the run that have not run or have failed, each with these words."""
+    for name in names:
         record = records.get(name)
         if record is not None and record.state in ("waiting", "not_run", *runs.FAILED_STATES):
-            state = "has failed" if record.state in runs.FAILED_STATES else "has not run"
+            yield name, "has failed" if record.state in runs.FAILED_STATES else "has not run"
+
+
+def refuse_old_outputs(upstream: Mapping[str, Sequence[str]], node_id: str, records: Mapping[str, NodeRun]) -> None:
+    """Refuse to start a node if an earlier one ran before the inputs of that one were made again.
+
+    This is so after somebody cleared a task without the tasks downstream of it. Without this, Pusher could push a new
+    model with the blessing of the old one.
+
+    Args:
+        upstream: the nodes of the pipeline, each with the nodes that must run before it.
+        node_id: the node.
+        records: the nodes of the run.
+
+    Raises:
+        UsageError: the message names both nodes.
+    """
+    turns = {name: record.turn for name, record in records.items()}
+    seen: set[str] = set()
+    unvisited = list(upstream[node_id])
+    while unvisited:
+        name = unvisited.pop()
+        if name in seen or name not in upstream:
+            continue
+        seen.add(name)
+        unvisited += upstream[name]
+        newer = next((other for other in upstream[name] if turns.get(other, 0) > turns.get(name, 0)), None)
+        if newer is not None:
             raise UsageError(
-                f"the outputs of {name} are missing, because {name} {state} in this run; if its task was "
-                f"marked as successful by hand, clear {name}, so that it runs"
+                f"the outputs of {name} are out of date, because {newer} ran again after it in this run; "
+                f"clear {name} with its downstream tasks"
             )
 
 

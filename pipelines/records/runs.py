@@ -35,6 +35,7 @@ class NodeRun:
         seconds: wall time; None until it has ended.
         reason: why it failed, was skipped or refused.
         outputs: by key, each artifact's `uri`, `type` and `properties`.
+        turn: the order in which a scheduler started the nodes, from 1; higher if it ran again later. 0 if none did.
     """
 
     id: str
@@ -45,6 +46,7 @@ class NodeRun:
     seconds: float | None = None
     reason: str = ""
     outputs: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    turn: int = 0
 
 
 @dataclass

@@ -144,6 +144,8 @@ def record_start(root: Path, run_id: str, node_id: str) -> None:
         run.outcome, run.seconds = "running", None
         node = _node(run, node_id)
         node.state, node.started, node.seconds, node.reason, node.outputs = "running", time.time(), None, "", {}
+        # Not the time, because the clocks of two workers differ.
+        node.turn = 1 + max(other.turn for other in run.nodes)
 
 
 def record_end(root: Path, run_id: str, node_id: str, state: str, reason: str, outputs: Mapping[str, list]) -> None:

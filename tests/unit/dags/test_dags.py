@@ -105,6 +105,22 @@ result = {
     }
 
 
+def test_each_period_of_a_schedule_has_a_run_of_its_own_also_within_a_day(
+    in_airflow: InAirflow, tmp_path: Path
+) -> None:
+    write(tmp_path / "m", manifest("f", *CHAIN, schedule="@hourly"))
+    code = """
+from datetime import datetime
+import jinja2
+rendering = jinja2.Environment(undefined=jinja2.StrictUndefined)
+rendering.filters["ds"] = lambda moment: moment.strftime("%Y-%m-%d")
+template = rendering.from_string(dags["f_by_date"].get_task("run").trigger_run_id)
+result = [template.render(data_interval_start=datetime(2013, 3, 1, *time)) for time in [(0, 0), (0, 30), (6, 0)]]
+"""
+    answer = in_airflow(LISTED + code, BENISON_MANIFESTS=str(tmp_path / "m"))
+    assert answer == ["by_date__2013-03-01", "by_date__2013-03-01T0030", "by_date__2013-03-01T0600"]
+
+
 FIELDS: list[tuple[dict[str, Any], Any, Any]] = [
     ({"type": "integer", "default": 7, "minimum": 0}, 0, -1),
     ({"type": "number", "default": 0.5, "maximum": 1}, 1, 1.5),

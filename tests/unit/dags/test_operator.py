@@ -52,6 +52,15 @@ def test_every_run_of_airflows_has_a_folder_of_its_own(in_airflow: InAirflow) ->
     assert all(name.startswith("birds-") and not set(name) & set("/:+") for name in named)
 
 
+def test_the_longest_run_ids_that_airflow_takes_have_folders_of_their_own_too(in_airflow: InAirflow) -> None:
+    pipeline = "p" * 100
+    runs = ["x" * 250, "x" * 249 + "y", f"{pipeline}-{'x' * 149}", "by_date__2013-03-01T0600"]
+    named = in_airflow(f"from benison_operator import run_of; result = [run_of({pipeline!r}, r) for r in {runs!r}]")
+    assert len(set(named)) == 4
+    assert max(map(len, named)) <= 170
+    assert named[3].startswith(f"{pipeline}-{runs[3]}-")
+
+
 @pytest.mark.parametrize("answer", ["", "no JSON", "[1]", '{"states": 1}'])
 def test_an_invalid_answer_counts_as_a_failure(in_airflow: InAirflow, answer: str) -> None:
     code = f"from benison_operator import result_of; result = result_of({answer!r})['state']"
@@ -98,7 +107,7 @@ METRICS = {"report": {"metrics": {"ensemble": {"auc": 0.9}}}}
         ({"A": "success", "B": "skipped"}, {"A": DONE, "B": {"state": "skipped"}}, False),
         ({"A": "failed", "B": "upstream_failed"}, {}, True),
         ({"A": "success", "B": "skipped"}, {"A": DONE}, True),  # the run was marked as failed between two tasks
-        ({"A": "success", "B": "skipped"}, {}, False),  # the run was marked as successful while A ran
+        ({"A": "success", "B": "skipped"}, {}, True),  # A was marked as successful, and then the run as failed
         ({"A": "success", "B": "success"}, {"A": DONE}, False),  # B was marked as successful
     ],
 )
@@ -129,6 +138,33 @@ except Exception as error:
     result = str(error)
 """
     assert in_airflow(script) == "Finish: the run has failed: it did not begin"
+
+
+@pytest.mark.parametrize(
+    ("states", "runs"),
+    [
+        ({"A": "success", "B": "skipped", "Finish": "success"}, False),  # Begin alone was cleared
+        ({"A": "failed", "B": "upstream_failed", "Finish": "failed"}, False),
+        ({"A": "success", "B": "skipped", "Finish": ""}, True),  # Finish was cleared too
+        ({"A": "", "B": "", "Finish": ""}, True),
+        ({"A": "upstream_failed", "B": "upstream_failed", "Finish": "failed"}, True),  # Begin had failed
+    ],
+)
+def test_begin_keeps_the_record_of_a_run_if_no_other_task_runs_after_it(
+    in_airflow: InAirflow, states: dict[str, str], runs: bool
+) -> None:
+    script = f"""{CONTEXT}
+import os
+os.environ.update(BENISON_PYTHON="python", BENISON_ROOT="/r")
+begin = BenisonNodeOperator(task_id="Begin", step="begin", pipeline="p", manifest="m")
+commands = []
+begin._run = lambda *words: commands.append(words) or (0, '{{"state": "complete", "outputs": {{}}, "reason": ""}}')
+answer = begin.execute(context({{"Begin": "running"}} | {states}, {{}}) | {{"params": {{}}}})
+result = [len(commands), answer]
+"""
+    count, answer = in_airflow(script)
+    assert count == runs
+    assert answer == {"state": "complete", "outputs": {}, "reason": "", "folder": "/r/runs/p-r"}
 
 
 @pytest.mark.parametrize(
