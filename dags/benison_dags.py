@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -44,6 +45,8 @@ _RUN_OF_PERIOD = (
 )
 _BLESSES = frozenset({"Blessing", "ServingValidator"})
 _LARGEST = 2**53 - 1  # Airflow's messages hold integers of 64 bits, JSON keeps these exactly
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
+_OWNERS = 2000  # characters of all owners in Airflow's database
 _LIMITS = {"retries": (0, 1000), "retry_delay_s": (1, 86_400), "timeout_s": (1, 31_536_000)}
 
 
@@ -104,7 +107,7 @@ def check(file: Path, manifest: Mapping[str, Any]) -> None:
 
     Raises:
         ManifestError: the name is not the file's or is also a DAG of another pipeline, a number is beyond its limits,
-            or the schedule has no date.
+            a text holds what is none, or the schedule has no date.
     """
     name = manifest["name"]
     problem = f"pipeline {name}: {file}: "
@@ -118,8 +121,21 @@ def check(file: Path, manifest: Mapping[str, Any]) -> None:
             raise ManifestError(
                 f"{problem}airflow.{key}: got {str(value)[:40]}, expected an integer from {least} to {most}"
             )
-    if large := next(_huge(manifest), None):
-        raise ManifestError(f"{problem}got the number {str(large)[:40]}, expected at most {_LARGEST}; {_again(name)}")
+    # Airflow's database may refuse what follows, and then the dag-processor ends, with all pipelines.
+    for value in _leaves(manifest):
+        if isinstance(value, (int, float)) and not abs(value) <= _LARGEST:
+            raise ManifestError(
+                f"{problem}got the number {str(value)[:40]}, expected at most {_LARGEST}; {_again(name)}"
+            )
+        if isinstance(value, str) and (character := _NO_TEXT.search(value)):
+            raise ManifestError(
+                f"{problem}got the character U+{ord(character[0]):04X} in {ascii(value)[:40]}, which PostgreSQL cannot "
+                f"store; {_again(name)}"
+            )
+    if len(owners := ", ".join(manifest["owners"])) > _OWNERS:
+        raise ManifestError(
+            f"{problem}airflow.owners: got {len(owners)} characters, expected at most {_OWNERS} in all; {_again(name)}"
+        )
     if schedule := manifest["schedule"]:
         _check_schedule(problem, schedule)
     other = file.with_name(f"{name.removesuffix(BY_DATE)}.json")
@@ -148,12 +164,16 @@ def _has_schedule(file: Path) -> bool:
         return False
 
 
-def _huge(value: Any) -> Iterator[float]:
-    """Yield the numbers in a manifest that are larger than Airflow's messages can hold."""
-    if isinstance(value, (int, float)) and abs(value) > _LARGEST:
+def _leaves(value: Any) -> Iterator[Any]:
+    """Yield the numbers, texts and keys in a manifest."""
+    if isinstance(value, dict):
+        yield from value
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    if parts is None:
         yield value
-    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _huge(part)
+    else:
+        for part in parts:
+            yield from _leaves(part)
 
 
 def _again(name: str) -> str:

@@ -27,6 +27,7 @@ from benison.pipelines.config.airflow import AirflowConfig
 from benison.pipelines.config.limits import LARGEST, LONGEST
 from benison.serving.errors import UsageError
 from benison.serving.files import atomic_file
+from benison.serving.visible_text import visible
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline as TfxPipeline
@@ -146,8 +147,8 @@ def write(config: Pipeline, folder: Path, root: Path) -> PipelineManifest:
     return _finish(
         PipelineManifest(
             **_common(config.name, ir, nodes, airflow),
-            description=config.description,
-            doc=manifest_texts.doc(config),
+            description=visible(config.description),  # PostgreSQL stores no NUL
+            doc=visible(manifest_texts.doc(config)),
             tags=tuple(dict.fromkeys(("benison", config.problem, *ensemble, *airflow.tags))),
             config=f"{config.name}/{CONFIG}",
             parameters=parameters(config),
@@ -188,8 +189,8 @@ def write_any(
     return _finish(
         PipelineManifest(
             **_common(name, ir, nodes, airflow),
-            description=description,
-            doc=manifest_texts.doc_of_any(name, description, [node.id for node in nodes]),
+            description=visible(description),
+            doc=visible(manifest_texts.doc_of_any(name, description, [node.id for node in nodes])),
             tags=tuple(dict.fromkeys(("benison", *airflow.tags))),
             config=None,
             parameters=(*_runtime_parameters(ir), FormField(CACHE, "boolean", True, manifest_texts.CACHE)),

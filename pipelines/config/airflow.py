@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -14,6 +15,7 @@ from benison.serving.config_values import expected
 
 PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 _CRON_FIELD = r"[0-9A-Za-z*/,\-#?]+"
+_RANDOM_FIELD = re.compile(r"(?i)[hr](/[0-9]+)?")  # croniter puts a number in its place
 _RETRIES, _DELAY_S, _TIMEOUT_S = 1000, 86_400, 31_536_000  # a day: Airflow waits no longer; a year
 
 
@@ -23,6 +25,8 @@ def _cron(text: str) -> str:
     allowed = f"five fields of cron, such as '0 6 * * 1', or one of {', '.join(PRESETS)}"
     if not re.fullmatch(rf"{_CRON_FIELD}( {_CRON_FIELD}){{4}}", text):
         raise PydanticCustomError("refused", f"got {text!r}, expected {allowed}{did_you_mean(text, PRESETS)}")
+    if any(map(_RANDOM_FIELD.fullmatch, text.split())):  # each of Airflow's processes would draw another number
+        raise PydanticCustomError("refused", f"got {text!r}, expected {allowed}; H and R are chance, write a number")
     if fault := _fault(text):
         raise PydanticCustomError("refused", f"got {text!r}, expected {allowed}: {fault}")
     return text
@@ -41,10 +45,17 @@ def _fault(cron: str) -> str:
     return ""
 
 
+def _without_controls(text: str) -> str:
+    if control := next((character for character in text if unicodedata.category(character) == "Cc"), None):
+        raise PydanticCustomError("refused", f"got {text!r}, expected text without {control!r}")
+    return text
+
+
+_Seen = AfterValidator(_without_controls)
 # Airflow's database holds names of these lengths.
-Tag = Annotated[str, Field(min_length=1, max_length=100), expected("text of 1 to 100 characters")]
-Owner = Annotated[str, Field(min_length=1, max_length=100), expected("text of 1 to 100 characters")]
-Pool = Annotated[str, Field(min_length=1, max_length=256), expected("a pool's name of 1 to 256 characters")]
+Tag = Annotated[str, Field(min_length=1, max_length=100), expected("text of 1 to 100 characters"), _Seen]
+Owner = Annotated[str, Field(min_length=1, max_length=100), expected("text of 1 to 100 characters"), _Seen]
+Pool = Annotated[str, Field(min_length=1, max_length=256), expected("a pool's name of 1 to 256 characters"), _Seen]
 Schedule = Annotated[str, expected("text (in quotes, because of its stars)"), AfterValidator(_cron)]
 Retries = Annotated[int, Field(strict=True, ge=0, le=_RETRIES), expected(f"an integer from 0 to {_RETRIES}")]
 Delay = Annotated[int, Field(strict=True, ge=1, le=_DELAY_S), expected(f"an integer from 1 to {_DELAY_S} (a day)")]

@@ -6,6 +6,7 @@ bits, browsers know integers up to `LARGEST` only, and a process takes arguments
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from math import inf
 from typing import Any
@@ -14,6 +15,7 @@ from benison.pipelines.config.types import is_number
 
 LARGEST = 2**53 - 1  # the largest integer that JSON keeps exactly
 LONGEST = 4096  # characters; an escaped character takes up to 12 bytes of an argument
+_HALF = re.compile("[\ud800-\udfff]")
 # What pydantic writes for the bounds of a type that is an integer or a number.
 _NOT_JSON_SCHEMA = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 _BOUNDS = {"maximum": ("exclusiveMaximum", LARGEST), "minimum": ("exclusiveMinimum", -LARGEST)}
@@ -28,6 +30,8 @@ def beyond_limits(raw: Any, loc: tuple[str | int, ...] = ()) -> Iterator[tuple[t
     """
     if isinstance(raw, str) and len(raw) > LONGEST:
         yield loc, f"got text of {len(raw)} characters, expected at most {LONGEST}", raw
+    elif isinstance(raw, str) and (half := _HALF.search(raw)):  # no encoding has it, so no file could hold the config
+        yield loc, f"got \\u{ord(half[0]):04x}, which is half of a character; write the whole character", ascii(raw)
     elif is_number(raw) and abs(raw) > LARGEST and abs(raw) != inf:  # each key refuses infinity itself
         yield loc, f"got {_shortened(raw)}, expected a number from {-LARGEST} to {LARGEST}", raw
     elif isinstance(raw, Mapping):

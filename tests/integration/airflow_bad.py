@@ -37,6 +37,22 @@ BAD: Mapping[str, tuple[str | bytes, str]] = {
         _text("bad_default", parameters=[{**SEED, "default": 10**20}]),
         "got the number 100000000000000000000, expected at most",
     ),
+    "bad_nan": (
+        _text("bad_nan", parameters=[{**SEED, "type": "number", "default": float("nan")}]),
+        "got the number nan, expected at most",
+    ),
+    "bad_nul": (
+        _text("bad_nul", doc="no\0text"),
+        r"got the character U\+0000 in 'no\\x00text', which PostgreSQL cannot",
+    ),
+    "bad_half": (
+        _text("bad_half", tags=["x\ud800"]),
+        r"got the character U\+D800 in 'x\\ud800', which PostgreSQL cannot",
+    ),
+    "bad_owners": (
+        _text("bad_owners", owners=["o" * 900] * 3),
+        "airflow.owners: got 2704 characters, expected at most",
+    ),
     "bad_node": (_text("bad_node", nodes=[{**CHAIN[0], "upstream": ["Nobody"]}]), "no key '.*'; compile it again"),
     "acts_spans_by_date": (_text("acts_spans_by_date"), r"acts_spans\.json has a schedule, so its second DAG"),
 }

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
+import pytest
+
+from benison.pipelines import config_file
 from benison.pipelines.airflow import manifest
 from benison.pipelines.config.airflow import AirflowConfig
 from benison.pipelines.config.limits import LARGEST
@@ -26,3 +30,15 @@ def test_the_dag_files_have_the_limits_of_the_yaml() -> None:
         schema = AirflowConfig.model_json_schema()["properties"][key]
         (numbers,) = (each for each in schema.get("anyOf", [schema]) if each["type"] == "integer")
         assert (numbers["minimum"], numbers["maximum"]) == (least, most), key
+
+
+def test_texts_in_a_manifest_are_such_as_every_database_can_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest, "_write_ir", lambda *_: ({"nodes": []}, []))
+    more = {"description": r'"a\0b"', "data.csv": r'"x\e.csv"'}
+    config = config_file.load("penguins", more, environ={}, check_data=False)
+    manifest.write(config, tmp_path, tmp_path)
+    written = json.loads((tmp_path / "penguins.json").read_text())
+    assert written["description"] == r"a\x00b"
+    assert [text for text in (written["doc"], written["description"]) if re.search("[\0\x1b]", text)] == []

@@ -88,6 +88,9 @@ def test_a_huge_number_in_the_form_is_refused_in_one_short_line(name: str, text:
         ("description", "x" * 5000, f"description: got text of 5000 characters, expected at most {LONGEST}"),
         ("airflow.retry_delay_s", "100000000000000", r"retry_delay_s: got 100000000000000, expected an integer from 1"),
         ("airflow.tags", f"[{'x' * 200}]", "airflow.tags.0: got .*, expected text of 1 to 100 characters"),
+        ("airflow.tags", r'["a\0b"]', r"airflow.tags.0: got 'a\\x00b', expected text without '\\x00'"),
+        ("airflow.pool", r'"a\nb"', r"airflow.pool: got 'a\\nb', expected text without '\\n'"),
+        ("description", r'"a \ud800"', r"description: got \\ud800, which is half of a character"),
     ],
 )
 def test_a_value_beyond_the_limits_is_a_mistake_at_its_key(key: str, value: str, message: str) -> None:
@@ -104,6 +107,8 @@ def test_a_value_beyond_the_limits_is_a_mistake_at_its_key(key: str, value: str,
         ("0 0 30 2 *", "there is no such date"),
         ("* * * *", "five fields of cron"),
         ("@mothly", "did you mean '@monthly'"),
+        ("R R * * *", "H and R are chance"),
+        ("h/5 6 * * *", "H and R are chance"),
     ],
 )
 def test_a_schedule_that_airflow_cannot_use_is_refused(cron: str, reason: str) -> None:
