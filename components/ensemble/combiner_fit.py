@@ -1,14 +1,18 @@
-"""Fits a combiner to the members' outputs on rows that no member was trained on, and drops members that do not help.
+"""Fits a combiner to the members' outputs on rows that they were not trained on, and drops members that do not help.
 
 The problems are small and convex, so the solution does not depend on the start. The penalty on the distance from equal
 weights is chosen by cross-validation, so that thirty rows give almost the mean, and thirty thousand the optimum. A
-member is dropped if its weight is small and its gain out of fold is not significant.
+member is dropped if its weight is small and its gain out of fold is not significant. If the best member alone is
+better out of fold than the combination of all that remain, it is the ensemble.
+
+All losses are compared row by row: the standard error is that of the differences. The loss of a heavy-tailed label
+varies so much from row to row that otherwise even a bad combination would be within the error of the best one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -155,7 +159,7 @@ def _unfitted_combiner(kind: str | Custom, weights: Mapping[str, float] | None) 
 def _fit_and_drop(
     kind: str, problem: str, labels: NDArray, outputs: Mapping[str, NDArray], drop: bool, seed: int
 ) -> tuple[Combiner, tuple[Contribution, ...]]:
-    """Fit to all rows, and drop the least helpful member until every member helps."""
+    """Fit to all rows, and drop the least helpful member until every member helps, or one alone is as good."""
     pool = opinion_pools.pool_for(kind, problem)
     folds = np.random.default_rng(seed).permutation(len(labels)) % FOLDS
     dropped: dict[str, Contribution] = {}
@@ -169,10 +173,37 @@ def _fit_and_drop(
         worst = min(useless, key=lambda c: (c.weight or 0.0, c.member))
         dropped[worst.member] = worst
         del remaining[worst.member]
-    kept = {c.member: Contribution(c.member, c.weight, c.gain, c.low, c.high) for c in contributions}
+    if drop and len(remaining) > 1 and (best := _best_alone(pool, labels, outputs, folds, solution)):
+        name, alone = best
+        losses = f"{alone.losses.mean():.4g} out of fold, all together {solution.losses.mean():.4g}"
+        why = f"{name} alone has a loss of {losses}"
+        dropped |= {c.member: replace(c, kept=False, why=why) for c in contributions if c.member != name}
+        remaining, solution = {name: outputs[name]}, alone
+        contributions = _measure_contributions(pool, labels, remaining, folds, solution)
+    kept = {c.member: replace(c, kept=True, why="") for c in contributions}
     return _build_combiner(kind, pool, labels, remaining, solution), tuple(
         kept.get(name) or dropped[name] for name in outputs
     )
+
+
+def _best_alone(
+    pool: OpinionPool, labels: NDArray, outputs: Mapping[str, NDArray], folds: NDArray, together: _Solution
+) -> tuple[str, _Solution] | None:
+    """Return the best member if it is better than the combination, by more than one standard error; or None.
+
+    The member is chosen again for each fold, from the other folds: a choice is as uncertain as weights are.
+    """
+    if not _is_measurable(labels, outputs):
+        return None
+    alone = {name: _solve(pool, labels, {name: values}, folds) for name, values in outputs.items()}
+    chosen = np.empty(len(labels))
+    for fold in range(FOLDS):
+        out = folds == fold
+        of_fold = min(alone, key=lambda name: float(alone[name].losses[~out].mean()))
+        chosen[out] = alone[of_fold].losses[out]
+    best = min(alone, key=lambda name: float(alone[name].losses.mean()))
+    gain, error = _mean_and_standard_error(together.losses - chosen)
+    return (best, alone[best]) if gain > error else None
 
 
 @dataclass(frozen=True)
@@ -192,11 +223,18 @@ def _solve(
     """Fit to all rows, with the penalty that is best out of fold."""
     stacked = np.stack(list(outputs.values()))
     candidates = [(penalty, _out_of_fold(pool, labels, stacked, folds, penalty)) for penalty in penalties]
-    # The one-standard-error rule of L. Breiman et al., Classification and Regression Trees, 1984: the strongest penalty
-    # whose loss is within one standard error of the minimum.
-    least, error = min(_mean_and_standard_error(losses) for _, losses in candidates)
-    penalty, losses = next(pair for pair in candidates if pair[1].mean() <= least + error)
+    # The one-standard-error rule of L. Breiman et al., Classification and Regression Trees, 1984, for paired losses:
+    # the strongest penalty whose loss exceeds the least one by at most one standard error of the difference. The error
+    # of a few rows is itself uncertain, so they need more.
+    least = min((losses for _, losses in candidates), key=lambda losses: float(losses.mean()))
+    errors = 1.0 if _is_measurable(labels, outputs) else _TWO_SIDED_95
+    penalty, losses = next(pair for pair in candidates if _is_equal(pair[1], least, errors))
     return _Solution(pool.fit(labels, stacked, penalty), penalty, losses)
+
+
+def _is_equal(losses: NDArray, least: NDArray, errors: float) -> bool:
+    excess, error = _mean_and_standard_error(losses - least)
+    return excess <= errors * error
 
 
 def _out_of_fold(pool: OpinionPool, labels: NDArray, stacked: NDArray, folds: NDArray, penalty: float) -> NDArray:
@@ -215,7 +253,7 @@ def _measure_contributions(
     weights = pool.weights(solution.parameters, len(outputs))
     if len(outputs) == 1:
         return [Contribution(name, float(weights[0])) for name in outputs]
-    measurable = len(labels) >= _MIN_ROWS_PER_MEMBER * len(outputs)
+    measurable = _is_measurable(labels, outputs)
     contributions = []
     for index, name in enumerate(outputs):
         without = {other: values for other, values in outputs.items() if other != name}
@@ -228,9 +266,18 @@ def _measure_contributions(
         share = weight * len(outputs) / (weights.sum() or 1.0)
         useless = share < _NEGLIGIBLE_SHARE or (share < _SMALL_SHARE and gain <= margin)
         kept = not measurable or not useless
-        why = "" if kept else f"weight {weight:.3g}, gain out of fold {gain:.2g} ± {margin:.1g}"
+        why = "" if kept else _why_useless(weight, gain, margin)
         contributions.append(Contribution(name, weight, gain, gain - margin, gain + margin, kept, why))
     return contributions
+
+
+def _is_measurable(labels: NDArray, outputs: Mapping[str, NDArray]) -> bool:
+    return len(labels) >= _MIN_ROWS_PER_MEMBER * len(outputs)
+
+
+def _why_useless(weight: float, gain: float, margin: float) -> str:
+    change = f"{gain:+.2g} ± {margin:.1g}" if abs(gain) > 1e-12 else "the same"
+    return f"it brings nothing: its weight is {weight:.2f}, and the loss out of fold without it is {change}"
 
 
 def _mean_and_standard_error(values: NDArray) -> tuple[float, float]:
@@ -295,6 +342,6 @@ def _correlations(problem: str, labels: NDArray, outputs: Mapping[str, NDArray])
 def _require_rows(labels: NDArray) -> None:
     if len(labels) < 2 * FOLDS:
         raise DataError(
-            f"the split blend has {len(labels)} rows; a fitted combiner needs at least {2 * FOLDS}. Give "
+            f"there are {len(labels)} rows for the combiner; a fitted one needs at least {2 * FOLDS}. Add rows, give "
             "`splits.blend` more hash buckets, or use `combiner: mean`, which is not fitted"
         )

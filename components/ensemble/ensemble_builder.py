@@ -149,7 +149,7 @@ def summarize(fit: Fit) -> list[str]:
 
 def _contribution_line(c: Contribution) -> str:
     if not c.kept:
-        return f"  {c.member}: DROPPED: {c.why}"
+        return f"  {c.member} is not in the ensemble: {c.why}"
     gain = "" if c.gain is None else f", gain {c.gain:.2g} ({c.low:.2g} to {c.high:.2g})"
     return f"  {c.member}: weight {c.weight:.3g}{gain}"
 

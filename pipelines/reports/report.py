@@ -139,10 +139,13 @@ def _combiner(run: Run, blessing: Mapping[str, Any], console: Console) -> None:
     rows = f", fitted on {fitted['rows']} rows of blend" if is_fitted else ""
     table = DataTable(f"{fitted['combiner']}{rows}", *columns)
     for member, *figures in zip(contributions, *columns.values(), strict=True):
-        dropped = "" if member["kept"] else f" (dropped: {member['why']})"
-        table.add_row(f"{member['member']}{dropped}", *figures)
+        table.add_row(f"{member['member']}{'' if member['kept'] else ' (dropped)'}", *figures)
     console.print("\nwhat each member adds to the ensemble:")
     console.print(table)
+    for member in contributions:
+        if not member["kept"]:
+            reason = f"{member['member']} is not in the ensemble: {member['why']}"
+            console.print(reason, markup=False, highlight=False, soft_wrap=True)
 
 
 def _gain(gain: Mapping[str, Any]) -> str:

@@ -103,8 +103,30 @@ def test_a_dropped_member_is_reported_with_weight_and_gain() -> None:
     members["useless"] = np.random.default_rng(1006).normal(0, 5, target.shape)
     last = fit("weighted_mean", "regression", target, members).contributions[-1]
     assert not last.kept
-    assert last.why.startswith("weight ")
-    assert ", gain out of fold " in last.why
+    assert last.why.startswith("it brings nothing: its weight is ")
+    assert ", and the loss out of fold without it is " in last.why
+
+
+@pytest.mark.parametrize("kind", ["weighted_mean", "stacking"])
+def test_heavy_tails_do_not_hide_that_one_member_is_better(kind: str) -> None:
+    rng = np.random.default_rng(21)
+    signal = rng.normal(0, 5, (2000, 1))
+    target = signal + 5 * rng.standard_t(3, signal.shape)  # the loss of a row says little about a member
+    members = {name: signal + rng.normal(0, sigma, signal.shape) for name, sigma in (("poor", 3), ("good", 0.5))}
+    fitted = fit(kind, "regression", target, members)
+    error = predict(fitted, members, "prediction") - signal
+    assert float((error**2).mean()) < 0.5  # of the good one alone 0.25, of the mean 2.3
+
+
+def test_one_member_is_the_ensemble_if_no_combination_is_better() -> None:
+    target, members = regression(500, 22)
+    error = members["a"] - target
+    worse = {name: target + factor * error for name, factor in (("b", 1.3), ("c", 1.5))}  # the same errors, larger
+    fitted = fit("weighted_mean", "regression", target, {"b": worse["b"], "a": members["a"], "c": worse["c"]})
+    assert fitted.kept == ("a",)
+    assert fitted.combiner == WeightedMean(weights={"a": 1.0})
+    assert all(c.why for c in fitted.contributions if c.member != "a")
+    assert fit("weighted_mean", "regression", target, {"a": members["a"], **worse}, drop=False).kept == ("a", "b", "c")
 
 
 @pytest.mark.parametrize("rows", [60, 600])
@@ -170,7 +192,7 @@ def test_fixed_weights_are_used_unchanged() -> None:
 def test_too_few_rows_are_an_error_that_says_what_to_do() -> None:
     labels, members = classification(9, 14)
     with pytest.raises(
-        DataError, match=r"the split blend has 9 rows; a fitted combiner needs at least 10. Give `splits.blend`"
+        DataError, match=r"there are 9 rows for the combiner; a fitted one needs at least 10. Add rows, give"
     ):
         fit("stacking", "multiclass", labels, members)
 
