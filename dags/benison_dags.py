@@ -72,6 +72,7 @@ def of_file(dag_file: str) -> dict[str, DAG]:
         found = {dag.dag_id: dag for dag in dags(file, manifest)}
         for dag in found.values():
             dag.validate()
+            dag.check_cycle()
     except ManifestError:
         raise
     except Exception as error:

@@ -30,6 +30,7 @@ from benison.pipelines.running import live_log, scheduled_run
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result, failed_result
 from benison.serving.errors import DataError, NodeFailed, UsageError
+from benison.serving.files import system_errors
 
 _POLL_S, _REPORT_S = 2.0, 60.0
 
@@ -59,6 +60,7 @@ def begin(file: Path, run_id: str, root: Path, form_values: Mapping[str, str]) -
     settings = scheduled_run.RunSettings(cache, params, pipeline.import_path)
     folder = scheduled_run.run_folder(root, run_id)
     with (
+        system_errors.about(root),
         live_log.log_to_file(folder / f"{scheduled_run.BEGIN}.log"),
         attempts.sole_attempt(folder, scheduled_run.BEGIN),
         _wait_for_pipeline_lock(root, pipeline.name, run_id),

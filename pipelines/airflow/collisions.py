@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +43,8 @@ class Compiled:
 
     @property
     def identity(self) -> tuple[str, str | None, str]:
-        """The same for a pipeline and its earlier manifest, which it may replace."""
-        return self.name, self.source, self.root
+        """The same for a pipeline and its earlier manifest, which it may replace, however their paths are written."""
+        return self.name, self.source and os.path.realpath(self.source), self.root and os.path.realpath(self.root)
 
     def __str__(self) -> str:
         source = display_path(Path(self.source)) if self.source else f"the pipeline {self.name} written in Python"

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from benison.pipelines.commands.arguments import DEFAULT_ROOT, ConfigOnly, Root, load
+from benison.serving.files import system_errors
 
 
 def compile_(
@@ -37,5 +38,6 @@ def compile_(
     from benison.pipelines.airflow import manifest
 
     for config in configs:
-        written = manifest.write(config, to, root.absolute())
+        with system_errors.about(to):
+            written = manifest.write(config, to, root.absolute())
         print(f"{to / written.name}.json: {len(written.nodes)} nodes, {len(written.parameters)} fields in the form")

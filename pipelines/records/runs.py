@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import time
@@ -14,10 +13,10 @@ from typing import Any
 
 from benison.pipelines.compilation.compiled import Compiled
 from benison.pipelines.records import locks, temporary
+from benison.serving.files import system_errors
 
 FILE = "run.json"
 FAILED_STATES = frozenset({"failed", "invalid"})
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 ENDED = frozenset({"complete", "cached", "not_blessed", "not_pushed"})
 
 
@@ -114,7 +113,8 @@ class Run:
         """Write `run.json` in one step, so that readers never see a part of it."""
         data = {**asdict(self), "folder": str(self.folder)}
         aside = self.folder / f".{FILE}"
-        aside.write_text(json.dumps(data, indent=2) + "\n")
+        with system_errors.about(aside):
+            aside.write_text(json.dumps(data, indent=2) + "\n")
         os.replace(aside, self.folder / FILE)
 
     def outcome_of_nodes(self) -> str:
@@ -141,13 +141,8 @@ def begin(root: Path, pipeline: str) -> Iterator[Run]:
         UsageError: a run of this pipeline is under way.
         OSError: ROOT cannot be written to; the error names it.
     """
-    try:
-        with _begun(root, pipeline) as run:
-            yield run
-    except OSError as error:
-        if error.errno not in _DISK or error.filename:
-            raise
-        raise OSError(error.errno, error.strerror, str(root)) from error  # the error of a full disk names no file
+    with system_errors.about(root), _begun(root, pipeline) as run:
+        yield run
 
 
 @contextmanager

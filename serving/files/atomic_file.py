@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from benison.serving.files import system_errors
+
 
 def write(path: Path, text: str) -> None:
     """Replace a text file by one rename, so that readers see the old or the new content, also after a crash.
@@ -19,7 +21,7 @@ def write(path: Path, text: str) -> None:
     """
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with system_errors.about(path), os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(descriptor, 0o644)  # mkstemp allows the owner only; a server may be another user
             file.write(text)
             file.flush()
@@ -38,7 +40,7 @@ def write_synced(path: Path, text: str) -> None:
         path: The file, in a folder that exists.
         text: The whole content.
     """
-    with path.open("w", encoding="utf-8") as file:
+    with system_errors.about(path), path.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 _DISK = "free space on its disk, or use another disk"
 _CONNECTION = "its disk, or the connection to it, does not work"
@@ -44,6 +46,24 @@ def in_one_line(error: OSError) -> str:
     where = f"{os.fsdecode(path)}: " if isinstance(path, (str, bytes, os.PathLike)) else ""
     remedy = _REMEDIES.get(error.errno or 0)
     return f"{where}{error.strerror or error}" + (f"; {remedy}" if remedy else "")
+
+
+@contextmanager
+def about(path: Path) -> Iterator[None]:
+    """Name a path in an error of a full disk and the like, which names no file.
+
+    Args:
+        path: the file or folder that is written to.
+
+    Raises:
+        OSError: the error, with a path.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _MACHINE or error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def machine_failure(error: BaseException) -> str:

@@ -53,6 +53,10 @@ BAD: Mapping[str, tuple[str | bytes, str]] = {
         _text("bad_owners", owners=["o" * 900] * 3),
         "airflow.owners: got 2704 characters, expected at most",
     ),
+    "bad_cycle": (
+        json.dumps(manifest("bad_cycle", {"id": "A", "upstream": ["B"]}, {"id": "B", "upstream": ["A"]})),
+        "Cycle detected in Dag: bad_cycle",
+    ),
     "bad_node": (_text("bad_node", nodes=[{**CHAIN[0], "upstream": ["Nobody"]}]), "no key '.*'; compile it again"),
     "acts_spans_by_date": (_text("acts_spans_by_date"), r"acts_spans\.json has a schedule, so its second DAG"),
 }

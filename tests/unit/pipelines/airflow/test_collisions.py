@@ -57,6 +57,12 @@ def test_a_pipeline_replaces_its_own_manifest_and_stands_beside_others(tmp_path:
     refuse(tmp_path, [compiled("birds"), compiled("birds_by_date")])  # the new manifest of birds has no second DAG
 
 
+def test_a_pipeline_is_the_same_however_its_paths_are_written(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/root")
+    write(tmp_path / "m", compiled("birds", root="/project/../root"))
+    refuse(tmp_path / "m", [compiled("birds", "/project/../project/birds.yaml", str(tmp_path / "link"))])
+
+
 def test_files_that_are_no_manifests_do_not_matter(tmp_path: Path) -> None:
     for name, text in (("a", "{"), ("b", "[]"), ("c", '{"manifest": 2, "name": "birds"}')):
         (tmp_path / f"{name}.json").write_text(text)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benison.serving.files import system_errors
+from benison.serving.files import atomic_file, system_errors
 
 FULL = "No space left on device; free space on its disk, or use another disk"
 
@@ -71,3 +71,12 @@ def test_a_copy_that_fails_is_not_a_list_of_tuples(tmp_path: Path) -> None:
     line = f"{tmp_path / 'copy/weights'}: {FULL}"
     assert system_errors.in_one_line(caught.value) == line
     assert system_errors.machine_failure(caught.value) == line
+
+
+def test_a_write_to_a_full_disk_names_the_path() -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        atomic_file.write_synced(Path("/dev/full"), "text")
+    assert system_errors.in_one_line(caught.value) == f"/dev/full: {FULL}"
+    with pytest.raises(FileNotFoundError) as other, system_errors.about(Path("/root")):
+        Path("/nowhere/file").read_text()
+    assert other.value.filename == "/nowhere/file"
