@@ -13,12 +13,14 @@ column resamples whole days instead.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from benchmarks.scored_run import ScoredRun, find, markdown
+from benchmarks.sklearn_baselines import BOOSTING, LINEAR, predict
 from benison.components.evaluate.bootstrap import Interval, bootstrap, percentile_interval
 from benison.components.evaluate.metrics import MOST_LIKELY, Costs, Decision, Metric, metrics_for
 
@@ -38,7 +40,6 @@ CONFIDENCE = 0.95
 _DAYS_AT_ONCE = 50  # resamples in memory at the same time
 # Columns that only contain the date: on a later month, the baselines are better without them.
 NOT_FEATURES = ("time_hour", "month", "day")
-MOST_CATEGORIES = 250  # HistGradientBoosting allows 255
 
 
 class Predictions(NamedTuple):
@@ -63,7 +64,8 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path(".benison"), help="ROOT of the run")
     parser.add_argument("--run", help="id of the run (default: the latest run with scores)")
     arguments = parser.parse_args()
-    outputs = _outputs(arguments.root, arguments.run)
+    run = find(arguments.root, "flights", arguments.run)
+    print(f"run {run.id}")
 
     from benison.pipelines.config_file import load
 
@@ -71,47 +73,20 @@ def main() -> None:
     decision = Decision.cheapest(Costs(**config.cost.model_dump())) if config.cost else MOST_LIKELY
     defined = metrics_for(config.problem, decision)
     metrics = {title: defined[name] for name, title in METRICS.items() if name in defined}
-    predictions = _predictions(outputs, config.label)
+    predictions = _predictions(run, config.label)
     print(f"{len(predictions.labels)} test rows, of which {predictions.labels.mean():.1%} are late; ", end="")
     print(f"{predictions.training_rate:.1%} of the training rows are late\n")
     print(_values(predictions, metrics))
     print(_gain_table(predictions, metrics))
 
 
-def _outputs(root: Path, run_id: str | None) -> dict[str, list[dict[str, Any]]]:
-    """Return the outputs of a run's nodes, by node and key."""
-    from benison.pipelines.records.runs import history
-
-    runs = [run for run in history(root) if run.pipeline == "flights" and run_id in (None, run.id)]
-    scored = [run for run in runs if any(node.id == "EnsembleScores" and node.outputs for node in run.nodes)]
-    if not scored:
-        raise SystemExit(f"{root}: no run {run_id or 'of flights'} with scores; run: benison run flights --root {root}")
-    print(f"run {scored[-1].id}")
-    return {f"{node.id}.{key}": list(values) for node in scored[-1].nodes for key, values in node.outputs.items()}
-
-
-def _predictions(outputs: Mapping[str, Any], label: str) -> Predictions:
+def _predictions(run: ScoredRun, label: str) -> Predictions:
     """Return the run's scores and the predictions of the baselines for the same rows."""
-    from benison.components.evaluate.scorer import Scores
-
-    models: dict[str, np.ndarray] = {}
-    labels = np.zeros(0)
-    for node in ("MemberScores", "EnsembleScores"):
-        scores = Scores.load(Path(outputs[f"{node}.scores"][0]["uri"]))
-        test = (scores.rows["split"] == "test").to_numpy()
-        labels = scores.rows["label"].to_numpy()[test]
-        models |= {name: values[test] for name, values in scores.outputs.items() if name != "served"}
-    folder = next(
-        Path(outputs[key][0]["uri"])
-        for key in ("SpanWindow.window", "CsvExampleGen.examples")
-        if key in outputs and Path(outputs[key][0]["uri"], "Split-test").is_dir()
-    )
-    columns = _columns(outputs)
-    training_rows = _rows(folder, ("train", "valid"), columns)
-    rows = _rows(folder, ("test",), columns)
-    classes = {name.encode(): index for index, name in enumerate(scores.classes)}
+    labels, models, names = run.test_scores()
+    training_rows, rows = run.rows(("train", "valid")), run.rows(("test",))
+    classes = {name.encode(): index for index, name in enumerate(names)}
     if list(rows[label].map(classes)) != list(labels):
-        raise SystemExit(f"{folder}: the test rows differ from the rows of the scores; run the pipeline again")
+        raise SystemExit(f"run {run.id}: the test rows differ from the rows of the scores; run the pipeline again")
     training_labels = training_rows[label].map(classes).to_numpy()
     return Predictions(
         labels=labels,
@@ -121,75 +96,20 @@ def _predictions(outputs: Mapping[str, Any], label: str) -> Predictions:
     )
 
 
-def _columns(outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parsing specs of the raw columns."""
-    import tensorflow_transform as tft
-
-    return dict(tft.TFTransformOutput(outputs["Transform.transform_graph"][0]["uri"]).raw_feature_spec())
-
-
-def _rows(folder: Path, splits: Iterable[str], columns: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the rows of some splits in the order of the files: numbers as float64, text as bytes or NaN."""
-    import pandas as pd
-    import tensorflow as tf
-
-    files = [str(file) for split in splits for file in sorted((folder / f"Split-{split}").glob("*"))]
-    spec = {name: tf.io.VarLenFeature(feature.dtype) for name, feature in columns.items()}
-    parts = []
-    for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(8192):
-        part: dict[str, np.ndarray] = {}
-        for name, sparse in tf.io.parse_example(records, spec).items():
-            part[name] = np.full(len(records), np.nan, object if sparse.dtype == tf.string else np.float64)
-            part[name][sparse.indices.numpy()[:, 0]] = sparse.values.numpy()
-        parts.append(pd.DataFrame(part))
-    return pd.concat(parts, ignore_index=True)
-
-
 def _baselines(training: pd.DataFrame, y: np.ndarray, test: pd.DataFrame, label: str) -> dict[str, np.ndarray]:
     """Return probabilities [rows, 2] of the test rows, by baseline."""
     from benison.pipelines.flights.features import CATEGORIES, NUMBERS
 
     all_columns = [str(name) for name in training if name not in (label, *NOT_FEATURES)]
     member_columns = sorted({*NUMBERS, *CATEGORIES})
-    probabilities = {}
-    for name, make_model, columns in (
-        ("scikit-learn's logistic regression", _logistic_regression, all_columns),
-        ("scikit-learn's HistGradientBoosting", _gradient_boosting, all_columns),
-        ("HistGradientBoosting on the members' columns", _gradient_boosting, member_columns),
-    ):
-        text = [column for column in columns if training[column].dtype == object]
-        model = make_model([column for column in columns if column not in text], text)
-        model.fit(training[columns], y)
-        probabilities[name] = model.predict_proba(test[columns])
-    return probabilities
-
-
-def _logistic_regression(numbers: list[str], text: list[str]) -> Any:
-    from sklearn.compose import make_column_transformer
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
-
-    columns = make_column_transformer(
-        (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers),
-        (OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20), text),
-    )
-    return make_pipeline(columns, LogisticRegression(max_iter=1000))
-
-
-def _gradient_boosting(numbers: list[str], text: list[str]) -> Any:
-    from sklearn.compose import make_column_transformer
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OrdinalEncoder
-
-    categories = OrdinalEncoder(
-        handle_unknown="use_encoded_value", unknown_value=np.nan, max_categories=MOST_CATEGORIES
-    )
-    columns = make_column_transformer((categories, text), ("passthrough", numbers))
-    categorical = [True] * len(text) + [False] * len(numbers)
-    return make_pipeline(columns, HistGradientBoostingClassifier(categorical_features=categorical, random_state=0))
+    return {
+        name: predict(training[columns], y, test[columns], model, "binary")
+        for name, model, columns in (
+            ("scikit-learn's logistic regression", LINEAR, all_columns),
+            ("scikit-learn's HistGradientBoosting", BOOSTING, all_columns),
+            ("HistGradientBoosting on the members' columns", BOOSTING, member_columns),
+        )
+    }
 
 
 def _values(predictions: Predictions, metrics: Mapping[str, Metric]) -> str:
@@ -201,7 +121,7 @@ def _values(predictions: Predictions, metrics: Mapping[str, Metric]) -> str:
         ]
         for name, values in predictions.models.items()
     ]
-    return _markdown(["", *metrics, "mean probability"], rows)
+    return markdown(["", *metrics, "mean probability"], rows)
 
 
 def _gain_table(predictions: Predictions, metrics: Mapping[str, Metric]) -> str:
@@ -215,7 +135,7 @@ def _gain_table(predictions: Predictions, metrics: Mapping[str, Metric]) -> str:
         ]
     )
     rows = [[name, *cells] for name, cells in zip(others, zip(*columns, strict=True), strict=True)]
-    return _markdown(["gain of the ensemble over", *metrics, "AUC, whole days resampled"], rows)
+    return markdown(["gain of the ensemble over", *metrics, "AUC, whole days resampled"], rows)
 
 
 def gains(metric: Metric, predictions: Predictions, others: list[str]) -> list[str]:
@@ -258,11 +178,6 @@ def interval_by_day(
 
 def _interval_text(interval: Interval) -> str:
     return f"{interval.low:+.4f} to {interval.high:+.4f}"
-
-
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

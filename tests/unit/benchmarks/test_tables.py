@@ -1,0 +1,47 @@
+"""The comparison with scikit-learn on public tables measures what it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.sklearn_baselines import BOOSTING, LINEAR, predict
+from benchmarks.tables import relative_gain
+from benison.components.evaluate.metrics import METRICS
+
+ROWS = 400
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    """Rows with a number, a category with a value that is rare, and missing cells."""
+    rng = np.random.default_rng(0)
+    colours = rng.choice(np.array([b"red", b"green", b"blue"], object), ROWS)
+    colours[::40] = np.nan
+    sizes = rng.normal(size=ROWS)
+    sizes[::50] = np.nan
+    return pd.DataFrame({"size": sizes, "colour": colours})
+
+
+def test_the_gain_is_relative_to_the_loss_of_the_other_model() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.normal(size=(ROWS, 1))
+    errors = [rng.normal(size=(ROWS, 1)) for _ in range(3)]
+    low, high = relative_gain(
+        METRICS["rmse"], labels, [labels + 0.9 * e for e in errors], [labels + e for e in errors]
+    )
+    assert (low, high) == pytest.approx((0.1, 0.1))
+
+
+@pytest.mark.parametrize("model", [LINEAR, BOOSTING])
+@pytest.mark.parametrize(("problem", "classes"), [("binary", 2), ("multiclass", 4), ("regression", 0)])
+def test_a_baseline_answers_every_row(rows: pd.DataFrame, model: str, problem: str, classes: int) -> None:
+    target = rows["size"].fillna(0).to_numpy() + (rows["colour"] == b"red").to_numpy()
+    # No training row has class 1.
+    labels = target if problem == "regression" else np.where(target > 0.5, max(classes - 1, 1), 0)
+    answers = predict(rows, labels, rows.head(50), model, problem)
+    assert answers.shape == (50, classes or 1)
+    if classes:
+        np.testing.assert_allclose(answers.sum(axis=1), 1)
+        assert (answers[:, 1 : classes - 1] == 0).all()
