@@ -28,9 +28,7 @@ def test_the_gain_is_relative_to_the_loss_of_the_other_model() -> None:
     rng = np.random.default_rng(0)
     labels = rng.normal(size=(ROWS, 1))
     errors = [rng.normal(size=(ROWS, 1)) for _ in range(3)]
-    low, high = relative_gain(
-        METRICS["rmse"], labels, [labels + 0.9 * e for e in errors], [labels + e for e in errors]
-    )
+    low, high = relative_gain(METRICS["rmse"], labels, [labels + 0.9 * e for e in errors], [labels + e for e in errors])
     assert (low, high) == pytest.approx((0.1, 0.1))
 
 

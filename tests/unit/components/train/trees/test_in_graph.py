@@ -49,7 +49,14 @@ def fitted(problem: str):
     largest = np.finfo(np.float32).max
     rows = pool(catboost, np.clip(numbers, -largest, largest), categories, label)
     model = catboost.CatBoost(
-        {"loss_function": loss, "iterations": 200, "depth": 6, "one_hot_max_size": 255, "thread_count": 1}
+        {
+            "loss_function": loss,
+            "iterations": 200,
+            "depth": 6,
+            "one_hot_max_size": 255,
+            "thread_count": 1,
+            "allow_writing_files": False,
+        }
     )
     model.fit(rows, verbose=False)
     return catboost, model, symmetric.from_catboost(model, rows)
