@@ -1,4 +1,4 @@
-"""What scikit-learn gives in a minute: a linear model and gradient boosting with their default settings."""
+"""Fit what scikit-learn gives in a minute: a linear model and gradient boosting with their default settings."""
 
 from __future__ import annotations
 
