@@ -20,6 +20,7 @@ _TEXTS = (
     "\N{HEBREW LETTER ALEF}\N{ARABIC LETTER BEH}é",
 )
 _FLOATS = (np.nan, -1.0, 0.0, -0.0, 1e30, -1e30, 1e-30)
+_MOST = 600  # rows: they are sent on every path, so their cells are what a trial of many columns costs
 _INTEGERS = (-1, 0, 2**31 - 1, -(2**31), 1, 2)
 
 
@@ -54,18 +55,27 @@ class RawColumn:
         return (*missing, *self.seen, *(_FLOATS if kind == "f" else _INTEGERS))
 
 
-def boundary_rows(columns: Mapping[str, RawColumn]) -> dict[str, NDArray]:
+def boundary_rows(columns: Mapping[str, RawColumn], most: int = _MOST) -> dict[str, NDArray]:
     """Build rows in which one column at a time, and then all columns, have a boundary value.
+
+    With very many columns, several at a time have one: each value of each column is still beside usual values.
 
     Args:
         columns: the inputs of `raw`.
+        most: about the most rows to build.
 
     Returns:
         Values [rows] by input.
     """
     usual = {name: column.usual for name, column in columns.items()}
     edges = {name: column.boundaries for name, column in columns.items()}
-    rows: list[dict[str, Any]] = [{**usual, name: value} for name, values in edges.items() for value in values]
+    at_once = max(1, -(-sum(map(len, edges.values())) // most))
+    together = [list(edges)[start::step] for step in [-(-len(edges) // at_once)] for start in range(step)]
+    rows: list[dict[str, Any]] = [
+        {**usual, **{name: edges[name][index] for name in names if index < len(edges[name])}}
+        for names in together
+        for index in range(max(len(edges[name]) for name in names))
+    ]
     for index in range(max(map(len, edges.values()), default=0)):
         rows.append({name: values[index % len(values)] for name, values in edges.items()})
     return {name: _array([row[name] for row in rows], column.dtype) for name, column in columns.items()}

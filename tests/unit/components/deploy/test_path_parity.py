@@ -87,6 +87,16 @@ def test_every_column_has_every_boundary_value_alone_and_with_all_others():
     assert rows["f"].dtype == np.float32
 
 
+def test_the_rows_of_very_many_columns_are_bounded_and_still_have_every_boundary_value_beside_usual_ones():
+    columns = {f"c{number}": RawColumn(np.dtype(np.int64), 7, seen=(-12, number)) for number in range(100)}
+    rows = boundary_rows(columns, most=100)
+    usual = np.array([rows[name] == 7 for name in columns])
+    assert usual.shape[1] < 130
+    with_usual = usual.sum(axis=0) > 80
+    for number, values in enumerate(rows.values()):
+        assert {-12, number, -1, 0} <= set(values[with_usual].tolist())
+
+
 def test_rows_have_the_same_cells_in_every_form():
     spec = {
         "i x": tf.io.VarLenFeature(tf.int64),
