@@ -84,7 +84,7 @@ def load(
     applied: list[_Override] = []
     for override in (*_from_environment(environ, raw), *_from_flags(overrides, raw)):
         try:
-            raw = put(_with_default(raw, override.loc), override.loc, _value(override.text))
+            raw = put(_with_default(raw, override.loc), override.loc, override_value(override.text))
         except ValueError as error:
             override_errors.append(f"{_prefix(override, override.loc)}{error}")
         else:
@@ -174,6 +174,12 @@ def _read(path: Path, name: str) -> Document:
     return document
 
 
+def mistakes_in(raw: Mapping[str, Any], path: Path) -> list[Mistake]:
+    """Return what is wrong with the content of a YAML that is not yet written, except with data and code."""
+    checked = _validated(raw, path)
+    return [] if isinstance(checked, Pipeline) else checked
+
+
 def _validated(raw: Mapping[str, Any], path: Path) -> Pipeline | list[Mistake]:
     # The models have a field `source`, but it is not a key of the YAML.
     mistakes = [Mistake(("source",), unknown_key(("source",)))] if "source" in raw else []
@@ -184,7 +190,7 @@ def _validated(raw: Mapping[str, Any], path: Path) -> Pipeline | list[Mistake]:
     return mistakes or pipeline
 
 
-def _value(text: str) -> Any:
+def override_value(text: str) -> Any:
     """Parse an override's text.
 
     Raises:

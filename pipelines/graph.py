@@ -266,6 +266,7 @@ def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushS
             "delimiter": config.data.delimiter,
             "encoding": config.data.encoding,
             "decimal": config.data.decimal,
+            "amounts": dict(config.data.amounts),
             "spans": list(window),
             "span_hashes": spans.content_hashes(root, config.name, window),
             "made_from": made_from.record(config),

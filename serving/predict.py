@@ -163,7 +163,7 @@ class _Cells:
         name: The input.
         dtype: TensorFlow's type.
         marks: The texts that mean "no value".
-        decimal: The decimal mark of texts.
+        form: How texts write numbers, see `number_text`.
         missing: The value for a missing cell; None if the schema requires one in every row.
         unused: Names in the rows that are not inputs, one of which may be this one, misspelt.
         column: The column of the input, as the user writes it; '' if it has the same name.
@@ -172,7 +172,7 @@ class _Cells:
     name: str
     dtype: Any
     marks: frozenset[str] = frozenset({""})
-    decimal: str = "."
+    form: str = "."
     missing: Any = None
     unused: frozenset[str] = frozenset()
     column: str = ""
@@ -242,8 +242,8 @@ class _Cells:
             str(value).encode()  # half a surrogate pair, which only JSON can contain, is no text
             return str(value)
         if self.dtype.is_floating:
-            return finite_number(value, self.decimal)
-        return _known_integer(whole_number(value, self.decimal))
+            return finite_number(value, self.form)
+        return _known_integer(whole_number(value, self.form))
 
     @property
     def _expected(self) -> str:
@@ -289,7 +289,7 @@ def _cells(
         missing = {name: missing_values.marker(dtype.name, integer) for name, dtype in types.items()}
     else:
         missing = missing_values.markers(described)
-    marks, decimal = frozenset(version.manifest.missing), version.manifest.decimal
+    marks, forms = frozenset(version.manifest.missing), version.manifest.amounts
     unused = frozenset(name for row in rows for name in row) - types.keys()
     columns = {name: value["column"] for name, value in (described or {}).items()}
     for number, row in enumerate(rows, start=1):
@@ -299,7 +299,15 @@ def _cells(
                 f"row {number}: none of its columns is an input; it has {', '.join(sorted(row))}; expected {expected}"
             )
     return {
-        name: _Cells(name, dtype, marks, decimal, missing.get(name), unused, columns.get(name, ""))
+        name: _Cells(
+            name,
+            dtype,
+            marks,
+            forms.get(columns.get(name, name), version.manifest.decimal),
+            missing.get(name),
+            unused,
+            columns.get(name, ""),
+        )
         for name, dtype in types.items()
     }
 

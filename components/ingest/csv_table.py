@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -45,6 +45,7 @@ class CsvTable:
         delimiter: separates cells.
         encoding: encoding of the files; a UTF-8 byte order mark is skipped.
         decimal: decimal separator of numbers: a point or a comma.
+        amounts: the form of the numbers in columns of amounts, see `number_text.AMOUNTS`.
     """
 
     files: tuple[str, ...]
@@ -52,6 +53,11 @@ class CsvTable:
     delimiter: str = ","
     encoding: str = "utf-8"
     decimal: str = "."
+    amounts: Mapping[str, str] = field(default_factory=dict)
+
+    def number_form(self, column: str) -> str:
+        """Return how a column writes numbers: the decimal sign, or the form of its amounts."""
+        return self.amounts.get(column, self.decimal)
 
     @cached_property
     def header(self) -> list[str]:
@@ -86,6 +92,17 @@ class CsvTable:
                 csv_file.check_width(row, header)
                 yield row
 
+    def texts(self, most: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the cells as they are written, in Arrow batches with one column of text per CSV column.
+
+        Args:
+            most: the largest number of rows; None for all.
+        """
+        rows = islice((row.cells for row in self.rows()), most)
+        while chunk := list(islice(rows, BATCH_ROWS)):
+            columns = [pa.array(cells, pa.string()) for cells in zip(*chunk, strict=True)]
+            yield pa.RecordBatch.from_arrays(columns, names=self.header)
+
     def infer_kinds(self, columns: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         """Return the narrowest of `KINDS` for all values of each column; bytes if the column has no value.
 
@@ -101,7 +118,7 @@ class CsvTable:
             for name, index in indices.items():
                 cell = row.cells[index]
                 if cell not in self.missing:
-                    types[name].add(row, cell, self.decimal)
+                    types[name].add(row, cell, self.number_form(name))
         warnings = [warning for name, column in types.items() if (warning := column.warning(name))]
         return {n: c.kind if c.numbers or c.texts else "bytes" for n, c in types.items()}, warnings
 
@@ -121,13 +138,14 @@ class CsvTable:
 
     def _column(self, chunk: Sequence[Row], index: int, name: str, kind: str) -> pa.Array:
         values: list[Any] = []
+        form = self.number_form(name)
         for row in chunk:
             cell = row.cells[index]
             if cell in self.missing:
                 values.append(None)
                 continue
             try:
-                values.append([_known_integer(_convert(cell, kind, self.decimal))])
+                values.append([_known_integer(_convert(cell, kind, form))])
             except ValueError:
                 raise DataError(
                     f"{row.file}, line {row.line}, column {name!r}: got {cell[:80]!r}, expected {_EXPECTED[kind]}; "
@@ -152,11 +170,11 @@ def other_delimiter(table: CsvTable, missing: Collection[str]) -> str:
     return ""
 
 
-def kind_of(cell: str, decimal: str = ".") -> str:
+def kind_of(cell: str, form: str = ".") -> str:
     """Return the narrowest of `KINDS` that a cell can be read as."""
     for kind in ("int", "float"):
         try:
-            _convert(cell, kind, decimal)
+            _convert(cell, kind, form)
         except ValueError:
             continue
         return kind
@@ -174,18 +192,18 @@ def _known_integer(value: bytes | int | float) -> bytes | int | float:
     return value
 
 
-def _convert(cell: str, kind: str, decimal: str) -> bytes | int | float:
+def _convert(cell: str, kind: str, form: str) -> bytes | int | float:
     if kind == "bytes":
         return cell.encode()
-    return whole_number(cell, decimal) if kind == "int" else finite_number(cell, decimal)
+    return whole_number(cell, form) if kind == "int" else finite_number(cell, form)
 
 
-def _intended_kind(cell: str, decimal: str) -> str:
+def _intended_kind(cell: str, form: str) -> str:
     """Return the kind that a cell was meant to have: float also for numbers that are refused, such as NaN or 1e999."""
-    kind = kind_of(cell, decimal)
+    kind = kind_of(cell, form)
     if kind == "bytes":
         with contextlib.suppress(ValueError):
-            float(normalize_number(cell, decimal))
+            float(normalize_number(cell, form))
             return "float"
     return kind
 
@@ -208,12 +226,12 @@ class _ColumnTypes:
     first_text: str = ""
     codes: int = 0
 
-    def add(self, row: Row, cell: str, decimal: str) -> None:
+    def add(self, row: Row, cell: str, form: str) -> None:
         if self.texts > 100 + self.numbers:
             return
         code = is_code(cell)
         self.codes += code
-        kind = "bytes" if code else _intended_kind(cell, decimal)
+        kind = "bytes" if code else _intended_kind(cell, form)
         self.kind = max(self.kind, kind, key=KINDS.index)
         if kind != "bytes":
             self.numbers += 1

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tfx import types
@@ -53,6 +54,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             delimiter=options["delimiter"],
             encoding=options["encoding"],
             decimal=options["decimal"],
+            amounts=options["amounts"],
         )
         check_columns(table, options["needed"])
         kinds = _schema_kinds(options["schema"]) if options["schema"] else {}
@@ -129,6 +131,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
         delimiter: separates cells.
         encoding: encoding of the files.
         decimal: decimal separator of numbers.
+        amounts: the form of the numbers in columns of amounts, see `number_text.AMOUNTS`.
         time: time column; the latest rows become `test`. The artifact then has one split, `rows`, and SpanWindow
             builds the four splits from its files. None assigns the rows to the four splits by hash.
         span: number of the span to read; `pattern` then contains {SPAN}.
@@ -147,6 +150,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
         delimiter: str = ",",
         encoding: str = "utf-8",
         decimal: str = ".",
+        amounts: Mapping[str, str] = MappingProxyType({}),
         time: TimeColumn | None = None,
         span: int | None = None,
         needed: Sequence[str] = (),
@@ -158,6 +162,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
             "delimiter": delimiter,
             "encoding": encoding,
             "decimal": decimal,
+            "amounts": dict(amounts),
             "time": time.to_json() if time else None,
             "needed": list(needed),
         }

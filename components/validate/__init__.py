@@ -10,6 +10,7 @@ Nodes:
 
 Helper modules:
     schema_violations: finds the rows of a CSV that violate the schema.
+    leaks: measures how well a column alone predicts the label.
     overlap: measures how many rows of `test` are in `train`, and how many by chance.
     row_hashes: hashes of rows, with or without some columns.
     drift_report: DriftValidator's report, and the columns that drifted.

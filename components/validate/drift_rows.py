@@ -98,7 +98,7 @@ def find_drifted_rows(table: CsvTable, before: Mapping[str, Mapping[str, Any]], 
         rows += 1
         for name, column in columns.items():
             cell = row.cells[indices[name]]
-            bucket = column.bucket(None if cell in table.missing else cell, table.decimal)
+            bucket = column.bucket(None if cell in table.missing else cell, table.number_form(name))
             column.counts[bucket] += 1
             if len(examples := column.examples.setdefault(bucket, [])) < MAX_EXAMPLES:
                 examples.append(format_cell(row, cell))
@@ -113,13 +113,13 @@ class _ColumnBuckets:
     counts: Counter[Any] = field(default_factory=Counter)
     examples: dict[Any, list[str]] = field(default_factory=dict)
 
-    def bucket(self, cell: str | None, decimal: str) -> Any:
+    def bucket(self, cell: str | None, form: str) -> Any:
         if cell is None:
             return (MISSING,)
         if "values" in self.before:
             return cell if cell in self.before["values"] else (OTHER,)
         try:
-            number = float(normalize_number(cell, decimal))
+            number = float(normalize_number(cell, form))
         except ValueError:
             return (OTHER,)
         # ExampleGen wrote float32, so the edges are float32 values.

@@ -49,9 +49,7 @@ def find_violations(table: CsvTable, schema: Path, columns: Collection[str]) -> 
         The violations by column.
     """
     checks = {
-        name: check
-        for name, check in _column_checks(schema, table.decimal).items()
-        if name in columns and name in table.header
+        name: check for name, check in _column_checks(schema, table).items() if name in columns and name in table.header
     }
     indices = {name: table.header.index(name) for name in checks}
     counts = dict.fromkeys(checks, 0)
@@ -81,16 +79,18 @@ def format_cell(row: Row, cell: str) -> str:
     return f"{Path(row.file).name} line {row.line} {cell[:40]!r}"
 
 
-def _column_checks(schema: Path, decimal: str) -> dict[str, tuple[str, Callable[[str], bool]]]:
+def _column_checks(schema: Path, table: CsvTable) -> dict[str, tuple[str, Callable[[str], bool]]]:
     """Return, by feature, a description of valid values and the check of a cell ('' is a missing value)."""
     import tensorflow_data_validation as tfdv
 
     message = tfdv.load_schema_text(str(schema))
     domains = {domain.name: frozenset(domain.value) for domain in message.string_domain}
-    return {feature.name: _column_check(feature, domains, decimal) for feature in message.feature}
+    return {
+        feature.name: _column_check(feature, domains, table.number_form(feature.name)) for feature in message.feature
+    }
 
 
-def _column_check(feature: Any, domains: dict[str, frozenset[str]], decimal: str) -> tuple[str, Callable[[str], bool]]:
+def _column_check(feature: Any, domains: dict[str, frozenset[str]], form: str) -> tuple[str, Callable[[str], bool]]:
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     kind = {schema_pb2.INT: "int", schema_pb2.FLOAT: "float"}.get(feature.type, "bytes")
@@ -107,10 +107,10 @@ def _column_check(feature: Any, domains: dict[str, frozenset[str]], decimal: str
     def is_valid(cell: str) -> bool:
         if not cell:
             return not required
-        if KINDS.index(kind_of(cell, decimal)) > KINDS.index(kind):
+        if KINDS.index(kind_of(cell, form)) > KINDS.index(kind):
             return False
         if low is not None and high is not None:
-            return bool(low <= float(normalize_number(cell, decimal)) <= high)
+            return bool(low <= float(normalize_number(cell, form)) <= high)
         return not domain or cell in domain
 
     return expected, is_valid

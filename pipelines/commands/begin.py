@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from benison.pipelines.commands import arguments
+
 
 def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The new pipeline's name.")],
@@ -24,12 +26,18 @@ def init(
         str | None,
         typer.Option("--time", metavar="COLUMN", help="Order the rows by this column; default with --spans: a date."),
     ] = None,
+    sample: Annotated[
+        int, typer.Option("--sample", metavar="N", min=0, help="The number of rows to look at; 0 looks at all.")
+    ] = 1_000_000,
+    sets: arguments.Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Write a pipeline for a CSV file into the current folder, and print what was guessed from the data."""
     from benison.pipelines.starting.init import create
 
-    for line in create(name, csv, label, problem, force, spans=spans, time=time).lines():
+    given = arguments.pairs(sets)
+    pipeline = create(name, csv, label, problem, force, spans=spans, time=time, sample=sample or None, settings=given)
+    for line in pipeline.lines():
         print(line)
     if spans:
         print(f"next: benison span add {name}.yaml {csv}, then benison run {name}.yaml; add each new file in this way")

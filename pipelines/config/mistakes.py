@@ -114,6 +114,8 @@ def _column_mistakes(raw: Mapping[str, Any], csv: str) -> Iterator[Mistake]:
     only_slices = not isinstance(columns, Mapping) and not isinstance(time, str)
     if only_slices and not slices:
         return
+    amounts = value_at(raw, "data", "amounts")
+    amounts = amounts if isinstance(amounts, Mapping) else {}
     files = csv_paths.find(csv)
     options = {key: value_at(raw, "data", key) for key in ("delimiter", "encoding", "decimal")}
     try:
@@ -128,6 +130,7 @@ def _column_mistakes(raw: Mapping[str, Any], csv: str) -> Iterator[Mistake]:
     names: list[tuple[Loc, Any]] = [(("data", "time"), time)]
     names += [] if only_slices else [(("label",), value_at(raw, "label"))]
     names += [(("columns", name), name) for name in columns or ()]
+    names += [(("data", "amounts", name), name) for name in amounts if not only_slices]
     names += [(("slices", str(i)), name) for i, name in enumerate(slices)]
     for loc, name in names:
         if isinstance(name, str) and name not in header:

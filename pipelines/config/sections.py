@@ -23,6 +23,7 @@ from benison.pipelines.config.periods import FORMS, Every, is_date
 from benison.pipelines.config.types import (
     COMBINERS,
     Amount,
+    AmountForm,
     AnomalyKind,
     AnyText,
     Bool,
@@ -49,6 +50,7 @@ from benison.pipelines.config.types import (
     Trials,
     VariableName,
 )
+from benison.serving.number_text import AMOUNTS
 
 
 class Data(ConfigModel):
@@ -68,6 +70,11 @@ class Data(ConfigModel):
     delimiter: Character = Field(default=",", description="the delimiter of a CSV")
     encoding: Encoding = Field(default="utf-8", description="the encoding of a CSV")
     decimal: Literal[".", ","] = Field(default=".", description="the decimal sign of numbers in a CSV")
+    amounts: Mapping[Text, AmountForm] = Field(
+        default_factory=dict,
+        description="the columns of a CSV whose numbers are amounts, each with the form of its numbers: "
+        f"{', '.join(map(repr, AMOUNTS))}; a currency, a percent sign or parentheses are read too",
+    )
     time: Text | None = Field(
         default=None, description="the column to order the rows by; `test` is then the latest rows"
     )

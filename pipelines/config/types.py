@@ -16,6 +16,7 @@ from benison.serving.config_values import Bool as Bool
 from benison.serving.config_values import Count as Count
 from benison.serving.config_values import Text as Text
 from benison.serving.config_values import expected as _expected
+from benison.serving.number_text import AMOUNTS
 
 PREPROCESSING = "preprocessing_fn"
 COMBINERS = ("mean", "weighted_mean", "median", "majority_vote", "soft_vote", "stacking")
@@ -39,6 +40,12 @@ def _known_encoding(name: str) -> str:
     except LookupError:
         raise PydanticCustomError("refused", "no such encoding; expected a name such as utf-8 or latin-1") from None
     return name
+
+
+def _known_amounts(form: str) -> str:
+    if form not in AMOUNTS:
+        raise PydanticCustomError("refused", f"got {form!r}, expected one of {', '.join(map(repr, AMOUNTS))}")
+    return form
 
 
 def _known_time_format(form: str) -> str:
@@ -94,6 +101,11 @@ Probability = Annotated[
     float, Field(strict=True, gt=0, lt=1), _expected("a probability between 0 and 1 (both excluded), such as 0.3")
 ]
 Amount = Annotated[_Int | _Float, Field(gt=0), _expected("a number > 0")]
+AmountForm = Annotated[
+    str,
+    AfterValidator(_known_amounts),
+    _expected(f"one of {', '.join(map(repr, AMOUNTS))}"),
+]
 Number = Annotated[_Int | _Float, _expected("a number")]
 Scalar = Annotated[_Bool | _Int | _Float | str, _expected("a number, text or true/false")]
 Target = Annotated[

@@ -123,6 +123,7 @@ def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int 
         delimiter=config.data.delimiter,
         encoding=config.data.encoding,
         decimal=config.data.decimal,
+        amounts=config.data.amounts,
         time=config.time_column,
         span=span,
         needed=[config.label],
@@ -152,4 +153,5 @@ def _table(config: Pipeline) -> dict[str, Any]:
         "delimiter": config.data.delimiter,
         "encoding": config.data.encoding,
         "decimal": config.data.decimal,
+        "amounts": dict(config.data.amounts),
     }

@@ -185,4 +185,5 @@ def _from_date(config: Pipeline, request: str) -> int | None:
 def table(config: Pipeline, files: Sequence[Path]) -> CsvTable:
     """Return files as a table in the format that the config describes."""
     data = config.data
-    return CsvTable(tuple(map(str, files)), frozenset(data.missing), data.delimiter, data.encoding, data.decimal)
+    missing, paths = frozenset(data.missing), tuple(map(str, files))
+    return CsvTable(paths, missing, data.delimiter, data.encoding, data.decimal, data.amounts)

@@ -68,7 +68,12 @@ def delimiter_of(file: Path, encoding: str) -> str:
 
 
 def decimal_of(file: Path, encoding: str, delimiter: str) -> str:
-    """Detect the decimal sign: a comma if it is more frequent in the first numbers, and not only as in 1,234."""
+    """Detect the decimal sign: a comma if it is more frequent in the first numbers, and not only as in 1,234.
+
+    With commas between the cells it is a point; a column may still have another sign, see `reading`.
+    """
+    if delimiter == ",":
+        return "."
     commas, points, sure = 0, 0, False
     try:
         for cells in csv.reader(io.StringIO(_start(file, encoding), newline=""), delimiter=delimiter):

@@ -6,9 +6,10 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 
@@ -18,7 +19,9 @@ from benison.components.ingest.splits import split_index
 from benison.components.label_classes import TAG
 from benison.pipelines import json_schema
 from benison.pipelines.config import Splits, strict_yaml
-from benison.pipelines.starting.guess import Guess, GuessedColumn, look
+from benison.pipelines.starting import overrides
+from benison.pipelines.starting.guess import Guess, look
+from benison.pipelines.starting.kinds import GuessedColumn
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
 from benison.serving.files import atomic_file
@@ -27,6 +30,7 @@ from benison.serving.visible_text import visible_line
 NAME = re.compile("[a-z][a-z0-9_-]*")
 FEW_ROWS = 1000  # below this, the usual shares may leave a split empty
 SHARES = ((6, 1, 1, 2), (3, 1, 1, 1), (2, 1, 1, 1), (4, 2, 1, 2), (3, 1, 2, 2), (5, 2, 2, 3), (1, 1, 1, 1))
+SAMPLE = 1_000_000  # rows that are looked at
 MIN_ROWS = 2  # rows that each split should have
 
 
@@ -51,19 +55,20 @@ class NewPipeline:
     def _facts(self) -> Iterator[str]:
         guess, label = self.guess, self.guess.label
         marks = ", ".join(map(repr, guess.missing))
-        yield f"{guess.csv}: {guess.rows} rows, encoding {guess.encoding}, delimiter {guess.delimiter!r}"
+        rows = f"{guess.rows} rows" if guess.is_whole else f"the first {guess.rows:,} rows; --sample looks at more"
+        yield f"{guess.csv}: {rows}, encoding {guess.encoding}, delimiter {guess.delimiter!r}"
         if guess.decimal == ",":
-            yield "numbers use a decimal comma"
-        yield f"cells that mean 'no value': {marks}"
+            yield "numbers use a decimal comma (data.decimal)"
+        yield f"cells that mean 'no value': {marks} (data.missing)"
         yield f"label {label.name!r}: {guess.problem}, {label.why}"
         if guess.positive:
-            yield f"positive class {guess.positive!r}: {guess.why_positive}"
+            yield f"positive class {guess.positive!r}: {guess.why_positive} (positive)"
         names = [visible_line(column.name) for column in guess.columns]
         width = max(map(len, names))
         for name, column in zip(names, guess.columns, strict=True):
             yield f"  {name:{width}}  {column.kind:8}  {_remark(column)}"
         if left_out := [name for name, column in zip(names, guess.columns, strict=True) if column.kind == "ignore"]:
-            yield f"left out: {', '.join(left_out)}"
+            yield f"left out: {', '.join(left_out)} (columns.{left_out[0]}: number, for example, uses it)"
         yield from guess.remarks
         if self.splits != Splits(train=6, valid=1, blend=1, test=2):
             yield f"splits {_flow(self.splits.model_dump())}: with so few rows, the usual splits could be empty"
@@ -79,6 +84,8 @@ def create(
     *,
     spans: bool = False,
     time: str | None = None,
+    sample: int | None = SAMPLE,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> NewPipeline:
     """Read a CSV file and write NAME.yaml, schemas/NAME.pbtxt and the YAML's JSON schema into the current folder.
 
@@ -90,6 +97,8 @@ def create(
         force: overwrite existing files.
         spans: the data arrives span by span; the YAML then has `spans:` and names no file.
         time: the column to order the rows by; None takes a date, if there are spans.
+        sample: the number of rows to look at; None for all.
+        settings: values of `--set`, as YAML text, by dotted key of the YAML; what a guess needs is not guessed then.
 
     Raises:
         UsageError: the name is not allowed, there is no such column or no column of times, or a file already exists.
@@ -101,15 +110,13 @@ def create(
     existing = [str(file) for file in (config, schema) if file.exists()]
     if existing and not force:
         raise UsageError(f"{', '.join(existing)}: already exists; use --force to overwrite it")
-    guess = look(csv, label, problem)
+    given = overrides.parse(settings)
+    guess = look(csv, label, overrides.fixed(given, problem), sample)
     splits = choose_splits(guess)
     order = _time_column(guess, time, spans=spans)
+    content = overrides.applied(given, yaml_text(name, guess, splits, editor, order, spans=spans), config.absolute())
     schema.parent.mkdir(exist_ok=True)
-    for file, text in (
-        (editor, json_schema.text()),
-        (schema, schema_text(guess)),
-        (config, yaml_text(name, guess, splits, editor, order, spans=spans)),
-    ):
+    for file, text in ((editor, json_schema.text()), (schema, schema_text(guess)), (config, content)):
         atomic_file.write(file, text)
     return NewPipeline(guess, splits, (config, schema, editor))
 
@@ -154,6 +161,9 @@ def yaml_text(
     bound = {"auc": "min: 0.75", "accuracy": "min: 0.8", "rmse": "max: 10"}[metric]
     columns = "\n".join(_column_lines(guess.columns))
     decimal = f"\n  decimal: {_flow(guess.decimal)}" if guess.decimal != "." else ""
+    if guess.amounts:
+        forms = {_scalar(column): form for column, form in guess.amounts.items()}
+        decimal += f"\n  amounts: {_flow(forms)}  # how these columns write numbers; $, % and (…) are read too"
     files, window = f"\n  csv: {_scalar(_relative(guess.csv))}", ""
     if spans:
         files = f"  # it arrives span by span: benison span add {name} FILE"
@@ -242,15 +252,15 @@ def schema_text(guess: Guess) -> str:
         "# A column of type INT takes whole numbers only; if others may come, make it FLOAT.",
     ]
     for column in (guess.label, *guess.columns):
-        parts.append(_feature(column, guess.rows, guess.positive, is_label=column is guess.label))
+        parts.append(_feature(column, guess, is_label=column is guess.label))
     for column in (guess.label, *guess.columns):
-        if _has_domain(column):
+        if guess.is_whole and _has_domain(column):
             values = "".join(f"  value: {_quoted(value)}\n" for value in column.values)
             parts.append(f"string_domain {{\n  name: {_quoted(column.name)}\n{values}}}")
     return "\n".join(parts) + "\n"
 
 
-def _feature(column: GuessedColumn, rows: int, positive: str, *, is_label: bool) -> str:
+def _feature(column: GuessedColumn, guess: Guess, *, is_label: bool) -> str:
     lines = [
         f"  name: {_quoted(column.name)}",
         f"  type: {'BYTES' if column.kind != 'number' else 'INT' if column.whole else 'FLOAT'}",
@@ -258,15 +268,16 @@ def _feature(column: GuessedColumn, rows: int, positive: str, *, is_label: bool)
     ]
     if column.kind == "ignore":
         lines.append(f"  lifecycle_stage: DEPRECATED  # left out: {_comment(column.why)}")
-    if _has_domain(column):
+    if guess.is_whole and _has_domain(column):  # other rows may have other values
         lines.append(f"  domain: {_quoted(column.name)}")
-    if is_label and positive:
-        lines.append(f"  annotation {{ tag: {_quoted(f'{TAG} {positive}')} }}")
+    if is_label and guess.positive:
+        lines.append(f"  annotation {{ tag: {_quoted(f'{TAG} {guess.positive}')} }}")
     if is_label:  # validation.max_missing_labels says how many rows may be without one
         lines.append("  presence { min_count: 1 }")
-    elif not column.missing:
+    elif not column.missing and guess.is_whole:
         lines.append("  presence { min_fraction: 1.0 min_count: 1 }")
-    elif rows >= FEW_ROWS and column.missing < 0.9 and column.kind != "ignore":  # fewer values may be absent by chance
+    elif guess.rows >= FEW_ROWS and column.missing < 0.9 and column.kind != "ignore":
+        # Fewer values may be absent by chance.
         lines.append(f"  presence {{ min_fraction: {(1 - column.missing) / 2:.2f} min_count: 1 }}")
     return "feature {\n" + "\n".join(lines) + "\n}"
 

@@ -206,6 +206,7 @@ class Manifest(_Record):
         delimiter: Of the pipeline's CSV files.
         encoding: Of the pipeline's CSV files.
         decimal: The decimal mark of the pipeline's CSV files.
+        amounts: The form of the numbers in columns of amounts, see `number_text.AMOUNTS`.
         spans: The spans of the run, ascending.
         span_hashes: The hash of each span's files by its number; empty before spans could be replaced.
         members: The ensemble's members, in its order.
@@ -248,6 +249,7 @@ class Manifest(_Record):
     delimiter: str = ","
     encoding: str = "utf-8"
     decimal: str = "."
+    amounts: Mapping[str, str] = Field(default_factory=dict)
     spans: tuple[int, ...] = ()
     span_hashes: Mapping[str, str] = Field(default_factory=dict)
     members: tuple[str, ...] = ()

@@ -176,7 +176,7 @@ def test_init_prints_its_guesses_about_a_german_spreadsheet(tmp_path: Path) -> N
     started = command(BENISON, tmp_path, "init", "orders", "--csv", "orders.csv", "--label", "late")
     assert started.returncode == 0, started.stderr
     output = " ".join(started.stdout.split())
-    assert "500 rows, encoding latin-1, delimiter ';' numbers use a decimal comma" in output
+    assert "500 rows, encoding latin-1, delimiter ';' numbers use a decimal comma (data.decimal)" in output
     assert "label 'late': binary" in output
     assert "amount number" in output
     assert "placed (d/m/y) date %d/%m/%Y" in output

@@ -111,7 +111,8 @@ def test_values_are_converted_to_the_signatures_type() -> None:
     assert cells(FLOAT).values([{"x": "1.5"}, {"x": 2}]) == [1.5, 2.0]
     assert cells(INT).values([{"x": "3"}, {"x": -1}, {"x": 4.0}]) == [3, -1, 4]
     assert cells(STRING).values([{"x": 3}]) == ["3"]
-    assert cells(FLOAT, decimal=",").values([{"x": "1,5"}]) == [1.5]
+    assert cells(FLOAT, form=",").values([{"x": "1,5"}]) == [1.5]
+    assert cells(FLOAT, form="1,234.5").values([{"x": "$1,200"}, {"x": 1200}]) == [1200, 1200]
 
 
 @pytest.mark.parametrize(

@@ -145,3 +145,12 @@ def test_the_integer_that_stands_for_a_missing_one_is_refused_in_an_integer_colu
     assert CsvTable((file,), NA).infer_kinds(["n", "f"])[0] == {"n": "int", "f": "float"}
     with pytest.raises(DataError, match="line 3, column 'n': got '-9007199254740991', expected a whole number other"):
         _batch(file, {"n": "int", "f": "float"})
+
+
+def test_a_column_of_amounts_is_read_in_its_form(write):
+    table = CsvTable((write('price,share\n"$1,200",36%\n965,\n'),), NA, amounts={"price": "1,234.5", "share": "1234.5"})
+    assert table.infer_kinds(["price", "share"]) == ({"price": "int", "share": "int"}, [])
+    ((_, batch),) = table.batches({"price": "float", "share": "int"})
+    assert batch.to_pydict() == {"price": [[1200.0], [965.0]], "share": [[36], None]}
+    with pytest.raises(DataError, match=r"line 2, column 'price': got '\$1,200', expected a finite number"):
+        list(CsvTable(table.files).batches({"price": "float", "share": "bytes"}))

@@ -7,7 +7,7 @@ import pytest
 
 from benison.components.evaluate import label_report
 from benison.components.evaluate.metrics import METRICS
-from benison.components.validate import label_check
+from benison.components.validate import label_check, leaks
 from benison.serving.errors import DataError
 
 RNG = np.random.default_rng(3)
@@ -31,50 +31,48 @@ LABEL = np.where(LATE, "yes", "no")
     ],
 )
 def test_a_column_that_predicts_a_binary_label_is_suspicious(values: np.ndarray, suspicious: bool) -> None:
-    assert (label_check.predictive_power(values, LABEL, regression=False) >= label_check.LEAK_THRESHOLD) == suspicious
+    assert (leaks.predictive_power(values, LABEL, regression=False) >= leaks.LEAK_THRESHOLD) == suspicious
 
 
 @pytest.mark.parametrize("rows", [120, 180, 1200])
 def test_an_id_that_sorts_by_the_label_is_suspicious_in_small_tables(rows: int) -> None:
     ids = RNG.permutation(rows).astype(float)
     several = np.array(["a", "b", "c"])[(ids * 3 // rows).astype(int)]
-    assert label_check.predictive_power(ids, several, regression=False) >= label_check.LEAK_THRESHOLD
+    assert leaks.predictive_power(ids, several, regression=False) >= leaks.LEAK_THRESHOLD
     binary = np.where(ids < 0.4 * rows, "no", "yes")
     ids[:2] = np.nan
-    assert label_check.predictive_power(ids, binary, regression=False) >= label_check.LEAK_THRESHOLD
-    assert label_check.predictive_power(RNG.random(rows), several, regression=False) < 0.7
+    assert leaks.predictive_power(ids, binary, regression=False) >= leaks.LEAK_THRESHOLD
+    assert leaks.predictive_power(RNG.random(rows), several, regression=False) < 0.7
 
 
 def test_a_copy_of_a_label_that_alternates_from_row_to_row_is_suspicious() -> None:
     label = np.array(["no", "yes"] * 300)
-    assert label_check.predictive_power(np.char.add(label, "!"), label, regression=False) == pytest.approx(1)
+    assert leaks.predictive_power(np.char.add(label, "!"), label, regression=False) == pytest.approx(1)
 
 
 def test_a_copy_of_the_label_with_missing_cells_is_suspicious() -> None:
     missing = RNG.random(ROWS) < 0.2
     copy = np.where(missing, "", LABEL)
-    assert label_check.predictive_power(copy, LABEL, regression=False) == pytest.approx(1)
-    assert label_check.predictive_power(np.where(missing, np.nan, LATE), LABEL, regression=False) == pytest.approx(1)
+    assert leaks.predictive_power(copy, LABEL, regression=False) == pytest.approx(1)
+    assert leaks.predictive_power(np.where(missing, np.nan, LATE), LABEL, regression=False) == pytest.approx(1)
     price = RNG.normal(100, 20, ROWS)
-    assert label_check.predictive_power(np.where(missing, np.nan, price), price, regression=True) >= 0.99
+    assert leaks.predictive_power(np.where(missing, np.nan, price), price, regression=True) >= 0.99
 
 
 def test_predictive_power_for_several_classes() -> None:
     label = RNG.choice(["a", "b", "c"], ROWS)
-    assert label_check.predictive_power(np.char.add(label, "!"), label, regression=False) == pytest.approx(1)
-    assert label_check.predictive_power(RNG.choice(["x", "y"], ROWS), label, regression=False) == pytest.approx(
-        0.5, abs=0.05
-    )
+    assert leaks.predictive_power(np.char.add(label, "!"), label, regression=False) == pytest.approx(1)
+    assert leaks.predictive_power(RNG.choice(["x", "y"], ROWS), label, regression=False) == pytest.approx(0.5, abs=0.05)
 
 
 def test_predictive_power_for_a_number() -> None:
     price = RNG.normal(100, 20, ROWS)
-    assert label_check.predictive_power(price * 1.1, price, regression=True) >= 0.97
-    assert label_check.predictive_power(RNG.normal(0, 1, ROWS), price, regression=True) < 0.1
+    assert leaks.predictive_power(price * 1.1, price, regression=True) >= 0.97
+    assert leaks.predictive_power(RNG.normal(0, 1, ROWS), price, regression=True) < 0.1
 
 
 def test_a_label_with_one_class_cannot_be_predicted() -> None:
-    assert label_check.predictive_power(LATE * 1.0, np.full(ROWS, "no"), regression=False) == 0.5
+    assert leaks.predictive_power(LATE * 1.0, np.full(ROWS, "no"), regression=False) == 0.5
 
 
 def test_a_suspicion_names_column_and_figure_and_asks_the_question() -> None:
@@ -98,9 +96,9 @@ def test_a_number_whose_own_auc_is_0_99_is_suspicious_also_in_few_rows(seed: int
     wrong = rng.permutation(900) < 6
     column = ((late ^ wrong) + rng.uniform(0, 0.9, 900)).round(4)
     auc = METRICS["auc"].compute(late.astype(np.int64), np.stack([-column, column], axis=1))
-    power = label_check.predictive_power(column, np.where(late, "yes", "no"), regression=False)
+    power = leaks.predictive_power(column, np.where(late, "yes", "no"), regression=False)
     assert power >= auc - 1e-9
-    assert label_check.predictive_power(-column, np.where(late, "yes", "no"), regression=False) >= auc - 1e-9
+    assert leaks.predictive_power(-column, np.where(late, "yes", "no"), regression=False) >= auc - 1e-9
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -112,14 +110,14 @@ def test_a_copy_of_the_label_and_a_coarse_copy_are_suspicious_and_noise_is_not(s
         # One row in two hundred is wrong, and the rest is the class with noise that does not hide it.
         coarse = np.where(rng.random(1200) < 0.005, rng.permutation(ids), ids) + rng.uniform(0, 0.9, 1200)
         for column in (np.char.add("was ", label), ids, coarse):
-            assert label_check.predictive_power(column, label, regression=False) >= label_check.LEAK_THRESHOLD
+            assert leaks.predictive_power(column, label, regression=False) >= leaks.LEAK_THRESHOLD
         for column in (rng.permutation(label), rng.normal(size=1200), ids + rng.normal(0, 1, 1200)):
-            assert label_check.predictive_power(column, label, regression=False) < label_check.LEAK_THRESHOLD
+            assert leaks.predictive_power(column, label, regression=False) < leaks.LEAK_THRESHOLD
     for price in (rng.normal(100, 20, 1200), rng.pareto(1.5, 1200), rng.exponential(1, 1200)):
         for column in (price, -3 * price + 1, np.log(price - price.min() + 1), np.round(price, 1)):
-            assert label_check.predictive_power(column, price, regression=True) >= label_check.LEAK_THRESHOLD
+            assert leaks.predictive_power(column, price, regression=True) >= leaks.LEAK_THRESHOLD
         for column in (rng.permutation(price), price + rng.normal(0, price.std() / 2, 1200), rng.normal(size=1200)):
-            assert label_check.predictive_power(column, price, regression=True) < label_check.LEAK_THRESHOLD
+            assert leaks.predictive_power(column, price, regression=True) < leaks.LEAK_THRESHOLD
 
 
 @pytest.mark.parametrize(
@@ -162,8 +160,8 @@ def test_rows_without_a_label_are_recognised() -> None:
 
 def test_of_many_classes_only_the_most_frequent_ones_are_distinguished() -> None:
     label = RNG.integers(0, 2000, 10_000).astype(str)
-    assert label_check.predictive_power(label, label, regression=False) == pytest.approx(1, abs=0.01)
-    assert label_check.predictive_power(RNG.permutation(label), label, regression=False) == pytest.approx(0.5, abs=0.05)
+    assert leaks.predictive_power(label, label, regression=False) == pytest.approx(1, abs=0.01)
+    assert leaks.predictive_power(RNG.permutation(label), label, regression=False) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize(("rows", "positives"), [(30, 1), (60, 3), (200, 2), (500, 5)])
@@ -173,4 +171,4 @@ def test_noise_is_no_leak_in_a_small_table_or_with_few_positives(rows: int, posi
     for _ in range(200):
         noise = rng.normal(size=rows)
         noise[rng.random(rows) < 0.3] = np.nan
-        assert label_check.predictive_power(noise, rng.permutation(label), regression=False) < 0.99
+        assert leaks.predictive_power(noise, rng.permutation(label), regression=False) < 0.99

@@ -70,6 +70,66 @@ def test_spans_need_a_column_of_times(here):
     assert not (here / "plain.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "lines"),
+    [
+        ({"columns.Kind": "ignore"}, ["  Kind: ignore  # given by --set columns.Kind"]),
+        (
+            {"columns.Kind": "{kind: hashed, size: 9}"},
+            ["  Kind: {kind: hashed, size: 9}  # given by --set columns.Kind"],
+        ),
+        ({"columns.size, in cm.kind": "category"}, ['  "size, in cm": {kind: category, size: 30}  # given by --set']),
+        ({"data.missing": "['', NA, cat]"}, ['  missing: ["", NA, cat]  #', "  Kind: {kind: category, size: 1}  #"]),
+        ({"ensemble.members.deep.epochs": "3"}, ["      epochs: 3", "      epochs: 100  # the maximum"]),
+        ({"ensemble.combiner": "stacking"}, ["  combiner: stacking"]),
+        ({"ensemble.members.deep.hyperparameters.units": "8"}, ["      hyperparameters: {layers: 2, units: 8, drop"]),
+        ({"ensemble.members.deep.hyperparameters.l2": "0.1"}, [", learning_rate: 0.003, l2: 0.1}"]),
+        ({"splits": "{train: 1, valid: 1, blend: 1, test: 1}"}, ["splits: {blend: 1, test: 1, train: 1, valid: 1}"]),
+        ({"blessing.rules": "[{metric: auc, min: 0.6}]"}, ["blessing: {rules: [{metric: auc, min: 0.6}]}"]),
+        ({"serving.fan_out": "true"}, ["serving: {fan_out: true}"]),
+        ({"data.time": "born"}, ["  time: born"]),
+    ],
+)
+def test_set_changes_what_is_written_and_keeps_the_comments(here, settings, lines):
+    create("pets", pets(here / "pets.csv"), "yes", settings=settings)
+    text = Path("pets.yaml").read_text()
+    assert [line for line in lines if line not in text] == []
+    assert text.count("#") >= 20
+    load("pets")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"columns.Kin": "ignore"}, r"--set columns.Kin: no such column in .*; did you mean 'Kind'\?"),
+        ({"columns.Kind": "number"}, "--set columns.Kind: not all cells are numbers, such as 'cat'; if it means"),
+        ({"columns.Kind": "nmber"}, "number, category, hashed"),
+        ({"data.decimal": "';'"}, "--set: "),
+        ({"ensemble.combiner": "men"}, "--set ensemble.combiner: got 'men', expected one of mean"),
+        ({"ensembl.combiner": "mean"}, "--set ensembl: unknown key; did you mean 'ensemble'"),
+        ({"label": "born"}, "--set label: use --label"),
+        ({"splits": "{"}, "--set splits: "),
+    ],
+)
+def test_a_wrong_set_leaves_nothing_behind(here, settings, message):
+    with pytest.raises(UsageError, match=message):
+        create("pets", pets(here / "pets.csv"), "yes", settings=settings)
+    assert sorted(path.name for path in here.iterdir()) == ["pets.csv"]
+
+
+def test_a_sample_says_so_and_writes_nothing_that_other_rows_may_contradict(here):
+    file = pets(here / "pets.csv")
+    pipeline = create("pets", file, "yes", sample=40)
+    assert next(pipeline.lines()).endswith(
+        "pets.csv: the first 40 rows; --sample looks at more, encoding utf-8, delimiter ','"
+    )
+    text = Path("schemas/pets.pbtxt").read_text()
+    assert "min_fraction" not in text
+    assert "string_domain" not in text
+    create("pets", file, "yes", force=True, sample=60)
+    assert "string_domain" in Path("schemas/pets.pbtxt").read_text()
+
+
 def test_the_yaml_names_the_json_schema_beside_it(here):
     create("pets", pets(here / "pets.csv"), "yes")
     assert Path("pets.yaml").read_text().startswith("# yaml-language-server: $schema=schemas/benison.schema.json\n")
@@ -91,15 +151,18 @@ def test_each_guess_is_one_line_though_classes_have_several(here):
 def test_it_prints_each_guess_with_its_reason(here):
     lines = list(create("pets", pets(here / "pets.csv"), "yes").lines())
     assert lines[0].endswith("pets.csv: 60 rows, encoding utf-8, delimiter ','")
-    assert lines[1:3] == ["cells that mean 'no value': '', 'NA'", "label 'yes': binary, two values: 0, 1"]
-    assert lines[3] == "positive class '1': 1 of 0 and 1"
+    assert lines[1:3] == [
+        "cells that mean 'no value': '', 'NA' (data.missing)",
+        "label 'yes': binary, two values: 0, 1",
+    ]
+    assert lines[3] == "positive class '1': 1 of 0 and 1 (positive)"
     assert [" ".join(line.split()) for line in lines[4:8]] == [
         "id ignore an id: as many values as rows",
         "size, in cm number 30 different numbers; missing in 3.3%",
         "Kind category 2 different texts",
         "born date %d/%m/%Y, day first (could be month first)" if "could be" in lines[7] else "born date %d/%m/%Y",
     ]
-    assert "left out: id" in lines
+    assert "left out: id (columns.id: number, for example, uses it)" in lines
 
 
 def test_the_schema_has_types_presence_and_domains_but_no_ranges(here):

@@ -39,7 +39,7 @@ def test_init_writes_the_positive_class_into_both_files_and_prints_it(
     rows = [f"{i % 7},{'yes' if i % 3 else 'no'}" for i in range(40)]
     Path("rows.csv").write_text("size,late\n" + "\n".join(rows) + "\n")
     new = init.create("pets", Path("rows.csv"), "late")
-    assert "positive class 'yes': by its name" in list(new.lines())
+    assert "positive class 'yes': by its name (positive)" in list(new.lines())
     assert 'positive: "yes"  # by its name; the schema names it too' in Path("pets.yaml").read_text()
     schema = text_format.Parse(Path("schemas/pets.pbtxt").read_text(), schema_pb2.Schema())
     assert LabelSchema.of(schema, "late") == LabelSchema(("no", "yes"), "yes")

@@ -1,0 +1,86 @@
+"""Find the format of a column of dates, among which a few cells may be none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from benison.components.ingest.times import DATES, TIMES
+
+ISO = "ISO 8601"
+_ENOUGH = 0.9  # the share of a column's values that are dates if it is a column of dates
+_FIRST = 20  # values that a format is tried with first
+
+
+@dataclass(frozen=True)
+class Dates:
+    """The way in which a column writes dates.
+
+    Attributes:
+        format: as for strptime, or `ISO`.
+        ambiguous: day and month may be exchanged.
+        others: values that are no dates.
+    """
+
+    format: str
+    ambiguous: bool = False
+    others: tuple[str, ...] = ()
+
+
+def find(values: Sequence[str], numeric: bool) -> Dates | None:
+    """Return how values write dates, day first if both orders fit equally well; None if they are no dates.
+
+    Args:
+        values: distinct values without those that mean "no value".
+        numeric: all of them are numbers; then only days such as 20240131 are dates.
+    """
+    if not values or (numeric and not all(re.fullmatch(r"(?:19|20)\d{6}", value) for value in values)):
+        return None
+    forms = [form for form in ([] if numeric else [ISO, *_formats()]) if _fits(values[:_FIRST], form)]
+    forms = list(_formats()) if numeric else forms
+    misfits = {form: [value for value in values if not is_date(value, form)] for form in forms}
+    possible = [form for form in forms if _few(len(misfits[form]), len(values))]
+    if not possible:
+        return None
+    best = min(possible, key=lambda form: len(misfits[form]))
+    return Dates(best, _ambiguous(best, misfits), tuple(misfits[best]))
+
+
+def is_date(value: str, form: str) -> bool:
+    """Return True if a value is a date in a format."""
+    if form == ISO:
+        return _iso(value)
+    try:
+        datetime.strptime(value, form)
+    except ValueError:
+        return False
+    return True
+
+
+def _formats() -> Iterator[str]:
+    return (f"{date}{time}" for date in DATES for time in TIMES)
+
+
+def _fits(values: Sequence[str], form: str) -> bool:
+    return sum(is_date(value, form) for value in values) >= len(values) / 2
+
+
+def _few(misfits: int, values: int) -> bool:
+    """Return True if so few of the values are no dates that the column is one of dates."""
+    return misfits == 0 or (values >= 10 and misfits <= (1 - _ENOUGH) * values)
+
+
+def _ambiguous(form: str, misfits: dict[str, list[str]]) -> bool:
+    swapped = form.replace("%d", "%D").replace("%m", "%d").replace("%D", "%m")
+    return form.startswith("%d") and "%m" in form and len(misfits.get(swapped, "x")) == len(misfits[form])
+
+
+def _iso(value: str) -> bool:
+    if not re.fullmatch(r"\d{4}-\d{1,2}-\d{1,2}(?:[T ].*)?", value):
+        return False
+    day, _, time = value.replace(" ", "T", 1).partition("T")
+    time = re.sub(r"\s*(?:Z|[+-]\d{2}:?\d{2})$", "", time)
+    forms = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f")
+    return is_date(day, "%Y-%m-%d") and (not time or any(is_date(time[:15], form) for form in forms))

@@ -1,0 +1,129 @@
+"""The values of `--set` at `benison init`: what they fix before the guess, and how they get into the YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from benison.pipelines import config_file
+from benison.pipelines.config import strict_yaml
+from benison.pipelines.config.mistakes import shape_mistakes
+from benison.pipelines.config.sections import Data
+from benison.pipelines.generic.columns import ColumnConfig
+from benison.pipelines.starting.guess import Fixed
+from benison.serving.errors import UsageError
+
+# The keys of `data` that say how the file is read.
+_READ_BY = ("encoding", "delimiter", "decimal", "missing", "amounts")
+_GIVEN_ELSEWHERE = {"name": "NAME", "label": "--label", "problem": "--problem"}
+
+
+def parse(settings: Mapping[str, str]) -> dict[tuple[str, ...], Any]:
+    """Return the values by the path to their key.
+
+    A column's name may contain dots, so everything between `columns.` and a last `.kind`, `.format` or `.size` is one.
+
+    Raises:
+        UsageError: a value is not YAML, or a key has an option of its own.
+    """
+    values = {}
+    for key, text in settings.items():
+        if option := _GIVEN_ELSEWHERE.get(key):
+            raise UsageError(f"--set {key}: use {option}")
+        try:
+            values[_path(key)] = config_file.override_value(text)
+        except ValueError as error:
+            raise UsageError(f"--set {key}: {error}") from None
+    return values
+
+
+def fixed(given: Mapping[tuple[str, ...], Any], problem: str | None) -> Fixed:
+    """Return what is not guessed because the user gives it.
+
+    Raises:
+        UsageError: a value is wrong.
+    """
+    tree: Any = {}
+    for path, value in given.items():
+        if path[0] in ("data", "columns"):
+            tree = config_file.put(tree, path, value)
+    try:
+        data = Data.model_validate(tree.get("data") or {})
+        columns = {name: ColumnConfig.model_validate(kind) for name, kind in (tree.get("columns") or {}).items()}
+    except ValidationError as error:
+        raise UsageError("\n".join(f"--set: {mistake.message}" for mistake in shape_mistakes(error))) from None
+    known = {key: getattr(data, key) for key in _READ_BY if key in data.model_fields_set}
+    return Fixed(problem, **known, columns={name: column.model_dump() for name, column in columns.items()})
+
+
+def applied(given: Mapping[tuple[str, ...], Any], text: str, path: Path) -> str:
+    """Return the text of the YAML with the values, its comments kept.
+
+    Raises:
+        UsageError: the YAML would be wrong.
+    """
+    for loc, value in given.items():
+        if loc[0] != "columns" and loc[:2] not in {("data", key) for key in _READ_BY}:  # these are in the text already
+            text = _with_value(text, loc, value)
+    if given and (mistakes := config_file.mistakes_in(strict_yaml.parse(text).value, path)):
+        keys = {".".join(loc): loc for loc in given}
+        raise UsageError("\n".join(f"--set {_named(mistake.loc, keys)}: {mistake.message}" for mistake in mistakes))
+    return text
+
+
+def _named(loc: tuple[str, ...], keys: Mapping[str, tuple[str, ...]]) -> str:
+    """Return the key of a mistake, as `--set` names it."""
+    return next((key for key, given in keys.items() if loc[: len(given)] == given), ".".join(loc))
+
+
+def _path(key: str) -> tuple[str, ...]:
+    if key.startswith("columns."):
+        name = key.removeprefix("columns.")
+        before, _, option = name.rpartition(".")
+        return ("columns", before, option) if before and option in ColumnConfig.model_fields else ("columns", name)
+    if key.startswith("data.amounts."):
+        return ("data", "amounts", key.removeprefix("data.amounts."))
+    return tuple(key.split("."))
+
+
+def _with_value(text: str, loc: tuple[str, ...], value: Any) -> str:
+    """Return YAML text with a value in place of that of a key; the key is added if it is missing."""
+    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    depth = 0
+    while depth < len(loc) and isinstance(node, yaml.MappingNode):
+        child = next((value for key, value in node.value if key.value == loc[depth]), None)
+        if child is None:
+            break
+        node, depth = child, depth + 1
+    if depth == len(loc):
+        return text[: node.start_mark.index] + _flow(value) + text[_end(node) :]
+    rest = loc[depth:]
+    for key in reversed(rest[1:]):
+        value = {key: value}
+    if not isinstance(node, yaml.MappingNode):
+        raise UsageError(f"--set {'.'.join(loc)}: {'.'.join(loc[:depth])} is no mapping in the YAML that init writes")
+    if node.flow_style:
+        comma = ", " if node.value else ""
+        return (
+            f"{text[: node.end_mark.index - 1]}{comma}{_flow(rest[0])}: {_flow(value)}{text[node.end_mark.index - 1 :]}"
+        )
+    line_end = text.find("\n", _end(node))
+    indent = " " * node.value[0][0].start_mark.column
+    return f"{text[:line_end]}\n{indent}{_flow(rest[0])}: {_flow(value)}{text[line_end:]}"
+
+
+def _end(node: Any) -> int:
+    """Return the end of a node, without the comments after it."""
+    if isinstance(node, yaml.ScalarNode) or node.flow_style or not node.value:
+        return int(node.end_mark.index)
+    last = node.value[-1]
+    return _end(last[1] if isinstance(node, yaml.MappingNode) else last)
+
+
+def _flow(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,122 @@
+"""Point out what may be wrong in a column: numbers that stand for "no value", spellings of one value, leaks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from benison.components.ingest.csv_table import kind_of
+from benison.components.validate.leaks import LEAK_THRESHOLD, predictive_power
+from benison.pipelines.starting.kinds import FEW, GuessedColumn
+from benison.pipelines.starting.profile import KEPT, Profile
+from benison.pipelines.starting.reading import Reading
+from benison.serving.number_text import finite_number
+
+_FEWEST_ROWS = 40  # rows with a label from which a leak is looked for
+_FEWEST_SENTINELS = 3
+
+
+def sentinels(name: str, profile: Profile) -> Iterator[str]:
+    """Yield a remark about a number that is repeated and far away from all other numbers, such as -999."""
+    width = profile.high - profile.low
+    for number, count in sorted(profile.sentinels.items()):
+        distance = max(profile.low - number, number - profile.high)
+        if count >= _FEWEST_SENTINELS and np.isfinite(width) and distance > max(width, 1.0):
+            yield (
+                f"{name}: {count} cells are {number}, far from the others ({profile.low:g} to {profile.high:g}): if it "
+                f"means 'no value', add it to data.missing"
+            )
+
+
+def spellings(name: str, profile: Profile, column: GuessedColumn, marks: frozenset[str]) -> Iterator[str]:
+    """Yield a remark about values that differ only in case or in spaces around them."""
+    if column.kind not in ("category", "hashed") or len(profile.values) >= KEPT:
+        return
+    same: dict[str, list[str]] = {}
+    for value in profile.values:
+        if value not in marks:
+            same.setdefault(" ".join(value.casefold().split()), []).append(value)
+    several = [values for values in same.values() if len(values) > 1]
+    if several:
+        more = f", and {len(several) - 1} more such groups" if len(several) > 1 else ""
+        shown = ", ".join(map(repr, several[0][:4]))
+        yield f"{name}: {shown} look like one value, but count as {len(several[0])}{more}: write them alike in the data"
+
+
+def signs(name: str, profile: Profile, column: GuessedColumn) -> Iterator[str]:
+    """Yield a remark if amounts have different signs: each counts as the number that is written."""
+    if column.amounts is None:
+        return
+    found = {
+        "%" if "%" in cell else _currency(cell) for cell in profile.others if kind_of(cell, column.amounts) != "bytes"
+    }
+    if "%" in found and (len(found) > 1 or profile.numbers):
+        yield f"{name}: some cells have a percent sign and others none; 36% is read as 36 and 0.36 as 0.36"
+    elif len(currencies := found - {"%", ""}) > 1:
+        yield f"{name}: amounts in {' and '.join(sorted(currencies))} are read as numbers of one unit"
+
+
+def strays(name: str, reading: Reading, marks: frozenset[str]) -> str:
+    """Return a remark about the cells that are no numbers in a column of numbers; '' if there is none."""
+    others = {cell: count for cell, count in reading.strays.items() if cell not in marks}
+    if not others or not reading.is_mostly_numbers or len(others) > FEW:
+        return ""
+    shown = ", ".join(f"{cell!r} ({count})" for cell, count in list(others.items())[:5])
+    more = ", ..." if len(others) > 5 else ""
+    return (
+        f"{name}: {reading.numbers} cells are numbers, others are {shown}{more}: if they mean 'no value', add them to "
+        "data.missing (--set data.missing=[...] at init) and the column is a number"
+    )
+
+
+def leaks(
+    columns: Sequence[GuessedColumn],
+    label: GuessedColumn,
+    forms: Mapping[str, str],
+    sample: Mapping[str, Sequence[str]],
+    marks: frozenset[str],
+) -> Iterator[str]:
+    """Yield a remark about each column that alone predicts the label.
+
+    Args:
+        columns: the columns.
+        label: the label.
+        forms: how each column writes numbers.
+        sample: the cells of some rows by column.
+        marks: the cells that mean "no value".
+    """
+    regression = label.kind == "number"
+    known = np.array([cell not in marks for cell in sample[label.name]], bool)
+    if known.sum() < _FEWEST_ROWS:
+        return
+    target = _values(sample[label.name], regression, forms[label.name], marks)[known]
+    for column in columns:
+        if column.kind == "ignore":
+            continue
+        values = _values(sample[column.name], column.kind == "number", forms[column.name], marks)[known]
+        power = predictive_power(values, target, regression)
+        if power >= LEAK_THRESHOLD:
+            measure = "R²" if regression else "AUC"
+            yield (
+                f"{column.name}: alone it predicts the label ({measure} {power:.3f}): a copy of it, or known only "
+                f"after it? The run stops there; leave it out with columns.{column.name}: ignore"
+            )
+
+
+def _values(cells: Sequence[str], numeric: bool, form: str, marks: frozenset[str]) -> np.ndarray:
+    if not numeric:
+        return np.array(["" if cell in marks else cell for cell in cells])
+    return np.array([np.nan if cell in marks else _number(cell, form) for cell in cells])
+
+
+def _number(cell: str, form: str) -> float:
+    try:
+        return finite_number(cell, form)
+    except ValueError:
+        return float("nan")
+
+
+def _currency(cell: str) -> str:
+    return re.sub(r"[^\w$€£¥₹₽₩₺₪₫₴₦₱฿¢]|\d", "", cell)
