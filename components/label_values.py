@@ -53,7 +53,7 @@ def rows_without_label(examples: list[types.Artifact], schema: Any, label: str) 
         missing = rows = 0
         for values, batch_rows in batches:
             rows += batch_rows
-            missing += batch_rows - int(_has_value(values).numpy().sum())
+            missing += batch_rows - int(raw_examples.has_value(values).numpy().sum())
         counts[split] = (missing, rows)
     return counts
 
@@ -67,18 +67,15 @@ def of_span(folder: str, label: str) -> NDArray:
     """
     import tensorflow as tf
 
-    records = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(f"{folder}/*")), compression_type="GZIP")
-    kinds = {"bytes_list": tf.string, "float_list": tf.float32, "int64_list": tf.int64}
-    features = (tf.train.Example.FromString(record.numpy()).features.feature for record in records)
-    kind = next(
-        (kind for feature in features if label in feature and (kind := feature[label].WhichOneof("kind"))), None
-    )
+    files = sorted(tf.io.gfile.glob(f"{folder}/*"))
+    kind = raw_examples.type_in_records(files, label)
     if kind is None:
         return np.zeros(0)
-    spec = {label: tf.io.VarLenFeature(kinds[kind])}
+    spec = {label: tf.io.VarLenFeature(kind)}
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP")
     batches = (tf.io.parse_example(batch, spec)[label].values for batch in records.batch(_BATCH_ROWS))
-    values = np.concatenate([tf.boolean_mask(batch, _has_value(batch)).numpy() for batch in batches])
-    return values.astype(np.float64) if kind != "bytes_list" else values
+    values = np.concatenate([tf.boolean_mask(batch, raw_examples.has_value(batch)).numpy() for batch in batches])
+    return values.astype(np.float64) if kind != tf.string else values
 
 
 def _batches(
@@ -209,12 +206,3 @@ def _decoded(name: bytes, label: str, split: str) -> str:
         raise DataError(
             f"label {label!r}: {split} has the class {name[:40]!r}, which is not UTF-8; write the label as UTF-8 text"
         ) from None
-
-
-def _has_value(values: Any) -> Any:
-    """Return a mask of the values of a label that are one: '' and NaN are missing cells."""
-    import tensorflow as tf
-
-    if values.dtype.is_floating:
-        return tf.math.is_finite(values)
-    return tf.not_equal(values, "") if values.dtype == tf.string else tf.ones_like(values, tf.bool)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import functools
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tfx import types
 from tfx.types import artifact_utils
+
+ROLES = ("group",)  # of columns besides the label that are neither features nor inputs of a model
+_WITHHELD = "withheld.json"
 
 
 def split_files(examples: list[types.Artifact], split: str) -> list[str]:
@@ -63,6 +68,28 @@ def feature_spec(transform: Any) -> dict[str, Any]:
     }
 
 
+def write_withheld(folder: str, columns: Mapping[str, str]) -> None:
+    """Write the columns with a role, by role, into the folder of Transform's graph; nothing if there are none."""
+    if columns:
+        Path(folder, _WITHHELD).write_text(json.dumps(columns))
+
+
+def withheld(transform: Any) -> dict[str, str]:
+    """Return the columns with a role, by role, see `ROLES`.
+
+    Args:
+        transform: TFT's TFTransformOutput.
+    """
+    file = Path(transform.transform_savedmodel_dir).parent / _WITHHELD
+    return dict(json.loads(file.read_text())) if file.is_file() else {}
+
+
+def input_spec(transform: Any) -> dict[str, Any]:
+    """Return the parsing spec of the raw features and the label, without other columns that no request has."""
+    columns = set(withheld(transform).values())
+    return {name: spec for name, spec in feature_spec(transform).items() if name not in columns}
+
+
 def is_list(spec: Any) -> bool:
     """Return True if a row may have any number of values."""
     return isinstance(spec, list_feature())
@@ -83,3 +110,29 @@ def column_types(schema: Any) -> dict[str, Any]:
 
     kinds = {schema_pb2.INT: tf.int64, schema_pb2.FLOAT: tf.float32, schema_pb2.BYTES: tf.string}
     return {feature.name: kinds[feature.type] for feature in schema.feature if feature.type in kinds}
+
+
+def type_in_records(files: Sequence[str], column: str) -> Any:
+    """Return TensorFlow's type of a column in the first record that has it; None if no record does.
+
+    Args:
+        files: GZIP TFRecord files of tf.Example; no schema is needed.
+        column: name of the column.
+    """
+    import tensorflow as tf
+
+    kinds = {"bytes_list": tf.string, "float_list": tf.float32, "int64_list": tf.int64}
+    for record in tf.data.TFRecordDataset(list(files), compression_type="GZIP"):
+        features = tf.train.Example.FromString(record.numpy()).features.feature
+        if column in features and (kind := features[column].WhichOneof("kind")):
+            return kinds[kind]
+    return None
+
+
+def has_value(values: Any) -> Any:
+    """Return a mask of the values of a column that are one: '' and NaN are missing cells."""
+    import tensorflow as tf
+
+    if values.dtype.is_floating:
+        return tf.math.is_finite(values)
+    return tf.not_equal(values, "") if values.dtype == tf.string else tf.ones_like(values, tf.bool)

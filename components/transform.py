@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benison.components import user_code
+from benison.components import groups, user_code
 from benison.components.label_classes import LINE_ESCAPES, Classes, LabelSchema, ordered
 from benison.serving.errors import UsageError
 from benison.serving.missing_values import NO_MARKS, Marks
@@ -16,7 +16,8 @@ from benison.serving.signature_names import argument_names
 if TYPE_CHECKING:
     import tensorflow_transform as tft
 
-LABEL = "label_xf"
+LABEL, GROUP = "label_xf", "group_xf"
+RESERVED = frozenset({LABEL, GROUP})  # names of what is no feature
 _LIST = "benison_list"  # attribute of a column with any number of values per row: its name
 CLASSES = "classes"  # name of the label's vocabulary: class id -> class name, see `label_classes`
 
@@ -29,24 +30,29 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
             value that stands for a missing cell (`benison.serving.missing_values`) is missing for the user's function.
         custom_config: `features` (reference to the user's function), `label`, `problem`, `columns` (the kind of each
             column, for a function that has a parameter with this name), `marks` (fields of `Marks`), `positive` (of the
-            YAML, or None), `label_schema` (fields of `LabelSchema`) and `lists` (columns with any number of values).
+            YAML, or None), `label_schema` (fields of `LabelSchema`), `lists` (columns with any number of values) and,
+            if the pipeline has one, `group` (the column of `splits.by`).
 
     Returns:
         The user's features, and `label_xf` [batch]: int64 class id in the order of `label_classes`, -1 if the label is
-        missing or not one of the classes; for regression float32, NaN if it is missing.
+        missing or not one of the classes; for regression float32, NaN if it is missing. With a group also `group_xf`
+        [batch], see `benison.components.groups`.
 
     Raises:
-        ValueError: the user's function returned no feature, or one named `label_xf`.
+        ValueError: the user's function returned no feature, or one with a reserved name.
     """
     label, problem = custom_config["label"], custom_config["problem"]
-    raw = {name: values for name, values in inputs.items() if name != label}
+    group = custom_config.get("group")
+    raw = {name: values for name, values in inputs.items() if name not in (label, group)}
     marks = Marks(**custom_config["marks"])
     features = user_features(
         custom_config["features"], raw, custom_config["columns"], marks, custom_config.get("lists", ())
     )
-    if not features or LABEL in features:
-        got = f"a feature named {LABEL!r}, which is reserved for the label" if features else "no feature"
+    if not features or (taken := RESERVED & features.keys()):
+        got = f"a feature named {min(taken)!r}, which is a reserved name" if features else "no feature"
         raise ValueError(f"{custom_config['features']} returned {got}; expected a dict of features by name")
+    if group:
+        features = {**features, GROUP: _group(without_markers(inputs[group], marks))}
     if problem == "regression":
         return {**features, LABEL: _target(inputs[label])}
     schema = LabelSchema(**{**custom_config["label_schema"], "listed": tuple(custom_config["label_schema"]["listed"])})
@@ -126,8 +132,8 @@ def as_columns(features: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_arguments(features: Mapping[str, Any]) -> dict[str, Any]:
-    """Return transformed features by argument of the signature `transformed`, without the label."""
-    arguments = argument_names(name for name in features if name != LABEL)
+    """Return transformed features by argument of the signature `transformed`, without the label and the like."""
+    arguments = argument_names(name for name in features if name not in RESERVED)
     return {argument: features[name] for name, argument in arguments.items()}
 
 
@@ -203,6 +209,16 @@ def _class_id(label: Any, order: Callable[[list[str]], Classes]) -> Any:
         output_asset_default_values=[b"?"],
     )
     return dense(tft.apply_vocabulary(_as_lines(names), file, default_value=-1), default=-1)[:, 0]
+
+
+def _group(cells: Any) -> Any:
+    """Return the hash of the group of each row [batch]."""
+    import tensorflow as tf
+
+    if not isinstance(cells, tf.SparseTensor):
+        return groups.hashes_of(cells)[:, 0]
+    hashes = tf.SparseTensor(cells.indices, groups.hashes_of(cells.values), cells.dense_shape)
+    return dense(hashes, default=groups.NO_GROUP)[:, 0]
 
 
 def _target(label: Any) -> Any:

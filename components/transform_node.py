@@ -15,7 +15,7 @@ from tfx import types
 from tfx.components import Transform as TfxTransform
 from tfx.components.transform import executor
 from tfx.dsl.components.base import executor_spec
-from tfx.types import standard_component_specs
+from tfx.types import artifact_utils, standard_component_specs
 
 from benison.components import label_values, raw_examples
 from benison.components.label_classes import LabelSchema
@@ -42,6 +42,10 @@ class Executor(executor.Executor):
         config["label_schema"] = asdict(of_label)
         config["lists"] = sorted(raw_examples.list_columns(schema))
         super().Do(input_dict, output_dict, {**exec_properties, key: json.dumps(config)})
+        raw_examples.write_withheld(
+            artifact_utils.get_single_uri(output_dict[standard_component_specs.TRANSFORM_GRAPH_KEY]),
+            {role: config[role] for role in raw_examples.ROLES if role in config},
+        )
 
 
 def refuse_lists(columns: Mapping[str, Mapping[str, Any]], schema: Any) -> None:

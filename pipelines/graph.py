@@ -57,6 +57,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
 
     data = ingest.build(config, root, window)
     ignored = [name for name, column in config.columns.items() if column.kind == "ignore"]
+    ignored += [name for name in config.withheld if name not in ignored]
     label_check = LabelCheck(
         data.examples,
         data.schema,
@@ -75,6 +76,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         config.data.time,
         ignored,
         config.validation.max_overlap,
+        config.splits.by,
     )
     for check in (label_check, overlap_check):
         check.add_upstream_node(data.gate)
@@ -92,6 +94,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             "problem": config.problem,
             "positive": config.positive,
             "marks": _marks(config),
+            **({"group": config.splits.by} if config.splits.by else {}),
             **_user_code(config, "features"),
         },
     )

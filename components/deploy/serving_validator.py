@@ -24,7 +24,7 @@ from tfx.utils import path_utils
 from benison.components.deploy.raw_rows import first_records, seen_ranges
 from benison.components.deploy.serving_trial import ServingBudget, ServingTrial, TrialData
 from benison.components.evaluate.verdicts import verdict_line
-from benison.components.raw_examples import feature_spec, split_files
+from benison.components.raw_examples import input_spec, split_files
 from benison.components.train.member import class_names
 from benison.components.transform import load_graph
 from benison.serving.ensemble import Ensemble
@@ -52,7 +52,7 @@ class Executor(base_executor.BaseExecutor):
             for name in spec.members
         }
         transform = TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"]))
-        raw_spec = feature_spec(transform)
+        raw_spec = input_spec(transform)
         apply_transform, transform_graph = load_graph(transform)
         data = TrialData(
             first_records(split_files(input_dict["examples"], "test"), _TEST_ROWS),

@@ -20,6 +20,7 @@ from tfx.components.example_gen import component as base
 from tfx.dsl.components.base import base_beam_executor, executor_spec
 from tfx.types import artifact_utils, standard_component_specs
 
+from benison.components import groups
 from benison.components.ingest.arguments import arguments, options_of, record_files, splits_of
 from benison.components.ingest.content_driver import ContentDriver, refuse_changed
 from benison.components.ingest.csv_table import KINDS_OF_COLUMNS, WARNINGS, CsvTable, other_delimiter
@@ -61,19 +62,19 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         inferred, warnings = table.infer_kinds([name for name in table.header if name not in kinds])
         kinds |= inferred
 
-        splits, column = splits_of(exec_properties), TimeColumn.from_json(options["time"])
+        splits, column, by = splits_of(exec_properties), TimeColumn.from_json(options["time"]), options.get("by")
         if column:
-            index, parts = index_of(table, column.name), parts_by_time(cells_of(table, column.name), column, splits)
+            index, parts = index_of(table, column.name), parts_by_time(cells_of(table, column.name), column, splits, by)
             warnings += parts.warnings
             files = files_of_parts(parts.names)
 
-            def part_of(row: Row) -> str:
-                return parts.part_of(row.cells[index], row.cells)
+            def part_of(row: Row, group: str | None) -> str:
+                return parts.part_of(row.cells[index], row.cells, group)
         else:
             files = one_file_per_split(splits)
 
-            def part_of(row: Row) -> str:
-                return split_by_hash(row.cells, splits)
+            def part_of(row: Row, group: str | None) -> str:
+                return split_by_hash(row.cells, splits, group)
 
         if not options["schema"]:  # inferred from these files alone; SpanWindow compares them with those of other spans
             examples.set_string_custom_property(
@@ -84,11 +85,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         with ExampleWriter(examples, files) as writer:
             for rows, batch in table.batches(kinds):
                 codes.look(rows)
-                for row, record in zip(rows, encoder.encode(batch), strict=True):
-                    writer.write(part_of(row), in_order(record))
+                cells = batch.column(by).to_pylist() if by else [None] * len(rows)
+                for row, record, values in zip(rows, encoder.encode(batch), cells, strict=True):
+                    writer.write(part_of(row, groups.text_of(values)), in_order(record))
         examples.set_string_custom_property(WARNINGS, json.dumps([*warnings, *codes.warnings(table.header)]))
         if column is None:  # otherwise SpanWindow checks the splits of the window
-            check_counts(table.files[0], writer.counts)
+            check_counts(table.files[0], writer.counts, by=by)
         refuse_changed(exec_properties)
 
 
@@ -136,6 +138,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
             builds the four splits from its files. None assigns the rows to the four splits by hash.
         span: number of the span to read; `pattern` then contains {SPAN}.
         needed: columns that the pipeline requires.
+        by: column whose rows with the same value are in one split; None assigns each row by its own hash.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
@@ -154,6 +157,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
         time: TimeColumn | None = None,
         span: int | None = None,
         needed: Sequence[str] = (),
+        by: str | None = None,
     ) -> None:
         options = {
             "missing": list(missing),
@@ -165,6 +169,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
             "amounts": dict(amounts),
             "time": time.to_json() if time else None,
             "needed": list(needed),
+            **({"by": by} if by else {}),
         }
         super().__init__(**arguments(pattern, splits, options, span))
 

@@ -16,6 +16,7 @@ from tfx.components.example_gen import component as base
 from tfx.dsl.components.base import base_beam_executor, executor_spec
 from tfx.types import artifact_utils, standard_component_specs
 
+from benison.components import groups
 from benison.components.ingest.arguments import arguments, options_of, record_files, splits_of
 from benison.components.ingest.content_driver import ContentDriver, refuse_changed
 from benison.components.ingest.csv_table import WARNINGS
@@ -43,18 +44,20 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
         files, splits = record_files(exec_properties, examples), splits_of(exec_properties)
         options = options_of(exec_properties)
-        column, label = TimeColumn.from_json(options["time"]), options["label"]
+        column, label, by = TimeColumn.from_json(options["time"]), options["label"], options.get("by")
         if column is None:
             with ExampleWriter(examples, one_file_per_split(splits)) as writer:
                 for record in records(files, label):
-                    writer.write(split_by_hash([record.content.hex()], splits), record.without_empty_features())
-            check_counts(files[0], writer.counts)
+                    split = split_by_hash([record.content.hex()], splits, record.group(by))
+                    writer.write(split, record.without_empty_features())
+            check_counts(files[0], writer.counts, by=by)
         else:
-            parts = parts_by_time((cell for cell, _ in _timed_records(files, column.name, label)), column, splits)
+            parts = parts_by_time((cell for cell, _ in _timed_records(files, column.name, label)), column, splits, by)
             examples.set_string_custom_property(WARNINGS, json.dumps(parts.warnings))
             with ExampleWriter(examples, files_of_parts(parts.names)) as writer:  # SpanWindow checks the splits
                 for cell, record in _timed_records(files, column.name, label):
-                    writer.write(parts.part_of(cell.text, [record.content.hex()]), record.without_empty_features())
+                    part = parts.part_of(cell.text, [record.content.hex()], record.group(by))
+                    writer.write(part, record.without_empty_features())
         refuse_changed(exec_properties)
 
 
@@ -67,15 +70,21 @@ class ImportExampleGen(base.FileBasedExampleGen):
         splits: hash buckets by split.
         time: time column, as for CsvExampleGen: a feature with one text or number.
         label: the feature that some records must have, with one text or number.
+        by: the feature whose records with the same value are in one split; None assigns each record by its own hash.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
     DRIVER_CLASS = ContentDriver
 
     def __init__(
-        self, pattern: str, splits: Mapping[str, int], time: TimeColumn | None = None, label: str = ""
+        self,
+        pattern: str,
+        splits: Mapping[str, int],
+        time: TimeColumn | None = None,
+        label: str = "",
+        by: str | None = None,
     ) -> None:
-        options = {"time": time.to_json() if time else None, "label": label}
+        options = {"time": time.to_json() if time else None, "label": label, **({"by": by} if by else {})}
         super().__init__(**arguments(pattern, splits, options, span=None))
 
 
@@ -127,6 +136,13 @@ class Record:
         for name in empty:
             example.features.feature.pop(name, None)
         return bytes(example.SerializeToString(deterministic=True))
+
+    def group(self, column: str | None) -> str | None:
+        """Return the value of the column of `splits.by` as text; None if there is no such column, or no value."""
+        if column is None or column not in self.features:
+            return None
+        kind = self.features[column].WhichOneof("kind")
+        return groups.text_of(getattr(self.features[column], kind).value if kind else (), self.where(column))
 
     def where(self, column: str) -> str:
         """Return the position of a feature, for messages."""

@@ -4,13 +4,15 @@ Transform and Evaluator require one Examples artifact with splits, but ExampleGe
 each span are stored in files by part (see `splits.parts_by_time`), so the splits of a window are hard links to whole
 files: `test` is the newest span, the other splits are hash buckets of the earlier spans. In a window of one span,
 `test` is the latest part of that span.
+
+With `splits.by`, rows of a group that is also in `test` are left out of the other splits, so their files may be copies
+without these rows.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from benison.components.ingest.csv_table import KINDS_OF_COLUMNS
+from benison.components import groups
+from benison.components.ingest.csv_table import KINDS_OF_COLUMNS, WARNINGS
 from benison.components.ingest.splits import ROW_COUNTS, SINGLE_SPAN_PARTS, SPAN_SPLIT, TRAINING_SPLITS, check_counts
 from benison.serving.errors import DataError
 
@@ -90,19 +93,79 @@ class Executor(base_executor.BaseExecutor):
             for split, spans in splits.items()
         }
         source_of_rows = "the data" if spans_of_window == [0] else f"span {', '.join(map(str, spans_of_window))}"
-        check_counts(source_of_rows, counts, by_time=len(spans_of_window) == 1)
-        for split, spans in splits.items():
-            folder = Path(artifact_utils.get_split_uri([window], split))
-            folder.mkdir(parents=True)
-            for span, parts in spans.items():
-                source = Path(artifact_utils.get_split_uri([by_span[span]], SPAN_SPLIT))
-                for part in parts:
-                    for file in sorted(source.glob(f"{part}-*")):
-                        _link(file, folder / f"{_FILE_PREFIX}{span:06d}-{file.name}")
+        by = exec_properties.get("by") or None
+        check_counts(source_of_rows, counts, by_time=len(spans_of_window) == 1, by=by)
+        files = {split: _files(window, by_span, split, spans) for split, spans in splits.items()}
+        if by is None:
+            for pairs in files.values():
+                for source, target in pairs:
+                    groups.link(source, target)
+            return
+        left_out = _link_by_group(files, by)
+        window.set_string_custom_property(WARNINGS, json.dumps(left_out_warnings(source_of_rows, by, counts, left_out)))
+
+
+def _files(
+    window: types.Artifact, by_span: Mapping[int, types.Artifact], split: str, spans: Mapping[int, Sequence[str]]
+) -> list[tuple[Path, Path]]:
+    """Return the files of a split: each file of a span, and its new path in the window."""
+    folder = Path(artifact_utils.get_split_uri([window], split))
+    folder.mkdir(parents=True)
+    return [
+        (file, folder / f"{_FILE_PREFIX}{span:06d}-{file.name}")
+        for span, parts in spans.items()
+        for part in parts
+        for file in sorted(Path(artifact_utils.get_split_uri([by_span[span]], SPAN_SPLIT)).glob(f"{part}-*"))
+    ]
+
+
+def _link_by_group(files: Mapping[str, Sequence[tuple[Path, Path]]], by: str) -> dict[str, int]:
+    """Link the files of `test`, and those of the other splits without the groups of `test`.
+
+    Returns:
+        By split, the number of rows that were left out.
+    """
+    for source, target in files["test"]:
+        groups.link(source, target)
+    of_test = groups.values([str(source) for source, _ in files["test"]], by)
+    return {
+        split: sum(groups.link_without(source, target, by, of_test) for source, target in files[split])
+        for split in TRAINING_SPLITS
+    }
+
+
+def left_out_warnings(source: str, by: str, counts: Mapping[str, int], left_out: Mapping[str, int]) -> list[str]:
+    """Return a warning that counts the rows that were left out, because `test` has their group too.
+
+    Args:
+        source: name of the data.
+        by: the column of `splits.by`.
+        counts: number of rows by split, before rows were left out.
+        left_out: number of rows that were left out, by split.
+
+    Raises:
+        DataError: a split has no row left.
+    """
+    total, rows = sum(left_out.values()), sum(counts[split] for split in left_out)
+    if not total:
+        return []
+    fact = (
+        f"{source}: {total} of {rows} rows before `test` ({total / rows:.1%}) have a {by} that is also in `test`, and "
+        f"are left out of {', '.join(left_out)} (splits.by)"
+    )
+    if empty := [split for split in left_out if left_out[split] == counts[split]]:
+        raise DataError(
+            f"{fact}; no row is left in {', '.join(empty)}. Give `test` fewer buckets under `splits`, add spans with "
+            f"other values of {by}, or remove splits.by if the model is for known ones"
+        )
+    return [fact]
 
 
 class _Spec(ComponentSpec):
-    PARAMETERS = {"spans": ExecutionParameter(type=str)}
+    PARAMETERS = {
+        "spans": ExecutionParameter(type=str),
+        "by": ExecutionParameter(type=str, optional=True),
+    }
     INPUTS = {"examples": ChannelParameter(type=standard_artifacts.Examples)}
     OUTPUTS = {"window": ChannelParameter(type=standard_artifacts.Examples)}
 
@@ -113,16 +176,18 @@ class SpanWindow(base_component.BaseComponent):
     Args:
         examples: Examples of each span, from CsvExampleGen with a `time` column.
         spans: the spans of the window; a pipeline without spans has the span 0.
+        by: column whose values are never in two splits; None if rows are independent.
     """
 
     SPEC_CLASS = _Spec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, examples: types.BaseChannel, spans: Sequence[int]) -> None:
+    def __init__(self, examples: types.BaseChannel, spans: Sequence[int], by: str | None = None) -> None:
         super().__init__(
             _Spec(
                 examples=examples,
                 spans=json.dumps(sorted(spans)),
+                by=by,
                 window=types.Channel(type=standard_artifacts.Examples),
             )
         )
@@ -174,10 +239,3 @@ def span_of_file(file: str) -> int | None:
     name = os.path.basename(file)
     number = name.removeprefix(_FILE_PREFIX).partition("-")[0]
     return int(number) or None if name.startswith(_FILE_PREFIX) and number.isdigit() else None
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # the target is on another file system, or the file system has no hard links
-        shutil.copyfile(source, target)

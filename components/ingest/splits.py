@@ -63,20 +63,23 @@ class TimeParts:
         """The parts, such as `head-train`."""
         return tuple(f"{side}-{name}" for side in ("head", "tail") for name in self.training)
 
-    def part_of(self, time: str | None, cells: Sequence[str]) -> str:
+    def part_of(self, time: str | None, cells: Sequence[str], group: str | None = None) -> str:
         """Return the part of a row.
 
         Args:
             time: its cell in the time column.
-            cells: what is hashed.
+            cells: the row.
+            group: the value of the row in the column of `splits.by`; None if it is a group of its own.
         """
         if time is None or self.end_of_head is None or not self.column.has_value(time):
-            return UNTIMED
+            return UNTIMED if group is None else f"head-{split_by_hash(cells, self.training, group)}"
         side = "tail" if self.format.parse(time.strip()) > self.end_of_head else "head"
-        return f"{side}-{split_by_hash(cells, self.training)}"
+        return f"{side}-{split_by_hash(cells, self.training, group)}"
 
 
-def parts_by_time(cells: Iterable[Cell], column: TimeColumn, splits: Mapping[str, int]) -> TimeParts:
+def parts_by_time(
+    cells: Iterable[Cell], column: TimeColumn, splits: Mapping[str, int], by: str | None = None
+) -> TimeParts:
     """Divide a span into parts, so that the splits of any window consist of whole parts.
 
     The latest rows are the `tail`, with the same share of the rows as `test`; the other rows are the `head`. Both are
@@ -87,6 +90,7 @@ def parts_by_time(cells: Iterable[Cell], column: TimeColumn, splits: Mapping[str
         cells: the time column of the span.
         column: its settings.
         splits: hash buckets of train, valid, blend and test.
+        by: the column of `splits.by`; all rows of one value are in one of the training splits.
 
     Raises:
         DataError: a cell cannot be read as a time, the format is not clear, or too many rows have no time.
@@ -96,7 +100,8 @@ def parts_by_time(cells: Iterable[Cell], column: TimeColumn, splits: Mapping[str
         survey.add(cell)
     form, sample = survey.format(), survey.sample()
     training = {name: buckets for name, buckets in splits.items() if name != "test"}
-    warnings = (f"{untimed}; rows without a time are in `train`",) if (untimed := survey.missing_rows()) else ()
+    where = "`train`" if by is None else f"the split of their {by}, which is not `test`"
+    warnings = (f"{untimed}; rows without a time are in {where}",) if (untimed := survey.missing_rows()) else ()
     end_of_head = _end_of_head(sample, 1 - splits["test"] / sum(splits.values())) if sample else None
     return TimeParts(column, form, end_of_head, training, warnings)
 
@@ -109,34 +114,37 @@ def _end_of_head(times: Sequence[Instant], share: float) -> Instant:
     return times[max(bisect.bisect_left(times, end) - 1, 0)]  # a span of one time has no tail
 
 
-def split_by_hash(cells: Sequence[str], splits: Mapping[str, int]) -> str:
+def split_by_hash(cells: Sequence[str], splits: Mapping[str, int], group: str | None = None) -> str:
     """Return the name of the split of a row; see `split_index`.
 
     Args:
         cells: the row.
         splits: hash buckets by split.
+        group: the value of the row in the column of `splits.by`; None if it is a group of its own.
     """
+    cells = cells if group is None else (group,)
     return list(splits)[split_index(cells, list(splits.values()))]
 
 
-def check_counts(source: str, counts: Mapping[str, int], *, by_time: bool = False) -> None:
+def check_counts(source: str, counts: Mapping[str, int], *, by_time: bool = False, by: str | None = None) -> None:
     """Raise DataError if a split has no row.
 
     Args:
         source: name of the data, for the message.
         counts: number of rows by split.
         by_time: `test` is the latest part of the same data.
+        by: the column of `splits.by`.
     """
     empty = [name for name, count in counts.items() if not count]
     if empty:
         rows = sum(counts.values())
         if by_time and empty == ["test"] and rows >= _ENOUGH_ROWS:
             raise DataError(f"{source}: all {rows} rows have the same time; `test` needs rows that are later")
-        cause = (
-            f"too few rows ({rows})"
-            if rows < _ENOUGH_ROWS
-            else f"most of the {rows} rows are identical, and identical rows share a split"
-        )
+        cause = f"most of the {rows} rows are identical, and identical rows share a split"
+        if rows < _ENOUGH_ROWS:
+            cause = f"too few rows ({rows})"
+        elif by is not None:
+            cause = f"too few values of {by!r}, and rows with the same value share a split (splits.by)"
         raise DataError(
             f"{source}: {cause}: no row is in the splits {', '.join(empty)}; add rows, or set larger buckets under "
             "`splits`"

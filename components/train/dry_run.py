@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from benison.components.label_classes import LabelSchema
 from benison.components.train import answers, member
 from benison.components.train.trainer import fixed_hyperparameters
 from benison.components.train.tuner import declare_hyperparameter
-from benison.components.transform import LABEL, user_features
+from benison.components.transform import RESERVED, user_features
 from benison.serving.close_names import did_you_mean
 from benison.serving.ensemble import Custom
 from benison.serving.ensemble.combiners import Output
@@ -46,6 +46,7 @@ class Project:
         schema: the curated schema's file; None if there is none yet.
         combiner: reference to the user's own combiner; '' if there is none.
         others: references to other functions, which are only imported, by their key in the YAML.
+        withheld: columns besides the label that are no features.
     """
 
     features: str
@@ -56,6 +57,7 @@ class Project:
     schema: str | None = None
     combiner: str = ""
     others: Mapping[str, str] = field(default_factory=dict)
+    withheld: Collection[str] = ()
 
 
 def mistakes(project: Project) -> list[str]:
@@ -109,7 +111,7 @@ def _feature_spec(project: Project) -> dict[str, Any]:
     from tensorflow_transform.tf_metadata import schema_utils
 
     raw = schema_utils.schema_as_feature_spec(_schema(project)).feature_spec
-    raw = {name: spec for name, spec in raw.items() if name != project.label}
+    raw = {name: spec for name, spec in raw.items() if name not in (project.label, *project.withheld)}
     returned: dict[str, Any] = {}
     lists = raw_examples.list_columns(_schema(project))
 
@@ -142,8 +144,8 @@ def _features_fault(features: Any) -> str | None:
         return f"returned {got}, expected a dict of features by name"
     faults = []
     for name, value in features.items():
-        if not isinstance(name, str) or not name or name == LABEL:
-            faults.append(f"the name {name!r} is not allowed; expected text other than {LABEL!r}")
+        if not isinstance(name, str) or not name or name in RESERVED:
+            faults.append(f"the name {name!r} is not allowed; expected text other than {', '.join(sorted(RESERVED))}")
         elif isinstance(value, (tf.SparseTensor, tf.RaggedTensor)):
             kind = "sparse" if isinstance(value, tf.SparseTensor) else "ragged"
             faults.append(f"feature {name!r} is {kind}, expected a dense tensor: use benison.dense")

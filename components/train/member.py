@@ -11,7 +11,7 @@ from benison.components import user_code
 from benison.components.label_classes import from_line
 from benison.components.train import answers
 from benison.components.train.imbalance import ClassBalance, Method
-from benison.components.transform import CLASSES, LABEL
+from benison.components.transform import CLASSES, LABEL, RESERVED
 from benison.serving.errors import UsageError
 
 if TYPE_CHECKING:
@@ -194,7 +194,8 @@ def labelled_batches(
     """Read batches of any size (features, label) of the rows whose label is known, in the order of the files."""
     import tensorflow as tf
 
-    spec = transform.transformed_feature_spec()
+    every = transform.transformed_feature_spec()
+    spec = {name: feature for name, feature in every.items() if name == LABEL or name not in RESERVED}
 
     def parse(records: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         features = tf.io.parse_example(records, spec)
@@ -223,7 +224,8 @@ def feature_spec(transform: tft.TFTransformOutput) -> dict[str, tf.io.FixedLenFe
     """
     import tensorflow as tf
 
-    spec = {name: feature for name, feature in transform.transformed_feature_spec().items() if name != LABEL}
+    every = transform.transformed_feature_spec()
+    spec = {name: feature for name, feature in every.items() if name not in RESERVED}
     for name, feature in spec.items():
         if not isinstance(feature, tf.io.FixedLenFeature):
             kind = "ragged" if isinstance(feature, tf.io.RaggedFeature) else "sparse"

@@ -106,7 +106,8 @@ class Executor(base_executor.BaseExecutor):
                 feature["threshold"] = limits["columns"].get(name, limits["default"])
             examples = artifact_utils.get_single_uri(input_dict["examples"])
             features |= _label_shift(exec_properties, limits, baseline["examples"], examples)
-            report["features"] = {n: f for n, f in features.items() if n != limits["time"] or n in limits["columns"]}
+            new_in_each = (limits["time"], limits.get("by"))
+            report["features"] = {n: f for n, f in features.items() if n not in new_in_each or n in limits["columns"]}
             print(
                 f"compared with span {baseline['span']}, the newest span that version {baseline['version']} was "
                 "trained on"
@@ -187,6 +188,7 @@ class DriftValidator(base_component.BaseComponent):
         problem: binary, multiclass or regression.
         label_limit: largest allowed size of the label's change; None for the default of `label_shift`.
         time: name of the time column, which differs in every span and is not compared, unless `columns` names it.
+        by: name of the column of `splits.by`, such as a customer, which is like the time in this.
     """
 
     SPEC_CLASS = _Spec
@@ -205,8 +207,10 @@ class DriftValidator(base_component.BaseComponent):
         problem: str,
         label_limit: float | None = None,
         time: str | None = None,
+        by: str | None = None,
     ) -> None:
         limits = {"default": default, "columns": dict(columns), "label": label_limit, "time": time}
+        limits |= {"by": by} if by else {}
         super().__init__(
             _Spec(
                 statistics=statistics,

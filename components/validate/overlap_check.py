@@ -7,21 +7,24 @@ that differ in an id, and not rows of two spans.
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from benison.components import raw_examples
+from benison.components import groups, raw_examples
 from benison.components.ingest.span_window import span_of_file
 from benison.components.validate import row_hashes
 from benison.components.validate.overlap import Overlap, measure
+from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError
 
 FILE = "overlap.json"
@@ -46,6 +49,8 @@ class Executor(base_executor.BaseExecutor):
         options = json.loads(exec_properties["options"])
         time, ignored, limit = options["time"], options["ignored"], options["limit"]
         columns = raw_examples.column_types(raw_examples.load_schema(input_dict["schema"]))
+        if by := options.get("by"):
+            check_groups(input_dict["examples"], by, columns)
         kept = [name for name in (time, *ignored) if name in columns]
         candidates = [name for name, dtype in columns.items() if not dtype.is_floating and name != options["label"]]
         files = {split: raw_examples.split_files(input_dict["examples"], split) for split in ("train", "test")}
@@ -83,6 +88,7 @@ class OverlapCheck(base_component.BaseComponent):
         time: name of the time column; None if there is none.
         ignored: columns that are not features.
         limit: the largest allowed share of the rows of `test`, beyond chance.
+        by: the column whose values must be in one split only; None if rows are independent.
     """
 
     SPEC_CLASS = _Spec
@@ -96,8 +102,10 @@ class OverlapCheck(base_component.BaseComponent):
         time: str | None,
         ignored: Sequence[str],
         limit: float,
+        by: str | None = None,
     ) -> None:
         options = {"label": label, "time": time, "ignored": list(ignored), "limit": limit}
+        options |= {"by": by} if by else {}
         super().__init__(
             _Spec(
                 examples=examples,
@@ -106,6 +114,24 @@ class OverlapCheck(base_component.BaseComponent):
                 report=types.Channel(type=OverlapReport),
             )
         )
+
+
+def check_groups(examples: list[types.Artifact], by: str, columns: Collection[str]) -> None:
+    """Raise DataError if a value of the column of `splits.by` is in two splits, or the data has no such column.
+
+    Args:
+        examples: raw examples with the four splits.
+        by: the column.
+        columns: the columns of the schema.
+    """
+    if by not in columns:
+        raise DataError(f"splits.by: no column {by!r}{did_you_mean(by, columns)} (the data has {', '.join(columns)})")
+    splits = artifact_utils.decode_split_names(examples[0].split_names)
+    values = {split: groups.values(raw_examples.split_files(examples, split), by) for split in splits}
+    for first, second in itertools.combinations(splits, 2):
+        if common := len(np.intersect1d(values[first], values[second])):
+            raise DataError(f"splits.by: {common} values of {by!r} are in both {first} and {second}; run again")
+    print(f"values of {by}:", ", ".join(f"{len(values[split])} in {split}" for split in splits))
 
 
 def message(overlap: Overlap, limit: float, example: Mapping[str, str], in_spans: bool) -> str:

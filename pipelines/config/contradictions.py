@@ -19,6 +19,7 @@ from benison.pipelines.config.types import is_number
 from benison.serving.close_names import did_you_mean
 from benison.serving.ensemble.combiners import CLASSIFIERS_ONLY
 
+WITHHELD: tuple[tuple[str, ...], ...] = (("splits", "by"),)  # keys of columns that are no features
 WEIGHTED = ("weighted_mean", "majority_vote", "soft_vote")
 
 
@@ -36,6 +37,7 @@ def contradictions(raw: Any) -> Iterator[InitErrorDetails]:
     yield from _schedule(raw)
     yield from _slices(raw)
     yield from _columns(raw)
+    yield from _withheld(raw)
     yield from _combination(value_at(raw, "ensemble"), value_at(raw, "problem"))
     yield from _members(raw)
     for loc, message, value in beyond_limits(raw):
@@ -136,6 +138,22 @@ def _columns(raw: Any) -> Iterator[InitErrorDetails]:
         yield _refused(("columns", label), "this is the label; remove it from columns", columns[label])
     if columns and all("ignore" in (column, value_at(column, "kind")) for column in columns.values()):
         yield _refused(("columns",), "expected at least one column that is not ignored", columns)
+
+
+def _withheld(raw: Any) -> Iterator[InitErrorDetails]:
+    """Check that a column with a role of its own is neither the label nor a feature."""
+    label, columns = value_at(raw, "label"), value_at(raw, "columns")
+    for loc in WITHHELD:
+        column = value_at(raw, *loc)
+        if not isinstance(column, str):
+            continue
+        key = ".".join(loc)
+        if column == label:
+            yield _refused(loc, f"got {column!r}, which is the label; expected another column", column)
+        kind = value_at(columns, column)
+        if kind is not None and "ignore" not in (kind, value_at(kind, "kind")):
+            message = f"{key} names this column, so it is no feature; expected ignore"
+            yield _refused(("columns", column), message, kind)
 
 
 def _members(raw: Any) -> Iterator[InitErrorDetails]:

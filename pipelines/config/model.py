@@ -135,6 +135,11 @@ class Pipeline(ConfigModel):
         combiner = {} if self.ensemble.combiner in COMBINERS else {"ensemble.combiner": self.ensemble.combiner}
         return {"features": self.features, **members, **source, **combiner}
 
+    @property
+    def withheld(self) -> dict[str, str]:
+        """The columns besides the label that are no features, each with the key that names it."""
+        return {self.splits.by: "which splits.by names"} if self.splits.by else {}
+
     def user_code(self, *keys: str) -> UserCode:
         """Return the functions at some keys of `references` with the files and variables that the YAML says they read.
 

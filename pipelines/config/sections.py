@@ -92,6 +92,15 @@ class Splits(ConfigModel):
     valid: Count = Field(description="the number of hash buckets for early stopping and tuning")
     blend: Count = Field(description="the number of hash buckets for ensemble weights and calibration")
     test: Count = Field(description="the number of hash buckets for the Evaluator only")
+    by: Text | None = Field(
+        default=None,
+        description="a column such as customer: rows with the same value are never in two splits; it is no feature",
+    )
+
+    @property
+    def buckets(self) -> dict[str, int]:
+        """Hash buckets by split."""
+        return self.model_dump(exclude={"by"})
 
 
 class Range(ConfigModel):

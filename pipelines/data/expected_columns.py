@@ -39,7 +39,7 @@ def check(config: Pipeline, table: CsvTable) -> None:
 def _expected(config: Pipeline) -> dict[str, str]:
     """Return, by column, why a span needs it."""
     time = {config.data.time: "which data.time names"} if config.data.time else {}
-    return {config.label: "the label", **time, **_of_schema(config)}
+    return {config.label: "the label", **time, **config.withheld, **_of_schema(config)}
 
 
 def _of_schema(config: Pipeline) -> Mapping[str, str]:

@@ -83,6 +83,7 @@ def build(
             problem=config.problem,
             label_limit=config.validation.drift.label,
             time=config.data.time,
+            by=config.splits.by,
         )
         nodes.append(drift)
     gate = AnomalyGate(
@@ -102,7 +103,7 @@ def build(
             resolver.add_upstream_node(gate)
             nodes.append(resolver)
             examples = resolver.outputs["examples"]
-        span_window = SpanWindow(examples=examples, spans=window or [0])
+        span_window = SpanWindow(examples=examples, spans=window or [0], by=config.splits.by)
         span_window.add_upstream_node(gate)
         nodes.append(span_window)
         examples = span_window.outputs["window"]
@@ -114,10 +115,10 @@ def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int 
     from benison.components.ingest.import_example_gen import ImportExampleGen
 
     if config.data.tfrecord is not None:
-        return ImportExampleGen(pattern, config.splits.model_dump(), config.time_column, config.label)
+        return ImportExampleGen(pattern, config.splits.buckets, config.time_column, config.label, config.splits.by)
     return CsvExampleGen(
         pattern=pattern,
-        splits=config.splits.model_dump(),
+        splits=config.splits.buckets,
         missing=config.data.missing,
         schema=curated,
         delimiter=config.data.delimiter,
@@ -126,7 +127,8 @@ def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int 
         amounts=config.data.amounts,
         time=config.time_column,
         span=span,
-        needed=[config.label],
+        needed=[config.label, *config.withheld],
+        by=config.splits.by,
     )
 
 

@@ -103,6 +103,7 @@ def _project(config: Pipeline) -> dict[str, Any]:
         "columns": {name: column.model_dump(exclude_none=True) for name, column in config.columns.items()},
         "label": config.label,
         "problem": config.problem,
+        "withheld": list(config.withheld),
         "recipes": [recipe_of(name, member, config) for name, member in config.ensemble.members.items()],
         "schema": str(config.schema_path) if config.schema_path.is_file() else None,
         "combiner": config.references.get("ensemble.combiner", ""),

@@ -71,7 +71,7 @@ class NewPipeline:
             yield f"left out: {', '.join(left_out)} (columns.{left_out[0]}: number, for example, uses it)"
         yield from guess.remarks
         if self.splits != Splits(train=6, valid=1, blend=1, test=2):
-            yield f"splits {_flow(self.splits.model_dump())}: with so few rows, the usual splits could be empty"
+            yield f"splits {_flow(self.splits.buckets)}: with so few rows, the usual splits could be empty"
         yield f"wrote {', '.join(map(str, self.files))}"
 
 
@@ -187,7 +187,7 @@ data:{files}
 {window}
 # Hash buckets: a split's share of the rows is its buckets divided by the sum. Members are trained on `train`; `valid`
 # is for early stopping, `blend` for ensemble weights, `test` for the final metrics.
-splits: {_flow(splits.model_dump())}
+splits: {_flow(splits.buckets)}
 
 schema: schemas/{name}.pbtxt  # the run stops if the data does not match it
 

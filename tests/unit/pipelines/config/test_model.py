@@ -127,18 +127,29 @@ def test_a_range_that_cannot_be_sampled_is_refused(written, message):
         Range.model_validate(written)
 
 
+SPLITS = {"train": 6, "valid": 1, "blend": 1, "test": 2}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"metric": "rmse"},
         {"blessing": {"rules": [{"metric": "rmse", "max": 1}]}},
         {"slices": ["late"]},
+        {"splits": {**SPLITS, "by": "late"}},
+        {"splits": {**SPLITS, "by": "customer"}, "columns": {"customer": "hashed", "age": "number"}},
         {"ensemble": members(hyperparameters={"a": 1}, tuner={"space": {"a": [1, 2]}})},
     ],
 )
 def test_keys_that_contradict_each_other_are_refused(changes):
     with pytest.raises(ValidationError, match="1 validation error"):
         pipeline(**changes)
+
+
+def test_the_column_that_keeps_rows_together_is_no_feature_and_no_hash_bucket():
+    read = pipeline(splits={**SPLITS, "by": "customer"}, columns={"customer": "ignore", "age": "number"})
+    assert read.splits.buckets == SPLITS
+    assert list(read.withheld) == ["customer"]
 
 
 def test_the_models_publish_a_json_schema():

@@ -231,7 +231,7 @@ def test_with_few_rows_each_split_still_gets_some(here, rows):
     from benison.components.ingest.splits import split_index
 
     guess = look(pets(here / "pets.csv", rows), "yes")
-    buckets = list(choose_splits(guess).model_dump().values())
+    buckets = list(choose_splits(guess).buckets.values())
     hit = {split_index(row.cells, buckets) for row in CsvTable((str(guess.csv),)).rows()}
     assert hit == {0, 1, 2, 3}
 
