@@ -24,6 +24,7 @@ from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup
+from airflow.sdk.exceptions import AirflowFailException
 from benison_notify import BenisonNotifier
 from benison_operator import BenisonNodeOperator
 
@@ -38,11 +39,6 @@ GROUPS = {
     "deploy": "Test on a model server, push and promote",
 }
 BY_DATE = "_by_date"  # how the id of the DAG with a timetable ends
-# With the time of day, if it is not midnight: a schedule may have several periods a day, and each has a run of its own.
-_RUN_OF_PERIOD = (
-    "by_date__{{ data_interval_start | ds }}"
-    "{{ data_interval_start.strftime('T%H%M') if data_interval_start.hour or data_interval_start.minute else '' }}"
-)
 _BLESSES = frozenset({"Blessing", "ServingValidator"})
 _LARGEST = 2**53 - 1  # Airflow's messages hold integers of 64 bits, JSON keeps these exactly
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
@@ -302,11 +298,12 @@ def by_date(manifest: Mapping[str, Any]) -> DAG:
         catchup=False,
         is_paused_upon_creation=True,
         default_args={"owner": ", ".join(manifest["owners"]), "retries": 0},
+        user_defined_macros={"run_of_period": run_of_period},
     ) as dag:
         TriggerDagRunOperator(
             task_id="run",
             trigger_dag_id=name,
-            trigger_run_id=_RUN_OF_PERIOD,
+            trigger_run_id="{{ run_of_period(data_interval_start | default(none)) }}",
             conf={"span": "{{ data_interval_start | ds }}"} if spans else {},
             logical_date=None,
             reset_dag_run=True,
@@ -315,6 +312,22 @@ def by_date(manifest: Mapping[str, Any]) -> DAG:
             poke_interval=5,
         )
     return dag
+
+
+def run_of_period(start: datetime | None) -> str:
+    """Return the id of the run of a period.
+
+    It has the time of day, if that is not midnight, because a schedule may have several periods a day.
+
+    Raises:
+        AirflowFailException: the DAG was triggered without a date.
+    """
+    if start is None:
+        raise AirflowFailException(
+            "this run has no date, which chooses the period: trigger it with a logical date (airflow dags trigger "
+            "--logical-date 2013-03-01 …), or trigger the pipeline's own DAG"
+        )
+    return f"by_date__{start:%Y-%m-%d}" + (f"T{start:%H%M}" if start.hour or start.minute else "")
 
 
 def param(parameter: Mapping[str, Any]) -> Param:
