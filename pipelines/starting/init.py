@@ -31,6 +31,11 @@ NAME = re.compile("[a-z][a-z0-9_-]*")
 FEW_ROWS = 1000  # below this, the usual shares may leave a split empty
 SHARES = ((6, 1, 1, 2), (3, 1, 1, 1), (2, 1, 1, 1), (4, 2, 1, 2), (3, 1, 2, 2), (5, 2, 2, 3), (1, 1, 1, 1))
 SAMPLE = 1_000_000  # rows that are looked at
+# Names of what several rows may be about.
+_SOMEBODY = re.compile(
+    r"(?:^|[\W_])(?:customer|client|user|patient|subject|person|household|account|visitor|device)s?(?:$|[\W_])",
+    re.IGNORECASE,
+)
 MIN_ROWS = 2  # rows that each split should have
 
 
@@ -70,6 +75,11 @@ class NewPipeline:
         if left_out := [name for name, column in zip(names, guess.columns, strict=True) if column.kind == "ignore"]:
             yield f"left out: {', '.join(left_out)} (columns.{left_out[0]}: number, for example, uses it)"
         yield from guess.remarks
+        if group := _group(guess):
+            yield (
+                f"{group}: several rows have the same value; if the model is for new ones, set splits.by: {group}, and "
+                "their rows are never in two splits"
+            )
         if self.splits != Splits(train=6, valid=1, blend=1, test=2):
             yield f"splits {_flow(self.splits.buckets)}: with so few rows, the usual splits could be empty"
         yield f"wrote {', '.join(map(str, self.files))}"
@@ -168,6 +178,12 @@ def yaml_text(
     if spans:
         files = f"  # it arrives span by span: benison span add {name} FILE"
         window = "\nspans: {}  # `window: 3` takes the newest three; `first: 2024-01, every: month` gives them dates\n"
+    together = ""
+    if group := _group(guess):
+        together = (
+            f"\n# splits: {_flow({**splits.buckets, 'by': group})}"
+            f"  # rows of one {_comment(group)} are then never in two splits; it is no feature (ignore)"
+        )
     positive = ""
     if guess.positive:
         positive = f"\npositive: {_scalar(guess.positive)}  # {_comment(guess.why_positive)}; the schema names it too"
@@ -187,7 +203,7 @@ data:{files}
 {window}
 # Hash buckets: a split's share of the rows is its buckets divided by the sum. Members are trained on `train`; `valid`
 # is for early stopping, `blend` for ensemble weights, `test` for the final metrics.
-splits: {_flow(splits.buckets)}
+splits: {_flow(splits.buckets)}{together}
 
 schema: schemas/{name}.pbtxt  # the run stops if the data does not match it
 
@@ -223,6 +239,12 @@ ensemble:
 # blessing:
 #   rules: [{{metric: {metric}, {bound}}}]
 """
+
+
+def _group(guess: Guess) -> str:
+    """Return the column whose rows with the same value belong together, such as a customer; '' if there is none."""
+    names = (c.name for c in guess.columns if c.repeated_id or (c.kind == "hashed" and _SOMEBODY.search(c.name)))
+    return next(names, "")
 
 
 def _column_lines(columns: Sequence[GuessedColumn]) -> Iterator[str]:

@@ -117,6 +117,22 @@ def test_a_wrong_set_leaves_nothing_behind(here, settings, message):
     assert sorted(path.name for path in here.iterdir()) == ["pets.csv"]
 
 
+@pytest.mark.parametrize(("name", "repeats"), [("customer_id", True), ("Customer", True), ("colour", False)])
+def test_where_an_id_repeats_it_proposes_to_keep_its_rows_together(here, name, repeats):
+    csv = here / "rows.csv"
+    csv.write_text(f"{name},x,y\n" + "".join(f"c{i % 70}x,{i % 13},{'ab'[i % 3 == 0]}\n" for i in range(300)))
+    pipeline = create("rows", csv, "y")
+    assert any(f"set splits.by: {name}" in line for line in pipeline.lines()) == repeats
+    text = Path("rows.yaml").read_text()
+    proposed = f"# splits: {{train: 6, valid: 1, blend: 1, test: 2, by: {name}}}"
+    assert (proposed in text) == repeats
+    if repeats:  # what it proposes is a valid pipeline
+        chosen = text.replace("\nsplits: ", "\n# ", 1).replace("# splits: ", "splits: ")
+        chosen = re.sub(rf"(?m)^  {name}: .*$", f"  {name}: ignore", chosen)
+        Path("rows.yaml").write_text(chosen)
+        assert load("rows.yaml").splits.by == name
+
+
 def test_a_sample_says_so_and_writes_nothing_that_other_rows_may_contradict(here):
     file = pets(here / "pets.csv")
     pipeline = create("pets", file, "yes", sample=40)
