@@ -177,7 +177,7 @@ def refuse_old_outputs(upstream: Mapping[str, Sequence[str]], node_id: str, reco
         if newer is not None:
             raise UsageError(
                 f"the outputs of {name} are out of date, because {newer} ran again after it in this run; "
-                f"clear {name} with its downstream tasks"
+                f"clear {newer} with its downstream tasks"
             )
 
 

@@ -78,7 +78,11 @@ UPSTREAM = {
     [
         ([1, 2, 3, 4, 5], "Pusher", None),
         ([1, 2, 6, 7, 8], "Pusher", None),  # Builder was cleared with its downstream tasks
-        ([1, 2, 6, 4, 7], "Pusher", "of Blessing are out of date, because Builder ran again after it"),
+        (
+            [1, 2, 6, 4, 7],
+            "Pusher",
+            "of Blessing are out of date, because Builder ran again after it in this run; clear Builder with",
+        ),
         ([1, 6, 3, 4, 7], "Blessing", "of Builder are out of date, because Trainer ran again after it"),
         ([1, 6, 3, 4, 7], "Pusher", "of Builder are out of date, because Trainer ran again after it"),
         ([6, 2, 3, 4, 7], "Trainer", None),
