@@ -6,10 +6,10 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tfx import types
-from tfx.types import artifact_utils
+if TYPE_CHECKING:
+    from tfx import types
 
 ROLES = ("group",)  # of columns besides the label that are neither features nor inputs of a model
 _WITHHELD = "withheld.json"
@@ -18,6 +18,7 @@ _WITHHELD = "withheld.json"
 def split_files(examples: list[types.Artifact], split: str) -> list[str]:
     """Return the files of a split, sorted: GZIP TFRecord files of tf.Example."""
     import tensorflow as tf
+    from tfx.types import artifact_utils
 
     return sorted(f for uri in artifact_utils.get_split_uris(examples, split) for f in tf.io.gfile.glob(f"{uri}/*"))
 
@@ -25,6 +26,7 @@ def split_files(examples: list[types.Artifact], split: str) -> list[str]:
 def load_schema(schema: list[types.Artifact]) -> Any:
     """Read the only Schema artifact of an input as TensorFlow Metadata's Schema."""
     import tensorflow_data_validation as tfdv
+    from tfx.types import artifact_utils
 
     return tfdv.load_schema_text(str(Path(artifact_utils.get_single_uri(schema), "schema.pbtxt")))
 
