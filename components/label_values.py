@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,20 @@ def rows_without_label(examples: list[types.Artifact], schema: Any, label: str) 
             missing += batch_rows - int(raw_examples.has_value(values).numpy().sum())
         counts[split] = (missing, rows)
     return counts
+
+
+def has_fewer(examples: list[types.Artifact], schema: Any, label: str, splits: Collection[str], limit: float) -> bool:
+    """Return True if some splits together have fewer rows with a label than `limit`; it reads no more rows than that.
+
+    The arguments are those of `read`, and the splits.
+    """
+    labelled = 0
+    for split, batches in _batches(examples, schema, label):
+        for values, _ in batches if split in splits else ():
+            labelled += int(_has_value(values).numpy().sum())
+            if labelled >= limit:
+                return False
+    return labelled < limit
 
 
 def of_span(folder: str, label: str) -> NDArray:

@@ -15,15 +15,23 @@ from tfx import types
 from tfx.components import Transform as TfxTransform
 from tfx.components.transform import executor
 from tfx.dsl.components.base import executor_spec
+from tfx.proto import transform_pb2
 from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import proto_utils
 
 from benison.components import label_values, raw_examples
 from benison.components.label_classes import LabelSchema
 from benison.serving.errors import DataError
 
+LEARNT = ("train", "valid", "blend")
+
 
 class Executor(executor.Executor):
-    """Executor that adds `label_schema` to the custom_config: the fields of `LabelSchema`."""
+    """Executor that adds `label_schema` to the custom_config: the fields of `LabelSchema`.
+
+    Of a small table, with fewer labelled rows to learn from than `out_of_fold_below` of the custom_config, it also
+    analyzes and transforms `valid` and `blend`: members then learn from these rows, too.
+    """
 
     def Do(
         self,
@@ -35,6 +43,15 @@ class Executor(executor.Executor):
         config = json.loads(exec_properties[key])
         schema = raw_examples.load_schema(input_dict["schema"])
         refuse_lists(config["columns"], schema)
+        if label_values.has_fewer(
+            input_dict["examples"], schema, config["label"], LEARNT, config.get("out_of_fold_below", 0)
+        ):
+            # No statistic is of the label, and `test` stays apart: each row may tell how features are made.
+            splits = transform_pb2.SplitsConfig(analyze=LEARNT, transform=LEARNT)
+            exec_properties = {
+                **exec_properties,
+                standard_component_specs.SPLITS_CONFIG_KEY: proto_utils.proto_to_json(splits),
+            }
         of_label = LabelSchema.of(schema, config["label"])
         if not of_label.listed and config["problem"] != "regression":
             by_split = label_values.read(input_dict["examples"], schema, config["label"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -95,6 +96,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             "positive": config.positive,
             "marks": _marks(config),
             **({"group": config.splits.by} if config.splits.by else {}),
+            "out_of_fold_below": _out_of_fold_below(config),
             **_user_code(config, "features"),
         },
     )
@@ -130,7 +132,8 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
     )
     model = ensemble.outputs["model"]
     baseline = Baseline(model, str(serving), window)
-    ensemble_scores = scorer({ENSEMBLE: model}, baseline=baseline.outputs["baseline"]).with_id("EnsembleScores")
+    ensemble_scores = scorer({ENSEMBLE: model}, baseline=baseline.outputs["baseline"], splits=[JUDGING])
+    ensemble_scores = ensemble_scores.with_id("EnsembleScores")
     # Only the ensemble: TFMA takes several seconds per model, and Blessing has the members' metrics from their scores.
     evaluator = Evaluator(
         examples=data.examples,
@@ -147,7 +150,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         label_report=label_check.outputs["report"],
         problem=config.problem,
         metric=config.metric,
-        additional_rules=[rule.model_dump(exclude_none=True) for rule in config.blessing.rules],
+        additional_rules=_rules(config),
         costs=config.cost.model_dump() if config.cost else None,
         confidence=config.blessing.confidence,
         resamples=config.blessing.resamples,
@@ -197,6 +200,7 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
         {
             "recipe": {key: value for key, value in recipe.items() if key != unread},
             "label": config.label,
+            **({"folds": config.ensemble.folds or 0} if unread == "tuner" else {}),
             **_user_code(config, f"ensemble.members.{name}"),
         }
         for unread in ("epochs", "tuner")
@@ -214,6 +218,15 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
     tuner = Tuner(tuner_fn="benison.components.train.tuner.tuner_fn", custom_config=searching, **common)
     tuner = tuner.with_id(f"Tuner.{name}")
     return [tuner, trainer(hyperparameters=tuner.outputs["best_hyperparameters"]).with_id(f"Trainer.{name}")]
+
+
+def _out_of_fold_below(config: Pipeline) -> int:
+    """Return the number of labelled rows below which members learn in folds."""
+    from benison.components.train.out_of_fold import SOME
+
+    if config.ensemble.folds is None:
+        return SOME
+    return sys.maxsize if config.ensemble.folds else 0
 
 
 def recipe_of(name: str, member: Member, config: Pipeline) -> dict[str, Any]:
@@ -247,6 +260,18 @@ def _builder_settings(config: Pipeline) -> BuilderSettings:
         threshold=Costs(**config.cost.model_dump()).threshold if config.cost else config.threshold,
         seed=config.seed,
     )
+
+
+def _rules(config: Pipeline) -> list[dict[str, Any]]:
+    """Return the rules of the YAML, and the warning about an ensemble that is worse than its best member."""
+    rules = [rule.model_dump(exclude_none=True) for rule in config.blessing.rules]
+    is_compared = any(
+        rule.metric == config.metric and "best_member" in (rule.better_than, rule.not_worse_than) and not rule.slices
+        for rule in config.blessing.rules
+    )
+    if len(config.ensemble.members) > 1 and not is_compared:
+        rules.append({"metric": config.metric, "not_worse_than": "best_member", "warns": True})
+    return rules
 
 
 def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushSettings:

@@ -1,6 +1,7 @@
 """EnsembleBuilder: combines the trained members into one fused SavedModel that contains Transform's graph once.
 
-The combiner is fitted on the `blend` split, which no member was trained on; members that do not help are dropped.
+The combiner is fitted on the `blend` split, which no member was trained on, or on the members' out-of-fold predictions;
+members that do not help are dropped.
 Beside the model it writes the spec (`ensemble.json`) and `ensemble_report.json` with weights, gains and correlations.
 """
 
@@ -21,14 +22,14 @@ from tfx.utils import path_utils
 from benison.components.ensemble import combiner_fit
 from benison.components.ensemble.combiner_fit import Contribution, Fit
 from benison.components.evaluate.score_tables import labels_of
-from benison.components.evaluate.scorer import ModelScores, Scores
+from benison.components.evaluate.scorer import BLEND, OUT_OF_FOLD, ModelScores, Scores
 from benison.components.train import signatures
 from benison.components.transform import as_arguments
 from benison.serving.ensemble import Custom, Ensemble
 from benison.serving.errors import UsageError
 
 REPORT_FILE = "ensemble_report.json"
-BLEND = "blend"
+ROWS_OF = {BLEND: "of blend", OUT_OF_FOLD: "out of fold"}
 
 
 @dataclass(frozen=True)
@@ -93,16 +94,17 @@ class Executor(base_executor.BaseExecutor):
             decide=ensemble.decide,
         )
         ensemble.save(Path(target))
-        Path(target, REPORT_FILE).write_text(json.dumps(fit.to_json(), indent=2) + "\n", encoding="utf-8")
-        for line in summarize(fit):
+        report = {**fit.to_json(), "split": scores.combiner_split}
+        Path(target, REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        for line in summarize(fit, scores.combiner_split):
             print(line)
 
 
 def fit_ensemble(settings: BuilderSettings, problem: str, scores: Scores, members: list[str]) -> tuple[Fit, Ensemble]:
-    """Fit the spec of an ensemble to the scores of its members on `blend`.
+    """Fit the spec of an ensemble to the scores of its members on rows that they did not learn from.
 
     Raises:
-        DataError: `blend` has too few rows.
+        DataError: there are too few rows.
         UsageError: the file of a custom combiner cannot be read.
     """
     outputs = {name: scores.outputs[name] for name in members}
@@ -138,9 +140,14 @@ def _load_custom(reference: str) -> Custom:
         raise UsageError(f"ensemble.combiner: {file} cannot be read: {error.strerror}") from error
 
 
-def summarize(fit: Fit) -> list[str]:
-    """Describe the combiner and the contribution of each member, as lines of text."""
-    lines = [f"{fit.combiner.kind} of {', '.join(fit.kept)}, from {fit.rows} rows of {BLEND}"]
+def summarize(fit: Fit, split: str) -> list[str]:
+    """Describe the combiner and the contribution of each member, as lines of text.
+
+    Args:
+        fit: the fit.
+        split: `blend` or `out_of_fold`.
+    """
+    lines = [f"{fit.combiner.kind} of {', '.join(fit.kept)}, from {fit.rows} rows {ROWS_OF[split]}"]
     lines += [_contribution_line(c) for c in fit.contributions if c.weight is not None]
     if fit.calibration:
         lines.append(f"temperature {fit.calibration.temperature:.3g}")

@@ -20,10 +20,11 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from benison.components.evaluate import baseline as baselines
 from benison.components.evaluate import label_report as label_reports
 from benison.components.evaluate import rules, score_tables
+from benison.components.evaluate.judged_rows import MemberChoice
 from benison.components.evaluate.metrics import Costs, Decision, metric_for
 from benison.components.evaluate.score_tables import Resampling
-from benison.components.evaluate.scorer import SERVED, ModelScores, Scores
-from benison.components.evaluate.verdicts import verdict_line
+from benison.components.evaluate.scorer import BLEND, SERVED, TEST, ModelScores, Scores
+from benison.components.evaluate.verdicts import is_refusal, verdict_line
 from benison.serving.ensemble import Ensemble
 
 FILE = "blessing.json"
@@ -39,8 +40,9 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        member_scores = Scores.load(Path(artifact_utils.get_single_uri(input_dict["member_scores"])), "test")
-        ensemble_scores = Scores.load(Path(artifact_utils.get_single_uri(input_dict["ensemble_scores"])), "test")
+        of_members = Path(artifact_utils.get_single_uri(input_dict["member_scores"]))
+        member_scores, apart = Scores.load(of_members, TEST), Scores.load(of_members, BLEND)
+        ensemble_scores = Scores.load(Path(artifact_utils.get_single_uri(input_dict["ensemble_scores"])), TEST)
         problem = exec_properties["problem"]
         options = _parse_judgement(exec_properties["judgement"])
         outputs = {**member_scores.outputs, **ensemble_scores.outputs}
@@ -55,6 +57,7 @@ class Executor(base_executor.BaseExecutor):
             ensemble=ensemble_scores.outputs[ENSEMBLE],
             reference=ensemble_scores.guess(exec_properties["metric"]),
             members=member_scores.outputs,
+            choice=MemberChoice(score_tables.labels_of(apart), apart.outputs),
             served=ensemble_scores.outputs.get(SERVED),
             no_baseline=ensemble_scores.absent.get(SERVED, rules.NOTHING_SERVED),
             slices=score_tables.slices_of(ensemble_scores),
@@ -96,7 +99,7 @@ class Executor(base_executor.BaseExecutor):
             constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.BLESSED_VALUE if blessed else constants.NOT_BLESSED_VALUE
         )
         (folder / (constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME)).touch()
-        refused = [f"{v['rule']}: {v['reason']}" for v in record["verdicts"] if not v["passed"]]
+        refused = [f"{v['rule']}: {v['reason']}" for v in record["verdicts"] if is_refusal(v)]
         artifact.set_string_custom_property("reason", "; ".join(refused))
         for verdict in record["verdicts"]:
             print(verdict_line(verdict))

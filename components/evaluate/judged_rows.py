@@ -16,6 +16,24 @@ from benison.components.evaluate.metrics import Metric
 
 
 @dataclass(frozen=True)
+class MemberChoice:
+    """The members' predictions for rows that no member learnt from, and not of `test`: to choose the best member.
+
+    The best of several on `test` itself would be partly the luckiest there, and too strong an opponent.
+    """
+
+    labels: NDArray
+    members: Mapping[str, NDArray]
+
+    def best(self, metric: Metric) -> str | None:
+        """Return the member with the best metric; None if the metric is undefined for all members."""
+        sign = 1 if metric.greater_is_better else -1
+        scores = {name: sign * metric.compute(self.labels, values) for name, values in self.members.items()}
+        defined = {name: score for name, score in scores.items() if math.isfinite(score)}
+        return max(defined, key=lambda name: defined[name]) if defined else None
+
+
+@dataclass(frozen=True)
 class JudgedRows:
     """Labels of the split `test`, all models' predictions for its rows, and the guess for every row."""
 
@@ -27,6 +45,7 @@ class JudgedRows:
     served: NDArray | None
     no_baseline: str
     slices: Mapping[str, NDArray]
+    choice: MemberChoice
 
     def select(self, mask: NDArray) -> JudgedRows:
         """Select the rows of a mask [rows]."""
@@ -44,14 +63,9 @@ class JudgedRows:
         return np.broadcast_to(same, self.ensemble.shape)
 
     def best_member(self, metric: Metric) -> tuple[str, NDArray] | None:
-        """Return the member with the best metric on these rows; None if the metric is undefined for all members."""
-        sign = 1 if metric.greater_is_better else -1
-        scores = {name: sign * metric.compute(self.labels, values) for name, values in self.members.items()}
-        defined = {name: score for name, score in scores.items() if math.isfinite(score)}
-        if not defined:
-            return None
-        best = max(defined, key=lambda name: defined[name])
-        return best, self.members[best]
+        """Return the best member, see `MemberChoice`, and its predictions; None if there is none."""
+        best = self.choice.best(metric)
+        return None if best is None else (best, self.members[best])
 
     def guess_shortage(self, comparison: Comparison) -> power.Shortage | None:
         """Return how many rows are missing for "better than a guess"; None if they are enough."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benison.components.evaluate import permutation, power
 from benison.components.evaluate.comparison import Comparison, Difference, distinct_figures, format_number
-from benison.components.evaluate.judged_rows import JudgedRows
+from benison.components.evaluate.judged_rows import JudgedRows, MemberChoice
 from benison.components.evaluate.metrics import MEDIAN_METRIC, MOST_LIKELY, Decision, Metric, metric_for
 from benison.components.evaluate.verdicts import BlessingReport, Verdict
 from benison.serving.errors import DataError, UsageError
@@ -26,6 +26,7 @@ NOTHING_SERVED = "nothing was served before it"  # true in a later run too, whic
 TOO_FEW = "too few rows to judge"
 # Of models that know nothing, 2.5 % are better than a guess at a confidence of 95 %: one in forty runs on noise.
 GUESS_CONFIDENCE = 0.999
+NO_CHOICE = MemberChoice(np.zeros(0), MappingProxyType({}))
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Rule:
         by: margin in the unit of the metric, at least 0.
         slices: columns; the rule must hold for the rows of each of their values, instead of for all rows.
         rows: slices with fewer rows are not judged.
+        warns: a candidate that does not pass is blessed nevertheless, with a warning.
     """
 
     metric: str
@@ -51,6 +53,7 @@ class Rule:
     by: float = 0.0
     slices: tuple[str, ...] = ()
     rows: int = 50
+    warns: bool = False
 
     @property
     def name(self) -> str:
@@ -86,6 +89,7 @@ def judge(
     ensemble: NDArray,
     reference: NDArray,
     members: Mapping[str, NDArray] = MappingProxyType({}),
+    choice: MemberChoice = NO_CHOICE,
     served: NDArray | None = None,
     no_baseline: str = NOTHING_SERVED,
     rules: Sequence[Rule] = (),
@@ -106,6 +110,7 @@ def judge(
         reference: prediction of the reference model for every row: frequencies of the *training* labels float
             [classes]; for regression their means float [outputs], or medians if the metric is `mae`.
         members: predictions of the members for the same rows, by name.
+        choice: the members' predictions for other rows, to choose `best_member`.
         served: predictions of the served version for the same rows; None if there is no baseline.
         no_baseline: the reason why there is no baseline, as a clause such as "nothing was served before it".
         rules: additional rules.
@@ -128,18 +133,19 @@ def judge(
     main_metric = metric_for(metric, problem, decision)
     named_rules = [(metric_for(rule.metric, problem, decision), rule, rule.name) for rule in rules]
     comparison = Comparison(main_metric, labels, ensemble, confidence, resamples, seed)
-    test = JudgedRows(problem, labels, ensemble, np.asarray(reference), members, served, no_baseline, slices)
+    test = JudgedRows(problem, labels, ensemble, np.asarray(reference), members, served, no_baseline, slices, choice)
     undecidable = _is_undecidable(problem, labels)
     verdicts = [_better_than_reference(comparison, test), _not_worse_than_served(comparison, test)]
     for rule_metric, rule, name in named_rules:
         by_metric = replace(comparison, metric=rule_metric)
         if undecidable:
-            verdicts.append(_undecided(name, by_metric, test))
+            verdict = _undecided(name, by_metric, test)
         elif rule.slices:
-            verdicts.append(_apply_by_slice(rule, by_metric, test))
+            verdict = _apply_by_slice(rule, by_metric, test)
         else:
-            verdicts.append(_apply_rule(rule, by_metric, test))
-    return BlessingReport(all(verdict.passed for verdict in verdicts), tuple(verdicts))
+            verdict = _apply_rule(rule, by_metric, test)
+        verdicts.append(replace(verdict, warning=rule.warns and not verdict.passed))
+    return BlessingReport(all(verdict.passed or verdict.warning for verdict in verdicts), tuple(verdicts))
 
 
 def _apply_rule(rule: Rule, comparison: Comparison, test: JudgedRows) -> Verdict:
@@ -167,7 +173,8 @@ def _apply_rule(rule: Rule, comparison: Comparison, test: JudgedRows) -> Verdict
     tail = "" if passed else f"; its interval must {required}"
     gain = f"the gain is {format_number(difference.gain)} ({difference.bounds}){tail}"
     verdict = difference.verdict(rule.name, passed, f"{metric.name} {value} against {whose} {bound}: {gain}")
-    return _enough_for_loss(verdict, here, test, difference, other)
+    # A warning needs no proof of power: without it, nothing would be refused either.
+    return verdict if rule.warns else _enough_for_loss(verdict, here, test, difference, other)
 
 
 def _apply_by_slice(rule: Rule, comparison: Comparison, test: JudgedRows) -> Verdict:

@@ -1,6 +1,7 @@
 """Scorer: writes the outputs of models for each row of `blend` and `test`, as Parquet.
 
-All nodes that judge or combine models read these scores, so that all of them use the same rows.
+All nodes that judge or combine models read these scores, so that all of them use the same rows. Where members learnt
+from `blend` too, because the table is small, their out-of-fold predictions take its place, as the split `out_of_fold`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from benison.components.evaluate.alignment import NotComparable, align
 from benison.components.evaluate.metrics import MEDIAN_METRIC
 from benison.components.evaluate.score_writer import FILE, MODEL_PREFIX, SLICE_PREFIX, ScoreWriter
 from benison.components.train.member import class_names as class_names
+from benison.components.train.out_of_fold import OutOfFold
 from benison.components.transform import as_text, dense
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
@@ -31,7 +33,7 @@ from benison.serving.errors import DataError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-SPLITS = ("blend", "test")
+BLEND, OUT_OF_FOLD, TEST = "blend", "out_of_fold", "test"
 SERVED = "served"
 METADATA_FILE = "scores.json"
 BATCH_ROWS = 1024
@@ -52,10 +54,11 @@ class Scores:
             are categorical.
         outputs: probabilities float32 [rows, classes] or predictions [rows, outputs], by model.
         classes: class names by id; empty for regression.
-        reference: prediction of the reference model, from the labels of `train`: class frequencies [classes], or the
-            mean [outputs].
+        reference: prediction of the reference model, from the labels that members learnt from: class frequencies
+            [classes], or the mean [outputs].
         absent: the reason why a model has no scores, by model.
-        median: the median of the labels of `train` [outputs]; empty for classification.
+        median: the median of these labels [outputs]; empty for classification.
+        combiner_split: the split of the rows for the combiner, `blend` or `out_of_fold`.
     """
 
     rows: pd.DataFrame
@@ -64,6 +67,7 @@ class Scores:
     reference: np.ndarray
     absent: Mapping[str, str]
     median: np.ndarray
+    combiner_split: str
 
     def guess(self, metric: str) -> np.ndarray:
         """Return the best answer by a metric that is the same for all rows, see `reference`.
@@ -79,11 +83,14 @@ class Scores:
 
         Args:
             folder: folder of the artifact.
-            split: `blend` or `test`, to read only the rows of this split; None reads both.
+            split: `test`, or `blend` (the rows for the combiner, whatever their split), to read only these rows; None
+                reads both.
         """
         import pyarrow.parquet as pq
 
         metadata = json.loads((folder / METADATA_FILE).read_text())
+        if split == BLEND:
+            split = metadata["combiner_split"]
         columns = pq.read_schema(folder / FILE).names
         of_models = [
             c for c in columns if c.startswith(MODEL_PREFIX) and c.removeprefix(MODEL_PREFIX) not in metadata["absent"]
@@ -104,6 +111,7 @@ class Scores:
             reference=reference,
             absent=metadata["absent"],
             median=np.asarray(metadata["median"]),
+            combiner_split=metadata["combiner_split"],
         )
 
 
@@ -153,12 +161,25 @@ class Executor(base_executor.BaseExecutor):
                 raise UsageError(f"slices: the column {min(several)!r} has several values per row; expected one")
         reader = _ExampleReader(input_dict["examples"], spec, label, tuple(class_names(transform)))
         folder = Path(artifact_utils.get_single_uri(output_dict["scores"]))
+        splits = json.loads(exec_properties["splits"])
+        apart = _out_of_fold(input_dict, names) if BLEND in splits else {}
         with ScoreWriter(folder, list(paths), slices, bool(reader.classes)) as writer:
-            absent |= _score_models(reader, paths, slices, writer)
-        metadata = {"classes": reader.classes, **_guesses(reader), "absent": absent}
+            if apart:
+                splits.remove(BLEND)
+                labels = next(iter(apart.values())).labels
+                without = {name: np.full(len(labels), "", object) for name in slices}  # only `test` is sliced
+                writer.write(OUT_OF_FOLD, labels, without, {name: member.answers for name, member in apart.items()})
+            absent |= _score_models(reader, paths, slices, splits, writer)
+        learnt = next(iter(apart.values())).labels if apart else reader.labels("train")
+        metadata = {
+            "classes": reader.classes,
+            **_guesses(learnt, len(reader.classes)),
+            "absent": absent,
+            "combiner_split": OUT_OF_FOLD if apart else BLEND,
+        }
         (folder / METADATA_FILE).write_text(json.dumps(metadata, indent=2))
         scored = ", ".join(name for name in paths if name not in absent)
-        print(f"scored {scored} on {writer.rows} rows of {', '.join(SPLITS)}")
+        print(f"scored {scored} on {writer.rows} rows of {', '.join([*[OUT_OF_FOLD] * bool(apart), *splits])}")
 
 
 class Scorer(base_component.BaseComponent):
@@ -172,6 +193,7 @@ class Scorer(base_component.BaseComponent):
         slices: raw features whose values define the slices.
         baseline: output of Baseline; if it is given, the served version is scored too, as `served`.
         schema: the schema of the examples, for slices by a column that Transform does not use.
+        splits: the splits to score.
     """
 
     SPEC_CLASS = ComponentSpec
@@ -186,6 +208,7 @@ class Scorer(base_component.BaseComponent):
         slices: Sequence[str] = (),
         baseline: types.BaseChannel | None = None,
         schema: types.BaseChannel | None = None,
+        splits: Sequence[str] = (BLEND, TEST),
     ) -> None:
         # One input per model, so that lineage names them; so the spec depends on the models and is defined here.
         class Spec(ComponentSpec):
@@ -193,6 +216,7 @@ class Scorer(base_component.BaseComponent):
                 "models": ExecutionParameter(type=str),
                 "label": ExecutionParameter(type=str),
                 "slices": ExecutionParameter(type=str),
+                "splits": ExecutionParameter(type=str),
             }
             INPUTS = {
                 **{f"model_{name}": ChannelParameter(type=standard_artifacts.Model) for name in models},
@@ -213,6 +237,7 @@ class Scorer(base_component.BaseComponent):
                 models=",".join(models),
                 label=label,
                 slices=json.dumps(list(slices)),
+                splits=json.dumps(list(splits)),
                 scores=types.Channel(type=ModelScores),
             )
         )
@@ -241,6 +266,10 @@ class _ExampleReader:
             known = labels >= 0 if self.classes else np.isfinite(labels)
             yield records.numpy()[known], labels[known], {name: _as_text(parsed[name])[known] for name in columns}
 
+    def labels(self, split: str) -> np.ndarray:
+        """Return the labels of a split [rows]; skip rows without one."""
+        return np.concatenate([labels for _, labels, _ in self.batches(split, [])])
+
     def _labels(self, label: Any) -> np.ndarray:
         """Return class ids, -1 if missing or not seen in training; or targets, NaN if missing."""
         import tensorflow as tf
@@ -259,14 +288,18 @@ def _schema_spec(schema: list[types.Artifact]) -> dict[str, Any]:
 
 
 def _score_models(
-    reader: _ExampleReader, paths: Mapping[str, str], slices: Sequence[str], writer: ScoreWriter
+    reader: _ExampleReader,
+    paths: Mapping[str, str],
+    slices: Sequence[str],
+    splits: Sequence[str],
+    writer: ScoreWriter,
 ) -> dict[str, str]:
     """Write the outputs of all models; return the reason why the served version has none, by its name."""
     import tensorflow as tf
 
     signatures = {name: tf.saved_model.load(path).signatures["serving_default"] for name, path in paths.items()}
     absent: dict[str, str] = {}
-    for split in SPLITS:
+    for split in splits:
         for records, labels, columns in reader.batches(split, slices):
             outputs: dict[str, np.ndarray | None] = dict.fromkeys(paths)
             for name in paths:
@@ -328,12 +361,24 @@ def _predict(signature: Any, records: np.ndarray, classes: tuple[str, ...]) -> n
     return align({name: value.numpy() for name, value in outputs.items()}, classes)
 
 
-def _guesses(reader: _ExampleReader) -> dict[str, list[float]]:
-    """Return `reference` and `median` of the scores, from the labels of `train`."""
-    labels = np.concatenate([labels for _, labels, _ in reader.batches("train", [])])
-    if reader.classes:
-        return {"reference": (np.bincount(labels, minlength=len(reader.classes)) / len(labels)).tolist(), "median": []}
+def _guesses(labels: np.ndarray, classes: int) -> dict[str, list[float]]:
+    """Return `reference` and `median` of the scores, from the labels of the rows that members learnt from."""
+    if classes:
+        return {"reference": (np.bincount(labels, minlength=classes) / len(labels)).tolist(), "median": []}
     return {"reference": [labels.mean(dtype=np.float64).item()], "median": [np.median(labels).item()]}
+
+
+def _out_of_fold(input_dict: Mapping[str, list[types.Artifact]], names: Sequence[str]) -> dict[str, OutOfFold]:
+    """Return the out-of-fold predictions of all members; nothing if they have none."""
+    folders = {name: Path(artifact_utils.get_single_uri(input_dict[f"model_{name}"])) for name in names}
+    found = {name: member for name in names if (member := OutOfFold.load(folders[name])) is not None}
+    labels = [member.labels for member in found.values()]
+    if len(found) not in (0, len(names)) or any(not np.array_equal(labels[0], other) for other in labels[1:]):
+        raise DataError(
+            "the members have out-of-fold predictions of different rows; run again with --no-cache, so that all of "
+            "them learn from the same rows"
+        )
+    return found
 
 
 def _as_text(value: Any) -> np.ndarray:

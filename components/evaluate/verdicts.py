@@ -23,6 +23,7 @@ class Verdict:
         reason: one sentence with the figures.
         too_few_rows: the rule cannot judge, because the split has too few rows; then it is not passed.
         rows_needed: how many rows of `test` would do, if that is known; see `benison.components.evaluate.power`.
+        warning: the rule is not passed, but it only warns.
     """
 
     rule: str
@@ -33,11 +34,12 @@ class Verdict:
     reason: str
     too_few_rows: bool = False
     rows_needed: int | None = None
+    warning: bool = False
 
 
 @dataclass(frozen=True)
 class BlessingReport:
-    """The verdicts of all rules; the candidate is blessed if all of them pass."""
+    """The verdicts of all rules; the candidate is blessed if all of them pass, except those that only warn."""
 
     blessed: bool
     verdicts: tuple[Verdict, ...]
@@ -83,6 +85,12 @@ def finite_interval_or_none(interval: tuple[float, float] | None) -> tuple[float
     return (interval[0], interval[1]) if interval is not None and all(map(math.isfinite, interval)) else None
 
 
+def is_refusal(verdict: Mapping[str, Any]) -> bool:
+    """Return True if a verdict, in the form of `to_json`, refuses the candidate."""
+    return not verdict["passed"] and not verdict.get("warning")
+
+
 def verdict_line(verdict: Mapping[str, Any]) -> str:
-    """Format a verdict for the log of a node: `passed` or `REFUSED`, the rule and the reason."""
-    return f"{'passed ' if verdict['passed'] else 'REFUSED'} {verdict['rule']} - {verdict['reason']}"
+    """Format a verdict for the log of a node: `passed`, `REFUSED` or `WARNING`, the rule and the reason."""
+    mark = "passed " if verdict["passed"] else "REFUSED" if is_refusal(verdict) else "WARNING"
+    return f"{mark} {verdict['rule']} - {verdict['reason']}"

@@ -10,6 +10,8 @@ Helper modules:
     kinds: the kinds of members, by name.
     fitting: the interface of all kinds of members.
     keras_member: the kind `keras`.
+    keras_loop: trains a Keras model on rows in memory.
+    out_of_fold: answers to rows that a member did not learn from.
     rows: the labelled rows that a member learns from.
     member: the dataset and the Keras model of a member.
     answers: checks what a member answers, before and after training.

@@ -61,6 +61,26 @@ class ClassBalance:
         """Weight the rows of `valid`, with both methods, so that validation and training minimise the same loss."""
         return rows if self.method == "none" else self._weighted(rows)
 
+    def training_weights(self, labels: np.ndarray) -> np.ndarray:
+        """Return the weight of each row to learn from, float32 [rows]; for rows in memory."""
+        return self.weights[labels] if self.method == "class_weight" else np.ones(len(labels), np.float32)
+
+    def validation_weights(self, labels: np.ndarray) -> np.ndarray:
+        """Return the weight of each row to stop by, float32 [rows]; see `balance_validation`."""
+        return np.ones(len(labels), np.float32) if self.method == "none" else self.weights[labels]
+
+    def draw(self, labels: np.ndarray, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Return the rows of one epoch: with `undersample` a random part of the frequent classes, else all.
+
+        Args:
+            labels: class ids of all rows.
+            rows: indices of the rows, in the order of the epoch.
+            random: generator of the draws.
+        """
+        if self.method != "undersample":
+            return rows
+        return rows[random.random(len(rows)) < self.sampling_rates[labels[rows]]]
+
     def correct(self, probabilities: Any) -> Any:
         """Correct a member's probabilities to the class frequencies of the data.
 

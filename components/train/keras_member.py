@@ -5,21 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from benison.components.train import answers, member
+from benison.components.train import answers, keras_loop, member
 from benison.components.train.divergence import stop_if_not_finite
 from benison.components.train.fitting import Fitted, Task, class_balance, target_scale
 from benison.components.train.imbalance import ClassBalance
-from benison.components.train.rows import FileRows, Rows
+from benison.components.train.rows import ArrayRows, FileRows, Rows
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
 
 class KerasFitter:
-    """Trains the Keras model of a member, with early stopping or for a number of epochs."""
+    """Trains the Keras model of a member, with early stopping or for a number of epochs.
+
+    Rows in memory are learnt by `keras_loop`, which takes a fifth of the time of Keras's own loop on small tables. It
+    learns as Keras does with our loss and optimizer; a model that the user's function compiled may learn in any way, so
+    Keras trains it.
+    """
 
     def __init__(self, task: Task) -> None:
         self._task = task
+        self._loop: keras_loop.Loop | None = None
+        self._target: member.TargetScale | None = None
+        self._is_ours = True
 
     def fit(self, learn: Rows, stop: Rows | int) -> Fitted:
         """See `fitting.Fitter`."""
@@ -28,9 +37,46 @@ class KerasFitter:
         recipe = self._task.recipe
         keras.utils.set_random_seed(recipe.seed)
         balance = class_balance(recipe, learn, self._task.classes)
-        model = member.build_checked(
-            recipe, self._task.hp, self._task.spec, self._task.classes, learn.first(), target_scale(recipe, learn)
-        )
+        if self._loop is None:
+            model = self._build(learn)
+            if isinstance(learn, ArrayRows) and self._is_ours:
+                self._loop = keras_loop.Loop(model, self._task.spec, learn.targets.dtype, recipe, self._task.logs)
+        if self._loop is not None:
+            assert isinstance(learn, ArrayRows)
+            model = self._loop.restart()
+            self._set_target(learn)
+            rounds = self._loop.fit(learn, stop if isinstance(stop, int) else stop.arrays(), balance)
+        else:
+            rounds = self._fit_by_keras(model, learn, stop, balance)
+
+        def predict(transformed: Mapping[str, Any]) -> Any:
+            return balance.correct(answers.as_promised(model(transformed), recipe.problem))
+
+        return Fitted(predict, rounds, tracked=[model])
+
+    def _build(self, rows: Rows) -> keras.Model:
+        """Build the model, and check its answers to some rows."""
+        recipe, classes = self._task.recipe, self._task.classes
+        scale = target_scale(recipe, rows)
+        self._target = None if scale is None else member.TargetScale(*scale)
+        model = member.assemble(recipe, self._task.hp, self._task.spec, classes, self._target)
+        self._is_ours = not model.compiled
+        if self._is_ours:
+            member.compile_model(model, recipe, self._task.hp, self._target)
+        if (features := rows.first()) is not None:
+            answers.check_model(model, features, answers.Promise(recipe.problem, classes), recipe.function)
+        return model
+
+    def _set_target(self, rows: Rows) -> None:
+        if self._target is not None and (scale := target_scale(self._task.recipe, rows)) is not None:
+            self._target.mean.assign(scale[0])
+            self._target.deviation.assign(scale[1])
+
+    def _fit_by_keras(self, model: keras.Model, learn: Rows, stop: Rows | int, balance: ClassBalance) -> int:
+        """Train a model, and return the number of the best epoch."""
+        import keras
+
+        recipe = self._task.recipe
         splits = {"train": self._dataset(learn, balance, learn=True)}
         if not isinstance(stop, int):
             splits["valid"] = self._dataset(stop, balance, learn=False)
@@ -46,16 +92,14 @@ class KerasFitter:
             callbacks=callbacks,
             verbose=2,
         ).history
-        rounds = len(history["loss"])
-        if losses := history.get("val_loss"):
-            print(f"{rounds} epochs; best loss on valid {min(losses):.4f}")
-            rounds = losses.index(min(losses)) + 1
-
-        def predict(transformed: Mapping[str, Any]) -> Any:
-            return balance.correct(answers.as_promised(model(transformed), recipe.problem))
-
-        return Fitted(predict, rounds, tracked=[model])
+        losses = history.get("val_loss")
+        if not losses:
+            return len(history["loss"])
+        print(f"{len(losses)} epochs; best loss on valid {min(losses):.4f}")
+        return int(losses.index(min(losses)) + 1)
 
     def _dataset(self, rows: Rows, balance: ClassBalance, *, learn: bool) -> tf.data.Dataset:
-        assert isinstance(rows, FileRows)
-        return member.dataset(rows.files, rows.transform, self._task.recipe, balance, learn=learn)
+        recipe = self._task.recipe
+        if isinstance(rows, FileRows):
+            return member.dataset(rows.files, rows.transform, recipe, balance, learn=learn)
+        return member.balanced_batches(rows.arrays().dataset(), recipe, balance, learn=learn)

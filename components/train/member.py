@@ -59,14 +59,59 @@ class Recipe:
     kind: str = "keras"
 
 
+class TargetScale:
+    """Mean and deviation of a regression's label, as variables: a model learns again without being built again.
+
+    Attributes:
+        mean: keras.Variable.
+        deviation: keras.Variable.
+    """
+
+    def __init__(self, mean: float, deviation: float) -> None:
+        import keras
+
+        self.mean = keras.Variable(mean, trainable=False, dtype="float32", name="label_mean")
+        self.deviation = keras.Variable(deviation, trainable=False, dtype="float32", name="label_deviation")
+
+    def layer(self) -> keras.layers.Layer:
+        """Return a layer from units of the deviation to the unit of the label."""
+        import keras
+
+        scale = self
+
+        class LabelUnit(keras.layers.Layer):
+            def __init__(self) -> None:
+                super().__init__()
+                self.mean, self.deviation = scale.mean, scale.deviation
+
+            def call(self, values: Any) -> Any:
+                return values * self.deviation + self.mean
+
+        return LabelUnit()
+
+
 def build_model(
     recipe: Recipe,
     hp: Any,
     spec: Mapping[str, Any],
     classes: int,
-    target: tuple[float, float] | None = None,
+    target: TargetScale | None = None,
 ) -> keras.Model:
-    """Build and compile the model of a member.
+    """Build the model of a member, see `assemble`, and compile it if the user's function did not."""
+    model = assemble(recipe, hp, spec, classes, target)
+    if not model.compiled:
+        compile_model(model, recipe, hp, target)
+    return model
+
+
+def assemble(
+    recipe: Recipe,
+    hp: Any,
+    spec: Mapping[str, Any],
+    classes: int,
+    target: TargetScale | None = None,
+) -> keras.Model:
+    """Build the model of a member.
 
     The user's function receives `inputs` (symbolic tensors by name of the transformed feature) and `hp`. It returns
     either the last hidden tensor [batch, n], to which this function adds the output layer, or a complete keras.Model
@@ -78,9 +123,8 @@ def build_model(
         hp: KerasTuner's hyperparameters.
         spec: the transformed features, see `feature_spec`.
         classes: number of classes; 0 for regression.
-        target: for regression, mean and standard deviation of the label over `train`, see `target_scale`. The output
-            layer then learns in units of the deviation; otherwise a label in the thousands would need thousands of
-            epochs.
+        target: for regression, mean and standard deviation of the label over the rows to learn from. The output layer
+            then learns in units of the deviation; otherwise a label in the thousands would need thousands of epochs.
 
     Raises:
         UsageError: the function fails, or returned neither a tensor nor a model; the message names its line.
@@ -104,14 +148,19 @@ def build_model(
                 raise UsageError(f"returned a tensor [{shape}], expected [batch, n]: add layers.Flatten()")
             output = _output_layer(recipe.problem, classes)(result)
             if recipe.problem == "regression" and target is not None:
-                output = keras.layers.Rescaling(scale=target[1], offset=target[0])(output)
+                output = target.layer()(output)
             model = keras.Model(inputs, output)
         else:
             raise UsageError(f"returned {kind_of(result)}, expected one Keras tensor or one keras.Model")
-    if not model.compiled:
-        rate = hp.get("learning_rate") if "learning_rate" in hp.values else 1e-3
-        model.compile(keras.optimizers.Adam(rate), loss=_loss(recipe.problem, model, target))
     return model
+
+
+def compile_model(model: keras.Model, recipe: Recipe, hp: Any, target: TargetScale | None) -> None:
+    """Compile a model with Adam, at the hyperparameter `learning_rate`, and the loss of the problem."""
+    import keras
+
+    rate = hp.get("learning_rate") if "learning_rate" in hp.values else 1e-3
+    model.compile(keras.optimizers.Adam(rate), loss=_loss(recipe.problem, model, target))
 
 
 def _layer_names(features: Iterable[str]) -> dict[str, str]:
@@ -135,33 +184,6 @@ def _subclasses(cls: type) -> set[type]:
     return {cls}.union(*map(_subclasses, cls.__subclasses__()))
 
 
-def build_checked(
-    recipe: Recipe,
-    hp: Any,
-    spec: Mapping[str, Any],
-    classes: int,
-    features: Mapping[str, Any] | None,
-    target: tuple[float, float] | None = None,
-) -> keras.Model:
-    """Build a member's model, see `build_model`, and check its answers to some rows.
-
-    Args:
-        recipe: settings of the member.
-        hp: KerasTuner's hyperparameters.
-        spec: the transformed features, see `feature_spec`.
-        classes: number of classes; 0 for regression.
-        features: features of some rows, Tensors [rows, n] by name; None if there are no rows.
-        target: see `build_model`.
-
-    Raises:
-        UsageError: the function fails, or its model does not answer as promised.
-    """
-    model = build_model(recipe, hp, spec, classes, target)
-    if features is not None:
-        answers.check_model(model, features, answers.Promise(recipe.problem, classes), recipe.function)
-    return model
-
-
 def dataset(
     files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe, balance: ClassBalance, *, learn: bool
 ) -> tf.data.Dataset:
@@ -176,7 +198,11 @@ def dataset(
         balance: the method for rare classes.
         learn: the dataset is for training: shuffle, and undersample, in each epoch. The same seed gives the same order.
     """
-    rows = _labelled_rows(files, transform, cached=True)
+    return balanced_batches(_labelled_rows(files, transform, cached=True), recipe, balance, learn=learn)
+
+
+def balanced_batches(rows: tf.data.Dataset, recipe: Recipe, balance: ClassBalance, *, learn: bool) -> tf.data.Dataset:
+    """Return batches of single rows (features, label), see `dataset`."""
     if not learn:
         return balance.balance_validation(rows).batch(recipe.batch_size).prefetch(2)
     rows = balance.balance_training(rows.shuffle(_SHUFFLE_ROWS, seed=recipe.seed), recipe.seed)
@@ -254,16 +280,16 @@ def _output_layer(problem: str, classes: int) -> keras.layers.Layer:
     return keras.layers.Dense(classes, activation="softmax", name=PROBABILITIES)
 
 
-def _loss(problem: str, model: keras.Model, target: tuple[float, float] | None) -> str | Callable[..., Any]:
+def _loss(problem: str, model: keras.Model, target: TargetScale | None) -> str | Callable[..., Any]:
     if problem == "regression":
-        return "mean_squared_error" if target is None else _squared_error(target[1])
+        return "mean_squared_error" if target is None else _squared_error(target)
     shape = getattr(model, "output_shape", None) if model.built else None  # a subclassed model has none before a call
     if problem == "binary" and isinstance(shape, tuple) and len(shape) == 2 and shape[1] == 1:
         return "binary_crossentropy"
     return "sparse_categorical_crossentropy"
 
 
-def _squared_error(deviation: float) -> Callable[[Any, Any], Any]:
+def _squared_error(target: TargetScale) -> Callable[[Any, Any], Any]:
     """Return the loss of squared errors in units of the label's deviation.
 
     In the label's own unit, the gradients of small labels (such as 1e-5) vanish beside Adam's epsilon, and nothing is
@@ -272,7 +298,7 @@ def _squared_error(deviation: float) -> Callable[[Any, Any], Any]:
     import keras
 
     def squared_error(label: Any, prediction: Any) -> Any:
-        return keras.ops.mean(keras.ops.square((label - prediction) / deviation), axis=-1)
+        return keras.ops.mean(keras.ops.square((label - prediction) / target.deviation), axis=-1)
 
     return squared_error
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from benison.components.train import member
 
 if TYPE_CHECKING:
+    import tensorflow as tf
     import tensorflow_transform as tft
 
 
@@ -58,6 +59,12 @@ class ArrayRows:
         """See `Rows`."""
         return self
 
+    def dataset(self) -> tf.data.Dataset:
+        """Return single rows (features, label)."""
+        import tensorflow as tf
+
+        return tf.data.Dataset.from_tensor_slices((dict(self.features), self.targets))
+
     def select(self, rows: NDArray) -> ArrayRows:
         """Select rows by a mask [rows] or by indices."""
         return ArrayRows({name: values[rows] for name, values in self.features.items()}, self.targets[rows])
@@ -84,7 +91,7 @@ class FileRows:
         return member.first_rows(self.files, self.transform)
 
     def arrays(self) -> ArrayRows:
-        """Read all rows, in the order of the files."""
+        """Read all rows, in the order of the splits and of their files."""
         batches = [
             ({name: values.numpy() for name, values in features.items()}, label.numpy())
             for features, label in member.labelled_batches(self.files, self.transform)

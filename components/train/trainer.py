@@ -1,10 +1,15 @@
-"""The run_fn of TFX's Trainer: fits a member on `train` with early stopping on `valid`, and exports it."""
+"""The run_fn of TFX's Trainer: fits a member, and exports it.
+
+It learns from `train` with early stopping on `valid`. If Transform wrote `blend` too, because the table is small, it
+learns from all three, and its out-of-fold predictions are beside the model, for the combiner (see `out_of_fold`).
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from benison.components.train import answers, kinds, member, signatures
+from benison.components.train import answers, kinds, member, out_of_fold, signatures
 from benison.components.train.fitting import Task
 from benison.components.train.rows import FileRows
 
@@ -13,9 +18,11 @@ def run_fn(fn_args: Any) -> None:
     """Train one member; TFX's contract for Trainer(run_fn=…).
 
     Args:
-        fn_args: TFX's FnArgs; `custom_config` holds `recipe` (see `member.Recipe`) and `label`.
+        fn_args: TFX's FnArgs; `custom_config` holds `recipe` (see `member.Recipe`), `label` and `folds`, the number
+            of folds (0: by the number of rows).
     """
     import keras_tuner
+    import tensorflow as tf
     import tensorflow_transform as tft
 
     recipe = member.Recipe(**fn_args.custom_config["recipe"])
@@ -27,9 +34,18 @@ def run_fn(fn_args: Any) -> None:
     classes = len(member.class_names(transform))
     task = Task(recipe, hp, member.feature_spec(transform), classes, logs=fn_args.model_run_dir)
     learn, stop = FileRows(fn_args.train_files, transform), FileRows(fn_args.eval_files, transform)
-    fitted = kinds.fitter(task).fit(learn, stop)
-    if (rows := stop.first()) is not None:
-        answers.check_trained(fitted.predict, rows, answers.Promise(recipe.problem, classes), recipe.function)
+    blend = [file.replace("Split-train", "Split-blend") for file in fn_args.train_files]
+    fitter = kinds.fitter(task)
+    if any(tf.io.gfile.glob(pattern) for pattern in blend):
+        rows = FileRows([*fn_args.train_files, *fn_args.eval_files, *blend], transform).arrays()
+        folds = fn_args.custom_config.get("folds") or out_of_fold.number_of_folds(len(rows))
+        predictions, rounds = out_of_fold.fit(fitter, rows, folds, recipe.seed, recipe.name or recipe.function)
+        fitted = fitter.fit(rows, rounds)
+        predictions.save(Path(fn_args.serving_model_dir).parent)
+    else:
+        fitted = fitter.fit(learn, stop)
+    if (few := stop.first()) is not None:
+        answers.check_trained(fitted.predict, few, answers.Promise(recipe.problem, classes), recipe.function)
     signatures.export(
         fn_args.serving_model_dir,
         transform,

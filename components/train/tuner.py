@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benison.components import users_line
-from benison.components.train import member
+from benison.components.train import answers, member
 from benison.components.train.divergence import stop_if_not_finite
 from benison.components.train.fitting import class_balance, target_scale
 from benison.components.train.rows import FileRows
@@ -40,8 +40,11 @@ def tuner_fn(fn_args: Any) -> Any:
     for name, values in search["space"].items():
         declare_hyperparameter(hp, name, values)
 
-    target = target_scale(recipe, rows)
-    member.build_checked(recipe, hp, spec, classes, rows.first(), target)  # once: a trial has the same outputs
+    scale = target_scale(recipe, rows)
+    target = None if scale is None else member.TargetScale(*scale)
+    model = member.build_model(recipe, hp, spec, classes, target)
+    if (features := rows.first()) is not None:  # once: a trial has the same outputs
+        answers.check_model(model, features, answers.Promise(recipe.problem, classes), recipe.function)
 
     def build(hp: Any) -> keras.Model:
         keras.utils.set_random_seed(recipe.seed)

@@ -36,6 +36,7 @@ from benison.pipelines.config.types import (
     Distance,
     Encoding,
     Features,
+    Folds,
     MemberFunction,
     MemberName,
     NotNegative,
@@ -196,8 +197,20 @@ class EnsembleConfig(ConfigModel):
         default="none", description="the calibration of the combined probabilities, fitted on blend"
     )
     drop: Bool = Field(default=True, description="drop members that do not help, if weights are fitted")
+    folds: Folds | None = Field(
+        default=None,
+        description="members learn from train, valid and blend, and the combiner from their predictions in so many "
+        "folds; 0: never; default: 5 folds below 10,000 labelled rows, 3 below 50,000, none above",
+    )
     quorum: Count = Field(default=1, description="how many members must answer, if they are served separately")
     members: Mapping[MemberName, Member] = Field(min_length=1, description="the members, by name")
+
+    @field_validator("folds")
+    @classmethod
+    def _more_than_one_fold(cls, folds: int | None) -> int | None:
+        if folds == 1:
+            raise PydanticCustomError("refused", "got 1, expected 2 or more folds, or 0 for none")
+        return folds
 
 
 class DeclaredReads(ConfigModel):

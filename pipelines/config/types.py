@@ -90,6 +90,7 @@ ClassName = Annotated[
 Character = Annotated[str, Field(min_length=1, max_length=1), _expected("one character")]
 Encoding = Annotated[str, _expected("an encoding's name"), AfterValidator(_known_encoding)]
 Trials = Annotated[int, Field(strict=True, ge=2), _expected("an integer >= 2")]
+Folds = Annotated[int, Field(strict=True, ge=0, le=20), _expected("a number of folds from 2 to 20, or 0 for none")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32), _expected("an integer from 0 to 4294967295")]
 Confidence = Annotated[
     float, Field(strict=True, gt=0, lt=1), _expected("a number between 0 and 1 (both excluded), such as 0.95")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from benison.components.evaluate.verdicts import is_refusal
 from benison.pipelines.reports.tables import DataTable, figure
 from benison.pipelines.running.workers import last_lines
 
@@ -118,7 +119,7 @@ def _metrics(blessing: Mapping[str, Any], console: Console) -> None:
 
 
 def _combiner(run: Run, blessing: Mapping[str, Any], console: Console) -> None:
-    """Print each member's weight, and what it gains: out of fold on `blend`, where that was measured, and on test."""
+    """Print each member's weight, and what it gains: out of fold, where that was measured, and on test."""
     fitted = _read(run, "Model", "ensemble_report.json")
     if fitted is None:
         return
@@ -127,7 +128,7 @@ def _combiner(run: Run, blessing: Mapping[str, Any], console: Console) -> None:
     if any(member["weight"] is not None for member in contributions):
         columns["weight"] = [figure(member["weight"]) for member in contributions]
     if any(member["gain"] is not None for member in contributions):
-        columns["less loss on blend"] = [_gain(member) for member in contributions]
+        columns["less loss out of fold"] = [_gain(member) for member in contributions]
     without = blessing["without"]
     if without:
         columns[f"{blessing['metric']} on test"] = [
@@ -135,9 +136,9 @@ def _combiner(run: Run, blessing: Mapping[str, Any], console: Console) -> None:
         ]
     if not columns:
         return
-    is_fitted = "less loss on blend" in columns  # a mean, or fixed weights, take nothing from blend
-    rows = f", fitted on {fitted['rows']} rows of blend" if is_fitted else ""
-    table = DataTable(f"{fitted['combiner']}{rows}", *columns)
+    is_fitted = "less loss out of fold" in columns  # a mean, or fixed weights, take nothing from these rows
+    rows = f", fitted on {fitted['rows']} rows{' of blend' if fitted.get('split') == 'blend' else ''}"
+    table = DataTable(f"{fitted['combiner']}{rows if is_fitted else ''}", *columns)
     for member, *figures in zip(contributions, *columns.values(), strict=True):
         table.add_row(f"{member['member']}{'' if member['kept'] else ' (dropped)'}", *figures)
     console.print("\nwhat each member adds to the ensemble:")
@@ -178,7 +179,8 @@ def names_of_models(metrics: Mapping[str, Any]) -> list[str]:
 def _verdicts(verdicts: Sequence[Mapping[str, Any]], console: Console) -> None:
     console.print()
     for verdict in verdicts:
-        mark = "[green]passed[/] " if verdict["passed"] else "[bold red]REFUSED[/]"
+        warning = "[bold yellow]warning[/]" if verdict.get("warning") else "[bold red]REFUSED[/]"
+        mark = "[green]passed[/] " if verdict["passed"] else warning
         console.print(f"{mark} {escape(verdict['rule'])}: {escape(verdict['reason'])}", soft_wrap=True, highlight=False)
 
 
@@ -229,7 +231,7 @@ def _outcome(run: Run, console: Console, root: Path) -> None:
 
 def _too_few_rows(run: Run) -> bool:
     """Return True if nothing but the number of rows was refused: the model may be good."""
-    refused = [verdict for verdict in (read_blessing(run) or {}).get("verdicts", []) if not verdict["passed"]]
+    refused = [verdict for verdict in (read_blessing(run) or {}).get("verdicts", []) if is_refusal(verdict)]
     return bool(refused) and all(verdict.get("too_few_rows") for verdict in refused)
 
 

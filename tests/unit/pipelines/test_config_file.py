@@ -493,12 +493,12 @@ def test_the_environment_finds_keys_in_any_case(folder):
         (
             "ensemble.foo",
             "1",
-            "--set ensemble.foo: unknown key (allowed: combiner, weights, calibration, drop, quorum, members)",
+            "--set ensemble.foo: unknown key (allowed: combiner, weights, calibration, drop, folds, quorum, members)",
         ),
         (
             "ensemble.member",
             "1",
-            "--set ensemble.member: unknown key; did you mean 'members'? (allowed: combiner, weights, calibration, drop, quorum, members)",
+            "--set ensemble.member: unknown key; did you mean 'members'? (allowed: combiner, weights, calibration, drop, folds, quorum, members)",
         ),
         ("seed", "x", "--set seed: got 'x', expected an integer from 0 to 4294967295"),
         ("seed", "", "--set seed: got nothing, expected an integer from 0 to 4294967295"),
@@ -535,7 +535,7 @@ def test_a_mistake_in_a_flag_names_the_flag(folder, key, value, message):
 
 def test_a_mistake_in_the_environment_names_the_variable(folder):
     assert mistakes(FLIGHTS, environ={"BENISON__ENSEMBLE__FOO": "1"}) == [
-        "BENISON__ENSEMBLE__FOO: ensemble.foo: unknown key (allowed: combiner, weights, calibration, drop, quorum, members)"
+        "BENISON__ENSEMBLE__FOO: ensemble.foo: unknown key (allowed: combiner, weights, calibration, drop, folds, quorum, members)"
     ]
 
 

@@ -8,9 +8,10 @@ import math
 import numpy as np
 import pytest
 
+from benison.components.evaluate.judged_rows import MemberChoice
 from benison.components.evaluate.metrics import Decision
 from benison.components.evaluate.rules import Rule, judge
-from benison.components.evaluate.verdicts import BlessingReport, Verdict
+from benison.components.evaluate.verdicts import BlessingReport, Verdict, verdict_line
 from benison.serving.errors import DataError, UsageError
 
 BETTER = "better_than_majority"
@@ -440,6 +441,37 @@ def test_a_reference_of_other_classes_is_named():
 MANY = np.arange(3000) % 3
 
 
+def best_of(members: dict, elsewhere: dict | None = None) -> dict:
+    """Return arguments: members' predictions on `test`, and on the other rows that tell which is the best."""
+    return {"members": members, "choice": MemberChoice(MANY, elsewhere or members)}
+
+
+def test_the_best_member_is_not_chosen_on_test():
+    lucky, good = right_in(0.97, MANY), right_in(0.9, MANY)
+    elsewhere = {"lucky": right_in(0.5, MANY), "good": right_in(0.92, MANY)}
+    rule = Rule("accuracy", not_worse_than="best_member")
+    blessing = judged(
+        labels=MANY, ensemble=right_in(0.91, MANY), rules=[rule], **best_of({"lucky": lucky, "good": good}, elsewhere)
+    )
+    assert blessing.blessed
+    assert "against good's 0.9:" in verdict(blessing, "accuracy not worse than best_member").reason
+
+
+@pytest.mark.parametrize(("warns", "blessed"), [(True, True), (False, False)])
+def test_an_ensemble_worse_than_its_best_member_is_refused_or_a_warning(warns, blessed):
+    rule = Rule("accuracy", not_worse_than="best_member", warns=warns)
+    blessing = judged(
+        labels=MANY, ensemble=right_in(0.8, MANY), rules=[rule], **best_of({"good": right_in(0.95, MANY)})
+    )
+    result = verdict(blessing, "accuracy not worse than best_member")
+    assert blessing.blessed is blessed
+    assert not result.passed
+    assert result.warning is warns
+    line = verdict_line(blessing.to_json()["verdicts"][-1])
+    assert line.startswith("WARNING " if warns else "REFUSED ")
+    assert BlessingReport.from_json(blessing.to_json()) == blessing
+
+
 @pytest.mark.parametrize(
     ("rule", "name", "passes", "reason"),
     [
@@ -461,7 +493,7 @@ MANY = np.arange(3000) % 3
 )
 def test_the_ensemble_is_compared_with_its_best_member(rule, name, passes, reason):
     members = {"poor": right_in(0.5, MANY), "good": right_in(0.9, MANY)}
-    blessing = judged(labels=MANY, ensemble=right_in(0.95, MANY), members=members, rules=[rule])
+    blessing = judged(labels=MANY, ensemble=right_in(0.95, MANY), rules=[rule], **best_of(members))
     result = verdict(blessing, name)
     assert result.passed is passes
     assert result.reason.startswith(reason)
@@ -471,7 +503,7 @@ def test_a_margin_allows_a_small_loss_but_not_a_large_one():
     members = {"good": right_in(0.95, MANY)}
     for share, passes in ((0.92, True), (0.80, False)):
         rule = Rule("accuracy", not_worse_than="best_member", by=0.04)
-        blessing = judged(labels=MANY, ensemble=right_in(share, MANY), members=members, rules=[rule])
+        blessing = judged(labels=MANY, ensemble=right_in(share, MANY), rules=[rule], **best_of(members))
         assert verdict(blessing, "accuracy not worse than best_member by 0.04").passed is passes
 
 

@@ -27,7 +27,13 @@ def write(folder: Path, rows_by_split: dict[str, int], batch: int, *, served_to:
                     {"deep": scores, SERVED: scores if served_to is None or start < served_to else None},
                 )
     absent = {} if served_to is None else {SERVED: "it cannot read these rows"}
-    metadata = {"classes": ["no", "yes"], "reference": [0.75, 0.25], "median": [], "absent": absent}
+    metadata = {
+        "classes": ["no", "yes"],
+        "reference": [0.75, 0.25],
+        "median": [],
+        "absent": absent,
+        "combiner_split": "blend",
+    }
     (folder / METADATA_FILE).write_text(json.dumps(metadata))
     return writer
 
@@ -82,7 +88,7 @@ def test_targets_of_a_regression_stay_numbers(tmp_path: Path) -> None:
     with ScoreWriter(tmp_path, ["deep"], [], classification=False) as writer:
         writer.write("test", np.array([1.5, -2.0], np.float32), {}, {"deep": np.array([[1.0], [2.0]], np.float32)})
     (tmp_path / METADATA_FILE).write_text(
-        json.dumps({"classes": [], "reference": [0.5], "median": [0.2], "absent": {}})
+        json.dumps({"classes": [], "reference": [0.5], "median": [0.2], "absent": {}, "combiner_split": "blend"})
     )
     loaded = Scores.load(tmp_path, "test")
     assert [loaded.guess("rmse"), loaded.guess("mae")] == [0.5, 0.2]
@@ -107,3 +113,11 @@ def test_an_answer_that_is_no_number_is_refused_with_the_row_that_gave_it() -> N
         match=r"deep: its answer is NaN or infinite in 2 of 3 rows of blend; the largest number .* 'mass': 1e\+38; limit",
     ):
         check_finite("deep", answers, np.array(records, object), "blend")
+
+
+def test_the_rows_for_the_combiner_may_be_out_of_fold(tmp_path: Path) -> None:
+    write(tmp_path, {"out_of_fold": 9, "test": 5}, batch=4)
+    metadata = json.loads((tmp_path / METADATA_FILE).read_text())
+    (tmp_path / METADATA_FILE).write_text(json.dumps({**metadata, "combiner_split": "out_of_fold"}))
+    assert len(Scores.load(tmp_path, "blend").rows) == 9
+    assert len(Scores.load(tmp_path, "test").rows) == 5

@@ -31,8 +31,9 @@ def test_a_regression_is_learnt_in_every_unit_of_its_label(tmp_path: Path, unit:
     hp.Fixed("learning_rate", 0.1)
     x = np.random.default_rng(3).normal(size=(256, 1)).astype("float32")
     y = (unit * (5 + 2 * x[:, 0])).astype("float32")
-    target = (float(y.mean(dtype=np.float64)), float(y.std(dtype=np.float64)))
+    deviation = float(y.std(dtype=np.float64))
+    target = member.TargetScale(float(y.mean(dtype=np.float64)), deviation)
     model = member.build_model(recipe, hp, {"x": tf.io.FixedLenFeature([1], tf.float32)}, 0, target)
     model.fit(tf.data.Dataset.from_tensor_slices(({"x": x}, y)).batch(64), epochs=30, verbose=0, shuffle=False)
     predicted = np.asarray(model({"x": x}))[:, 0].astype(np.float64)
-    assert np.abs(predicted - y).max() < 0.1 * target[1]
+    assert np.abs(predicted - y).max() < 0.1 * deviation

@@ -143,7 +143,7 @@ def test_weights_and_gains_of_the_members_are_in_the_report(tmp_path: Path) -> N
     rows = [" ".join(line.split()) for line in captured.get().splitlines()]
     first = rows.index("what each member adds to the ensemble:")
     assert rows[first + 1 : first + 6] == [
-        "weighted_mean, fitted on 400 rows of blend weight less loss on blend auc on test",
+        "weighted_mean, fitted on 400 rows weight less loss out of fold auc on test",
         "deep 0.7500 +0.0200 (+0.0100 to +0.0300) +0.1250 (+0.1000 to +0.1500)",
         "wide 0.2500 - -",
         "flat (dropped) 0.0000 +0.0000 (-0.1000 to +0.1000) -",
