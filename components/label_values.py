@@ -66,7 +66,7 @@ def has_fewer(examples: list[types.Artifact], schema: Any, label: str, splits: C
     labelled = 0
     for split, batches in _batches(examples, schema, label):
         for values, _ in batches if split in splits else ():
-            labelled += int(_has_value(values).numpy().sum())
+            labelled += int(raw_examples.has_value(values).numpy().sum())
             if labelled >= limit:
                 return False
     return labelled < limit

@@ -11,7 +11,7 @@ from benison.components import user_code
 from benison.components.label_classes import from_line
 from benison.components.train import answers
 from benison.components.train.imbalance import ClassBalance, Method
-from benison.components.transform import CLASSES, LABEL, RESERVED
+from benison.components.transform import CLASSES, GROUP, LABEL, RESERVED
 from benison.serving.errors import UsageError
 
 if TYPE_CHECKING:
@@ -215,13 +215,17 @@ def _labelled_rows(files: Sequence[str], transform: tft.TFTransformOutput, *, ca
 
 
 def labelled_batches(
-    files: Sequence[str], transform: tft.TFTransformOutput, *, cached: bool = False
+    files: Sequence[str], transform: tft.TFTransformOutput, *, cached: bool = False, with_group: bool = False
 ) -> tf.data.Dataset:
-    """Read batches of any size (features, label) of the rows whose label is known, in the order of the files."""
+    """Read batches of any size (features, label) of the rows whose label is known, in the order of the files.
+
+    `with_group` adds `group_xf` to the features, if there is one.
+    """
     import tensorflow as tf
 
     every = transform.transformed_feature_spec()
-    spec = {name: feature for name, feature in every.items() if name == LABEL or name not in RESERVED}
+    others = RESERVED - {LABEL, *([GROUP] if with_group else [])}
+    spec = {name: feature for name, feature in every.items() if name not in others}
 
     def parse(records: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         features = tf.io.parse_example(records, spec)

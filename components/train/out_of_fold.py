@@ -5,6 +5,7 @@ A small table is too precious to keep rows apart for early stopping and for the 
 when to stop, and answers the rows of the fold. Then it learns from all rows, for the median number of rounds.
 
 - The rows that a fold answers are never used to stop.
+- The rows of a group (`splits.by`) are in one fold.
 - Equal rows are in one fold, unless most rows have an equal one, as in a table of a few categories: then they are no
   copies, and an answer without them would be about other rows than those of `test`.
 - Each fold has the same share of each class, or of small and large labels (R. Kohavi, A Study of Cross-Validation and
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.components import groups
 from benison.components.train.fitting import Fitter
 from benison.components.train.rows import ArrayRows
 from benison.serving.errors import DataError
@@ -75,6 +77,11 @@ def assign(rows: ArrayRows, folds: int, seed: int) -> tuple[NDArray, NDArray]:
     Returns:
         The fold of each row [rows], and a mask [rows, folds]: the rows that tell when to stop, by fold.
     """
+    share = _STOP_SHARE_OF_FEW if len(rows) < _FEW_TO_STOP else _STOP_SHARE
+    if rows.groups is not None:
+        fold = groups.folds(rows.groups, folds, seed)
+        stops = groups.folds(rows.groups, share, seed + 1) == 0
+        return fold, stops[:, None] & (fold[:, None] != np.arange(folds))
     units = _units(rows)
     random = np.random.default_rng(seed)
     first = np.full(units.max() + 1, len(units))
@@ -83,7 +90,6 @@ def assign(rows: ArrayRows, folds: int, seed: int) -> tuple[NDArray, NDArray]:
     position = np.empty(len(first), np.int64)
     position[shuffled[np.argsort(rows.targets[first[shuffled]], kind="stable")]] = np.arange(len(first))
     fold, place = position % folds, position // folds
-    share = _STOP_SHARE_OF_FEW if len(units) < _FEW_TO_STOP else _STOP_SHARE
     # A random place, because places of equal labels follow each other.
     stops = random.permutation(place.max() + 1)[place] % share == 0
     return fold[units], (stops[:, None] & (fold[:, None] != np.arange(folds)))[units]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components.train import member
+from benison.components.transform import GROUP
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -36,10 +37,12 @@ class ArrayRows:
     Attributes:
         features: arrays [rows, n] by name of the transformed feature: float32, int64, or objects for text.
         targets: int64 class ids [rows], or float32 numbers [rows].
+        groups: the group of each row [rows], see `benison.components.groups`; None if there are no groups.
     """
 
     features: Mapping[str, NDArray]
     targets: NDArray
+    groups: NDArray | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -67,7 +70,8 @@ class ArrayRows:
 
     def select(self, rows: NDArray) -> ArrayRows:
         """Select rows by a mask [rows] or by indices."""
-        return ArrayRows({name: values[rows] for name, values in self.features.items()}, self.targets[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return ArrayRows({name: values[rows] for name, values in self.features.items()}, self.targets[rows], groups)
 
 
 @dataclass(frozen=True)
@@ -91,13 +95,14 @@ class FileRows:
         return member.first_rows(self.files, self.transform)
 
     def arrays(self) -> ArrayRows:
-        """Read all rows, in the order of the splits and of their files."""
+        """Read all rows, in the order of their paths."""
         batches = [
             ({name: values.numpy() for name, values in features.items()}, label.numpy())
-            for features, label in member.labelled_batches(self.files, self.transform)
+            for features, label in member.labelled_batches(self.files, self.transform, with_group=True)
         ]
         names = member.feature_spec(self.transform)
         return ArrayRows(
             {name: np.concatenate([features[name] for features, _ in batches]) for name in names},
             np.concatenate([label for _, label in batches]),
+            np.concatenate([features[GROUP][:, 0] for features, _ in batches]) if GROUP in batches[0][0] else None,
         )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benison.components.groups import NO_GROUP
 from benison.components.train import member, out_of_fold
 from benison.components.train.fitting import Fitted, Task
 from benison.components.train.keras_member import KerasFitter
@@ -79,6 +80,17 @@ def test_copies_of_a_row_are_on_one_side() -> None:
     fold, stops = out_of_fold.assign(rows, 5, seed=0)
     assert np.array_equal(fold[:150], fold[150:])
     assert np.array_equal(stops[:150], stops[150:])
+
+
+def test_the_rows_of_a_group_are_on_one_side() -> None:
+    rows = table(300)
+    groups = np.random.default_rng(6).integers(0, 60, 300)
+    groups[:20] = NO_GROUP
+    fold, stops = out_of_fold.assign(ArrayRows(rows.features, rows.targets, groups), 5, seed=0)
+    for group in range(60):
+        assert len(set(fold[groups == group])) <= 1
+        assert (stops[groups == group] == stops[groups == group][:1]).all()
+    assert len(set(fold[:20])) > 1
 
 
 def test_equal_rows_of_a_few_categories_are_no_copies() -> None:
