@@ -68,7 +68,7 @@ class OutOfFold:
 
 def number_of_folds(rows: int) -> int:
     """Return how many folds so many rows are divided into."""
-    return 5 if rows < FEW else 3
+    return max(min(5, rows // 2), 2) if rows < FEW else 3
 
 
 def assign(rows: ArrayRows, folds: int, seed: int) -> tuple[NDArray, NDArray]:

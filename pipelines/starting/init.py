@@ -166,7 +166,7 @@ def yaml_text(
     metric = default_metric(guess.problem)
     # With few rows the loss on `valid` is noisy, so training needs more patience.
     epochs, batch, patience = (
-        (100, 16, 20) if guess.rows < 2000 else (40, 64, 8) if guess.rows < 50_000 else (15, 512, 4)
+        (100, 32, 12) if guess.rows < 2000 else (40, 64, 8) if guess.rows < 50_000 else (15, 512, 4)
     )
     bound = {"auc": "min: 0.75", "accuracy": "min: 0.8", "rmse": "max: 10"}[metric]
     columns = "\n".join(_column_lines(guess.columns))
@@ -202,7 +202,8 @@ data:{files}
   encoding: {guess.encoding}{decimal}{_time(guess, time)}
 {window}
 # Hash buckets: a split's share of the rows is its buckets divided by the sum. Members are trained on `train`; `valid`
-# is for early stopping, `blend` for ensemble weights, `test` for the final metrics.
+# is for early stopping, `blend` for ensemble weights, `test` for the final metrics. Below 50,000 rows, members learn
+# from the first three, and weights are fitted to predictions for rows that a member did not learn from.
 splits: {_flow(splits.buckets)}{together}
 
 schema: schemas/{name}.pbtxt  # the run stops if the data does not match it
@@ -215,10 +216,10 @@ columns:
 metric: {metric}  # the metric of blessings and comparisons
 {_slices(guess)}
 ensemble:
-  combiner: mean
+  combiner: weighted_mean  # the weights are fitted, and a member that brings nothing is left out
   members:
     linear:
-      epochs: {epochs}  # the maximum: training ends after `patience` epochs without a better loss on `valid`
+      epochs: {epochs}  # the maximum: training ends after `patience` epochs without a better loss
       batch_size: {batch}
       patience: {patience}
       hyperparameters: {{learning_rate: 0.01}}

@@ -90,6 +90,7 @@ class RuleVerdict(_Record):
         value: The candidate's metric; None where it is undefined or not needed.
         bound: What the value was compared with.
         interval: Confidence interval of the difference.
+        warning: True if the candidate does not pass, and the rule only warns.
     """
 
     rule: str
@@ -98,6 +99,7 @@ class RuleVerdict(_Record):
     value: float | None = None
     bound: float | None = None
     interval: tuple[float, float] | None = None
+    warning: bool = False
 
 
 class Gain(_Record):

@@ -96,7 +96,7 @@ def test_the_log_in_the_browser_shows_the_nodes_own_output(
     here: Here, triggered: Triggered, page: Page, screenshots: Path
 ) -> None:
     page.goto(f"{here.api.url}/dags/birds/runs/{triggered.run}/tasks/Trainer.deep")
-    expect(page.get_by_text(re.compile(r"\d epochs; best loss on valid")).first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"\d folds of \d+ rows; best rounds")).first).to_be_visible()
     page.screenshot(path=screenshots / "airflow-log.png")
 
 

@@ -58,6 +58,7 @@ def test_the_first_run_pushes_a_blessed_ensemble_of_three_members(pushed: Projec
         "better_than_majority",
         "not_worse_than_served",
         "accuracy >= 0.8",
+        "accuracy not worse than best_member",
     ]
 
 
