@@ -49,6 +49,11 @@ def record(config: Pipeline) -> dict[str, Any]:
     }
 
 
+def recordable(sets: Mapping[str, str]) -> dict[str, str]:
+    """Return values of `--set` for a record: `...` stands for those that are left out, because they may be secrets."""
+    return {key: "..." if key.partition(".")[0] in _LATER else value for key, value in sets.items()}
+
+
 def config_of(recorded: Mapping[str, Any]) -> Pipeline:
     """Return the config of a record; `serving` has its defaults, so nobody is notified and nothing is stored.
 

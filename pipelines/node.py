@@ -52,10 +52,12 @@ class Code:
     Attributes:
         key: its hash, a part of the node's cache key; '' for a node without an executor, such as a Resolver.
         users: whether it has code of the user.
+        functions: the hash of the user's functions that a node of Benison runs, a part of the key; '' without any.
     """
 
     key: str = ""
     users: bool = False
+    functions: str = ""
 
 
 def run(
@@ -86,7 +88,7 @@ def run(
     legacy_keras.settle_keras()
     from tfx.orchestration.portable import launcher
 
-    from benison.pipelines.running.executor_operators import FINGERPRINT, OPERATORS
+    from benison.pipelines.running.executor_operators import OPERATORS
 
     pipeline = load_ir(ir, run_id, params or {})
     node = _find(pipeline, node_id)
@@ -99,7 +101,7 @@ def run(
             node.execution_options.caching_options.enable_cache = False
         node_code = code or code_of(pipeline, node_id)
         if node_code.key:
-            node.parameters.parameters[FINGERPRINT].field_value.string_value = node_code.key
+            node.parameters.parameters[node_cache.FINGERPRINT].field_value.string_value = node_code.key
         alone = "runs_alone" in node.parameters.parameters
         watched = watching.watched() if node_code.users else contextlib.nullcontext()
         with locks.node_lock(root, exclusive=alone), node_cache.checked(), watched:
@@ -155,7 +157,9 @@ def code_of(pipeline: pipeline_pb2.Pipeline, node_id: str) -> Code:
     executor, driver = _deployment(pipeline, node_id)
     if executor is None:
         return Code()
-    return Code(cache_key.hash_node(node, executor, driver), cache_key.runs_user_code(node, executor, driver))
+    functions = cache_key.hash_functions(node)
+    key = cache_key.hash_node(node, executor, driver, functions)
+    return Code(key, cache_key.runs_user_code(node, executor, driver), functions)
 
 
 def load_ir(path: Path, run_id: str, params: Mapping[str, Any]) -> pipeline_pb2.Pipeline:
@@ -227,8 +231,6 @@ def _record_and_read(
     from ml_metadata.proto import metadata_store_pb2 as mlmd
     from tfx.orchestration.portable.mlmd import execution_lib
 
-    from benison.pipelines.running.executor_operators import FINGERPRINT
-
     with connection as handle:
         execution = _execution(handle, node)
         if execution is None and node.inputs.conditionals:
@@ -236,9 +238,16 @@ def _record_and_read(
         if execution is None:
             return Result("failed", reason="its inputs cannot be resolved: no earlier node has written them")
         artifacts = execution_lib.get_output_artifacts(handle, execution.id)
-        if execution.last_known_state == mlmd.Execution.COMPLETE and FINGERPRINT in node.parameters.parameters:
+        if (
+            execution.last_known_state == mlmd.Execution.COMPLETE
+            and node_cache.FINGERPRINT in node.parameters.parameters
+        ):
             node_cache.record(handle, execution, artifacts, inputs())
-        changed = "" if FINGERPRINT in node.parameters.parameters else node_cache.changed_artifact(handle, artifacts)
+        changed = (
+            ""
+            if node_cache.FINGERPRINT in node.parameters.parameters
+            else node_cache.changed_artifact(handle, artifacts)
+        )
     outputs = {key: [_describe(a) for a in values] for key, values in artifacts.items()}
     if execution.last_known_state not in (mlmd.Execution.COMPLETE, mlmd.Execution.CACHED):
         reason = _unresolved(execution)

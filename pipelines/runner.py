@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from benison.pipelines.compilation import main_module
 from benison.pipelines.compilation.compiled import Compiled, Node, compile_to
 from benison.pipelines.records import runs
-from benison.pipelines.running import code_trial
+from benison.pipelines.running import code_trial, unchanged
 from benison.pipelines.running.workers import Worker, WorkerDied, end_workers, first_ready
 from benison.serving.errors import DataError, NodeFailed
 
@@ -72,13 +73,21 @@ class LocalRunner:
             raise error_type(f"{node.id}: {node.reason} (log: {node.log})")
         return run
 
-    def run_config(self, config: Pipeline, *, span: str | None = None, only_ingest: bool = False) -> runs.Run:
+    def run_config(
+        self,
+        config: Pipeline,
+        *,
+        span: str | None = None,
+        only_ingest: bool = False,
+        sets: Mapping[str, str] = MappingProxyType({}),
+    ) -> runs.Run:
         """Build and run a pipeline from its config, without importing TFX in this process.
 
         Args:
             config: the pipeline's config.
             span: `3` or `1-3`, for a pipeline with spans. Defaults to the newest window.
             only_ingest: infer the schema and stop after the AnomalyGate.
+            sets: the values in the config that replaced those of the YAML, by key, for the record of the run.
 
         Returns:
             The run. A failed node raises no exception; its state and reason are in the run.
@@ -87,26 +96,45 @@ class LocalRunner:
             NodeFailed: the pipeline could not be built, or ML Metadata could not be reached.
             UsageError: another run of this pipeline is under way, or the user's code has mistakes.
         """
-        with runs.begin(self._root, config.name) as run, _Pool(self._workers, run.temporary) as pool:
+        with runs.begin(self._root, config.name) as run:
+            run.sets = dict(sets)
             self._observe(run)
-            if not only_ingest:
-                code_trial.try_code(config, self._root, pool.ask, run.folder / "code.log")
-            compiled = Compiled.from_json(
-                pool.ask(
-                    operation="compile",
-                    config=config.model_dump(mode="json"),
-                    span=span,
-                    only_ingest=only_ingest,
-                    ir=str(run.folder / _IR),
-                    root=str(self._root),
-                    log=str(run.folder / "compile.log"),
-                )
-            )
-            self._execute(run, compiled, pool)
+            comparison = None if only_ingest else unchanged.Comparison(config, self._root, span)
+            if comparison is not None and self._cache and comparison.repeat(run):
+                self._observe(run)
+                return run
+            with _Pool(self._workers, run.temporary) as pool:
+                self._run_config(run, config, span, pool, comparison)
         return run
 
-    def _execute(self, run: runs.Run, compiled: Compiled, pool: _Pool) -> None:
-        """Start each node when its upstream nodes have ended; after a failure, start no more."""
+    def _run_config(
+        self, run: runs.Run, config: Pipeline, span: str | None, pool: _Pool, comparison: unchanged.Comparison | None
+    ) -> None:
+        """Compile the pipeline and run its nodes; without a comparison, only those that ingest."""
+        if comparison is not None:
+            comparison.begin()
+            code_trial.try_code(config, self._root, pool.ask, run.folder / "code.log")
+        compiled = Compiled.from_json(
+            pool.ask(
+                operation="compile",
+                config=config.model_dump(mode="json"),
+                span=span,
+                only_ingest=comparison is None,
+                ir=str(run.folder / _IR),
+                root=str(self._root),
+                log=str(run.folder / "compile.log"),
+            )
+        )
+        functions = self._execute(run, compiled, pool)
+        if comparison is not None:
+            comparison.remember(run, functions)
+
+    def _execute(self, run: runs.Run, compiled: Compiled, pool: _Pool) -> dict[str, str | None]:
+        """Start each node when its upstream nodes have ended; after a failure, start no more.
+
+        Returns:
+            By node, the hash of the user's functions in the key of its cache; None if it is not known.
+        """
         run.plan(compiled)
         self._observe(run)
         pool.ask(
@@ -118,14 +146,16 @@ class LocalRunner:
         )
         by_id = {node.id: node for node in run.nodes}
         order = compiled.by_urgency()
+        functions: dict[str, str | None] = {}
         while True:
             for node in [] if run.failed_nodes else order:
                 self._start_or_skip(node, by_id, run, compiled, pool)
             run.save()
             self._observe(run)
             if not pool.busy:
-                return
+                return functions
             node_id, answer = pool.next_answer()
+            functions[node_id] = None if isinstance(answer, NodeFailed) else answer.get("functions")
             _settle(by_id[node_id], answer)
             if by_id[node_id].state == "complete" and any(node.state == "waiting" for node in run.nodes):
                 pool.grow()  # not everything is cached, so more workers are worth their start

@@ -144,7 +144,7 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
         raise NodeFailed(answer.reason)
     result, used = answer.value
     _used.update(used)
-    return dict(result)
+    return {**result, "functions": code.functions if code else None}
 
 
 def _code(request: dict[str, Any]) -> Code | None:

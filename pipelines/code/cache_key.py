@@ -25,21 +25,28 @@ _FUNCTIONS = ("run_fn", "tuner_fn", "preprocessing_fn", "stats_options_updater_f
 USER_CODE = "benison_user_code"  # key of a custom_config: the fields of `UserCode`, from `graph`
 
 
-def hash_node(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> str:
+def hash_node(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any, users: str) -> str:
     """Hash the content of a node's code and files.
 
     Args:
         node: from the compiled pipeline.
         executor: its executor's spec.
         driver: its driver's spec, or None.
+        users: from `hash_functions`.
 
     Returns:
         SHA-256, hex.
     """
     digest = hashlib.sha256()
-    for part in _parts(node, executor, driver):
+    for part in _parts(node, executor, driver, users):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()
+
+
+def hash_functions(node: pipeline_pb2.PipelineNode) -> str:
+    """Hash the user's functions that a node of Benison runs (`UserCode.hash`); '' if there are none."""
+    user_code = _user_code(_texts(node).get("custom_config", ""))
+    return user_code.hash() if user_code else ""
 
 
 def runs_user_code(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> bool:
@@ -56,7 +63,7 @@ def _texts(node: pipeline_pb2.PipelineNode) -> dict[str, str]:
     return {name: value.field_value.string_value for name, value in node.parameters.parameters.items()}
 
 
-def _parts(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> Iterator[str]:
+def _parts(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any, users: str) -> Iterator[str]:
     yield version("benison")
     yield version("tfx")
     for spec in (executor, driver):
@@ -73,8 +80,8 @@ def _parts(node: pipeline_pb2.PipelineNode, executor: Any, driver: Any) -> Itera
         yield fingerprint.module_file(Path(parameters["module_file"]))
     if parameters.get("module_path"):
         yield _hash_packed(parameters["module_path"])
-    if user_code := _user_code(parameters.get("custom_config", "")):
-        yield user_code.hash()
+    if users:
+        yield users
 
 
 def _hash_packed(module_path: str) -> str:

@@ -80,6 +80,7 @@ def run(
     if on == "airflow":
         _on_airflow(name, set_, root.absolute(), no_cache, span)
     config = load(name, set_)
+    from benison.pipelines.made_from import recordable
     from benison.pipelines.records import runs
     from benison.pipelines.reports import report
     from benison.pipelines.reports.progress import Progress
@@ -88,7 +89,9 @@ def run(
     root = root.absolute()
     screen = console()
     with Progress(screen, runs.usual_seconds(root, config.name)) as progress:
-        finished = LocalRunner(root, cache=not no_cache, observer=progress).run_config(config, span=span)
+        finished = LocalRunner(root, cache=not no_cache, observer=progress).run_config(
+            config, span=span, sets=recordable(pairs(set_))
+        )
     report.show(finished, screen, root)
     raise typer.Exit(report.EXIT_CODES[finished.outcome])
 
@@ -111,20 +114,25 @@ def _on_airflow(name: str, sets: list[str] | None, root: Path, no_cache: bool, s
     raise typer.Exit(report.EXIT_CODES[finished.outcome])
 
 
-def runs_(root: Root = DEFAULT_ROOT) -> None:
-    """List earlier runs, newest last."""
-    import time
-
+def runs_(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A pipeline: show what its runs measured and what changed between them."),
+    ] = None,
+    root: Root = DEFAULT_ROOT,
+    json: Annotated[bool, typer.Option("--json", help="Print a list of objects, one per run.")] = False,
+) -> None:
+    """List earlier runs, newest last; with NAME, with the metric of each run and its change."""
     from benison.pipelines.records import runs
-    from benison.pipelines.reports.tables import DataTable
+    from benison.pipelines.reports import run_history
 
     history = runs.history(root.absolute())
-    if not history:
-        print(f"no runs in {root}")
-        return
-    table = DataTable("run", "pipeline", "started", "seconds", "outcome", "why")
-    for past in history:
-        why = next((f"{n.id}: {n.reason}" for n in past.nodes if n.state in ("failed", "invalid", "not_blessed")), "")
-        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(past.started))
-        table.add_row(past.id, past.pipeline, started, f"{past.seconds or 0:.0f}", past.outcome, why)
-    console().print(table)
+    if name is not None:
+        served = served_name(name)
+        history = [past for past in history if past.pipeline == served]
+    if json:
+        print(run_history.as_json(history))
+    elif not history:
+        print(f"no runs in {root}" if name is None else f"no runs of {name} in {root}")
+    else:
+        console().print(run_history.overview(history) if name is None else run_history.comparison(history))

@@ -33,10 +33,22 @@ def files_pattern(config: Pipeline, root: Path) -> str:
     return str(_ensure_written(config, root / "data" / config.name) / pattern)
 
 
+def written_pattern(config: Pipeline, root: Path) -> str | None:
+    """Return the same as `files_pattern`, but None if the source would have to be called first."""
+    folder = root / "data" / config.name
+    if config.data.source is not None and not _is_written(folder / _STAMP, _key(config)):
+        return None
+    pattern = config.data.csv or config.data.tfrecord or ""
+    return csv_paths.located(pattern) if config.data.source is None else str(folder / pattern)
+
+
+def _key(config: Pipeline) -> dict[str, str]:
+    return {"source": config.data.source or "", "code": config.user_code("data.source").hash()}
+
+
 def _ensure_written(config: Pipeline, folder: Path) -> Path:
     """Call the source unless its current code has written the folder; the folder appears complete or not at all."""
-    source = config.data.source or ""
-    key = {"source": source, "code": config.user_code("data.source").hash()}
+    source, key = config.data.source or "", _key(config)
     if _is_written(folder / _STAMP, key):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

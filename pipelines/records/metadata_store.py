@@ -14,13 +14,14 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from benison.serving.errors import NodeFailed, UsageError
 from benison.serving.files import file_lock, system_errors
 
 if TYPE_CHECKING:
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
     from tfx.orchestration.metadata import Metadata
     from tfx.proto.orchestration import pipeline_pb2
 
@@ -29,6 +30,14 @@ _FORM = "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, mysql://… of 
 _WAIT_S = 10.0  # for another process that writes
 _VERSIONS = re.compile(r"database version (\d+) is (greater|older) than library version (\d+)")
 _QUERY = re.compile(r"\s+query: ", re.DOTALL)
+_LINKS = (
+    ("Association", "Execution"),
+    ("Association", "Context"),
+    ("Attribution", "Artifact"),
+    ("Attribution", "Context"),
+    ("Event", "Execution"),
+    ("Event", "Artifact"),
+)
 _SSL = frozenset({"sslmode", "sslcert", "sslkey", "sslrootcert"})
 
 
@@ -44,11 +53,16 @@ def of_root(root: Path, environ: Mapping[str, str] = os.environ) -> Metadata:
     """
     from tfx.orchestration import metadata
 
+    config = connection_of_root(root, environ)
+    if config.WhichOneof("config") == "sqlite":
+        Path(config.sqlite.filename_uri).parent.mkdir(parents=True, exist_ok=True)
+    return metadata.Metadata(config)
+
+
+def connection_of_root(root: Path, environ: Mapping[str, str] = os.environ) -> mlmd.ConnectionConfig:
+    """Return the address of a ROOT's metadata store without importing TFX; arguments and errors as in `of_root`."""
     address = environ.get(VARIABLE, "")
-    if address:
-        return metadata.Metadata(_connection(address))
-    root.mkdir(parents=True, exist_ok=True)
-    return metadata.Metadata(metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")))
+    return _connection(address) if address else _sqlite(str(root / "metadata.sqlite"))
 
 
 def of_pipeline(pipeline: pipeline_pb2.Pipeline, root: Path) -> Metadata:
@@ -79,7 +93,7 @@ def make_tables(connection: Metadata, root: Path) -> None:
     file = connection.connection_config.sqlite.filename_uri
     where = f"{file}: " if file else ""
     with file_lock.hold(root / ".metadata.lock"):
-        if file and (fault := _fault_of_file(Path(file))):
+        if file and (fault := fault_of_file(Path(file))):
             raise NodeFailed(f"{where}the metadata store {fault}")
         try:
             with connection:
@@ -88,7 +102,7 @@ def make_tables(connection: Metadata, root: Path) -> None:
             raise NodeFailed(f"{where}the metadata store {_fault_of_store(error)}") from None
 
 
-def _fault_of_file(file: Path) -> str:
+def fault_of_file(file: Path) -> str:
     """Return what is wrong with an SQLite file, and what to do; '' if nothing is."""
     if not file.exists():
         return ""
@@ -99,17 +113,30 @@ def _fault_of_file(file: Path) -> str:
     try:
         with closing(sqlite3.connect(file, timeout=_WAIT_S)) as database:
             (answer,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            answer = _lost_entry(database) if answer == "ok" else answer
     except sqlite3.OperationalError:  # such as a full disk, which ML Metadata reports too
         return ""
     except sqlite3.DatabaseError as error:
         answer = str(error)
-    if answer == "ok":
+    if not answer:
         return ""
     fault = str(answer).splitlines()[-1]
     return (
         f"is damaged ({fault}); restore it from a copy, or move it and the folder of artifacts away: then every node "
         "runs again, and pushed versions stay"
     )
+
+
+def _lost_entry(database: sqlite3.Connection) -> str:
+    """Return which entry is missing that another one names; '' if none is. ML Metadata would end the process."""
+    for table, entry in _LINKS:
+        missing = database.execute(
+            f"SELECT {entry}_id FROM {table} LEFT JOIN {entry} ON {entry}.id = {entry}_id "
+            f"WHERE {entry}.id IS NULL LIMIT 1"
+        ).fetchone()
+        if missing:
+            return f"{entry} {missing[0]}, which {table} names, is missing"
+    return ""
 
 
 def _fault_of_store(error: Exception) -> str:
@@ -126,9 +153,15 @@ def _fault_of_store(error: Exception) -> str:
     return f"cannot be opened: {_first_line(error)}"
 
 
-def _connection(address: str) -> Any:
+def _sqlite(file: str) -> mlmd.ConnectionConfig:
     from ml_metadata.proto import metadata_store_pb2 as mlmd
-    from tfx.orchestration import metadata
+
+    mode = mlmd.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+    return mlmd.ConnectionConfig(sqlite=mlmd.SqliteMetadataSourceConfig(filename_uri=file, connection_mode=mode))
+
+
+def _connection(address: str) -> mlmd.ConnectionConfig:
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
 
     try:
         url = urlsplit(address)
@@ -137,7 +170,7 @@ def _connection(address: str) -> Any:
         raise UsageError(f"{VARIABLE}: not a valid address; {_FORM}") from None
     database = unquote(url.path.removeprefix("/"))
     if url.scheme == "sqlite" and database:
-        return metadata.sqlite_metadata_connection_config(database)
+        return _sqlite(database)
     if url.scheme not in ("postgresql", "postgres", "mysql") or not url.hostname or not database:
         raise UsageError(
             f"{VARIABLE}: got scheme {url.scheme or 'none'!r}, or the host or database is missing; {_FORM}"

@@ -62,6 +62,10 @@ class Run:
             where a pipeline pushes nothing.
         nodes: in topological order.
         window: the spans that it uses; empty for a pipeline without spans.
+        repeats: the earlier run whose results it has, because nothing had changed since; '' if it ran nodes.
+        changed: what it depended on that was not as in the last whole run before it, as dotted names.
+        sets: the values that replaced those of the YAML, by key: of `--set`, or of Airflow's form.
+        metric: what the Blessing measured of the ensemble on `test`: `name` and `value`; None if the run ended before.
     """
 
     id: str
@@ -72,6 +76,10 @@ class Run:
     outcome: str = "running"
     nodes: list[NodeRun] = field(default_factory=list)
     window: list[int] = field(default_factory=list)
+    repeats: str = ""
+    changed: list[str] = field(default_factory=list)
+    sets: Mapping[str, str] = field(default_factory=dict)
+    metric: Mapping[str, Any] | None = None
 
     @property
     def temporary(self) -> Path:
@@ -99,7 +107,21 @@ class Run:
             if node.state in ("waiting", "running"):
                 node.state = "not_run"
         self.outcome = outcome or self.outcome_of_nodes()
+        self.metric = self.measured()  # pruning may remove the artifact
         self.save()
+
+    def measured(self) -> Mapping[str, Any] | None:
+        """Return the attribute `metric`; of a run of a former release, what its artifact says if it still exists."""
+        if self.metric is not None:
+            return self.metric
+        for output in self.outputs("ModelBlessing"):
+            try:
+                blessing = json.loads((Path(output["uri"]) / "blessing.json").read_text())
+                name = blessing["metric"]
+                return {"name": name, "value": blessing["metrics"]["ensemble"][name]}
+            except (OSError, ValueError, KeyError, TypeError):  # TFX's Evaluator leaves its blessing empty
+                continue
+        return None
 
     def interrupt(self) -> None:
         """Give the run, whose process was killed, its outcome and its time up to the last file that it wrote."""

@@ -25,8 +25,7 @@ from tfx.proto.orchestration.execution_result_pb2 import ExecutorOutput
 from benison.pipelines.running import private_beam
 from benison.serving.errors import BenisonError, NodeFailed
 
-_OWN = "benison_"  # begins the names of the execution properties that Benison adds
-FINGERPRINT = f"{_OWN}fingerprint"  # makes the cache key depend on content
+_OWN = "benison_"  # begins the names of the execution properties that Benison adds, such as `node_cache.FINGERPRINT`
 
 
 class InThisProcess(PythonExecutorOperator):

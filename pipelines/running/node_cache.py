@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tfx.orchestration.metadata import Metadata
     from tfx.types import Artifact
 
+FINGERPRINT = "benison_fingerprint"  # execution property that makes the cache key depend on content
 RECORD = "benison_reads_and_writes"  # custom property of an execution: what it wrote and read, as JSON
 _END = 64 << 10  # bytes hashed at the start and at the end of a file
 
@@ -77,7 +78,7 @@ def changed_artifact(handle: Metadata, artifacts: Mapping[str, Sequence[Artifact
             if RECORD not in execution.custom_properties:  # such as that of a Resolver
                 continue
             written = json.loads(execution.custom_properties[RECORD].string_value)["outputs"]
-            if artifact.uri in written and _fingerprint(artifact.uri) != written[artifact.uri]:
+            if artifact.uri in written and fingerprint(artifact.uri) != written[artifact.uri]:
                 writer = execution.type.rpartition(".")[2]
                 return (
                     f"the files of {artifact.uri} are no longer as {writer} wrote them: some were deleted, cut or "
@@ -111,21 +112,21 @@ def _reusable_outputs(metadata_handle: Metadata, cache_context: mlmd.Context) ->
 
 
 def _files_of(outputs: Mapping[str, Sequence[Artifact]]) -> dict[str, str]:
-    return {artifact.uri: _fingerprint(artifact.uri) for artifact in _flat(outputs)}
+    return {artifact.uri: fingerprint(artifact.uri) for artifact in _flat(outputs)}
 
 
 def _flat(outputs: Mapping[str, Sequence[Artifact]]) -> list[Artifact]:
     return [artifact for artifacts in outputs.values() for artifact in artifacts]
 
 
-def _fingerprint(uri: str) -> str:
+def fingerprint(uri: str) -> str:
     """Return a hash of the names, sizes, first and last bytes of the files at a URI; "" if nothing is there.
 
     An artifact can have gigabytes. The ends of a file and its size show that it was cut, emptied or replaced.
     """
-    from tfx.dsl.io import fileio
-
     if "://" in uri:  # of a pipeline that keeps its artifacts in an object store
+        from tfx.dsl.io import fileio
+
         return "remote" if fileio.exists(uri) else ""
     path = Path(uri)
     if not path.exists():

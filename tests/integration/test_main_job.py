@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
+from benison.pipelines import config_file
+from benison.pipelines.records import runs
+from benison.pipelines.running import run_lineage, unchanged
 from tests.integration import fork_server
 from tests.integration.conftest import Project, make
 from tests.integration.leaking import WARNING, add_rings
@@ -105,6 +113,149 @@ def test_with_nothing_changed_all_is_cached_and_the_candidate_is_served_already(
     assert "what each member adds to the ensemble:" in again.stdout
     assert {id for id, state in kept.states().items() if state != "cached"} == {"Pusher"}
     assert kept.versions() == before
+    assert kept.last_run()["repeats"], "it ran nodes"
+    assert "nothing since" in kept.benison("runs", "birds").stdout
+
+
+def _differs(project: Project) -> str:
+    """Return what differs from the last whole run, as the next run finds out."""
+    config = config_file.load(project.folder / "birds.yaml")
+    return unchanged.Comparison(config, project.root, None).difference()
+
+
+def _in_metadata(project: Project, run_id: str) -> dict[str, tuple[str, list[object], list[str]]]:
+    """Return state, inputs and outputs, and contexts of a run's executions in ML Metadata, by node."""
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+    store = run_lineage.open_store(project.root)
+    lineage = run_lineage.read(store, runs.read(project.root / "runs" / run_id / "run.json"))
+    return {
+        entry.node: (
+            mlmd.Execution.State.Name(entry.execution.last_known_state),
+            sorted((e.type, e.artifact_id, str(e.path)) for e in entry.events),
+            sorted(c.name for c in entry.contexts if c.type != "pipeline_run"),
+        )
+        for entry in lineage.entries
+    }
+
+
+def _of_run(project: Project, run_id: str) -> set[int]:
+    store = run_lineage.open_store(project.root)
+    context = store.get_context_by_type_and_name("pipeline_run", run_id)
+    assert context.custom_properties["benison_cache"].int_value == 1
+    return {artifact.id for artifact in store.get_artifacts_by_context(context.id)}
+
+
+def test_a_run_without_changes_writes_into_ml_metadata_what_a_cached_run_writes(kept: Project) -> None:
+    repeated = kept.last_run()
+    assert repeated["outcome"] == "already_served"
+    before, now = (_in_metadata(kept, run) for run in (repeated["repeats"], repeated["id"]))
+    pushed_before, pushed = before.pop("Pusher"), now.pop("Pusher")
+    assert {state for state, *_ in now.values()} == {"CACHED"}
+    assert {node: rest for node, (_, *rest) in now.items()} == {node: rest for node, (_, *rest) in before.items()}
+    assert pushed[0] == "COMPLETE"
+    (own,) = _of_run(kept, repeated["id"]) - _of_run(kept, repeated["repeats"])
+    (output,) = next(node["outputs"]["pushed_model"] for node in repeated["nodes"] if node["id"] == "Pusher")
+    artifact = run_lineage.open_store(kept.root).get_artifacts_by_id([own])[0]
+    assert (artifact.uri, artifact.type) == (output["uri"], "PushedModel")
+    assert len(pushed[1]) == len(pushed_before[1])
+    assert _of_run(kept, repeated["repeats"]) - _of_run(kept, repeated["id"]) <= {a for _, a, _ in pushed_before[1]}
+
+
+def test_a_run_without_changes_imports_no_tensorflow_and_starts_no_process(kept: Project) -> None:
+    script = f"""
+import pathlib, subprocess, sys
+def refuse(*_, **__): raise AssertionError("a process was started")
+subprocess.Popen = refuse
+from benison.pipelines import config_file, runner
+config = config_file.load(pathlib.Path({str(kept.folder / "birds.yaml")!r}))
+run = runner.LocalRunner({str(kept.root)!r}).run_config(config)
+print(run.outcome, bool(run.repeats), [name for name in ("tensorflow", "tfx", "apache_beam") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "already_served True []\n", done.stderr
+
+
+def _output(project: Project, node: str, name: str) -> Path:
+    outputs = next(n["outputs"] for n in project.last_run()["nodes"] if n["id"] == node)
+    return Path(outputs[name][0]["uri"])
+
+
+def _cut(file: Path) -> Callable[[], object]:
+    content = file.read_bytes()
+    file.write_bytes(content[:-1])
+    return partial(file.write_bytes, content)
+
+
+def _cut_the_artifact(project: Project) -> Callable[[], object]:
+    return _cut(_output(project, "Trainer.linear", "model") / "Format-Serving/saved_model.pb")
+
+
+def _remove_the_artifact(project: Project) -> Callable[[], object]:
+    scores = _output(project, "MemberScores", "scores")
+    scores.rename(scores.with_name("aside"))
+    return partial(scores.with_name("aside").rename, scores)
+
+
+def _edit_metadata(statement: str) -> Callable[[Project], Callable[[], object]]:
+    def edit(project: Project) -> Callable[[], object]:
+        file = project.root / "metadata.sqlite"
+        content = file.read_bytes()
+        with contextlib.closing(sqlite3.connect(file)) as database, database:
+            assert database.execute(statement).rowcount
+        return partial(file.write_bytes, content)
+
+    return edit
+
+
+def _damage_the_served_version(project: Project) -> Callable[[], object]:
+    return _cut(project.base / project.versions()[-1] / "saved_model.pb")
+
+
+def _serve_another_version(project: Project) -> Callable[[], object]:
+    models, number = project.root / "serving/models.config", project.versions()[-1]
+    content, other = models.read_text(), project.base / str(int(number) + 1)
+    shutil.copytree(project.base / number, other)
+    models.write_text(content.replace(number, other.name))
+
+    def undo() -> None:
+        models.write_text(content)
+        shutil.rmtree(other)
+
+    return undo
+
+
+def _lose_the_record_of_the_run(project: Project) -> Callable[[], object]:
+    file = project.root / "runs" / project.last_run()["id"] / "run.json"
+    content = file.read_text()
+    file.write_text(content.replace('"already_served"', '"interrupted"', 1))
+    return partial(file.write_text, content)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (_cut_the_artifact, "outputs of Trainer.linear"),
+        (_remove_the_artifact, "outputs of MemberScores"),
+        (_edit_metadata("UPDATE Artifact SET state = 4 WHERE id = 1"), "entries in ML Metadata"),
+        (_edit_metadata("UPDATE ExecutionProperty SET string_value = 'x' WHERE name = 'label'"), "entries in ML"),
+        (_edit_metadata("DELETE FROM Event WHERE execution_id = (SELECT max(id) FROM Execution)"), "entries in ML"),
+        (_edit_metadata("DELETE FROM Execution WHERE id = 1"), "Execution 1, which Association names, is missing"),
+        (_damage_the_served_version, "damaged"),
+        (_serve_another_version, "served.number"),
+        (_lose_the_record_of_the_run, "the folder of run"),
+    ],
+)
+def test_a_run_is_not_called_unchanged_after_a_change_in_root(
+    kept: Project, change: Callable[[Project], Callable[[], object]], named: str
+) -> None:
+    assert _differs(kept) == ""
+    undo = change(kept)
+    try:
+        assert named in _differs(kept)
+    finally:
+        undo()
+    assert _differs(kept) == ""
 
 
 def test_five_predictions_are_answered_one_with_missing_values(original: Project) -> None:

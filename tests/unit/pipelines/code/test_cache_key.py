@@ -22,7 +22,7 @@ def _hash(**parameters: str) -> str:
     node = pipeline_pb2.PipelineNode()
     for name, value in parameters.items():
         node.parameters.parameters[name].field_value.string_value = value
-    return cache_key.hash_node(node, None, None)
+    return cache_key.hash_node(node, None, None, cache_key.hash_functions(node))
 
 
 @pytest.fixture

@@ -83,6 +83,11 @@ def _version(number: int) -> Callable[[Path], None]:
     return write
 
 
+def _has_lost_an_entry(file: Path) -> None:
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        database.execute("insert into Association (context_id, execution_id) values (1, 7)")
+
+
 def _is_a_folder(file: Path) -> None:
     file.unlink()
     file.mkdir()
@@ -98,6 +103,10 @@ def _is_a_folder(file: Path) -> None:
         (
             _is_cut,
             r"is damaged \(.*\); restore it from a copy, or move it and the folder of artifacts away: then every",
+        ),
+        (
+            _has_lost_an_entry,
+            r"is damaged \(Execution 7, which Association names, is missing\); restore it from a copy",
         ),
         (_is_overwritten, r"is damaged \(.*\); restore it from a copy"),
         (
