@@ -9,7 +9,7 @@ import math
 import re
 from functools import cache
 
-_FLOAT32_MAX = 3.4028234663852886e38
+FLOAT32_MAX = 3.4028234663852886e38
 # The forms of amounts: the characters between groups of digits, and the decimal sign. Only a column that a config names
 # is read so, because 1,234 is a thousand in one file and a little more than one in another.
 AMOUNTS = {
@@ -99,6 +99,6 @@ def finite_number(value: str | float, form: str = ".") -> float:
         ValueError: It is not a number, or NaN, or infinite as float32.
     """
     number = float(normalize_number(value, form)) if isinstance(value, str) else float(value)
-    if not math.isfinite(number) or abs(number) > _FLOAT32_MAX:
+    if not math.isfinite(number) or abs(number) > FLOAT32_MAX:
         raise ValueError(value)
     return number

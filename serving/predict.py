@@ -1,4 +1,4 @@
-"""Predictions of a pushed version in this process, and the reader of rows from CSV and JSON files."""
+"""Predictions of a pushed version in this process."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import json
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from benison.serving import missing_values
 from benison.serving.close_names import closest, did_you_mean
 from benison.serving.ensemble.spec import decide
 from benison.serving.errors import DataError, VersionError
-from benison.serving.files import csv_file
 from benison.serving.number_text import finite_number, whole_number
+from benison.serving.rows.read import Row as Row
+from benison.serving.rows.read import read_rows as read_rows
 from benison.serving.signature_names import argument_names
 from benison.serving.versions import condition, local
 from benison.serving.versions.local import Version
-
-Row = Mapping[str, Any]
 
 _MISSPELT = 0.8  # likeness from which a column that no input uses is probably a missing one, misspelt
 
@@ -97,62 +95,6 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False, ver
         )
         for i in range(len(rows))
     ]
-
-
-def read_rows(path: str | Path, delimiter: str = ",", encoding: str = "utf-8") -> list[Row]:
-    """Read the rows of a CSV file with a header, or of a JSON file: a list of objects, or {"instances": [a list]}.
-
-    Args:
-        path: The file; .json is JSON in UTF-8, everything else is CSV.
-        delimiter: Character between the cells of a CSV.
-        encoding: Encoding of a CSV; a UTF-8 byte order mark is skipped.
-
-    Raises:
-        DataError: The file is missing, or is neither of them.
-    """
-    path = Path(path)
-    if path.suffix.lower() == ".json":
-        return _json_rows(path)
-    lines = csv_file.records(str(path), delimiter, encoding)
-    header = next(lines, None)
-    if header is None or not any(header.cells):
-        raise DataError(f"{path}: file is empty; expected a header line with the names of the columns")
-    csv_file.check_header(str(path), header.cells)
-    rows: list[Row] = []
-    for line in lines:
-        if line.cells:
-            csv_file.check_width(line, header.cells)
-            rows.append(dict(zip(header.cells, line.cells, strict=True)))
-    if not rows:
-        raise DataError(f"{path}: no rows; expected a header line and at least one row")
-    return rows
-
-
-def _json_rows(path: Path) -> list[Row]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_object)
-    except UnicodeError:
-        raise DataError(f"{path}: not UTF-8") from None
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}") from None
-    except RecursionError:
-        raise DataError(f"{path}: its lists or objects are nested too deep") from None
-    rows = data.get("instances") if isinstance(data, dict) else data
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f'{path}: expected a list of objects, or {{"instances": [a list of objects]}}')
-    return rows
-
-
-def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object; Python would take the last of two equal keys without a word."""
-    keys = [key for key, _ in pairs]
-    if doubles := sorted({key for key in keys if keys.count(key) > 1}):
-        raise DataError(f"an object has the key {doubles[0]!r} more than once")
-    return dict(pairs)
 
 
 @dataclass(frozen=True)

@@ -6,28 +6,25 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from benison.serving.errors import DataError
-from benison.serving.files import csv_file
-from benison.serving.files.csv_file import Row
 from benison.serving.missing_values import MISSING_INTEGER
-from benison.serving.number_text import finite_number, is_code, normalize_number, whole_number
+from benison.serving.number_text import FLOAT32_MAX, finite_number, is_code, normalize_number, whole_number
+from benison.serving.rows import csv_rows
+from benison.serving.rows.csv_rows import Chunk, Row
 
 WARNINGS = "warnings"  # artifact property: JSON list of warnings that are printed at the end of a run
 KINDS_OF_COLUMNS = "kinds"  # artifact property: JSON object, the kind of each column, if no schema defines it
 BATCH_ROWS = 8192
 DELIMITERS = (",", ";", "\t", "|")
 KINDS = ("int", "float", "bytes")  # each can represent all values of the kinds before it
-_ARROW = {
-    "int": pa.large_list(pa.int64()),
-    "float": pa.large_list(pa.float32()),
-    "bytes": pa.large_list(pa.large_binary()),
-}
+_ARROW = {"int": pa.int64(), "float": pa.float32(), "bytes": pa.large_binary()}
 _EXPECTED = {
     "int": f"a whole number other than {MISSING_INTEGER}, which stands for a missing one",
     "float": "a finite number",
@@ -69,39 +66,32 @@ class CsvTable:
         """
         first: list[str] = []
         for file in self.files:
-            row = next(self._records(file), None)
-            if row is None or not any(row.cells):
-                raise DataError(f"{file}: file is empty; expected a header line with the names of the columns")
-            if first and row.cells != first:
+            names = csv_rows.header(file, self.delimiter, self.encoding)
+            if first and names != first:
                 raise DataError(f"{file}: header differs from that of {self.files[0]}; expected the same columns")
-            first = row.cells
-        csv_file.check_header(self.files[0], first)
+            first = names
+        csv_rows.check_header(self.files[0], first)
         return first
 
-    def rows(self) -> Iterator[Row]:
+    def chunks(self, most: int = BATCH_ROWS) -> Iterator[Chunk]:
         """Yield the records of all files in order, without blank lines.
+
+        Args:
+            most: the largest number of records of a chunk.
 
         Raises:
             DataError: a record has more or fewer cells than the header, or a file cannot be parsed.
         """
-        header = self.header
+        assert self.header  # it compares those of the files
         for file in self.files:
-            for row in islice(self._records(file), 1, None):
-                if not row.cells:
-                    continue
-                csv_file.check_width(row, header)
-                yield row
+            for chunk in csv_rows.chunks(file, self.delimiter, self.encoding):
+                for start in range(0, len(chunk), most):
+                    yield chunk.part(start, most)
 
-    def texts(self, most: int | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the cells as they are written, in Arrow batches with one column of text per CSV column.
-
-        Args:
-            most: the largest number of rows; None for all.
-        """
-        rows = islice((row.cells for row in self.rows()), most)
-        while chunk := list(islice(rows, BATCH_ROWS)):
-            columns = [pa.array(cells, pa.string()) for cells in zip(*chunk, strict=True)]
-            yield pa.RecordBatch.from_arrays(columns, names=self.header)
+    def rows(self) -> Iterator[Row]:
+        """Yield the records of all files in order; see `chunks`."""
+        for chunk in self.chunks():
+            yield from chunk.rows()
 
     def infer_kinds(self, columns: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         """Return the narrowest of `KINDS` for all values of each column; bytes if the column has no value.
@@ -131,30 +121,37 @@ class CsvTable:
         Raises:
             DataError: a cell does not have the type of its column; names file, line and column.
         """
-        rows = self.rows()
-        while chunk := list(islice(rows, BATCH_ROWS)):
-            arrays = [self._column(chunk, index, name, kinds[name]) for index, name in enumerate(self.header)]
-            yield chunk, pa.RecordBatch.from_arrays(arrays, names=self.header)
+        for chunk in self.chunks():
+            rows, texts = chunk.rows(), chunk.batch()
+            arrays = [self._column(rows, i, name, kinds[name], texts.column(i)) for i, name in enumerate(self.header)]
+            yield rows, pa.RecordBatch.from_arrays(arrays, names=self.header)
 
-    def _column(self, chunk: Sequence[Row], index: int, name: str, kind: str) -> pa.Array:
-        values: list[Any] = []
+    def _column(self, rows: Sequence[Row], index: int, name: str, kind: str, texts: Any) -> pa.Array:
+        """Return a column of texts as an Arrow array of lists with one value, null where it is missing."""
+        known = pc.invert(pc.is_in(texts, value_set=pa.array(sorted(self.missing), pa.string())))
+        present = texts.filter(known)
         form = self.number_form(name)
-        for row in chunk:
-            cell = row.cells[index]
-            if cell in self.missing:
-                values.append(None)
-                continue
-            try:
-                values.append([_known_integer(_convert(cell, kind, form))])
-            except ValueError:
-                raise DataError(
-                    f"{row.file}, line {row.line}, column {name!r}: got {cell[:80]!r}, expected {_EXPECTED[kind]}; "
-                    "if it means a missing value, add it to data.missing; otherwise fix the file or the schema"
-                ) from None
-        return pa.array(values, type=_ARROW[kind])
+        values = _converted(present, kind) if form == "." else None
+        if values is None:
+            cells = present.to_numpy(zero_copy_only=False).tolist()
+            positions = np.flatnonzero(known.to_numpy(zero_copy_only=False)).tolist()
+            values = pa.array(
+                [self._value(rows[at], name, cell, kind, form) for at, cell in zip(positions, cells, strict=True)],
+                type=_ARROW[kind],
+            )
+        mask = known.to_numpy(zero_copy_only=False)
+        offsets = np.concatenate([[0], np.cumsum(mask)])
+        absent = np.append(~mask, False)
+        return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64(), mask=absent), values)
 
-    def _records(self, file: str) -> Iterator[Row]:
-        return csv_file.records(file, self.delimiter, self.encoding)
+    def _value(self, row: Row, name: str, cell: str, kind: str, form: str) -> bytes | int | float:
+        try:
+            return _known_integer(_convert(cell, kind, form))
+        except ValueError:
+            raise DataError(
+                f"{row.file}, line {row.line}, column {name!r}: got {cell[:80]!r}, expected {_EXPECTED[kind]}; "
+                "if it means a missing value, add it to data.missing; otherwise fix the file or the schema"
+            ) from None
 
 
 def other_delimiter(table: CsvTable, missing: Collection[str]) -> str:
@@ -196,6 +193,23 @@ def _convert(cell: str, kind: str, form: str) -> bytes | int | float:
     if kind == "bytes":
         return cell.encode()
     return whole_number(cell, form) if kind == "int" else finite_number(cell, form)
+
+
+def _converted(texts: Any, kind: str) -> Any:
+    """Return texts as an Arrow array of a kind; None if they have to be converted one by one, or one is refused."""
+    if kind == "bytes":
+        return texts.cast(pa.binary()).cast(_ARROW[kind])
+    try:
+        numbers = pc.cast(texts, pa.int64() if kind == "int" else pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    if kind == "int":  # Arrow reads 0x1f
+        odd = pc.any(
+            pc.or_(pc.equal(numbers, MISSING_INTEGER), pc.match_substring(texts, "x", ignore_case=True))
+        ).as_py()
+        return None if odd else numbers
+    values = numbers.to_numpy()
+    return None if not (np.abs(values) <= FLOAT32_MAX).all() else pa.array(values.astype(np.float32))
 
 
 def _intended_kind(cell: str, form: str) -> str:

@@ -29,8 +29,8 @@ from benison.components.ingest.splits import check_counts, parts_by_time, split_
 from benison.components.ingest.times import TimeColumn, cells_of, index_of
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError
-from benison.serving.files.csv_file import Row
 from benison.serving.number_text import is_code
+from benison.serving.rows.csv_rows import Row
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):

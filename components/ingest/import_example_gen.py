@@ -25,7 +25,7 @@ from benison.components.ingest.splits import check_counts, parts_by_time, split_
 from benison.components.ingest.times import Cell, TimeColumn
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError
-from benison.serving.files import gzipped
+from benison.serving.files import compressed
 from benison.serving.missing_values import MISSING_INTEGER
 
 _KINDS = {"bytes_list": "texts", "float_list": "floats", "int64_list": "whole numbers"}
@@ -229,7 +229,7 @@ def _compression(file: str) -> str:
     """Return TensorFlow's name of a file's compression, by its content."""
     import tensorflow as tf
 
-    if not gzipped.is_gzip(file):
+    if not compressed.is_gzip(file):
         return ""
     try:  # the length of a first record may be the same bytes
         list(tf.data.TFRecordDataset(file).take(1))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benison.components.ingest.csv_table import KINDS, CsvTable, kind_of
-from benison.serving.files.csv_file import Row
 from benison.serving.number_text import normalize_number
+from benison.serving.rows.csv_rows import Row
 
 MAX_EXAMPLES = 3
 

@@ -14,9 +14,12 @@ from benison.pipelines.commands.versions import Verify, check_line, served_versi
 
 def predict(
     name: Name,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="A CSV file with a header.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="A CSV file with a header, or a Parquet file.")
+    ] = None,
     json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="A JSON file with a list of objects.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="A JSON file with a list of objects, or JSON lines (.jsonl)."),
     ] = None,
     members: Annotated[bool, typer.Option("--members", help="Also print the prediction of each member.")] = False,
     root: Root = DEFAULT_ROOT,

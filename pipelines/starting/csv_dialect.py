@@ -11,7 +11,8 @@ from pathlib import Path
 
 from benison.components.ingest.csv_table import DELIMITERS
 from benison.serving.errors import DataError
-from benison.serving.files import gzipped
+from benison.serving.files import compressed
+from benison.serving.rows.csv_rows import SEPARATOR_LINE
 
 _COMMA, _POINT = re.compile(r"[-+]?\d+,\d+"), re.compile(r"[-+]?\d+\.\d+")
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")  # 0,537 has no thousands
@@ -24,7 +25,7 @@ def encoding_of(file: Path) -> str:
         DataError: the file cannot be read.
     """
     try:
-        with gzipped.opened(str(file)) as stream:
+        with compressed.opened(str(file)) as stream:
             start = stream.read(4096)
             if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 return "utf-16"
@@ -49,8 +50,13 @@ def encoding_of(file: Path) -> str:
 
 
 def delimiter_of(file: Path, encoding: str) -> str:
-    """Choose the delimiter that splits the first records into the most cells, equally many in each; else a comma."""
+    """Choose the delimiter: the one in Excel's first line; or that splits the first records into the most cells.
+
+    The records must have equally many cells; if there is no such delimiter, it is a comma.
+    """
     text = _start(file, encoding)
+    if named := SEPARATOR_LINE.fullmatch(text.partition("\n")[0].rstrip("\r")):
+        return named[1]
     widths = {}
     for delimiter in DELIMITERS:
         try:
@@ -89,7 +95,7 @@ def _start(file: Path, encoding: str) -> str:
     """Return the first lines."""
     try:
         codec = "utf-8-sig" if encoding == "utf-8" else encoding
-        with gzipped.opened(str(file)) as content, io.TextIOWrapper(content, encoding=codec, newline="") as stream:
+        with compressed.opened(str(file)) as content, io.TextIOWrapper(content, encoding=codec, newline="") as stream:
             return "".join(islice(stream, 200))
     except UnicodeError:
         raise DataError(f"{file}: contains NUL bytes but is not UTF-16; expected a text file") from None

@@ -6,6 +6,7 @@ The rows are read once, in batches; the memory does not grow with them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
 from benison.serving.number_text import normalize_number
 
+_ROWS_AT_ONCE = 100_000
 CLASSES = 20  # the most distinct numbers of a label whose numbers are classes
 
 
@@ -114,11 +116,15 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
             raise UsageError(f"{option}: no such column in {file}{did_you_mean(name, table.header)} (it has {names})")
     profiles = {name: Profile(decimal, missing=fixed.missing) for name in table.header}
     rows = RowSample()
-    for batch in table.texts(sample and sample + 1):  # one more tells whether these are all
-        rows.add(batch)
-        for name, profile in profiles.items():
-            profile.add(batch.column(name))
-    count = profiles[label].rows
+    count = 0
+    with ThreadPoolExecutor() as threads:  # Arrow and numpy work in parallel
+        for chunk in table.chunks(_ROWS_AT_ONCE):
+            batch = chunk.batch().slice(0, None if sample is None else sample - count)
+            count += len(chunk)
+            rows.add(batch)
+            list(threads.map(lambda name, batch=batch: profiles[name].add(batch.column(name)), profiles))
+            if sample is not None and count > sample:
+                break
     if count == 0:
         raise DataError(f"{file}: no rows after the header; expected rows to learn from")
     readings = {name: reading.read(profile, fixed.amounts.get(name)) for name, profile in profiles.items()}

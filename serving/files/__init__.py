@@ -1,1 +1,1 @@
-"""Operations on files: those that other processes use at the same time, checksums, and the records of a CSV."""
+"""Operations on files: those that other processes use at the same time, checksums, and compressed files."""

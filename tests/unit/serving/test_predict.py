@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from benison.components.ingest.csv_table import CsvTable
 from benison.serving import predict
@@ -33,12 +35,19 @@ STRING, FLOAT, INT = _Type("string"), _Type("float32", True), _Type("int64")
         ("r.csv", "a,b\n1,x\n2,\n", [{"a": "1", "b": "x"}, {"a": "2", "b": ""}]),
         ("r.json", '[{"a": 1, "b": null}]', [{"a": 1, "b": None}]),
         ("r.json", '{"instances": [{"a": 1}]}', [{"a": 1}]),
+        ("r.jsonl", '{"a": 1, "b": null}\n\n{"a": 2}\r\n', [{"a": 1, "b": None}, {"a": 2}]),
     ],
 )
 def test_rows_are_read_from_csv_and_json(tmp_path: Path, name: str, text: str, rows: list) -> None:
     (tmp_path / name).write_text(text)
     assert predict.read_rows(tmp_path / name) == rows
     assert predict.read_rows(str(tmp_path / name)) == rows
+
+
+def test_rows_are_read_from_parquet(tmp_path: Path) -> None:
+    rows = [{"a": 1, "b": "x", "c": None}, {"a": None, "b": "y", "c": 2.5}]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "r.parquet")
+    assert predict.read_rows(tmp_path / "r.parquet") == rows
 
 
 def test_no_rows_have_no_predictions() -> None:
@@ -56,6 +65,10 @@ def test_no_rows_have_no_predictions() -> None:
         ("r.csv", "a,\n1,2\n", "line 1: column 2 has no name"),
         ("r.csv", "a,b\n1,\0\n", "from line 2: a NUL byte"),
         ("r.json", "{", "not JSON"),
+        ("r.jsonl", '{"a": 1}\n{"a": \n', "r.jsonl, line 2: not JSON"),
+        ("r.jsonl", "[1]", "r.jsonl, line 1: expected an object"),
+        ("r.jsonl", "\n", "no rows; expected at least one row"),
+        ("r.parquet", "PAR1", "r.parquet: not Parquet, or damaged"),
         ("r.json", "[]", "expected a list of objects"),
         ("r.json", "[1]", "expected a list of objects"),
         ("r.json", "[[1, 2]]", "expected a list of objects"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 import re
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -151,6 +152,21 @@ def test_the_encoding_reads_every_byte(tmp_path, encoding, guessed):
     file = written(tmp_path, {"city": [text.replace(",", "")] * 200, "y": CYCLE * 5}, encoding=encoding)
     assert encoding_of(file) == guessed
     assert delimiter_of(file, guessed) == ","
+
+
+def test_excels_dialects_are_found(tmp_path):
+    rows = [f"{i},5;Zürich;{'yes' if i % 3 else 'no'}" for i in range(60)]
+    text = "\r\n".join(["sep=;", "amount;city;late", *rows])
+    for encoding in ("utf-8-sig", "utf-16", "cp1252"):
+        file = tmp_path / "rows.csv"
+        file.write_bytes(text.encode(encoding))
+        packed = tmp_path / "rows.zip"
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.write(file, "rows.csv")
+        for path in (file, packed):
+            guessed = look(path, "late")
+            assert (guessed.delimiter, guessed.decimal, guessed.rows) == (";", ",", 60)
+            assert [column.kind for column in guessed.columns] == ["number", "ignore"]
 
 
 @pytest.mark.parametrize("separator", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
