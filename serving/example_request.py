@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benison.serving import missing_values
+from benison.serving.number_text import finite_number, whole_number
 from benison.serving.predict import Row
 from benison.serving.server.pages.model_info import InputColumn, ModelInfo
 from benison.serving.server.pages.model_info import read as read_model_info
@@ -58,9 +59,13 @@ def instance(version: Version, rows: Sequence[Row] = ()) -> dict[str, Any] | Non
         row for row in renamed if types.keys() <= row.keys() and missing.isdisjoint(row[name] for name in types)
     ]
     columns = {name: described[name]["column"] if name in described else name for name in types}
+    amounts, decimal = version.manifest.amounts, version.manifest.decimal
     for row in complete:
         try:
-            return {columns[name]: _convert(kind, row[name]) for name, kind in types.items()}
+            return {
+                columns[name]: _convert(kind, row[name], amounts.get(columns[name], decimal))
+                for name, kind in types.items()
+            }
         except ValueError:  # the file of examples is older than the model
             continue
     generated = _generate(types, read_model_info(str(version.path)))
@@ -86,15 +91,18 @@ def _plausible(kind: str, column: InputColumn) -> Any:
     return _convert(kind, sum(bounds) / len(bounds) if bounds else 0)
 
 
-def _convert(kind: str, value: Any) -> Any:
-    """Convert a value to the JSON type for a TensorFlow type.
+def _convert(kind: str, value: Any, form: str = ".") -> Any:
+    """Convert a value, or a text that writes numbers in a form, to the JSON type for a TensorFlow type.
 
     Raises:
         ValueError: The value is not of that type.
     """
     if kind == "string":
         return str(value)
-    return float(value) if kind.startswith(("float", "bfloat")) else int(value)
+    is_float = kind.startswith(("float", "bfloat"))
+    if isinstance(value, str):
+        return finite_number(value, form) if is_float else whole_number(value, form)
+    return float(value) if is_float else int(value)
 
 
 def _input_types(version: Version) -> dict[str, str]:

@@ -48,6 +48,14 @@ def test_a_version_that_names_its_columns_is_asked_by_them(tmp_path: Path) -> No
     assert example_request.instance(made) == {"bill length (mm)": 0.0, "island": "", "year": 0}
 
 
+def test_a_row_writes_numbers_as_the_files_of_the_pipeline_do(tmp_path: Path) -> None:
+    made = version(tmp_path, decimal=",", amounts={"year": "1,234.5"})
+    inputs = {name: (column, ARGUMENTS[name], True) for name, column in zip(ARGUMENTS, row(), strict=False)}
+    missing_values.write(tmp_path, missing_values.describe(inputs))
+    asked = {"bill length (mm)": 39.1, "island": "Dream", "year": 2007}
+    assert example_request.instance(made, [row(length="39,1", year="$2,007")]) == asked
+
+
 @pytest.mark.parametrize("rows", [[], [{"island": "Dream"}], [row(year="soon")]])
 def test_without_a_usable_row_there_is_a_plausible_one(tmp_path: Path, rows: list[dict[str, str]]) -> None:
     made = version(tmp_path)
