@@ -140,7 +140,7 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
     if all(column.kind == "ignore" for column in columns):
         reasons = "; ".join(f"{column.name}: {column.why}" for column in columns) or "the label is the only column"
         raise DataError(f"{file}: no column to learn from ({reasons})")
-    notes += tuple(_remarks(columns, profiles, readings, marks))
+    notes += tuple(_remarks((target, *columns), profiles, readings, marks))
     forms = {name: found.form for name, found in readings.items()}
     notes += tuple(remarks.leaks(columns, target, forms, rows.columns(), marks))
     event, why = ("", "") if problem != "binary" else positive.guess(label, target.values, profiles[label].values)

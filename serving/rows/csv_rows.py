@@ -205,7 +205,7 @@ class _Reader:
         try:
             table = arrow_csv.read_csv(
                 pa.BufferReader(data),
-                arrow_csv.ReadOptions(column_names=names, block_size=len(data) + 1),
+                arrow_csv.ReadOptions(column_names=names, block_size=len(data) + 1, use_threads=False),
                 arrow_csv.ParseOptions(delimiter=self._delimiter, quote_char='"' if quoted else False),
                 arrow_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
             )

@@ -380,6 +380,13 @@ def test_texts_among_numbers_are_pointed_out_and_mean_missing_only_if_the_user_s
     assert (named.missing, named.columns[0].kind, named.columns[0].missing) == (("", "7 kg", "closed"), "number", 0.05)
 
 
+def test_spellings_of_one_class_of_the_label_are_pointed_out(tmp_path):
+    labels = ["yes", "Yes", "no", "no"] * 10
+    guessed = look(written(tmp_path, {"x": [str(i * 7 % 31) for i in range(40)], "y": labels}), "y")
+    assert guessed.problem == "multiclass"
+    assert guessed.remarks[0].startswith("y: 'yes', 'Yes' look like one value, but count as 2")
+
+
 def test_one_impossible_date_among_dates_is_pointed_out(tmp_path):
     cells = ["2023-02-30", *(f"2023-01-{1 + i % 28:02}" for i in range(ROWS - 1))]
     assert column(tmp_path, "when", cells) == ("date", "ISO 8601; 1 cells are no dates, such as '2023-02-30'")
