@@ -168,7 +168,8 @@ class _Column:
     def number(self) -> GuessedColumn | None:
         if not self.numeric:
             return None
-        whole, named = self.reading.whole, bool(_ID_NAME.search(self.name))
+        # pandas writes 5.0 if a cell of the column is missing.
+        whole, named = self.profile.integral and not self.reading.example, bool(_ID_NAME.search(self.name))
         if whole and self.unique and named:
             return self.guessed("ignore", "an id: as many values as rows")
         if whole and (_KEY_NAME.search(self.name) or (named and self.distinct <= FEW)):
@@ -183,7 +184,7 @@ class _Column:
         why = f"{self.counted} different numbers"
         if amounts:
             why += f", amounts such as {self.reading.example}, read as {_plain(self.reading)}"
-        return self.guessed("number", why, whole=whole, amounts=amounts)
+        return self.guessed("number", why, whole=self.reading.whole, amounts=amounts)
 
     def text(self) -> GuessedColumn:
         words = [len(value.split()) for value in self.sample]

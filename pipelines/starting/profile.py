@@ -46,6 +46,7 @@ class Profile:
         numbers: the number of cells that are numbers.
         texts: the number of other cells.
         whole: all numbers are written as whole ones.
+        integral: all numbers are whole ones, also if they are written as 5.0.
         others: the count of each text that is not a number, up to a limit.
         values: the count of each value; up to a limit, after which the counts are too small.
         sample: the first distinct values.
@@ -62,6 +63,7 @@ class Profile:
     numbers: int = 0
     texts: int = 0
     whole: bool = True
+    integral: bool = True
     others: Counter[str] = field(default_factory=Counter)
     values: Counter[str] = field(default_factory=Counter)
     sample: dict[str, None] = field(default_factory=dict)
@@ -120,6 +122,7 @@ class Profile:
             else:
                 self.numbers += count
                 self.whole = self.whole and kind == "int"
+                self.integral = self.integral and number.is_integer()
                 numbers[number] += count
             if abs(number) >= _EXACT:
                 words.append(cell)
@@ -144,7 +147,8 @@ class Profile:
         if not len(texts):
             return
         self.numbers += int(counts.sum())
-        self.whole = self.whole and _written_whole(texts, numbers, self.decimal)
+        self.integral = self.integral and bool((numbers == np.floor(numbers)).all())
+        self.whole = self.whole and self.integral and _written_whole(texts, numbers, self.decimal)
         self._note_numbers(numbers, counts)
         if not self.code:
             codes = texts.filter(pc.match_substring_regex(texts, _CODE) if self.whole else pc.equal(texts, ""))
@@ -243,8 +247,8 @@ def _numbers(texts: Any, decimal: str) -> NDArray[np.float64]:
 
 
 def _written_whole(texts: Any, numbers: NDArray[np.float64], decimal: str) -> bool:
-    """Return True if numbers are written as integers of 64 bits: 5.0 is not."""
-    if not (numbers == np.floor(numbers)).all() or np.abs(numbers).max() >= 2.0**63:
+    """Return True if whole numbers are written as integers of 64 bits: 5.0 is not."""
+    if np.abs(numbers).max() >= 2.0**63:
         return False
     return not pc.any(pc.match_substring_regex(texts, f"[{decimal}eE]")).as_py()
 

@@ -221,6 +221,7 @@ def test_a_date_that_could_be_read_either_way_says_so(tmp_path):
             [f"{i % 3}0%" for i in range(ROWS)],
             ("number", "3 different numbers, amounts such as 00%, read as 00"),
         ),
+        ("customer_id", [f"{7919 * i % 10007}.0" for i in range(ROWS)], ("ignore", "an id: as many values as rows")),
         ("n", [str(i) for i in range(5, ROWS + 5)], ("ignore", "a row number")),
         ("store_id", [str(i % 4) for i in range(ROWS)], ("category", "an id with 4 values")),
         ("income", [str(7919 * i % 10007) for i in range(ROWS)], ("number", "40 different numbers")),
@@ -367,7 +368,19 @@ def test_many_cells_at_once_are_what_each_of_them_is(odd):
     at_once.add(pa.array(cells))
     for start in range(0, len(cells), 1000):
         one_by_one.add(pa.array(cells[start : start + 1000]))
-    for name in ("rows", "marks", "numbers", "texts", "whole", "others", "code", "low", "high", "sentinels"):
+    for name in (
+        "rows",
+        "marks",
+        "numbers",
+        "texts",
+        "whole",
+        "integral",
+        "others",
+        "code",
+        "low",
+        "high",
+        "sentinels",
+    ):
         assert getattr(at_once, name) == getattr(one_by_one, name), name
 
 
