@@ -140,7 +140,7 @@ def choose_splits(guess: Guess) -> Splits:
         smallest = {shares: _smallest(rows, shares) for shares in SHARES}
         enough = (shares for shares in SHARES if smallest[shares] >= MIN_ROWS)
         best = next(enough, max(SHARES, key=lambda shares: smallest[shares]))
-    return Splits(**dict(zip(("train", "valid", "blend", "test"), best, strict=True)))
+    return Splits.model_validate(dict(zip(("train", "valid", "blend", "test"), best, strict=True)))
 
 
 def _smallest(rows: Sequence[Sequence[str]], shares: Sequence[int]) -> int:
