@@ -272,7 +272,7 @@ def test_a_mistake_is_one_line(folder, old, new, message):
 
 def test_an_unknown_key_is_reported_with_the_close_and_the_allowed_ones(folder):
     assert mistakes(FLIGHTS.replace("  csv:", "  missing: [NA]\n  cvs: x\n  csv:")) == [
-        "configs/flights.yaml: data.cvs: unknown key; did you mean 'csv'? (allowed: source, csv, tfrecord, missing, delimiter, encoding, decimal, time, time_format)"
+        "configs/flights.yaml: data.cvs: unknown key; did you mean 'csv'? (allowed: source, csv, tfrecord, missing, delimiter, encoding, decimal, amounts, time, time_format)"
     ]
 
 
