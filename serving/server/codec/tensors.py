@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ def from_proto(name: str, proto: Any, dtype: str) -> np.ndarray[Any, Any]:
     Raises:
         RequestError: The dtype is wrong, the values do not fit the shape, or the shape is far larger than the message.
     """
+    if (array := _plain(proto, dtype)) is not None:
+        return array
     import tensorflow as tf
 
     try:
@@ -55,6 +58,39 @@ def from_proto(name: str, proto: Any, dtype: str) -> np.ndarray[Any, Any]:
     except (TypeError, ValueError) as error:
         raise invalid(f"input {name}: not a valid TensorProto: {error}") from None
     return array
+
+
+def _plain(proto: Any, dtype: str) -> np.ndarray[Any, Any] | None:
+    """Return the array of a proto that contains each of its values once, as clients write them; None for any other.
+
+    A request has a tensor per column, and TensorFlow's own function takes ten times as long for a small one.
+    """
+    import numpy as np
+
+    field = _FIELDS.get(dtype)
+    if field is None or field == "int_val" or proto.dtype != _number(dtype) or proto.tensor_shape.unknown_rank:
+        return None
+    sizes = [dim.size for dim in proto.tensor_shape.dim]
+    count = math.prod(sizes)
+    if min(sizes, default=0) < 0:
+        return None
+    content = proto.tensor_content
+    if content and dtype != "string":
+        numbers = np.frombuffer(content, dtype) if len(content) == count * np.dtype(dtype).itemsize else None
+        return None if numbers is None else numbers.reshape(sizes).copy()
+    values = getattr(proto, field)
+    if content or len(values) != count:
+        return None
+    array = np.empty(count, object if dtype == "string" else dtype)
+    array[:] = values
+    return array.reshape(sizes)
+
+
+@functools.cache
+def _number(dtype: str) -> int:
+    import tensorflow as tf
+
+    return int(tf.dtypes.as_dtype(dtype).as_datatype_enum)
 
 
 def to_proto(array: np.ndarray[Any, Any], spec_dtype: str, as_content: bool) -> Any:
