@@ -28,7 +28,7 @@ from benison.components.train.rows import ArrayRows
 from benison.serving.errors import DataError
 
 FILE = "out_of_fold.parquet"
-FEW, SOME = 10_000, 50_000  # rows: below, 5 folds; below, 3 folds; otherwise none
+FEW, SOME = 5_000, 50_000  # rows: below, 5 folds; below, 3 folds; otherwise none
 _STOP_SHARE, _STOP_SHARE_OF_FEW, _FEW_TO_STOP = 8, 5, 1000  # one row in 8 tells when to stop, or in 5
 _DISTINCT = 1 / 3  # share of different rows above which equal ones are taken for copies
 _BATCH = 4096

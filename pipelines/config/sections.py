@@ -200,7 +200,7 @@ class EnsembleConfig(ConfigModel):
     folds: Folds | None = Field(
         default=None,
         description="members learn from train, valid and blend, and the combiner from their predictions in so many "
-        "folds; 0: never; default: 5 folds below 10,000 labelled rows, 3 below 50,000, none above",
+        "folds; 0: never; default: 5 folds below 5,000 labelled rows, 3 below 50,000, none above",
     )
     quorum: Count = Field(default=1, description="how many members must answer, if they are served separately")
     members: Mapping[MemberName, Member] = Field(min_length=1, description="the members, by name")
