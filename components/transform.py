@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benison.components import groups, user_code
+from benison.components import feature_groups, groups, user_code
+from benison.components.feature_groups import TREES
 from benison.components.label_classes import LINE_ESCAPES, Classes, LabelSchema, ordered
 from benison.serving.errors import UsageError
 from benison.serving.missing_values import NO_MARKS, Marks
@@ -30,13 +31,14 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
             value that stands for a missing cell (`benison.serving.missing_values`) is missing for the user's function.
         custom_config: `features` (reference to the user's function), `label`, `problem`, `columns` (the kind of each
             column, for a function that has a parameter with this name), `marks` (fields of `Marks`), `positive` (of the
-            YAML, or None), `label_schema` (fields of `LabelSchema`), `lists` (columns with any number of values) and,
-            if the pipeline has one, `group` (the column of `splits.by`).
+            YAML, or None), `label_schema` (fields of `LabelSchema`), `lists` (columns with any number of values),
+            `group` (the column of `splits.by`) if there is one, and if a member needs them `trees` (reference to the
+            function of the features of trees) and `graph` (the folder of Transform's graph).
 
     Returns:
-        The user's features, and `label_xf` [batch]: int64 class id in the order of `label_classes`, -1 if the label is
-        missing or not one of the classes; for regression float32, NaN if it is missing. With a group also `group_xf`
-        [batch], see `benison.components.groups`.
+        The user's features, those of trees under names of their own (`feature_groups`), and `label_xf` [batch]: int64
+        class id in the order of `label_classes`, -1 if the label is missing or not one of the classes; for regression
+        float32, NaN if it is missing. With a group also `group_xf` [batch], see `benison.components.groups`.
 
     Raises:
         ValueError: the user's function returned no feature, or one with a reserved name.
@@ -45,12 +47,20 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     group = custom_config.get("group")
     raw = {name: values for name, values in inputs.items() if name not in (label, group)}
     marks = Marks(**custom_config["marks"])
-    features = user_features(
-        custom_config["features"], raw, custom_config["columns"], marks, custom_config.get("lists", ())
-    )
-    if not features or (taken := RESERVED & features.keys()):
-        got = f"a feature named {min(taken)!r}, which is a reserved name" if features else "no feature"
+    columns, lists = custom_config["columns"], custom_config.get("lists", ())
+    cleaned = without_missing(raw, marks, lists)
+    features = dict(user_features(custom_config["features"], cleaned, columns) or {})
+    taken = next((name for name in features if name in RESERVED or feature_groups.reserved(name)), None)
+    if not features or taken:
+        got = f"a feature named {taken!r}, which is a reserved name" if features else "no feature"
         raise ValueError(f"{custom_config['features']} returned {got}; expected a dict of features by name")
+    of_trees = features.pop(TREES) if isinstance(features.get(TREES), Mapping) else None
+    if reference := custom_config.get("trees", ""):
+        if of_trees is None:
+            of_trees = user_code.load(reference)(cleaned, features, columns, lists)
+        of_trees = feature_groups.flat(TREES, of_trees)
+        features.update(of_trees)
+        feature_groups.write_names(of_trees, custom_config["graph"])
     if group:
         features = {**features, GROUP: _group(without_markers(inputs[group], marks))}
     if problem == "regression":
@@ -60,31 +70,34 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     return {**features, LABEL: _class_id(inputs[label], order)}
 
 
-def user_features(
-    reference: str,
-    raw: Mapping[str, Any],
-    columns: Mapping[str, Any],
-    marks: Marks = NO_MARKS,
-    lists: Collection[str] = (),
-) -> Any:
+def user_features(reference: str, inputs: Mapping[str, Any], columns: Mapping[str, Any]) -> Any:
     """Call the user's preprocessing_fn.
 
     Args:
         reference: reference to the function.
-        raw: raw features by name, without the label.
+        inputs: raw features by name, without the label, see `without_missing`.
         columns: the kind of each column, for a function that has a parameter with this name.
-        marks: what else stands for a missing cell.
-        lists: the columns with any number of values per row.
 
     Returns:
         What the function returns: it should be a dict of features.
     """
     function = user_code.load(reference)
     options = {"columns": columns} if "columns" in inspect.signature(function).parameters else {}
+    return function(dict(inputs), **options)
+
+
+def without_missing(raw: Mapping[str, Any], marks: Marks = NO_MARKS, lists: Collection[str] = ()) -> dict[str, Any]:
+    """Return raw features without the values that stand for a missing cell.
+
+    Args:
+        raw: raw features by name.
+        marks: what else stands for a missing cell.
+        lists: the columns with any number of values per row, which `dense` refuses.
+    """
     inputs = {name: without_markers(values, marks) for name, values in raw.items()}
-    for name in inputs.keys() & lists:
+    for name in inputs.keys() & set(lists):
         setattr(inputs[name], _LIST, name)
-    return function(inputs, **options)
+    return inputs
 
 
 def without_markers(values: Any, marks: Marks = NO_MARKS) -> Any:

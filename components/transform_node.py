@@ -27,7 +27,7 @@ LEARNT = ("train", "valid", "blend")
 
 
 class Executor(executor.Executor):
-    """Executor that adds `label_schema` to the custom_config: the fields of `LabelSchema`.
+    """Executor with `label_schema`, `lists` and `graph` in the custom_config, see `benison.components.transform`.
 
     Of a small table, with fewer labelled rows to learn from than `out_of_fold_below` of the custom_config, it also
     analyzes and transforms `valid` and `blend`: members then learn from these rows, too.
@@ -58,6 +58,7 @@ class Executor(executor.Executor):
             of_label = replace(of_label, listed=label_values.every_class(by_split))
         config["label_schema"] = asdict(of_label)
         config["lists"] = sorted(raw_examples.list_columns(schema))
+        config["graph"] = artifact_utils.get_single_uri(output_dict[standard_component_specs.TRANSFORM_GRAPH_KEY])
         super().Do(input_dict, output_dict, {**exec_properties, key: json.dumps(config)})
         raw_examples.write_withheld(
             artifact_utils.get_single_uri(output_dict[standard_component_specs.TRANSFORM_GRAPH_KEY]),

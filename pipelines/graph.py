@@ -95,9 +95,10 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             "problem": config.problem,
             "positive": config.positive,
             "marks": _marks(config),
+            "trees": config.references.get("trees", ""),
             **({"group": config.splits.by} if config.splits.by else {}),
             "out_of_fold_below": _out_of_fold_below(config),
-            **_user_code(config, "features"),
+            **_user_code(config, *(key for key in config.references if key in ("features", "trees"))),
         },
     )
     for check in (data.gate, label_check, overlap_check):  # TFX alone would continue with bad data
@@ -233,6 +234,7 @@ def recipe_of(name: str, member: Member, config: Pipeline) -> dict[str, Any]:
     """Return a member's settings for Trainer and Tuner: the fields of `benison.components.train.member.Recipe`."""
     return {
         "name": name,
+        "kind": member.kind,
         "function": member.function,
         "problem": config.problem,
         "epochs": member.epochs,

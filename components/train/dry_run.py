@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from benison.components import raw_examples, user_code
+from benison.components import feature_groups, raw_examples, user_code
+from benison.components.feature_groups import DENSE, TREES
 from benison.components.label_classes import LabelSchema
 from benison.components.train import answers, member
 from benison.components.train.trainer import fixed_hyperparameters
 from benison.components.train.tuner import declare_hyperparameter
-from benison.components.transform import RESERVED, user_features
+from benison.components.transform import RESERVED, user_features, without_missing
 from benison.serving.close_names import did_you_mean
 from benison.serving.ensemble import Custom
 from benison.serving.ensemble.combiners import Output
@@ -73,6 +74,8 @@ def mistakes(project: Project) -> list[str]:
     classes = _class_count(project)
     for fields in project.recipes:
         recipe = member.Recipe(**fields)
+        if recipe.kind == "trees":  # it has no code of the user
+            continue
         tried = _tried(recipe.function, lambda _, recipe=recipe: _member_faults(recipe, specs, classes))
         lines += [f"ensemble.members.{recipe.name}: {line}" for line in tried]
     if project.combiner:
@@ -116,8 +119,11 @@ def _feature_spec(project: Project) -> dict[str, Any]:
     lists = raw_examples.list_columns(_schema(project))
 
     def traced(inputs: dict[str, Any]) -> dict[str, Any]:
-        features = user_features(project.features, inputs, project.columns, lists=lists)
+        features = user_features(project.features, without_missing(inputs, lists=lists), project.columns)
         answers.refuse(_features_fault(features))
+        if isinstance(features.get(TREES), Mapping):
+            of_trees = feature_groups.flat(TREES, features[TREES])
+            features = {**{name: value for name, value in features.items() if name != TREES}, **of_trees}
         returned.update(features)
         return dict(features)
 
@@ -132,7 +138,10 @@ def _feature_spec(project: Project) -> dict[str, Any]:
         answers.refuse(_missing_cell_fault(transform, raw))
     if not all(value.shape[1:].is_fully_defined() for value in returned.values()):
         return {}  # a size may depend on the data, such as that of a vocabulary
-    return {name: tf.io.FixedLenFeature(value.shape.as_list()[1:], value.dtype) for name, value in returned.items()}
+    return {
+        name: tf.io.FixedLenFeature(value.shape.as_list()[1:], value.dtype)
+        for name, value in feature_groups.select(DENSE, returned).items()
+    }
 
 
 def _features_fault(features: Any) -> str | None:
@@ -144,8 +153,10 @@ def _features_fault(features: Any) -> str | None:
         return f"returned {got}, expected a dict of features by name"
     faults = []
     for name, value in features.items():
-        if not isinstance(name, str) or not name or name in RESERVED:
+        if not isinstance(name, str) or not name or name in RESERVED or feature_groups.reserved(name):
             faults.append(f"the name {name!r} is not allowed; expected text other than {', '.join(sorted(RESERVED))}")
+        elif name == TREES and isinstance(value, Mapping) and value:
+            faults += [f"{TREES}: {fault}" for fault in [_features_fault(value)] if fault]
         elif isinstance(value, (tf.SparseTensor, tf.RaggedTensor)):
             kind = "sparse" if isinstance(value, tf.SparseTensor) else "ragged"
             faults.append(f"feature {name!r} is {kind}, expected a dense tensor: use benison.dense")

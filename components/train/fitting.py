@@ -25,6 +25,7 @@ class Task:
         spec: the transformed features, see `member.feature_spec`.
         classes: number of classes; 0 for regression.
         logs: folder for the logs of a training; None if nothing is logged.
+        names: names of the columns of a feature [batch, n], if they are known.
     """
 
     recipe: Recipe
@@ -32,6 +33,7 @@ class Task:
     spec: Mapping[str, Any]
     classes: int
     logs: str | None = None
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from benison.components.feature_groups import DENSE, TREES
 from benison.components.train.fitting import Fitter, Task
 from benison.components.train.keras_member import KerasFitter
+from benison.components.train.trees.fitter import TreesFitter
 
-KINDS: dict[str, Callable[[Task], Fitter]] = {"keras": KerasFitter}
+KINDS: dict[str, Callable[[Task], Fitter]] = {"keras": KerasFitter, "trees": TreesFitter}
+GROUPS = {"keras": DENSE, "trees": TREES}  # the group of features that each kind sees
 
 
 def fitter(task: Task) -> Fitter:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from benison.components import user_code
+from benison.components import feature_groups, user_code
+from benison.components.feature_groups import DENSE
 from benison.components.label_classes import from_line
 from benison.components.train import answers
 from benison.components.train.imbalance import ClassBalance, Method
@@ -215,7 +216,12 @@ def _labelled_rows(files: Sequence[str], transform: tft.TFTransformOutput, *, ca
 
 
 def labelled_batches(
-    files: Sequence[str], transform: tft.TFTransformOutput, *, cached: bool = False, with_group: bool = False
+    files: Sequence[str],
+    transform: tft.TFTransformOutput,
+    group: str = DENSE,
+    *,
+    cached: bool = False,
+    with_group: bool = False,
 ) -> tf.data.Dataset:
     """Read batches of any size (features, label) of the rows whose label is known, in the order of the files.
 
@@ -224,14 +230,16 @@ def labelled_batches(
     import tensorflow as tf
 
     every = transform.transformed_feature_spec()
-    others = RESERVED - {LABEL, *([GROUP] if with_group else [])}
-    spec = {name: feature for name, feature in every.items() if name not in others}
+    names = feature_groups.select(group, {name: name for name in every if name not in RESERVED})
+    others = [LABEL, *([GROUP] if with_group and GROUP in every else [])]
+    spec = {name: every[name] for name in (*names.values(), *others)}
 
     def parse(records: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         features = tf.io.parse_example(records, spec)
         label = features.pop(LABEL)
         known = tf.math.is_finite(label) if label.dtype.is_floating else label >= 0
-        columns = {name: tf.boolean_mask(_as_column(value), known) for name, value in features.items()}
+        own = feature_groups.select(group, features) | {name: features[name] for name in others if name != LABEL}
+        columns = {name: tf.boolean_mask(_as_column(value), known) for name, value in own.items()}
         return columns, tf.boolean_mask(label, known)
 
     paths = sorted(path for pattern in files for path in tf.io.gfile.glob(pattern))
@@ -246,8 +254,13 @@ def labels(files: Sequence[str], transform: tft.TFTransformOutput) -> Iterator[n
     return (label.numpy() for _, label in labelled_batches(files, transform))
 
 
-def feature_spec(transform: tft.TFTransformOutput) -> dict[str, tf.io.FixedLenFeature]:
-    """Return the spec of the transformed features, without the label.
+def feature_spec(transform: tft.TFTransformOutput, group: str = DENSE) -> dict[str, tf.io.FixedLenFeature]:
+    """Return the spec of the transformed features of a group, by their own names, see `whole_feature_spec`."""
+    return feature_groups.select(group, whole_feature_spec(transform))
+
+
+def whole_feature_spec(transform: tft.TFTransformOutput) -> dict[str, tf.io.FixedLenFeature]:
+    """Return the spec of the transformed features of all groups, without the label.
 
     Raises:
         UsageError: a feature is sparse or ragged.
@@ -263,9 +276,11 @@ def feature_spec(transform: tft.TFTransformOutput) -> dict[str, tf.io.FixedLenFe
     return spec
 
 
-def first_rows(files: Sequence[str], transform: tft.TFTransformOutput) -> dict[str, tf.Tensor] | None:
+def first_rows(
+    files: Sequence[str], transform: tft.TFTransformOutput, group: str = DENSE
+) -> dict[str, tf.Tensor] | None:
     """Return the features of the first labelled rows, [rows, n] by name; None if there are no rows."""
-    for features, _ in _labelled_rows(files, transform).batch(ROWS_TO_CHECK).take(1):
+    for features, _ in labelled_batches(files, transform, group).unbatch().batch(ROWS_TO_CHECK).take(1):
         return dict(features)
     return None
 

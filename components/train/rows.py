@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.components.feature_groups import DENSE
 from benison.components.train import member
 from benison.components.transform import GROUP
 
@@ -81,10 +82,12 @@ class FileRows:
     Attributes:
         files: glob patterns of gzipped TFRecord files.
         transform: defines the features.
+        group: the group of features, see `benison.components.feature_groups`.
     """
 
     files: Sequence[str]
     transform: tft.TFTransformOutput
+    group: str = DENSE
 
     def labels(self) -> Iterator[NDArray]:
         """See `Rows`; memory does not grow with the rows."""
@@ -92,15 +95,15 @@ class FileRows:
 
     def first(self) -> dict[str, Any] | None:
         """See `Rows`."""
-        return member.first_rows(self.files, self.transform)
+        return member.first_rows(self.files, self.transform, self.group)
 
     def arrays(self) -> ArrayRows:
         """Read all rows, in the order of their paths."""
         batches = [
             ({name: values.numpy() for name, values in features.items()}, label.numpy())
-            for features, label in member.labelled_batches(self.files, self.transform, with_group=True)
+            for features, label in member.labelled_batches(self.files, self.transform, self.group, with_group=True)
         ]
-        names = member.feature_spec(self.transform)
+        names = member.feature_spec(self.transform, self.group)
         return ArrayRows(
             {name: np.concatenate([features[name] for features, _ in batches]) for name in names},
             np.concatenate([label for _, label in batches]),

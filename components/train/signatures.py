@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.components import raw_examples
-from benison.components.train.member import class_names, feature_spec
+from benison.components.train.member import class_names, whole_feature_spec
 from benison.components.transform import LABEL, as_columns, load_graph
 from benison.serving import missing_values
 from benison.serving.missing_values import marker
@@ -76,7 +76,7 @@ def export(
     columns = [feature.name for feature in transform.raw_metadata.schema.feature]
     described = raw_inputs(raw_spec, columns)
     arguments = missing_values.arguments(described)
-    transformed_spec = feature_spec(transform)
+    transformed_spec = whole_feature_spec(transform)
     transformed_arguments = argument_names(transformed_spec)
 
     def answer(transformed: Tensors) -> Tensors:

@@ -6,12 +6,16 @@ learns from all three, and its out-of-fold predictions are beside the model, for
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+from benison.components import feature_groups
 from benison.components.train import answers, kinds, member, out_of_fold, signatures
 from benison.components.train.fitting import Task
 from benison.components.train.rows import FileRows
+
+IMPORTANCES = "importances.json"  # beside the model: the share of each column in what a member has learnt
 
 
 def run_fn(fn_args: Any) -> None:
@@ -31,13 +35,14 @@ def run_fn(fn_args: Any) -> None:
     hp = keras_tuner.HyperParameters.from_config(tuned) if tuned else fixed_hyperparameters(recipe)
     print("hyperparameters:", hp.values)
 
-    classes = len(member.class_names(transform))
-    task = Task(recipe, hp, member.feature_spec(transform), classes, logs=fn_args.model_run_dir)
-    learn, stop = FileRows(fn_args.train_files, transform), FileRows(fn_args.eval_files, transform)
+    classes, group = len(member.class_names(transform)), kinds.GROUPS[recipe.kind]
+    names = feature_groups.read_names(group, fn_args.transform_graph_path)
+    task = Task(recipe, hp, member.feature_spec(transform, group), classes, fn_args.model_run_dir, names)
+    learn, stop = FileRows(fn_args.train_files, transform, group), FileRows(fn_args.eval_files, transform, group)
     blend = [file.replace("Split-train", "Split-blend") for file in fn_args.train_files]
     fitter = kinds.fitter(task)
     if any(tf.io.gfile.glob(pattern) for pattern in blend):
-        rows = FileRows([*fn_args.train_files, *fn_args.eval_files, *blend], transform).arrays()
+        rows = FileRows([*fn_args.train_files, *fn_args.eval_files, *blend], transform, group).arrays()
         folds = fn_args.custom_config.get("folds") or out_of_fold.number_of_folds(len(rows))
         predictions, rounds = out_of_fold.fit(fitter, rows, folds, recipe.seed, recipe.name or recipe.function)
         fitted = fitter.fit(rows, rounds)
@@ -50,9 +55,12 @@ def run_fn(fn_args: Any) -> None:
         fn_args.serving_model_dir,
         transform,
         fn_args.custom_config["label"],
-        predict=fitted.predict,
+        predict=lambda transformed: fitted.predict(feature_groups.select(group, transformed)),
         tracked=fitted.tracked,
     )
+    if fitted.importances:
+        text = json.dumps(fitted.importances, indent=2, ensure_ascii=False)
+        Path(fn_args.serving_model_dir).parent.joinpath(IMPORTANCES).write_text(f"{text}\n", encoding="utf-8")
 
 
 def fixed_hyperparameters(recipe: member.Recipe) -> Any:

@@ -14,12 +14,15 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from benison.components.evaluate.metrics import COST, METRICS, PROBLEMS
 from benison.components.ingest.data_files import SPAN
+from benison.components.train.trees.settings import FUNCTION, faults
 from benison.pipelines.config.limits import beyond_limits
+from benison.pipelines.config.sections import Member
 from benison.pipelines.config.types import is_number
 from benison.serving.close_names import did_you_mean
 from benison.serving.ensemble.combiners import CLASSIFIERS_ONLY
 
 WITHHELD: tuple[tuple[str, ...], ...] = (("splits", "by"),)  # keys of columns that are no features
+_DEFAULTS = {"function": FUNCTION, **{key: Member.model_fields[key].default for key in ("epochs", "batch_size")}}
 WEIGHTED = ("weighted_mean", "majority_vote", "soft_vote")
 
 
@@ -165,6 +168,9 @@ def _members(raw: Any) -> Iterator[InitErrorDetails]:
         if problem == "regression" and imbalance not in (None, "none"):
             message = f"got {imbalance!r}, but a regression problem has no classes"
             yield _refused(("ensemble", "members", name, "imbalance"), message, imbalance)
+        if value_at(members, name, "kind") == "trees":
+            yield from _trees(("ensemble", "members", name), value_at(members, name))
+            continue
         rate = value_at(fixed, "learning_rate")
         if rate is not None and not (is_number(rate) and 0 < rate < inf):
             key = ("ensemble", "members", name, "hyperparameters", "learning_rate")
@@ -179,6 +185,16 @@ def _members(raw: Any) -> Iterator[InitErrorDetails]:
             loc = ("ensemble", "members", name, "tuner", "space", parameter)
             other = f"ensemble.members.{name}.hyperparameters.{parameter}"
             yield _refused(loc, f"{other} also fixes this value; keep one of the two", space[parameter])
+
+
+def _trees(loc: tuple[str | int, ...], member: Any) -> Iterator[InitErrorDetails]:
+    """Check the settings of a member of trees."""
+    for key in ("function", "epochs", "batch_size", "tuner"):
+        if (value := value_at(member, key)) not in (None, _DEFAULTS.get(key)):
+            yield _refused((*loc, key), f"got {value!r}, but trees have no {key}", value)
+    fixed = value_at(member, "hyperparameters")
+    for parameter, fault in faults(fixed) if isinstance(fixed, Mapping) else ():
+        yield _refused((*loc, "hyperparameters", parameter), fault, fixed[parameter])
 
 
 def _combination(ensemble: Any, problem: Any) -> Iterator[InitErrorDetails]:

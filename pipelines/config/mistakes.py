@@ -241,6 +241,8 @@ def _references(raw: Mapping[str, Any]) -> Iterator[_Reference]:
         target, _, function = combiner.rpartition(":")
         yield _Reference(("ensemble", "combiner"), target, function)
     for name, member in members.items() if isinstance(members, Mapping) else ():
+        if value_at(member, "kind") == "trees":
+            continue
         loc, written = (*_MEMBERS, name), value_at(member, "function")
         if _has_form(f"({TARGET}:)?{FUNCTION}", written or name):
             target, _, function = (written or name).rpartition(":")

@@ -40,6 +40,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from benison.components.evaluate.metrics import default_metric
+from benison.components.train.trees.settings import FUNCTION as TREES
 from benison.pipelines.code import code_reference
 from benison.pipelines.code.user_code import UserCode
 from benison.pipelines.config import csv_paths
@@ -67,7 +68,7 @@ from benison.pipelines.config.types import (
     Target,
     Text,
 )
-from benison.pipelines.generic.columns import ColumnConfig, with_generic_code
+from benison.pipelines.generic.columns import TREE_FEATURES, ColumnConfig, with_generic_code
 from benison.serving.deploy.settings import Serving
 
 if TYPE_CHECKING:
@@ -129,11 +130,15 @@ class Pipeline(ConfigModel):
 
     @property
     def references(self) -> dict[str, str]:
-        """References to the functions that the pipeline calls, by their key in the YAML."""
+        """References to the functions that the pipeline calls, by their key in the YAML.
+
+        At `trees`, which is no key, is Benison's own function for the features of trees.
+        """
         members = {f"ensemble.members.{name}": member.function for name, member in self.ensemble.members.items()}
         source = {"data.source": self.data.source} if self.data.source else {}
         combiner = {} if self.ensemble.combiner in COMBINERS else {"ensemble.combiner": self.ensemble.combiner}
-        return {"features": self.features, **members, **source, **combiner}
+        trees = {"trees": TREE_FEATURES} if any(m.kind == "trees" for m in self.ensemble.members.values()) else {}
+        return {"features": self.features, **members, **source, **combiner, **trees}
 
     @property
     def withheld(self) -> dict[str, str]:
@@ -241,7 +246,9 @@ class Pipeline(ConfigModel):
         if "models" not in info.data:
             return ensemble
         members = {
-            name: member.model_copy(update={"function": _complete(member.function or name, info)})
+            name: member.model_copy(
+                update={"function": TREES if member.kind == "trees" else _complete(member.function or name, info)}
+            )
             for name, member in ensemble.members.items()
         }
         combiner = ensemble.combiner if ensemble.combiner in COMBINERS else _complete(ensemble.combiner, info)

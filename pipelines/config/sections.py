@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from benison.components.evaluate.metrics import METRICS
+from benison.components.train.trees.settings import PATIENCE
 from benison.pipelines.config.periods import FORMS, Every, is_date
 from benison.pipelines.config.types import (
     COMBINERS,
@@ -158,10 +159,17 @@ class Tuner(ConfigModel):
 class Member(ConfigModel):
     """One model of the ensemble. In a `Pipeline`, `function` is always a complete reference."""
 
+    kind: Literal["keras", "trees"] = Field(
+        default="keras", description="keras, a network that a function builds; or trees, gradient-boosted trees"
+    )
     function: MemberFunction = Field(default="", description="the function that builds it; default: the member's name")
     epochs: Count = Field(default=50, description="the maximum number of epochs")
     batch_size: Count = Field(default=32, description="rows per batch")
-    patience: Count = Field(default=8, description="epochs without a better loss on `valid` before training ends")
+    patience: Count = Field(
+        default=8,
+        description="epochs without a better loss on `valid` before training ends; for trees, the number of trees, by "
+        f"default {PATIENCE}",
+    )
     imbalance: Literal["none", "class_weight", "undersample"] = Field(
         default="none",
         description="weight rare classes more, or drop rows of frequent ones; probabilities are corrected for it",
@@ -173,6 +181,8 @@ class Member(ConfigModel):
     @classmethod
     def _all_defaults(cls, raw: Any) -> Any:
         """Accept `linear:` without a value as a member with all defaults."""
+        if isinstance(raw, Mapping) and raw.get("kind") == "trees":
+            return {"patience": PATIENCE, **raw}
         return {} if raw is None else raw
 
     @field_validator("tuner")

@@ -10,6 +10,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic_core import PydanticCustomError
 
 GENERIC = {"features": "benison.pipelines.generic.features", "models": "benison.pipelines.generic.models"}
+TREE_FEATURES = (
+    "benison.pipelines.generic.trees:default_features"  # where the pipeline's own function has none for trees
+)
 KINDS = ("number", "category", "hashed", "date", "text", "ignore")
 SIZES = {"category": 50, "hashed": 64, "text": 500}  # default sizes of the kinds that have one
 DATE_LETTERS = "YymbBdHIMSp"  # the letters of strptime that benison.pipelines.generic.features can read

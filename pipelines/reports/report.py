@@ -29,6 +29,7 @@ EXIT_CODES: Mapping[str, int] = {
     "not_pushed": 3,
     "interrupted": 130,
 }
+_COLUMNS = 5  # shown of each member's importances
 _WARNING = ("Examples", "DataVerdict", "LabelReport")
 _NO_SCHEMA = (
     "there is no schema file: the schema is inferred from this data, so types, domains and presence are not checked; "
@@ -46,6 +47,7 @@ def show(run: Run, console: Console, root: Path) -> None:
     if blessing:
         _metrics(blessing, console)
         _combiner(run, blessing, console)
+        _importances(run, console)
         _slices(blessing, console)
         _verdicts(blessing["verdicts"], console)
     _serving(run, console)
@@ -147,6 +149,22 @@ def _combiner(run: Run, blessing: Mapping[str, Any], console: Console) -> None:
         if not member["kept"]:
             reason = f"{member['member']} is not in the ensemble: {member['why']}"
             console.print(reason, markup=False, highlight=False, soft_wrap=True)
+
+
+def _importances(run: Run, console: Console) -> None:
+    """Print the columns that matter most to each member that knows it."""
+    for node in run.nodes:
+        for output in node.outputs.get("model", ()):
+            file = Path(output["uri"]) / "importances.json"
+            if not file.is_file():
+                continue
+            shares = [
+                (name, share) for name, share in json.loads(file.read_text(encoding="utf-8")).items() if share > 0
+            ]
+            first = ", ".join(f"{name} {share:.0%}" for name, share in shares[:_COLUMNS])
+            more = f", and {len(shares) - _COLUMNS} more in {file}" if len(shares) > _COLUMNS else ""
+            text = f"what {node.id.partition('.')[2]} looks at: {first or 'nothing'}{more}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _gain(gain: Mapping[str, Any]) -> str:

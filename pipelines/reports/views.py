@@ -127,11 +127,14 @@ def served(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(json.loads((folder / "serving.json").read_text())["verdicts"])
 
 
-def ensemble(folder: Path) -> pd.DataFrame | None:
-    """Return the members, their combiner and each member's contribution; None for a single model."""
+def model(folder: Path) -> pd.DataFrame | None:
+    """Return an ensemble's members, combiner and contributions, or the importance of each column to one of trees."""
     import pandas as pd
 
-    report = folder / "ensemble_report.json"
+    importances, report = folder / "importances.json", folder / "ensemble_report.json"
+    if importances.is_file():
+        shares = json.loads(importances.read_text(encoding="utf-8"))
+        return pd.DataFrame({"column": list(shares), "importance": list(shares.values())})
     if not report.is_file():
         return None
     facts = json.loads(report.read_text())
@@ -165,7 +168,7 @@ _VIEWS: Mapping[str, Callable[[Path], Any]] = {
     "ModelEvaluation": evaluation,
     "ModelBlessing": blessing,
     "InfraBlessing": served,
-    "Model": ensemble,
+    "Model": model,
     "ModelScores": scores,
     "TunerResults": tuner_results,
 }

@@ -12,7 +12,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from benison.components.transform import dense, user_features, without_markers
+from benison.components.transform import dense, user_features, without_markers, without_missing
 from benison.serving.errors import DataError, UsageError
 from benison.serving.missing_values import MISSING_INTEGER, Marks
 
@@ -73,7 +73,7 @@ def test_dense_refuses_a_list_before_any_row_is_read(tmp_path: Path) -> None:
     reference, raw = f"{tmp_path}/features.py:preprocessing_fn", {"tags": sparse(["a", None], tf.string)}
     assert user_features(reference, raw, {})["tags"].numpy().tolist() == [[b"a"], [b""]]
     with pytest.raises(UsageError, match="dense takes one value per row, and rows of 'tags' have any number; use tf"):
-        user_features(reference, raw, {}, lists=["tags"])
+        user_features(reference, without_missing(raw, lists=["tags"]), {})
 
 
 def test_columns_with_several_values_have_no_kind() -> None:

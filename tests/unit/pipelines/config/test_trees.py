@@ -1,0 +1,59 @@
+"""Members of kind `trees` in the YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from benison.components.train.trees.settings import PATIENCE
+from benison.pipelines.config import Pipeline
+from benison.pipelines.generic.columns import TREE_FEATURES
+
+
+def pipeline(**member: Any) -> Pipeline:
+    raw = {
+        "source": Path("t.yaml"),
+        "name": "t",
+        "problem": "regression",
+        "label": "y",
+        "data": {"csv": "t.csv"},
+        "columns": {"a": "number"},
+        "ensemble": {"members": {"linear": {}, "boosted": {"kind": "trees", **member}}},
+    }
+    return Pipeline.model_validate(raw)
+
+
+def test_trees_need_no_function_and_are_written_and_read_again():
+    config = pipeline(hyperparameters={"trees": 300})
+    assert config.ensemble.members["boosted"].patience == PATIENCE
+    assert config.references["trees"] == TREE_FEATURES
+    assert Pipeline.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_a_pipeline_without_trees_computes_no_features_for_them():
+    config = pipeline()
+    only = config.ensemble.model_copy(update={"members": {"linear": config.ensemble.members["linear"]}})
+    assert "trees" not in config.model_copy(update={"ensemble": only}).references
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        ({"epochs": 3}, "got 3, but trees have no epochs"),
+        ({"function": "deep"}, "got 'deep', but trees have no function"),
+        (
+            {"hyperparameters": {"tree": 3}},
+            r"trees have no such hyperparameter; did you mean 'trees'\?; expected some of",
+        ),
+        ({"hyperparameters": {"trees": 0}}, "got 0, expected a whole number from 1 to 10000"),
+        ({"hyperparameters": {"depth": 6.5}}, "got 6.5, expected a whole number from 1 to 10"),
+        ({"hyperparameters": {"learning_rate": 0}}, "got 0, expected a number from 1e-06 to 1"),
+        ({"imbalance": "class_weight"}, "got 'class_weight', but a regression problem has no classes"),
+    ],
+)
+def test_settings_that_trees_do_not_have_are_refused(member, message):
+    with pytest.raises(ValidationError, match=message):
+        pipeline(**member)
