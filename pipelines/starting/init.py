@@ -230,11 +230,9 @@ ensemble:
       hyperparameters: {{layers: 2, units: 64, dropout: 0.1, learning_rate: 0.003}}
       # To search instead of fixing values (a value must not be in both):
       # tuner: {{trials: 8, epochs: 10, space: {{units: [32, 64, 128], dropout: {{min: 0.0, max: 0.4}}}}}}
-    wide_deep:
-      epochs: {epochs}
-      batch_size: {batch}
-      patience: {patience}
-      hyperparameters: {{layers: 2, units: 32, dropout: 0.1, learning_rate: 0.003}}
+    trees:
+      kind: trees  # gradient-boosted trees, which see the columns as they are
+      hyperparameters: {{trees: 1000, depth: 6, learning_rate: 0.06}}  # at most so many: early stopping decides
 
 # These rules always apply: better than a guess, and not worse than the served version. To add your own threshold:
 # blessing:

@@ -20,7 +20,7 @@ BLESSED, REFUSED = 0, 3
 # What `init` writes trains for longer; a few epochs are enough to be blessed.
 SHORT = [
     word
-    for member, epochs in {"linear": 30, "deep": 15, "wide_deep": 15}.items()
+    for member, epochs in {"linear": 30, "deep": 15}.items()
     for word in ("--set", f"ensemble.members.{member}.epochs={epochs}")
 ] + ["--set", "blessing.resamples=200"]
 
@@ -132,7 +132,7 @@ def test_an_unprepared_file_needs_no_edit(
         (tmp_path / "new.csv").write_text("".join(islice(rows, 20)))
     asked = command(BENISON, tmp_path, "predict", name, "--csv", "new.csv", "--members")
     assert asked.returncode == 0, asked.stderr
-    assert all(member in asked.stdout for member in ("linear", "deep", "wide_deep"))
+    assert all(member in asked.stdout for member in ("linear", "deep", "trees"))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_the_pushed_version_predicts_the_spreadsheet(run_from_the_wheel, install
     benison, environment = installed
     asked = command(benison, folder, "predict", "orders", "--csv", "orders.csv", "--members", **environment)
     assert asked.returncode == 0, asked.stderr
-    assert all(member in asked.stdout for member in ("linear", "deep", "wide_deep"))
+    assert all(member in asked.stdout for member in ("linear", "deep", "trees"))
 
 
 @pytest.mark.soak

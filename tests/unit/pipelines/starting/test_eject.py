@@ -86,6 +86,16 @@ def test_the_features_contain_these_columns_and_only_the_needed_functions(here):
     assert not {"hashes", "texts", "names_of", "sizes_of"} & defined
 
 
+def test_the_features_of_trees_are_those_of_the_columns_too(here):
+    Path("pets.yaml").write_text(YAML.replace("deep: {epochs: 3}", "deep: {epochs: 3}, boosted: {kind: trees}"))
+    eject("pets")
+    text = Path("pets/features.py").read_text()
+    assert "from benison.pipelines.generic.trees import tree_features\n" in text
+    assert '        "trees": tree_features(inputs, TREES),\n' in text
+    assert '    "born": {"kind": "date", "format": "%d/%m/%Y"},\n}\n' in text
+    assert "boosted" not in Path("pets/models.py").read_text()
+
+
 def test_the_members_are_those_of_the_yaml(here):
     eject("pets")
     tree = ast.parse(Path("pets/models.py").read_text())

@@ -47,7 +47,7 @@ def test_it_writes_a_valid_config(here):
         "Kind": ("category", 2),
         "born": ("date", "%d/%m/%Y"),
     }
-    assert set(read.ensemble.members) == {"linear", "deep", "wide_deep"}
+    assert set(read.ensemble.members) == {"linear", "deep", "trees"}
 
 
 def test_with_spans_it_orders_by_the_first_date_and_names_no_file(here):
