@@ -98,6 +98,7 @@ def main() -> None:
         print(f"Variant {variant}:\n")
         print(_table(running))
         print(_bars(running, variant, _bare_call(work)), flush=True)
+    print(_trees(json.loads(_alone("trees_call.py"))), flush=True)
     for name, reason in failed.items():
         print(f"- not measured: {name}: {reason}")
 
@@ -247,10 +248,15 @@ def _body(server: Server) -> str:
 
 def _bare_call(work: Path) -> dict[str, float]:
     """Measure the TensorFlow call alone; return p50 and p99 (milliseconds)."""
-    command = ["taskset", "-c", str(_SERVER_CORE), sys.executable, str(PEERS / "bare_call.py"), str(work / "models")]
+    return dict(json.loads(_alone("bare_call.py", str(work / "models"))))
+
+
+def _alone(script: str, *arguments: str) -> str:
+    """Run a script on the server's core; return its last line."""
+    command = ["taskset", "-c", str(_SERVER_CORE), sys.executable, str(PEERS / script), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(PEERS.parent.parent), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return done.stdout.splitlines()[-1]
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -362,6 +368,14 @@ def _bars(running: Sequence[Running], variant: str, bare: dict[str, float]) -> s
     parts = f"TensorFlow call {bare['p99']:.2f} + raw ASGI {asgi_p99:.2f}"
     lines.append(f"- 1 connection, p99: {p99:.2f} ms; bar {allowed:.2f} = 2 x ({parts})")
     return "\n".join(lines) + "\n"
+
+
+def _trees(facts: dict[str, Any]) -> str:
+    """Return a table of the time that trees take as TensorFlow operations, by the number of rows."""
+    times = {rows: time for rows, time in facts.items() if isinstance(time, dict)}
+    cells = [f"{time['p50']} ms (least {time['least']}; bar {time['bar']})" for time in times.values()]
+    title = f"{facts['trees']} trees of depth 6, {facts['conditions']} conditions, one thread, without a server"
+    return _markdown([[title, *(f"{rows} rows" for rows in times)], ["---"] * (1 + len(cells)), ["p50", *cells]])
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -127,7 +127,7 @@ class TreesFitter:
             print(f"trees: at most {most} instead of {trees}, because each has {2**depth} leaves of {outputs} classes")
         return {
             "loss_function": _LOSSES[recipe.problem],
-            "iterations": min(trees, most),
+            "iterations": max(1, min(trees, most)),  # a constant answer has no trees, and other rows may have some
             "depth": depth,
             "learning_rate": settings.value(values, "learning_rate"),
             "l2_leaf_reg": settings.value(values, "l2"),
