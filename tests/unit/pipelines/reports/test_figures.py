@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from pathlib import Path
 
+import pytest
+from rich.console import Console
+
+from benison.pipelines.records.runs import NodeRun, Run
 from benison.pipelines.reports import report
 from benison.pipelines.reports.tables import figure
 
@@ -36,3 +41,13 @@ def test_a_figure_has_digits_whatever_its_unit_is(value: float | None, text: str
 )
 def test_a_gain_and_its_interval_have_one_form(gain: tuple[float | None, ...], text: str) -> None:
     assert report._gain(dict(zip(("gain", "low", "high"), gain, strict=True))) == text
+
+
+def test_the_columns_that_a_member_looks_at_most_are_named(tmp_path: Path) -> None:
+    (tmp_path / "importances.json").write_text(json.dumps({"Größe": 0.7, "[b]": 0.2, "c": 0.1, "d": 0.0}))
+    model = {"uri": str(tmp_path), "type": "Model", "properties": {}}
+    node = NodeRun("Trainer.trees", "Trainer", "", outputs={"model": [model]})
+    console = Console(width=200)
+    with console.capture() as captured:
+        report._importances(Run("id", "birds", tmp_path, 0.0, nodes=[node]), console)
+    assert captured.get() == "what trees looks at: Größe 70%, [b] 20%, c 10%\n"
