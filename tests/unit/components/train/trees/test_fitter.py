@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benison.components.train import out_of_fold
 from benison.components.train.fitting import Task
 from benison.components.train.member import Recipe
 from benison.components.train.rows import ArrayRows
@@ -130,3 +131,11 @@ def test_features_that_trees_cannot_take_are_refused_by_name():
     large = ArrayRows({"ids": np.full((10, 1), 2_000_000)}, rows.targets)
     with pytest.raises(UsageError, match="got the id 2000000, expected ids of at most 1000000"):
         TreesFitter(task("binary", 2, large)).fit(large, 5)
+
+
+def test_trees_learn_in_folds_and_then_from_all_rows():
+    rows = labelled("multiclass", 600, 0)
+    fitter = TreesFitter(task("multiclass", 3, rows))
+    predictions, rounds = out_of_fold.fit(fitter, rows, folds=3, seed=1, name="trees")
+    assert predictions.answers.shape == (600, 3)
+    assert fitter.fit(rows, rounds).rounds == rounds
