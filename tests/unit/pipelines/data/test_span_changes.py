@@ -205,7 +205,8 @@ def test_versions_that_are_only_in_the_store_are_named_and_what_cannot_be_asked_
 
 
 def test_a_kill_at_any_disk_call_leaves_the_old_or_the_new_spans(tmp_path: Path) -> None:
-    program = [sys.executable, "-W", "ignore", "-m", killed_span_changes.__name__, str(tmp_path)]
+    # By its file: a package of the environment may have a module `tests` too, and then `-m` does not find this one.
+    program = [sys.executable, "-W", "ignore", killed_span_changes.__file__, str(tmp_path)]
     done = subprocess.run(program, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     kills = {line.split()[0]: int(line.split()[1]) for line in done.stdout.splitlines()}
