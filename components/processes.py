@@ -129,6 +129,15 @@ def has_open(pid: int, path: Path) -> bool:
         return False
 
 
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process has used; 0 if it has ended."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
+
+
 def environment(pid: int) -> Mapping[str, str]:
     """Return the environment that a process started with; empty if it has ended or belongs to another user."""
     try:

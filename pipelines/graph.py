@@ -43,7 +43,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
     from tfx.proto import transform_pb2
 
     from benison.components.deploy.pusher import Pusher
-    from benison.components.deploy.serving_trial import ServingBudget
+    from benison.components.deploy.serving_costs import ServingBudget
     from benison.components.deploy.serving_validator import ServingValidator
     from benison.components.ensemble.ensemble_builder import EnsembleBuilder
     from benison.components.evaluate.baseline import Baseline

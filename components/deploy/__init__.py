@@ -6,6 +6,7 @@ Nodes:
 
 Helper modules:
     serving_trial: the checks of a candidate on a model server.
+    serving_costs: the costs of a candidate, and their budget.
     candidate_server: a temporary model server for candidates.
     path_parity: compares the answers of several serving paths.
     boundary_rows: rows with edge values.

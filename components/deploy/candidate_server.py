@@ -35,6 +35,10 @@ class CandidateError(BenisonError):
     """The server did not start, or did not load a model in time; the message ends with the server's last output."""
 
 
+class CandidateTimeout(CandidateError):
+    """The server was still working when the time was over."""
+
+
 @dataclass(frozen=True)
 class CandidateServer:
     """A running server.
@@ -62,6 +66,10 @@ class CandidateServer:
     def peak_memory_mb(self) -> float:
         """Return the peak resident memory of the process and its children so far (MB of 2^20 bytes)."""
         return sum(_peak_kb(pid) for pid in processes.process_tree(self.process.pid)) / 1024
+
+    def processor_s(self) -> float:
+        """Return the processor time that the process and its children have used so far (seconds)."""
+        return sum(processes.processor_seconds(pid) for pid in processes.process_tree(self.process.pid))
 
     async def add(self, models: Mapping[str, Path], timeout_s: float) -> None:
         """Serve more SavedModels, each as version 1.
@@ -92,7 +100,7 @@ async def serve(
         plain: models, of these and of later ones, for which the server looks for no fast path when it loads them.
 
     Raises:
-        CandidateError: the server did not start, or did not load all models in time.
+        CandidateError: the server did not start, or did not load all models; a CandidateTimeout if it was still at it.
     """
     with tempfile.TemporaryDirectory(prefix="benison-candidate-") as scratch:
         folder = Path(scratch)
@@ -158,7 +166,7 @@ async def _wait_until_available(
         if process.poll() is not None:
             raise CandidateError(f"the server exited with code {process.returncode}: {_tail(log)}")
         if time.monotonic() > until:
-            raise CandidateError(f"the server did not load {', '.join(sorted(waiting))} in time: {_tail(log)}")
+            raise CandidateTimeout(f"the server did not load {', '.join(sorted(waiting))} in time: {_tail(log)}")
         await asyncio.sleep(_POLL_S)
 
 

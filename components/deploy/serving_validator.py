@@ -22,7 +22,8 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from benison.components.deploy.raw_rows import first_records, seen_ranges
-from benison.components.deploy.serving_trial import ServingBudget, ServingTrial, TrialData
+from benison.components.deploy.serving_costs import ServingBudget
+from benison.components.deploy.serving_trial import ServingTrial, TrialData
 from benison.components.evaluate.verdicts import verdict_line
 from benison.components.raw_examples import input_spec, split_files
 from benison.components.train.member import class_names

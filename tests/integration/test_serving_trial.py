@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benison.components.deploy.serving_trial import ServingBudget, ServingTrial, TrialData
+from benison.components.deploy.serving_costs import ServingBudget
+from benison.components.deploy.serving_trial import ServingTrial, TrialData
 from benison.components.train.signatures import raw_inputs
 from benison.components.transform import without_markers
 from benison.serving import missing_values
@@ -290,6 +291,7 @@ def test_an_exceeded_budget_is_measured_again_and_refused_with_the_figure(
     (reason,) = refusals(record).values()
     assert set(refusals(record)) == {rule}
     assert ", the best of 3 attempts; the budget is " in reason
+    assert ("of processor time; load average " in reason) == ("p99" in rule)
     assert unit in reason
     assert len(record["measured"]) == 3
 
