@@ -106,7 +106,7 @@ def submodule(module: Path, name: str) -> Path | None:
     """Return the file or folder of `name` in the package of an `__init__.py` or in a namespace folder."""
     if module.name == "__init__.py":
         return descend(module.parent, (name,))
-    return descend(module, (name,)) if module.is_dir() else None
+    return descend(module, (name,)) if module.suffix != ".py" and module.is_dir() else None
 
 
 def root(path: Path) -> Path:
@@ -119,15 +119,18 @@ def root(path: Path) -> Path:
 
 def descend(folder: Path, parts: tuple[str, ...]) -> Path | None:
     """Go down from a folder, package by package, as an import does."""
+    current = os.fspath(folder)  # a fingerprint asks ten thousands of times, and paths are slow
     for depth, part in enumerate(parts):
-        package, module = folder / part, folder / f"{part}.py"
-        if not (package / "__init__.py").is_file() and module.is_file():
-            return module if depth == len(parts) - 1 else None
-        if not package.is_dir():
+        package = os.path.join(current, part)
+        module = f"{package}.py"
+        is_folder = os.path.isdir(package)
+        if not (is_folder and os.path.isfile(os.path.join(package, "__init__.py"))) and os.path.isfile(module):
+            return Path(module) if depth == len(parts) - 1 else None
+        if not is_folder:
             return None
-        folder = package
-    init = folder / "__init__.py"
-    return init if init.is_file() else folder
+        current = package
+    init = os.path.join(current, "__init__.py")
+    return Path(init if os.path.isfile(init) else current)
 
 
 def _above(importer: Path, level: int) -> Path:

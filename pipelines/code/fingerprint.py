@@ -189,7 +189,8 @@ class _Closure:
         self._added_files: set[Path] = set()
         self._loaders: dict[Path, set[int]] = {}  # each `__getattr__` that counts without all that it could load
         self._pending: list[tuple[Source, Statement]] = []
-        self._locate = functools.cache(locate)  # one file imports the same modules in many statements
+        # One file imports the same modules in many statements. Closures inside this one share the cache.
+        self._locate = locate if hasattr(locate, "cache_info") else functools.cache(locate)
 
     def parse(self, path: Path) -> Source:
         """Parse the file that the caller named, first-party or not."""
