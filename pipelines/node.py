@@ -15,14 +15,14 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.pipelines.code import cache_key, reads, watching
 from benison.pipelines.records import attempts, locks, metadata_store, temporary
-from benison.pipelines.running import legacy_keras, node_cache, reruns
+from benison.pipelines.running import legacy_keras, node_cache, reruns, timing
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result, failed_result, reason_of
 from benison.pipelines.running.termination import Terminated
@@ -104,7 +104,7 @@ def run(
             node.parameters.parameters[node_cache.FINGERPRINT].field_value.string_value = node_code.key
         alone = "runs_alone" in node.parameters.parameters
         watched = watching.watched() if node_code.users else contextlib.nullcontext()
-        with locks.node_lock(root, exclusive=alone), node_cache.checked(), watched:
+        with _locked(root, alone), node_cache.checked(), watched, timing.phase(timing.LAUNCHER):
             launcher.Launcher(
                 pipeline_node=node,
                 mlmd_connection=connection,
@@ -128,7 +128,17 @@ def run(
         except Exception as second:  # the database's disk is full, too; the next run closes it
             print(f"the failure could not be recorded: {reason_of(second)}", file=sys.stderr)
         return failed_result(error)
-    return _record_and_read(connection, node, lambda: _inputs(pipeline, node_id, node_code))
+    with timing.phase(timing.RECORD):
+        return _record_and_read(connection, node, lambda: _inputs(pipeline, node_id, node_code))
+
+
+@contextlib.contextmanager
+def _locked(root: Path, alone: bool) -> Iterator[None]:
+    """Hold ROOT's node lock; waiting for it is a phase of its own."""
+    with contextlib.ExitStack() as stack:
+        with timing.phase(timing.LOCK):
+            stack.enter_context(locks.node_lock(root, exclusive=alone))
+        yield
 
 
 def _inputs(pipeline: pipeline_pb2.Pipeline, node_id: str, code: Code) -> Mapping[str, Any]:

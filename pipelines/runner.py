@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benison.pipelines.compilation import main_module
 from benison.pipelines.compilation.compiled import Compiled, Node, compile_to
 from benison.pipelines.records import runs
-from benison.pipelines.running import code_trial, unchanged
+from benison.pipelines.running import code_trial, timing, unchanged
 from benison.pipelines.running.workers import Worker, WorkerDied, end_workers, first_ready
 from benison.serving.errors import DataError, NodeFailed
 
@@ -99,12 +99,16 @@ class LocalRunner:
         with runs.begin(self._root, config.name) as run:
             run.sets = dict(sets)
             self._observe(run)
+            timing.begin()
             comparison = None if only_ingest else unchanged.Comparison(config, self._root, span)
-            if comparison is not None and self._cache and comparison.repeat(run):
+            with timing.phase("comparing with the last run"):
+                repeats = comparison is not None and self._cache and comparison.repeat(run)
+            if repeats:
                 self._observe(run)
-                return run
-            with _Pool(self._workers, run.temporary) as pool:
-                self._run_config(run, config, span, pool, comparison)
+            else:
+                with _Pool(self._workers, run.temporary) as pool:
+                    self._run_config(run, config, span, pool, comparison)
+            run.phases = timing.measured()
         return run
 
     def _run_config(
@@ -112,22 +116,26 @@ class LocalRunner:
     ) -> None:
         """Compile the pipeline and run its nodes; without a comparison, only those that ingest."""
         if comparison is not None:
-            comparison.begin()
-            code_trial.try_code(config, self._root, pool.ask, run.folder / "code.log")
-        compiled = Compiled.from_json(
-            pool.ask(
-                operation="compile",
-                config=config.model_dump(mode="json"),
-                span=span,
-                only_ingest=comparison is None,
-                ir=str(run.folder / _IR),
-                root=str(self._root),
-                log=str(run.folder / "compile.log"),
+            with timing.phase("reading the code"):
+                comparison.begin()
+            with timing.phase("trying the code, with the start of the worker"):
+                code_trial.try_code(config, self._root, pool.ask, run.folder / "code.log")
+        with timing.phase("compiling"):
+            compiled = Compiled.from_json(
+                pool.ask(
+                    operation="compile",
+                    config=config.model_dump(mode="json"),
+                    span=span,
+                    only_ingest=comparison is None,
+                    ir=str(run.folder / _IR),
+                    root=str(self._root),
+                    log=str(run.folder / "compile.log"),
+                )
             )
-        )
         functions = self._execute(run, compiled, pool)
         if comparison is not None:
-            comparison.remember(run, functions)
+            with timing.phase("recording the run"):
+                comparison.remember(run, functions)
 
     def _execute(self, run: runs.Run, compiled: Compiled, pool: _Pool) -> dict[str, str | None]:
         """Start each node when its upstream nodes have ended; after a failure, start no more.
@@ -137,40 +145,54 @@ class LocalRunner:
         """
         run.plan(compiled)
         self._observe(run)
-        pool.ask(
-            operation="tidy",
-            log=str(run.folder / "tidy.log"),
-            ir=str(compiled.ir),
-            run_id=run.id,
-            root=str(self._root),
-        )
+        with timing.phase("cleaning up"):
+            pool.ask(
+                operation="tidy",
+                log=str(run.folder / "tidy.log"),
+                ir=str(compiled.ir),
+                run_id=run.id,
+                root=str(self._root),
+            )
         by_id = {node.id: node for node in run.nodes}
         order = compiled.by_urgency()
         functions: dict[str, str | None] = {}
+        ready: dict[str, float] = {}
         while True:
             for node in [] if run.failed_nodes else order:
-                self._start_or_skip(node, by_id, run, compiled, pool)
+                self._start_or_skip(node, by_id, run, compiled, pool, ready)
             run.save()
             self._observe(run)
             if not pool.busy:
                 return functions
-            node_id, answer = pool.next_answer()
+            with timing.phase("nodes"):
+                node_id, answer = pool.next_answer()
             functions[node_id] = None if isinstance(answer, NodeFailed) else answer.get("functions")
             _settle(by_id[node_id], answer)
             if by_id[node_id].state == "complete" and any(node.state == "waiting" for node in run.nodes):
                 pool.grow()  # not everything is cached, so more workers are worth their start
 
     def _start_or_skip(
-        self, node: Node, by_id: dict[str, runs.NodeRun], run: runs.Run, compiled: Compiled, pool: _Pool
+        self,
+        node: Node,
+        by_id: dict[str, runs.NodeRun],
+        run: runs.Run,
+        compiled: Compiled,
+        pool: _Pool,
+        ready: dict[str, float],
     ) -> None:
+        """Start a node if it can start; `ready` keeps since when it has waited for a worker."""
         record = by_id[node.id]
         upstream = [by_id[upstream_id] for upstream_id in node.upstream]
         if record.state != "waiting":
             return
         if any(other.state == "skipped" for other in upstream):
             record.state, record.reason = "skipped", "a node that it depends on was skipped"
-        elif all(other.state in runs.ENDED for other in upstream) and pool.has_room:
+        elif all(other.state in runs.ENDED for other in upstream):
+            if not pool.has_room:
+                ready.setdefault(node.id, time.time())
+                return
             record.state, record.started = "running", time.time()
+            record.profile = {"phases": {"waiting": record.started - ready.get(node.id, record.started)}}
             pool.start(
                 node.id,
                 operation="run",
@@ -253,3 +275,5 @@ def _settle(node: runs.NodeRun, answer: dict[str, Any] | NodeFailed) -> None:
         node.state, node.reason = "failed", str(answer)
     else:
         node.state, node.reason, node.outputs = answer["state"], answer["reason"], answer["outputs"]
+        if measured := answer.get("profile"):
+            node.profile = {**measured, "phases": {**node.profile["phases"], **measured["phases"]}}

@@ -27,7 +27,7 @@ from benison.components import processes
 from benison.pipelines.code import packages
 from benison.pipelines.quiet import quieten
 from benison.pipelines.records import temporary
-from benison.pipelines.running import forked, legacy_keras
+from benison.pipelines.running import forked, legacy_keras, timing
 from benison.pipelines.running.live_log import open_log
 from benison.pipelines.running.node_result import failed_result
 from benison.serving import errors
@@ -135,16 +135,19 @@ def _tidy(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(request: dict[str, Any]) -> dict[str, Any]:
-    _import(_EVERY)
-    packages.distributions()  # before the fork: each node's cache key needs them
-    code = _code(request)
+    timing.begin()
+    with timing.phase(timing.IMPORTS):
+        _import(_EVERY)
+    with timing.phase(timing.CODE):
+        packages.distributions()  # before the fork: each node's cache key needs them
+        code = _code(request)
     answer = forked.call(lambda: _run_here(request, code))
     processes.end_descendants(_PATIENCE_S)  # those that the node has left behind
     if answer.reason:
         raise NodeFailed(answer.reason)
-    result, used = answer.value
+    result, used, profile = answer.value
     _used.update(used)
-    return {**result, "functions": code.functions if code else None}
+    return {**result, "functions": code.functions if code else None, "profile": profile}
 
 
 def _code(request: dict[str, Any]) -> Code | None:
@@ -157,8 +160,12 @@ def _code(request: dict[str, Any]) -> Code | None:
         return None  # the node fails with this error
 
 
-def _run_here(request: dict[str, Any], code: Code | None) -> tuple[dict[str, Any], list[str]]:
-    """Run a node in this process, which ends afterwards; return its result, and what it has imported of `_MANY`."""
+def _run_here(request: dict[str, Any], code: Code | None) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
+    """Run a node in this process, which ends afterwards.
+
+    Returns:
+        Its result; what it has imported of `_MANY`; where its time went.
+    """
     import numpy as np
 
     from benison.pipelines import node
@@ -173,7 +180,8 @@ def _run_here(request: dict[str, Any], code: Code | None) -> tuple[dict[str, Any
     except Exception as error:  # ML Metadata could not be read or written
         traceback.print_exc()
         result = failed_result(error)
-    return asdict(result), [name for name in _MANY if name in sys.modules]
+    profile = {"phases": timing.measured(), **timing.resources()}
+    return asdict(result), [name for name in _MANY if name in sys.modules], profile
 
 
 def _import(names: Iterable[str]) -> None:

@@ -68,6 +68,9 @@ def run(
             "--span", metavar="SPANS", help="The spans to use, such as 3 or 1-3; default: the newest `window`."
         ),
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Print where the time went, by node and by phase.")
+    ] = False,
     on: Annotated[
         Literal["airflow"] | None,
         typer.Option("--on", help="Run on the Airflow of BENISON_AIRFLOW_URL; default: on this machine."),
@@ -93,6 +96,10 @@ def run(
             config, span=span, sets=recordable(pairs(set_))
         )
     report.show(finished, screen, root)
+    if profile:
+        from benison.pipelines.reports import profiles
+
+        profiles.show(finished, screen)
     raise typer.Exit(report.EXIT_CODES[finished.outcome])
 
 

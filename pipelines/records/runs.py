@@ -35,6 +35,7 @@ class NodeRun:
         reason: why it failed, was skipped or refused.
         outputs: by key, each artifact's `uri`, `type` and `properties`.
         turn: the order in which a scheduler started the nodes, from 1; higher if it ran again later. 0 if none did.
+        profile: where its time went: `phases` (seconds), `processor_s` and `memory_mb`; empty if it was not measured.
     """
 
     id: str
@@ -46,6 +47,7 @@ class NodeRun:
     reason: str = ""
     outputs: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     turn: int = 0
+    profile: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -66,6 +68,7 @@ class Run:
         changed: what it depended on that was not as in the last whole run before it, as dotted names.
         sets: the values that replaced those of the YAML, by key: of `--set`, or of Airflow's form.
         metric: what the Blessing measured of the ensemble on `test`: `name` and `value`; None if the run ended before.
+        phases: seconds that the runner itself took, by phase.
     """
 
     id: str
@@ -80,6 +83,7 @@ class Run:
     changed: list[str] = field(default_factory=list)
     sets: Mapping[str, str] = field(default_factory=dict)
     metric: Mapping[str, Any] | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def temporary(self) -> Path:

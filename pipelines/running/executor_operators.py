@@ -22,7 +22,7 @@ from tfx.orchestration.portable.python_executor_operator import PythonExecutorOp
 from tfx.proto.orchestration import executable_spec_pb2
 from tfx.proto.orchestration.execution_result_pb2 import ExecutorOutput
 
-from benison.pipelines.running import private_beam
+from benison.pipelines.running import private_beam, timing
 from benison.serving.errors import BenisonError, NodeFailed
 
 _OWN = "benison_"  # begins the names of the execution properties that Benison adds, such as `node_cache.FINGERPRINT`
@@ -34,7 +34,7 @@ class InThisProcess(PythonExecutorOperator):
     def run_executor(self, execution_info: ExecutionInfo) -> ExecutorOutput:
         """Run the executor; see TFX's PythonExecutorOperator."""
         _empty_outputs(execution_info)
-        with _removed_folders(execution_info):
+        with _removed_folders(execution_info), timing.phase(timing.EXECUTOR):
             return super().run_executor(_without_own_properties(execution_info, self._executor_cls))
 
 
@@ -50,7 +50,7 @@ class InMemoryByDefault(BeamExecutorOperator):
         if not any("--runner" in str(argument) for argument in self.beam_pipeline_args):
             make_beam_pipeline_fn = make_beam_pipeline_fn or self._in_memory
         own = _without_own_properties(execution_info, self._executor_cls)
-        with _removed_folders(execution_info):
+        with _removed_folders(execution_info), timing.phase(timing.EXECUTOR):
             return super().run_executor(own, make_beam_pipeline_fn)
 
     def _in_memory(self) -> beam.Pipeline:

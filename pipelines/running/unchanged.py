@@ -157,6 +157,7 @@ class Comparison:
                 log=str(run.folder / f"{node.id}.log"),
                 started=time.time(),
                 seconds=0.0,
+                profile={},
             )
             for node in last.run.nodes
         ]
