@@ -452,7 +452,7 @@ def edited(benison_copy, monkeypatch):
     [
         ("components/transform.py", "tf.reshape(values, [-1, 1])", "tf.reshape(values, [-1, 1]) + 0"),
         ("components/transform.py", "default: float | str", "default: float | int"),
-        ("components/transform.py", "LABEL =", "print('imported')\nLABEL ="),
+        ("components/transform.py", "LABEL, ", "print('imported')\nLABEL, "),
         ("components/__init__.py", 'if __name__ == "components":', "if True:"),
     ],
 )
