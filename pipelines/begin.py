@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from benison.pipelines import node
+from benison.pipelines import made_from, node
 from benison.pipelines.airflow import form, manifest
 from benison.pipelines.airflow.manifest import PipelineManifest
 from benison.pipelines.compilation.compiled import Compiled, from_ir
@@ -55,6 +55,8 @@ def begin(file: Path, run_id: str, root: Path, form_values: Mapping[str, str]) -
     pipeline = manifest.read(file)
     values = form.values(pipeline.parameters, form_values)
     span, cache = values.pop(form.SPAN, None), values.pop(form.CACHE)
+    defaults = {field.name: field.default for field in pipeline.parameters}
+    sets = {name: json.dumps(value) for name, value in values.items() if value != defaults[name]}
     config = _config(pipeline, file.parent, values)
     params = {} if config else _params(pipeline, values)
     settings = scheduled_run.RunSettings(cache, params, pipeline.import_path)
@@ -67,7 +69,7 @@ def begin(file: Path, run_id: str, root: Path, form_values: Mapping[str, str]) -
         temporary.folder(root, run_id, scheduled_run.BEGIN) as own,
         temporary.use(own),
     ):
-        scheduled_run.begin(root, run_id, pipeline.name, settings)
+        scheduled_run.begin(root, run_id, pipeline.name, settings, made_from.recordable(sets))
         try:
             compiled = _compile(pipeline, file.parent, config, folder / scheduled_run.IR, root, span)
             _ingest_earlier(compiled, root, run_id, settings)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benison.pipelines.compilation.compiled import Compiled
@@ -86,8 +87,17 @@ def run_folder(root: Path, run_id: str) -> Path:
     return root / "runs" / run_id
 
 
-def begin(root: Path, run_id: str, pipeline: str, settings: RunSettings) -> None:
+def begin(
+    root: Path, run_id: str, pipeline: str, settings: RunSettings, sets: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Create a run's folder; if it exists already, as after a retry of Begin, start the run again in it.
+
+    Args:
+        root: ROOT.
+        run_id: the run.
+        pipeline: its name.
+        settings: for all processes of the run.
+        sets: the form's values that are not the config's, for the record of the run.
 
     Raises:
         UsageError: the folder belongs to a run of another pipeline.
@@ -99,7 +109,7 @@ def begin(root: Path, run_id: str, pipeline: str, settings: RunSettings) -> None
     with _record_lock(folder):
         written = asdict(replace(settings, host=this_host()))
         (folder / SCHEDULED).write_text(json.dumps(written, indent=2) + "\n")
-        Run(run_id, pipeline, folder, time.time()).save()
+        Run(run_id, pipeline, folder, time.time(), sets=dict(sets)).save()
 
 
 def read_settings(root: Path, run_id: str) -> RunSettings:

@@ -54,3 +54,5 @@ def test_it_runs_with_the_values_of_the_form(counting: Scheduler) -> None:
     (message,) = answers["Write"].answer["outputs"]["message"]
     assert Path(message["uri"]).read_text() == "it is 42"
     assert counting.finish().answer["outcome"] == "complete"
+    record = json.loads((counting.root / "runs" / counting.run_id / "run.json").read_text())
+    assert record["sets"] == {"start": "41"}

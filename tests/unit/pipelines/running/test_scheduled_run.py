@@ -51,6 +51,11 @@ def _end(root: Path, **states: str) -> None:
         scheduled_run.record_end(root, "p-1", name, state, "", {})
 
 
+def test_the_values_of_the_form_are_in_the_record_of_the_run(root: Path) -> None:
+    scheduled_run.begin(root, "p-2", "p", _SETTINGS, {"seed": "8"})
+    assert runs.read(root / "runs/p-2/run.json").sets == {"seed": "8"}
+
+
 def test_every_process_reads_the_settings_that_begin_wrote(root: Path) -> None:
     assert scheduled_run.read_settings(root, "p-1") == replace(_SETTINGS, host=scheduled_run.this_host())
 
