@@ -55,6 +55,7 @@ class Signature:
         defaults: the values of inputs that a request may leave out.
         missing: by input, the value of a missing cell, which may be null or left out in a request.
         columns: the input of each column whose own name is another; a request may use either name.
+        amounts: by input, the form of the texts that a JSON request may have in place of numbers; see `number_text`.
         raw: whether its inputs are columns, as a version that Benison wrote says; then their shapes are checked.
     """
 
@@ -66,6 +67,7 @@ class Signature:
     defaults: Tensors = field(default_factory=dict)
     missing: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
+    amounts: Mapping[str, str] = field(default_factory=dict)
     raw: bool = False
 
     def column_of(self, name: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from benison.serving.number_text import finite_number, whole_number
 from benison.serving.server.codec import json_tensors
 from benison.serving.server.engine import Signature
 from benison.serving.server.status import RequestError, invalid
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 def read_inputs(document: Mapping[str, Any], signature: Signature) -> tuple[dict[str, np.ndarray[Any, Any]], bool]:
     """Read the tensors of a predict request, in which columns have their own names or those of the signature.
 
-    A request is first read with the names of the signature, so that it does not pay for other names. The second time,
+    A request is first read with the names of the signature and without a look at texts, so that it does not pay for
+    anything else. The second time, texts of amounts such as `$1,200` are numbers, as in the pipeline's CSV files, and
     messages contain the columns' own names.
 
     Args:
@@ -32,10 +35,11 @@ def read_inputs(document: Mapping[str, Any], signature: Signature) -> tuple[dict
     try:
         tensors, row_form = json_tensors.read_inputs(document, signature.inputs, signature.missing)
     except RequestError:
-        if not signature.columns:
+        if not signature.columns and not signature.amounts:
             raise
     else:
         return check_rows(tensors, signature), row_form
+    document = _with_numbers(document, signature)
     own = {name: signature.column_of(name) for name in signature.inputs}
     tensors, row_form = json_tensors.read_inputs(
         {**document, **{key: _rename(document[key], own) for key in ("instances", "inputs") if key in document}},
@@ -80,6 +84,39 @@ def _fits(sizes: Sequence[int], shape: Sequence[int]) -> bool:
 
 def _shape(sizes: Sequence[int]) -> str:
     return f"[{','.join(map(str, sizes))}]"
+
+
+def _with_numbers(document: Mapping[str, Any], signature: Signature) -> Mapping[str, Any]:
+    """Return a request in which the texts of amounts are numbers; other texts stay, and are refused where they are."""
+    read = {
+        name: partial(_number, form=form, whole=not signature.inputs[argument].dtype.startswith("float"))
+        for argument, form in signature.amounts.items()
+        for name in (argument, signature.column_of(argument))
+    }
+    changed = dict(document)
+    rows, columns = document.get("instances"), document.get("inputs")
+    if read and isinstance(rows, list):
+        changed["instances"] = [
+            {name: read[name](cell) if name in read else cell for name, cell in row.items()}
+            if isinstance(row, dict)
+            else row
+            for row in rows
+        ]
+    if read and isinstance(columns, dict):
+        changed["inputs"] = {name: read[name](cells) if name in read else cells for name, cells in columns.items()}
+    return changed
+
+
+def _number(value: Any, form: str, whole: bool) -> Any:
+    """Return the text of an amount, or each one in a list, as a number."""
+    if isinstance(value, list):
+        return [_number(cell, form, whole) for cell in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        return whole_number(value, form) if whole else finite_number(value, form)
+    except ValueError:
+        return value
 
 
 def rows_by_input(rows: Sequence[Any], signature: Signature) -> Sequence[Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benison.serving import missing_values
+from benison.serving.number_text import AMOUNTS
 from benison.serving.server import text_protos
 from benison.serving.signature_names import argument_names
-from benison.serving.versions.local import SCHEMA
+from benison.serving.versions.local import MANIFEST, SCHEMA
 
 _TYPES = {1: "string", 2: "int64", 3: "float32"}  # by FeatureType
 
@@ -22,10 +24,12 @@ class RawInputs:
     Attributes:
         missing: the value of a missing cell by input; required inputs have none.
         arguments: the input of each column.
+        amounts: the form of the amounts, by input, in the pipeline's CSV files.
     """
 
     missing: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, str] = field(default_factory=dict)
+    amounts: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(path: str) -> RawInputs:
@@ -40,7 +44,18 @@ def read(path: str) -> RawInputs:
     inputs = missing_values.read_inputs(Path(path))
     if inputs is None:
         return _former(Path(path, SCHEMA))
-    return RawInputs(missing_values.markers(inputs), missing_values.arguments(inputs))
+    arguments = missing_values.arguments(inputs)
+    amounts = {arguments[column]: form for column, form in _amounts(Path(path)).items() if column in arguments}
+    return RawInputs(missing_values.markers(inputs), arguments, amounts)
+
+
+def _amounts(folder: Path) -> dict[str, str]:
+    """Return the form of the amounts by column, as the manifest has it; empty without a manifest."""
+    try:
+        amounts = json.loads((folder / MANIFEST).read_bytes()).get("amounts", {})
+        return {column: form for column, form in amounts.items() if form in AMOUNTS}
+    except (OSError, ValueError, AttributeError, TypeError):  # whether a manifest is damaged is checked elsewhere
+        return {}
 
 
 def _former(file: Path) -> RawInputs:

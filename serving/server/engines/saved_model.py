@@ -187,6 +187,7 @@ def _signature(name: str, proto: Any, raw: RawInputs) -> Signature:
         defaults={alias: tf.make_ndarray(value) for alias, value in getattr(proto, "defaults", {}).items()},
         missing={alias: value for alias, value in raw.missing.items() if alias in proto.inputs},
         columns={column: alias for column, alias in raw.arguments.items() if alias != column and alias in proto.inputs},
+        amounts={alias: form for alias, form in raw.amounts.items() if alias in proto.inputs},
         raw=bool(raw.arguments) and proto.inputs.keys() <= set(raw.arguments.values()),
     )
 

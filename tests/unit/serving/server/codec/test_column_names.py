@@ -11,11 +11,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from benison.serving import missing_values
 from benison.serving.server import inference
 from benison.serving.server.codec import column_names, json_tensors
 from benison.serving.server.engine import Signature, TensorSpec
+from benison.serving.server.engines import raw_inputs
 from benison.serving.server.status import RequestError
 from benison.serving.signature_names import argument_names
+from benison.serving.versions.local import MANIFEST
 from tests.unit.serving.test_signature_names import COLUMNS
 
 
@@ -52,6 +55,39 @@ def test_a_missing_cell_is_that_of_its_own_column(columns: list[str]) -> None:
             **{name: [-1] for name in raw.inputs},
             arguments[column]: [7],
         }
+
+
+@pytest.mark.parametrize(
+    ("document", "prices", "sizes"),
+    [
+        (
+            {"instances": [{"price (€)": "1.200,50 €", "size": "$2,000"}, {"price (€)": 3, "size": 4}]},
+            [1200.5, 3],
+            [2000, 4],
+        ),
+        ({"instances": [{"price (€)": "36 %", "size": None}]}, [36], [-1]),
+        ({"inputs": {"price (€)": ["12,5", 3], "size": ["1,000", 2]}}, [12.5, 3], [1000, 2]),
+    ],
+)
+def test_a_request_may_have_the_texts_of_amounts_as_in_the_csv(document, prices, sizes):
+    raw = amounts()
+    tensors, _ = column_names.read_inputs(document, raw)
+    assert [tensors["price____"].tolist(), tensors["size"].tolist()] == [prices, sizes]
+
+
+@pytest.mark.parametrize("cell", ["1,200.5", "much", "", True])
+def test_a_text_that_is_no_amount_of_its_column_is_refused_by_its_name(cell):
+    with pytest.raises(RequestError, match=r"key: price \(€\).*is not of expected type: float"):
+        column_names.read_inputs({"instances": [{"price (€)": cell, "size": 1}]}, amounts())
+    with pytest.raises(RequestError, match="is not of expected type: int64"):
+        column_names.read_inputs({"instances": [{"price (€)": 1, "size": "$5.50"}]}, amounts())
+
+
+def amounts() -> Signature:
+    inputs = {"price____": TensorSpec("float32", (-1,)), "size": TensorSpec("int64", (-1,))}
+    forms = {"price____": "1.234,5", "size": "1,234.5"}
+    own = {"price (€)": "price____"}
+    return Signature("raw", "", inputs, {}, missing={"size": -1}, columns=own, amounts=forms, raw=True)
 
 
 @given(columns=COLUMNS)
@@ -137,3 +173,20 @@ def test_a_single_value_is_a_column_of_one_row() -> None:
 def test_the_model_of_another_tool_may_take_lists() -> None:
     theirs = replace(signature(["a"]), raw=False)
     assert column_names.read_inputs({"instances": [{"a": [1, 2]}]}, theirs)[0]["a"].shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "amounts"),
+    [
+        ('{"amounts": {"price (€)": "1.234,5", "other": "1,234.5", "size": "?"}}', {"price": "1.234,5"}),
+        ("{}", {}),
+        ("no JSON", {}),
+        (None, {}),
+    ],
+)
+def test_the_manifest_of_a_version_says_which_inputs_are_amounts(tmp_path, manifest, amounts):
+    inputs = {"price": ("price (€)", "float32", True), "size": ("size", "int64", True)}
+    missing_values.write(tmp_path, missing_values.describe(inputs))
+    if manifest is not None:
+        (tmp_path / MANIFEST).write_text(manifest, encoding="utf-8")
+    assert raw_inputs.read(str(tmp_path)).amounts == amounts
