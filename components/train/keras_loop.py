@@ -33,7 +33,8 @@ class Loop:
         spec: the transformed features, see `member.feature_spec`.
         label: type of the labels.
         recipe: settings of the member.
-        logs: folder for the losses of each epoch, as TensorBoard reads them; None if nothing is logged.
+        logs: folder for the losses of a training for a number of epochs, as TensorBoard reads them; None if nothing is
+            logged.
     """
 
     def __init__(
@@ -78,7 +79,11 @@ class Loop:
                 break
         for weight, value in zip(self._model.weights, weights or (), strict=False):
             weight.assign(value)
-        self._write(history)
+        if held_out is None:
+            print(f"{len(history)} epochs; loss {history[-1]['loss']:.4f}")
+            self._write([logs["loss"] for logs in history])
+        else:
+            print(f"{len(history)} epochs; best loss on other rows {best:.4f}")
         return best_epoch
 
     def _orders(self, learn: ArrayRows, balance: ClassBalance, stop: ArrayRows | int) -> Iterator[NDArray]:
@@ -87,16 +92,13 @@ class Loop:
         for _ in range(stop if isinstance(stop, int) else self._recipe.epochs):
             yield balance.draw(learn.targets, random.permutation(len(learn)), random).astype(np.int32)
 
-    def _write(self, history: list[dict[str, float]]) -> None:
+    def _write(self, losses: list[float]) -> None:
         import tensorflow as tf
 
-        if self._logs is None:
-            return
-        for name, folder in (("loss", "train"), ("val_loss", "validation")):
-            if name in history[0]:
-                with tf.summary.create_file_writer(f"{self._logs}/{folder}").as_default():
-                    for epoch, logs in enumerate(history):
-                        tf.summary.scalar("epoch_loss", logs[name], step=epoch)
+        if self._logs is not None:
+            with tf.summary.create_file_writer(f"{self._logs}/train").as_default():
+                for epoch, loss in enumerate(losses):
+                    tf.summary.scalar("epoch_loss", loss, step=epoch)
 
 
 def _tensors(rows: ArrayRows, weights: NDArray) -> tuple[Any, Any, Any]:

@@ -83,7 +83,7 @@ class KerasFitter:
         callbacks = [stop_if_not_finite(recipe.name or recipe.function, splits)]
         if "valid" in splits:
             callbacks.append(keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True))
-        if self._task.logs is not None:
+        if self._task.logs is not None and (isinstance(stop, int) or isinstance(learn, FileRows)):  # not for a fold
             callbacks.append(keras.callbacks.TensorBoard(self._task.logs))
         history = model.fit(
             splits["train"],
