@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from benison.components.number_scores import number_scores
     from benison.components.transform import dense
     from benison.components.vocabularies import category_ids, one_hot, term_weights
     from benison.pipelines.config_file import load as load_config
@@ -54,6 +55,7 @@ __all__ = [
     "category_ids",
     "dense",
     "load_config",
+    "number_scores",
     "one_hot",
     "predict",
     "read_rows",
@@ -85,6 +87,7 @@ _MODULES = {
     "category_ids": _VOCABULARIES,
     "dense": "components.transform",
     "load_config": "pipelines.config_file",
+    "number_scores": "components.number_scores",
     "one_hot": _VOCABULARIES,
     "predict": "serving.predict",
     "read_rows": "serving.predict",

@@ -1,6 +1,6 @@
 """Generic features, by the kind that the YAML gives each column under `columns:`.
 
-    number      z-score, and a flag for "missing"
+    number      z-score, of skewed numbers that of their logarithm, and a flag for "missing"
     category    one-hot over the most frequent values, and a flag for "missing"
     hashed      one-hot over hash buckets, for strings with many values, and a flag for "missing"
     date        trend, year, season, weekday and hour, and a flag for "missing" or "not a date"
@@ -23,10 +23,8 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from benison import category_ids, dense, one_hot, term_weights
+from benison import category_ids, dense, number_scores, one_hot, term_weights
 from benison.pipelines.generic.columns import SIZES
-
-MAX_SCORE = 10.0  # standard deviations: one absurd value must not dominate all others
 
 # The regular expression (RE2) for each part of a date, by strptime's letter.
 DATE_PARTS = {
@@ -84,7 +82,7 @@ def sizes_of(kind: str, columns: Mapping[str, Mapping[str, Any]]) -> dict[str, i
 def numbers(inputs: Mapping[str, Any], names: Sequence[str]) -> Any:
     """Return z-scores of numeric columns, 0 (the mean) where missing, and "missing" flags: [batch, 2 x names]."""
     values = tf.concat([dense(tf.cast(inputs[name], tf.float64), default=math.nan) for name in names], axis=1)
-    return tf.concat([z_scores(values), if_seen(tf.math.is_nan(values))], axis=1)
+    return tf.concat([number_scores(values), if_seen(tf.math.is_nan(values))], axis=1)
 
 
 def categories(inputs: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:
@@ -137,7 +135,9 @@ def dates(inputs: Mapping[str, Any], forms: Mapping[str, str | None]) -> Any:
     days = days_since_1970(year, month, day)
     season = 2 * math.pi * (tf.cast(month - 1, tf.float32) + tf.cast(day - 1, tf.float32) / 31) / 12
     daytime = 2 * math.pi * (tf.cast(hour, tf.float32) + tf.cast(minute, tf.float32) / 60) / 24
-    scores = z_scores(tf.concat([tf.where(known, tf.cast(value, tf.float64), math.nan) for value in (days, year)], 1))
+    scores = number_scores(
+        tf.concat([tf.where(known, tf.cast(value, tf.float64), math.nan) for value in (days, year)], 1)
+    )
     circles = [tf.sin(season), tf.cos(season), tf.sin(daytime), tf.cos(daytime)]
     weekday = tf.where(known, (days + 3) % 7, -1)  # Monday is first; 1970 began on a Thursday
     return tf.concat(
@@ -176,18 +176,6 @@ def text_of(values: Any) -> Any:
     if isinstance(values, tf.SparseTensor):
         return tf.SparseTensor(values.indices, tf.strings.as_string(values.values), values.dense_shape)
     return tf.strings.as_string(values)
-
-
-def z_scores(values: Any) -> Any:
-    """Scale each column of [batch, n] to mean 0 and deviation 1 over `train`, as float32; NaN becomes 0.
-
-    Deviations need float64. In float32 the squares of 1e-25 are zero, those of 1e25 are infinite, and times in seconds
-    have a wrong deviation; such a column would have the same score in all rows. An infinite number is clipped like any
-    other large number.
-    """
-    scores = tft.scale_to_z_score(tf.cast(values, tf.float64), elementwise=True)
-    known = tf.where(tf.math.is_nan(scores), tf.zeros_like(scores), scores)
-    return tf.cast(tf.clip_by_value(known, -MAX_SCORE, MAX_SCORE), tf.float32)
 
 
 def if_seen(flags: Any) -> Any:
