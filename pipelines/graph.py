@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benison.components.evaluate.metrics import MEDIAN_METRIC
 from benison.components.transform import LABEL
 from benison.pipelines import made_from
 from benison.pipelines.code import cache_key
@@ -201,7 +202,7 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
         {
             "recipe": {key: value for key, value in recipe.items() if key != unread},
             "label": config.label,
-            **({"folds": config.ensemble.folds or 0} if unread == "tuner" else {}),
+            **(_of_training(config) if unread == "tuner" else {}),
             **_user_code(config, f"ensemble.members.{name}"),
         }
         for unread in ("epochs", "tuner")
@@ -219,6 +220,12 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
     tuner = Tuner(tuner_fn="benison.components.train.tuner.tuner_fn", custom_config=searching, **common)
     tuner = tuner.with_id(f"Tuner.{name}")
     return [tuner, trainer(hyperparameters=tuner.outputs["best_hyperparameters"]).with_id(f"Trainer.{name}")]
+
+
+def _of_training(config: Pipeline) -> dict[str, Any]:
+    """Return what Trainer reads and Tuner does not."""
+    scale = {"label_scale": {"absolute": config.metric == MEDIAN_METRIC}} if config.target == "auto" else {}
+    return {"folds": config.ensemble.folds or 0, **scale}
 
 
 def _out_of_fold_below(config: Pipeline) -> int:

@@ -11,6 +11,7 @@ Helper modules:
     fitting: the interface of all kinds of members.
     keras_member: the kind `keras`.
     keras_loop: trains a Keras model on rows in memory.
+    label_scale: the scale on which the label of a regression is learnt.
     out_of_fold: answers to rows that a member did not learn from.
     rows: the labelled rows that a member learns from.
     member: the dataset and the Keras model of a member.

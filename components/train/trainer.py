@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benison.components import feature_groups
-from benison.components.train import answers, kinds, member, out_of_fold, signatures
+from benison.components.train import answers, kinds, label_scale, member, out_of_fold, signatures
 from benison.components.train.fitting import Task
 from benison.components.train.rows import FileRows
 
@@ -22,8 +22,8 @@ def run_fn(fn_args: Any) -> None:
     """Train one member; TFX's contract for Trainer(run_fn=…).
 
     Args:
-        fn_args: TFX's FnArgs; `custom_config` holds `recipe` (see `member.Recipe`), `label` and `folds`, the number
-            of folds (0: by the number of rows).
+        fn_args: TFX's FnArgs; `custom_config` holds `recipe` (see `member.Recipe`), `label`, `folds`, the number
+            of folds (0: by the number of rows), and with `target: auto` also `label_scale`: {absolute}.
     """
     import keras_tuner
     import tensorflow as tf
@@ -44,10 +44,16 @@ def run_fn(fn_args: Any) -> None:
     if any(tf.io.gfile.glob(pattern) for pattern in blend):
         rows = FileRows([*fn_args.train_files, *fn_args.eval_files, *blend], transform, group).arrays()
         folds = fn_args.custom_config.get("folds") or out_of_fold.number_of_folds(len(rows))
-        predictions, rounds = out_of_fold.fit(fitter, rows, folds, recipe.seed, recipe.name or recipe.function)
-        fitted = fitter.fit(rows, rounds)
+        options = (fitter, rows, folds, recipe.seed, recipe.name or recipe.function)
+        if of_label := fn_args.custom_config.get("label_scale"):
+            predictions, fitted = label_scale.fit(*options, absolute=of_label["absolute"])
+        else:
+            predictions, rounds = out_of_fold.fit(*options)
+            fitted = fitter.fit(rows, rounds)
         predictions.save(Path(fn_args.serving_model_dir).parent)
     else:
+        if "label_scale" in fn_args.custom_config:
+            print("target: auto: no rows are learnt in folds, so the label is learnt as it is")
         fitted = fitter.fit(learn, stop)
     if (few := stop.first()) is not None:
         answers.check_trained(fitted.predict, few, answers.Promise(recipe.problem, classes), recipe.function)

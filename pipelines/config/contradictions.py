@@ -64,6 +64,10 @@ def _metrics(raw: Any) -> Iterator[InitErrorDetails]:
     if (positive := value_at(raw, "positive")) is not None and problem in PROBLEMS - {"binary"}:
         message = f"got a positive class for a {problem} problem; only binary problems have one"
         yield _refused(("positive",), message, positive)
+    if value_at(raw, "target") == "auto" and problem in PROBLEMS - {"regression"}:
+        yield _refused(
+            ("target",), f"got auto for a {problem} problem; only the label of a regression has a scale", "auto"
+        )
     if (threshold := value_at(raw, "threshold")) is not None:
         if problem in PROBLEMS - {"binary"}:
             message = f"got a threshold for a {problem} problem; only binary problems have one"

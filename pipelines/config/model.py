@@ -89,6 +89,11 @@ class Pipeline(ConfigModel):
         default=None,
         description="the positive class of a binary problem; default: the schema's, else yes or true, else the last",
     )
+    target: Literal["plain", "auto"] = Field(
+        default="plain",
+        description="auto: a member learns a skewed label of a regression on a logarithmic scale, if that is better on "
+        "rows that it did not learn from",
+    )
     data: Data = Field(description="a mapping with the key csv or tfrecord")
     splits: Splits = Splits(train=6, valid=1, blend=1, test=2)
     schema_path: Path = Field(

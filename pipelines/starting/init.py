@@ -185,6 +185,8 @@ def yaml_text(
             f"  # rows of one {_comment(group)} are then never in two splits; it is no feature (ignore)"
         )
     positive = ""
+    if guess.problem == "regression":
+        positive = "\ntarget: auto  # a skewed label is learnt on a logarithmic scale where that is better; or plain"
     if guess.positive:
         positive = f"\npositive: {_scalar(guess.positive)}  # {_comment(guess.why_positive)}; the schema names it too"
     return f"""\

@@ -136,6 +136,7 @@ SPLITS = {"train": 6, "valid": 1, "blend": 1, "test": 2}
         {"metric": "rmse"},
         {"blessing": {"rules": [{"metric": "rmse", "max": 1}]}},
         {"slices": ["late"]},
+        {"target": "auto"},
         {"splits": {**SPLITS, "by": "late"}},
         {"splits": {**SPLITS, "by": "customer"}, "columns": {"customer": "hashed", "age": "number"}},
         {"ensemble": members(hyperparameters={"a": 1}, tuner={"space": {"a": [1, 2]}})},
