@@ -145,13 +145,21 @@ def class_warnings(label: str, names: Sequence[str], by_split: Mapping[str, Coun
         by_split: rows by class, by split.
     """
     train, test = by_split["train"], by_split["test"]
-    unknown = [f"{name!r} ({_where(name, by_split)})" for name in names if not train[name]]
+    others = [counts for split, counts in by_split.items() if split not in ("train", "test")]
+    absent = {name: any(counts[name] for counts in others) for name in names if not train[name]}
+    unknown = [f"{name!r} ({_where(name, by_split)})" for name, elsewhere in absent.items() if not elsewhere]
+    rare = [f"{name!r} ({_where(name, by_split)})" for name, elsewhere in absent.items() if elsewhere]
     unmeasured = [f"{name!r} ({_where(name, by_split)})" for name in names if train[name] and not test[name]]
     warnings = []
     if unknown:
         warnings.append(
             f"label {label!r}: train has no row of the class {_shortened(unknown)}: no member can learn it, and its "
             "rows in other splits count as wrong answers"
+        )
+    if rare:
+        warnings.append(
+            f"label {label!r}: train has no row of the class {_shortened(rare)}: a member can learn it only where it "
+            "learns from these splits too, as from fewer than 50,000 rows"
         )
     if unmeasured:
         warnings.append(

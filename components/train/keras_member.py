@@ -20,8 +20,8 @@ class KerasFitter:
     """Trains the Keras model of a member, with early stopping or for a number of epochs.
 
     Rows in memory are learnt by `keras_loop`, which takes a fifth of the time of Keras's own loop on small tables. It
-    learns as Keras does with our loss and optimizer; a model that the user's function compiled may learn in any way, so
-    Keras trains it.
+    learns as Keras does with our loss and optimizer; a model that the user's function compiled, or whose train_step is
+    its own, may learn in any way, so Keras trains it.
     """
 
     def __init__(self, task: Task) -> None:
@@ -56,12 +56,14 @@ class KerasFitter:
 
     def _build(self, rows: Rows) -> keras.Model:
         """Build the model, and check its answers to some rows."""
+        import keras
+
         recipe, classes = self._task.recipe, self._task.classes
         scale = target_scale(recipe, rows)
         self._target = None if scale is None else member.TargetScale(*scale)
         model = member.assemble(recipe, self._task.hp, self._task.spec, classes, self._target)
-        self._is_ours = not model.compiled
-        if self._is_ours:
+        self._is_ours = not model.compiled and type(model).train_step is keras.Model.train_step
+        if not model.compiled:
             member.compile_model(model, recipe, self._task.hp, self._target)
         if (features := rows.first()) is not None:
             answers.check_model(model, features, answers.Promise(recipe.problem, classes), recipe.function)
@@ -90,6 +92,7 @@ class KerasFitter:
             validation_data=splits.get("valid"),
             epochs=stop if isinstance(stop, int) else recipe.epochs,
             callbacks=callbacks,
+            shuffle=False,  # the dataset is shuffled already
             verbose=2,
         ).history
         losses = history.get("val_loss")

@@ -204,7 +204,7 @@ class EnsembleConfig(ConfigModel):
         default={}, description="fixed weights by member; default: weighted_mean fits them, votes use equal weights"
     )
     calibration: Literal["none", "temperature", "bias_corrected_temperature"] = Field(
-        default="none", description="the calibration of the combined probabilities, fitted on blend"
+        default="none", description="the calibration of the combined probabilities, fitted on the rows of the combiner"
     )
     drop: Bool = Field(default=True, description="drop members that do not help, if weights are fitted")
     folds: Folds | None = Field(

@@ -107,6 +107,10 @@ def test_classes_that_train_or_test_does_not_have_are_warnings() -> None:
         "label 'grade': train has no row of the class 'x' (2 rows of test): no member can learn it, and its rows in other "
         "splits count as wrong answers"
     ]
+    assert class_warnings("grade", "abx", {**splits("aab", "abx"), "blend": Counter("x")}) == [
+        "label 'grade': train has no row of the class 'x' (1 row of test, 1 row of blend): a member can learn it only "
+        "where it learns from these splits too, as from fewer than 50,000 rows"
+    ]
     assert class_warnings("grade", "abz", splits("aabz", "ab")) == [
         "label 'grade': test has no row of the class 'z' (1 row of train): no metric measures how well it is recognised"
     ]

@@ -18,12 +18,28 @@ from benison.components.train.rows import ArrayRows, Rows
 from benison.serving.errors import DataError
 
 MODELS = """
+import keras
 from keras import layers
 
 
 def deep(inputs, hp):
     hidden = layers.Dense(8, activation="relu")(layers.Concatenate()(list(inputs.values())))
     return layers.Dropout(0.1)(layers.BatchNormalization()(hidden))
+
+
+class Stubborn(keras.Model):
+    def train_step(self, data):
+        return {"loss": keras.ops.mean(data[1]) * 0.0}
+
+
+def stubborn(inputs, hp):
+    return Stubborn(inputs, layers.Dense(2, activation="softmax")(inputs["x"]))
+
+
+def compiled(inputs, hp):
+    model = keras.Model(inputs, layers.Dense(2, activation="softmax", kernel_initializer="zeros")(inputs["x"]))
+    model.compile(keras.optimizers.SGD(0.0), loss="sparse_categorical_crossentropy")
+    return model
 """
 
 
@@ -123,12 +139,18 @@ def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert np.array_equal(read.answers, answers)
 
 
-def keras_fitter(tmp_path: Path, problem: str, imbalance: Any = "none") -> KerasFitter:
+def keras_fitter(tmp_path: Path, problem: str, imbalance: Any = "none", function: str = "deep") -> KerasFitter:
     import keras_tuner
 
     (tmp_path / "models.py").write_text(MODELS)
     recipe = member.Recipe(
-        f"{tmp_path / 'models.py'}:deep", problem, batch_size=32, patience=5, seed=7, epochs=30, imbalance=imbalance
+        f"{tmp_path / 'models.py'}:{function}",
+        problem,
+        batch_size=32,
+        patience=5,
+        seed=7,
+        epochs=30,
+        imbalance=imbalance,
     )
     hp = keras_tuner.HyperParameters()
     hp.Fixed("learning_rate", 0.02)
@@ -163,3 +185,12 @@ def test_rows_in_memory_are_learnt_and_a_member_is_the_same_after_other_training
     else:
         assert ((first[:, 1] > 0.5) == stop.targets).mean() > 0.9
         assert abs(first[:, 1].mean() - stop.targets.mean()) < 0.1  # corrected for the balance
+
+
+@pytest.mark.parametrize("function", ["stubborn", "compiled"])
+def test_a_model_learns_in_its_own_way(tmp_path: Path, function: str) -> None:
+    rows = learnable(100, "binary")
+    fitter = keras_fitter(tmp_path, "binary", function=function)
+    first = out_of_fold.answer(fitter.fit(rows.select(np.arange(80)), rows.select(np.arange(80, 100))).predict, rows)
+    second = out_of_fold.answer(fitter.fit(rows, 3).predict, rows)
+    assert np.array_equal(first, second)  # these two learn nothing
