@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benison.components.number_scores import number_scores
-    from benison.components.transform import dense
+    from benison.components.raw_columns import dense, dense_columns
     from benison.components.vocabularies import category_ids, one_hot, term_weights
     from benison.pipelines.config_file import load as load_config
     from benison.pipelines.graph import build
@@ -54,6 +54,7 @@ __all__ = [
     "build",
     "category_ids",
     "dense",
+    "dense_columns",
     "load_config",
     "number_scores",
     "one_hot",
@@ -85,7 +86,8 @@ _MODULES = {
     "VersionError": _ERRORS,
     "build": "pipelines.graph",
     "category_ids": _VOCABULARIES,
-    "dense": "components.transform",
+    "dense": "components.raw_columns",
+    "dense_columns": "components.raw_columns",
     "load_config": "pipelines.config_file",
     "number_scores": "components.number_scores",
     "one_hot": _VOCABULARIES,

@@ -44,6 +44,17 @@ def list_columns(schema: Any) -> frozenset[str]:
     )
 
 
+def single_columns(schema: Any) -> frozenset[str]:
+    """Return the columns of which a row has one value or none, as their `value_count` says.
+
+    Args:
+        schema: TensorFlow Metadata's Schema.
+    """
+    return frozenset(
+        feature.name for feature in schema.feature if feature.value_count.max == 1 and not feature.HasField("shape")
+    )
+
+
 @functools.cache
 def list_feature() -> Any:
     """Return the class for such a column in a parsing spec: VarLenFeature, which also stands for 0 or 1 values."""

@@ -5,21 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from benison.components import feature_groups, groups, user_code
+from benison.components import feature_groups, groups, raw_columns, user_code
 from benison.components.feature_groups import TREES
 from benison.components.label_classes import LINE_ESCAPES, Classes, LabelSchema, ordered
-from benison.serving.errors import UsageError
+from benison.components.raw_columns import dense, without_markers
 from benison.serving.missing_values import NO_MARKS, Marks
 from benison.serving.signature_names import argument_names
 
-if TYPE_CHECKING:
-    import tensorflow_transform as tft
-
 LABEL, GROUP = "label_xf", "group_xf"
 RESERVED = frozenset({LABEL, GROUP})  # names of what is no feature
-_LIST = "benison_list"  # attribute of a column with any number of values per row: its name
 CLASSES = "classes"  # name of the label's vocabulary: class id -> class name, see `label_classes`
 
 
@@ -32,8 +28,9 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         custom_config: `features` (reference to the user's function), `label`, `problem`, `columns` (the kind of each
             column, for a function that has a parameter with this name), `marks` (fields of `Marks`), `positive` (of the
             YAML, or None), `label_schema` (fields of `LabelSchema`), `lists` (columns with any number of values),
-            `group` (the column of `splits.by`) if there is one, and if a member needs them `trees` (reference to the
-            function of the features of trees) and `graph` (the folder of Transform's graph).
+            `single` (columns with at most one), `group` (the column of `splits.by`) if there is one, and if a member
+            needs them `trees` (reference to the function of the features of trees) and `graph` (the folder of
+            Transform's graph).
 
     Returns:
         The user's features, those of trees under names of their own (`feature_groups`), and `label_xf` [batch]: int64
@@ -46,9 +43,9 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     label, problem = custom_config["label"], custom_config["problem"]
     group = custom_config.get("group")
     raw = {name: values for name, values in inputs.items() if name not in (label, group)}
-    marks = Marks(**custom_config["marks"])
+    marks = Marks(**{**custom_config["marks"], "texts": tuple(custom_config["marks"].get("texts", ()))})
     columns, lists = custom_config["columns"], custom_config.get("lists", ())
-    cleaned = without_missing(raw, marks, lists)
+    cleaned = without_missing(raw, marks, lists, custom_config.get("single", ()))
     features = dict(user_features(custom_config["features"], cleaned, columns) or {})
     taken = next((name for name in features if name in RESERVED or feature_groups.reserved(name)), None)
     if not features or taken:
@@ -86,55 +83,24 @@ def user_features(reference: str, inputs: Mapping[str, Any], columns: Mapping[st
     return function(dict(inputs), **options)
 
 
-def without_missing(raw: Mapping[str, Any], marks: Marks = NO_MARKS, lists: Collection[str] = ()) -> dict[str, Any]:
+def without_missing(
+    raw: Mapping[str, Any], marks: Marks = NO_MARKS, lists: Collection[str] = (), single: Collection[str] = ()
+) -> dict[str, Any]:
     """Return raw features without the values that stand for a missing cell.
 
     Args:
         raw: raw features by name.
         marks: what else stands for a missing cell.
         lists: the columns with any number of values per row, which `dense` refuses.
+        single: the columns with at most one value per row.
     """
-    inputs = {name: without_markers(values, marks) for name, values in raw.items()}
+    inputs = {
+        name: (raw_columns.of_one_value(name, values, marks) if name in single else without_markers(values, marks))
+        for name, values in raw.items()
+    }
     for name in inputs.keys() & set(lists):
-        setattr(inputs[name], _LIST, name)
+        raw_columns.mark_list(inputs[name], name)
     return inputs
-
-
-def without_markers(values: Any, marks: Marks = NO_MARKS) -> Any:
-    """Return a raw column without the values that stand for a missing cell: '', NaN or the missing integer, and marks.
-
-    This is part of Transform's graph, so such a cell is the same in training and in every signature of a model.
-
-    Args:
-        values: SparseTensor [batch, 1]; a Tensor, whose cells are never missing, stays as it is.
-        marks: the marks of the pipeline's CSV, such as NA, or -999 in a column of numbers.
-    """
-    import tensorflow as tf
-
-    if not isinstance(values, tf.SparseTensor):
-        return values
-    present = tf.reduce_all(values.values[:, None] != tf.constant(marks.of(values.dtype.name), values.dtype), axis=1)
-    if values.dtype.is_floating:
-        present &= tf.math.logical_not(tf.math.is_nan(values.values))
-    return tf.sparse.retain(values, present)
-
-
-def load_graph(transform: tft.TFTransformOutput) -> tuple[Callable[[Mapping[str, Any]], dict[str, Any]], Any]:
-    """Load Transform's graph.
-
-    `TFTransformOutput.transform_features_layer` would do, but it is a tf_keras model: an export then traces that model
-    once more, by AutoGraph, which takes longer than all signatures.
-
-    Returns:
-        A function from raw to transformed features, and the object that holds the variables and tables of the graph.
-    """
-    import tensorflow as tf
-    from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
-
-    loader = SavedModelLoader(transform.transform_savedmodel_dir)
-    holder = tf.Module()
-    holder.loaded = loader.__dict__  # as TFT's own layer does it
-    return loader.apply_transform_model, holder
 
 
 def as_columns(features: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,34 +114,6 @@ def as_arguments(features: Mapping[str, Any]) -> dict[str, Any]:
     """Return transformed features by argument of the signature `transformed`, without the label and the like."""
     arguments = argument_names(name for name in features if name not in RESERVED)
     return {argument: features[name] for name, argument in arguments.items()}
-
-
-def dense(values: Any, default: float | str) -> Any:
-    """Return a raw or computed column as a Tensor, whether or not values are missing.
-
-    Args:
-        values: Tensor or SparseTensor [batch, 1].
-        default: replaces missing values.
-
-    Returns:
-        Tensor [batch, 1].
-
-    Raises:
-        UsageError: rows have several values; reshaped, they would be other rows.
-    """
-    import tensorflow as tf
-
-    if column := getattr(values, _LIST, ""):
-        raise UsageError(
-            f"dense takes one value per row, and rows of {column!r} have any number; use tf.sparse.to_dense, and "
-            "reduce the result to a fixed width"
-        )
-    if not isinstance(values, tf.SparseTensor) and values.shape.rank == 2 and (values.shape[1] or 1) > 1:
-        raise UsageError(f"dense takes one value per row, got {values.shape[1]}; use this column as it is")
-    if isinstance(values, tf.SparseTensor):
-        shape = tf.stack([values.dense_shape[0], tf.constant(1, tf.int64)])
-        values = tf.sparse.to_dense(tf.SparseTensor(values.indices, values.values, shape), default_value=default)
-    return tf.reshape(values, [-1, 1])
 
 
 def as_text(values: Any) -> Any:

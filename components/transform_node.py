@@ -58,6 +58,7 @@ class Executor(executor.Executor):
             of_label = replace(of_label, listed=label_values.every_class(by_split))
         config["label_schema"] = asdict(of_label)
         config["lists"] = sorted(raw_examples.list_columns(schema))
+        config["single"] = sorted(raw_examples.single_columns(schema))
         config["graph"] = artifact_utils.get_single_uri(output_dict[standard_component_specs.TRANSFORM_GRAPH_KEY])
         super().Do(input_dict, output_dict, {**exec_properties, key: json.dumps(config)})
         raw_examples.write_withheld(

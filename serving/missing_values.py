@@ -1,7 +1,8 @@
-"""The values that stand for a missing cell in a version's signatures `raw` and `members`, whose tensors have no gaps.
+"""The values that stand for a missing cell in a version's signatures `raw`, `packed` and `members`.
 
-They are '' for text, NaN for a float and `MISSING_INTEGER` for an integer; data must not contain that integer. Versions
-that Benison pushed before `assets.extra/raw_inputs.json` existed take -1 for a missing integer.
+The tensors of these signatures have no gaps. The values are '' for text, NaN for a float and `MISSING_INTEGER` for an
+integer; data must not contain that integer. Versions that Benison pushed before `assets.extra/raw_inputs.json` existed
+take -1 for a missing integer.
 """
 
 from __future__ import annotations
@@ -89,11 +90,21 @@ def describe_input(column: str, dtype: str, missing: Any) -> dict[str, Any]:
     return {"column": column, "type": dtype, **value}
 
 
-def write(folder: Path, inputs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the description of the inputs beside a SavedModel."""
+def write(
+    folder: Path, inputs: Mapping[str, Mapping[str, Any]], packed: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Write the description of the inputs beside a SavedModel.
+
+    Args:
+        folder: the SavedModel.
+        inputs: see `describe`.
+        packed: the inputs in each input of the signature `packed`, in their order; None if it has no such signature.
+    """
     file = folder / FILE
     file.parent.mkdir(exist_ok=True)
     content = {"format": _FORMAT, "inputs": {name: dict(described) for name, described in inputs.items()}}
+    if packed:
+        content["packed"] = {dtype: list(order) for dtype, order in packed.items()}
     file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -103,14 +114,28 @@ def read_inputs(folder: Path) -> dict[str, dict[str, Any]] | None:
     Raises:
         VersionError: The file is broken, or a newer Benison wrote it.
     """
+    return _read(folder)[0]
+
+
+def read_packed(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Read the inputs of `raw` in each input of `packed`, in their order; empty if a version has no such signature.
+
+    Raises:
+        VersionError: The file is broken, or a newer Benison wrote it.
+    """
+    return _read(folder)[1]
+
+
+def _read(folder: Path) -> tuple[dict[str, dict[str, Any]] | None, dict[str, tuple[str, ...]]]:
     file = folder / FILE
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content["format"] > _FORMAT:
             raise VersionError(f"{file}: a newer Benison wrote format {content['format']}; update Benison to read it")
-        return {name: {"column": i["column"], "type": i["type"], **i} for name, i in content["inputs"].items()}
+        packed = {dtype: tuple(order) for dtype, order in content.get("packed", {}).items()}
+        return {name: {"column": i["column"], "type": i["type"], **i} for name, i in content["inputs"].items()}, packed
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return None, {}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise VersionError(
             f"{file}: not a description of inputs ({error}); the version is damaged: roll back, or push it again"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components import raw_examples
-from benison.components.transform import dense
+from benison.components.raw_columns import dense
 from benison.serving.missing_values import is_marker, marker
 
 _BATCH_ROWS = 4096

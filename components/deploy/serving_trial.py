@@ -11,6 +11,7 @@ with it:
 | evaluation      | the members' `serving_default`, which the Scorer calls, combined by the spec               |
 | fused gRPC      | the candidate's `raw` signature over gRPC                                                  |
 | row by row      | the same with one real row per request                                                     |
+| packed gRPC     | the candidate's `packed` signature over gRPC, if it has one                                |
 | fused REST      | the candidate's `raw` signature over REST                                                  |
 | fused REST null | the same with null or no key for a missing cell, which only Benison's server takes         |
 | examples        | the candidate's `serving_default` on tf.Examples, over gRPC                                |
@@ -127,6 +128,7 @@ class ServingTrial:
         self._data = data
         arguments = missing_values.arguments(missing_values.read_inputs(candidate) or {})
         self._rows, self._incomplete = trial_rows.build(data.records, data.spec, arguments, data.seen)
+        self._packed = missing_values.read_packed(candidate)
         self._refused: list[dict[str, NDArray]] = []
         self._patience_factor = 1.0
         self._reference: NDArray = np.zeros((0, 0), np.float32)
@@ -253,6 +255,10 @@ class ServingTrial:
         answers = {"evaluation": self._evaluated}
         by_grpc = await grpc.predict(CANDIDATE, rows.inputs, signature="raw")
         answers["fused gRPC"] = _output(by_grpc, output, "the candidate's `raw`")
+        if self._packed:
+            packed = {dtype: np.stack([rows.inputs[n] for n in order], axis=1) for dtype, order in self._packed.items()}
+            answer = await grpc.predict(CANDIDATE, packed, signature="packed")
+            answers["packed gRPC"] = _output(answer, output, "the candidate's `packed`")
         by_rest = await rest.predict(CANDIDATE, inputs=rows.json_columns(), signature="raw")
         answers["fused REST"] = _values(by_rest, output)
         if server.fills_missing:

@@ -27,7 +27,7 @@ from benison.components.deploy.serving_trial import ServingTrial, TrialData
 from benison.components.evaluate.verdicts import verdict_line
 from benison.components.raw_examples import input_spec, split_files
 from benison.components.train.member import class_names
-from benison.components.transform import load_graph
+from benison.components.transform_graph import TransformGraph
 from benison.serving.ensemble import Ensemble
 
 FILE = "serving.json"
@@ -54,12 +54,12 @@ class Executor(base_executor.BaseExecutor):
         }
         transform = TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"]))
         raw_spec = input_spec(transform)
-        apply_transform, transform_graph = load_graph(transform)
+        transform_graph = TransformGraph(transform)
         data = TrialData(
             first_records(split_files(input_dict["examples"], "test"), _TEST_ROWS),
             raw_spec,
             exec_properties["label"],
-            apply_transform,
+            transform_graph.apply,
             class_names(transform),
             seen_ranges(split_files(input_dict["examples"], "train"), raw_spec),
         )

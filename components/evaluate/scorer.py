@@ -24,9 +24,10 @@ from benison.components.evaluate import baseline as baselines
 from benison.components.evaluate.alignment import NotComparable, align
 from benison.components.evaluate.metrics import MEDIAN_METRIC
 from benison.components.evaluate.score_writer import FILE, MODEL_PREFIX, SLICE_PREFIX, ScoreWriter
+from benison.components.raw_columns import dense
 from benison.components.train.member import class_names as class_names
 from benison.components.train.out_of_fold import OutOfFold
-from benison.components.transform import as_text, dense
+from benison.components.transform import as_text
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
 

@@ -116,10 +116,11 @@ def _feature_spec(project: Project) -> dict[str, Any]:
     raw = schema_utils.schema_as_feature_spec(_schema(project)).feature_spec
     raw = {name: spec for name, spec in raw.items() if name not in (project.label, *project.withheld)}
     returned: dict[str, Any] = {}
-    lists = raw_examples.list_columns(_schema(project))
+    lists, single = raw_examples.list_columns(_schema(project)), raw_examples.single_columns(_schema(project))
 
     def traced(inputs: dict[str, Any]) -> dict[str, Any]:
-        features = user_features(project.features, without_missing(inputs, lists=lists), project.columns)
+        cleaned = without_missing(inputs, lists=lists, single=single)
+        features = user_features(project.features, cleaned, project.columns)
         answers.refuse(_features_fault(features))
         if isinstance(features.get(TREES), Mapping):
             of_trees = feature_groups.flat(TREES, features[TREES])

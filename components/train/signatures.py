@@ -4,10 +4,14 @@
 |----------------------|--------------------------------------------------------------|--------------------------------|
 | `serving_default`    | `examples`: string [batch], serialised tf.Example            | the prediction                 |
 | `raw`                | one tensor [batch] per raw feature                           | the prediction                 |
+| `packed`             | one tensor [batch, features] per type                        | the prediction                 |
 | `transformed`        | one tensor [batch, n] per transformed feature                | the prediction                 |
 | `transform_features` | `examples`                                                   | transformed features and label |
 | `label`              | `examples`                                                   | only the label, for TFMA       |
 | `members`            | same as `raw`; only the ensemble has this signature          | one output per member, by name |
+
+`packed` exists if each raw feature has one value per row. Its inputs are named by their types, such as `float32`, and
+`raw_inputs.json` has the inputs of `raw` that they consist of, in their order. Few tensors are quicker to send.
 
 The input `examples` has another name if a column is called so. If TensorFlow does not accept the name of a feature,
 `raw`, `members` and `transformed` use another one; see `benison.serving.signature_names`. The value that stands for a
@@ -32,7 +36,8 @@ from typing import TYPE_CHECKING, Any
 
 from benison.components import raw_examples
 from benison.components.train.member import class_names, whole_feature_spec
-from benison.components.transform import LABEL, as_columns, load_graph
+from benison.components.transform import LABEL, as_columns
+from benison.components.transform_graph import TransformGraph
 from benison.serving import missing_values
 from benison.serving.missing_values import marker
 from benison.serving.signature_names import argument_names, examples_name
@@ -68,13 +73,14 @@ def export(
     import keras
     import tensorflow as tf
 
-    apply_transform, transform_graph = load_graph(transform)
+    graph = TransformGraph(transform)
     names = class_names(transform)
     labelled_spec = raw_examples.feature_spec(transform)
     raw_spec = {name: spec for name, spec in raw_examples.input_spec(transform).items() if name != label}
     # The schema also names the label and the columns that are left out; a request may contain them.
     columns = [feature.name for feature in transform.raw_metadata.schema.feature]
     described = raw_inputs(raw_spec, columns)
+    packed = packed_inputs(described)
     arguments = missing_values.arguments(described)
     transformed_spec = whole_feature_spec(transform)
     transformed_arguments = argument_names(transformed_spec)
@@ -88,12 +94,22 @@ def export(
         return {"probabilities": values, "classes": classes, **decision}
 
     def transformed_from(columns: Tensors) -> Tensors:
-        _refuse_missing_integers(columns)
-        return as_columns(apply_transform(columns))
+        required = {n: values for n, values in columns.items() if isinstance(raw_spec[n], tf.io.FixedLenFeature)}
+        _refuse_missing_integers(required)
+        return as_columns(graph.extend(columns))
 
     def from_raw(inputs: Tensors) -> Tensors:
         return transformed_from(
-            {name: _as_transform_input(inputs[arguments[name]], spec) for name, spec in raw_spec.items()}
+            {
+                name: _as_transform_input(inputs[arguments[name]], spec, graph.is_dense(name))
+                for name, spec in raw_spec.items()
+            }
+        )
+
+    def from_packed(inputs: Tensors) -> Tensors:
+        parts = {dtype: tf.split(inputs[dtype], len(order), axis=1) for dtype, order in packed.items()}
+        return from_raw(
+            {name: part for dtype, order in packed.items() for name, part in zip(order, parts[dtype], strict=True)}
         )
 
     def from_transformed(inputs: Tensors) -> Tensors:
@@ -103,11 +119,11 @@ def export(
         return answer(transformed_from(tf.io.parse_example(examples, raw_spec)))
 
     def transform_features(examples: tf.Tensor) -> Tensors:
-        return dict(apply_transform(tf.io.parse_example(examples, labelled_spec)))
+        return graph.extend(tf.io.parse_example(examples, labelled_spec))
 
     # A separate signature for TFMA: in its slices, transformed features would hide raw features of the same name.
     def label_only(examples: tf.Tensor) -> Tensors:
-        return {LABEL: transform_features(examples)[LABEL]}
+        return {LABEL: graph.extend(tf.io.parse_example(examples, {label: labelled_spec[label]}))[LABEL]}
 
     examples_spec = [tf.TensorSpec([None], tf.string, name=examples_name(columns))]
     raw = [
@@ -125,10 +141,15 @@ def export(
         }
     ]
     archive = keras.export.ExportArchive()
-    for resource in (transform_graph, *tracked):
+    for resource in (graph.holder, *tracked):
         archive.track(resource)
     archive.add_endpoint("serving_default", serving_default, examples_spec)
     archive.add_endpoint("raw", lambda inputs: answer(from_raw(inputs)), raw)
+    if packed:
+        spec = {
+            dtype: tf.TensorSpec([None, len(order)], tf.as_dtype(dtype), name=dtype) for dtype, order in packed.items()
+        }
+        archive.add_endpoint("packed", lambda inputs: answer(from_packed(inputs)), [spec])
     archive.add_endpoint("transformed", from_transformed, transformed)
     archive.add_endpoint("transform_features", transform_features, examples_spec)
     archive.add_endpoint("label", label_only, examples_spec)
@@ -136,7 +157,19 @@ def export(
         archive.add_endpoint("members", lambda inputs: dict(members(from_raw(inputs))), raw)
     archive.write_out(folder, verbose=False)
     _write_schema(Path(folder, SCHEMA), transform.raw_metadata.schema, label)
-    missing_values.write(Path(folder), described)
+    missing_values.write(Path(folder), described, packed)
+
+
+def packed_inputs(described: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the inputs of `raw` in each input of `packed`; empty if a column has several values per row.
+
+    Args:
+        described: see `raw_inputs`.
+    """
+    if any("shape" in column for column in described.values()):
+        return {}
+    types = sorted({column["type"] for column in described.values()})
+    return {dtype: sorted(name for name, column in described.items() if column["type"] == dtype) for dtype in types}
 
 
 def raw_inputs(raw_spec: Mapping[str, Any], columns: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
@@ -178,7 +211,7 @@ def _write_schema(file: Path, schema: Any, label: str) -> None:
     file.write_text(text_format.MessageToString(raw_schema, as_utf8=True), encoding="utf-8")
 
 
-def _refuse_missing_integers(columns: Tensors) -> None:
+def _refuse_missing_integers(required: Tensors) -> None:
     """Add to the graph: a run fails if a required integer column has the value that stands for a missing cell.
 
     In the graph, so that every server and client refuses such a row, TensorFlow Serving too. All columns share the few
@@ -188,8 +221,8 @@ def _refuse_missing_integers(columns: Tensors) -> None:
 
     required = {
         name: values
-        for name, values in sorted(columns.items(), key=lambda column: (column[1].shape[-1] != 1, column[0]))
-        if values.dtype.is_integer and not isinstance(values, tf.SparseTensor)
+        for name, values in sorted(required.items(), key=lambda column: (column[1].shape[-1] != 1, column[0]))
+        if values.dtype.is_integer
     }
     if not required:
         return
@@ -208,18 +241,27 @@ def _refuse_missing_integers(columns: Tensors) -> None:
     )
 
 
-def _as_transform_input(values: tf.Tensor, spec: Any) -> Any:
-    """Convert a raw column [batch] to an input of Transform's graph: sparse if the schema allows missing values.
+def _as_transform_input(values: tf.Tensor, spec: Any, is_dense: bool) -> Any:
+    """Convert a raw column to an input of Transform's graph.
 
-    All cells are in the sparse column; Transform's graph leaves out those that are missing.
+    A column that may have missing values is sparse, if the graph does not take it as a dense one. All cells are in the
+    sparse column; Transform's graph leaves out those that are missing.
+
+    Args:
+        values: an input of `raw`; or [batch, 1], a column of an input of `packed`.
+        spec: the parsing spec of the column.
+        is_dense: see `TransformGraph.is_dense`.
     """
     import tensorflow as tf
 
+    if is_dense or (isinstance(spec, tf.io.FixedLenFeature) and values.shape.rank == 1):
+        return tf.expand_dims(values, 1) if values.shape.rank == 1 else values
     if isinstance(spec, tf.io.FixedLenFeature):
         return tf.reshape(values, [-1, *(spec.shape or [1])])
     if raw_examples.is_list(spec):
         shape = tf.shape(values, out_type=tf.int64)
         return tf.SparseTensor(tf.where(tf.fill(shape, True)), tf.reshape(values, [-1]), shape)
+    values = tf.reshape(values, [-1])
     rows = tf.range(tf.shape(values, out_type=tf.int64)[0])
     indices = tf.stack([rows, tf.zeros_like(rows)], axis=1)
     return tf.SparseTensor(indices, values, tf.stack([tf.shape(values, out_type=tf.int64)[0], 1]))

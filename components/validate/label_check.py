@@ -218,7 +218,8 @@ def _read_columns(examples: list[types.Artifact], schema: Any) -> dict[str, NDAr
     """
     import tensorflow as tf
 
-    from benison.components.transform import as_text, dense
+    from benison.components.raw_columns import dense
+    from benison.components.transform import as_text
 
     spec = {name: tf.io.VarLenFeature(kind) for name, kind in raw_examples.column_types(schema).items()}
     several = raw_examples.list_columns(schema) | {f.name for f in schema.feature if f.HasField("shape")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benison import dense
+from benison import dense, dense_columns
 
 NUMBERS = (
     "hour", "weekday", "distance", "sched_minutes", "origin_hour_flights", "plane_year", "seats", "tail_flights_30d",
@@ -41,9 +41,7 @@ def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
     import tensorflow_transform as tft
 
     # One analyzer for all numbers; it ignores NaN.
-    scores = tft.scale_to_z_score(
-        tf.concat([_number(name, inputs[name]) for name in NUMBERS], axis=1), elementwise=True
-    )
+    scores = tft.scale_to_z_score(_numbers(inputs), elementwise=True)
     texts = {name: _text(inputs[name]) for name in CATEGORIES}
     categories = [
         tft.compute_and_apply_vocabulary(texts[name], top_k=values, num_oov_buckets=1, vocab_filename=name)
@@ -60,12 +58,14 @@ def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _number(name: str, column: Any) -> Any:
-    """Convert a number to float32 [batch, 1], NaN where missing; rain to the logarithm of 1/100 inch."""
+def _numbers(inputs: dict[str, Any]) -> Any:
+    """Convert numbers to float32 [batch, n], NaN where missing; rain to the logarithm of 1/100 inch."""
     import tensorflow as tf
 
-    number = dense(tf.cast(column, tf.float32), default=UNREPORTED.get(name, float("nan")))
-    return tf.math.log1p(100 * number) if name == "precip" else number
+    values = dense_columns(inputs, NUMBERS, float("nan"), tf.float32)
+    unreported = [UNREPORTED.get(name, float("nan")) for name in NUMBERS]
+    values = tf.where(tf.math.is_nan(values), unreported, values)
+    return tf.where([name == "precip" for name in NUMBERS], tf.math.log1p(100 * values), values)
 
 
 def _text(column: Any) -> Any:
@@ -74,4 +74,4 @@ def _text(column: Any) -> Any:
 
     if column.dtype == tf.string:
         return dense(column, default="")
-    return tf.strings.as_string(dense(tf.cast(column, tf.int64), default=-1))
+    return tf.strings.as_string(tf.cast(dense(column, default=-1), tf.int64))

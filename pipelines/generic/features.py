@@ -23,7 +23,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from benison import category_ids, dense, number_scores, one_hot, term_weights
+from benison import category_ids, dense_columns, number_scores, one_hot, term_weights
 from benison.pipelines.generic.columns import SIZES
 
 # The regular expression (RE2) for each part of a date, by strptime's letter.
@@ -81,7 +81,7 @@ def sizes_of(kind: str, columns: Mapping[str, Mapping[str, Any]]) -> dict[str, i
 
 def numbers(inputs: Mapping[str, Any], names: Sequence[str]) -> Any:
     """Return z-scores of numeric columns, 0 (the mean) where missing, and "missing" flags: [batch, 2 x names]."""
-    values = tf.concat([dense(tf.cast(inputs[name], tf.float64), default=math.nan) for name in names], axis=1)
+    values = dense_columns(inputs, names, math.nan, tf.float64)
     return tf.concat([number_scores(values), if_seen(tf.math.is_nan(values))], axis=1)
 
 
@@ -166,16 +166,7 @@ def texts(inputs: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:
 
 def strings(inputs: Mapping[str, Any], names: Iterable[str]) -> Any:
     """Convert raw columns to text [batch, columns], '' where missing."""
-    return tf.concat([dense(text_of(inputs[name]), default="") for name in names], axis=1)
-
-
-def text_of(values: Any) -> Any:
-    """Convert a raw column to text."""
-    if values.dtype == tf.string:
-        return values
-    if isinstance(values, tf.SparseTensor):
-        return tf.SparseTensor(values.indices, tf.strings.as_string(values.values), values.dense_shape)
-    return tf.strings.as_string(values)
+    return dense_columns(inputs, names, "", tf.string)
 
 
 def if_seen(flags: Any) -> Any:

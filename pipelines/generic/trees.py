@@ -20,8 +20,9 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_transform import graph_tools
 
-from benison import category_ids, dense
+from benison import category_ids, dense_columns
 from benison.components.feature_groups import named
+from benison.components.raw_columns import source
 from benison.pipelines.generic.features import date_parts, days_since_1970, names_of, strings
 
 VALUES = {"category": 256, "hashed": 4096}  # the most frequent values of a column that have an id of their own
@@ -74,10 +75,11 @@ def default_features(
     """
     if columns:
         return tree_features(inputs, columns)
-    used = graph_tools.get_dependent_inputs(next(iter(features.values())).graph, dict(inputs), dict(features))
+    sources = {name: source(values) for name, values in inputs.items()}
+    used = graph_tools.get_dependent_inputs(next(iter(features.values())).graph, sources, dict(features))
     kinds = {
         name: {"kind": "hashed" if values.dtype == tf.string else "number"}
-        for name, values in sorted(used.items())
+        for name, values in sorted((name, inputs[name]) for name in used)
         if name not in lists and (isinstance(values, tf.SparseTensor) or values.shape[1:].num_elements() == 1)
     }
     return tree_features(inputs, kinds)
@@ -89,8 +91,7 @@ _Part = tuple[list[str], Any]  # names of columns, and their values [batch, colu
 def _floats(inputs: Mapping[str, Any], names: Sequence[str]) -> _Part | None:
     if not names:
         return None
-    values = [dense(tf.cast(inputs[name], tf.float32), default=math.nan) for name in names]
-    return list(names), tf.concat(values, axis=1)
+    return list(names), dense_columns(inputs, names, math.nan, tf.float32)
 
 
 def _integers(inputs: Mapping[str, Any], names: Sequence[str]) -> _Part | None:
@@ -102,7 +103,7 @@ def _integers(inputs: Mapping[str, Any], names: Sequence[str]) -> _Part | None:
     if not names:
         return None
     missing = tf.int64.min
-    values = tf.concat([dense(tf.cast(inputs[name], tf.int64), default=missing) for name in names], axis=1)
+    values = dense_columns(inputs, names, missing, tf.int64)
     is_missing = tf.equal(values, missing)
     smallest = tft.min(tf.where(is_missing, tf.int64.max, values), reduce_instance_dims=False)
     distance = values - smallest

@@ -99,8 +99,8 @@ def publish(
         model_dir: The SavedModel.
         base: ROOT/serving/NAME; created if it is missing.
         manifest: What is known about the version. NaN and infinity become null. `format`, `version`, `created`,
-            `files`, `bytes` and `inputs` are added; `candidate` too, unless it is set (see `checksum`; `beside` does
-            not change it).
+            `files`, `bytes`, `inputs` and `packed` are added; `candidate` too, unless it is set (see `checksum`;
+            `beside` does not change it).
         clock: Unix time (seconds). The version number is its whole second, or one above the highest existing version.
         beside: Files to add to the model, by their path in the version (relative, with /).
         at_least: The lowest allowed version number.
@@ -127,6 +127,7 @@ def publish(
             "bytes": sum(record.bytes for record in files.values()),
             "format": FORMAT,
             **({"inputs": inputs} if (inputs := missing_values.read_inputs(model_dir)) else {}),
+            **({"packed": packed} if (packed := missing_values.read_packed(model_dir)) else {}),
         }
         manifest = Manifest.model_validate({"candidate": _digest(model_files), **keys, **written})
         _sync_tree(incoming)

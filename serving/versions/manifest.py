@@ -201,6 +201,7 @@ class Manifest(_Record):
         label: The column that it predicts.
         problem: binary, multiclass or regression.
         inputs: The inputs of the signature `raw`; empty in versions that take -1 for a missing integer.
+        packed: The inputs of `raw` in each input of the signature `packed`, in their order; empty without it.
         classes: Names of the classes in the order of the outputs; empty for a regression or an older version.
         positive: The positive class of a binary problem, the last of the classes; '' otherwise.
         threshold: Lowest probability that decides for the positive class; None: the most likely class is the decision.
@@ -244,6 +245,7 @@ class Manifest(_Record):
     label: str = ""
     problem: str = ""
     inputs: Mapping[str, RawInput] = Field(default_factory=dict)
+    packed: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     classes: tuple[str, ...] = ()
     positive: str = ""
     threshold: float | None = None

@@ -49,6 +49,18 @@ LATER = [
     },
 ]
 
+# The generic features, and a check of the rows.
+CHECKING = """
+import tensorflow as tf
+from benison import dense
+from benison.pipelines.generic import features
+
+def preprocessing_fn(inputs, columns):
+    owner = dense(inputs["owner"], "")
+    with tf.control_dependencies([tf.debugging.assert_none_equal(owner, "nobody", message="no owner")]):
+        return {name: tf.identity(values) for name, values in features.preprocessing_fn(inputs, columns).items()}
+"""
+
 
 def transformed(function: Callable[[dict[str, Any]], Any], folder: Path) -> tuple[list[dict[str, np.ndarray]], ...]:
     """Compute the features of TRAIN and of LATER, both with the statistics of TRAIN."""
@@ -66,6 +78,7 @@ def transformed(function: Callable[[dict[str, Any]], Any], folder: Path) -> tupl
     with tft_beam.Context(temp_dir=str(folder)):
         (train, _), graph = (complete(TRAIN), metadata) | tft_beam.AnalyzeAndTransformDataset(function)
         later, _ = ((complete(LATER), metadata), graph) | tft_beam.TransformDataset()
+        graph | tft_beam.WriteTransformFn(str(folder / "graph"))
     return list(train), list(later)
 
 
@@ -119,9 +132,56 @@ def one_column_at_a_time(inputs: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def generic(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, np.ndarray]], ...]:
-    from benison.pipelines.generic.features import preprocessing_fn
+    import tensorflow_transform as tft
 
-    return transformed(lambda inputs: preprocessing_fn(inputs, COLUMNS), tmp_path_factory.mktemp("generic"))
+    from benison.components.transform import user_features, without_missing
+
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "checking.py").write_text(CHECKING)
+
+    def function(inputs: dict[str, Any]) -> dict[str, Any]:
+        columns = {name: values for name, values in inputs.items() if name != "id"}
+        cleaned = without_missing(columns, single=COLUMNS)
+        features = user_features(f"{folder}/checking.py:preprocessing_fn", cleaned, COLUMNS)
+        return {**features, "label": tft.compute_and_apply_vocabulary(inputs["id"])}
+
+    rows = transformed(function, folder)
+    return tuple([{name: row[name] for name in row if name != "label"} for row in part] for part in rows)
+
+
+def test_a_models_graph_takes_dense_columns_and_has_no_operation_that_mixes_rows(generic, tmp_path_factory):
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    from benison.components.transform_graph import TransformGraph
+    from benison.serving.missing_values import marker
+
+    graph = TransformGraph(tft.TFTransformOutput(str(tmp_path_factory.getbasetemp() / "graph")))
+    used = [name for name in COLUMNS if name not in ("id", "note", "title")]
+    types = {name: tf.float32 if COLUMNS[name]["kind"] == "number" else tf.string for name in COLUMNS}
+    assert all(map(graph.is_dense, [*used, "note"]))
+    assert not graph.is_dense("id")
+
+    @tf.function
+    def extended(columns: dict[str, Any]) -> dict[str, Any]:
+        return graph.extend(columns)
+
+    rows = [*TRAIN, LATER[0]]
+    columns = {
+        name: tf.constant([[row.get(name, marker(dtype.name))] for row in rows], dtype)
+        for name, dtype in types.items()
+        if name != "id"
+    }
+    features = extended(columns)
+    assert "label" not in features
+    for name, values in features.items():
+        np.testing.assert_allclose(values, [row[name] for part in generic for row in part][: len(rows)], atol=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no owner"):
+        extended({**columns, "owner": tf.fill([len(rows), 1], "nobody")})
+    without_texts = extended.get_concrete_function({name: tf.TensorSpec([None, 1], types[name]) for name in used})
+    assert set(without_texts.structured_outputs) == {"numbers", "categories", "hashes", "dates"}
+    operations = {operation.type for operation in without_texts.graph.get_operations()}
+    assert not operations & {"Where", "SparseToDense", "Reshape", "GatherNd", "ScatterNd", "StridedSlice", "Transpose"}
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,7 @@ def config(folder: Path, features: str, columns: Mapping[str, Any], trees: bool 
         "label": "label",
         "problem": "regression",
         "marks": {},
+        "single": [*COLUMNS],
         "trees": TREE_FEATURES if trees else "",
         "graph": str(folder),
     }

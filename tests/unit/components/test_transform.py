@@ -12,7 +12,8 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from benison.components.transform import dense, user_features, without_markers, without_missing
+from benison.components.raw_columns import dense, dense_columns, of_one_value, without_markers
+from benison.components.transform import user_features, without_missing
 from benison.serving.errors import DataError, UsageError
 from benison.serving.missing_values import MISSING_INTEGER, Marks
 
@@ -36,9 +37,11 @@ def sparse(cells: list[Any], dtype: Any) -> tf.SparseTensor:
     ],
 )
 def test_a_value_that_stands_for_a_missing_cell_is_an_empty_cell(cells: list[Any], dtype: Any, expected: Any) -> None:
-    column = without_markers(sparse(cells, dtype))
-    assert column.dense_shape.numpy().tolist() == [4, 1]
-    assert dense(column, default="none" if dtype == tf.string else 77)[:, 0].numpy().tolist() == expected
+    default = "none" if dtype == tf.string else 77
+    for column in (without_markers(sparse(cells, dtype)), of_one_value("x", sparse(cells, dtype))):
+        assert column.dense_shape.numpy().tolist() == [4, 1]
+        assert dense(column, default)[:, 0].numpy().tolist() == expected
+        assert tf.sparse.to_dense(column, default)[:, 0].numpy().tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -51,8 +54,23 @@ def test_a_value_that_stands_for_a_missing_cell_is_an_empty_cell(cells: list[Any
 )
 def test_what_means_no_value_in_the_csv_means_it_in_a_request_too(cells: list[Any], dtype: Any, expected: Any) -> None:
     marks = Marks(("", "NA", "-999", "-0,5"), decimal=",")
-    column = without_markers(sparse(cells, dtype), marks)
-    assert dense(column, default="none" if dtype == tf.string else 77)[:, 0].numpy().tolist() == expected
+    default = "none" if dtype == tf.string else 77
+    for column in (without_markers(sparse(cells, dtype), marks), of_one_value("x", sparse(cells, dtype), marks)):
+        assert dense(column, default)[:, 0].numpy().tolist() == expected
+
+
+def test_columns_of_several_types_together_are_each_as_alone() -> None:
+    inputs = {
+        "i": of_one_value("i", sparse([1, None], tf.int64)),
+        "f": of_one_value("f", sparse([math.nan, 2.5], tf.float32)),
+        "j": of_one_value("j", sparse([None, 3], tf.int64)),
+        "required": tf.constant([[5], [6]], tf.int64),
+        "list": without_markers(sparse([7, 8], tf.int64)),
+    }
+    names = ["required", "i", "f", "list", "j"]
+    assert dense_columns(inputs, names, -1.0, tf.float64).numpy().tolist() == [[5, 1, -1, 7, -1], [6, -1, 2.5, 8, 3]]
+    texts = dense_columns(inputs, ["i", "f", "j"], "", tf.string).numpy().tolist()
+    assert texts == [[b"1", b"", b""], [b"", b"2.500000", b"3"]]
 
 
 def test_a_required_column_stays_as_it_is() -> None:

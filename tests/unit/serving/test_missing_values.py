@@ -43,8 +43,21 @@ def test_the_file_names_the_value_of_each_input_that_may_be_missing_in_strict_js
     assert equal(missing_values.markers(inputs), MISSING)
 
 
+def test_the_file_has_the_order_of_the_columns_in_the_signature_packed(tmp_path: Path) -> None:
+    described = missing_values.describe(COLUMNS)
+    missing_values.write(tmp_path, described, {"int64": ["age", "class"], "float32": ["fare"], "string": ["home_town"]})
+    assert missing_values.read_packed(tmp_path) == {
+        "int64": ("age", "class"),
+        "float32": ("fare",),
+        "string": ("home_town",),
+    }
+    missing_values.write(tmp_path, described)
+    assert missing_values.read_packed(tmp_path) == {}
+
+
 def test_a_version_without_the_file_does_not_say(tmp_path: Path) -> None:
     assert missing_values.read_inputs(tmp_path) is None
+    assert missing_values.read_packed(tmp_path) == {}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "inputs": {"a": 3}}', '{"format": 2}'])

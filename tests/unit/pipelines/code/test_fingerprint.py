@@ -414,7 +414,7 @@ USES_OF_DENSE = (
     "from benison import dense\ndef run(x): return dense(x, 0)",
     "import benison\ndef run(x): return benison.dense(x, 0)",
     "def run(x):\n from benison import dense as fill\n return fill(x, 0)",
-    "from benison.components.transform import dense\ndef run(x): return dense(x, 0)",
+    "from benison.components.raw_columns import dense\ndef run(x): return dense(x, 0)",
 )
 
 
@@ -450,9 +450,9 @@ def edited(benison_copy, monkeypatch):
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("components/transform.py", "tf.reshape(values, [-1, 1])", "tf.reshape(values, [-1, 1]) + 0"),
-        ("components/transform.py", "default: float | str", "default: float | int"),
-        ("components/transform.py", "LABEL, ", "print('imported')\nLABEL, "),
+        ("components/raw_columns.py", "tf.reshape(values, [-1, 1])", "tf.reshape(values, [-1, 1]) + 0"),
+        ("components/raw_columns.py", "default: float | str", "default: float | int"),
+        ("components/raw_columns.py", "_LIST =", "print('imported')\n_LIST ="),
         ("components/__init__.py", 'if __name__ == "components":', "if True:"),
     ],
 )
@@ -463,7 +463,7 @@ def test_a_function_of_the_front_door_counts_with_the_code_that_it_uses(benison_
 
 
 UNRELATED_EDITS = [
-    ("components/transform.py", 'CLASSES = "classes"', 'CLASSES = "labels"'),
+    ("components/raw_columns.py", "benison_column_", "benison_col_"),
     ("components/evaluate/metrics.py", "import ", "print('imported')\nimport "),
     ("pipelines/graph.py", "import hashlib", "print('imported')\nimport hashlib"),
     ("pipelines/runner.py", "import ", "print('imported')\nimport "),
@@ -494,8 +494,11 @@ def test_another_name_at_the_front_door_does_not_count(benison_copy, edited, old
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ('"dense": "components.transform"', '"dense": "components.user_code"'),
-        ("from benison.components.transform import dense", "from benison.components.user_code import load as dense"),
+        ('"dense": "components.raw_columns"', '"dense": "components.user_code"'),
+        (
+            "from benison.components.raw_columns import dense, dense_columns",
+            "from benison.components.user_code import load as dense",
+        ),
         ("        globals()[name] = value\n", ""),
     ],
 )
@@ -506,7 +509,7 @@ def test_the_way_to_a_lazily_loaded_name_counts(benison_copy, edited, old, new):
 
 
 def test_an_executor_does_not_count_what_the_front_door_offers(benison_copy, edited):
-    file = benison_copy / "benison" / "components" / "transform.py"
+    file = benison_copy / "benison" / "components" / "raw_columns.py"
     before = fingerprint.code(file, "dense")
     for edit in UNRELATED_EDITS:
         edited(*edit)

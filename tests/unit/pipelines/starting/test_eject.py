@@ -80,7 +80,7 @@ def test_the_features_contain_these_columns_and_only_the_needed_functions(here):
     text = Path("pipelines/features.py").read_text()
     assert 'NUMBERS = ("age",)\nCATEGORIES = {"species": 3}\nDATES = {"born": "%d/%m/%Y"}\n' in text
     assert '"categories": categories(inputs, CATEGORIES),' in text
-    assert "from benison import category_ids, dense, one_hot\n" in text
+    assert "from benison import category_ids, dense_columns, number_scores, one_hot\n" in text
     defined = {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
     assert {"preprocessing_fn", "numbers", "categories", "dates", "date_parts"} <= defined
     assert not {"hashes", "texts", "names_of", "sizes_of"} & defined

@@ -1,0 +1,184 @@
+"""Raw columns in Transform's graph: what is missing, and columns as dense tensors.
+
+A user's function gets a SparseTensor for a column whose cells may be missing. Before that, a column of one value per
+row is made dense, with the value that stands for a missing cell. So `dense` and `dense_columns` need no sparse
+operation, and a model's signature can begin at the dense column (`benison.components.transform_graph`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from benison.serving.errors import UsageError
+from benison.serving.missing_values import NO_MARKS, Marks, marker
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_LIST = "benison_list"  # attribute of a column with any number of values per row: its name
+_CELLS = "benison_cells"  # attribute of a column with at most one value per row
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cells of a column.
+
+    Attributes:
+        values: [batch, 1], with the value that stands for a missing cell, and marks.
+        marks: what else stands for a missing cell.
+    """
+
+    values: tf.Tensor
+    marks: Marks
+
+
+def entry_name(column: str) -> str:
+    """Return the name of the operation in Transform's graph whose output is the dense column."""
+    return f"benison_column_{column.encode().hex()}"
+
+
+def mark_list(column: Any, name: str) -> None:
+    """Remember that rows of a column have any number of values, so that `dense` refuses it."""
+    setattr(column, _LIST, name)
+
+
+def of_one_value(name: str, values: Any, marks: Marks = NO_MARKS) -> Any:
+    """Return a raw column with at most one value per row, without the values that stand for a missing cell.
+
+    Args:
+        name: the name of the column.
+        values: SparseTensor [batch, 1]; a Tensor, whose cells are never missing, stays as it is.
+        marks: the marks of the pipeline's CSV, such as NA, or -999 in a column of numbers.
+    """
+    import tensorflow as tf
+
+    if not isinstance(values, tf.SparseTensor):
+        return values
+    cells = tf.identity(_filled(values, marker(values.dtype.name)), name=entry_name(name))
+    present = _present(cells, marks)
+    rows = tf.shape(cells, out_type=tf.int64)[0]
+    column = tf.SparseTensor(tf.where(present), tf.boolean_mask(cells, present), tf.stack([rows, 1]))
+    setattr(column, _CELLS, _Cells(cells, marks))
+    return column
+
+
+def source(column: Any) -> Any:
+    """Return the tensor of Transform's graph that a column comes from: every use of the column is computed from it."""
+    cells = getattr(column, _CELLS, None)
+    return column if cells is None else cells.values
+
+
+def without_markers(values: Any, marks: Marks = NO_MARKS) -> Any:
+    """Return a raw column without the values that stand for a missing cell: '', NaN or the missing integer, and marks.
+
+    This is part of Transform's graph, so such a cell is the same in training and in every signature of a model.
+
+    Args:
+        values: SparseTensor; a Tensor, whose cells are never missing, stays as it is.
+        marks: the marks of the pipeline's CSV, such as NA, or -999 in a column of numbers.
+    """
+    import tensorflow as tf
+
+    return tf.sparse.retain(values, _present(values.values, marks)) if isinstance(values, tf.SparseTensor) else values
+
+
+def dense(values: Any, default: float | str) -> Any:
+    """Return a raw or computed column as a Tensor, whether or not values are missing.
+
+    Args:
+        values: Tensor or SparseTensor [batch, 1].
+        default: replaces missing values.
+
+    Returns:
+        Tensor [batch, 1].
+
+    Raises:
+        UsageError: rows have several values; reshaped, they would be other rows.
+    """
+    import tensorflow as tf
+
+    if column := getattr(values, _LIST, ""):
+        raise UsageError(
+            f"dense takes one value per row, and rows of {column!r} have any number; use tf.sparse.to_dense, and "
+            "reduce the result to a fixed width"
+        )
+    if isinstance(values, tf.SparseTensor):
+        cells = getattr(values, _CELLS, None)
+        if cells is None:
+            return _filled(values, default)
+        return tf.where(_present(cells.values, cells.marks), cells.values, tf.constant(default, values.dtype))
+    if values.shape.rank == 2 and (values.shape[1] or 1) > 1:
+        raise UsageError(f"dense takes one value per row, got {values.shape[1]}; use this column as it is")
+    return tf.reshape(values, [-1, 1])
+
+
+def dense_columns(inputs: Mapping[str, Any], names: Iterable[str], default: float | str, dtype: Any) -> Any:
+    """Return raw columns together in one type; many columns need few operations.
+
+    Args:
+        inputs: the inputs of a preprocessing_fn.
+        names: columns with one value per row.
+        default: replaces missing values.
+        dtype: TensorFlow's type of the result; numbers are written as by `tf.strings.as_string` if it is text.
+
+    Returns:
+        Tensor [batch, columns].
+    """
+    import tensorflow as tf
+
+    names = list(names)
+    alike: dict[tuple[Any, Any], list[int]] = {}  # columns that share operations
+    for position, name in enumerate(names):
+        cells = getattr(inputs[name], _CELLS, None)
+        # A column without cells to share is on its own: it is required, or computed.
+        key = (position, None) if cells is None else (cells.values.dtype, cells.marks)
+        alike.setdefault(key, []).append(position)
+    parts = []
+    for (_, marks), positions in alike.items():
+        group = [inputs[names[position]] for position in positions]
+        if marks is None:
+            parts.append(dense(_converted(group[0], dtype), default))
+        else:
+            cells = tf.concat([getattr(column, _CELLS).values for column in group], axis=1)
+            parts.append(tf.where(_present(cells, marks), _converted(cells, dtype), tf.constant(default, dtype)))
+    result = parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
+    order = [position for positions in alike.values() for position in positions]
+    if order != sorted(order):
+        result = tf.gather(result, [order.index(position) for position in range(len(order))], axis=1)
+    return tf.ensure_shape(result, [None, len(names)])
+
+
+def _converted(values: Any, dtype: Any) -> Any:
+    """Return a Tensor or SparseTensor in another type."""
+    import tensorflow as tf
+
+    if values.dtype == dtype:
+        return values
+    if dtype != tf.string:
+        return tf.cast(values, dtype)
+    if isinstance(values, tf.SparseTensor):
+        return tf.SparseTensor(values.indices, tf.strings.as_string(values.values), values.dense_shape)
+    return tf.strings.as_string(values)
+
+
+def _filled(values: Any, default: Any) -> Any:
+    """Return a SparseTensor [batch, 1] as a Tensor."""
+    import tensorflow as tf
+
+    shape = tf.stack([values.dense_shape[0], tf.constant(1, tf.int64)])
+    values = tf.sparse.to_dense(tf.SparseTensor(values.indices, values.values, shape), default_value=default)
+    return tf.reshape(values, [-1, 1])
+
+
+def _present(cells: Any, marks: Marks) -> Any:
+    """Return False for each cell that stands for a missing one."""
+    import tensorflow as tf
+
+    present = tf.math.logical_not(tf.math.is_nan(cells)) if cells.dtype.is_floating else None
+    for value in marks.of(cells.dtype.name):
+        if value == value:  # NaN is not equal to itself
+            differs = tf.not_equal(cells, tf.constant(value, cells.dtype))
+            present = differs if present is None else present & differs
+    return present
