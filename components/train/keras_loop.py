@@ -61,7 +61,8 @@ class Loop:
         splits = {"train": [(learn.features,)], **({} if isinstance(stop, int) else {"valid": [(stop.features,)]})}
         guard = stop_if_not_finite(self._recipe.name or self._recipe.function, splits)
         guard.set_model(self._model)
-        best, best_epoch, weights = math.inf, 0, None
+        best, best_epoch = math.inf, 0
+        weights: list[NDArray] = []
         history = []
         for epoch, order in enumerate(self._orders(learn, balance, stop)):
             guard.on_epoch_begin(epoch)
@@ -77,7 +78,7 @@ class Loop:
                 weights = [np.asarray(weight) for weight in self._model.weights]
             elif epoch + 1 >= best_epoch + self._recipe.patience:
                 break
-        for weight, value in zip(self._model.weights, weights or (), strict=False):
+        for weight, value in zip(self._model.weights, weights, strict=False):
             weight.assign(value)
         if held_out is None:
             print(f"{len(history)} epochs; loss {history[-1]['loss']:.4f}")
