@@ -90,6 +90,21 @@ def customers(file: Path) -> None:
             table.writerow([f"c{i // 2:06}", visits, "yes" if visits + chance.gauss(0, 4) > 14 else "no"])
 
 
+def sales(file: Path) -> None:
+    """Write amounts, percentages, decimal commas, a truth value, an impossible date and an id that repeats."""
+    chance = random.Random(4)
+    with file.open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["price", "cost", "share", "width", "flag", "day", "customer_id", "sold"])
+        for i in range(600):
+            price, share, flag = chance.randrange(100, 90_000), chance.randrange(1, 100), chance.choice("01")
+            sold = price / 30_000 + share / 40 + (flag == "1") + chance.gauss(0, 0.5) > 3.2
+            day = "2023-02-30" if i == 7 else str(date(2023, 1, 1) + timedelta(days=chance.randrange(300)))
+            width = f"{chance.uniform(1, 90):.1f}".replace(".", ",")
+            amounts = [f"{price:,}" if i % 40 else "N/A", f"${price * 3.5:,.2f}", f"{share}%", width]
+            table.writerow([*amounts, flag, day, 1000 + i % 70, "yes" if sold else "no"])
+
+
 def command(benison: Path, folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `benison …` in a folder, as a user does."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BENISON_")}
@@ -114,6 +129,7 @@ def command(benison: Path, folder: Path, *words: str, **environment: str) -> sub
         ("linnerud", toy("linnerud"), "Weight", "regression", {BLESSED, REFUSED}),  # 20 rows: three to judge by
         ("reviews", reviews, "stars", "binary", {BLESSED}),
         ("customers", customers, "buys", "binary", {BLESSED}),
+        ("sales", sales, "sold", "binary", {BLESSED}),
     ],
 )
 def test_an_unprepared_file_needs_no_edit(
