@@ -36,6 +36,7 @@ _SOMEBODY = re.compile(
     r"(?:^|[\W_])(?:customer|client|user|patient|subject|person|household|account|visitor|device)s?(?:$|[\W_])",
     re.IGNORECASE,
 )
+FITTED_ROWS = 40  # rows with a label from which weights of the members are fitted
 MIN_ROWS = 2  # rows that each split should have
 
 
@@ -218,7 +219,7 @@ columns:
 metric: {metric}  # the metric of blessings and comparisons
 {_slices(guess)}
 ensemble:
-  combiner: weighted_mean  # the weights are fitted, and a member that brings nothing is left out
+  combiner: {_combiner(guess)}
   members:
     linear:
       epochs: {epochs}  # the maximum: training ends after `patience` epochs without a better loss
@@ -246,6 +247,13 @@ def _group(guess: Guess) -> str:
     """Return the column whose rows with the same value belong together, such as a customer; '' if there is none."""
     names = (c.name for c in guess.columns if c.repeated_id or (c.kind == "hashed" and _SOMEBODY.search(c.name)))
     return next(names, "")
+
+
+def _combiner(guess: Guess) -> str:
+    """Return the combiner and why: a fitted one needs rows that are neither in `test` nor without a label."""
+    if guess.rows * (1 - guess.label.missing) < FITTED_ROWS:
+        return "mean  # with so few rows, no weights can be fitted"
+    return "weighted_mean  # the weights are fitted, and a member that brings nothing is left out"
 
 
 def _column_lines(columns: Sequence[GuessedColumn]) -> Iterator[str]:
