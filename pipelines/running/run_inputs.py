@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import benison
 from benison.components.ingest import data_files
 from benison.pipelines.data import sources, spans
 from benison.serving.files import checksum
@@ -117,7 +116,7 @@ def _state(file: str) -> tuple[int, ...]:
 def _own_code(files: FilesRead) -> str:
     """Hash all modules of Benison; in a clone they change without a new version."""
     digest = hashlib.sha256()
-    top = Path(benison.__file__).parent
+    top = Path(__file__).parents[2]
     modules = (
         Path(parent, name)
         for parent, _, names in os.walk(top, followlinks=True)  # a clone has links to its folders
@@ -131,7 +130,7 @@ def _own_code(files: FilesRead) -> str:
 
 def _packages(files: FilesRead) -> dict[str, str]:
     """Return a hash of the metadata of each installed package, by the name of its folder, which has the version."""
-    packages = {}
+    packages: dict[str, str] = {}
     folders = dict.fromkeys(Path(os.path.abspath(entry)) for entry in sys.path)
     # setuptools puts a folder of its own on the path when somebody imports it.
     for folder in (folder for folder in folders if "site-packages" not in folder.parent.parts):
