@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import re
@@ -178,20 +179,28 @@ def load_ir(path: Path, run_id: str, params: Mapping[str, Any]) -> pipeline_pb2.
     Raises:
         UsageError: the file names a class of Benison by the path of an earlier release.
     """
-    from google.protobuf import json_format
     from tfx.orchestration.portable import runtime_parameter_utils
-    from tfx.proto.orchestration import local_deployment_config_pb2, pipeline_pb2
+    from tfx.proto.orchestration import pipeline_pb2
 
-    assert local_deployment_config_pb2  # the parser must know the messages in the deployment config
     text = path.read_text()
     if former := _FORMER_CLASS.search(text):
         raise UsageError(
             f"{path}: {former[1]} is a class path of an earlier release of Benison; "
             "compile it again (`benison compile NAME`)"
         )
-    pipeline = json_format.Parse(text, pipeline_pb2.Pipeline())
+    pipeline = pipeline_pb2.Pipeline.FromString(_parsed(text))
     runtime_parameter_utils.substitute_runtime_parameter(pipeline, {**params, "pipeline-run-id": run_id})
     return pipeline
+
+
+@functools.lru_cache(maxsize=4)  # a worker reads the same one before each node, and each node in a fork of it
+def _parsed(text: str) -> bytes:
+    """Parse the JSON of a compiled pipeline; return its binary form."""
+    from google.protobuf import json_format
+    from tfx.proto.orchestration import local_deployment_config_pb2, pipeline_pb2
+
+    assert local_deployment_config_pb2  # the parser must know the messages in the deployment config
+    return bytes(json_format.Parse(text, pipeline_pb2.Pipeline()).SerializeToString())
 
 
 def _artifact_folders(pipeline: pipeline_pb2.Pipeline) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,8 @@ class LocalRunner:
                 self._observe(run)
             else:
                 with _Pool(self._workers, run.temporary) as pool:
+                    if comparison is not None and (comparison.is_first or not self._cache):
+                        pool.grow()  # every node will run
                     self._run_config(run, config, span, pool, comparison)
             run.phases = timing.measured()
         return run
@@ -165,7 +168,10 @@ class LocalRunner:
             if not pool.busy:
                 return functions
             with timing.phase("nodes"):
-                node_id, answer = pool.next_answer()
+                answered = pool.next_answer()
+            if answered is None:  # another worker can take a node now
+                continue
+            node_id, answer = answered
             functions[node_id] = None if isinstance(answer, NodeFailed) else answer.get("functions")
             _settle(by_id[node_id], answer)
             if by_id[node_id].state == "complete" and any(node.state == "waiting" for node in run.nodes):
@@ -207,12 +213,17 @@ class LocalRunner:
 
 
 class _Pool:
-    """The worker processes: only one at first, which is enough for a run that is cached or fails early."""
+    """The worker processes: only one at first, which is enough for a run that is cached or fails early.
+
+    Further workers take nodes only when they have imported what every node needs. Until then a node that many others
+    wait for is done sooner by a worker that has.
+    """
 
     def __init__(self, most: int, temporary: Path) -> None:
         self._most = most
         self._temporary = temporary
         self._idle = [self._new_worker()]  # started now, so that it imports TensorFlow while the caller continues
+        self._warming: list[Worker] = []
         self.busy: dict[str, Worker] = {}
 
     @property
@@ -220,15 +231,19 @@ class _Pool:
         return bool(self._idle)
 
     def grow(self) -> None:
-        """Start the other workers; the first one is preferred until they have imported TensorFlow."""
-        self._idle[:0] = [self._new_worker() for _ in range(self._most - len(self._idle) - len(self.busy))]
+        """Start the other workers."""
+        for _ in range(self._most - len(self._idle) - len(self.busy) - len(self._warming)):
+            worker = self._new_worker()
+            with suppress(WorkerDied):  # `next_answer` notices
+                worker.send(operation="warm_up", log=os.devnull)
+            self._warming.append(worker)
 
     def __enter__(self) -> _Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
         """End the processes, whether the run succeeded or not."""
-        end_workers([*self._idle, *self.busy.values()])
+        end_workers([*self._idle, *self._warming, *self.busy.values()])
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """Send a request to an idle worker and return its answer."""
@@ -247,9 +262,21 @@ class _Pool:
     def _new_worker(self) -> Worker:
         return Worker(self._temporary)
 
-    def next_answer(self) -> tuple[str, dict[str, Any] | NodeFailed]:
-        """Wait for any busy worker; return the key of its request, and its answer or its failure."""
-        worker = first_ready(list(self.busy.values()))
+    def next_answer(self) -> tuple[str, dict[str, Any] | NodeFailed] | None:
+        """Wait for any worker that is busy, or not ready yet.
+
+        Returns:
+            The key of its request, and its answer or its failure; None for a worker that is ready now.
+        """
+        worker = first_ready([*self.busy.values(), *self._warming])
+        if worker in self._warming:
+            self._warming.remove(worker)
+            try:
+                worker.receive()
+                self._idle.insert(0, worker)
+            except NodeFailed:  # the first worker fails with the same error, where it has a log
+                worker.end()
+            return None
         key = next(key for key, other in self.busy.items() if other is worker)
         del self.busy[key]
         try:

@@ -150,6 +150,13 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     return {**result, "functions": code.functions if code else None, "profile": profile}
 
 
+def _warm_up(request: dict[str, Any]) -> dict[str, Any]:
+    """Import what every node needs."""
+    _import(_EVERY)
+    packages.distributions()
+    return {}
+
+
 def _code(request: dict[str, Any]) -> Code | None:
     """Read a node's code before the fork, so that a file is parsed once and not for each node."""
     from benison.pipelines import node
@@ -207,6 +214,7 @@ _OPERATIONS = {
     "compile": _compile,
     "write_source": _write_source,
     "tidy": _tidy,
+    "warm_up": _warm_up,
     "run": _run,
     "try_code": _try_code,
 }

@@ -67,6 +67,11 @@ class Comparison:
         self._files = run_inputs.FilesRead()
         self._before: dict[str, Any] | None = None
 
+    @property
+    def is_first(self) -> bool:
+        """True if the pipeline has no earlier run in ROOT, so that nothing is in the cache."""
+        return len(list((self._root / "runs").glob(f"{self._config.name}-*"))) <= 1
+
     def repeat(self, run: runs.Run) -> bool:
         """Write the results of the last whole run as those of `run`, if nothing has changed since.
 

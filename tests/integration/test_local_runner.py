@@ -492,6 +492,42 @@ def test_a_worker_that_dies_between_two_nodes_is_replaced(fragile: Pipeline, tmp
     assert [request.get("node") for request in FragileWorker.instances[1].requests] == ["B"]
 
 
+class SlowWorker(FragileWorker):
+    """Replaces a worker process that does not die; each one but the first is never ready."""
+
+    instances: ClassVar[list[FragileWorker]] = []
+
+    def send(self, **request: Any) -> None:
+        self.requests.append(request)
+
+
+def test_a_worker_that_is_not_ready_takes_no_node(
+    fragile: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SlowWorker, "instances", [])
+    monkeypatch.setattr(runner, "Worker", SlowWorker)
+    assert _states(LocalRunner(tmp_path, workers=2).run_config(fragile)) == {"A": "complete", "B": "complete"}
+    first, second = SlowWorker.instances
+    assert [request["node"] for request in first.requests if request["operation"] == "run"] == ["A", "B"]
+    assert [request["operation"] for request in second.requests] == ["warm_up"]
+
+
+def test_a_worker_that_is_ready_takes_the_next_node(
+    fragile: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SlowWorker, "instances", [])
+    monkeypatch.setattr(runner, "Worker", SlowWorker)
+    monkeypatch.setattr(runner, "first_ready", lambda workers: workers[-1])
+    nodes = (Node("A", (), "A", "A", Path("pipeline.json")), Node("B", (), "B", "B", Path("pipeline.json")))
+    compiled = Compiled("fragile", Path("pipeline.json"), nodes)
+    monkeypatch.setattr(Compiled, "from_json", lambda data: compiled)
+    assert _states(LocalRunner(tmp_path, workers=2).run_config(fragile)) == {"A": "complete", "B": "complete"}
+    assert [
+        [request["node"] for request in worker.requests if request["operation"] == "run"]
+        for worker in SlowWorker.instances
+    ] == [["A"], ["B"]]
+
+
 def test_a_run_that_something_else_breaks_off_has_failed(fragile: Pipeline, tmp_path: Path) -> None:
     def observer(run: runs.Run) -> None:
         if "complete" in _states(run).values():
