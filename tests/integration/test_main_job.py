@@ -123,7 +123,7 @@ def _differs(project: Project) -> str:
     return unchanged.Comparison(config, project.root, None).difference()
 
 
-def _in_metadata(project: Project, run_id: str) -> dict[str, tuple[str, list[object], list[str]]]:
+def _in_metadata(project: Project, run_id: str) -> dict[str, tuple[str, list[tuple[str, int, str]], list[str]]]:
     """Return state, inputs and outputs, and contexts of a run's executions in ML Metadata, by node."""
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 

@@ -75,7 +75,7 @@ def transformed(folder: Path, features: str, columns: Mapping[str, Any]) -> tupl
     metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
     function: Callable[[Any], Any] = lambda inputs: preprocessing_fn(inputs, settings)  # noqa: E731
 
-    def complete(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def complete(rows: Sequence[Any]) -> list[dict[str, Any]]:
         return [{name: [row[name]] if name in row else [] for name in spec} for row in rows]
 
     with tft_beam.Context(temp_dir=str(folder)):
@@ -94,7 +94,7 @@ def named(features: tuple[Any, ...]) -> tuple[list[dict[str, float]], list[dict[
     from benison.components.feature_groups import TREES, read_names
 
     names = read_names(TREES, features[2])
-    return tuple(
+    train, later = (
         [
             {
                 name: float(value)
@@ -105,6 +105,7 @@ def named(features: tuple[Any, ...]) -> tuple[list[dict[str, float]], list[dict[
         ]
         for rows in features[:2]
     )
+    return train, later
 
 
 def test_numbers_are_as_they_are_and_nan_where_missing(generic):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,7 +38,7 @@ def table(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
     return {"numbers": numbers, "ids": ids}
 
 
-def values(features: dict[str, np.ndarray]) -> np.ndarray:
+def values(features: Mapping[str, np.ndarray]) -> np.ndarray:
     effect = np.random.default_rng(5).normal(size=600)
     numbers = np.nan_to_num(features["numbers"], nan=2.0)
     return numbers[:, 0] + 2 * (features["ids"][:, 0] == 3) + effect[features["ids"][:, 1]]
@@ -51,7 +52,7 @@ def labelled(problem: str, rows: int, seed: int) -> ArrayRows:
         "binary": (label > 1).astype(np.int64),
         "multiclass": np.digitize(label, [0, 1]),
     }[problem]
-    return ArrayRows(features, targets)
+    return ArrayRows(features, np.asarray(targets))
 
 
 def answers(fitted: Any, rows: ArrayRows) -> np.ndarray:
