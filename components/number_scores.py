@@ -39,11 +39,11 @@ def number_scores(values: tf.Tensor) -> tf.Tensor:
     (moments,) = tft.experimental.ptransform_analyzer(
         [both], ColumnMoments(2 * columns), output_dtypes=[tf.float64], output_shapes=[[3, 2 * columns]]
     )
-    mean, deviation, skewness = tf.unstack(moments)
-    of_plain, of_logarithms = tf.abs(skewness[:columns]), tf.abs(skewness[columns:])
-    chosen = (of_plain > SKEWED) & (of_logarithms < of_plain / 2)
-    centre = tf.where(chosen, mean[columns:], mean[:columns])
-    width = tf.where(chosen, deviation[columns:], deviation[:columns])
+    (mean, log_mean), (deviation, log_deviation), (skewness, log_skewness) = (
+        tf.split(moment, 2) for moment in tf.unstack(moments)
+    )
+    chosen = (tf.abs(skewness) > SKEWED) & (tf.abs(log_skewness) < tf.abs(skewness) / 2)
+    centre, width = tf.where(chosen, log_mean, mean), tf.where(chosen, log_deviation, deviation)
     scores = (tf.where(chosen, logarithms, plain) - centre) / tf.where(width > 0, width, 1)
     known = tf.where(tf.math.is_nan(scores), tf.zeros_like(scores), scores)
     return tf.cast(tf.clip_by_value(known, -MAX_SCORE, MAX_SCORE), tf.float32)

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from benison.components.train.imbalance import ClassBalance
 
 ROWS = 8_000
+EPOCHS = 20  # the draws of one epoch differ by chance from the rates
 METHODS = ("class_weight", "undersample")
 
 
@@ -32,8 +33,9 @@ def fit_balanced(method: Any, classes: int = 2):
 
     x, y = rare(classes)
     balance = ClassBalance(method, counts(y))
-    batches = list(balance.balance_training(tf.data.Dataset.from_tensor_slices((x, y)), seed=1).batch(ROWS))
-    rows, labels, *weights = (part.numpy() for part in batches[0])
+    epochs = balance.balance_training(tf.data.Dataset.from_tensor_slices((x, y)), seed=1).repeat(EPOCHS)
+    (batch,) = epochs.batch(EPOCHS * ROWS)
+    rows, labels, *weights = (part.numpy() for part in batch)
     model = LogisticRegression(C=1e6).fit(rows, labels, sample_weight=weights[0] if weights else None)
     return model.predict_proba(x), y, balance
 
