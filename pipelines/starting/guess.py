@@ -5,7 +5,7 @@ The rows are read once, in batches; the memory does not grow with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -137,12 +137,20 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
         for name, profile in profiles.items()
         if name != label
     )
+    forms = {name: found.form for name, found in readings.items()}
+    leaks = remarks.leaks(columns, target, forms, rows.columns(), marks)
+    notes += tuple(_remarks((target, *columns), profiles, readings, marks))
+    notes += tuple(_leak_remarks(columns, leaks, fixed.columns))
+    columns = tuple(
+        kinds.left_out(column, f"alone it predicts the label ({leaks[column.name]})")
+        if column.name in leaks and column.name not in fixed.columns
+        else column
+        for column in columns
+    )
     if all(column.kind == "ignore" for column in columns):
         reasons = "; ".join(f"{column.name}: {column.why}" for column in columns) or "the label is the only column"
-        raise DataError(f"{file}: no column to learn from ({reasons})")
-    notes += tuple(_remarks((target, *columns), profiles, readings, marks))
-    forms = {name: found.form for name, found in readings.items()}
-    notes += tuple(remarks.leaks(columns, target, forms, rows.columns(), marks))
+        use = f"; --set columns.{next(iter(leaks))}=KIND uses one all the same" if leaks else ""
+        raise DataError(f"{file}: no column to learn from ({reasons}){use}")
     event, why = ("", "") if problem != "binary" else positive.guess(label, target.values, profiles[label].values)
     return Guess(
         csv=file,
@@ -188,6 +196,29 @@ def _remarks(
         elif note := remarks.strays(name, readings[name], marks):
             yield note
         yield from remarks.spellings(name, profile, column, marks)
+
+
+def _leak_remarks(columns: Iterable[GuessedColumn], leaks: Mapping[str, str], given: Collection[str]) -> Iterator[str]:
+    """Yield a remark about each column that alone predicts the label, and how to decide otherwise.
+
+    Args:
+        columns: the columns, with the kinds that they have if they are no leaks.
+        leaks: the measure of each leak.
+        given: the columns whose kind the user gives.
+    """
+    for column in columns:
+        if column.name not in leaks:
+            continue
+        name = column.name
+        fact = f"alone it predicts the label ({leaks[name]}): a copy of it, or known only after it?"
+        accept = f"--set validation.columns.{name}=warn"
+        if name in given:
+            yield f"{name}: {fact} The run stops there, unless it is left out or accepted with {accept}"
+        else:
+            yield (
+                f"{name}: {fact} It is left out. If it is known before the label, it is the best feature: use it with "
+                f"--set columns.{name}={column.kind} {accept}"
+            )
 
 
 def _label(

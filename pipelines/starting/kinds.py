@@ -108,6 +108,11 @@ def fixed(
     )
 
 
+def left_out(column: GuessedColumn, why: str) -> GuessedColumn:
+    """Return a column that is no feature, for a reason."""
+    return GuessedColumn(column.name, "ignore", why, column.missing)
+
+
 def missing_share(profile: Profile, reading: Reading, marks: frozenset[str]) -> float:
     """Return the share of rows without a value."""
     strays = sum(count for cell, count in {**profile.values, **reading.strays}.items() if cell in marks)

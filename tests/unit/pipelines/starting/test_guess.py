@@ -18,6 +18,7 @@ from benison.serving.errors import DataError, UsageError
 
 ROWS = 40
 CYCLE = [f"{i % 2}" for i in range(ROWS)]
+SLOW_CYCLE = [f"{i // 5 % 2}" for i in range(ROWS)]  # no column of a short cycle predicts it
 
 
 def written(folder: Path, columns: dict[str, list[str]], delimiter: str = ",", encoding: str = "utf-8") -> Path:
@@ -59,7 +60,7 @@ def test_the_delimiter_cuts_all_rows_alike(tmp_path, delimiter):
     ],
 )
 def test_decimal_commas_are_seen_where_they_cannot_be_thousands(tmp_path, cells, decimal, amounts):
-    guessed = look(written(tmp_path, {"price": cells * 10, "x": CYCLE[::-1], "y": CYCLE}, delimiter=";"), "y")
+    guessed = look(written(tmp_path, {"price": cells * 10, "x": CYCLE, "y": SLOW_CYCLE}, delimiter=";"), "y")
     assert (guessed.delimiter, guessed.decimal, guessed.columns[0].kind) == (";", decimal, "number")
     assert guessed.amounts == ({"price": amounts} if amounts else {})
 
@@ -108,7 +109,7 @@ def test_amounts_are_numbers(tmp_path, form, amounts, number):
 @pytest.mark.parametrize(("beside", "amounts"), [("965", "1,234.5"), ("1965", None), ("0,965", None), ("1,9", None)])
 def test_commas_between_thousands_are_no_decimal_commas_though_the_file_has_some(tmp_path, beside, amounts):
     cells = {"weight": [f"{i},5" for i in range(ROWS)], "price": ["1,200", "12,345", beside, "7,000"] * (ROWS // 4)}
-    guessed = look(written(tmp_path, {**cells, "y": CYCLE}, delimiter=";"), "y")
+    guessed = look(written(tmp_path, {**cells, "y": SLOW_CYCLE}, delimiter=";"), "y")
     assert (guessed.decimal, guessed.amounts) == (",", {"price": amounts} if amounts else {})
 
 
@@ -236,7 +237,7 @@ def test_a_date_that_could_be_read_either_way_says_so(tmp_path):
         ("truth", ["T", "F"] * (ROWS // 2), ("category", "2 different texts")),
         ("truth", ["0", "1"] * (ROWS // 2), ("category", "two values: 0, 1")),
         ("truth", ["1.0", "0.0", "", "1.0"] * (ROWS // 4), ("category", "two values: 0.0, 1.0")),
-        ("grade", ["1", "2"] * (ROWS // 2), ("number", "2 different numbers")),
+        ("grade", ["1", "1", "2", "2"] * (ROWS // 4), ("number", "2 different numbers")),
         ("zip_code", [str(90210 + i % 9) for i in range(ROWS)], ("category", "9 codes")),
         ("line", [str(2 * ROWS - i - (i > 9)) for i in range(ROWS)], ("ignore", "a row number")),
         ("digit", ["1_000", "2_000"] * (ROWS // 2), ("category", "2 different texts")),
@@ -432,3 +433,29 @@ def test_ids_of_something_that_several_rows_have_are_left_out(tmp_path):
 def test_what_may_be_wrong_in_a_column_is_pointed_out(tmp_path, cells, expected):
     remarks = guess(tmp_path, {"age": cells}).remarks
     assert [remark for remark in remarks if remark.startswith(expected)], remarks
+
+
+def test_a_column_that_alone_predicts_the_label_is_left_out_unless_the_user_gives_its_kind(tmp_path):
+    file = written(
+        tmp_path,
+        {
+            "chapter": [f"cause {i % 3}" if i % 2 else "" for i in range(2 * ROWS)],
+            "plain": [f"{random.Random(i).random():.3f}" for i in range(2 * ROWS)],
+            "y": CYCLE * 2,
+        },
+    )
+    guessed = look(file, "y")
+    assert [(c.name, c.kind) for c in guessed.columns] == [("chapter", "ignore"), ("plain", "number")]
+    assert guessed.columns[0].why == "alone it predicts the label (AUC 1.000)"
+    assert guessed.remarks[-1].endswith(
+        "use it with --set columns.chapter=category --set validation.columns.chapter=warn"
+    )
+    guessed = look(file, "y", Fixed(columns={"chapter": {"kind": "category"}}))
+    assert guessed.columns[0].kind == "category"
+    assert "The run stops there, unless" in guessed.remarks[-1]
+
+
+def test_if_every_column_alone_predicts_the_label_it_says_how_to_use_one(tmp_path):
+    file = written(tmp_path, {"x": [f"{i}.5" for i in range(2 * ROWS)], "y": [f"{i}.25" for i in range(2 * ROWS)]})
+    with pytest.raises(DataError, match=r"no column to learn from \(x: alone .*; --set columns.x=KIND uses one"):
+        look(file, "y")
