@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from benison.serving.server.status import Code, RequestError
@@ -72,7 +73,11 @@ class Signature:
 
     def column_of(self, name: str) -> str:
         """Return the name of the column that an input is; an input that is no column has its own name."""
-        return next((column for column, argument in self.columns.items() if argument == name), name)
+        return self._own_names.get(name, name)
+
+    @cached_property
+    def _own_names(self) -> Mapping[str, str]:
+        return {argument: column for column, argument in self.columns.items()}
 
     @property
     def batched(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -24,6 +25,8 @@ def test_the_notebook_runs_and_shows_data_metrics_ensemble_and_blessing(
 ) -> None:
     for key, value in SHORT.items():
         monkeypatch.setenv(f"{ENVIRONMENT_PREFIX}ensemble__members__{key}", value)
+    # jupyter_client sets the sticky bit of the folder in which it writes the connection file.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = NotebookClient(notebook, timeout=400, kernel_name="python3", resources={"metadata": {"path": tmp_path}})
     client.execute()
