@@ -106,7 +106,7 @@ def test_rows_without_anything_to_learn_give_a_constant_answer(problem, classes,
         first = {name: np.repeat(v[:1], len(v), axis=0) for name, v in learn.features.items()}
         learn = ArrayRows(first, learn.targets)
     got = answers(TreesFitter(task(problem, classes, learn)).fit(learn, learn), learn)
-    assert (got == got[0]).all()
+    assert np.allclose(got, got[0], rtol=0, atol=1e-6)  # softmax rounds the rows of a vector differently
     if problem == "regression":
         assert got[0, 0] == pytest.approx(float(learn.targets.astype(float).mean()))
     else:
