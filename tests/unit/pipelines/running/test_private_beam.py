@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, StandardOptions
 from apache_beam.transforms import userstate
 from apache_beam.transforms.userstate import BagStateSpec
 
@@ -90,3 +91,35 @@ def test_specs_are_those_of_the_class_unless_the_object_holds_a_bound_method() -
     assert len(asked) == 4
     assert cached(holder)[0] == {Stateful.SEEN}
     assert cached(Plain()) == (set(), set())
+
+
+def test_views_of_options_are_those_of_beam_and_keep_what_was_set() -> None:
+    flags = ["--experiments=one", "--streaming", "--unknown=1"]
+    options, other = PipelineOptions(flags), PipelineOptions(flags)
+    debug, of_beam = private_beam.view_as(options, DebugOptions), other.view_as(DebugOptions)
+    assert isinstance(debug, DebugOptions)
+    assert debug.experiments == of_beam.experiments == ["one"]
+    assert options.get_all_options() == other.get_all_options()
+    debug.add_experiment("two")
+    assert private_beam.view_as(options, DebugOptions).experiments == ["one", "two"]
+    assert private_beam.view_as(debug, StandardOptions).streaming
+    assert private_beam.view_as(PipelineOptions(flags), DebugOptions).experiments == ["one"]
+
+
+def test_batches_have_at_most_a_thousand_rows_and_less_of_long_rows() -> None:
+    code = """
+import apache_beam as beam
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from benison.pipelines.running import private_beam
+private_beam.speed_up()
+from tfx_bsl.coders import batch_util
+def sizes(name, row, rows):
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        (pipeline | beam.Create([row]) | beam.FlatMap(lambda one: [one] * rows)
+         | batch_util.BatchRecords(None, None) | beam.Map(len) | beam.combiners.ToList()
+         | beam.Map(lambda sizes: print(name, sorted(sizes))))
+sizes("short", b"1234", 2300)
+sizes("long", b"x" * (5 << 20), 9)
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["short [300, 1000, 1000]", "long [1, 4, 4]"], done.stderr[-3000:]
