@@ -7,6 +7,8 @@ operation, and a model's signature can begin at the dense column (`benison.compo
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -56,12 +58,42 @@ def of_one_value(name: str, values: Any, marks: Marks = NO_MARKS) -> Any:
 
     if not isinstance(values, tf.SparseTensor):
         return values
-    cells = tf.identity(_filled(values, marker(values.dtype.name)), name=entry_name(name))
-    present = _present(cells, marks)
-    rows = tf.shape(cells, out_type=tf.int64)[0]
-    column = tf.SparseTensor(tf.where(present), tf.boolean_mask(cells, present), tf.stack([rows, 1]))
-    setattr(column, _CELLS, _Cells(cells, marks))
-    return column
+    cells = tf.identity(filled(values, marker(values.dtype.name)), name=entry_name(name))
+    return _sparse_column()(_Cells(cells, marks))
+
+
+@functools.cache
+def _sparse_column() -> Any:
+    """Return the class of a raw column with at most one value per row, a child of TensorFlow's SparseTensor."""
+    import tensorflow as tf
+
+    class SparseColumn(tf.SparseTensor):
+        """A column whose sparse operations are added to the graph when they are needed.
+
+        Most columns are only read as dense ones. TFT traces a preprocessing_fn ten times, and most of its operations
+        would be those that make columns sparse.
+        """
+
+        def __init__(self, cells: _Cells) -> None:
+            setattr(self, _CELLS, cells)
+            self._dense_shape_default = tf.TensorShape([cells.values.shape[0], 1])
+
+        @functools.cached_property
+        def _sparse(self) -> tf.SparseTensor:
+            cells: _Cells = getattr(self, _CELLS)
+            # The graph of the column, even if a function inside it, such as the body of a loop, reads the column first.
+            graph = contextlib.nullcontext() if tf.executing_eagerly() else cells.values.graph.as_default()
+            with graph, tf.control_dependencies(None):
+                places = tf.where(_present(cells.values, cells.marks))
+                rows = tf.shape(cells.values, out_type=tf.int64)[0]
+                return tf.SparseTensor(places, tf.gather_nd(cells.values, places), tf.stack([rows, 1]))
+
+        _indices = property(lambda self: self._sparse.indices)
+        _values = property(lambda self: self._sparse.values)
+        _dense_shape = property(lambda self: self._sparse.dense_shape)
+        dtype = property(lambda self: getattr(self, _CELLS).values.dtype)
+
+    return SparseColumn
 
 
 def source(column: Any) -> Any:
@@ -107,7 +139,7 @@ def dense(values: Any, default: float | str) -> Any:
     if isinstance(values, tf.SparseTensor):
         cells = getattr(values, _CELLS, None)
         if cells is None:
-            return _filled(values, default)
+            return filled(values, default)
         return tf.where(_present(cells.values, cells.marks), cells.values, tf.constant(default, values.dtype))
     if values.shape.rank == 2 and (values.shape[1] or 1) > 1:
         raise UsageError(f"dense takes one value per row, got {values.shape[1]}; use this column as it is")
@@ -163,8 +195,8 @@ def _converted(values: Any, dtype: Any) -> Any:
     return tf.strings.as_string(values)
 
 
-def _filled(values: Any, default: Any) -> Any:
-    """Return a SparseTensor [batch, 1] as a Tensor."""
+def filled(values: Any, default: Any) -> Any:
+    """Return a SparseTensor [batch, 1] as a Tensor, with a default where it has no value."""
     import tensorflow as tf
 
     shape = tf.stack([values.dense_shape[0], tf.constant(1, tf.int64)])

@@ -6,8 +6,9 @@ splits. TFX gives a preprocessing_fn neither schema nor other splits, so the exe
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -60,11 +61,49 @@ class Executor(executor.Executor):
         config["lists"] = sorted(raw_examples.list_columns(schema))
         config["single"] = sorted(raw_examples.single_columns(schema))
         config["graph"] = artifact_utils.get_single_uri(output_dict[standard_component_specs.TRANSFORM_GRAPH_KEY])
-        super().Do(input_dict, output_dict, {**exec_properties, key: json.dumps(config)})
+        with once():
+            super().Do(input_dict, output_dict, {**exec_properties, key: json.dumps(config)})
         raw_examples.write_withheld(
             artifact_utils.get_single_uri(output_dict[standard_component_specs.TRANSFORM_GRAPH_KEY]),
             {role: config[role] for role in raw_examples.ROLES if role in config},
         )
+
+
+@contextlib.contextmanager
+def once() -> Iterator[None]:
+    """Let TFT do once what it does again and again in a run of Transform.
+
+    - TFX asks three times which columns a preprocessing_fn reads, and TFT traces the function for each answer.
+    - TFT loads the graph again for each split.
+    """
+    from tensorflow_transform import impl_helper
+    from tensorflow_transform.beam import impl
+
+    trace, load = impl_helper.trace_preprocessing_function, impl._RunMetaGraphDoFn._GraphStateV2
+    traced: list[tuple[tuple[Any, ...], Any]] = []
+    loaded: dict[tuple[Any, ...], Any] = {}
+
+    def traced_once(preprocessing_fn: Any, specs: Any, use_tf_compat_v1: bool, base_temp_dir: str | None = None) -> Any:
+        if base_temp_dir is not None:  # a trace for the analysis, which changes it
+            return trace(preprocessing_fn, specs, use_tf_compat_v1, base_temp_dir)
+        asked = (preprocessing_fn, specs, use_tf_compat_v1)
+        if not traced or traced[0][0] != asked:
+            traced[:] = [(asked, trace(*asked))]
+        return traced[0][1]
+
+    def loaded_once(folder: str, inputs: set[str], excluded: Sequence[str]) -> Any:
+        key = (folder, frozenset(inputs), tuple(excluded))
+        if key not in loaded:
+            loaded[key] = load(folder, inputs, excluded)
+        return loaded[key]
+
+    impl_helper.trace_preprocessing_function = traced_once
+    impl._RunMetaGraphDoFn._GraphStateV2 = staticmethod(loaded_once)
+    try:
+        yield
+    finally:
+        impl_helper.trace_preprocessing_function = trace
+        impl._RunMetaGraphDoFn._GraphStateV2 = load
 
 
 def refuse_lists(columns: Mapping[str, Mapping[str, Any]], schema: Any) -> None:

@@ -89,6 +89,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         preprocessing_fn="benison.components.transform.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=TRAINING),
         disable_statistics=True,  # no node reads them
+        disable_analyzer_cache=True,  # no run reads it, and each split would be analyzed on its own
         custom_config={
             "features": config.features,
             "columns": {name: column.model_dump(exclude_none=True) for name, column in config.columns.items()},

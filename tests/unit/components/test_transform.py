@@ -73,6 +73,33 @@ def test_columns_of_several_types_together_are_each_as_alone() -> None:
     assert texts == [[b"1", b"", b""], [b"", b"2.500000", b"3"]]
 
 
+def test_a_column_is_sparse_wherever_it_is_read_first_and_costs_nothing_where_it_is_not() -> None:
+    @tf.function(autograph=False)
+    def total(cells: Any) -> Any:
+        column = of_one_value("x", cells)
+        in_loop = tf.while_loop(
+            lambda step, _: step < 2,
+            lambda step, sum_: (step + 1, sum_ + tf.reshape(tf.sparse.reduce_sum(column), [])),
+            (0, 0.0),
+        )[1]
+        return in_loop + tf.sparse.reduce_sum(column), column
+
+    @tf.function(autograph=False)
+    def filled(cells: Any) -> Any:
+        column = of_one_value("x", cells)
+        assert isinstance(column, tf.SparseTensor)
+        assert (column.dtype, column.shape.as_list()) == (tf.float32, [None, 1])
+        return dense(column, 0.0)
+
+    cells = sparse([1.5, None, math.nan, 2.0], tf.float32)
+    spec = tf.SparseTensorSpec([None, 1], tf.float32)
+    summed, column = total.get_concrete_function(spec)(cells)
+    assert (summed.numpy(), column.indices.numpy().tolist()) == (10.5, [[0, 0], [3, 0]])
+    assert filled(cells).numpy().tolist() == [[1.5], [0.0], [0.0], [2.0]]
+    operations = [operation.type for operation in filled.get_concrete_function(spec).graph.get_operations()]
+    assert "Where" not in operations
+
+
 def test_a_required_column_stays_as_it_is() -> None:
     column = tf.constant([[MISSING_INTEGER], [3]], tf.int64)
     assert without_markers(column) is column
