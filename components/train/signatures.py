@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.components import raw_examples
+from benison.components.raw_columns import filled
 from benison.components.train.member import class_names, whole_feature_spec
 from benison.components.transform import LABEL, as_columns
 from benison.components.transform_graph import TransformGraph
@@ -93,10 +94,26 @@ def export(
         decision = {} if decide is None else {"decision": decide(values, names)}
         return {"probabilities": values, "classes": classes, **decision}
 
+    # The signatures differ only at their inputs. What they share is a function of the graph that they call: it is
+    # traced, written and loaded once.
+    answered = _Shared(answer)
+    extended = _Shared(lambda columns: as_columns(graph.extend(columns)))
+
     def transformed_from(columns: Tensors) -> Tensors:
         required = {n: values for n, values in columns.items() if isinstance(raw_spec[n], tf.io.FixedLenFeature)}
         _refuse_missing_integers(required)
-        return as_columns(graph.extend(columns))
+        return features_of(columns)
+
+    def features_of(columns: Tensors) -> Tensors:
+        transformed = extended(
+            {
+                name: filled(values, marker(values.dtype.name))
+                if isinstance(values, tf.SparseTensor) and graph.is_dense(name)
+                else values
+                for name, values in columns.items()
+            }
+        )
+        return {name: transformed[name] for name in transformed_spec}
 
     def from_raw(inputs: Tensors) -> Tensors:
         return transformed_from(
@@ -113,13 +130,15 @@ def export(
         )
 
     def from_transformed(inputs: Tensors) -> Tensors:
-        return answer({name: inputs[argument] for name, argument in transformed_arguments.items()})
+        return answered({name: inputs[argument] for name, argument in transformed_arguments.items()})
 
     def serving_default(examples: tf.Tensor) -> Tensors:
-        return answer(transformed_from(tf.io.parse_example(examples, raw_spec)))
+        return answered(transformed_from(tf.io.parse_example(examples, raw_spec)))
 
     def transform_features(examples: tf.Tensor) -> Tensors:
-        return graph.extend(tf.io.parse_example(examples, labelled_spec))
+        columns = tf.io.parse_example(examples, labelled_spec)
+        others = graph.extend({name: values for name, values in columns.items() if name not in raw_spec})
+        return {**others, **features_of({name: columns[name] for name in raw_spec})}
 
     # A separate signature for TFMA: in its slices, transformed features would hide raw features of the same name.
     def label_only(examples: tf.Tensor) -> Tensors:
@@ -144,12 +163,12 @@ def export(
     for resource in (graph.holder, *tracked):
         archive.track(resource)
     archive.add_endpoint("serving_default", serving_default, examples_spec)
-    archive.add_endpoint("raw", lambda inputs: answer(from_raw(inputs)), raw)
+    archive.add_endpoint("raw", lambda inputs: answered(from_raw(inputs)), raw)
     if packed:
         spec = {
             dtype: tf.TensorSpec([None, len(order)], tf.as_dtype(dtype), name=dtype) for dtype, order in packed.items()
         }
-        archive.add_endpoint("packed", lambda inputs: answer(from_packed(inputs)), [spec])
+        archive.add_endpoint("packed", lambda inputs: answered(from_packed(inputs)), [spec])
     archive.add_endpoint("transformed", from_transformed, transformed)
     archive.add_endpoint("transform_features", transform_features, examples_spec)
     archive.add_endpoint("label", label_only, examples_spec)
@@ -158,6 +177,29 @@ def export(
     archive.write_out(folder, verbose=False)
     _write_schema(Path(folder, SCHEMA), transform.raw_metadata.schema, label)
     missing_values.write(Path(folder), described, packed)
+
+
+class _Shared:
+    """A function of features by name that several signatures call; it is traced once for all inputs of the same types.
+
+    A function that TensorFlow traces in a signature would be a part of that signature, and traced again when it is
+    saved.
+    """
+
+    def __init__(self, function: Callable[[Tensors], Tensors]) -> None:
+        self._function = function
+        self._traced: list[tuple[Any, Any]] = []
+
+    def __call__(self, values: Tensors) -> Tensors:
+        import tensorflow as tf
+
+        types = {name: tf.type_spec_from_value(value) for name, value in values.items()}
+        traced = next((traced for of_types, traced in self._traced if of_types == types), None)
+        if traced is None:
+            with tf.init_scope():
+                traced = tf.function(self._function, autograph=False).get_concrete_function(types)
+            self._traced.append((types, traced))
+        return dict(traced(values))
 
 
 def packed_inputs(described: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
