@@ -73,7 +73,7 @@ class Uncompressed:
         return data
 
 
-def view_as(options: Any, cls: type) -> Any:
+def view_as(options: Any, cls: Any) -> Any:
     """Return a view of Beam's options, as `PipelineOptions.view_as`; the flags are parsed once for each class.
 
     Beam asks for a view at each step of a pipeline, and makes a new parser for it.
@@ -88,6 +88,6 @@ def view_as(options: Any, cls: type) -> Any:
 
 
 @functools.cache
-def _parsed(cls: type, flags: tuple[str, ...] | None) -> Any:
+def _parsed(cls: Any, flags: tuple[str, ...] | None) -> Any:
     """Return the argparse.Namespace of the options of a class."""
     return cls(flags)._visible_options
