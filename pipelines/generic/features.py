@@ -16,7 +16,6 @@ was never set in training stays 0, because the members have learnt nothing about
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,22 +24,8 @@ import tensorflow_transform as tft
 
 from benison import category_ids, dense_columns, number_scores, one_hot, term_weights
 from benison.pipelines.generic.columns import SIZES
+from benison.pipelines.generic.date_forms import date_pattern
 
-# The regular expression (RE2) for each part of a date, by strptime's letter.
-DATE_PARTS = {
-    "Y": r"(\d{4})",
-    "y": r"(\d{2})",
-    "m": r"(\d{1,2})",
-    "b": r"([A-Za-z]{3})[a-z]*\.?",
-    "d": r"(\d{1,2})",
-    "H": r"(\d{1,2})",
-    "I": r"(\d{1,2})",
-    "M": r"(\d{2})",
-    "S": r"(\d{2})(?:\.\d+)?",
-    "p": r"([AaPp][Mm])",
-}
-# ISO 8601; time and zone are optional. The zone is ignored: times count as written.
-ISO = r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:[.,]\d+)?)?)?\s*(?:Z|[+-]\d{2}:?\d{2})?"
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 
@@ -181,7 +166,10 @@ def if_missing(words: Any) -> Any:
 
 
 def date_parts(words: Any, form: str | None) -> tuple[dict[str, Any], Any]:
-    """Parse dates [batch, n] into parts, int64 by strptime's letter (Y, m, d, H, M), and flags for valid dates."""
+    """Parse dates [batch, n] into parts, int64 by strptime's letter (Y, m, d, H, M), and flags for valid dates.
+
+    A date that no calendar has, such as 2023-02-30, is not valid, nor is 24:00.
+    """
     letters, pattern = date_pattern(form)
     matches = tf.strings.regex_full_match(words, pattern)
 
@@ -200,20 +188,21 @@ def date_parts(words: Any, form: str | None) -> tuple[dict[str, Any], Any]:
     short = part("y", 0)
     year = part("Y", 1970) if "Y" in letters else short + tf.where(short < 69, tf.constant(2000, tf.int64), 1900)
     month = part("b", 1) if "b" in letters else part("m", 1)
-    hour = part("I", 0) % 12 + 12 * part("p", 0) if "I" in letters else part("H", 0)
+    half_day_hour = part("I", 12)
+    hour = half_day_hour % 12 + 12 * part("p", 0) if "I" in letters else part("H", 0)
     parts = {"Y": year, "m": month, "d": part("d", 1), "H": hour, "M": part("M", 0)}
-    known = matches & (month >= 1) & (month <= 12) & (parts["d"] >= 1) & (parts["d"] <= 31) & (hour <= 24)
+    next_month = days_since_1970(year + month // 12, month % 12 + 1, 1)
+    limits = {
+        "Y": (1, 9999),
+        "m": (1, 12),
+        "d": (1, next_month - days_since_1970(year, month, 1)),
+        "H": (0, 23),
+        "M": (0, 59),
+    }
+    known = matches & (part("S", 0) <= 59) & (half_day_hour >= 1) & (half_day_hour <= 12)
+    for letter, (first, last) in limits.items():
+        known &= (parts[letter] >= first) & (parts[letter] <= last)
     return parts, known
-
-
-def date_pattern(form: str | None) -> tuple[str, str]:
-    """Return the letters of a format in their order, and a regular expression with a group for each."""
-    if form is None:
-        return "YmdHMS", ISO
-    pieces = re.split(r"%([A-Za-z])", form.replace("%B", "%b"))
-    letters = "".join(pieces[1::2])
-    groups = [DATE_PARTS[letter] for letter in letters]
-    return letters, "".join(re.escape(piece) + group for piece, group in zip(pieces[::2], [*groups, ""], strict=True))
 
 
 def days_since_1970(year: Any, month: Any, day: Any) -> Any:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 from benison.components.ingest.times import DATES, TIMES
+from benison.pipelines.generic.date_forms import date_pattern
 
 ISO = "ISO 8601"
 _ENOUGH = 0.9  # the share of a column's values that are dates if it is a column of dates
@@ -49,14 +51,24 @@ def find(values: Sequence[str], numeric: bool) -> Dates | None:
 
 
 def is_date(value: str, form: str) -> bool:
-    """Return True if a value is a date in a format."""
-    if form == ISO:
-        return _iso(value)
+    """Return True if a value is a date in a format, and the calendar has it, as for the generic features."""
+    match = _pattern(form).fullmatch(value)
+    if match is None:
+        return False
     try:
-        datetime.strptime(value, form)
+        if form == ISO:
+            datetime(*(int(part or 0) for part in match.groups()))  # type: ignore[arg-type]
+        else:
+            datetime.strptime(value, form)
     except ValueError:
         return False
     return True
+
+
+@cache
+def _pattern(form: str) -> re.Pattern[str]:
+    _, pattern = date_pattern(None if form == ISO else form)
+    return re.compile(pattern, re.ASCII)
 
 
 def _formats() -> Iterator[str]:
@@ -75,12 +87,3 @@ def _few(misfits: int, values: int) -> bool:
 def _ambiguous(form: str, misfits: dict[str, list[str]]) -> bool:
     swapped = form.replace("%d", "%D").replace("%m", "%d").replace("%D", "%m")
     return form.startswith("%d") and "%m" in form and len(misfits.get(swapped, "x")) == len(misfits[form])
-
-
-def _iso(value: str) -> bool:
-    if not re.fullmatch(r"\d{4}-\d{1,2}-\d{1,2}(?:[T ].*)?", value):
-        return False
-    day, _, time = value.replace(" ", "T", 1).partition("T")
-    time = re.sub(r"\s*(?:Z|[+-]\d{2}:?\d{2})$", "", time)
-    forms = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f")
-    return is_date(day, "%Y-%m-%d") and (not time or any(is_date(time[:15], form) for form in forms))

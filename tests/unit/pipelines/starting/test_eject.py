@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from benison.pipelines.config_file import load
-from benison.pipelines.generic.columns import DATE_LETTERS
 from benison.pipelines.starting.eject import eject, yaml_text
 from benison.serving.errors import UsageError
 
@@ -138,9 +137,3 @@ def test_a_pipeline_with_its_own_python_is_refused(here):
     eject("pets")
     with pytest.raises(UsageError, match=r"pets\.yaml: features: .* is already your own code"):
         eject("pets")
-
-
-def test_dates_are_read_in_every_letter_that_a_config_may_have():
-    source = ast.parse((Path(eject.__code__.co_filename).parents[1] / "generic/features.py").read_text())
-    (parts,) = [n.value for n in source.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "DATE_PARTS"]
-    assert set(ast.literal_eval(parts)) | {"B"} == set(DATE_LETTERS)
