@@ -24,12 +24,20 @@ AMOUNTS = {
 }
 _CODES = "AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD HUF ILS INR JPY KRW MXN NOK NZD PLN RUB SEK SGD TRY USD ZAR"
 _CURRENCY = rf"[$€£¥₹₽₩₺₪₫₴₦₱฿¢]|[A-Z]{{0,2}}\$|{'|'.join(_CODES.split())}|kr\.?|zł|Fr\.|Rs\.?"
-_CODE = re.compile("0[0-9]+")
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"  # a number with a decimal point, as a regular expression
+CODE = "0[0-9]+"
+THOUSANDS = r"[-+]?[1-9]\d{0,2},\d{3}"  # a comma that may be between thousands; 0,537 has none
+
+
+class PointNumber(str):
+    """The text of a number from a file whose numbers have a type, such as JSON: its form is always `.`."""
+
+    __slots__ = ()
 
 
 def is_code(cell: str) -> bool:
     """Return True if a cell of digits has a leading zero, as zip codes and ids do: 02134 is not 2134."""
-    return _CODE.fullmatch(cell.strip()) is not None
+    return re.fullmatch(CODE, cell.strip()) is not None
 
 
 def normalize_number(cell: str, form: str = ".") -> str:
@@ -43,6 +51,8 @@ def normalize_number(cell: str, form: str = ".") -> str:
         ValueError: Python would read the cell as a number, but the file does not mean this number; or the cell is not
             an amount of this form.
     """
+    if isinstance(cell, PointNumber):
+        form = "."
     if form in AMOUNTS:
         return _amount(cell, form)
     # Python reads 1_000 as a number, but no CSV uses that; with decimal commas, 1.234 may be a thousand.
@@ -86,6 +96,8 @@ def whole_number(value: str | float, form: str = ".") -> int:
     Raises:
         ValueError: It is not whole, or not an int64.
     """
+    if isinstance(value, PointNumber) and not value.lstrip("-").isdigit():  # 5.0 is whole where numbers have a type
+        value = float(value)
     whole = int(normalize_number(value, form)) if isinstance(value, str) else int(value)
     if not -(2**63) <= whole < 2**63 or (not isinstance(value, str) and whole != value):
         raise ValueError(value)

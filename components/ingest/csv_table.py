@@ -1,4 +1,4 @@
-"""CSV files as one table, read in order and in batches; each row knows its file and line, for messages."""
+"""Files as one table, read in order and in batches; each row knows its file and line, for messages."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 
 from benison.serving.errors import DataError
 from benison.serving.missing_values import MISSING_INTEGER
-from benison.serving.number_text import FLOAT32_MAX, finite_number, is_code, normalize_number, whole_number
-from benison.serving.rows import csv_rows
-from benison.serving.rows.csv_rows import Chunk, Row
+from benison.serving.number_text import AMOUNTS, finite_number, is_code, normalize_number, whole_number
+from benison.serving.rows import number_columns, tables
+from benison.serving.rows.chunks import Chunk, Row
 
 WARNINGS = "warnings"  # artifact property: JSON list of warnings that are printed at the end of a run
 KINDS_OF_COLUMNS = "kinds"  # artifact property: JSON object, the kind of each column, if no schema defines it
@@ -34,13 +34,13 @@ _STRAY_SHARE = 0.1  # a column with at most this share of texts was probably mea
 
 @dataclass(frozen=True)
 class CsvTable:
-    """CSV files with the same header, read as one table.
+    """Files with the same columns, read as one table: CSV, JSON lines or Parquet, see `serving.rows.tables`.
 
     Attributes:
         files: paths, read in this order.
         missing: cells that mean "no value".
-        delimiter: separates cells.
-        encoding: encoding of the files; a UTF-8 byte order mark is skipped.
+        delimiter: separates the cells of a CSV.
+        encoding: encoding of a CSV; a UTF-8 byte order mark is skipped.
         decimal: decimal separator of numbers: a point or a comma.
         amounts: the form of the numbers in columns of amounts, see `number_text.AMOUNTS`.
     """
@@ -54,7 +54,14 @@ class CsvTable:
 
     def number_form(self, column: str) -> str:
         """Return how a column writes numbers: the decimal sign, or the form of its amounts."""
-        return self.amounts.get(column, self.decimal)
+        return "." if column in self._numbers else self.amounts.get(column, self.decimal)
+
+    @cached_property
+    def _numbers(self) -> frozenset[str]:
+        """The columns that have numbers by the files themselves, which no decimal sign of a CSV is about."""
+        if self.decimal == "." and not self.amounts:
+            return frozenset()
+        return frozenset.intersection(*map(tables.numbers, self.files))
 
     @cached_property
     def header(self) -> list[str]:
@@ -66,12 +73,22 @@ class CsvTable:
         """
         first: list[str] = []
         for file in self.files:
-            names = csv_rows.header(file, self.delimiter, self.encoding)
-            if first and names != first:
+            names = tables.header(file, self.delimiter, self.encoding)
+            same = names == first or (tables.form_of(file) != tables.CSV and sorted(names) == sorted(first))
+            if first and not same:
                 raise DataError(f"{file}: header differs from that of {self.files[0]}; expected the same columns")
-            first = names
-        csv_rows.check_header(self.files[0], first)
+            first = first or names
+        tables.check_header(self.files[0], first)
         return first
+
+    @cached_property
+    def lists(self) -> frozenset[str]:
+        """The columns that have any number of values per row."""
+        files = [file for file in self.files if tables.form_of(file) != tables.CSV]
+        first = (next(tables.chunks(file, self.header), None) for file in files)
+        return frozenset(
+            name for chunk in first if chunk is not None for at, name in enumerate(self.header) if chunk.is_list(at)
+        )
 
     def chunks(self, most: int = BATCH_ROWS) -> Iterator[Chunk]:
         """Yield the records of all files in order, without blank lines.
@@ -82,9 +99,9 @@ class CsvTable:
         Raises:
             DataError: a record has more or fewer cells than the header, or a file cannot be parsed.
         """
-        assert self.header  # it compares those of the files
+        columns = self.header  # it compares those of the files
         for file in self.files:
-            for chunk in csv_rows.chunks(file, self.delimiter, self.encoding):
+            for chunk in tables.chunks(file, columns, self.delimiter, self.encoding):
                 for start in range(0, len(chunk), most):
                     yield chunk.part(start, most)
 
@@ -94,7 +111,9 @@ class CsvTable:
             yield from chunk.rows()
 
     def infer_kinds(self, columns: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-        """Return the narrowest of `KINDS` for all values of each column; bytes if the column has no value.
+        """Return the kinds by the files themselves, else the narrowest of `KINDS` for all values of each column.
+
+        A column without any value is bytes.
 
         NaN and infinity count as numbers here. Otherwise one of them would turn a numeric column into text; so the
         column stays numeric, and reading it fails at that cell.
@@ -102,15 +121,26 @@ class CsvTable:
         Returns:
             The kinds by column, and a warning for each text column that contains almost only numbers.
         """
-        indices = {name: self.header.index(name) for name in columns}
-        types = {name: _ColumnTypes() for name in columns}
-        for row in self.rows() if indices else ():
+        typed = self._kinds()
+        indices = {name: self.header.index(name) for name in columns if name not in typed}
+        types = {name: _ColumnTypes() for name in indices}
+        for chunk in self.chunks() if indices else ():
+            rows = chunk.rows()
             for name, index in indices.items():
-                cell = row.cells[index]
-                if cell not in self.missing:
-                    types[name].add(row, cell, self.number_form(name))
+                form = self.number_form(name)
+                for row, cells in zip(rows, _cells(chunk, rows, index), strict=True):
+                    for cell in cells:
+                        if cell not in self.missing:
+                            types[name].add(row, cell, form)
         warnings = [warning for name, column in types.items() if (warning := column.warning(name))]
-        return {n: c.kind if c.numbers or c.texts else "bytes" for n, c in types.items()}, warnings
+        inferred = {n: c.kind if c.numbers or c.texts else "bytes" for n, c in types.items()}
+        return {name: typed.get(name) or inferred[name] for name in columns}, warnings
+
+    def _kinds(self) -> dict[str, str]:
+        """Return the kinds of the columns for which every file has one."""
+        by_file = [tables.kinds(file) for file in self.files]
+        names = set.intersection(*map(set, by_file))
+        return {name: max((kinds[name] for kinds in by_file), key=KINDS.index) for name in names}
 
     def batches(self, kinds: Mapping[str, str]) -> Iterator[tuple[list[Row], pa.RecordBatch]]:
         """Yield up to BATCH_ROWS rows at a time, also as an Arrow batch with one list column per CSV column.
@@ -127,21 +157,23 @@ class CsvTable:
             yield rows, pa.RecordBatch.from_arrays(arrays, names=self.header)
 
     def _column(self, rows: Sequence[Row], index: int, name: str, kind: str, texts: Any) -> pa.Array:
-        """Return a column of texts as an Arrow array of lists with one value, null where it is missing."""
-        known = pc.invert(pc.is_in(texts, value_set=pa.array(sorted(self.missing), pa.string())))
-        present = texts.filter(known)
+        """Return a column of texts, or of lists of texts, as an Arrow array of lists, null where it is missing."""
+        if pa.types.is_list(texts.type):
+            present, lengths = texts.flatten(), pc.list_value_length(texts).to_numpy()
+        else:
+            known = pc.invert(pc.is_in(texts, value_set=pa.array(sorted(self.missing), pa.string())))
+            present, lengths = texts.filter(known), known.to_numpy(zero_copy_only=False)
         form = self.number_form(name)
-        values = _converted(present, kind) if form == "." else None
+        values = _converted(present, kind, form)
         if values is None:
             cells = present.to_numpy(zero_copy_only=False).tolist()
-            positions = np.flatnonzero(known.to_numpy(zero_copy_only=False)).tolist()
+            positions = np.repeat(np.arange(len(texts)), lengths).tolist()
             values = pa.array(
                 [self._value(rows[at], name, cell, kind, form) for at, cell in zip(positions, cells, strict=True)],
                 type=_ARROW[kind],
             )
-        mask = known.to_numpy(zero_copy_only=False)
-        offsets = np.concatenate([[0], np.cumsum(mask)])
-        absent = np.append(~mask, False)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        absent = np.append(lengths == 0, False)
         return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64(), mask=absent), values)
 
     def _value(self, row: Row, name: str, cell: str, kind: str, form: str) -> bytes | int | float:
@@ -149,13 +181,23 @@ class CsvTable:
             return _known_integer(_convert(cell, kind, form))
         except ValueError:
             raise DataError(
-                f"{row.file}, line {row.line}, column {name!r}: got {cell[:80]!r}, expected {_EXPECTED[kind]}; "
+                f"{row.file}, {row.place}, column {name!r}: got {cell[:80]!r}, expected {_EXPECTED[kind]}; "
                 "if it means a missing value, add it to data.missing; otherwise fix the file or the schema"
             ) from None
 
 
+def _cells(chunk: Chunk, rows: Sequence[Row], index: int) -> Iterator[Sequence[str]]:
+    """Yield the cells of a column by row: one, or those of its list."""
+    if chunk.is_list(index):
+        yield from chunk.batch().column(index).to_pylist()
+    else:
+        yield from ((row.cells[index],) for row in rows)
+
+
 def other_delimiter(table: CsvTable, missing: Collection[str]) -> str:
     """Return the fault that the first file has another delimiter; '' unless it then has a column that is missing."""
+    if tables.form_of(table.files[0]) != tables.CSV:
+        return ""
     for delimiter in DELIMITERS:
         other = replace(table, files=table.files[:1], delimiter=delimiter)
         with contextlib.suppress(DataError):
@@ -195,21 +237,16 @@ def _convert(cell: str, kind: str, form: str) -> bytes | int | float:
     return whole_number(cell, form) if kind == "int" else finite_number(cell, form)
 
 
-def _converted(texts: Any, kind: str) -> Any:
+def _converted(texts: Any, kind: str, form: str) -> Any:
     """Return texts as an Arrow array of a kind; None if they have to be converted one by one, or one is refused."""
     if kind == "bytes":
         return texts.cast(pa.binary()).cast(_ARROW[kind])
-    try:
-        numbers = pc.cast(texts, pa.int64() if kind == "int" else pa.float64())
-    except pa.ArrowInvalid:
+    if form in AMOUNTS:
         return None
-    if kind == "int":  # Arrow reads 0x1f
-        odd = pc.any(
-            pc.or_(pc.equal(numbers, MISSING_INTEGER), pc.match_substring(texts, "x", ignore_case=True))
-        ).as_py()
-        return None if odd else numbers
-    values = numbers.to_numpy()
-    return None if not (np.abs(values) <= FLOAT32_MAX).all() else pa.array(values.astype(np.float32))
+    if kind == "int":
+        return number_columns.integers(texts) if form == "." else None
+    values = number_columns.floats(texts, form)
+    return None if np.isnan(values).any() else pa.array(values.astype(np.float32))
 
 
 def _intended_kind(cell: str, form: str) -> str:
@@ -251,7 +288,7 @@ class _ColumnTypes:
             self.numbers += 1
             return
         self.texts += 1
-        self.first_text = self.first_text or f"{Path(row.file).name} line {row.line} {cell[:40]!r}"
+        self.first_text = self.first_text or f"{Path(row.file).name} {row.place} {cell[:40]!r}"
 
     def warning(self, name: str) -> str:
         """Return a warning if the column contains almost only numbers, else an empty text."""

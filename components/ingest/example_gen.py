@@ -30,7 +30,7 @@ from benison.components.ingest.times import TimeColumn, cells_of, index_of
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError
 from benison.serving.number_text import is_code
-from benison.serving.rows.csv_rows import Row
+from benison.serving.rows.chunks import Row
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -116,7 +116,7 @@ class _Codes:
     def warnings(self, header: Sequence[str]) -> list[str]:
         """Return a warning for each column that has such a cell."""
         return [
-            f"{row.file}, line {row.line}, column {header[index]!r}: {cell[:80]!r} is read as the number {int(cell)}, "
+            f"{row.file}, {row.place}, column {header[index]!r}: {cell[:80]!r} is read as the number {int(cell)}, "
             "because the schema says INT; if these are codes, such as zip codes, write type: BYTES there"
             for index, (row, cell) in sorted(self._first.items())
         ]

@@ -255,7 +255,7 @@ def cells_of(table: CsvTable, column: str) -> Iterator[Cell]:
         DataError: the table has no such column.
     """
     index = index_of(table, column)
-    return (Cell(row.file, f"line {row.line}", row.cells[index]) for row in table.rows())
+    return (Cell(row.file, row.place, row.cells[index]) for row in table.rows())
 
 
 def index_of(table: CsvTable, column: str) -> int:

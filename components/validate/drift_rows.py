@@ -85,13 +85,18 @@ def find_drifted_rows(table: CsvTable, before: Mapping[str, Mapping[str, Any]], 
 
     Args:
         table: the data.
-        before: `value_shares` of each column in the earlier span; columns that the table lacks are skipped.
+        before: `value_shares` of each column in the earlier span; columns that the table lacks are skipped, and
+            those of several values per row.
         span: number of the earlier span.
 
     Returns:
         By column, the rows of the bucket that grew most.
     """
-    columns = {name: _ColumnBuckets(shares) for name, shares in before.items() if name in table.header}
+    columns = {
+        name: _ColumnBuckets(shares)
+        for name, shares in before.items()
+        if name in table.header and name not in table.lists
+    }
     indices = {name: table.header.index(name) for name in columns}
     rows = 0
     for row in table.rows():

@@ -9,7 +9,7 @@ from typing import Any
 
 from benison.components.ingest.csv_table import KINDS, CsvTable, kind_of
 from benison.serving.number_text import normalize_number
-from benison.serving.rows.csv_rows import Row
+from benison.serving.rows.chunks import Row
 
 MAX_EXAMPLES = 3
 
@@ -43,13 +43,16 @@ def find_violations(table: CsvTable, schema: Path, columns: Collection[str]) -> 
     Args:
         table: the data.
         schema: path of TensorFlow Metadata's Schema as text.
-        columns: names of the columns to check; columns that the table or the schema lacks are skipped.
+        columns: names of the columns to check; columns that the table or the schema lacks are skipped, and those of
+            several values per row.
 
     Returns:
         The violations by column.
     """
     checks = {
-        name: check for name, check in _column_checks(schema, table).items() if name in columns and name in table.header
+        name: check
+        for name, check in _column_checks(schema, table).items()
+        if name in columns and name in table.header and name not in table.lists
     }
     indices = {name: table.header.index(name) for name in checks}
     counts = dict.fromkeys(checks, 0)
@@ -76,7 +79,7 @@ def format_share(count: int, rows: int) -> str:
 
 def format_cell(row: Row, cell: str) -> str:
     """Return a cell with its file and line, such as `5-2.csv line 5 'ZZ'`."""
-    return f"{Path(row.file).name} line {row.line} {cell[:40]!r}"
+    return f"{Path(row.file).name} {row.place} {cell[:40]!r}"
 
 
 def _column_checks(schema: Path, table: CsvTable) -> dict[str, tuple[str, Callable[[str], bool]]]:

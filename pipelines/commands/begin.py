@@ -12,7 +12,7 @@ from benison.pipelines.commands import arguments
 
 def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The new pipeline's name.")],
-    csv: Annotated[Path, typer.Option("--csv", metavar="FILE", help="CSV file with a header.")],
+    csv: Annotated[Path, typer.Option("--csv", metavar="FILE", help="CSV file with a header, JSON lines or Parquet.")],
     label: Annotated[str, typer.Option("--label", metavar="COLUMN", help="The column to predict.")],
     problem: Annotated[
         Literal["binary", "multiclass", "regression"] | None,
@@ -32,7 +32,7 @@ def init(
     sets: arguments.Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Write a pipeline for a CSV file into the current folder, and print what was guessed from the data."""
+    """Write a pipeline for a file of rows into the current folder, and print what was guessed from the data."""
     from benison.pipelines.starting.init import create
 
     given = arguments.pairs(sets)

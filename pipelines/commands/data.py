@@ -45,7 +45,9 @@ def schema(
 
 def span_add(
     name: Name,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="CSV files of the new span.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Files of the new span: CSV, JSON lines or Parquet.")
+    ],
     number: Annotated[
         int | None, typer.Option("--number", metavar="NUMBER", help="The span's number; default: the next one.")
     ] = None,
@@ -79,7 +81,7 @@ def span_remove(name: Name, number: Number, why: Why = "", root: Root = DEFAULT_
 def span_replace(
     name: Name,
     number: Number,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="CSV files of the span.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files of the span: CSV, JSON lines or Parquet.")],
     why: Why = "",
     allow_repeated: AllowRepeated = False,
     root: Root = DEFAULT_ROOT,

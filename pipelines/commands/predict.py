@@ -15,7 +15,7 @@ from benison.pipelines.commands.versions import Verify, check_line, served_versi
 def predict(
     name: Name,
     csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="A CSV file with a header, or a Parquet file.")
+        Path | None, typer.Option("--csv", metavar="FILE", help="A CSV file with a header, JSON lines or Parquet.")
     ] = None,
     json: Annotated[
         Path | None,

@@ -56,7 +56,7 @@ from benison.serving.number_text import AMOUNTS
 
 
 class Data(ConfigModel):
-    """The files that hold the rows: CSV files, or TFRecord files of tf.Example.
+    """The files that hold the rows: CSV, JSON lines or Parquet files, or TFRecord files of tf.Example.
 
     With a `source`, patterns are relative to the folder that it wrote to.
     """
@@ -65,10 +65,12 @@ class Data(ConfigModel):
         default=None, description="a function write(folder) that writes the files into a folder"
     )
     csv: Text | None = Field(
-        default=None, description="a path, a pattern such as 'data/*.csv' or 'data/**/*.csv', or package:NAME/PATH"
+        default=None,
+        description="a path, a pattern such as 'data/*.csv' or 'data/**/*.csv', or package:NAME/PATH; the files may "
+        "also be JSON lines or Parquet",
     )
     tfrecord: Text | None = Field(default=None, description="a path or a pattern of files of tf.Example")
-    missing: tuple[AnyText, ...] = Field(default=("",), description="cells of a CSV that mean 'no value'")
+    missing: tuple[AnyText, ...] = Field(default=("",), description="cells that mean 'no value'")
     delimiter: Character = Field(default=",", description="the delimiter of a CSV")
     encoding: Encoding = Field(default="utf-8", description="the encoding of a CSV")
     decimal: Literal[".", ","] = Field(default=".", description="the decimal sign of numbers in a CSV")

@@ -40,7 +40,7 @@ def add(
     Args:
         config: the pipeline's config, with the format of the CSV.
         root: ROOT.
-        files: CSV files with the same header.
+        files: CSV, JSON lines or Parquet files with the same columns.
         number: the span's number; None takes the next one after the newest. The number of a removed span is not used
             again.
         allow_repeated: accept rows that have landed before.
@@ -110,7 +110,7 @@ def replace(
         config: the pipeline's config, with the format of the CSV.
         root: ROOT.
         number: the span.
-        files: CSV files with the same header.
+        files: CSV, JSON lines or Parquet files with the same columns.
         why: the reason, for the record.
         allow_repeated: accept rows that are in other spans.
 
@@ -153,7 +153,7 @@ def _incoming(
     Args:
         config: the pipeline's config, with the format of the CSV.
         root: ROOT.
-        files: CSV files with the same header.
+        files: CSV, JSON lines or Parquet files with the same columns.
         number: the span's number.
         allow_repeated: accept rows that are in other spans.
 

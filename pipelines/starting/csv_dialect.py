@@ -1,4 +1,4 @@
-"""Detect the dialect of a CSV file: encoding, delimiter and decimal sign."""
+"""Detect the form of a file and the dialect of a CSV: encoding, delimiter and decimal sign."""
 
 from __future__ import annotations
 
@@ -6,16 +6,48 @@ import codecs
 import csv
 import io
 import re
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from benison.components.ingest.csv_table import DELIMITERS
 from benison.serving.errors import DataError
 from benison.serving.files import compressed
+from benison.serving.number_text import THOUSANDS
+from benison.serving.rows import tables
 from benison.serving.rows.csv_rows import SEPARATOR_LINE
 
 _COMMA, _POINT = re.compile(r"[-+]?\d+,\d+"), re.compile(r"[-+]?\d+\.\d+")
-_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")  # 0,537 has no thousands
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a file is read.
+
+    Attributes:
+        form: CSV, JSON lines or Parquet; the others are for CSV.
+        encoding: its encoding.
+        delimiter: separates its cells.
+        decimal: the decimal sign of its numbers.
+    """
+
+    form: str
+    encoding: str = "utf-8"
+    delimiter: str = ","
+    decimal: str = "."
+
+
+def dialect_of(file: Path, encoding: str | None, delimiter: str | None, decimal: str | None) -> Dialect:
+    """Detect how a file is read; what is given is not detected.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if (form := tables.form_of(str(file))) != tables.CSV:
+        return Dialect(form)
+    encoding = encoding or encoding_of(file)
+    delimiter = delimiter or delimiter_of(file, encoding)
+    return Dialect(form, encoding, delimiter, decimal or decimal_of(file, encoding, delimiter))
 
 
 def encoding_of(file: Path) -> str:
@@ -85,7 +117,7 @@ def decimal_of(file: Path, encoding: str, delimiter: str) -> str:
         for cells in csv.reader(io.StringIO(_start(file, encoding), newline=""), delimiter=delimiter):
             commas += sum(1 for cell in cells if _COMMA.fullmatch(cell))
             points += sum(1 for cell in cells if _POINT.fullmatch(cell))
-            sure = sure or any(_COMMA.fullmatch(cell) and not _THOUSANDS.fullmatch(cell) for cell in cells)
+            sure = sure or any(_COMMA.fullmatch(cell) and not re.fullmatch(THOUSANDS, cell) for cell in cells)
     except csv.Error:  # the reader reports the line
         return "."
     return "," if sure and commas > points else "."

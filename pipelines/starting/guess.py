@@ -1,4 +1,4 @@
-"""Guess from a CSV file its dialect, the kinds of its columns, and the problem that its label defines.
+"""Guess from a file of rows its dialect, the kinds of its columns, and the problem that its label defines.
 
 The rows are read once, in batches; the memory does not grow with them.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from benison.components.ingest.csv_table import CsvTable, kind_of
 from benison.pipelines.starting import kinds, positive, reading, remarks
-from benison.pipelines.starting.csv_dialect import decimal_of, delimiter_of, encoding_of
+from benison.pipelines.starting.csv_dialect import dialect_of
 from benison.pipelines.starting.kinds import FEW, GuessedColumn, missing_share
 from benison.pipelines.starting.profile import Profile
 from benison.pipelines.starting.reading import Reading
@@ -59,6 +59,7 @@ class Guess:
 
     Attributes:
         csv: the file.
+        form: CSV, JSON lines or Parquet.
         encoding: its encoding.
         delimiter: its delimiter.
         missing: cells that mean "no value", the empty one first.
@@ -74,6 +75,7 @@ class Guess:
     """
 
     csv: Path
+    form: str
     encoding: str
     delimiter: str
     missing: tuple[str, ...]
@@ -97,7 +99,7 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
     """Read a file and guess what it contains.
 
     Args:
-        file: a CSV file with a header.
+        file: a CSV file with a header, JSON lines or Parquet.
         label: the column to predict.
         fixed: what the user decides.
         sample: the largest number of rows to read; None for all.
@@ -106,15 +108,18 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
         DataError: the file cannot be read, or it has nothing to learn from.
         UsageError: there is no such column; the message suggests a close name.
     """
-    encoding = fixed.encoding or encoding_of(file)
-    delimiter = fixed.delimiter or delimiter_of(file, encoding)
-    decimal = fixed.decimal or decimal_of(file, encoding, delimiter)
+    dialect = dialect_of(file, fixed.encoding, fixed.delimiter, fixed.decimal)
+    encoding, delimiter, decimal = dialect.encoding, dialect.delimiter, dialect.decimal
     table = CsvTable((str(file),), missing=frozenset(), delimiter=delimiter, encoding=encoding, decimal=decimal)
     names = ", ".join(map(repr, table.header[:20])) + (", ..." if len(table.header) > 20 else "")
     for option, name in ((f"--label {label}", label), *((f"--set columns.{name}", name) for name in fixed.columns)):
         if name not in table.header:
             raise UsageError(f"{option}: no such column in {file}{did_you_mean(name, table.header)} (it has {names})")
-    profiles = {name: Profile(decimal, missing=fixed.missing) for name in table.header}
+    for option, name in ((f"--label {label}", label), *((f"--set columns.{name}", name) for name in fixed.columns)):
+        if name in table.lists and fixed.columns.get(name, {}).get("kind") != "ignore":
+            raise UsageError(f"{option}: the column has lists of values; expected one value per row, or ignore")
+    profiles = {name: Profile(decimal, missing=fixed.missing) for name in table.header if name not in table.lists}
+    lists = dict.fromkeys((name for name in table.header if name in table.lists), 0)
     rows = RowSample()
     count = 0
     with ThreadPoolExecutor() as threads:  # Arrow and numpy work in parallel
@@ -123,6 +128,8 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
             count += len(chunk)
             rows.add(batch)
             list(threads.map(lambda name, batch=batch: profiles[name].add(batch.column(name)), profiles))
+            for name in lists:
+                lists[name] += sum(map(bool, batch.column(name).to_pylist()))
             if sample is not None and count > sample:
                 break
     if count == 0:
@@ -131,10 +138,12 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
     marks = frozenset(fixed.missing) if fixed.missing is not None else _marks(profiles, readings)
     target, problem, notes = _label(file, label, profiles[label], readings[label], marks, fixed.problem)
     columns = tuple(
-        kinds.fixed(name, profile, readings[name], marks, fixed.columns[name])
+        kinds.of_lists(name, lists[name] / count)
+        if name in lists
+        else kinds.fixed(name, profiles[name], readings[name], marks, fixed.columns[name])
         if name in fixed.columns
-        else kinds.guess(name, profile, readings[name], marks)
-        for name, profile in profiles.items()
+        else kinds.guess(name, profiles[name], readings[name], marks)
+        for name in table.header
         if name != label
     )
     forms = {name: found.form for name, found in readings.items()}
@@ -142,9 +151,7 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
     notes += tuple(_remarks((target, *columns), profiles, readings, marks))
     notes += tuple(_leak_remarks(columns, leaks, fixed.columns))
     columns = tuple(
-        kinds.left_out(column, f"alone it predicts the label ({leaks[column.name]})")
-        if column.name in leaks and column.name not in fixed.columns
-        else column
+        kinds.leak(column, leaks[column.name]) if column.name in leaks and column.name not in fixed.columns else column
         for column in columns
     )
     if all(column.kind == "ignore" for column in columns):
@@ -154,6 +161,7 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
     event, why = ("", "") if problem != "binary" else positive.guess(label, target.values, profiles[label].values)
     return Guess(
         csv=file,
+        form=dialect.form,
         encoding=encoding,
         delimiter=delimiter,
         missing=("", *sorted(marks - {""})),
@@ -189,6 +197,8 @@ def _remarks(
     marks: frozenset[str],
 ) -> Iterator[str]:
     for column in columns:
+        if column.name not in profiles:
+            continue
         name, profile = column.name, profiles[column.name]
         if column.kind == "number":
             yield from remarks.sentinels(name, profile)

@@ -1,4 +1,4 @@
-"""`benison init`: create a pipeline's YAML and schema from a CSV file, with comments, ready to run."""
+"""`benison init`: create a pipeline's YAML and schema from a file of rows, with comments, ready to run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from benison.components.ingest.splits import split_index
 from benison.components.label_classes import TAG
 from benison.pipelines import json_schema
 from benison.pipelines.config import Splits, strict_yaml
+from benison.pipelines.config.sections import Validation
 from benison.pipelines.starting import overrides
 from benison.pipelines.starting.guess import Guess, look
 from benison.pipelines.starting.kinds import GuessedColumn
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
 from benison.serving.files import atomic_file
+from benison.serving.rows.tables import CSV
 from benison.serving.visible_text import visible_line
 
 NAME = re.compile("[a-z][a-z0-9_-]*")
@@ -62,7 +64,8 @@ class NewPipeline:
         guess, label = self.guess, self.guess.label
         marks = ", ".join(map(repr, guess.missing))
         rows = f"{guess.rows} rows" if guess.is_whole else f"the first {guess.rows:,} rows; --sample looks at more"
-        yield f"{guess.csv}: {rows}, encoding {guess.encoding}, delimiter {guess.delimiter!r}"
+        dialect = f"encoding {guess.encoding}, delimiter {guess.delimiter!r}" if guess.form == CSV else guess.form
+        yield f"{guess.csv}: {rows}, {dialect}"
         if guess.decimal == ",":
             yield "numbers use a decimal comma (data.decimal)"
         yield f"cells that mean 'no value': {marks} (data.missing)"
@@ -74,7 +77,9 @@ class NewPipeline:
         for name, column in zip(names, guess.columns, strict=True):
             yield f"  {name:{width}}  {column.kind:8}  {_remark(column)}"
         if left_out := [name for name, column in zip(names, guess.columns, strict=True) if column.kind == "ignore"]:
-            yield f"left out: {', '.join(left_out)} (columns.{left_out[0]}: number, for example, uses it)"
+            usable = next((c.name for c in guess.columns if c.kind == "ignore" and not (c.is_list or c.is_leak)), None)
+            use = f" (columns.{visible_line(usable)}: number, for example, uses it)" if usable is not None else ""
+            yield f"left out: {', '.join(left_out)}{use}"
         yield from guess.remarks
         if group := _group(guess):
             yield (
@@ -98,11 +103,11 @@ def create(
     sample: int | None = SAMPLE,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> NewPipeline:
-    """Read a CSV file and write NAME.yaml, schemas/NAME.pbtxt and the YAML's JSON schema into the current folder.
+    """Read a file of rows and write NAME.yaml, schemas/NAME.pbtxt and the YAML's JSON schema into the current folder.
 
     Args:
         name: the pipeline's name.
-        csv: the CSV file.
+        csv: the file: CSV, JSON lines or Parquet.
         label: the column to predict.
         problem: binary, multiclass or regression; None guesses it.
         force: overwrite existing files.
@@ -171,7 +176,11 @@ def yaml_text(
     )
     bound = {"auc": "min: 0.75", "accuracy": "min: 0.8", "rmse": "max: 10"}[metric]
     columns = "\n".join(_column_lines(guess.columns))
-    decimal = f"\n  decimal: {_flow(guess.decimal)}" if guess.decimal != "." else ""
+    decimal = ""
+    if guess.form == CSV:
+        decimal = f"\n  delimiter: {_flow(guess.delimiter)}\n  encoding: {guess.encoding}"
+    if guess.decimal != ".":
+        decimal += f"\n  decimal: {_flow(guess.decimal)}"
     if guess.amounts:
         forms = {_scalar(column): form for column, form in guess.amounts.items()}
         decimal += f"\n  amounts: {_flow(forms)}  # how these columns write numbers; $, % and (…) are read too"
@@ -200,9 +209,7 @@ problem: {guess.problem}
 label: {_scalar(guess.label.name)}  # {_comment(guess.label.why)}{positive}
 
 data:{files}
-  missing: {_flow(list(guess.missing))}  # cells that mean "no value"
-  delimiter: {_flow(guess.delimiter)}
-  encoding: {guess.encoding}{decimal}{_time(guess, time)}
+  missing: {_flow(list(guess.missing))}  # cells that mean "no value"{decimal}{_time(guess, time)}
 {window}
 # Hash buckets: a split's share of the rows is its buckets divided by the sum. Members are trained on `train`; `valid`
 # is for early stopping, `blend` for ensemble weights, `test` for the final metrics. Below 50,000 rows, members learn
@@ -216,7 +223,7 @@ schema: schemas/{name}.pbtxt  # the run stops if the data does not match it
 columns:
 {columns}
 
-metric: {metric}  # the metric of blessings and comparisons
+{_missing_labels(guess)}metric: {metric}  # the metric of blessings and comparisons
 {_slices(guess)}
 ensemble:
   combiner: {_combiner(guess)}
@@ -247,6 +254,16 @@ def _group(guess: Guess) -> str:
     """Return the column whose rows with the same value belong together, such as a customer; '' if there is none."""
     names = (c.name for c in guess.columns if c.repeated_id or (c.kind == "hashed" and _SOMEBODY.search(c.name)))
     return next(names, "")
+
+
+def _missing_labels(guess: Guess) -> str:
+    """Return the line that allows as many rows without a label as the file has; '' if the default allows them."""
+    missing = guess.label.missing
+    if missing <= Validation.model_fields["max_missing_labels"].default:
+        return ""
+    limit = min(math.ceil(missing * 20 + 1) / 20, 1)
+    reason = f"{missing:.1%} of the rows of the file have no label; they are skipped"
+    return f"validation: {{max_missing_labels: {limit:g}}}  # {reason}\n\n"
 
 
 def _combiner(guess: Guess) -> str:
@@ -295,7 +312,7 @@ def _feature(column: GuessedColumn, guess: Guess, *, is_label: bool) -> str:
     lines = [
         f"  name: {_quoted(column.name)}",
         f"  type: {'BYTES' if column.kind != 'number' else 'INT' if column.whole else 'FLOAT'}",
-        "  value_count { min: 1 max: 1 }",
+        f"  value_count {{ min: 1{'' if column.is_list else ' max: 1'} }}",
     ]
     if column.kind == "ignore":
         lines.append(f"  lifecycle_stage: DEPRECATED  # left out: {_comment(column.why)}")

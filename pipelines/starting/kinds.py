@@ -12,7 +12,7 @@ from benison.pipelines.starting import dates
 from benison.pipelines.starting.profile import Profile
 from benison.pipelines.starting.reading import Reading, numbers_in
 from benison.serving.errors import UsageError
-from benison.serving.number_text import normalize_number
+from benison.serving.number_text import AMOUNTS, normalize_number
 from benison.serving.visible_text import visible_line
 
 FEW = 50  # the most distinct values of a category
@@ -23,7 +23,6 @@ _CODE_NAME = re.compile(
     re.IGNORECASE,
 )
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
-_AMOUNT = re.compile(r"[-+]?[$€£¥]?\s?[-+]?\d[\d.,' ]*\s?[%$€£¥]?")  # such as $1,200.50 and 37 %
 _TRUTH = ({0.0, 1.0}, {-1.0, 1.0})  # the values of a number that is a truth value
 
 
@@ -42,6 +41,8 @@ class GuessedColumn:
         whole: all numbers are whole ones.
         amounts: the form of its amounts; None if it has none.
         repeated_id: an id that several rows have.
+        is_list: rows have any number of values.
+        is_leak: it alone predicts the label.
     """
 
     name: str
@@ -54,6 +55,8 @@ class GuessedColumn:
     whole: bool = False
     amounts: str | None = None
     repeated_id: bool = False
+    is_list: bool = False
+    is_leak: bool = False
 
 
 def guess(name: str, profile: Profile, reading: Reading, marks: frozenset[str]) -> GuessedColumn:
@@ -108,9 +111,16 @@ def fixed(
     )
 
 
-def left_out(column: GuessedColumn, why: str) -> GuessedColumn:
-    """Return a column that is no feature, for a reason."""
-    return GuessedColumn(column.name, "ignore", why, column.missing)
+def of_lists(name: str, present: float) -> GuessedColumn:
+    """Return a column that has any number of values per row; `present` is the share of rows that have some."""
+    why = "lists of values: a preprocessing_fn of your own can use them"
+    return GuessedColumn(name, "ignore", why, 1 - present, is_list=True)
+
+
+def leak(column: GuessedColumn, measure: str) -> GuessedColumn:
+    """Return a column that is no feature, because it alone predicts the label, as a measure says."""
+    why = f"alone it predicts the label ({measure})"
+    return GuessedColumn(column.name, "ignore", why, column.missing, is_leak=True)
 
 
 def missing_share(profile: Profile, reading: Reading, marks: frozenset[str]) -> float:
@@ -198,7 +208,7 @@ class _Column:
             return self.guessed("text", f"{mean:.0f} words on average", size=self._words())
         decimal = self.profile.decimal
         texts = [value for value in self.sample if kind_of(value, decimal) == "bytes"]
-        if texts and self.distinct > FEW and all(_AMOUNT.fullmatch(value) for value in texts):
+        if texts and self.distinct > FEW and all(map(_is_amount, texts)):
             why = f"numbers in more than one form, such as {', '.join(map(repr, _two_forms(self.sample, texts)))}"
             return self.guessed("ignore", why)
         if self.unique:
@@ -236,6 +246,11 @@ class _Column:
 
     def _words(self) -> int:
         return 100 if self.profile.rows < 1000 else 500
+
+
+def _is_amount(value: str) -> bool:
+    """Return True if a text is a number in some form, such as $1,200.50 or 37 %."""
+    return any(kind_of(value, form) != "bytes" for form in AMOUNTS)
 
 
 def _plain(reading: Reading) -> str:

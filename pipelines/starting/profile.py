@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benison.components.ingest.csv_table import kind_of
-from benison.serving.number_text import FLOAT32_MAX, is_code
+from benison.serving.number_text import CODE, is_code
+from benison.serving.rows import number_columns
 
 # Cells that almost always mean "no value".
 SURE_MARKS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "?", "-", "--"})
@@ -28,8 +29,7 @@ _SAMPLE = 1000  # distinct values per column that are tested for dates and text
 _FEW = 1024  # distinct values of a batch that are looked at one by one
 _HASHED = 48  # letters of a text that its hash depends on
 _EXACT = 2.0**53  # the whole numbers that float64 has
-_NUMBER = r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$"
-_CODE = r"^\s*0[0-9]+\s*$"
+_CODE = rf"^\s*{CODE}\s*$"
 _POSITIONS = np.random.default_rng(1).integers(1, 2**63, 4 * _HASHED, np.uint64) | np.uint64(1)
 _BYTES = np.random.default_rng(2).integers(0, 2**63, 256, np.uint64)
 
@@ -140,7 +140,7 @@ class Profile:
 
     def _add_at_once(self, values: Any, counts: NDArray[np.int64]) -> None:
         """Count many distinct values."""
-        numbers = _numbers(values, self.decimal)
+        numbers = number_columns.floats(values, self.decimal)
         known = np.isfinite(numbers)
         self._add_rest(values.filter(pa.array(~known)), counts[~known])
         texts, counts, numbers = values.filter(pa.array(known)), counts[known], numbers[known]
@@ -226,24 +226,6 @@ def _of(counts: NDArray[np.int64], *masks: Any) -> list[int]:
     for mask in masks:
         counts = counts[mask.to_numpy(zero_copy_only=False)]
     return list(counts.tolist())
-
-
-def _numbers(texts: Any, decimal: str) -> NDArray[np.float64]:
-    """Return texts as numbers; NaN if a text is not clearly a number."""
-    plain = texts
-    if decimal != ".":
-        pointed = pc.match_substring(texts, ".")
-        plain = pc.replace_substring(texts, decimal, ".")
-    try:
-        numbers = pc.cast(plain, pa.float64()).to_numpy(zero_copy_only=False).copy()
-    except pa.ArrowInvalid:
-        plain = pc.replace_substring_regex(pc.utf8_trim_whitespace(plain), r"^\+", "")
-        plain = pc.if_else(pc.match_substring_regex(plain, _NUMBER), plain, pa.scalar(None, pa.string()))
-        numbers = pc.cast(plain, pa.float64()).to_numpy(zero_copy_only=False).copy()
-    if decimal != ".":
-        numbers[pointed.to_numpy(zero_copy_only=False)] = np.nan
-    numbers[~(np.abs(numbers) <= FLOAT32_MAX)] = np.nan
-    return numbers
 
 
 def _written_whole(texts: Any, numbers: NDArray[np.float64], decimal: str) -> bool:

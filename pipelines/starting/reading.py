@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from benison.components.ingest.csv_table import kind_of
 from benison.pipelines.starting import dates
 from benison.pipelines.starting.profile import KEPT, Profile
-from benison.serving.number_text import AMOUNTS, normalize_number
+from benison.serving.number_text import AMOUNTS, THOUSANDS, normalize_number
 
 # Cells that mean "no value" among numbers and dates, but may be a class of their own among texts.
 MARKS_AMONG_NUMBERS = frozenset({".", "none", "nil", "missing", "unknown", "inf", "-inf"})
 _ENOUGH = 0.9  # the share of a column's cells that are numbers if its other cells may be marks
-THOUSANDS = "1,234.5"
+_WITH_THOUSANDS = "1,234.5"
 _TRIED = 400  # cells that a form of amounts is tried with
 
 
@@ -60,7 +60,9 @@ def read(profile: Profile, form: str | None = None) -> Reading:
     """
     plain = Reading(profile.decimal, profile.numbers, profile.others, whole=profile.whole)
     if form is None and not profile.others:
-        return plain if not _has_thousands(profile) else replace(plain, form=THOUSANDS, example=_commas(profile)[0])
+        return (
+            plain if not _has_thousands(profile) else replace(plain, form=_WITH_THOUSANDS, example=_commas(profile)[0])
+        )
     amounts = [_as_amounts(profile, candidate) for candidate in ([form] if form else _forms(profile.decimal))]
     best = max(filter(None, amounts), key=lambda reading: reading.numbers, default=None)
     if best is None or (form is None and best.numbers <= plain.numbers):
@@ -92,7 +94,7 @@ def _has_thousands(profile: Profile) -> bool:
     others = [cell for cell in profile.sample if "," not in cell]
     return (
         bool(commas and others)
-        and all(re.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", cell.strip()) for cell in commas)
+        and all(re.fullmatch(THOUSANDS, cell.strip()) for cell in commas)
         and all(abs(number) < 1000 for number in numbers_in(others, profile.decimal))
     )
 

@@ -1,4 +1,4 @@
-"""Cut a CSV file into blocks of whole lines, as UTF-8, whatever its encoding and compression."""
+"""Cut a file of text into blocks of whole lines, as UTF-8, whatever its encoding and compression."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BLOCK = 1 << 22  # bytes that are read at once
 _OTHER_FORMATS = {
     b"PK\x03\x04": "a zip file, as a workbook of Excel (.xlsx) is",
     b"\xd0\xcf\x11\xe0": "a workbook of an old Excel (.xls)",
-    b"PAR1": "a Parquet file",
+    b"PAR1": "a Parquet file within a compressed one",
     b"ARROW1": "an Arrow file",
     b"SQLite format 3": "an SQLite database",
     b"%PDF": "a PDF",
@@ -85,7 +85,7 @@ def _decoded(file: str, stream: IO[bytes], encoding: str) -> Iterator[bytes]:
     start = stream.read(BLOCK)
     for magic, what in _OTHER_FORMATS.items():
         if start.startswith(magic):
-            raise DataError(f"{file}: this is {what}, not a CSV file; export its table as CSV")
+            raise DataError(f"{file}: this is {what}, not a CSV file; export its table as CSV, JSON lines or Parquet")
     if codecs.lookup(encoding).name == "utf-8":  # Arrow checks it
         yield start.removeprefix(codecs.BOM_UTF8)
         while part := stream.read(BLOCK):

@@ -1,4 +1,4 @@
-"""The records of a CSV file, in chunks, as Arrow batches of text or as rows with their lines.
+"""The records of a CSV file, in chunks.
 
 Arrow reads the lines of which every reader would make the same cells: without line breaks in cells, with quotes only
 around cells, and with as many cells as the header. Python's csv reads all others, in its strict mode, and gives the
@@ -11,8 +11,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -22,65 +21,12 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from benison.serving.errors import DataError
+from benison.serving.rows.chunks import Chunk
 from benison.serving.rows.csv_blocks import NotEncoded, blocks
 
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?')  # Excel's first line, which names the delimiter
 _HEADER = 1 << 16  # bytes in which a header is looked for first
 _UNFINISHED = "unexpected end of data"  # csv's message for an open quote
-
-
-@dataclass(frozen=True)
-class Row:
-    """One record and its position; `line` is the line of the file on which it begins."""
-
-    file: str
-    line: int
-    cells: list[str]
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Consecutive records of a file, all as long as its header.
-
-    Attributes:
-        file: The path.
-        header: The names of the columns.
-        lines: The line on which each record begins.
-        arrow: The cells as an Arrow record batch; None if Python's csv read them.
-        cells: The cells of each record, if Python's csv read them.
-    """
-
-    file: str
-    header: Sequence[str]
-    lines: Sequence[int]
-    arrow: Any = None
-    cells: Sequence[list[str]] = ()
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def part(self, start: int, most: int) -> Chunk:
-        """Return up to `most` of the records, from one of them on."""
-        part = slice(start, start + most)
-        arrow = None if self.arrow is None else self.arrow.slice(start, most)
-        return Chunk(self.file, self.header, self.lines[part], arrow, self.cells[part])
-
-    def batch(self) -> Any:
-        """Return an Arrow record batch with a column of text per column of the file."""
-        if self.arrow is None:
-            columns = [pa.array(cells, pa.string()) for cells in zip(*self.cells, strict=True)]
-            columns = columns or [pa.array([], pa.string()) for _ in self.header]
-        else:
-            columns = self.arrow.columns
-        return pa.RecordBatch.from_arrays(columns, names=list(self.header))
-
-    def rows(self) -> list[Row]:
-        """Return the records with their positions."""
-        cells = self.cells
-        if self.arrow is not None:  # to_pylist is ten times slower
-            columns = [column.to_numpy(zero_copy_only=False).tolist() for column in self.arrow.columns]
-            cells = [list(record) for record in zip(*columns, strict=True)]
-        return [Row(self.file, line, record) for line, record in zip(self.lines, cells, strict=True)]
 
 
 def header(file: str, delimiter: str = ",", encoding: str = "utf-8") -> list[str]:
@@ -104,19 +50,6 @@ def chunks(file: str, delimiter: str = ",", encoding: str = "utf-8") -> Iterator
         DataError: The file cannot be read or parsed, or a record has more or fewer cells than the header.
     """
     return _Reader(file, delimiter, encoding).chunks()
-
-
-def check_header(file: str, names: Sequence[str]) -> None:
-    """Raise DataError if a column has no name, or the name of another one."""
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated or "" in names:
-        fault = (
-            f"column {repeated[0]!r} appears more than once"
-            if repeated
-            else f"column {names.index('') + 1} has no name"
-        )
-        index = "; if it is the index of pandas, write the file with index=False" if names[0] == "" else ""
-        raise DataError(f"{file}, line 1: {fault}; give each column a unique name{index}")
 
 
 class _Reader:

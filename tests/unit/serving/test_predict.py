@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from benison.components.ingest.csv_table import CsvTable
-from benison.serving import predict
+from benison.serving import number_text, predict
 from benison.serving.errors import DataError
 from benison.serving.missing_values import MISSING_INTEGER
 from benison.serving.versions.local import Version
@@ -35,7 +35,12 @@ STRING, FLOAT, INT = _Type("string"), _Type("float32", True), _Type("int64")
         ("r.csv", "a,b\n1,x\n2,\n", [{"a": "1", "b": "x"}, {"a": "2", "b": ""}]),
         ("r.json", '[{"a": 1, "b": null}]', [{"a": 1, "b": None}]),
         ("r.json", '{"instances": [{"a": 1}]}', [{"a": 1}]),
-        ("r.jsonl", '{"a": 1, "b": null}\n\n{"a": 2}\r\n', [{"a": 1, "b": None}, {"a": 2}]),
+        (
+            "r.jsonl",
+            '{"a": 1, "b": null}\n\n{"a": 2.0, "c": [true]}\r\n',
+            [{"a": 1, "b": None}, {"a": "2.0", "c": [True]}],
+        ),
+        ("r.ndjson", '{"a": true, "b": "x"}', [{"a": "true", "b": "x"}]),
     ],
 )
 def test_rows_are_read_from_csv_and_json(tmp_path: Path, name: str, text: str, rows: list) -> None:
@@ -45,9 +50,14 @@ def test_rows_are_read_from_csv_and_json(tmp_path: Path, name: str, text: str, r
 
 
 def test_rows_are_read_from_parquet(tmp_path: Path) -> None:
-    rows = [{"a": 1, "b": "x", "c": None}, {"a": None, "b": "y", "c": 2.5}]
+    rows = [{"a": 1, "b": "x", "c": None, "d": [1]}, {"a": None, "b": "y", "c": 2.5, "d": []}]
     parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "r.parquet")
-    assert predict.read_rows(tmp_path / "r.parquet") == rows
+    assert predict.read_rows(tmp_path / "r.parquet") == [
+        {"a": "1", "b": "x", "c": "", "d": ["1"]},
+        {"a": "", "b": "y", "c": "2.5", "d": []},
+    ]
+    (_, row) = predict.read_rows(tmp_path / "r.parquet")
+    assert number_text.finite_number(row["c"], "1.234,5") == 2.5  # the form is that of a CSV
 
 
 def test_no_rows_have_no_predictions() -> None:

@@ -100,7 +100,7 @@ def test_quotes_byte_order_mark_blank_lines_and_other_scripts_are_read(write) ->
         ("a,\n1,2\n", "line 1: column 2 has no name"),
         (",a\n0,2\n", "line 1: column 1 has no name.*the index of pandas, write the file with index=False"),
         (b"PK\x03\x04\x14\x00\x06\x00", "a workbook of Excel .* not a CSV file; export its table as CSV"),
-        (gzip.compress(b"PAR1\x15\x04", mtime=0), "this is a Parquet file, not a CSV file"),
+        (gzip.compress(b"PAR1\x15\x04", mtime=0), "this is a Parquet file within a compressed one, not a CSV file"),
         ("a,b\n1,2\n1\n", "line 3: 1 cells, expected 2 as in the header"),
         ('a,b\n1,"2\n', "from line 2: unexpected end of data"),
         (b"a,b\n1,\xe9\n", r"not utf-8 \(byte 0xe9\); set the encoding of the file in data.encoding"),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from pyarrow import parquet
 
 from benison.pipelines.config import Pipeline
 from benison.pipelines.data import row_index, span_changes, spans
@@ -211,3 +214,19 @@ def test_a_kill_at_any_disk_call_leaves_the_old_or_the_new_spans(tmp_path: Path)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     kills = {line.split()[0]: int(line.split()[1]) for line in done.stdout.splitlines()}
     assert min(kills[change] for change in ("add", "remove", "replace")) >= 5
+
+
+def test_a_span_may_be_json_lines_or_parquet_and_its_rows_are_those_of_a_csv(config, tmp_path: Path) -> None:
+    span_changes.add(config, tmp_path, [table(tmp_path / "a.csv", events(1))])
+    forms = {}
+    for seed in (1, 2):
+        rows = pa.Table.from_pylist([dict(zip(HEADER, row, strict=True)) for row in events(seed)])
+        forms[seed] = tmp_path / f"{seed}.parquet", tmp_path / f"{seed}.jsonl"
+        parquet.write_table(rows, forms[seed][0])
+        forms[seed][1].write_text("".join(f"{json.dumps(row)}\n" for row in rows.to_pylist()))
+    for file in forms[1]:
+        with pytest.raises(DataError, match=r"100\.0% of the rows have already landed in span 1"):
+            span_changes.add(config, tmp_path, [file])
+    assert span_changes.add(config, tmp_path, [forms[2][0]]).rows == 200
+    with pytest.raises(DataError, match=r"100\.0% of the rows have already landed in span 2"):
+        span_changes.add(config, tmp_path, [forms[2][1]])

@@ -268,3 +268,13 @@ def test_what_controls_a_terminal_is_shown_as_escapes_and_is_no_part_of_a_commen
     assert any(r"no\x1b[2J, yes\x1b[2J" in comment for comment in comments)
     read = load("pets")
     assert (read.label, read.positive, set(read.columns)) == ("la\x07b", "yes\x1b[2J", {"si\x1b[31mze"})
+
+
+@pytest.mark.parametrize(("labelled", "limit"), [(5, 0.2), (4, 0.3), (2, 0.55)])
+def test_a_file_with_many_rows_without_a_label_runs_all_the_same(here, labelled, limit):
+    rows = [f"{i * 7 % 31}.5,{'ab'[i // 5 % 2] if i % labelled else ''}" for i in range(200)]
+    (here / "rows.csv").write_text("\n".join(["x,y", *rows]))
+    create("rows", here / "rows.csv", "y")
+    assert load("rows").validation.max_missing_labels == limit
+    create("rows", here / "rows.csv", "y", force=True, settings={"validation.max_missing_labels": "0.7"})
+    assert load("rows").validation.max_missing_labels == 0.7
