@@ -114,7 +114,7 @@ def records(file: str, parse_int: Callable[[str], Any] = PointNumber) -> Iterato
                 where = f"{file}, line {number}"
                 record = parsed(line, where, parse_int=parse_int, parse_float=PointNumber, parse_constant=_constant)
                 if not isinstance(record, dict):
-                    raise DataError(f'{where}: expected an object, such as {{"age": 36}}')
+                    raise DataError(f'{where}: expected an object in each line, such as {{"age": 36}}')
                 lines.append(number)
                 objects.append(record)
             if objects:

@@ -12,7 +12,7 @@ from benison.serving.files import compressed
 from benison.serving.rows.chunks import Chunk, check_names
 
 CSV, JSON_LINES, PARQUET = "CSV", "JSON lines", "Parquet"
-_ENDINGS = {".jsonl": JSON_LINES, ".ndjson": JSON_LINES, ".parquet": PARQUET}
+_ENDINGS = {".json": JSON_LINES, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES, ".parquet": PARQUET}
 _START = 1 << 16  # bytes that are looked at
 
 
