@@ -22,7 +22,7 @@ _COMMA, _POINT = re.compile(r"[-+]?\d+,\d+"), re.compile(r"[-+]?\d+\.\d+")
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file is read.
+    """The form of a file, and the dialect of a CSV.
 
     Attributes:
         form: CSV, JSON lines or Parquet; the others are for CSV.
@@ -38,7 +38,7 @@ class Dialect:
 
 
 def dialect_of(file: Path, encoding: str | None, delimiter: str | None, decimal: str | None) -> Dialect:
-    """Detect how a file is read; what is given is not detected.
+    """Detect the form and the dialect of a file; what is given is not detected.
 
     Raises:
         DataError: the file cannot be read.
