@@ -27,6 +27,7 @@ from benison.components.deploy.serving_trial import ServingTrial, TrialData
 from benison.components.evaluate.verdicts import verdict_line
 from benison.components.raw_examples import input_spec, split_files
 from benison.components.train.member import class_names
+from benison.components.train.tree_cost import TreeCost
 from benison.components.transform_graph import TransformGraph
 from benison.serving.ensemble import Ensemble
 
@@ -72,6 +73,11 @@ class Executor(base_executor.BaseExecutor):
         )
         with ThreadPoolExecutor(1) as thread:  # in a notebook, this thread already runs an event loop
             record = thread.submit(asyncio.run, trial.run()).result()
+        costs = {name: TreeCost.load(model.parent) for name, model in models.items()}
+        walked = [f"{name} has {cost.text}" for name, cost in costs.items() if cost is not None and not cost.symmetric]
+        for verdict in record["verdicts"]:
+            if walked and verdict["rule"].startswith("p99 latency"):
+                verdict["reason"] += f"; {'; '.join(walked)}"
         del transform_graph  # its variables and tables had to live as long as the trial
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         Path(blessing.uri, FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

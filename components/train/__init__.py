@@ -9,6 +9,8 @@ Nodes:
 Helper modules:
     kinds: the kinds of members, by name.
     fitting: the interface of all kinds of members.
+    recorded: hyperparameters that record which of them a function reads.
+    tree_cost: the cost of a member of trees in a served graph.
     keras_member: the kind `keras`.
     keras_loop: trains a Keras model on rows in memory.
     label_scale: the scale on which the label of a regression is learnt.
@@ -21,4 +23,5 @@ Helper modules:
     imbalance: class weights and undersampling for rare classes.
     signatures: the signatures of an exported model.
     trees/: gradient-boosted trees as TensorFlow operations.
+    own_trees/: trees of a user's function as TensorFlow operations.
 """

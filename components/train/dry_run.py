@@ -7,9 +7,9 @@ would find. The transformed features of the members are made up too: random numb
 
 from __future__ import annotations
 
-import ast
+import inspect
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from benison.components import feature_groups, raw_examples, user_code
 from benison.components.feature_groups import DENSE, TREES
 from benison.components.label_classes import LabelSchema
 from benison.components.train import answers, member
+from benison.components.train.recorded import Recorded, unread_faults
 from benison.components.train.trainer import fixed_hyperparameters
+from benison.components.train.trees.settings import FUNCTION as TREES_FUNCTION
 from benison.components.train.tuner import declare_hyperparameter
 from benison.components.transform import RESERVED, user_features, without_missing
-from benison.serving.close_names import did_you_mean
 from benison.serving.ensemble import Custom
 from benison.serving.ensemble.combiners import Output
 from benison.serving.errors import UsageError
@@ -74,9 +75,10 @@ def mistakes(project: Project) -> list[str]:
     classes = _class_count(project)
     for fields in project.recipes:
         recipe = member.Recipe(**fields)
-        if recipe.kind == "trees":  # it has no code of the user
-            continue
-        tried = _tried(recipe.function, lambda _, recipe=recipe: _member_faults(recipe, specs, classes))
+        if recipe.kind == "trees":
+            tried = _tried(recipe.function, _trees_faults)
+        else:
+            tried = _tried(recipe.function, lambda _, recipe=recipe: _member_faults(recipe, specs, classes))
         lines += [f"ensemble.members.{recipe.name}: {line}" for line in tried]
     if project.combiner:
         tried = _tried(project.combiner, lambda reference: _combiner_faults(reference, project, classes))
@@ -270,7 +272,7 @@ def _member_faults(recipe: member.Recipe, specs: Mapping[str, Any], classes: int
         space = (recipe.tuner or {}).get("space", {})
         for name, values in space.items():
             declare_hyperparameter(hp, name, values)
-        hp.values = _Recorded({**hp.values, **{name: _end(values, end) for name, values in space.items()}}, read)
+        hp.values = Recorded({**hp.values, **{name: _end(values, end) for name, values in space.items()}}, read)
         model = member.build_model(recipe, hp, specs, width)
         if end is min:
             promise = answers.Promise(recipe.problem, classes)
@@ -281,13 +283,18 @@ def _member_faults(recipe: member.Recipe, specs: Mapping[str, Any], classes: int
                 if not isinstance(error.__cause__, tf.errors.OpError):
                     raise
     keras.backend.clear_session()
-    unread = sorted({*recipe.hyperparameters, *space} - read)
-    known = sorted({*read, "learning_rate"})
-    return [
-        f"never reads the hyperparameter {name!r}{did_you_mean(name, known)}"
-        for name in unread
-        if not _is_written(name, recipe.function)
-    ]
+    return unread_faults({*recipe.hyperparameters, *space}, read, recipe.function, known=["learning_rate"])
+
+
+def _trees_faults(reference: str) -> list[str]:
+    """Import a function of trees, if it is the user's. It is not called: made-up rows may have nothing to learn."""
+    if reference == TREES_FUNCTION:
+        return []
+    try:
+        inspect.signature(user_code.load(reference)).bind(None, None)
+    except TypeError:
+        return ["expected a function of two arguments, (rows, hp), that returns a fitted model of trees"]
+    return []
 
 
 def _combiner_faults(reference: str, project: Project, classes: int | None) -> list[str]:
@@ -326,58 +333,11 @@ def _combiner_faults(reference: str, project: Project, classes: int | None) -> l
     return []
 
 
-class _Recorded(dict[str, Any]):
-    """The values of hyperparameters, which records the names that are read."""
-
-    def __init__(self, values: Mapping[str, Any], read: set[str]) -> None:
-        super().__init__(values)
-        self._read = read
-
-    def __getitem__(self, name: str) -> Any:
-        self._read.add(name)
-        return super().__getitem__(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self._read.add(name)
-        return super().get(name, default)
-
-    def __iter__(self) -> Iterator[str]:
-        self._read.update(super().keys())
-        return super().__iter__()
-
-    def keys(self) -> Any:
-        self._read.update(super().keys())
-        return super().keys()
-
-    def items(self) -> Any:
-        self._read.update(super().keys())
-        return super().items()
-
-    def copy(self) -> dict[str, Any]:
-        return dict(self.items())
-
-
 def _end(values: Any, end: Any) -> Any:
     """Return one end of a range, or the first or last of several choices."""
     if isinstance(values, Mapping):
         return end(values["min"], values["max"])
     return values[0] if end is min else values[-1]
-
-
-def _is_written(name: str, function: str) -> bool:
-    """Return True if the user's files contain the name as text: another branch of the code may read it."""
-    code = getattr(user_code.load(function), "__code__", None)
-    if code is None:
-        return True
-    return any(name in _texts(file) for file in Path(code.co_filename).parent.glob("*.py"))
-
-
-def _texts(file: Path) -> Iterable[str]:
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError, OSError):
-        return ()
-    return {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
 
 
 def _made_up_rows(specs: Mapping[str, Any]) -> dict[str, Any]:

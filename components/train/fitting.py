@@ -37,6 +37,21 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Size:
+    """The size of a member of trees.
+
+    Attributes:
+        trees: number of trees.
+        depth: number of conditions on the longest way to a leaf.
+        symmetric: all nodes on a level have the same condition, which is many times as fast as a walk.
+    """
+
+    trees: int
+    depth: int
+    symmetric: bool
+
+
+@dataclass(frozen=True)
 class Fitted:
     """A member that has learnt; it is valid until its Fitter learns again.
 
@@ -47,12 +62,14 @@ class Fitted:
         rounds: rounds of the best model, such as epochs or trees: a later training may be limited to this number.
         tracked: the objects with the variables and tables that `predict` uses.
         importances: importance of each feature by name; empty if the kind does not know it.
+        size: the size of trees; None for other kinds.
     """
 
     predict: Callable[[Mapping[str, Any]], Any]
     rounds: int
     tracked: Sequence[Any] = ()
     importances: Mapping[str, float] = field(default_factory=dict)
+    size: Size | None = None
 
 
 class Fitter(Protocol):

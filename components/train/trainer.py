@@ -14,6 +14,7 @@ from benison.components import feature_groups
 from benison.components.train import answers, kinds, label_scale, member, out_of_fold, signatures
 from benison.components.train.fitting import Task
 from benison.components.train.rows import FileRows
+from benison.components.train.tree_cost import TreeCost
 
 IMPORTANCES = "importances.json"  # beside the model: the share of each column in what a member has learnt
 
@@ -64,6 +65,10 @@ def run_fn(fn_args: Any) -> None:
         predict=lambda transformed: fitted.predict(feature_groups.select(group, transformed)),
         tracked=fitted.tracked,
     )
+    if fitted.size is not None and few is not None:
+        cost = TreeCost.measure(fitted, fitted.size, few)
+        print(cost.text)
+        cost.save(Path(fn_args.serving_model_dir).parent)
     if fitted.importances:
         text = json.dumps(fitted.importances, indent=2, ensure_ascii=False)
         Path(fn_args.serving_model_dir).parent.joinpath(IMPORTANCES).write_text(f"{text}\n", encoding="utf-8")

@@ -22,7 +22,7 @@ from benison.serving.close_names import did_you_mean
 from benison.serving.ensemble.combiners import CLASSIFIERS_ONLY
 
 WITHHELD: tuple[tuple[str, ...], ...] = (("splits", "by"),)  # keys of columns that are no features
-_DEFAULTS = {"function": FUNCTION, **{key: Member.model_fields[key].default for key in ("epochs", "batch_size")}}
+_DEFAULTS = {key: Member.model_fields[key].default for key in ("epochs", "batch_size")}
 WEIGHTED = ("weighted_mean", "majority_vote", "soft_vote")
 
 
@@ -193,9 +193,11 @@ def _members(raw: Any) -> Iterator[InitErrorDetails]:
 
 def _trees(loc: tuple[str | int, ...], member: Any) -> Iterator[InitErrorDetails]:
     """Check the settings of a member of trees."""
-    for key in ("function", "epochs", "batch_size", "tuner"):
+    for key in ("epochs", "batch_size", "tuner"):
         if (value := value_at(member, key)) not in (None, _DEFAULTS.get(key)):
             yield _refused((*loc, key), f"got {value!r}, but trees have no {key}", value)
+    if value_at(member, "function") not in (None, "", FUNCTION):
+        return  # the user's function defines its own hyperparameters
     fixed = value_at(member, "hyperparameters")
     for parameter, fault in faults(fixed) if isinstance(fixed, Mapping) else ():
         yield _refused((*loc, "hyperparameters", parameter), fault, fixed[parameter])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from benison.components.train.trees.settings import FUNCTION as TREES
 from benison.pipelines.code import code_reference
 from benison.pipelines.code.code_reference import FUNCTION, TARGET
 from benison.pipelines.config import csv_paths
@@ -241,9 +242,9 @@ def _references(raw: Mapping[str, Any]) -> Iterator[_Reference]:
         target, _, function = combiner.rpartition(":")
         yield _Reference(("ensemble", "combiner"), target, function)
     for name, member in members.items() if isinstance(members, Mapping) else ():
-        if value_at(member, "kind") == "trees":
-            continue
         loc, written = (*_MEMBERS, name), value_at(member, "function")
+        if value_at(member, "kind") == "trees" and written in (None, "", TREES):
+            continue
         if _has_form(f"({TARGET}:)?{FUNCTION}", written or name):
             target, _, function = (written or name).rpartition(":")
             if target or models:

@@ -52,6 +52,7 @@ from benison.pipelines.config.sections import (
     Data,
     DeclaredReads,
     EnsembleConfig,
+    Member,
     Spans,
     Splits,
     Validation,
@@ -251,13 +252,18 @@ class Pipeline(ConfigModel):
         if "models" not in info.data:
             return ensemble
         members = {
-            name: member.model_copy(
-                update={"function": TREES if member.kind == "trees" else _complete(member.function or name, info)}
-            )
+            name: member.model_copy(update={"function": _function(name, member, info)})
             for name, member in ensemble.members.items()
         }
         combiner = ensemble.combiner if ensemble.combiner in COMBINERS else _complete(ensemble.combiner, info)
         return ensemble.model_copy(update={"members": members, "combiner": combiner})
+
+
+def _function(name: str, member: Member, info: ValidationInfo) -> str:
+    """Return the complete reference of a member's function; trees without one have Benison's own."""
+    if member.kind == "trees" and member.function in ("", TREES):
+        return TREES
+    return _complete(member.function or name, info)
 
 
 def _complete(function: str, info: ValidationInfo) -> str:

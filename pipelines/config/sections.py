@@ -164,7 +164,11 @@ class Member(ConfigModel):
     kind: Literal["keras", "trees"] = Field(
         default="keras", description="keras, a network that a function builds; or trees, gradient-boosted trees"
     )
-    function: MemberFunction = Field(default="", description="the function that builds it; default: the member's name")
+    function: MemberFunction = Field(
+        default="",
+        description="the function that builds it; default: the member's name. For trees, a function that fits them; "
+        "default: CatBoost by Benison",
+    )
     epochs: Count = Field(default=50, description="the maximum number of epochs")
     batch_size: Count = Field(default=32, description="rows per batch")
     patience: Count = Field(

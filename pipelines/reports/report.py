@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from benison.components.evaluate.verdicts import is_refusal
+from benison.components.train.tree_cost import TreeCost
 from benison.pipelines.reports.tables import DataTable, figure
 from benison.pipelines.running.workers import last_lines
 
@@ -163,8 +164,11 @@ def _importances(run: Run, console: Console) -> None:
             ]
             first = ", ".join(f"{name} {share:.0%}" for name, share in shares[:_COLUMNS])
             more = f", and {len(shares) - _COLUMNS} more in {file}" if len(shares) > _COLUMNS else ""
-            text = f"what {node.id.partition('.')[2]} looks at: {first or 'nothing'}{more}"
+            name = node.id.partition(".")[2]
+            text = f"what {name} looks at: {first or 'nothing'}{more}"
             console.print(text, markup=False, highlight=False, soft_wrap=True)
+            if (cost := TreeCost.load(Path(output["uri"]))) is not None and not cost.symmetric:
+                console.print(f"what {name} costs: {cost.text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _gain(gain: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benison.components.train.fitting import Fitted, Task, class_balance, target_scale
+from benison.components.train.fitting import Fitted, Size, Task, class_balance, target_scale
 from benison.components.train.imbalance import ClassBalance
 from benison.components.train.rows import ArrayRows, Rows
 from benison.components.train.trees import in_graph, settings, symmetric, target_statistics
@@ -97,6 +97,7 @@ class TreesFitter:
             self._predict(trees, statistics, few, balance),
             rounds=len(trees.picks),
             importances=named,
+            size=Size(len(trees.picks), trees.picks.shape[1], symmetric=True),
         )
 
     def _fit(

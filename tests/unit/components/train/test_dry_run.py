@@ -191,6 +191,7 @@ def test_all_broken_members_are_listed_at_once(folder: Path) -> None:
         "embedded": {"hyperparameters": {"width": 2}},
         "leaves": {},
         "branch": {"hyperparameters": {"layers": 1}},
+        "boosted": {"kind": "trees", "function": "features.py:age"},
     }
     expected = {
         "missing": "imports.py, line 2 (plain): ModuleNotFoundError: No module named 'numppy'; did you mean 'numpy'?",
@@ -201,6 +202,7 @@ def test_all_broken_members_are_listed_at_once(folder: Path) -> None:
         "too_much_dropout": "models.py, line 25 (too_much_dropout): ValueError",
         "embedded": "models.py, line 10 (embedded): KeyError: ",
         "leaves": "models.py, line 32 (leaves): the code called sys.exit(3)",
+        "boosted": "features.py, line 6 (age): expected a function of two arguments, (rows, hp)",
     }
     lines = tried(folder, **members)
     assert len(lines) == len(expected), lines

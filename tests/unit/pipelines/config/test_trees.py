@@ -43,7 +43,6 @@ def test_a_pipeline_without_trees_computes_no_features_for_them():
     ("member", "message"),
     [
         ({"epochs": 3}, "got 3, but trees have no epochs"),
-        ({"function": "deep"}, "got 'deep', but trees have no function"),
         (
             {"hyperparameters": {"tree": 3}},
             r"trees have no such hyperparameter; did you mean 'trees'\?; expected some of",
@@ -57,3 +56,13 @@ def test_a_pipeline_without_trees_computes_no_features_for_them():
 def test_settings_that_trees_do_not_have_are_refused(member, message):
     with pytest.raises(ValidationError, match=message):
         pipeline(**member)
+
+
+def test_trees_of_the_users_function_have_any_hyperparameters(tmp_path):
+    config = pipeline(function="models.py:boosting", hyperparameters={"leaves": 31})
+    assert config.references["ensemble.members.boosted"] == f"{Path('models.py').absolute()}:boosting"
+    assert config.references["trees"] == TREE_FEATURES
+    assert config.ensemble.members["boosted"].patience == PATIENCE
+    assert Pipeline.model_validate(config.model_dump(mode="json")) == config
+    with pytest.raises(ValidationError, match="got 3, but trees have no epochs"):
+        pipeline(function="models.py:boosting", epochs=3)

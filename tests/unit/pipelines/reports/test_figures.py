@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from benison.components.train.tree_cost import TreeCost
 from benison.pipelines.records.runs import NodeRun, Run
 from benison.pipelines.reports import report
 from benison.pipelines.reports.tables import figure
@@ -51,3 +52,16 @@ def test_the_columns_that_a_member_looks_at_most_are_named(tmp_path: Path) -> No
     with console.capture() as captured:
         report._importances(Run("id", "birds", tmp_path, 0.0, nodes=[node]), console)
     assert captured.get() == "what trees looks at: Größe 70%, [b] 20%, c 10%\n"
+
+
+def test_what_walked_trees_cost_is_told(tmp_path: Path) -> None:
+    (tmp_path / "importances.json").write_text("{}")
+    TreeCost(1200, 22, symmetric=False, one_ms=2.512, many_ms=240.1, rows=256).save(tmp_path)
+    node = NodeRun(
+        "Trainer.mine", "Trainer", "", outputs={"model": [{"uri": str(tmp_path), "type": "Model", "properties": {}}]}
+    )
+    console = Console(width=200)
+    with console.capture() as captured:
+        report._importances(Run("id", "birds", tmp_path, 0.0, nodes=[node]), console)
+    cost = "1,200 trees of up to 22 levels, walked node by node: 2.5 ms for one row, 240 ms for 256"
+    assert captured.get() == f"what mine looks at: nothing\nwhat mine costs: {cost}\n"

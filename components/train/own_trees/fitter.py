@@ -1,0 +1,202 @@
+"""Trains a member of kind `trees` by the user's function, and reads the model that it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benison.components import user_code
+from benison.components.train import answers, recorded
+from benison.components.train.fitting import Fitted, Size, Task, class_balance
+from benison.components.train.imbalance import ClassBalance
+from benison.components.train.own_trees import library
+from benison.components.train.own_trees.reading import ReadModel
+from benison.components.train.own_trees.rows import OwnRows, as_columns, column_names, frame
+from benison.components.train.rows import ArrayRows, Rows
+from benison.components.train.trees.columns import Columns
+from benison.components.train.trees.fitter import MAX_ID
+from benison.serving.errors import UsageError
+
+_CHECKED_ROWS = 1000
+_TOLERANCE = 1e-5  # of the largest answer: the walked trees' answers are float32
+
+
+class OwnTreesFitter:
+    """Trains the trees of a member by its function `function(rows, hp)`, see `rows.OwnRows`."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._columns = Columns.of(task.spec, task.names)
+        self._written = [*self._columns.number_names, *self._columns.category_names]
+        self._names = column_names(self._written)
+
+    def fit(self, learn: Rows, stop: Rows | int) -> Fitted:
+        """See `fitting.Fitter`."""
+        recipe = self._task.recipe
+        balance = class_balance(recipe, learn, self._task.classes)
+        drawn = self._drawn(learn.arrays(), balance)
+        weights = balance.weights[drawn.targets] if balance.method == "class_weight" else None
+        valid = None
+        if not isinstance(stop, int):
+            others = stop.arrays()
+            of_valid = balance.weights[others.targets] if balance.method != "none" else None
+            valid = self._rows(others, of_valid, None, None)
+        rows = self._rows(drawn, weights, valid, stop if isinstance(stop, int) else None)
+        if not _can_learn(rows):
+            print("trees: the rows have only one label, or the same features; the answer is constant")
+            return Fitted(self._constant(rows, balance), rounds=stop if isinstance(stop, int) else 1)
+        with answers.at(recipe.function):
+            model = self._call(self._with_every_class(rows), is_weighted=weights is not None)
+            read = library.read(model, rows)
+            self._compare(read, rows, type(model).__name__)
+        return Fitted(
+            self._predict(read, balance),
+            rounds=read.rounds,
+            importances=self._named(read.importances),
+            size=Size(read.trees, read.depth, read.symmetric),
+        )
+
+    def _call(self, rows: OwnRows, *, is_weighted: bool) -> Any:
+        """Call the user's function."""
+        recipe = self._task.recipe
+        read: set[str] = set()
+        model = user_code.load(recipe.function)(rows, recorded.recorded(self._task.hp, read))
+        if is_weighted and not rows.are_weights_read:
+            raise UsageError(
+                "never reads rows.weights, so the rows have the wrong weights; give them to fit as sample_weight, or "
+                "leave out what makes them (imbalance: class_weight, or weight)"
+            )
+        for fault in recorded.unread_faults(self._task.hp.values, read, recipe.function):
+            raise UsageError(fault)
+        return model
+
+    def _rows(self, rows: ArrayRows, weights: NDArray | None, valid: OwnRows | None, rounds: int | None) -> OwnRows:
+        recipe = self._task.recipe
+        numbers, ids = self._columns.arrays(rows.features)
+        if ids.size and (largest := int(np.abs(ids).max())) > MAX_ID:
+            raise UsageError(f"member {recipe.name}: got an id of {largest}, expected ids from -{MAX_ID} to {MAX_ID}")
+        labels = rows.targets.astype(np.float64) if recipe.problem == "regression" else rows.targets
+        return OwnRows(
+            frame(numbers, ids, self._names),
+            labels,
+            weights,
+            self._names[numbers.shape[1] :],
+            problem=recipe.problem,
+            classes=self._task.classes,
+            seed=recipe.seed,
+            patience=recipe.patience,
+            valid=valid,
+            rounds=rounds,
+        )
+
+    def _drawn(self, rows: ArrayRows, balance: ClassBalance) -> ArrayRows:
+        """Return the rows that `undersample` draws, or all."""
+        random = np.random.default_rng(self._task.recipe.seed)
+        drawn = balance.draw(rows.targets, np.arange(len(rows)), random)
+        return rows if len(drawn) == len(rows) else rows.select(drawn)
+
+    def _with_every_class(self, rows: OwnRows) -> OwnRows:
+        """Add half a row of each class that has none: XGBoost refuses labels with a gap, and others skip the class."""
+        absent = np.setdiff1d(np.arange(rows.classes), rows.labels) if rows.problem == "multiclass" else np.zeros(0)
+        if not len(absent):
+            return rows
+        import pandas as pd
+
+        copied = np.random.default_rng(rows.seed).integers(0, len(rows), len(absent))
+        weights = np.ones(len(rows), np.float32) if rows.weights is None else rows.weights
+        rows.are_weights_read = False
+        return OwnRows(
+            pd.concat([rows.features, rows.features.iloc[copied]], ignore_index=True),
+            np.concatenate([rows.labels, absent]),
+            np.concatenate([weights, np.full(len(absent), 0.5, np.float32)]),
+            rows.categories,
+            problem=rows.problem,
+            classes=rows.classes,
+            seed=rows.seed,
+            patience=rows.patience,
+            valid=rows.valid,
+            rounds=rows.rounds,
+        )
+
+    def _compare(self, read: ReadModel, rows: OwnRows, name: str) -> None:
+        """Compare the trees as they are served with the library's own answers.
+
+        Raises:
+            UsageError: they differ.
+        """
+        import tensorflow as tf
+
+        few = rows.features.iloc[:: max(1, len(rows) // _CHECKED_ROWS)]
+        real = read.predict(few)
+        strange = few.copy()
+        for number, column in enumerate(strange.columns):  # a missing number or an unseen id in each row
+            which = np.arange(len(strange)) % len(strange.columns) == number
+            unseen = rows.features[column].max() + 1 if column in rows.categories else np.nan
+            strange.loc[which, column] = unseen
+        try:
+            pairs = [(few, real), (strange, read.predict(strange))]
+        except Exception:  # a model may refuse missing numbers, such as scikit-learn's GradientBoosting
+            pairs = [(few, real)]
+        for table, expected in pairs:
+            got = np.asarray(read.answers(tf.constant(as_columns(table))), np.float64)
+            if expected.shape[1] == 1 and got.shape[1] == 2:
+                got = got[:, 1:]
+            elif expected.shape[1] == 2 and got.shape[1] == 1:
+                expected = expected[:, 1:]
+            if got.shape != expected.shape:
+                raise UsageError(
+                    f"the {name} answers {expected.shape[1]} numbers per row, and its trees {got.shape[1]}; expected a "
+                    "probability per class, or one prediction"
+                )
+            difference = np.abs(got - expected).max(initial=0)
+            if not difference <= _TOLERANCE * np.abs(expected).max(initial=0):
+                raise UsageError(
+                    f"the {name} cannot be served: its trees answer differently from its own predict, by up to "
+                    f"{difference:.3g}; leave out settings that are not trees, such as a custom objective"
+                )
+
+    def _predict(self, read: ReadModel, balance: ClassBalance) -> Callable[[Mapping[str, Any]], Any]:
+        problem = self._task.recipe.problem
+
+        def predict(features: Mapping[str, Any]) -> Any:
+            import tensorflow as tf
+
+            numbers, ids = self._columns.tensors(features)
+            values = read.answers(tf.concat([numbers, tf.cast(ids, tf.float32)], axis=1))
+            return balance.correct(answers.as_promised(values, problem)) if problem != "regression" else values
+
+        return predict
+
+    def _constant(self, rows: OwnRows, balance: ClassBalance) -> Callable[[Mapping[str, Any]], Any]:
+        """Return the function of the same answer for each row."""
+        if rows.problem == "regression":
+            answer = np.array([rows.labels.mean()])
+        else:
+            counts = np.bincount(rows.labels, minlength=rows.classes) + 0.5
+            if balance.method == "undersample":  # the rows that were drawn have other frequencies
+                counts = balance.sampling_rates**-1.0 * counts
+            answer = counts / counts.sum()
+
+        def predict(features: Mapping[str, Any]) -> Any:
+            import tensorflow as tf
+
+            count = tf.shape(next(iter(features.values())))[0]
+            return tf.tile(tf.constant(answer[None], tf.float32), [count, 1])
+
+        return predict
+
+    def _named(self, importances: NDArray) -> dict[str, float]:
+        """Return the share of each column in all importances, the greatest first."""
+        total = importances.sum() or 1.0
+        shares = {name: float(share) for name, share in zip(self._written, importances / total, strict=True)}
+        return dict(sorted(shares.items(), key=lambda share: (-share[1], share[0])))
+
+
+def _can_learn(rows: OwnRows) -> bool:
+    """Return False if there is only one label, or if no column has two values: not every library takes such rows."""
+    if len(rows) == 0 or (rows.labels == rows.labels[0]).all():
+        return False
+    return any(rows.features[name].nunique(dropna=False) > 1 for name in rows.features)
