@@ -10,6 +10,7 @@ Helper modules:
     kinds: the kinds of members, by name.
     fitting: the interface of all kinds of members.
     recorded: hyperparameters that record which of them a function reads.
+    tree_tuner: the trials of the Tuner for members of trees.
     tree_cost: the cost of a member of trees in a served graph.
     keras_member: the kind `keras`.
     keras_loop: trains a Keras model on rows in memory.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from benison.components import users_line
-from benison.components.train import answers, member
+from benison.components import feature_groups, users_line
+from benison.components.train import answers, kinds, member, tree_tuner
 from benison.components.train.divergence import stop_if_not_finite
-from benison.components.train.fitting import class_balance, target_scale
+from benison.components.train.fitting import Fitter, Task, class_balance, target_scale
 from benison.components.train.rows import FileRows
 from benison.components.train.trainer import fixed_hyperparameters
 from benison.serving.errors import UsageError
@@ -33,6 +33,8 @@ def tuner_fn(fn_args: Any) -> Any:
     recipe = member.Recipe(**fn_args.custom_config["recipe"])
     search = recipe.tuner or {}
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
+    if recipe.kind == "trees":
+        return _search_of_trees(fn_args, recipe, search, transform)
     rows = FileRows(fn_args.train_files, transform)
     spec, classes = member.feature_spec(transform), len(member.class_names(transform))
     balance = class_balance(recipe, rows, classes)
@@ -67,6 +69,61 @@ def tuner_fn(fn_args: Any) -> Any:
             "verbose": 2,
         },
     )
+
+
+def _search_of_trees(fn_args: Any, recipe: member.Recipe, search: Mapping[str, Any], transform: Any) -> Any:
+    """Return the search for a member of trees: each trial learns from `train`, and stops and is judged by `valid`."""
+    from tfx.components.tuner.component import TunerFnResult
+
+    group = kinds.GROUPS[recipe.kind]
+    spec, classes = member.feature_spec(transform, group), len(member.class_names(transform))
+    names = feature_groups.read_names(group, fn_args.transform_graph_path)
+    hp = fixed_hyperparameters(recipe)
+    for name, values in search["space"].items():
+        declare_hyperparameter(hp, name, values)
+
+    def fitter_of(values: Any) -> Fitter:
+        return kinds.fitter(Task(recipe, values, spec, classes, None, names))
+
+    rows = {
+        key: FileRows(files, transform, group).arrays()
+        for key, files in (("learn", fn_args.train_files), ("stop", fn_args.eval_files))
+    }
+    return TunerFnResult(
+        tuner=build_tree_tuner(search, fitter_of, recipe.problem, hp, recipe.seed, fn_args.working_dir), fit_kwargs=rows
+    )
+
+
+def build_tree_tuner(
+    search: Mapping[str, Any], fitter_of: Callable[[Any], Fitter], problem: str, hp: Any, seed: int, folder: str
+) -> Any:
+    """Return the KerasTuner for a search over trees; its `search` takes the rows `learn` and `stop`.
+
+    Args:
+        search: {algorithm, trials}; the algorithm is random, grid or bayesian.
+        fitter_of: from hyperparameters to the Fitter of a trial.
+        problem: binary, multiclass or regression.
+        hp: KerasTuner's HyperParameters, with the search space.
+        seed: seed of the search.
+        folder: working folder of the search.
+    """
+    import keras_tuner
+
+    oracles = {
+        "grid": keras_tuner.oracles.GridSearchOracle,
+        "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
+    }
+    oracle = oracles.get(search["algorithm"], keras_tuner.oracles.RandomSearchOracle)(
+        objective=keras_tuner.Objective(tree_tuner.OBJECTIVE, "min"),
+        max_trials=search["trials"],
+        hyperparameters=hp,
+        seed=seed,
+        max_consecutive_failed_trials=_NO_LIMIT,
+    )
+    kind = tree_tuner.tree_tuner(
+        _with_result(keras_tuner.engine.base_tuner.BaseTuner), fitter_of, problem, failed_trial
+    )
+    return kind(oracle=oracle, directory=folder, project_name="search", overwrite=True)
 
 
 def failed_trial(reason: str) -> Exception:

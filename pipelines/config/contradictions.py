@@ -14,7 +14,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from benison.components.evaluate.metrics import COST, METRICS, PROBLEMS
 from benison.components.ingest.data_files import SPAN
-from benison.components.train.trees.settings import FUNCTION, faults
+from benison.components.train.trees.settings import FUNCTION, faults, faults_of_space
 from benison.pipelines.config.limits import beyond_limits
 from benison.pipelines.config.sections import Member
 from benison.pipelines.config.types import is_number
@@ -172,6 +172,7 @@ def _members(raw: Any) -> Iterator[InitErrorDetails]:
         if problem == "regression" and imbalance not in (None, "none"):
             message = f"got {imbalance!r}, but a regression problem has no classes"
             yield _refused(("ensemble", "members", name, "imbalance"), message, imbalance)
+        yield from _searched_and_fixed(name, fixed, space)
         if value_at(members, name, "kind") == "trees":
             yield from _trees(("ensemble", "members", name), value_at(members, name))
             continue
@@ -184,23 +185,37 @@ def _members(raw: Any) -> Iterator[InitErrorDetails]:
         if isinstance(least, (list, tuple)) and (bad := [v for v in least if not (is_number(v) and 0 < v < inf)]):
             place = ("ensemble", "members", name, "tuner", "space", "learning_rate")
             yield _refused(place, f"got {bad[0]!r}, expected numbers > 0", rates)
-        both = sorted(set(fixed) & set(space)) if isinstance(fixed, Mapping) and isinstance(space, Mapping) else []
-        for parameter in both:
-            loc = ("ensemble", "members", name, "tuner", "space", parameter)
-            other = f"ensemble.members.{name}.hyperparameters.{parameter}"
-            yield _refused(loc, f"{other} also fixes this value; keep one of the two", space[parameter])
+
+
+def _searched_and_fixed(name: str, fixed: Any, space: Any) -> Iterator[InitErrorDetails]:
+    """Check that no hyperparameter is both searched and fixed."""
+    both = sorted(set(fixed) & set(space)) if isinstance(fixed, Mapping) and isinstance(space, Mapping) else []
+    for parameter in both:
+        loc = ("ensemble", "members", name, "tuner", "space", parameter)
+        other = f"ensemble.members.{name}.hyperparameters.{parameter}"
+        yield _refused(loc, f"{other} also fixes this value; keep one of the two", space[parameter])
 
 
 def _trees(loc: tuple[str | int, ...], member: Any) -> Iterator[InitErrorDetails]:
     """Check the settings of a member of trees."""
-    for key in ("epochs", "batch_size", "tuner"):
-        if (value := value_at(member, key)) not in (None, _DEFAULTS.get(key)):
+    for key in ("epochs", "batch_size"):
+        if (value := value_at(member, key)) not in (None, _DEFAULTS[key]):
             yield _refused((*loc, key), f"got {value!r}, but trees have no {key}", value)
+    if (value := value_at(member, "tuner", "epochs")) not in (None, _DEFAULTS["epochs"]):
+        yield _refused((*loc, "tuner", "epochs"), f"got {value!r}, but trees have no epochs", value)
+    if (value := value_at(member, "tuner", "algorithm")) == "hyperband":
+        message = (
+            "got 'hyperband', which shortens trials by epochs, but trees have none; expected random, grid, bayesian"
+        )
+        yield _refused((*loc, "tuner", "algorithm"), message, value)
     if value_at(member, "function") not in (None, "", FUNCTION):
         return  # the user's function defines its own hyperparameters
     fixed = value_at(member, "hyperparameters")
     for parameter, fault in faults(fixed) if isinstance(fixed, Mapping) else ():
         yield _refused((*loc, "hyperparameters", parameter), fault, fixed[parameter])
+    space = value_at(member, "tuner", "space")
+    for parameter, fault in faults_of_space(space) if isinstance(space, Mapping) else ():
+        yield _refused((*loc, "tuner", "space", parameter), fault, space[parameter])
 
 
 def _combination(ensemble: Any, problem: Any) -> Iterator[InitErrorDetails]:

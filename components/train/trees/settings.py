@@ -61,6 +61,20 @@ def faults(hyperparameters: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
             yield name, f"got {value!r}, expected {PARAMETERS[name].text}"
 
 
+def faults_of_space(space: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Yield the name of each wrong hyperparameter of a search space, and what is wrong with it.
+
+    Args:
+        space: a list of choices, or a range {min, max, …}, by name; what has neither form is not checked.
+    """
+    for name, values in space.items():
+        ends = [values.get("min"), values.get("max")] if isinstance(values, Mapping) else values
+        for end in ends if isinstance(ends, (list, tuple)) else ():
+            if found := next(iter(faults({name: end})), None):
+                yield found
+                break
+
+
 def value(hyperparameters: Mapping[str, Any], name: str) -> Any:
     """Return the value of a hyperparameter, or its default."""
     return hyperparameters.get(name, PARAMETERS[name].default)

@@ -40,6 +40,62 @@ def test_a_search_tries_several_values_from_the_space(algorithm: str, tmp_path: 
     assert len({tuple(trial.hyperparameters.values.items()) for trial in trials}) >= 2
 
 
+@pytest.mark.filterwarnings("ignore")  # KerasTuner's own
+@pytest.mark.parametrize("algorithm", ["random", "grid", "bayesian"])
+def test_a_search_over_trees_finds_the_values_with_the_smallest_loss_on_valid(algorithm: str, tmp_path: Path) -> None:
+    import keras_tuner
+    import numpy as np
+    import tensorflow as tf
+
+    from benison.components.train import kinds
+    from benison.components.train.fitting import Task
+    from benison.components.train.member import Recipe
+    from benison.components.train.rows import ArrayRows
+    from benison.components.train.trees.settings import FUNCTION
+
+    recipe = Recipe(FUNCTION, "regression", 1, patience=5, seed=3, kind="trees", name="trees")
+    hp = keras_tuner.HyperParameters()
+    hp.Fixed("trees", 20)
+    for name, values in {"depth": [1, 4], "learning_rate": [0.05, 0.2, 0.5]}.items():
+        tuner.declare_hyperparameter(hp, name, values)
+    spec = {"x": tf.io.FixedLenFeature([3], tf.float32)}
+
+    def rows(seed: int) -> ArrayRows:
+        x = np.random.default_rng(seed).normal(size=(400, 3)).astype(np.float32)
+        return ArrayRows({"x": x}, x[:, 0] * x[:, 1] * 1000)  # one level cannot learn a product
+
+    def fitter_of(values: Any) -> Any:
+        return kinds.fitter(Task(recipe, values, spec, 0))
+
+    settings = {"algorithm": algorithm, "trials": 6}
+    search = tuner.build_tree_tuner(settings, fitter_of, "regression", hp, 7, str(tmp_path))
+    search.search(learn=rows(0), stop=rows(1))
+    trials = search.oracle.get_best_trials(search.oracle.max_trials)  # the call of TFX's Tuner
+    assert 3 <= len(trials) <= 6
+    assert len({trial.hyperparameters.get("learning_rate") for trial in trials}) >= 2
+    best = search.get_best_hyperparameters()[0]
+    assert (best.get("depth"), best.get("trees")) == (4, 20)
+    assert trials[0].score < 0.9 * float((rows(1).targets.astype(float) ** 2).mean())
+
+
+@pytest.mark.filterwarnings("ignore")  # KerasTuner's own
+def test_a_search_over_trees_of_which_no_trial_works_names_the_users_line(tmp_path: Path) -> None:
+    import keras_tuner
+
+    from benison.components.train.rows import ArrayRows
+
+    class Broken:
+        def fit(self, learn: Any, stop: Any) -> Any:
+            raise UsageError("models.py, line 3 (mine): KeyError: 'leaves'")
+
+    hp = keras_tuner.HyperParameters()
+    tuner.declare_hyperparameter(hp, "leaves", [3, 4])
+    settings = {"algorithm": "grid", "trials": 2}
+    search = tuner.build_tree_tuner(settings, lambda _: Broken(), "binary", hp, 7, str(tmp_path))
+    with pytest.raises(UsageError, match=r"all 2 trials of the Tuner failed; .*models.py, line 3 \(mine\): KeyError"):
+        search.search(learn=ArrayRows({}, None), stop=ArrayRows({}, None))
+
+
 @pytest.mark.filterwarnings("ignore")  # Keras's and KerasTuner's own
 @pytest.mark.parametrize(("rates", "completed"), [([1e30, 1e31, 1e32, 0.01], 1), ([1e30, 1e31], 0)])
 def test_a_trial_that_diverges_is_a_failed_trial_with_its_reason(

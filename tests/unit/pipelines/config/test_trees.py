@@ -50,6 +50,25 @@ def test_a_pipeline_without_trees_computes_no_features_for_them():
         ({"hyperparameters": {"trees": 0}}, "got 0, expected a whole number from 1 to 10000"),
         ({"hyperparameters": {"depth": 6.5}}, "got 6.5, expected a whole number from 1 to 10"),
         ({"hyperparameters": {"learning_rate": 0}}, "got 0, expected a number from 1e-06 to 1"),
+        ({"tuner": {"space": {"depht": [3, 4]}}}, r"trees have no such hyperparameter; did you mean 'depth'\?"),
+        ({"tuner": {"space": {"depth": [4, 11]}}}, "got 11, expected a whole number from 1 to 10"),
+        (
+            {"tuner": {"space": {"trees": {"min": 10.0, "max": 50}}}},
+            "got 10.0, expected a whole number from 1 to 10000",
+        ),
+        (
+            {"tuner": {"space": {"learning_rate": {"min": 0.0, "max": 0.1}}}},
+            "got 0.0, expected a number from 1e-06 to 1",
+        ),
+        (
+            {"tuner": {"space": {"l2": [1, 3]}, "algorithm": "hyperband"}},
+            "trees have none; expected random, grid, bayesian",
+        ),
+        ({"tuner": {"space": {"l2": [1, 3]}, "epochs": 3}}, "got 3, but trees have no epochs"),
+        (
+            {"tuner": {"space": {"l2": [1, 3]}}, "hyperparameters": {"l2": 3}},
+            "also fixes this value; keep one of the two",
+        ),
         ({"imbalance": "class_weight"}, "got 'class_weight', but a regression problem has no classes"),
     ],
 )
@@ -66,3 +85,12 @@ def test_trees_of_the_users_function_have_any_hyperparameters(tmp_path):
     assert Pipeline.model_validate(config.model_dump(mode="json")) == config
     with pytest.raises(ValidationError, match="got 3, but trees have no epochs"):
         pipeline(function="models.py:boosting", epochs=3)
+
+
+@pytest.mark.parametrize("function", ["", "models.py:boosting"])
+def test_hyperparameters_of_trees_can_be_searched(function):
+    space = {"leaves": [7, 31]} if function else {"depth": {"min": 3, "max": 8}, "learning_rate": [0.03, 0.1]}
+    own = {"function": function} if function else {}
+    config = pipeline(tuner={"space": space, "trials": 4, "algorithm": "bayesian"}, **own)
+    assert config.ensemble.members["boosted"].tuner.trials == 4
+    assert Pipeline.model_validate(config.model_dump(mode="json")) == config
