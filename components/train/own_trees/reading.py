@@ -107,6 +107,6 @@ def refuse_classes(model: Any, classes: int) -> None:
         return
     if not np.array_equal(np.asarray(own), np.arange(classes)):
         raise UsageError(
-            f"the classes of the {type(model).__name__} are {list(np.asarray(own)[:10])}, expected "
+            f"the classes of the {type(model).__name__} are {np.asarray(own)[:10].tolist()}, expected "
             f"{list(range(classes))}: fit it on rows.labels as they are"
         )

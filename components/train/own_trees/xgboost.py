@@ -67,9 +67,12 @@ def read(model: Any, rows: OwnRows) -> ReadModel:
     if best is not None and model is not booster:  # `predict` of the estimators stops there, and that of a Booster not
         used = min(used, best * outputs * parallel)
     sets: list[LeftSet] = []
-    drops = boosted.get("weight_drop") or [1.0] * used
+    drops = boosted.get("weight_drop") or parts.get("weight_drop") or [1.0] * used  # before XGBoost 3.4, and since then
     trees = Forest.of(
-        [_nodes(tree, drop, columns, parts, sets) for tree, drop in zip(parts["trees"][:used], drops, strict=False)],
+        [
+            _nodes(tree, drop, columns, parts, sets)
+            for tree, drop in zip(parts["trees"][:used], drops[:used], strict=True)
+        ],
         _bias(learner["learner_model_param"]["base_score"], link, outputs),
         link,
         outputs=parts["tree_info"][:used],
