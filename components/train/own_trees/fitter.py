@@ -21,7 +21,7 @@ from benison.components.train.trees.fitter import MAX_ID
 from benison.serving.errors import UsageError
 
 _CHECKED_ROWS = 1000
-_TOLERANCE = 1e-5  # of the largest answer: the walked trees' answers are float32
+_OF_SPREAD, _OF_LARGEST = 1e-5, 3e-6  # tolerance: XGBoost sums its trees as float32, and all served answers are float32
 
 
 class OwnTreesFitter:
@@ -152,7 +152,8 @@ class OwnTreesFitter:
                     "probability per class, or one prediction"
                 )
             difference = np.abs(got - expected).max(initial=0)
-            if not difference <= _TOLERANCE * np.abs(expected).max(initial=0):
+            tolerance = _OF_SPREAD * np.ptp(expected) + _OF_LARGEST * np.abs(expected).max(initial=0)
+            if not difference <= tolerance:
                 raise UsageError(
                     f"the {name} cannot be served: its trees answer differently from its own predict, by up to "
                     f"{difference:.3g}; leave out settings that are not trees, such as a custom objective"
