@@ -103,23 +103,7 @@ class OwnTreesFitter:
         absent = np.setdiff1d(np.arange(rows.classes), rows.labels) if rows.problem == "multiclass" else np.zeros(0)
         if not len(absent):
             return rows
-        import pandas as pd
-
-        copied = np.random.default_rng(rows.seed).integers(0, len(rows), len(absent))
-        weights = np.ones(len(rows), np.float32) if rows.weights is None else rows.weights
-        rows.are_weights_read = False
-        return OwnRows(
-            pd.concat([rows.features, rows.features.iloc[copied]], ignore_index=True),
-            np.concatenate([rows.labels, absent]),
-            np.concatenate([weights, np.full(len(absent), 0.5, np.float32)]),
-            rows.categories,
-            problem=rows.problem,
-            classes=rows.classes,
-            seed=rows.seed,
-            patience=rows.patience,
-            valid=rows.valid,
-            rounds=rows.rounds,
-        )
+        return rows.with_copies(np.random.default_rng(rows.seed).integers(0, len(rows), len(absent)), absent, 0.5)
 
     def _compare(self, read: ReadModel, rows: OwnRows, name: str) -> None:
         """Compare the trees as they are served with the library's own answers.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,10 +60,16 @@ class OwnRows:
         self.are_weights_read = True
         return self._weights
 
-    @property
-    def is_weighted(self) -> bool:
-        """Return True if the rows have different weights; this does not count as reading them."""
-        return self._weights is not None
+    def with_copies(self, copied: NDArray, labels: NDArray, weight: float) -> OwnRows:
+        """Return the rows with copies of some of them, which have other labels and a weight of their own."""
+        import pandas as pd
+
+        extended = copy(self)
+        extended.features = pd.concat([self.features, self.features.iloc[copied]], ignore_index=True)
+        extended.labels = np.concatenate([self.labels, labels])
+        own = np.ones(len(self), np.float32) if self._weights is None else self._weights
+        extended._weights = np.concatenate([own, np.full(len(labels), weight, np.float32)])
+        return extended
 
 
 def column_names(names: Sequence[str]) -> list[str]:
