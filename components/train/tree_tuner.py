@@ -17,7 +17,7 @@ OBJECTIVE = "val_loss"
 _SMALLEST = 1e-7  # probability, as in Keras's cross-entropy
 
 
-def tree_tuner(base: type, fitter_of: Callable[[Any], Fitter], problem: str, failed: Callable[[str], Exception]) -> Any:
+def tree_tuner(base: Any, fitter_of: Callable[[Any], Fitter], problem: str, failed: Callable[[str], Exception]) -> Any:
     """Return a class of tuners, whose `search` takes the rows `learn` and `stop`.
 
     Args:
@@ -27,7 +27,7 @@ def tree_tuner(base: type, fitter_of: Callable[[Any], Fitter], problem: str, fai
         failed: from a reason to the exception for a trial that failed.
     """
 
-    class TreeTuner(base):  # type: ignore[misc]
+    class TreeTuner(base):
         def run_trial(self, trial: Any, learn: ArrayRows, stop: ArrayRows, **_: Any) -> Mapping[str, float]:
             try:
                 fitted = fitter_of(trial.hyperparameters).fit(learn, stop)

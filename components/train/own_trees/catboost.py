@@ -53,7 +53,7 @@ def read(model: Any, rows: OwnRows) -> ReadModel:
     for number in categories:
         columns.category(number, "CatBoost")
     numbers = [number for number in range(len(columns.places)) if number not in categories]
-    table = rows.features.iloc[:, columns.places]
+    table: Any = rows.features.iloc[:, columns.places]
     pool = (
         catboost.Pool(table.drop_duplicates(subset=table.columns[categories]), cat_features=categories)
         if categories
@@ -142,7 +142,8 @@ def _nodes(
     outputs: int,
 ) -> Nodes:
     """Return the nodes of a tree; a row goes right if its number is greater than the border, or its id is the same."""
-    queue, left = [root], []
+    queue = [root]
+    left: list[int] = []
     for node in queue:  # it grows
         left.append(len(queue) if "split" in node else 0)
         queue += [node["left"], node["right"]] if "split" in node else []

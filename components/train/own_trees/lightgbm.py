@@ -94,7 +94,8 @@ def _link(dump: Mapping[str, Any]) -> tuple[str, float]:
 
 
 def _nodes(root: Mapping[str, Any], columns: ModelColumns, sets: list[LeftSet]) -> Nodes:
-    nodes, queue = [], [root]
+    nodes: list[Mapping[str, Any]] = []
+    queue = [root]
     children: list[tuple[int, int]] = []
     for node in queue:  # it grows
         nodes.append(node)
@@ -105,14 +106,14 @@ def _nodes(root: Mapping[str, Any], columns: ModelColumns, sets: list[LeftSet]) 
             children.append((0, 0))
     if any("leaf_coeff" in node for node in nodes):
         raise UsageError("the LightGBM model has linear leaves (linear_tree), which cannot be served; leave them out")
-    places, thresholds, missing, own = [], np.zeros(len(nodes)), [], np.full(len(nodes), -1)
+    places = np.full(len(nodes), LEAF)
+    missing = np.zeros(len(nodes), np.int8)
+    thresholds, own = np.zeros(len(nodes)), np.full(len(nodes), -1)
     for number, node in enumerate(nodes):
         if "split_feature" not in node:
-            places.append(LEAF)
-            missing.append(0)
             continue
-        places.append(columns.places[node["split_feature"]])
-        missing.append(_missing(node))
+        places[number] = columns.places[node["split_feature"]]
+        missing[number] = _missing(node)
         if node["decision_type"] == "==":
             columns.category(node["split_feature"], "LightGBM")
             own[number] = len(sets)

@@ -129,7 +129,8 @@ def _boosting(model: Any, columns: ModelColumns) -> Forest:
 
 def _histogram(model: Any, columns: ModelColumns) -> tuple[Forest, int, NDArray]:
     """Read HistGradientBoosting; it puts the columns of categories first, and numbers their values."""
-    places, known = columns, {}
+    places = columns
+    known: dict[int, list[int]] = {}
     order = np.arange(len(columns.places))
     encoder = getattr(model, "_preprocessor", None)
     if getattr(model, "is_categorical_", None) is not None:
@@ -143,7 +144,8 @@ def _histogram(model: Any, columns: ModelColumns) -> tuple[Forest, int, NDArray]
             known[number] = [int(value) for value in values]
     outputs = len(model._predictors[0])
     sets: list[LeftSet] = []
-    trees, importances = [], np.zeros(len(columns.places))
+    trees: list[Nodes] = []
+    importances = np.zeros(len(columns.places))
     for predictor in (predictor for stage in model._predictors for predictor in stage):
         nodes = predictor.nodes
         is_leaf = nodes["is_leaf"].astype(bool)

@@ -56,7 +56,7 @@ def another_answer(rows: Any, hp: Any) -> Any:
     """Return a model whose predict is not what its trees say."""
     from sklearn.tree import DecisionTreeClassifier
 
-    class Shifted(DecisionTreeClassifier):  # type: ignore[misc]
+    class Shifted(DecisionTreeClassifier):
         def predict_proba(self, X: Any) -> Any:
             return super().predict_proba(X) * 0.9
 
