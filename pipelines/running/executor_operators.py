@@ -26,6 +26,7 @@ from benison.pipelines.running import private_beam, timing
 from benison.serving.errors import BenisonError, NodeFailed
 
 _OWN = "benison_"  # begins the names of the execution properties that Benison adds, such as `node_cache.FINGERPRINT`
+_PROCESSES = "multi_processing"  # the argument of Beam's in-memory runner for workers in processes of their own
 
 
 class InThisProcess(PythonExecutorOperator):
@@ -55,6 +56,8 @@ class InMemoryByDefault(BeamExecutorOperator):
 
     def _in_memory(self) -> beam.Pipeline:
         private_beam.speed_up()
+        if not any(_PROCESSES in str(argument) for argument in self.beam_pipeline_args):
+            private_beam.pickle_uncompressed()
         # The default of newer Beam versions; dill, that of older ones, takes ten times as long.
         return beam.Pipeline(runner=FnApiRunner(), argv=["--pickle_library=cloudpickle", *self.beam_pipeline_args])
 

@@ -17,7 +17,6 @@ from typing import Any
 @functools.cache
 def speed_up() -> None:
     """Change Beam for the rest of this process."""
-    from apache_beam.internal import cloudpickle_pickler, dill_pickler
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import worker_handlers
     from apache_beam.transforms import userstate
@@ -36,8 +35,6 @@ def speed_up() -> None:
     # and make the next ones larger as time allows: a small table has many batches, and other ones in each run.
     batch_util._UseByteSizeBatching = lambda: True
     batch_util._BATCH_SIZE_CAP_WITH_BYTE_TARGET = batch_util._BATCH_SIZE_CAP
-    # What is pickled stays in this process, so it need not be small.
-    vars(cloudpickle_pickler)["bz2"] = vars(dill_pickler)["bz2"] = Uncompressed
 
 
 def by_class(get_specs: Any) -> Any:
@@ -57,6 +54,16 @@ def by_class(get_specs: Any) -> Any:
         return specs_of[type(dofn)]
 
     return cached
+
+
+@functools.cache
+def pickle_uncompressed() -> None:
+    """Let Beam pickle without compression for the rest of this process: what stays in the process need not be small."""
+    from apache_beam.internal import pickler
+
+    for library in (pickler.cloudpickle_pickler, getattr(pickler, "dill_pickler", None)):
+        if library is not None:  # a newer Beam may be without dill
+            vars(library)["bz2"] = Uncompressed
 
 
 class Uncompressed:

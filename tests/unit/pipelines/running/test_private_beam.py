@@ -28,6 +28,7 @@ if sys.argv[1] == "fast":
     from benison.pipelines.running import private_beam
     private_beam.speed_up()
     private_beam.speed_up()
+    private_beam.pickle_uncompressed()
 
 class Seen(beam.DoFn):
     SEEN = BagStateSpec("seen", VarIntCoder())
