@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import pyarrow as pa
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 Column = tuple[str, ...]
 
@@ -71,6 +75,7 @@ class Table:
         ending: after each line.
         zipped: whether gzip packs the file.
         traits: how the columns were made, for a failure's message.
+        form: csv, jsonl or parquet.
     """
 
     header: tuple[str, ...]
@@ -81,9 +86,19 @@ class Table:
     ending: str
     zipped: bool
     traits: tuple[str, ...]
+    form: str = "csv"
 
     def write(self, folder: Path) -> Path:
         """Write the file into a folder and return its path."""
+        file = folder / f"rows.{self.form}"
+        if self.form == "jsonl":
+            lines = (json.dumps(dict(zip(self.header, row, strict=True))) for row in self.rows)
+            file.write_text("".join(f"{line}\n" for line in lines))
+            return file
+        if self.form == "parquet":
+            columns = map(pa.array, zip(*self.rows, strict=True))
+            parquet.write_table(pa.Table.from_arrays([*map(_typed, columns)], self.header), file)
+            return file
         text = io.StringIO(newline="")
         table = csv.writer(text, delimiter=self.delimiter, lineterminator=self.ending)
         table.writerow(self.header)
@@ -92,6 +107,14 @@ class Table:
         file = folder / ("rows.csv.gz" if self.zipped else "rows.csv")
         file.write_bytes(gzip.compress(data) if self.zipped else data)
         return file
+
+
+def _typed(column: Any) -> Any:
+    """Return a column of text as numbers if it has nothing else."""
+    for kind in (pa.int64(), pa.float64()):
+        with contextlib.suppress(pa.ArrowInvalid):
+            return column.cast(kind)
+    return column
 
 
 def _cells(kind: str, size: int, chance: Random) -> list[str]:
@@ -142,6 +165,7 @@ KINDS = (
     *("long text", "lines", "list", "constant", "constant number", "empty", "mixed", "almost a number", "money"),
     *("percent", "one outlier", "rare word"),
 )
+FORMS = {3: "jsonl", 8: "parquet"}  # by the last digit of a table's number
 LABELS = ("two classes", "two classes", "classes", "number", "rare class", "single row", "amount", "by another column")
 
 
@@ -226,4 +250,4 @@ def drawn(number: int) -> Table:
         drawn.append(table)
 
     keep()
-    return drawn[-1]
+    return replace(drawn[-1], form=FORMS.get(number % 10, "csv"))
