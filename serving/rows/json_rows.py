@@ -8,7 +8,7 @@ and an absent key are the empty cell. A list of values is a list of texts. The c
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -34,7 +34,7 @@ def header(file: str) -> list[str]:
 
 def numbers(file: str) -> frozenset[str]:
     """Return the keys whose values in the first lines are numbers, not texts; see `header`."""
-    for _, objects in records(file):
+    for _, objects in records(file, _TYPED):
         values = {name: [record[name] for record in objects if record.get(name) is not None] for name in _keys(objects)}
         return frozenset(name for name, cells in values.items() if all(type(cell) is PointNumber for cell in cells))
     return frozenset()
@@ -66,19 +66,19 @@ def chunks(file: str, columns: Sequence[str]) -> Iterator[Chunk]:
         yield Chunk(file, columns, lines, pa.RecordBatch.from_arrays(columns_of_text, names=list(columns)))
 
 
-def parsed(text: str | bytes, where: str, **hooks: Any) -> Any:
+def parsed(text: str | bytes, where: str, decoder: json.JSONDecoder | None = None) -> Any:
     """Return the value of a JSON text.
 
     Args:
-        text: The text.
+        text: The text; bytes are UTF-8.
         where: Its place, for the message.
-        hooks: Of `json.loads`.
+        decoder: One of this module; None for Python's numbers.
 
     Raises:
         DataError: It is no JSON, or an object has a key more than once.
     """
     try:
-        return json.loads(text, object_pairs_hook=_object, **hooks)
+        return (decoder or _PYTHON).decode(text if isinstance(text, str) else text.decode())
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     except ValueError as error:
@@ -92,12 +92,12 @@ def word(value: bool) -> str:
     return "true" if value else "false"
 
 
-def records(file: str, parse_int: Callable[[str], Any] = PointNumber) -> Iterator[_Lines]:
+def records(file: str, decoder: json.JSONDecoder | None = None) -> Iterator[_Lines]:
     """Yield the objects of some lines at a time, at least one, with the numbers of the lines.
 
     Args:
         file: Its path.
-        parse_int: Converts the text of a whole number; other numbers become a `PointNumber`.
+        decoder: See `parsed`; None for numbers as they are written.
 
     Raises:
         DataError: The file cannot be read, or a line is no object.
@@ -112,7 +112,7 @@ def records(file: str, parse_int: Callable[[str], Any] = PointNumber) -> Iterato
                 if not line.strip():
                     continue
                 where = f"{file}, line {number}"
-                record = parsed(line, where, parse_int=parse_int, parse_float=PointNumber, parse_constant=_constant)
+                record = parsed(line, where, decoder or _TEXT)
                 if not isinstance(record, dict):
                     raise DataError(f'{where}: expected an object in each line, such as {{"age": 36}}')
                 lines.append(number)
@@ -188,3 +188,12 @@ def _text(value: Any) -> str:
 def _shown(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+# A decoder of each reading of numbers; to make one for each line takes longer than to decode it.
+_PYTHON = json.JSONDecoder(object_pairs_hook=_object)
+_TEXT = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_constant, object_pairs_hook=_object)
+_TYPED = json.JSONDecoder(
+    parse_int=PointNumber, parse_float=PointNumber, parse_constant=_constant, object_pairs_hook=_object
+)
+FOR_PREDICTIONS = json.JSONDecoder(parse_float=PointNumber, parse_constant=_constant, object_pairs_hook=_object)

@@ -63,7 +63,7 @@ def _json_rows(path: Path) -> list[Row]:
 def _json_lines(path: Path) -> list[Row]:
     return [
         {key: json_rows.word(value) if isinstance(value, bool) else value for key, value in record.items()}
-        for _, records in json_rows.records(str(path), parse_int=int)
+        for _, records in json_rows.records(str(path), json_rows.FOR_PREDICTIONS)
         for record in records
     ]
 
