@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tfx import types
 from tfx.types import artifact_utils
 
-from benison.components import raw_examples
+from benison.components import raw_examples, sample_weights
 from benison.components.label_classes import Classes, LabelSchema, by_value, ordered
 from benison.serving.errors import DataError
 
@@ -20,13 +20,14 @@ _BATCH_ROWS = 8192
 _REMEDY = "fix the data, or remove the mark of the label's cells from data.missing"
 
 
-def read(examples: list[types.Artifact], schema: Any, label: str) -> dict[str, Counter[str]]:
-    """Count the rows of each class, by split; rows without a label do not count.
+def read(examples: list[types.Artifact], schema: Any, label: str, weight: str | None = None) -> dict[str, Counter[str]]:
+    """Count the rows of each class, by split; rows without a label, or of weight 0, do not count.
 
     Args:
         examples: raw examples, GZIP TFRecord files of tf.Example.
         schema: TensorFlow Metadata's Schema.
         label: name of the label.
+        weight: the column of the sample weights; None if there is none.
 
     Raises:
         DataError: a class is not UTF-8.
@@ -36,7 +37,7 @@ def read(examples: list[types.Artifact], schema: Any, label: str) -> dict[str, C
     from benison.components.transform import as_text
 
     by_split: dict[str, Counter[str]] = {}
-    for split, batches in _batches(examples, schema, label):
+    for split, batches in _batches(examples, schema, label, weight):
         counts = by_split[split] = Counter()
         for values, _ in batches:
             names, _, numbers = tf.unique_with_counts(as_text(values))
@@ -46,10 +47,12 @@ def read(examples: list[types.Artifact], schema: Any, label: str) -> dict[str, C
     return by_split
 
 
-def rows_without_label(examples: list[types.Artifact], schema: Any, label: str) -> dict[str, tuple[int, int]]:
+def rows_without_label(
+    examples: list[types.Artifact], schema: Any, label: str, weight: str | None = None
+) -> dict[str, tuple[int, int]]:
     """Count the rows that have no label, and all rows, by split; the arguments are those of `read`."""
     counts = {}
-    for split, batches in _batches(examples, schema, label):
+    for split, batches in _batches(examples, schema, label, weight):
         missing = rows = 0
         for values, batch_rows in batches:
             rows += batch_rows
@@ -58,13 +61,21 @@ def rows_without_label(examples: list[types.Artifact], schema: Any, label: str) 
     return counts
 
 
-def has_fewer(examples: list[types.Artifact], schema: Any, label: str, splits: Collection[str], limit: float) -> bool:
+def has_fewer(
+    examples: list[types.Artifact],
+    schema: Any,
+    label: str,
+    splits: Collection[str],
+    limit: float,
+    weight: str | None = None,
+) -> bool:
     """Return True if some splits together have fewer rows with a label than `limit`; it reads no more rows than that.
 
-    The arguments are those of `read`, and the splits.
+    The arguments are those of `read`, and the splits. The number decides how long training takes, so it is that of the
+    rows, however unequal their weights are.
     """
     labelled = 0
-    for split, batches in _batches(examples, schema, label):
+    for split, batches in _batches(examples, schema, label, weight):
         for values, _ in batches if split in splits else ():
             labelled += int(raw_examples.has_value(values).numpy().sum())
             if labelled >= limit:
@@ -93,17 +104,28 @@ def of_span(folder: str, label: str) -> NDArray:
 
 
 def _batches(
-    examples: list[types.Artifact], schema: Any, label: str
+    examples: list[types.Artifact], schema: Any, label: str, weight: str | None
 ) -> Iterator[tuple[str, Iterator[tuple[Any, int]]]]:
-    """Yield each split with its batches: the cells of the label that are there, and the number of rows."""
+    """Yield each split with its batches: the cells of the label that are there, and the number of rows.
+
+    Rows of weight 0 are skipped.
+    """
     import tensorflow as tf
 
-    spec = {label: tf.io.VarLenFeature(raw_examples.column_types(schema)[label])}
+    kinds = raw_examples.column_types(schema)
+    spec = {name: tf.io.VarLenFeature(kinds[name]) for name in (label, *([weight] if weight else []))}
 
     def of(split: str) -> Iterator[tuple[Any, int]]:
         files = raw_examples.split_files(examples, split)
         for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH_ROWS):
-            yield tf.io.parse_example(records, spec)[label].values, len(records)
+            cells = tf.io.parse_example(records, spec)
+            values = cells[label].values
+            if weight is None:
+                yield values, len(records)
+                continue
+            counts = sample_weights.of_cells(cells[weight]) > 0
+            counted = tf.gather(counts, cells[label].indices[:, 0])
+            yield tf.boolean_mask(values, counted), int(tf.math.count_nonzero(counts))
 
     for split in artifact_utils.decode_split_names(examples[0].split_names):
         yield split, of(split)

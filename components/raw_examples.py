@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tfx import types
 
-ROLES = ("group",)  # of columns besides the label that are neither features nor inputs of a model
+ROLES = ("group", "weight")  # of columns besides the label that are neither features nor inputs of a model
 _WITHHELD = "withheld.json"
 
 

@@ -7,15 +7,15 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
-from benison.components import feature_groups, groups, raw_columns, user_code
+from benison.components import feature_groups, groups, raw_columns, sample_weights, user_code
 from benison.components.feature_groups import TREES
 from benison.components.label_classes import LINE_ESCAPES, Classes, LabelSchema, ordered
 from benison.components.raw_columns import dense, without_markers
 from benison.serving.missing_values import NO_MARKS, Marks
 from benison.serving.signature_names import argument_names
 
-LABEL, GROUP = "label_xf", "group_xf"
-RESERVED = frozenset({LABEL, GROUP})  # names of what is no feature
+LABEL, GROUP, WEIGHT = "label_xf", "group_xf", "weight_xf"
+RESERVED = frozenset({LABEL, GROUP, WEIGHT})  # names of what is no feature
 CLASSES = "classes"  # name of the label's vocabulary: class id -> class name, see `label_classes`
 
 
@@ -28,21 +28,22 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         custom_config: `features` (reference to the user's function), `label`, `problem`, `columns` (the kind of each
             column, for a function that has a parameter with this name), `marks` (fields of `Marks`), `positive` (of the
             YAML, or None), `label_schema` (fields of `LabelSchema`), `lists` (columns with any number of values),
-            `single` (columns with at most one), `group` (the column of `splits.by`) if there is one, and if a member
-            needs them `trees` (reference to the function of the features of trees) and `graph` (the folder of
-            Transform's graph).
+            `single` (columns with at most one), `group` (the column of `splits.by`) and `weight` (that of the sample
+            weights) if there are any, and if a member needs them `trees` (reference to the function of the features of
+            trees) and `graph` (the folder of Transform's graph).
 
     Returns:
         The user's features, those of trees under names of their own (`feature_groups`), and `label_xf` [batch]: int64
         class id in the order of `label_classes`, -1 if the label is missing or not one of the classes; for regression
-        float32, NaN if it is missing. With a group also `group_xf` [batch], see `benison.components.groups`.
+        float32, NaN if it is missing. With a group also `group_xf` [batch], see `benison.components.groups`; with a
+        weight also `weight_xf` float32 [batch], as it is in the data.
 
     Raises:
         ValueError: the user's function returned no feature, or one with a reserved name.
     """
     label, problem = custom_config["label"], custom_config["problem"]
-    group = custom_config.get("group")
-    raw = {name: values for name, values in inputs.items() if name not in (label, group)}
+    group, weight = custom_config.get("group"), custom_config.get("weight")
+    raw = {name: values for name, values in inputs.items() if name not in (label, group, weight)}
     marks = Marks(**{**custom_config["marks"], "texts": tuple(custom_config["marks"].get("texts", ()))})
     columns, lists = custom_config["columns"], custom_config.get("lists", ())
     cleaned = without_missing(raw, marks, lists, custom_config.get("single", ()))
@@ -60,6 +61,8 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         feature_groups.write_names(of_trees, custom_config["graph"])
     if group:
         features = {**features, GROUP: _group(without_markers(inputs[group], marks))}
+    if weight:
+        features = {**features, WEIGHT: sample_weights.of_cells(inputs[weight])}
     if problem == "regression":
         return {**features, LABEL: _target(inputs[label])}
     schema = LabelSchema(**{**custom_config["label_schema"], "listed": tuple(custom_config["label_schema"]["listed"])})

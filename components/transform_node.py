@@ -44,8 +44,9 @@ class Executor(executor.Executor):
         config = json.loads(exec_properties[key])
         schema = raw_examples.load_schema(input_dict["schema"])
         refuse_lists(config["columns"], schema)
+        weight = config.get("weight")
         if label_values.has_fewer(
-            input_dict["examples"], schema, config["label"], LEARNT, config.get("out_of_fold_below", 0)
+            input_dict["examples"], schema, config["label"], LEARNT, config.get("out_of_fold_below", 0), weight
         ):
             # No statistic is of the label, and `test` stays apart: each row may tell how features are made.
             splits = transform_pb2.SplitsConfig(analyze=LEARNT, transform=LEARNT)
@@ -55,7 +56,7 @@ class Executor(executor.Executor):
             }
         of_label = LabelSchema.of(schema, config["label"])
         if not of_label.listed and config["problem"] != "regression":
-            by_split = label_values.read(input_dict["examples"], schema, config["label"])
+            by_split = label_values.read(input_dict["examples"], schema, config["label"], weight)
             of_label = replace(of_label, listed=label_values.every_class(by_split))
         config["label_schema"] = asdict(of_label)
         config["lists"] = sorted(raw_examples.list_columns(schema))

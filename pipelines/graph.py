@@ -70,6 +70,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         ignored=ignored,
         positive=config.positive,
         max_missing=config.validation.max_missing_labels,
+        weight=config.weight,
     )
     overlap_check = OverlapCheck(
         data.examples,
@@ -99,6 +100,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             "marks": _marks(config),
             "trees": config.references.get("trees", ""),
             **({"group": config.splits.by} if config.splits.by else {}),
+            **({"weight": config.weight} if config.weight else {}),
             "out_of_fold_below": _out_of_fold_below(config),
             **_user_code(config, *(key for key in config.references if key in ("features", "trees"))),
         },
@@ -122,6 +124,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         label=config.label,
         slices=config.slices,
         schema=data.schema,
+        weight=config.weight,
     )
     member_scores = scorer(members).with_id("MemberScores")
     ensemble = EnsembleBuilder(
@@ -347,6 +350,7 @@ def _eval_config(config: Pipeline) -> Any:
                 signature_name="serving_default",
                 prediction_key=output,
                 label_key=LABEL,
+                **({"example_weight_key": config.weight} if config.weight else {}),
                 preprocessing_function_names=["label"],
             )
         ],

@@ -6,7 +6,8 @@ member is dropped if its weight is small and its gain out of fold is not signifi
 better out of fold than the combination of all that remain, it is the ensemble.
 
 All losses are compared row by row: the standard error is that of the differences. The loss of a heavy-tailed label
-varies so much from row to row that otherwise even a bad combination would be within the error of the best one.
+varies so much from row to row that otherwise even a bad combination would be within the error of the best one. Rows
+count by their sample weights. Whether they are enough, their effective number decides.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.components import sample_weights
 from benison.components.ensemble import opinion_pools
 from benison.components.ensemble.opinion_pools import OpinionPool
 from benison.serving.ensemble import (
@@ -111,6 +113,7 @@ def fit(
     drop: bool = True,
     calibrate: str = "none",
     seed: int = 0,
+    row_weights: NDArray | None = None,
 ) -> Fit:
     """Fit a combiner to the rows of `blend`; the result is deterministic.
 
@@ -123,6 +126,7 @@ def fit(
         drop: drop members that do not help, if the combiner is fitted.
         calibrate: `none`, `temperature` or `bias_corrected_temperature`.
         seed: seed of the folds.
+        row_weights: sample weights float [rows], above 0; None if all rows count the same.
 
     Raises:
         DataError: `blend` has too few rows.
@@ -130,18 +134,42 @@ def fit(
     usable = {name: np.asarray(values, np.float64) for name, values in outputs.items()}
     if problem == "regression":
         labels = np.asarray(labels, np.float64)
+    folds = np.random.default_rng(seed).permutation(len(labels)) % FOLDS
+    rows = _Rows(labels, sample_weights.equal(len(labels)) if row_weights is None else row_weights, folds)
     if isinstance(kind, Custom) or weights is not None or kind not in FITTED:
         combiner = _unfitted_combiner(kind, weights)
         contributions = tuple(Contribution(name, weights.get(name, 0.0) if weights else None) for name in outputs)
     else:
-        _require_rows(labels)
-        combiner, contributions = _fit_and_drop(kind, problem, labels, usable, drop, seed)
+        _require_rows(rows)
+        combiner, contributions = _fit_and_drop(kind, problem, rows, usable, drop)
     kept = {c.member: usable[c.member] for c in contributions if c.kept}
     calibration = None
     if calibrate != "none":
-        _require_rows(labels)
-        calibration = _calibration(calibrate, labels, _combine(combiner, kept, problem))
-    return Fit(combiner, calibration, contributions, _correlations(problem, labels, usable), len(labels))
+        _require_rows(rows)
+        calibration = _calibration(calibrate, rows, _combine(combiner, kept, problem))
+    return Fit(combiner, calibration, contributions, _correlations(problem, rows, usable), len(labels))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a fit: labels, sample weights [rows], and the fold of each [rows]."""
+
+    labels: NDArray
+    weights: NDArray
+    folds: NDArray
+
+    @property
+    def effective(self) -> float:
+        """The number of rows of equal weight that tell as much."""
+        return sample_weights.effective_rows(self.weights)
+
+    def mean(self, losses: NDArray) -> float:
+        """Return the mean loss."""
+        return float(np.average(losses, weights=self.weights))
+
+    def mean_and_error(self, losses: NDArray) -> tuple[float, float]:
+        """Compute the mean loss and its standard error."""
+        return sample_weights.mean_and_error(losses, self.weights)
 
 
 def _unfitted_combiner(kind: str | Custom, weights: Mapping[str, float] | None) -> Combiner:
@@ -157,52 +185,52 @@ def _unfitted_combiner(kind: str | Custom, weights: Mapping[str, float] | None) 
 
 
 def _fit_and_drop(
-    kind: str, problem: str, labels: NDArray, outputs: Mapping[str, NDArray], drop: bool, seed: int
+    kind: str, problem: str, rows: _Rows, outputs: Mapping[str, NDArray], drop: bool
 ) -> tuple[Combiner, tuple[Contribution, ...]]:
     """Fit to all rows, and drop the least helpful member until every member helps, or one alone is as good."""
     pool = opinion_pools.pool_for(kind, problem)
-    folds = np.random.default_rng(seed).permutation(len(labels)) % FOLDS
     dropped: dict[str, Contribution] = {}
     remaining = dict(outputs)
     while True:
-        solution = _solve(pool, labels, remaining, folds)
-        contributions = _measure_contributions(pool, labels, remaining, folds, solution)
+        solution = _solve(pool, rows, remaining)
+        contributions = _measure_contributions(pool, rows, remaining, solution)
         useless = [c for c in contributions if not c.kept]
         if not (drop and useless and len(remaining) > 1):
             break
         worst = min(useless, key=lambda c: (c.weight or 0.0, c.member))
         dropped[worst.member] = worst
         del remaining[worst.member]
-    if drop and len(remaining) > 1 and (best := _best_alone(pool, labels, outputs, folds, solution)):
+    if drop and len(remaining) > 1 and (best := _best_alone(pool, rows, outputs, solution)):
         name, alone = best
-        losses = f"{alone.losses.mean():.4g} out of fold, all together {solution.losses.mean():.4g}"
+        losses = f"{rows.mean(alone.losses):.4g} out of fold, all together {rows.mean(solution.losses):.4g}"
         why = f"{name} alone has a loss of {losses}"
         dropped |= {c.member: replace(c, kept=False, why=why) for c in contributions if c.member != name}
         remaining, solution = {name: outputs[name]}, alone
-        contributions = _measure_contributions(pool, labels, remaining, folds, solution)
+        contributions = _measure_contributions(pool, rows, remaining, solution)
     kept = {c.member: replace(c, kept=True, why="") for c in contributions}
-    return _build_combiner(kind, pool, labels, remaining, solution), tuple(
+    return _build_combiner(kind, pool, rows, remaining, solution), tuple(
         kept.get(name) or dropped[name] for name in outputs
     )
 
 
 def _best_alone(
-    pool: OpinionPool, labels: NDArray, outputs: Mapping[str, NDArray], folds: NDArray, together: _Solution
+    pool: OpinionPool, rows: _Rows, outputs: Mapping[str, NDArray], together: _Solution
 ) -> tuple[str, _Solution] | None:
     """Return the best member if it is better than the combination, by more than one standard error; or None.
 
     The member is chosen again for each fold, from the other folds: a choice is as uncertain as weights are.
     """
-    if not _is_measurable(labels, outputs):
+    if not _is_measurable(rows, outputs):
         return None
-    alone = {name: _solve(pool, labels, {name: values}, folds) for name, values in outputs.items()}
-    chosen = np.empty(len(labels))
+    alone = {name: _solve(pool, rows, {name: values}) for name, values in outputs.items()}
+    chosen = np.empty(len(rows.labels))
     for fold in range(FOLDS):
-        out = folds == fold
-        of_fold = min(alone, key=lambda name: float(alone[name].losses[~out].mean()))
+        out = rows.folds == fold
+        others = rows.weights * ~out
+        of_fold = min(alone, key=lambda name: float(np.average(alone[name].losses, weights=others)))
         chosen[out] = alone[of_fold].losses[out]
-    best = min(alone, key=lambda name: float(alone[name].losses.mean()))
-    gain, error = _mean_and_standard_error(together.losses - chosen)
+    best = min(alone, key=lambda name: rows.mean(alone[name].losses))
+    gain, error = rows.mean_and_error(together.losses - chosen)
     return (best, alone[best]) if gain > error else None
 
 
@@ -215,50 +243,50 @@ class _Solution:
 
 def _solve(
     pool: OpinionPool,
-    labels: NDArray,
+    rows: _Rows,
     outputs: Mapping[str, NDArray],
-    folds: NDArray,
     penalties: Sequence[float] = PENALTIES,
 ) -> _Solution:
     """Fit to all rows, with the penalty that is best out of fold."""
     stacked = np.stack(list(outputs.values()))
-    candidates = [(penalty, _out_of_fold(pool, labels, stacked, folds, penalty)) for penalty in penalties]
+    candidates = [(penalty, _out_of_fold(pool, rows, stacked, penalty)) for penalty in penalties]
     # The one-standard-error rule of L. Breiman et al., Classification and Regression Trees, 1984, for paired losses:
     # the strongest penalty whose loss exceeds the least one by at most one standard error of the difference. The error
     # of a few rows is itself uncertain, so they need more.
-    least = min((losses for _, losses in candidates), key=lambda losses: float(losses.mean()))
-    errors = 1.0 if _is_measurable(labels, outputs) else _TWO_SIDED_95
-    penalty, losses = next(pair for pair in candidates if _is_equal(pair[1], least, errors))
-    return _Solution(pool.fit(labels, stacked, penalty), penalty, losses)
+    least = min((losses for _, losses in candidates), key=rows.mean)
+    errors = 1.0 if _is_measurable(rows, outputs) else _TWO_SIDED_95
+    penalty, losses = next(pair for pair in candidates if _is_equal(rows, pair[1], least, errors))
+    return _Solution(pool.fit(rows.labels, stacked, penalty, rows.weights), penalty, losses)
 
 
-def _is_equal(losses: NDArray, least: NDArray, errors: float) -> bool:
-    excess, error = _mean_and_standard_error(losses - least)
+def _is_equal(rows: _Rows, losses: NDArray, least: NDArray, errors: float) -> bool:
+    excess, error = rows.mean_and_error(losses - least)
     return excess <= errors * error
 
 
-def _out_of_fold(pool: OpinionPool, labels: NDArray, stacked: NDArray, folds: NDArray, penalty: float) -> NDArray:
+def _out_of_fold(pool: OpinionPool, rows: _Rows, stacked: NDArray, penalty: float) -> NDArray:
     """Compute the loss of each row [rows], with parameters fitted to the other folds."""
+    labels, weights = rows.labels, rows.weights
     losses = np.empty(len(labels))
     for fold in range(FOLDS):
-        out = folds == fold
-        parameters = pool.fit(labels[~out], stacked[:, ~out], penalty)
-        losses[out] = pool.losses(parameters, labels[out], stacked[:, out])
+        out = rows.folds == fold
+        parameters = pool.fit(labels[~out], stacked[:, ~out], penalty, weights[~out])
+        losses[out] = pool.losses(parameters, labels[out], stacked[:, out], weights[out])
     return losses
 
 
 def _measure_contributions(
-    pool: OpinionPool, labels: NDArray, outputs: Mapping[str, NDArray], folds: NDArray, solution: _Solution
+    pool: OpinionPool, rows: _Rows, outputs: Mapping[str, NDArray], solution: _Solution
 ) -> list[Contribution]:
     weights = pool.weights(solution.parameters, len(outputs))
     if len(outputs) == 1:
         return [Contribution(name, float(weights[0])) for name in outputs]
-    measurable = _is_measurable(labels, outputs)
+    measurable = _is_measurable(rows, outputs)
     contributions = []
     for index, name in enumerate(outputs):
         without = {other: values for other, values in outputs.items() if other != name}
-        gains = _solve(pool, labels, without, folds, [solution.penalty]).losses - solution.losses
-        gain, error = _mean_and_standard_error(gains)
+        gains = _solve(pool, rows, without, [solution.penalty]).losses - solution.losses
+        gain, error = rows.mean_and_error(gains)
         margin, weight = _TWO_SIDED_95 * error, float(weights[index])
         # If members are similar, the loss of any one does not matter, but the loss of all does: a member with a
         # considerable weight stays. A member with a negligible weight is dropped even if it helps a little, because it
@@ -271,8 +299,8 @@ def _measure_contributions(
     return contributions
 
 
-def _is_measurable(labels: NDArray, outputs: Mapping[str, NDArray]) -> bool:
-    return len(labels) >= _MIN_ROWS_PER_MEMBER * len(outputs)
+def _is_measurable(rows: _Rows, outputs: Mapping[str, NDArray]) -> bool:
+    return rows.effective >= _MIN_ROWS_PER_MEMBER * len(outputs)
 
 
 def _why_useless(weight: float, gain: float, margin: float) -> str:
@@ -280,13 +308,8 @@ def _why_useless(weight: float, gain: float, margin: float) -> str:
     return f"it brings nothing: its weight is {weight:.2f}, and the loss out of fold without it is {change}"
 
 
-def _mean_and_standard_error(values: NDArray) -> tuple[float, float]:
-    """Compute the mean and its standard error."""
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
-
-
 def _build_combiner(
-    kind: str, pool: OpinionPool, labels: NDArray, outputs: Mapping[str, NDArray], solution: _Solution
+    kind: str, pool: OpinionPool, rows: _Rows, outputs: Mapping[str, NDArray], solution: _Solution
 ) -> Combiner:
     names = list(outputs)
     if kind == "weighted_mean":
@@ -295,9 +318,8 @@ def _build_combiner(
     fallbacks = {}
     for missing in names if len(names) > 1 else []:
         without = {name: values for name, values in outputs.items() if name != missing}
-        fallbacks[missing] = _stack(
-            pool, list(without), pool.fit(labels, np.stack(list(without.values())), solution.penalty)
-        )
+        parameters = pool.fit(rows.labels, np.stack(list(without.values())), solution.penalty, rows.weights)
+        fallbacks[missing] = _stack(pool, list(without), parameters)
     stack = _stack(pool, names, solution.parameters)
     return Stacking(coefficients=stack.coefficients, intercept=stack.intercept, fallbacks=fallbacks)
 
@@ -317,19 +339,24 @@ def _combine(combiner: Combiner, outputs: Mapping[str, NDArray], problem: str) -
     return combiner.combine(tensors, "prediction" if problem == "regression" else "probabilities").numpy()
 
 
-def _calibration(method: str, labels: NDArray, probabilities: NDArray) -> TemperatureScaling:
-    temperature, bias = opinion_pools.fit_temperature(
-        labels, probabilities, with_bias=method == "bias_corrected_temperature"
-    )
+def _calibration(method: str, rows: _Rows, probabilities: NDArray) -> TemperatureScaling:
+    with_bias = method == "bias_corrected_temperature"
+    temperature, bias = opinion_pools.fit_temperature(rows.labels, probabilities, with_bias, rows.weights)
     return TemperatureScaling(temperature=float(temperature), bias=tuple(map(float, bias)))
 
 
-def _correlations(problem: str, labels: NDArray, outputs: Mapping[str, NDArray]) -> dict[str, dict[str, float | None]]:
+def _correlations(problem: str, rows: _Rows, outputs: Mapping[str, NDArray]) -> dict[str, dict[str, float | None]]:
     """Compute Pearson's correlation between the members' errors; None if the errors of a member do not vary."""
+    labels = rows.labels
     if not len(labels):
         return {name: dict.fromkeys(outputs) for name in outputs}
     truth = labels if problem == "regression" else np.eye(next(iter(outputs.values())).shape[1])[labels]
-    errors = {name: (truth - values).ravel() - (truth - values).mean() for name, values in outputs.items()}
+    weights = np.repeat(rows.weights, truth.shape[1])
+
+    def deviations(errors: NDArray) -> NDArray:
+        return np.asarray(np.sqrt(weights) * (errors - np.average(errors, weights=weights)))
+
+    errors = {name: deviations((truth - values).ravel()) for name, values in outputs.items()}
     norms = {name: float(np.linalg.norm(error)) for name, error in errors.items()}
 
     def pearson(a: str, b: str) -> float | None:
@@ -339,9 +366,11 @@ def _correlations(problem: str, labels: NDArray, outputs: Mapping[str, NDArray])
     return {a: {b: pearson(a, b) for b in outputs} for a in outputs}
 
 
-def _require_rows(labels: NDArray) -> None:
-    if len(labels) < 2 * FOLDS:
+def _require_rows(rows: _Rows) -> None:
+    count = len(rows.labels)
+    if rows.effective < 2 * FOLDS:
+        weighed = f", which tell as much as {rows.effective:.1f} of equal weight" if rows.effective < count else ""
         raise DataError(
-            f"there are {len(labels)} rows for the combiner; a fitted one needs at least {2 * FOLDS}. Add rows, give "
-            "`splits.blend` more hash buckets, or use `combiner: mean`, which is not fitted"
+            f"there are {count} rows for the combiner{weighed}; a fitted one needs at least {2 * FOLDS}. Add rows, "
+            "give `splits.blend` more hash buckets, or use `combiner: mean`, which is not fitted"
         )

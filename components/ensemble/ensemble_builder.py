@@ -118,6 +118,7 @@ def fit_ensemble(settings: BuilderSettings, problem: str, scores: Scores, member
         drop=settings.drop,
         calibrate=settings.calibration,
         seed=settings.seed,
+        row_weights=scores.weights,
     )
     ensemble = Ensemble(
         members=fit.kept,

@@ -1,8 +1,9 @@
 """The convex problems behind the fitted combiners: linear and logarithmic opinion pools, stacking, and calibration.
 
 Each fit minimises the mean loss over the rows plus `penalty` / rows x the squared distance of the weights from equal
-weights; weights are never negative (L. Breiman, Stacked Regressions, Machine Learning 24, 1996). `stacked` is always
-float64 [members, rows, n]: probabilities of n classes, or n outputs.
+weights. Rows count by their sample weights; their number is that of rows of equal weight that tell as much. Weights of
+members are never negative (L. Breiman, Stacked Regressions, Machine Learning 24, 1996). `stacked` is always float64
+[members, rows, n]: probabilities of n classes, or n outputs. `row_weights` are float64 [rows], above 0.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.components.sample_weights import effective_rows, normalized
 from benison.serving.ensemble.combiners import SMALLEST_PROBABILITY
 
 
 class OpinionPool(Protocol):
     """A parametric combination of members, with its loss and its fit."""
 
-    def fit(self, labels: NDArray, stacked: NDArray, penalty: float) -> NDArray:
+    def fit(self, labels: NDArray, stacked: NDArray, penalty: float, row_weights: NDArray) -> NDArray:
         """Return the parameters with the lowest penalised loss on these rows."""
 
-    def losses(self, parameters: NDArray, labels: NDArray, stacked: NDArray) -> NDArray:
+    def losses(self, parameters: NDArray, labels: NDArray, stacked: NDArray, row_weights: NDArray) -> NDArray:
         """Compute the loss of each row [rows]: log loss, or squared error in units of the label's variance."""
 
     def weights(self, parameters: NDArray, members: int) -> NDArray:
@@ -44,24 +46,27 @@ def pool_for(kind: str, problem: str) -> OpinionPool:
     return _StackedRegression() if problem == "regression" else _LogPool()
 
 
-def fit_temperature(labels: NDArray, probabilities: NDArray, with_bias: bool) -> tuple[float, NDArray]:
+def fit_temperature(
+    labels: NDArray, probabilities: NDArray, with_bias: bool, row_weights: NDArray
+) -> tuple[float, NDArray]:
     """Fit the temperature, and optionally a bias, with the lowest log loss.
 
     Args:
         labels: int64 [rows], class ids.
         probabilities: float [rows, classes].
         with_bias: also fit a bias per class; a penalty keeps it small, because `blend` may have few rows.
+        row_weights: sample weights [rows].
 
     Returns:
         The temperature and the bias [classes], which is empty without `with_bias`.
     """
     logs = _log(probabilities)
-    classes = logs.shape[1]
+    classes, rows = logs.shape[1], effective_rows(row_weights)
 
     def objective(x: NDArray) -> tuple[float, NDArray]:
-        loss, of_score = _cross_entropy(labels, x[0] * logs + x[1:])
-        by_bias = of_score.sum(axis=0) + 2 * x[1:] / len(labels) if with_bias else np.zeros(classes)
-        ridge = float((x[1:] ** 2).sum()) / len(labels)
+        loss, of_score = _cross_entropy(labels, x[0] * logs + x[1:], row_weights)
+        by_bias = of_score.sum(axis=0) + 2 * x[1:] / rows if with_bias else np.zeros(classes)
+        ridge = float((x[1:] ** 2).sum()) / rows
         return loss + ridge, np.concatenate([[(of_score * logs).sum()], by_bias])
 
     # A stronger change than these bounds is not calibration, but a sign of bad rows.
@@ -75,12 +80,13 @@ class _LinearPool:
     def __init__(self, regression: bool) -> None:
         self._regression = regression
 
-    def fit(self, labels: NDArray, stacked: NDArray, penalty: float) -> NDArray:
-        members, rows = stacked.shape[:2]
+    def fit(self, labels: NDArray, stacked: NDArray, penalty: float, row_weights: NDArray) -> NDArray:
+        members, rows = len(stacked), effective_rows(row_weights)
         equal = np.full(members, 1 / members)
         if members == 1:
             return equal
-        loss = self._squared_error(labels, stacked) if self._regression else self._log_loss(labels, stacked)
+        loss_of = self._squared_error if self._regression else self._log_loss
+        loss = loss_of(labels, stacked, normalized(row_weights))
 
         def objective(w: NDArray) -> tuple[float, NDArray]:
             value, gradient = loss(w)
@@ -101,11 +107,11 @@ class _LinearPool:
         weights = np.clip(result.x, 0, None)
         return weights / weights.sum()
 
-    def losses(self, parameters: NDArray, labels: NDArray, stacked: NDArray) -> NDArray:
+    def losses(self, parameters: NDArray, labels: NDArray, stacked: NDArray, row_weights: NDArray) -> NDArray:
         pooled = np.tensordot(parameters, stacked, axes=1)
         if not self._regression:
             return -_log(pooled[np.arange(len(labels)), labels])
-        return ((labels - pooled) ** 2 / _variance(labels)).mean(axis=1)
+        return ((labels - pooled) ** 2 / _variance(labels, row_weights)).mean(axis=1)
 
     def weights(self, parameters: NDArray, members: int) -> NDArray:
         return parameters
@@ -114,9 +120,12 @@ class _LinearPool:
         return parameters[:, None], np.zeros(1)
 
     @staticmethod
-    def _squared_error(labels: NDArray, stacked: NDArray) -> Callable[[NDArray], tuple[float, NDArray]]:
+    def _squared_error(
+        labels: NDArray, stacked: NDArray, row_weights: NDArray
+    ) -> Callable[[NDArray], tuple[float, NDArray]]:
         """Return loss and gradient; as weights sum to 1, the second moments of the members' errors are sufficient."""
-        errors = ((stacked - labels) / np.sqrt(_variance(labels))).reshape(len(stacked), -1)
+        errors = (stacked - labels) / np.sqrt(_variance(labels, row_weights)) * np.sqrt(row_weights)[:, None]
+        errors = errors.reshape(len(stacked), -1)
         moments = errors @ errors.T / errors.shape[1]
 
         def loss(w: NDArray) -> tuple[float, NDArray]:
@@ -125,12 +134,14 @@ class _LinearPool:
         return loss
 
     @staticmethod
-    def _log_loss(labels: NDArray, stacked: NDArray) -> Callable[[NDArray], tuple[float, NDArray]]:
+    def _log_loss(
+        labels: NDArray, stacked: NDArray, row_weights: NDArray
+    ) -> Callable[[NDArray], tuple[float, NDArray]]:
         of_label = stacked[:, np.arange(len(labels)), labels].clip(SMALLEST_PROBABILITY, 1)
 
         def loss(w: NDArray) -> tuple[float, NDArray]:
             pooled = (w @ of_label).clip(SMALLEST_PROBABILITY)
-            return float(-np.log(pooled).mean()), -(of_label / pooled).mean(axis=1)
+            return float(-(row_weights * np.log(pooled)).mean()), -(row_weights * of_label / pooled).mean(axis=1)
 
         return loss
 
@@ -138,14 +149,15 @@ class _LinearPool:
 class _LogPool:
     """softmax(sum of weight x log probability + bias): weights [members] at least 0, then a bias [classes]."""
 
-    def fit(self, labels: NDArray, stacked: NDArray, penalty: float) -> NDArray:
-        members, rows, classes = stacked.shape
+    def fit(self, labels: NDArray, stacked: NDArray, penalty: float, row_weights: NDArray) -> NDArray:
+        members, _, classes = stacked.shape
+        rows = effective_rows(row_weights)
         logs = _log(stacked)
         equal = np.full(members, 1 / members)
 
         def objective(x: NDArray) -> tuple[float, NDArray]:
             w, bias = x[:members], x[members:]
-            loss, of_score = _cross_entropy(labels, np.tensordot(w, logs, axes=1) + bias)
+            loss, of_score = _cross_entropy(labels, np.tensordot(w, logs, axes=1) + bias, row_weights)
             deviation = np.concatenate([w - equal, bias])
             gradient = np.concatenate([np.einsum("mrc,rc->m", logs, of_score), of_score.sum(axis=0)])
             # Only differences between biases matter; a minimal penalty makes the solution unique.
@@ -155,7 +167,7 @@ class _LogPool:
         start = np.concatenate([equal, np.zeros(classes)])
         return _minimise(objective, start, [(0, None)] * members + [(None, None)] * classes)
 
-    def losses(self, parameters: NDArray, labels: NDArray, stacked: NDArray) -> NDArray:
+    def losses(self, parameters: NDArray, labels: NDArray, stacked: NDArray, row_weights: NDArray) -> NDArray:
         members = len(stacked)
         score = np.tensordot(parameters[:members], _log(stacked), axes=1) + parameters[members:]
         return -_log_softmax(score)[np.arange(len(labels)), labels]
@@ -170,19 +182,20 @@ class _LogPool:
 class _StackedRegression:
     """Non-negative least squares for each output: weights [members, n] at least 0, then an intercept [n]."""
 
-    def fit(self, labels: NDArray, stacked: NDArray, penalty: float) -> NDArray:
+    def fit(self, labels: NDArray, stacked: NDArray, penalty: float, row_weights: NDArray) -> NDArray:
         from scipy.optimize import nnls
 
-        members, _rows, outputs = stacked.shape
-        scale = np.sqrt(_variance(labels))
+        members, rows, outputs = stacked.shape
+        scale = np.sqrt(_variance(labels, row_weights))
+        shares, roots = row_weights / row_weights.sum(), np.sqrt(normalized(row_weights))
         parameters = np.empty((members + 1, outputs))
-        ridge = np.sqrt(penalty) * np.eye(members)
+        ridge = np.sqrt(penalty * rows / effective_rows(row_weights)) * np.eye(members)
         for output in range(outputs):
             x: NDArray = stacked[:, :, output].T / scale[output]
             y: NDArray = labels[:, output] / scale[output]
-            x_mean, y_mean = x.mean(axis=0), y.mean()
+            x_mean, y_mean = shares @ x, shares @ y
             # Only second moments matter, so R of the QR decomposition replaces the rows.
-            reduced: Any = np.linalg.qr(np.column_stack([x - x_mean, y - y_mean]), mode="r")
+            reduced: Any = np.linalg.qr(np.column_stack([x - x_mean, y - y_mean]) * roots[:, None], mode="r")
             left = np.vstack([reduced[:, :members], ridge])
             right = np.concatenate([reduced[:, members], ridge @ np.full(members, 1 / members)])
             weights = nnls(left, right)[0]
@@ -190,10 +203,10 @@ class _StackedRegression:
             parameters[members, output] = (y_mean - x_mean @ weights) * scale[output]
         return parameters.ravel()
 
-    def losses(self, parameters: NDArray, labels: NDArray, stacked: NDArray) -> NDArray:
+    def losses(self, parameters: NDArray, labels: NDArray, stacked: NDArray, row_weights: NDArray) -> NDArray:
         table = parameters.reshape(len(stacked) + 1, -1)
         predicted = np.einsum("mo,mro->ro", table[:-1], stacked) + table[-1]
-        return ((labels - predicted) ** 2 / _variance(labels)).mean(axis=1)
+        return ((labels - predicted) ** 2 / _variance(labels, row_weights)).mean(axis=1)
 
     def weights(self, parameters: NDArray, members: int) -> NDArray:
         return parameters.reshape(members + 1, -1)[:-1].mean(axis=1)
@@ -203,13 +216,14 @@ class _StackedRegression:
         return table[:-1], table[-1]
 
 
-def _cross_entropy(labels: NDArray, score: NDArray) -> tuple[float, NDArray]:
+def _cross_entropy(labels: NDArray, score: NDArray, row_weights: NDArray) -> tuple[float, NDArray]:
     """Compute the mean log loss of softmax(score), and its gradient with respect to the score [rows, classes]."""
     logs = _log_softmax(score)
     rows = np.arange(len(labels))
     gradient = np.exp(logs)
     gradient[rows, labels] -= 1
-    return float(-logs[rows, labels].mean()), gradient / len(labels)
+    shares = row_weights / row_weights.sum()
+    return float(-shares @ logs[rows, labels]), gradient * shares[:, None]
 
 
 def _minimise(
@@ -235,7 +249,8 @@ def _log(probabilities: NDArray) -> NDArray:
     return np.log(np.clip(probabilities, SMALLEST_PROBABILITY, 1))
 
 
-def _variance(labels: NDArray) -> NDArray:
+def _variance(labels: NDArray, row_weights: NDArray) -> NDArray:
     """Compute the variance of each output [outputs]; 1 if the output does not vary."""
-    variance = labels.var(axis=0)
+    shares = row_weights / row_weights.sum()
+    variance = shares @ (labels - shares @ labels) ** 2
     return np.where(variance > 0, variance, 1)

@@ -25,6 +25,7 @@ from benison.components.evaluate.metrics import Costs, Decision, metric_for
 from benison.components.evaluate.score_tables import Resampling
 from benison.components.evaluate.scorer import BLEND, SERVED, TEST, ModelScores, Scores
 from benison.components.evaluate.verdicts import is_refusal, verdict_line
+from benison.components.sample_weights import effective_rows
 from benison.serving.ensemble import Ensemble
 
 FILE = "blessing.json"
@@ -46,7 +47,7 @@ class Executor(base_executor.BaseExecutor):
         problem = exec_properties["problem"]
         options = _parse_judgement(exec_properties["judgement"])
         outputs = {**member_scores.outputs, **ensemble_scores.outputs}
-        labels = score_tables.labels_of(ensemble_scores)
+        labels, weights = score_tables.labels_of(ensemble_scores), ensemble_scores.weights
         spec = Ensemble.load(Path(artifact_utils.get_single_uri(input_dict["model"])))
         # The threshold of the candidate itself: metrics of the decision are about the class that it answers with.
         decision = Decision(spec.threshold, options.pop("costs"))
@@ -57,11 +58,12 @@ class Executor(base_executor.BaseExecutor):
             ensemble=ensemble_scores.outputs[ENSEMBLE],
             reference=ensemble_scores.guess(exec_properties["metric"]),
             members=member_scores.outputs,
-            choice=MemberChoice(score_tables.labels_of(apart), apart.outputs),
+            choice=MemberChoice(score_tables.labels_of(apart), apart.outputs, apart.weights),
             served=ensemble_scores.outputs.get(SERVED),
             no_baseline=ensemble_scores.absent.get(SERVED, rules.NOTHING_SERVED),
             slices=score_tables.slices_of(ensemble_scores),
             decision=decision,
+            weights=weights,
             **options,
         )
         metric = metric_for(exec_properties["metric"], problem, decision)
@@ -72,10 +74,11 @@ class Executor(base_executor.BaseExecutor):
             "classes": list(ensemble_scores.classes),
             "positive": ensemble_scores.classes[1] if problem == "binary" else "",
             "threshold": spec.threshold,
-            "metrics": score_tables.metric_table(problem, decision, labels, outputs),
-            "gains": score_tables.gain_table(metric, labels, outputs, ENSEMBLE, resampling),
+            "weight": _weight(ensemble_scores),
+            "metrics": score_tables.metric_table(problem, decision, labels, outputs, weights),
+            "gains": score_tables.gain_table(metric, labels, outputs, ENSEMBLE, resampling, weights),
             "without": score_tables.leave_one_out_table(
-                spec, problem, metric, decision, labels, member_scores.outputs, outputs[ENSEMBLE], resampling
+                spec, problem, metric, decision, labels, member_scores.outputs, outputs[ENSEMBLE], resampling, weights
             ),
             "slices": score_tables.slice_tables(
                 problem, metric, decision, ensemble_scores, outputs, ENSEMBLE, resampling
@@ -178,6 +181,13 @@ class Blessing(base_component.BaseComponent):
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),
             )
         )
+
+
+def _weight(scores: Scores) -> dict[str, Any] | None:
+    """Return the column of the sample weights, the rows of `test` and how many equal ones tell as much; or None."""
+    if scores.weights is None:
+        return None
+    return {"column": scores.weight, "rows": len(scores.rows), "effective_rows": effective_rows(scores.weights)}
 
 
 def _parse_judgement(text: str) -> dict[str, Any]:

@@ -29,7 +29,12 @@ class Interval(NamedTuple):
 
 
 def bootstrap(
-    metric: Metric, y: NDArray, predictions: Sequence[NDArray], resamples: int = 1000, seed: int = 0
+    metric: Metric,
+    y: NDArray,
+    predictions: Sequence[NDArray],
+    resamples: int = 1000,
+    seed: int = 0,
+    weights: NDArray | None = None,
 ) -> Floats:
     """Compute the metric of every model on every bootstrap resample of the rows.
 
@@ -42,6 +47,8 @@ def bootstrap(
         predictions: one array per model, for the rows of `y`.
         resamples: number of resamples.
         seed: the same seed and rows give the same resamples.
+        weights: sample weight of each row [rows]: a row is drawn as often as any other, and counts by its weight each
+            time. None if all are equal.
 
     Returns:
         float64 [models, resamples]; NaN if the metric is undefined on a resample.
@@ -54,7 +61,7 @@ def bootstrap(
     done = 0
     for counts in _resample_counts(len(y), resamples, seed):
         for row, model in zip(scores, models, strict=True):
-            row[done : done + len(counts)] = model(counts)
+            row[done : done + len(counts)] = model(counts if weights is None else counts * weights)
         done += len(counts)
     return scores
 
@@ -81,6 +88,7 @@ def paired_difference(
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
+    weights: NDArray | None = None,
 ) -> tuple[float, Interval]:
     """Measure the gain of `prediction` over `other`, with its paired percentile bootstrap interval.
 
@@ -94,6 +102,7 @@ def paired_difference(
         confidence: confidence level of the interval, between 0 and 1.
         resamples: number of resamples; with 1000 the ends of a 95 % interval are exact to a few per cent of its width.
         seed: seed of the resamples.
+        weights: sample weights [rows]; None if all are equal.
 
     Returns:
         The gain on all rows and its interval, both positive if `prediction` is better, also for metrics that are
@@ -103,8 +112,8 @@ def paired_difference(
         DataError: see `Metric.compute`.
     """
     sign = 1.0 if metric.greater_is_better else -1.0
-    estimate = sign * (metric.compute(y, prediction) - metric.compute(y, other))
-    first, second = bootstrap(metric, y, (prediction, other), resamples, seed)
+    estimate = sign * (metric.compute(y, prediction, weights) - metric.compute(y, other, weights))
+    first, second = bootstrap(metric, y, (prediction, other), resamples, seed, weights)
     gains = sign * (first - second)
     return estimate, percentile_interval(gains, confidence)
 

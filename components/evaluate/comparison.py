@@ -23,6 +23,7 @@ class Comparison:
         confidence: confidence level of the intervals, between 0 and 1.
         resamples: number of bootstrap resamples.
         seed: seed of the bootstrap.
+        weights: sample weights [rows]; None if all are equal.
     """
 
     metric: Metric
@@ -31,13 +32,14 @@ class Comparison:
     confidence: float
     resamples: int
     seed: int
+    weights: NDArray | None = None
 
     def to(self, other: NDArray) -> Difference:
         """Compare the candidate with a model that has the predictions `other`."""
         gain, interval = paired_difference(
-            self.metric, self.labels, self.ensemble, other, self.confidence, self.resamples, self.seed
+            self.metric, self.labels, self.ensemble, other, self.confidence, self.resamples, self.seed, self.weights
         )
-        value, bound = (self.metric.compute(self.labels, model) for model in (self.ensemble, other))
+        value, bound = (self.metric.compute(self.labels, model, self.weights) for model in (self.ensemble, other))
         return Difference(self.metric, value, bound, gain, interval, self.confidence)
 
 

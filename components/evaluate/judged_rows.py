@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from benison.components.evaluate import power
 from benison.components.evaluate.comparison import Comparison
 from benison.components.evaluate.metrics import Metric
+from benison.components.sample_weights import effective_rows
 
 
 @dataclass(frozen=True)
@@ -24,18 +25,21 @@ class MemberChoice:
 
     labels: NDArray
     members: Mapping[str, NDArray]
+    weights: NDArray | None = None
 
     def best(self, metric: Metric) -> str | None:
         """Return the member with the best metric; None if the metric is undefined for all members."""
         sign = 1 if metric.greater_is_better else -1
-        scores = {name: sign * metric.compute(self.labels, values) for name, values in self.members.items()}
+        scores = {
+            name: sign * metric.compute(self.labels, values, self.weights) for name, values in self.members.items()
+        }
         defined = {name: score for name, score in scores.items() if math.isfinite(score)}
         return max(defined, key=lambda name: defined[name]) if defined else None
 
 
 @dataclass(frozen=True)
 class JudgedRows:
-    """Labels of the split `test`, all models' predictions for its rows, and the guess for every row."""
+    """Labels and sample weights of the split `test`, all models' predictions for its rows, and the guess for all."""
 
     problem: str
     labels: NDArray
@@ -46,6 +50,12 @@ class JudgedRows:
     no_baseline: str
     slices: Mapping[str, NDArray]
     choice: MemberChoice
+    weights: NDArray | None = None
+
+    @property
+    def effective(self) -> float:
+        """The number of rows, or of rows of equal weight that tell as much."""
+        return len(self.labels) if self.weights is None else effective_rows(self.weights)
 
     def select(self, mask: NDArray) -> JudgedRows:
         """Select the rows of a mask [rows]."""
@@ -55,7 +65,12 @@ class JudgedRows:
             ensemble=self.ensemble[mask],
             members={name: values[mask] for name, values in self.members.items()},
             served=None if self.served is None else self.served[mask],
+            weights=None if self.weights is None else self.weights[mask],
         )
+
+    def compute(self, metric: Metric, predictions: NDArray) -> float:
+        """Return a metric of predictions for these rows."""
+        return metric.compute(self.labels, predictions, self.weights)
 
     def guess(self, metric: Metric) -> NDArray:
         """Return the best answer to each row that is the same for all rows, [rows, n]."""
@@ -77,4 +92,4 @@ class JudgedRows:
 
     def _shortage(self, enough: Callable[..., bool], comparison: Comparison) -> power.Shortage | None:
         case = power.Case(self.problem, comparison.metric, self.reference, comparison.seed)
-        return power.shortage(case, self.labels, partial(enough, case, confidence=comparison.confidence))
+        return power.shortage(case, self.labels, self.weights, partial(enough, case, confidence=comparison.confidence))

@@ -1,7 +1,7 @@
-"""Keep the rows without a label out of TFMA's metrics.
+"""Keep the rows without a label, or of weight 0, out of TFMA's metrics.
 
 TFX's Evaluator computes its metrics on all rows. In a row without a label, `label_xf` is -1 or NaN: an error for a
-metric of several classes, a negative for a binary one, and NaN for a regression.
+metric of several classes, a negative for a binary one, and NaN for a regression. A row of weight 0 would be counted.
 """
 
 from __future__ import annotations
@@ -26,16 +26,19 @@ def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_c
     )
     stages = [each.stage_name for each in extractors]
     after_rows = stages.index(unbatch_extractor.UNBATCH_EXTRACTOR_STAGE_NAME) + 1
-    only_labelled = extractor.Extractor(stage_name="OnlyLabelledRows", ptransform=beam.Filter(has_label))
+    only_labelled = extractor.Extractor(stage_name="OnlyLabelledRows", ptransform=beam.Filter(counts))
     return [*extractors[:after_rows], only_labelled, *extractors[after_rows:]]
 
 
-def has_label(row: dict[str, Any]) -> bool:
-    """Return True if a row has a label that the members know.
+def counts(row: dict[str, Any]) -> bool:
+    """Return True if a row has a label that the members know, and a weight above 0.
 
     Args:
-        row: TFMA's extracts of one row; its `labels` hold `label_xf`, a class id or a number.
+        row: TFMA's extracts of one row; its `labels` hold `label_xf`, a class id or a number, and its `example_weights`
+            the sample weight, if there are any.
     """
+    if row.get("example_weights") is not None and not (np.asarray(row["example_weights"]) > 0).all():
+        return False
     labels = np.asarray(row["labels"])
     known = np.isfinite(labels) if labels.dtype.kind == "f" else labels >= 0
     return bool(known.all())

@@ -20,6 +20,9 @@ A rule has enough rows if it decides such cases correctly in at least `POWER` of
 
 `calibration_error` is not about knowledge: the guess is calibrated too. Only the number of rows counts there.
 
+Sample weights stay at their labels in a draw. Where rows are counted, it is the number of rows of equal weight that
+tell as much (`benison.components.sample_weights`).
+
 These are the smallest demands that make a verdict meaningful. They do not promise that small differences are seen. With
 fewer than `FEWEST` rows a rule never has enough: percentile intervals of so few rows are too short for every metric.
 """
@@ -34,8 +37,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components.evaluate import permutation
-from benison.components.evaluate.bootstrap import paired_difference
+from benison.components.evaluate.bootstrap import Interval, paired_difference
 from benison.components.evaluate.metrics import ACCURACY, CALIBRATION, Metric
+from benison.components.sample_weights import effective_rows
 
 POWER = 0.8
 FEWEST = 20
@@ -88,36 +92,61 @@ def best_guess(metric: Metric, frequencies: NDArray) -> NDArray:
     return np.eye(len(frequencies))[frequencies.argmax()] if metric.name == ACCURACY else frequencies
 
 
-def blesses_half(case: Case, labels: NDArray, power: float, *, confidence: float) -> bool:
+@dataclass(frozen=True)
+class _Drawn:
+    """Rows that are made up.
+
+    Attributes:
+        labels: see `Metric.compute`.
+        weights: sample weights [rows]; None if all are equal.
+        half: the answers of a model that knows half.
+        guess: those of the guess.
+        quarter: those of the model after half of its knowledge is lost.
+    """
+
+    labels: NDArray
+    weights: NDArray | None
+    half: NDArray
+    guess: NDArray
+    quarter: NDArray
+
+
+def blesses_half(case: Case, labels: NDArray, weights: NDArray | None, power: float, *, confidence: float) -> bool:
     """Return True if "better than a guess" would bless a model that knows half.
 
     Args:
         case: the rule.
         labels: of the split, see `Metric.compute`; of a regression, only their number counts.
+        weights: sample weights of the split [rows]; None if all are equal.
         power: in which share of the draws it must.
         confidence: confidence level of the rule.
     """
 
     def is_blessed(rng: np.random.Generator) -> bool:
-        truth, answers, guess, _ = _draw(case, labels, rng)
-        _, interval = paired_difference(case.metric, truth, answers, guess, confidence, _RESAMPLES, case.seed)
-        return interval.low > 0 and _beats_shuffles(case, truth, answers, confidence, rng)
+        drawn = _draw(case, labels, weights, rng)
+        interval = _interval(case, drawn, drawn.half, drawn.guess, confidence)
+        return interval.low > 0 and _beats_shuffles(case, drawn, confidence, rng)
 
     return _is_usual(case, is_blessed, power)
 
 
-def refuses_loss(case: Case, labels: NDArray, power: float, *, confidence: float) -> bool:
+def refuses_loss(case: Case, labels: NDArray, weights: NDArray | None, power: float, *, confidence: float) -> bool:
     """Return True if "not worse than" would refuse a candidate that has lost half; see `blesses_half`."""
 
     def is_refused(rng: np.random.Generator) -> bool:
-        truth, answers, _, fewer = _draw(case, labels, rng)
-        _, interval = paired_difference(case.metric, truth, fewer, answers, confidence, _RESAMPLES, case.seed)
-        return interval.high < 0
+        drawn = _draw(case, labels, weights, rng)
+        return _interval(case, drawn, drawn.quarter, drawn.half, confidence).high < 0
 
     return _is_usual(case, is_refused, power)
 
 
-def refuses_shuffled(metric: Metric, labels: NDArray, answers: NDArray, passes: Callable[[float], bool]) -> bool:
+def refuses_shuffled(
+    metric: Metric,
+    labels: NDArray,
+    answers: NDArray,
+    passes: Callable[[float], bool],
+    weights: NDArray | None = None,
+) -> bool:
     """Return True if a bound refuses nearly all shuffles of the candidate's predictions.
 
     Args:
@@ -125,32 +154,42 @@ def refuses_shuffled(metric: Metric, labels: NDArray, answers: NDArray, passes: 
         labels: of the split, see `Metric.compute`.
         answers: predictions of the candidate.
         passes: returns whether a value of the metric is within the bound.
+        weights: sample weights of the split [rows]; None if all are equal.
     """
     rng = np.random.default_rng(0)
-    lucky = sum(passes(metric.compute(labels, rng.permutation(answers))) for _ in range(_BOUND_SHUFFLES))
+    lucky = sum(passes(metric.compute(labels, rng.permutation(answers), weights)) for _ in range(_BOUND_SHUFFLES))
     return lucky <= _LUCKY * _BOUND_SHUFFLES
 
 
-def shortage(case: Case, labels: NDArray, enough: Callable[[NDArray, float], bool]) -> Shortage | None:
+def shortage(
+    case: Case, labels: NDArray, weights: NDArray | None, enough: Callable[[NDArray, NDArray | None, float], bool]
+) -> Shortage | None:
     """Return how many rows are missing; None if the rows are enough.
 
     Args:
         case: the rule.
         labels: of the split, see `Metric.compute`.
-        enough: returns whether a split with such labels is large enough for the rule, with a given power.
+        weights: sample weights of the split [rows]; None if all are equal.
+        enough: returns whether a split with such labels and weights is large enough for the rule, with a given power.
     """
-    tells = permutation.telling_rows(case.problem, labels) if len(labels) else 0
-    if len(labels) >= FEWEST and (tells >= _MANY or (tells and enough(labels, POWER))):
+    tells = permutation.telling_rows(case.problem, labels, weights) if len(labels) else 0
+    counted = len(labels) if weights is None else effective_rows(weights)
+    if counted >= FEWEST and (tells >= _MANY or (tells and enough(labels, weights, POWER))):
         return None
     wanted = _wanted(case, enough)
     mix = "" if case.problem == "regression" else " with the classes of `train`"
     if wanted is None:
-        return Shortage(None, f"{_size(case.problem, labels)}; more than {MOST_ROWS} rows{mix} would be necessary")
+        return Shortage(
+            None, f"{_size(case.problem, labels, weights)}; more than {MOST_ROWS} rows{mix} would be necessary"
+        )
     would_do = f"about {_size(case.problem, wanted)},{mix}, would do" if mix else f"about {len(wanted)} would do"
-    return Shortage(len(wanted), f"{_size(case.problem, labels)}; {would_do}")
+    if weights is None or not counted:
+        return Shortage(len(wanted), f"{_size(case.problem, labels)}; {would_do}")
+    rows = _rounded(len(wanted) * len(labels) / counted)
+    return Shortage(rows, f"{_size(case.problem, labels, weights)}; of equal weight, {would_do}")
 
 
-def _wanted(case: Case, enough: Callable[[NDArray, float], bool]) -> NDArray | None:
+def _wanted(case: Case, enough: Callable[[NDArray, NDArray | None, float], bool]) -> NDArray | None:
     """Return labels of a split that is large enough, nearly as small as possible; None beyond `MOST_ROWS`.
 
     Those of a classification have the class frequencies of `train`.
@@ -161,7 +200,7 @@ def _wanted(case: Case, enough: Callable[[NDArray, float], bool]) -> NDArray | N
         labels = np.zeros((rows, 1)) if case.problem == "regression" else _labels(case.frequencies, rows)
         tells = permutation.telling_rows(case.problem, labels)
         # More power than necessary, because the classes of the next `test` are not exactly these.
-        return labels if tells >= _MANY or (tells > 1 and enough(labels, _AMPLE_POWER)) else None
+        return labels if tells >= _MANY or (tells > 1 and enough(labels, None, _AMPLE_POWER)) else None
 
     size, found = float(FEWEST), None
     while found is None and size <= MOST_ROWS:
@@ -174,12 +213,14 @@ def _wanted(case: Case, enough: Callable[[NDArray, float], bool]) -> NDArray | N
     return found
 
 
-def _size(problem: str, labels: NDArray) -> str:
+def _size(problem: str, labels: NDArray, weights: NDArray | None = None) -> str:
     """Describe the size of a split, such as `16 rows, 3 of them outside the most frequent class`."""
     rows = f"{len(labels)} row{'' if len(labels) == 1 else 's'}"
+    if weights is not None:
+        rows += f", which tell as much as {effective_rows(weights):.1f} of equal weight"
     if problem == "regression" or not len(labels):
         return rows
-    return f"{rows}, {permutation.telling_rows(problem, labels)} of them outside the most frequent class"
+    return f"{rows}, {permutation.telling_rows(problem, labels, weights)} of them outside the most frequent class"
 
 
 def _is_usual(case: Case, decides: Callable[[np.random.Generator], bool], power: float) -> bool:
@@ -195,43 +236,55 @@ def _is_usual(case: Case, decides: Callable[[np.random.Generator], bool], power:
     return True
 
 
-def _draw(case: Case, labels: NDArray, rng: np.random.Generator) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """Return labels, the answers of a model that knows half, those of the guess, and those after half is lost."""
+def _interval(case: Case, drawn: _Drawn, answers: NDArray, other: NDArray, confidence: float) -> Interval:
+    """Return the interval of the gain of some answers over others."""
+    return paired_difference(
+        case.metric, drawn.labels, answers, other, confidence, _RESAMPLES, case.seed, drawn.weights
+    )[1]
+
+
+def _draw(case: Case, labels: NDArray, weights: NDArray | None, rng: np.random.Generator) -> _Drawn:
+    """Make up answers to rows with such labels; of a regression, labels too."""
     if case.problem == "regression":
         # The variance of the label is 1. The best prediction from its first part has the error 3/4, from both 1/2.
         first, second, rest = rng.normal(size=(3, len(labels), 1))
         quarter = first * np.sqrt(1 - 0.75**2)
         half = quarter + second * np.sqrt(0.75**2 - 0.5**2)
         truth = half + rest * 0.5
-        return truth, half, np.zeros_like(truth), quarter
-    labels = _part(labels, rng)
+        return _Drawn(truth, weights, half, np.zeros_like(truth), quarter)
+    rows = _part(labels, weights, rng)
+    labels, weights = labels[rows], None if weights is None else weights[rows]
     guess = np.broadcast_to(case.guess, (len(labels), len(case.guess)))
     right = np.eye(len(case.guess))[labels]
     known, kept = rng.random((2, len(labels))) < 0.5
     half = np.where(known[:, None], right, guess)
-    return labels, half, guess, np.where((known & kept)[:, None], right, guess)
+    return _Drawn(labels, weights, half, guess, np.where((known & kept)[:, None], right, guess))
 
 
-def _part(labels: NDArray, rng: np.random.Generator) -> NDArray:
-    """Return the labels with fewer of the most frequent class, if it has very many rows."""
-    frequent = labels == np.bincount(labels).argmax()
+def _part(labels: NDArray, weights: NDArray | None, rng: np.random.Generator) -> NDArray:
+    """Return all rows, or fewer of the most frequent class, if it has very many."""
+    frequent = permutation.most_frequent(labels, weights)
     others = np.flatnonzero(frequent)
     if len(others) <= _OTHERS:
-        return labels
-    return labels[np.concatenate([np.flatnonzero(~frequent), rng.choice(others, _OTHERS, replace=False)])]
+        return np.arange(len(labels))
+    return np.concatenate([np.flatnonzero(~frequent), rng.choice(others, _OTHERS, replace=False)])
 
 
-def _beats_shuffles(case: Case, labels: NDArray, answers: NDArray, confidence: float, rng: np.random.Generator) -> bool:
+def _beats_shuffles(case: Case, drawn: _Drawn, confidence: float, rng: np.random.Generator) -> bool:
     """Return True if the rule's permutation test would bless the answers; see `permutation`.
 
     The rule makes a thousand shuffles. Here a normal distribution with the mean and deviation of a few stands for them.
     """
-    if not permutation.are_few(case.problem, labels):
+    if not permutation.are_few(case.problem, drawn.labels, drawn.weights):
         return True
     sign = 1.0 if case.metric.greater_is_better else -1.0
-    scores = np.array([sign * case.metric.compute(labels, rng.permutation(answers)) for _ in range(_SHUFFLES)])
+
+    def score(answers: NDArray) -> float:
+        return sign * case.metric.compute(drawn.labels, answers, drawn.weights)
+
+    scores = np.array([score(rng.permutation(drawn.half)) for _ in range(_SHUFFLES)])
     limit = scores.mean() + NormalDist().inv_cdf(confidence) * scores.std()
-    return sign * case.metric.compute(labels, answers) > max(limit, scores.max())
+    return score(drawn.half) > max(limit, scores.max())
 
 
 def _labels(frequencies: NDArray, rows: int) -> NDArray:

@@ -41,7 +41,7 @@ class Rule:
         not_worse_than: `best_member` or `served`: the ensemble must not be significantly worse by more than `by`.
         by: margin in the unit of the metric, at least 0.
         slices: columns; the rule must hold for the rows of each of their values, instead of for all rows.
-        rows: slices with fewer rows are not judged.
+        rows: slices with fewer rows, of equal weight, are not judged.
         warns: a candidate that does not pass is blessed nevertheless, with a warning.
     """
 
@@ -98,6 +98,7 @@ def judge(
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
+    weights: NDArray | None = None,
 ) -> BlessingReport:
     """Judge a candidate by its predictions on the split `test`.
 
@@ -121,6 +122,7 @@ def judge(
             with few rows a permutation test too.
         resamples: number of bootstrap resamples.
         seed: seed of the bootstrap.
+        weights: sample weights float [rows], above 0; None if all rows count the same.
 
     Returns:
         One verdict per rule: better than the reference, not worse than the served version, then the additional rules.
@@ -132,8 +134,9 @@ def judge(
     """
     main_metric = metric_for(metric, problem, decision)
     named_rules = [(metric_for(rule.metric, problem, decision), rule, rule.name) for rule in rules]
-    comparison = Comparison(main_metric, labels, ensemble, confidence, resamples, seed)
-    test = JudgedRows(problem, labels, ensemble, np.asarray(reference), members, served, no_baseline, slices, choice)
+    comparison = Comparison(main_metric, labels, ensemble, confidence, resamples, seed, weights)
+    guess = np.asarray(reference)
+    test = JudgedRows(problem, labels, ensemble, guess, members, served, no_baseline, slices, choice, weights)
     undecidable = _is_undecidable(problem, labels)
     verdicts = [_better_than_reference(comparison, test), _not_worse_than_served(comparison, test)]
     for rule_metric, rule, name in named_rules:
@@ -153,7 +156,7 @@ def _apply_rule(rule: Rule, comparison: Comparison, test: JudgedRows) -> Verdict
     metric = comparison.metric
     opponent = rule.better_than or rule.not_worse_than
     if opponent is None:
-        return _enough_for_bound(rule, comparison, test, _check_bounds(metric, rule, test.labels, test.ensemble))
+        return _enough_for_bound(rule, comparison, test, _check_bounds(metric, rule, test))
     if opponent == "served":
         if test.served is None:
             return Verdict(rule.name, True, None, None, None, test.no_baseline)
@@ -163,7 +166,7 @@ def _apply_rule(rule: Rule, comparison: Comparison, test: JudgedRows) -> Verdict
         if best is None:
             return _refuse(rule.name, f"{metric.name} is undefined for every member")
         whose, other = f"{best[0]}'s", best[1]
-    here = replace(comparison, labels=test.labels, ensemble=test.ensemble)
+    here = replace(comparison, labels=test.labels, ensemble=test.ensemble, weights=test.weights)
     difference = here.to(other)
     if difference.undefined:
         return difference.verdict(rule.name, False, difference.undefined)
@@ -181,7 +184,7 @@ def _apply_by_slice(rule: Rule, comparison: Comparison, test: JudgedRows) -> Ver
     """Apply a rule to each slice; the verdict has the figures of the worst slice."""
     judged: list[tuple[str, int, Verdict]] = []
     slices = [(f"{column}={value or '(missing)'}", mask) for column, value, mask in _slice_masks(rule, test)]
-    large = [(name, mask) for name, mask in slices if mask.sum() >= rule.rows]
+    large = [(name, mask) for name, mask in slices if test.select(mask).effective >= rule.rows]
     corrected = replace(comparison, confidence=1 - (1 - comparison.confidence) / max(len(large), 1))
     for name, mask in large:
         rows = test.select(mask)
@@ -210,8 +213,11 @@ def _no_slice(rule: Rule, slices: list[tuple[str, NDArray]], comparison: Compari
     largest, rows = int(mask.sum()), test.select(mask)
     needed: int | None = None
     size = f"{largest} rows"
-    if largest < rule.rows:
-        needed, size = rule.rows, f"{size}, and a slice needs {rule.rows} (`rows` of the rule)"
+    if rows.weights is not None:
+        size += f", which tell as much as {rows.effective:.1f} of equal weight"
+    if rows.effective < rule.rows:
+        needed = math.ceil(rule.rows * largest / rows.effective)
+        size = f"{size}, and a slice needs {rule.rows} (`rows` of the rule)"
     elif found := rows.loss_shortage(comparison) or rows.guess_shortage(comparison):
         needed, size = found.rows, found.text
     all_rows = -(-len(test.labels) * needed // largest) if needed else None
@@ -292,10 +298,12 @@ def _better_than_reference(comparison: Comparison, test: JudgedRows) -> Verdict:
 def _doubt(problem: str, comparison: Comparison) -> str:
     """Return that shuffled predictions are as good, as the end of a sentence; '' if they are not."""
     metric, labels = comparison.metric, comparison.labels
-    if not permutation.are_few(problem, labels):
+    if not permutation.are_few(problem, labels, comparison.weights):
         return ""
     shuffles = round(1 / (1 - comparison.confidence)) - 1
-    count = permutation.as_good_by_chance(metric, labels, comparison.ensemble, shuffles, comparison.seed)
+    count = permutation.as_good_by_chance(
+        metric, labels, comparison.ensemble, shuffles, comparison.seed, comparison.weights
+    )
     if not count:
         return ""
     return f", but so are {count} of {shuffles} shuffles of the predictions"
@@ -331,7 +339,7 @@ def _enough_for_loss(
     if not verdict.passed or difference.interval.low >= 0:
         return verdict
     metric = comparison.metric
-    gap = metric.compute(test.labels, other) - metric.compute(test.labels, test.guess(metric))
+    gap = test.compute(metric, other) - test.compute(metric, test.guess(metric))
     knowledge = gap if metric.greater_is_better else -gap
     if difference.interval.low > -knowledge / 2:
         return verdict
@@ -347,9 +355,9 @@ def _enough_for_bound(rule: Rule, comparison: Comparison, test: JudgedRows, verd
         return (rule.min is None or value >= rule.min) and (rule.max is None or value <= rule.max)
 
     # A bound that the guess satisfies does not ask for knowledge.
-    if not verdict.passed or passes(metric.compute(test.labels, test.guess(metric))):
+    if not verdict.passed or passes(test.compute(metric, test.guess(metric))):
         return verdict
-    if power.refuses_shuffled(metric, test.labels, test.ensemble, passes):
+    if power.refuses_shuffled(metric, test.labels, test.ensemble, passes, test.weights):
         return verdict
     found = test.guess_shortage(comparison)
     return _too_few(verdict, found) if found else verdict
@@ -362,10 +370,10 @@ def _too_few(verdict: Verdict, found: power.Shortage) -> Verdict:
     return replace(verdict, passed=False, reason=reason, too_few_rows=True, rows_needed=found.rows)
 
 
-def _check_bounds(metric: Metric, rule: Rule, labels: NDArray, ensemble: NDArray) -> Verdict:
+def _check_bounds(metric: Metric, rule: Rule, test: JudgedRows) -> Verdict:
     """Check a metric against the bounds of a rule."""
     low, high = rule.min, rule.max
-    value = metric.compute(labels, ensemble)
+    value = test.compute(metric, test.ensemble)
     bound = low if low is not None else high
     if not math.isfinite(value):
         return Verdict(rule.name, False, None, bound, None, f"{metric.name} is undefined on the split test")

@@ -13,11 +13,12 @@ from benison.components.evaluate.bootstrap import bootstrap, percentile_interval
 from benison.components.evaluate.metrics import Decision, Metric, metrics_for
 from benison.components.evaluate.scorer import Scores
 from benison.components.evaluate.verdicts import finite_or_none
+from benison.components.sample_weights import effective_rows
 from benison.serving.ensemble import Ensemble
 from benison.serving.errors import EnsembleError
 
 Figures = dict[str, float | None]
-MIN_SLICE_ROWS = 50  # smaller slices get no intervals
+MIN_SLICE_ROWS = 50  # of equal weight; smaller slices get no intervals
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,16 @@ def slices_of(scores: Scores) -> dict[str, NDArray]:
 
 
 def metric_table(
-    problem: str, decision: Decision, labels: NDArray, outputs: Mapping[str, NDArray]
+    problem: str,
+    decision: Decision,
+    labels: NDArray,
+    outputs: Mapping[str, NDArray],
+    weights: NDArray | None = None,
 ) -> dict[str, Figures]:
     """Compute every metric of the problem, by model; None if it is undefined on these rows."""
     defined = metrics_for(problem, decision).items()
     return {
-        model: {name: finite_or_none(metric.compute(labels, values)) for name, metric in defined}
+        model: {name: finite_or_none(metric.compute(labels, values, weights)) for name, metric in defined}
         for model, values in outputs.items()
     }
 
@@ -62,22 +67,28 @@ def slice_tables(
     resampling: Resampling,
 ) -> dict[str, Any]:
     """Compute the tables of each slice, such as `island=Dream`, with its number of rows."""
-    labels = labels_of(scores)
+    labels, weights = labels_of(scores), scores.weights
     tables: dict[str, Any] = {}
     for name, mask in _slice_masks(scores):
         slice_outputs = {model: output[mask] for model, output in outputs.items()}
         rows = int(mask.sum())
-        large = rows >= MIN_SLICE_ROWS
+        of_rows = None if weights is None else weights[mask]
+        large = (rows if of_rows is None else effective_rows(of_rows)) >= MIN_SLICE_ROWS
         tables[name] = {
             "rows": rows,
-            "metrics": metric_table(problem, decision, labels[mask], slice_outputs),
-            "gains": gain_table(metric, labels[mask], slice_outputs, of, resampling) if large else {},
+            "metrics": metric_table(problem, decision, labels[mask], slice_outputs, of_rows),
+            "gains": gain_table(metric, labels[mask], slice_outputs, of, resampling, of_rows) if large else {},
         }
     return tables
 
 
 def gain_table(
-    metric: Metric, labels: NDArray, outputs: Mapping[str, NDArray], of: str, resampling: Resampling
+    metric: Metric,
+    labels: NDArray,
+    outputs: Mapping[str, NDArray],
+    of: str,
+    resampling: Resampling,
+    weights: NDArray | None = None,
 ) -> dict[str, Figures]:
     """Measure the gain of one model over each of the others, with the paired bootstrap interval.
 
@@ -87,14 +98,16 @@ def gain_table(
         outputs: predictions by model.
         of: name of the model whose gains are measured.
         resampling: settings of the intervals.
+        weights: sample weights [rows]; None if all are equal.
 
     Returns:
         `gain`, `low` and `high` by model, positive if `of` is better; None if undefined.
     """
     sign = 1.0 if metric.greater_is_better else -1.0
     names = [of, *(name for name in outputs if name != of)]
-    values = {name: metric.compute(labels, outputs[name]) for name in names}
-    resampled = bootstrap(metric, labels, [outputs[name] for name in names], resampling.resamples, resampling.seed)
+    values = {name: metric.compute(labels, outputs[name], weights) for name in names}
+    in_order = [outputs[name] for name in names]
+    resampled = bootstrap(metric, labels, in_order, resampling.resamples, resampling.seed, weights)
     table = {}
     for name, drawn in zip(names[1:], resampled[1:], strict=True):
         low, high = percentile_interval(sign * (resampled[0] - drawn), resampling.confidence)
@@ -112,6 +125,7 @@ def leave_one_out_table(
     members: Mapping[str, NDArray],
     whole: NDArray,
     resampling: Resampling,
+    weights: NDArray | None = None,
 ) -> dict[str, Any]:
     """Measure the quality of the ensemble without each member, by member.
 
@@ -129,8 +143,8 @@ def leave_one_out_table(
         degraded = reduced.combine({name: members[name] for name in reduced.members}).numpy()
         outputs = {"whole": whole, "degraded": degraded}
         table[missing] = {
-            "metrics": metric_table(problem, decision, labels, {"degraded": degraded})["degraded"],
-            **gain_table(metric, labels, outputs, "whole", resampling)["degraded"],
+            "metrics": metric_table(problem, decision, labels, {"degraded": degraded}, weights)["degraded"],
+            **gain_table(metric, labels, outputs, "whole", resampling, weights)["degraded"],
         }
     return table
 

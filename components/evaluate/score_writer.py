@@ -23,9 +23,12 @@ class ScoreWriter:
         models: names of the models.
         slices: names of the slice columns.
         classification: labels are class ids; otherwise they are regression targets.
+        weighted: the rows have sample weights.
     """
 
-    def __init__(self, folder: Path, models: Sequence[str], slices: Sequence[str], classification: bool) -> None:
+    def __init__(
+        self, folder: Path, models: Sequence[str], slices: Sequence[str], classification: bool, weighted: bool = False
+    ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -34,6 +37,7 @@ class ScoreWriter:
                 ("split", pa.string()),
                 ("row", pa.int64()),
                 ("label", pa.int64() if classification else pa.float32()),
+                *([("weight", pa.float32())] if weighted else []),
                 *((f"{SLICE_PREFIX}{name}", pa.string()) for name in slices),
                 *((f"{MODEL_PREFIX}{name}", pa.list_(pa.float32())) for name in models),
             ]
@@ -50,6 +54,7 @@ class ScoreWriter:
         labels: np.ndarray,
         slices: Mapping[str, np.ndarray],
         outputs: Mapping[str, np.ndarray | None],
+        weights: np.ndarray | None = None,
     ) -> None:
         """Append rows.
 
@@ -58,6 +63,7 @@ class ScoreWriter:
             labels: [rows].
             slices: text [rows] by column.
             outputs: float32 [rows, classes] or [rows, outputs] by model; None for a model that cannot read these rows.
+            weights: sample weights [rows]; None if the rows have none.
         """
         import pyarrow as pa
 
@@ -68,6 +74,7 @@ class ScoreWriter:
             "split": [split] * len(labels),
             "row": range(self._row, self._row + len(labels)),
             "label": labels,
+            **({} if weights is None else {"weight": weights}),
             **{f"{SLICE_PREFIX}{name}": values for name, values in slices.items()},
             **{
                 f"{MODEL_PREFIX}{name}": [None] * len(labels) if values is None else list(values)

@@ -19,7 +19,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
-from benison.components import raw_examples
+from benison.components import raw_examples, sample_weights
 from benison.components.evaluate import baseline as baselines
 from benison.components.evaluate.alignment import NotComparable, align
 from benison.components.evaluate.metrics import MEDIAN_METRIC
@@ -51,8 +51,8 @@ class Scores:
     """Outputs of models on the same rows.
 
     Attributes:
-        rows: columns `split`, `row` (index in the split), `label` (class id or target), and `slice:NAME`; text columns
-            are categorical.
+        rows: columns `split`, `row` (index in the split), `label` (class id or target), `weight` if the rows have
+            sample weights, and `slice:NAME`; text columns are categorical.
         outputs: probabilities float32 [rows, classes] or predictions [rows, outputs], by model.
         classes: class names by id; empty for regression.
         reference: prediction of the reference model, from the labels that members learnt from: class frequencies
@@ -60,6 +60,7 @@ class Scores:
         absent: the reason why a model has no scores, by model.
         median: the median of these labels [outputs]; empty for classification.
         combiner_split: the split of the rows for the combiner, `blend` or `out_of_fold`.
+        weight: the column of the sample weights; '' if there is none.
     """
 
     rows: pd.DataFrame
@@ -69,6 +70,12 @@ class Scores:
     absent: Mapping[str, str]
     median: np.ndarray
     combiner_split: str
+    weight: str = ""
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """The sample weights float64 [rows], all above 0; None if the rows have none."""
+        return self.rows["weight"].to_numpy().astype(np.float64) if self.weight else None
 
     def guess(self, metric: str) -> np.ndarray:
         """Return the best answer by a metric that is the same for all rows, see `reference`.
@@ -113,6 +120,7 @@ class Scores:
             absent=metadata["absent"],
             median=np.asarray(metadata["median"]),
             combiner_split=metadata["combiner_split"],
+            weight=metadata.get("weight", ""),  # scores of an earlier release have none
         )
 
 
@@ -160,23 +168,26 @@ class Executor(base_executor.BaseExecutor):
             several = {n for n in slices if n in lists or len(raw_examples.input_shape(spec[n])) > 1}
             if several:
                 raise UsageError(f"slices: the column {min(several)!r} has several values per row; expected one")
-        reader = _ExampleReader(input_dict["examples"], spec, label, tuple(class_names(transform)))
+        weight = exec_properties["weight"]
+        reader = _ExampleReader(input_dict["examples"], spec, label, tuple(class_names(transform)), weight)
         folder = Path(artifact_utils.get_single_uri(output_dict["scores"]))
         splits = json.loads(exec_properties["splits"])
         apart = _out_of_fold(input_dict, names) if BLEND in splits else {}
-        with ScoreWriter(folder, list(paths), slices, bool(reader.classes)) as writer:
+        with ScoreWriter(folder, list(paths), slices, bool(reader.classes), bool(weight)) as writer:
             if apart:
                 splits.remove(BLEND)
-                labels = next(iter(apart.values())).labels
-                without = {name: np.full(len(labels), "", object) for name in slices}  # only `test` is sliced
-                writer.write(OUT_OF_FOLD, labels, without, {name: member.answers for name, member in apart.items()})
+                first = next(iter(apart.values()))
+                without = {name: np.full(len(first.labels), "", object) for name in slices}  # only `test` is sliced
+                answers = {name: member.answers for name, member in apart.items()}
+                writer.write(OUT_OF_FOLD, first.labels, without, answers, first.weights)
             absent |= _score_models(reader, paths, slices, splits, writer)
-        learnt = next(iter(apart.values())).labels if apart else reader.labels("train")
+        learnt = (first.labels, first.weights) if apart else reader.labels("train")
         metadata = {
             "classes": reader.classes,
-            **_guesses(learnt, len(reader.classes)),
+            **_guesses(*learnt, len(reader.classes)),
             "absent": absent,
             "combiner_split": OUT_OF_FOLD if apart else BLEND,
+            "weight": weight,
         }
         (folder / METADATA_FILE).write_text(json.dumps(metadata, indent=2))
         scored = ", ".join(name for name in paths if name not in absent)
@@ -195,6 +206,7 @@ class Scorer(base_component.BaseComponent):
         baseline: output of Baseline; if it is given, the served version is scored too, as `served`.
         schema: the schema of the examples, for slices by a column that Transform does not use.
         splits: the splits to score.
+        weight: name of the raw column of sample weights; None if all rows count the same.
     """
 
     SPEC_CLASS = ComponentSpec
@@ -210,6 +222,7 @@ class Scorer(base_component.BaseComponent):
         baseline: types.BaseChannel | None = None,
         schema: types.BaseChannel | None = None,
         splits: Sequence[str] = (BLEND, TEST),
+        weight: str | None = None,
     ) -> None:
         # One input per model, so that lineage names them; so the spec depends on the models and is defined here.
         class Spec(ComponentSpec):
@@ -218,6 +231,7 @@ class Scorer(base_component.BaseComponent):
                 "label": ExecutionParameter(type=str),
                 "slices": ExecutionParameter(type=str),
                 "splits": ExecutionParameter(type=str),
+                "weight": ExecutionParameter(type=str),
             }
             INPUTS = {
                 **{f"model_{name}": ChannelParameter(type=standard_artifacts.Model) for name in models},
@@ -239,6 +253,7 @@ class Scorer(base_component.BaseComponent):
                 label=label,
                 slices=json.dumps(list(slices)),
                 splits=json.dumps(list(splits)),
+                weight=weight or "",
                 scores=types.Channel(type=ModelScores),
             )
         )
@@ -248,28 +263,47 @@ class _ExampleReader:
     """Reader of labelled raw examples, in batches."""
 
     def __init__(
-        self, examples: list[types.Artifact], spec: Mapping[str, Any], label: str, classes: tuple[str, ...]
+        self,
+        examples: list[types.Artifact],
+        spec: Mapping[str, Any],
+        label: str,
+        classes: tuple[str, ...],
+        weight: str = "",
     ) -> None:
         self._examples = examples
         self._spec = spec
         self._label = label
+        self._weight = weight
         self.classes = classes
 
-    def batches(self, split: str, columns: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, Any]]]:
-        """Yield serialised examples [batch], labels [batch] and columns as text; skip rows without a label."""
+    def batches(
+        self, split: str, columns: Sequence[str]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, Any], np.ndarray | None]]:
+        """Yield serialised examples [batch], labels [batch], columns as text, and sample weights [batch] or None.
+
+        Rows without a label, and those of weight 0, are skipped.
+        """
         import tensorflow as tf
 
         files = raw_examples.split_files(self._examples, split)
-        spec = {name: self._spec[name] for name in (self._label, *columns)}
+        spec = {name: self._spec[name] for name in (self._label, *columns, *([self._weight] if self._weight else []))}
         for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(BATCH_ROWS):
             parsed = tf.io.parse_example(records, spec)
             labels = self._labels(parsed[self._label])
             known = labels >= 0 if self.classes else np.isfinite(labels)
-            yield records.numpy()[known], labels[known], {name: _as_text(parsed[name])[known] for name in columns}
+            weights = None
+            if self._weight:
+                of_rows = sample_weights.of_cells(parsed[self._weight]).numpy()
+                known &= of_rows > 0
+                weights = of_rows[known]
+            texts = {name: _as_text(parsed[name])[known] for name in columns}
+            yield records.numpy()[known], labels[known], texts, weights
 
-    def labels(self, split: str) -> np.ndarray:
-        """Return the labels of a split [rows]; skip rows without one."""
-        return np.concatenate([labels for _, labels, _ in self.batches(split, [])])
+    def labels(self, split: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the labels of a split [rows], and their sample weights or None; see `batches`."""
+        batches = [(labels, weights) for _, labels, _, weights in self.batches(split, [])]
+        weights = [of_batch for _, of_batch in batches if of_batch is not None]
+        return np.concatenate([labels for labels, _ in batches]), np.concatenate(weights) if weights else None
 
     def _labels(self, label: Any) -> np.ndarray:
         """Return class ids, -1 if missing or not seen in training; or targets, NaN if missing."""
@@ -301,7 +335,7 @@ def _score_models(
     signatures = {name: tf.saved_model.load(path).signatures["serving_default"] for name, path in paths.items()}
     absent: dict[str, str] = {}
     for split in splits:
-        for records, labels, columns in reader.batches(split, slices):
+        for records, labels, columns, weights in reader.batches(split, slices):
             outputs: dict[str, np.ndarray | None] = dict.fromkeys(paths)
             for name in paths:
                 if name in absent:
@@ -319,7 +353,7 @@ def _score_models(
                         raise
                     # The served version may have been trained with another schema; then it cannot be compared.
                     absent[SERVED] = f"the served version cannot read these rows: {str(error).splitlines()[0]}"
-            writer.write(split, labels, columns, outputs)
+            writer.write(split, labels, columns, outputs, weights)
     return absent
 
 
@@ -362,11 +396,13 @@ def _predict(signature: Any, records: np.ndarray, classes: tuple[str, ...]) -> n
     return align({name: value.numpy() for name, value in outputs.items()}, classes)
 
 
-def _guesses(labels: np.ndarray, classes: int) -> dict[str, list[float]]:
+def _guesses(labels: np.ndarray, weights: np.ndarray | None, classes: int) -> dict[str, list[float]]:
     """Return `reference` and `median` of the scores, from the labels of the rows that members learnt from."""
+    of_rows = sample_weights.equal(len(labels)) if weights is None else weights.astype(np.float64)
     if classes:
-        return {"reference": (np.bincount(labels, minlength=classes) / len(labels)).tolist(), "median": []}
-    return {"reference": [labels.mean(dtype=np.float64).item()], "median": [np.median(labels).item()]}
+        return {"reference": (np.bincount(labels, of_rows, classes) / of_rows.sum()).tolist(), "median": []}
+    mean = float(np.average(labels.astype(np.float64), weights=of_rows))
+    return {"reference": [mean], "median": [sample_weights.median(labels, of_rows)]}
 
 
 def _out_of_fold(input_dict: Mapping[str, list[types.Artifact]], names: Sequence[str]) -> dict[str, OutOfFold]:

@@ -90,27 +90,33 @@ class Fitter(Protocol):
 
 
 def class_balance(recipe: Recipe, rows: Rows, classes: int) -> ClassBalance:
-    """Return the method for rare classes, with the class counts of `rows`."""
+    """Return the method for rare classes, with the class counts of `rows` and their mean sample weight."""
     import numpy as np
 
-    if recipe.imbalance == "none":
+    if recipe.imbalance == "none" and not rows.is_weighted:
         return ClassBalance("none")
-    counts = np.zeros(classes, np.int64)
-    for labels in rows.labels():
-        counts += np.bincount(labels, minlength=classes)
-    return ClassBalance(recipe.imbalance, tuple(counts.tolist()))
+    counts, total, number = np.zeros(classes), 0.0, 0
+    for labels, weights in rows.labels():
+        if classes:
+            counts += np.bincount(labels, weights, minlength=classes)
+        total, number = total + float(weights.sum()), number + len(labels)
+    unit = total / number
+    return ClassBalance(recipe.imbalance, tuple((counts / unit).tolist()), unit if rows.is_weighted else None)
 
 
 def target_scale(recipe: Recipe, rows: Rows) -> tuple[float, float] | None:
-    """Compute mean and standard deviation of a regression's label in `rows`; the deviation of equal labels is 1."""
+    """Compute mean and standard deviation of a regression's label in `rows`; the deviation of equal labels is 1.
+
+    Rows count by their sample weights.
+    """
     import numpy as np
 
     if recipe.problem != "regression":
         return None
-    count, total, squares = 0, 0.0, 0.0
-    for labels in rows.labels():
-        count, total = count + len(labels), total + float(labels.sum(dtype=np.float64))
+    count, total, squares = 0.0, 0.0, 0.0
+    for labels, weights in rows.labels():
+        count, total = count + float(weights.sum()), total + float((labels * weights).sum())
     mean = total / count
-    for labels in rows.labels():  # second pass: subtracting the mean first is exact
-        squares += float(((labels.astype(np.float64) - mean) ** 2).sum())
+    for labels, weights in rows.labels():  # second pass: subtracting the mean first is exact
+        squares += float(((labels.astype(np.float64) - mean) ** 2 * weights).sum())
     return mean, float(np.sqrt(squares / count)) or 1.0

@@ -6,6 +6,9 @@
 | `undersample`  | each epoch draws as many rows of each class as the rarest class has                     |
 | `none`         | all rows have the same weight                                                           |
 
+Sample weights are another thing: they say how much a row counts in the population. The weight of a row is the product
+of both; frequencies of classes are those of the sample weights, and probabilities are corrected for the balance only.
+
 Both methods train a member to predict p'(k | x) ∝ p(k | x) / π_k, where π_k is the frequency of the class in `train`.
 The exported model multiplies by π_k and normalises, so that of the rows with probability 0.3, 3 in 10 are of the class.
 
@@ -33,11 +36,13 @@ class ClassBalance:
 
     Attributes:
         method: see above.
-        counts: number of rows of `train` by class id; not needed for `none`.
+        counts: number of rows of `train` by class id, or what they count by sample weights; not needed for `none`.
+        unit: the mean sample weight of a row of `train`; None if the rows have no sample weights.
     """
 
     method: Method
-    counts: tuple[int, ...] = ()
+    counts: tuple[float, ...] = ()
+    unit: float | None = None
 
     @property
     def weights(self) -> np.ndarray:
@@ -52,22 +57,31 @@ class ClassBalance:
         return (counts.min() / counts).astype(np.float32)
 
     def balance_training(self, rows: tf.data.Dataset, seed: int) -> tf.data.Dataset:
-        """Weight or undersample the training rows (features, label); the same seed gives the same draws."""
-        if self.method == "class_weight":
-            return self._weighted(rows)
-        return self._undersampled(rows, seed) if self.method == "undersample" else rows
+        """Weight or undersample the training rows; the same seed gives the same draws.
+
+        Args:
+            rows: (features, label), or (features, label, sample weight).
+            seed: seed of the draws.
+        """
+        drawn = self._undersampled(rows, seed) if self.method == "undersample" else rows
+        return self._weighted(drawn, by_class=self.method == "class_weight")
 
     def balance_validation(self, rows: tf.data.Dataset) -> tf.data.Dataset:
         """Weight the rows of `valid`, with both methods, so that validation and training minimise the same loss."""
-        return rows if self.method == "none" else self._weighted(rows)
+        return self._weighted(rows, by_class=self.method != "none")
 
-    def training_weights(self, labels: np.ndarray) -> np.ndarray:
-        """Return the weight of each row to learn from, float32 [rows]; for rows in memory."""
-        return self.weights[labels] if self.method == "class_weight" else np.ones(len(labels), np.float32)
+    def training_weights(self, labels: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        """Return the weight of each row to learn from, float32 [rows]; for rows in memory.
 
-    def validation_weights(self, labels: np.ndarray) -> np.ndarray:
+        Args:
+            labels: class ids, or numbers.
+            weights: sample weights [rows]; None if all are equal.
+        """
+        return self._weights_of(labels, weights, by_class=self.method == "class_weight")
+
+    def validation_weights(self, labels: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
         """Return the weight of each row to stop by, float32 [rows]; see `balance_validation`."""
-        return np.ones(len(labels), np.float32) if self.method == "none" else self.weights[labels]
+        return self._weights_of(labels, weights, by_class=self.method != "none")
 
     def draw(self, labels: np.ndarray, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Return the rows of one epoch: with `undersample` a random part of the frequent classes, else all.
@@ -98,11 +112,22 @@ class ClassBalance:
         # Transform's vocabulary may contain a class that has no row here.
         return np.maximum(np.asarray(self.counts, np.float64), 1)
 
-    def _weighted(self, rows: tf.data.Dataset) -> tf.data.Dataset:
+    def _weights_of(self, labels: np.ndarray, weights: np.ndarray | None, *, by_class: bool) -> np.ndarray:
+        of_class = self.weights[labels] if by_class else np.ones(len(labels), np.float32)
+        return of_class if weights is None else (of_class * weights / (self.unit or 1.0)).astype(np.float32)
+
+    def _weighted(self, rows: tf.data.Dataset, *, by_class: bool) -> tf.data.Dataset:
         import tensorflow as tf
 
-        weights = tf.constant(self.weights)
-        return rows.map(lambda features, label: (features, label, tf.gather(weights, label)))
+        if not by_class and self.unit is None:
+            return rows
+        of_class = tf.constant(self.weights if by_class else np.ones(1, np.float32))
+
+        def weigh(features: Any, label: Any, *sample: Any) -> tuple[Any, Any, Any]:
+            weight = tf.gather(of_class, label) if by_class else of_class[0]
+            return features, label, weight * (sample[0] / self.unit) if sample else weight
+
+        return rows.map(weigh)
 
     def _undersampled(self, rows: tf.data.Dataset, seed: int) -> tf.data.Dataset:
         import tensorflow as tf

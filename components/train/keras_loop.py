@@ -56,8 +56,10 @@ class Loop:
 
     def fit(self, learn: ArrayRows, stop: ArrayRows | int, balance: ClassBalance) -> int:
         """Train until the loss on `stop` no longer falls, or for `stop` epochs; return the number of the best epoch."""
-        rows = _tensors(learn, balance.training_weights(learn.targets))
-        held_out = None if isinstance(stop, int) else _tensors(stop, balance.validation_weights(stop.targets))
+        rows = _tensors(learn, balance.training_weights(learn.targets, learn.weights))
+        held_out = None
+        if not isinstance(stop, int):
+            held_out = _tensors(stop, balance.validation_weights(stop.targets, stop.weights))
         splits = {"train": [(learn.features,)], **({} if isinstance(stop, int) else {"valid": [(stop.features,)]})}
         guard = stop_if_not_finite(self._recipe.name or self._recipe.function, splits)
         guard.set_model(self._model)

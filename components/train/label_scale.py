@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.components import sample_weights
 from benison.components.train import out_of_fold
 from benison.components.train.fitting import Fitted, Fitter
 from benison.components.train.out_of_fold import OutOfFold
@@ -43,13 +44,21 @@ class Scale:
     high: float
 
     @classmethod
-    def of(cls, labels: NDArray) -> Scale | None:
-        """Return the scale for labels [rows]; None if they are not skewed to the right, or it would not help."""
+    def of(cls, labels: NDArray, weights: NDArray) -> Scale | None:
+        """Return the scale for labels [rows]; None if they are not skewed to the right, or it would not help.
+
+        Args:
+            labels: numbers [rows].
+            weights: sample weights [rows].
+        """
         values = labels.astype(np.float64)
-        width = None if values.min() > 0 else float(np.median(np.abs(values[values != 0]))) if values.any() else 1.0
+        width = None
+        if values.min() <= 0:
+            other = values != 0
+            width = sample_weights.median(np.abs(values[other]), weights[other]) if other.any() else 1.0
         scaled = _forward(values, width)
-        skewness = _skewness(values)
-        if not skewness > SKEWED or abs(_skewness(scaled)) > skewness / 2:
+        skewness = _skewness(values, weights)
+        if not skewness > SKEWED or abs(_skewness(scaled, weights)) > skewness / 2:
             return None
         return cls(width, float(scaled.min()), float(scaled.max()))
 
@@ -78,24 +87,29 @@ class WayBack:
     factors: NDArray[np.float64]
 
     @classmethod
-    def of(cls, scale: Scale, labels: NDArray, answers: NDArray) -> WayBack:
+    def of(cls, scale: Scale, labels: NDArray, answers: NDArray, weights: NDArray) -> WayBack:
         """Return the way back for the residuals of a member.
 
         Args:
             scale: the scale.
             labels: on the scale [rows].
             answers: of the member [rows], to rows that it did not learn from.
+            weights: sample weights [rows].
         """
         bounded = np.clip(answers.astype(np.float64), scale.low, scale.high)
         residuals = labels.astype(np.float64) - bounded
-        count = max(min(len(labels) // _ROWS_OF_LEVEL, _LEVELS), 1)
-        parts = np.array_split(np.argsort(bounded, kind="stable"), count)
-        levels = np.array([bounded[part].mean() for part in parts])
+        count = max(min(int(sample_weights.effective_rows(weights)) // _ROWS_OF_LEVEL, _LEVELS), 1)
+        parts = _parts(bounded, weights, count)
+
+        def means(values: NDArray) -> NDArray:
+            return np.array([np.average(values[part], weights=weights[part]) for part in parts])
+
+        levels = means(bounded)
         distinct = np.unique(levels, return_index=True)[1]
         if scale.width is None:
-            factors = np.array([[np.exp(residuals[part]).mean(), 0.0] for part in parts])
+            factors = np.stack([means(np.exp(residuals)), np.zeros(len(parts))], axis=1)
         else:
-            factors = np.array([[np.cosh(residuals[part]).mean(), np.sinh(residuals[part]).mean()] for part in parts])
+            factors = np.stack([means(np.cosh(residuals)), means(np.sinh(residuals))], axis=1)
         return cls(scale, levels[distinct], factors[distinct].T)
 
     def __call__(self, answers: Any) -> Any:
@@ -136,15 +150,15 @@ def fit(
         The answers out of fold, in the unit of the label, and the member.
     """
     plain, rounds = out_of_fold.fit(fitter, rows, folds, seed, name)
-    scale = Scale.of(rows.targets)
+    scale = Scale.of(rows.targets, rows.row_weights)
     if scale is None:
         print("target: auto: the label is not skewed; it is learnt as it is")
         return plain, fitter.fit(rows, rounds)
     scaled_rows = replace(rows, targets=scale.forward(rows.targets))
     scaled, scaled_rounds = out_of_fold.fit(fitter, scaled_rows, folds, seed, name)
-    back = WayBack.of(scale, scaled_rows.targets, scaled.answers[:, 0])
+    back = WayBack.of(scale, scaled_rows.targets, scaled.answers[:, 0], rows.row_weights)
     answers = np.asarray(back(scaled.answers))
-    before, after = (_error(rows.targets, values[:, 0], absolute) for values in (plain.answers, answers))
+    before, after = (_error(rows, values[:, 0], absolute) for values in (plain.answers, answers))
     chosen = bool(np.isfinite(after) and after < before)
     print(
         f"target: auto: the error out of fold is {after:.5g} on the scale {scale.name} and {before:.5g} without: "
@@ -157,20 +171,30 @@ def fit(
     def predict(transformed: Mapping[str, Any]) -> Any:
         return back(fitted.predict(transformed))
 
-    return OutOfFold(rows.targets, answers), replace(fitted, predict=predict)
+    return OutOfFold(rows.targets, answers, rows.weights), replace(fitted, predict=predict)
 
 
 def _forward(values: NDArray[np.float64], width: float | None) -> NDArray[np.float64]:
     return np.log(values) if width is None else np.arcsinh(values / width)
 
 
-def _skewness(values: NDArray[np.float64]) -> float:
-    distances = values - values.mean()
-    deviation = np.sqrt((distances**2).mean())
-    return float((distances**3).mean() / deviation**3) if deviation > 0 else 0.0
+def _parts(values: NDArray[np.float64], weights: NDArray, count: int) -> list[NDArray]:
+    """Divide rows into parts of about the same weight, in the order of their values; return the rows of each."""
+    order = np.argsort(values, kind="stable")
+    upto = np.cumsum(weights[order], dtype=np.float64)
+    middle = (upto - weights[order] / 2) / upto[-1]
+    parts = np.split(order, np.searchsorted(middle, np.arange(1, count) / count))
+    return [part for part in parts if len(part)]  # a row may have the weight of several parts
 
 
-def _error(labels: NDArray, answers: NDArray, absolute: bool) -> float:
+def _skewness(values: NDArray[np.float64], weights: NDArray) -> float:
+    distances = values - np.average(values, weights=weights)
+    deviation = np.sqrt(np.average(distances**2, weights=weights))
+    return float(np.average(distances**3, weights=weights) / deviation**3) if deviation > 0 else 0.0
+
+
+def _error(rows: ArrayRows, answers: NDArray, absolute: bool) -> float:
     """Return the mean absolute error, or the root of the mean squared error."""
-    errors = np.abs(labels.astype(np.float64) - answers)
-    return float(errors.mean() if absolute else np.sqrt((errors**2).mean()))
+    errors = np.abs(rows.targets.astype(np.float64) - answers)
+    mean = float(np.average(errors if absolute else errors**2, weights=rows.row_weights))
+    return mean if absolute else float(np.sqrt(mean))

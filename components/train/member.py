@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from benison.components import feature_groups, user_code
+from benison.components import feature_groups, sample_weights, user_code
 from benison.components.feature_groups import DENSE
 from benison.components.label_classes import from_line
 from benison.components.train import answers
 from benison.components.train.imbalance import ClassBalance, Method
-from benison.components.transform import CLASSES, GROUP, LABEL, RESERVED
+from benison.components.transform import CLASSES, GROUP, LABEL, RESERVED, WEIGHT
 from benison.serving.errors import UsageError
 
 if TYPE_CHECKING:
@@ -188,9 +188,9 @@ def _subclasses(cls: type) -> set[type]:
 def dataset(
     files: Sequence[str], transform: tft.TFTransformOutput, recipe: Recipe, balance: ClassBalance, *, learn: bool
 ) -> tf.data.Dataset:
-    """Read batches of transformed examples: (features, label), with a weight if `balance` defines one.
+    """Read batches of transformed examples: (features, label), with a weight if `balance` or the data defines one.
 
-    Rows without a label, or with a class that `train` does not have, are skipped.
+    Rows without a label, with a class that `train` does not have, or of weight 0 are skipped.
 
     Args:
         files: glob patterns of gzipped TFRecord files.
@@ -203,7 +203,7 @@ def dataset(
 
 
 def balanced_batches(rows: tf.data.Dataset, recipe: Recipe, balance: ClassBalance, *, learn: bool) -> tf.data.Dataset:
-    """Return batches of single rows (features, label), see `dataset`."""
+    """Return batches of single rows (features, label) or (features, label, sample weight), see `dataset`."""
     if not learn:
         return balance.balance_validation(rows).batch(recipe.batch_size).prefetch(2)
     rows = balance.balance_training(rows.shuffle(_SHUFFLE_ROWS, seed=recipe.seed), recipe.seed)
@@ -211,7 +211,7 @@ def balanced_batches(rows: tf.data.Dataset, recipe: Recipe, balance: ClassBalanc
 
 
 def _labelled_rows(files: Sequence[str], transform: tft.TFTransformOutput, *, cached: bool = False) -> tf.data.Dataset:
-    """Read single rows (features, label) whose label is known; `cached` is for datasets that are read repeatedly."""
+    """Read single rows, see `labelled_batches`; `cached` is for datasets that are read repeatedly."""
     return labelled_batches(files, transform, cached=cached).unbatch()
 
 
@@ -225,22 +225,27 @@ def labelled_batches(
 ) -> tf.data.Dataset:
     """Read batches of any size (features, label) of the rows whose label is known, in the order of the files.
 
-    `with_group` adds `group_xf` to the features, if there is one.
+    With sample weights, the batches are (features, label, weight), and rows of weight 0 are skipped. `with_group` adds
+    `group_xf` to the features, if there is one.
     """
     import tensorflow as tf
 
     every = transform.transformed_feature_spec()
     names = feature_groups.select(group, {name: name for name in every if name not in RESERVED})
-    others = [LABEL, *([GROUP] if with_group and GROUP in every else [])]
+    weight = [WEIGHT] if is_weighted(transform) else []
+    others = [LABEL, *weight, *([GROUP] if with_group and GROUP in every else [])]
     spec = {name: every[name] for name in (*names.values(), *others)}
 
-    def parse(records: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def parse(records: tf.Tensor) -> tuple[Any, ...]:
         features = tf.io.parse_example(records, spec)
         label = features.pop(LABEL)
         known = tf.math.is_finite(label) if label.dtype.is_floating else label >= 0
-        own = feature_groups.select(group, features) | {name: features[name] for name in others if name != LABEL}
+        weights = [features.pop(name) for name in weight]
+        for values in weights:
+            known &= values > 0
+        own = feature_groups.select(group, features) | {name: features[name] for name in others if name in features}
         columns = {name: tf.boolean_mask(_as_column(value), known) for name, value in own.items()}
-        return columns, tf.boolean_mask(label, known)
+        return columns, *(tf.boolean_mask(values, known) for values in (label, *weights))
 
     paths = sorted(path for pattern in files for path in tf.io.gfile.glob(pattern))
     batches = tf.data.TFRecordDataset(paths, compression_type="GZIP").batch(1024).map(parse)
@@ -249,9 +254,15 @@ def labelled_batches(
     return batches
 
 
-def labels(files: Sequence[str], transform: tft.TFTransformOutput) -> Iterator[np.ndarray]:
-    """Yield the known labels in batches, so that memory does not grow with the rows."""
-    return (label.numpy() for _, label in labelled_batches(files, transform))
+def is_weighted(transform: tft.TFTransformOutput) -> bool:
+    """Return True if the rows have sample weights."""
+    return WEIGHT in transform.transformed_feature_spec()
+
+
+def labels(files: Sequence[str], transform: tft.TFTransformOutput) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the known labels and their sample weights in batches, so that memory does not grow with the rows."""
+    for _, label, *weight in labelled_batches(files, transform):
+        yield label.numpy(), weight[0].numpy().astype(float) if weight else sample_weights.equal(len(label))
 
 
 def feature_spec(transform: tft.TFTransformOutput, group: str = DENSE) -> dict[str, tf.io.FixedLenFeature]:
@@ -280,7 +291,7 @@ def first_rows(
     files: Sequence[str], transform: tft.TFTransformOutput, group: str = DENSE
 ) -> dict[str, tf.Tensor] | None:
     """Return the features of the first labelled rows, [rows, n] by name; None if there are no rows."""
-    for features, _ in labelled_batches(files, transform, group).unbatch().batch(ROWS_TO_CHECK).take(1):
+    for features, *_ in labelled_batches(files, transform, group).unbatch().batch(ROWS_TO_CHECK).take(1):
         return dict(features)
     return None
 

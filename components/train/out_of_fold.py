@@ -41,10 +41,12 @@ class OutOfFold:
     Attributes:
         labels: int64 class ids [rows], or float32 numbers [rows].
         answers: probabilities float32 [rows, classes] or predictions [rows, 1].
+        weights: float32 [rows], sample weights; None if there are none.
     """
 
     labels: NDArray
     answers: NDArray
+    weights: NDArray | None = None
 
     def save(self, folder: Path) -> None:
         """Write the answers into a folder."""
@@ -52,7 +54,8 @@ class OutOfFold:
         import pyarrow.parquet as pq
 
         answers = pa.FixedSizeListArray.from_arrays(pa.array(self.answers.ravel()), self.answers.shape[1])
-        pq.write_table(pa.table({"label": self.labels, "answer": answers}), folder / FILE)
+        weights = {} if self.weights is None else {"weight": self.weights}
+        pq.write_table(pa.table({"label": self.labels, **weights, "answer": answers}), folder / FILE)
 
     @classmethod
     def load(cls, folder: Path) -> OutOfFold | None:
@@ -63,7 +66,8 @@ class OutOfFold:
             return None
         table = pq.read_table(folder / FILE)
         labels = table["label"].to_numpy()
-        return cls(labels, table["answer"].combine_chunks().flatten().to_numpy().reshape(len(labels), -1))
+        answers = table["answer"].combine_chunks().flatten().to_numpy().reshape(len(labels), -1)
+        return cls(labels, answers, table["weight"].to_numpy() if "weight" in table.column_names else None)
 
 
 def number_of_folds(rows: int) -> int:
@@ -133,7 +137,7 @@ def fit(fitter: Fitter, rows: ArrayRows, folds: int, seed: int, name: str) -> tu
         )
     chosen = int(np.ceil(np.median(rounds)))
     print(f"{folds} folds of {len(rows)} rows; best rounds {', '.join(map(str, rounds))}; all rows: {chosen}")
-    return OutOfFold(rows.targets, answers), max(chosen, 1)
+    return OutOfFold(rows.targets, answers, rows.weights), max(chosen, 1)
 
 
 def answer(predict: Any, rows: ArrayRows) -> NDArray:

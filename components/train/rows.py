@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.components import sample_weights
 from benison.components.feature_groups import DENSE
 from benison.components.train import member
 from benison.components.transform import GROUP
@@ -21,8 +22,15 @@ if TYPE_CHECKING:
 class Rows(Protocol):
     """Labelled rows; a kind of member that cannot learn from a stream takes `arrays()`."""
 
-    def labels(self) -> Iterator[NDArray]:
-        """Yield the labels in batches [rows]: int64 class ids, or float32 numbers."""
+    @property
+    def is_weighted(self) -> bool:
+        """True if the rows have sample weights."""
+
+    def labels(self) -> Iterator[tuple[NDArray, NDArray]]:
+        """Yield labels [rows] in batches, int64 class ids or float32 numbers, with sample weights float64 [rows].
+
+        Without sample weights, all are 1.
+        """
 
     def first(self) -> dict[str, Any] | None:
         """Return the features of some rows, Tensors [rows, n] by name; None if there are no rows."""
@@ -39,18 +47,30 @@ class ArrayRows:
         features: arrays [rows, n] by name of the transformed feature: float32, int64, or objects for text.
         targets: int64 class ids [rows], or float32 numbers [rows].
         groups: the group of each row [rows], see `benison.components.groups`; None if there are no groups.
+        weights: float32 [rows], sample weights above 0; None if there are none.
     """
 
     features: Mapping[str, NDArray]
     targets: NDArray
     groups: NDArray | None = None
+    weights: NDArray | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    def labels(self) -> Iterator[NDArray]:
+    @property
+    def is_weighted(self) -> bool:
         """See `Rows`."""
-        yield self.targets
+        return self.weights is not None
+
+    @property
+    def row_weights(self) -> NDArray[np.float64]:
+        """The sample weight of each row [rows]; 1 without sample weights."""
+        return sample_weights.equal(len(self)) if self.weights is None else self.weights.astype(np.float64)
+
+    def labels(self) -> Iterator[tuple[NDArray, NDArray]]:
+        """See `Rows`."""
+        yield self.targets, self.row_weights
 
     def first(self) -> dict[str, Any] | None:
         """See `Rows`."""
@@ -64,15 +84,17 @@ class ArrayRows:
         return self
 
     def dataset(self) -> tf.data.Dataset:
-        """Return single rows (features, label)."""
+        """Return single rows (features, label), or (features, label, sample weight)."""
         import tensorflow as tf
 
-        return tf.data.Dataset.from_tensor_slices((dict(self.features), self.targets))
+        weights = () if self.weights is None else (self.weights.astype(np.float32),)
+        return tf.data.Dataset.from_tensor_slices((dict(self.features), self.targets, *weights))
 
     def select(self, rows: NDArray) -> ArrayRows:
         """Select rows by a mask [rows] or by indices."""
-        groups = None if self.groups is None else self.groups[rows]
-        return ArrayRows({name: values[rows] for name, values in self.features.items()}, self.targets[rows], groups)
+        groups, weights = (None if values is None else values[rows] for values in (self.groups, self.weights))
+        features = {name: values[rows] for name, values in self.features.items()}
+        return ArrayRows(features, self.targets[rows], groups, weights)
 
 
 @dataclass(frozen=True)
@@ -89,7 +111,12 @@ class FileRows:
     transform: tft.TFTransformOutput
     group: str = DENSE
 
-    def labels(self) -> Iterator[NDArray]:
+    @property
+    def is_weighted(self) -> bool:
+        """See `Rows`."""
+        return member.is_weighted(self.transform)
+
+    def labels(self) -> Iterator[tuple[NDArray, NDArray]]:
         """See `Rows`; memory does not grow with the rows."""
         return member.labels(self.files, self.transform)
 
@@ -100,12 +127,13 @@ class FileRows:
     def arrays(self) -> ArrayRows:
         """Read all rows, in the order of their paths."""
         batches = [
-            ({name: values.numpy() for name, values in features.items()}, label.numpy())
-            for features, label in member.labelled_batches(self.files, self.transform, self.group, with_group=True)
+            ({name: values.numpy() for name, values in features.items()}, *(part.numpy() for part in others))
+            for features, *others in member.labelled_batches(self.files, self.transform, self.group, with_group=True)
         ]
         names = member.feature_spec(self.transform, self.group)
         return ArrayRows(
-            {name: np.concatenate([features[name] for features, _ in batches]) for name in names},
-            np.concatenate([label for _, label in batches]),
-            np.concatenate([features[GROUP][:, 0] for features, _ in batches]) if GROUP in batches[0][0] else None,
+            {name: np.concatenate([batch[0][name] for batch in batches]) for name in names},
+            np.concatenate([batch[1] for batch in batches]),
+            np.concatenate([batch[0][GROUP][:, 0] for batch in batches]) if GROUP in batches[0][0] else None,
+            np.concatenate([batch[2] for batch in batches]) if self.is_weighted else None,
         )

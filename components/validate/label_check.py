@@ -6,6 +6,9 @@ metric look excellent and the served model useless, and no schema can detect it.
 column alone predicts the label, on rows of `train`: the class frequencies of each value (or quantile) are fitted on one
 half of the rows and evaluated on the other half. A column that predicts it almost completely stops the run, unless the
 YAML accepts it.
+
+Sample weights are checked here too, in all splits. Rows of weight 0 do not count. How well a column predicts the label
+is measured on the other rows as they are: a leak is one in any population.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from benison.components import label_values, raw_examples
+from benison.components import label_values, raw_examples, weight_values
 from benison.components.evaluate.label_report import FILE, LabelReport, suspicions
 from benison.components.ingest.csv_table import WARNINGS
 from benison.components.label_classes import LabelSchema
@@ -48,18 +51,24 @@ class Executor(base_executor.BaseExecutor):
         schema = raw_examples.load_schema(input_dict["schema"])
         columns = _read_columns(input_dict["examples"], schema)
         target = columns.pop(label)
+        weight = exec_properties["weight"] or None
+        counted = np.ones(len(target), bool)
+        if weight:
+            for split, (rows, effective) in weight_values.check(input_dict["examples"], schema, weight).items():
+                print(f"weight {weight}: {rows} rows of {split} count, as much as {effective:.1f} of equal weight")
+            counted = columns.pop(weight) > 0
         columns = {name: values for name, values in columns.items() if name not in severity["ignored"]}
         regression = problem == "regression"
-        unlabelled = label_values.rows_without_label(input_dict["examples"], schema, label)
+        unlabelled = label_values.rows_without_label(input_dict["examples"], schema, label, weight)
         if regression:
             check_numbers(label, target)
             check_precision(label, target[has_label(target)])
         label_values.check_missing(label, unlabelled, exec_properties["max_missing"])
-        labelled = has_label(target)
+        labelled = has_label(target) & counted
         check_classes(label, target[labelled], regression)
         classes, warnings = None, label_values.missing_warnings(label, unlabelled)
         if not regression:
-            by_split = label_values.read(input_dict["examples"], schema, label)
+            by_split = label_values.read(input_dict["examples"], schema, label, weight)
             positive = exec_properties["positive"] or None
             classes = label_values.classes_of(label, problem, by_split, LabelSchema.of(schema, label), positive)
             warnings += label_values.class_warnings(label, classes.names, by_split)
@@ -101,6 +110,7 @@ class _Spec(ComponentSpec):
         "severity": ExecutionParameter(type=str),
         "positive": ExecutionParameter(type=str),
         "max_missing": ExecutionParameter(type=float),
+        "weight": ExecutionParameter(type=str),
     }
     INPUTS = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
@@ -122,6 +132,7 @@ class LabelCheck(base_component.BaseComponent):
         ignored: columns that are not features.
         positive: the positive class of a binary problem; None if the schema or `label_classes` decides.
         max_missing: the largest allowed share of rows without a label.
+        weight: name of the column of sample weights; None if there is none.
     """
 
     SPEC_CLASS = _Spec
@@ -138,6 +149,7 @@ class LabelCheck(base_component.BaseComponent):
         ignored: Sequence[str],
         positive: str | None = None,
         max_missing: float = 0.2,
+        weight: str | None = None,
     ) -> None:
         super().__init__(
             _Spec(
@@ -150,6 +162,7 @@ class LabelCheck(base_component.BaseComponent):
                 ),
                 positive=positive or "",
                 max_missing=max_missing,
+                weight=weight or "",
                 report=types.Channel(type=LabelReport),
             )
         )

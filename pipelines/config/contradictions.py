@@ -21,7 +21,7 @@ from benison.pipelines.config.types import is_number
 from benison.serving.close_names import did_you_mean
 from benison.serving.ensemble.combiners import CLASSIFIERS_ONLY
 
-WITHHELD: tuple[tuple[str, ...], ...] = (("splits", "by"),)  # keys of columns that are no features
+WITHHELD: tuple[tuple[str, ...], ...] = (("splits", "by"), ("weight",))  # keys of columns that are no features
 _DEFAULTS = {key: Member.model_fields[key].default for key in ("epochs", "batch_size")}
 WEIGHTED = ("weighted_mean", "majority_vote", "soft_vote")
 
@@ -157,6 +157,8 @@ def _withheld(raw: Any) -> Iterator[InitErrorDetails]:
         key = ".".join(loc)
         if column == label:
             yield _refused(loc, f"got {column!r}, which is the label; expected another column", column)
+        if loc == ("weight",) and column == value_at(raw, "splits", "by"):
+            yield _refused(loc, f"got {column!r}, which splits.by names too; expected another column", column)
         kind = value_at(columns, column)
         if kind is not None and "ignore" not in (kind, value_at(kind, "kind")):
             message = f"{key} names this column, so it is no feature; expected ignore"

@@ -120,6 +120,10 @@ class Pipeline(ConfigModel):
         default=None,
         description="the lowest probability that decides for the positive class; default: from cost, else 0.5",
     )
+    weight: Text | None = Field(
+        default=None,
+        description="column of sample weights, numbers of at least 0: how much a row counts in training and metrics",
+    )
     slices: tuple[Text, ...] = Field(default=(), description="columns; metrics are computed for each of their values")
     code: DeclaredReads = Field(default=DeclaredReads(), description="what the Python code reads besides the data")
     ensemble: EnsembleConfig = Field(description="a mapping with the key members")
@@ -149,7 +153,8 @@ class Pipeline(ConfigModel):
     @property
     def withheld(self) -> dict[str, str]:
         """The columns besides the label that are no features, each with the key that names it."""
-        return {self.splits.by: "which splits.by names"} if self.splits.by else {}
+        keys = {"splits.by": self.splits.by, "weight": self.weight}
+        return {column: f"which {key} names" for key, column in keys.items() if column}
 
     def user_code(self, *keys: str) -> UserCode:
         """Return the functions at some keys of `references` with the files and variables that the YAML says they read.

@@ -37,13 +37,13 @@ class _Table:
         numbers: float32 [rows, n].
         categories: int64 [rows, m]; each has few values.
         labels: class ids, or numbers in units of their deviation.
-        weights: float32 [rows]; None if all are the same.
+        weights: float32 [rows].
     """
 
     numbers: NDArray
     categories: NDArray
     labels: NDArray
-    weights: NDArray | None = None
+    weights: NDArray
 
     def pool(self) -> Any:
         """Return CatBoost's Pool."""
@@ -69,25 +69,27 @@ class TreesFitter:
         recipe, classes = self._task.recipe, self._task.classes
         balance = class_balance(recipe, learn, classes)
         unit = target_scale(recipe, learn) or (0.0, 1.0)
-        rows = self._drawn(learn.arrays(), balance)
+        every = learn.arrays()
+        drawn = balance.draw(every.targets, np.arange(len(every)), np.random.default_rng(recipe.seed))
+        rows = every if len(drawn) == len(every) else every.select(drawn)
         numbers, ids = self._columns.arrays(rows.features)
         if ids.size and ids.max() > MAX_ID:
             raise UsageError(f"member {recipe.name}: got the id {ids.max()}, expected ids of at most {MAX_ID}")
         labels = self._labels(rows, unit)
         few, many = _by_values(ids)
-        statistics, own = target_statistics.fit(ids, many, self._targets(labels), recipe.seed)
-        weights = self._weights(labels, balance, learn=True)
+        targets = self._targets(labels, rows.row_weights)
+        statistics, own = target_statistics.fit(ids, many, targets, rows.row_weights, recipe.seed)
+        weights = balance.training_weights(rows.targets, rows.weights)
         table = self._with_every_class(_Table(np.concatenate([numbers, own], axis=1), ids[:, few], labels, weights))
         valid = None
         if not isinstance(stop, int):
             others = stop.arrays()
             numbers, ids = self._columns.arrays(others.features)
-            other_labels = self._labels(others, unit)
             valid = _Table(
                 np.concatenate([numbers, statistics.arrays(ids)], axis=1),
                 ids[:, few],
-                other_labels,
-                self._weights(other_labels, balance, learn=False),
+                self._labels(others, unit),
+                balance.validation_weights(others.targets, others.weights),
             )
         trees, importances = self._fit(table, valid, stop if isinstance(stop, int) else None, balance)
         trees = trees.in_unit(unit[1], unit[0]) if recipe.problem == "regression" else trees
@@ -147,22 +149,15 @@ class TreesFitter:
             return (rows.targets.astype(np.float64) - unit[0]) / unit[1]
         return rows.targets
 
-    def _targets(self, labels: NDArray) -> NDArray:
+    def _targets(self, labels: NDArray, weights: NDArray) -> NDArray:
         """Return what target statistics are the means of, [rows, targets]."""
         if self._task.recipe.problem == "regression":
             return labels[:, None]
         if self._task.recipe.problem == "binary":
             return labels[:, None].astype(np.float64)
-        counts = np.bincount(labels, minlength=self._task.classes)
+        counts = np.bincount(labels, weights, minlength=self._task.classes)
         frequent = np.sort(np.argsort(-counts, kind="stable")[: target_statistics.MAX_TARGETS])
         return (labels[:, None] == frequent).astype(np.float64)
-
-    def _drawn(self, rows: ArrayRows, balance: ClassBalance) -> ArrayRows:
-        """Return the rows that `undersample` draws, or all."""
-        if balance.method != "undersample":
-            return rows
-        draws = np.random.default_rng(self._task.recipe.seed).random(len(rows))
-        return rows.select(draws < balance.sampling_rates[rows.targets])
 
     def _with_every_class(self, table: _Table) -> _Table:
         """Add half a row of each class that has none: CatBoost gives only the classes of its rows a probability."""
@@ -172,24 +167,18 @@ class TreesFitter:
         if not len(absent):
             return table
         rows = np.random.default_rng(self._task.recipe.seed).integers(0, len(table.labels), len(absent))
-        weights = np.ones(len(table.labels), np.float32) if table.weights is None else table.weights
         return _Table(
             np.concatenate([table.numbers, table.numbers[rows]]),
             np.concatenate([table.categories, table.categories[rows]]),
             np.concatenate([table.labels, absent]),
-            np.concatenate([weights, np.full(len(absent), 0.5, np.float32)]),
+            np.concatenate([table.weights, np.full(len(absent), 0.5, np.float32)]),
         )
-
-    def _weights(self, labels: NDArray, balance: ClassBalance, *, learn: bool) -> NDArray | None:
-        if balance.method == "class_weight" or (balance.method == "undersample" and not learn):
-            return balance.weights[labels]
-        return None
 
     def _constant(self, table: _Table, balance: ClassBalance) -> NDArray:
         """Return the answer of a model without trees, in the unit of CatBoost's answers."""
         if self._task.recipe.problem == "regression":
-            return np.array([table.labels.mean()])
-        counts = np.bincount(table.labels, minlength=self._task.classes) + 0.5
+            return np.array([np.average(table.labels, weights=table.weights)])
+        counts = np.bincount(table.labels, table.weights, minlength=self._task.classes) + 0.5
         if balance.method != "none":  # `correct` brings back the frequencies
             counts = np.ones(self._task.classes)
         logits = np.log(counts / counts.sum())

@@ -2,7 +2,8 @@
 
 A row's own label must not be in its number, or the trees would read the label from it. In training, the statistics of
 a row therefore come from the rows of other folds; those of other rows, in `valid` or in a request, from all of `train`.
-The mean of n rows counts `PRIOR` more rows with the mean of all, so that a value that was seen once says little.
+The mean of n rows counts `PRIOR` more rows with the mean of all, so that a value that was seen once says little. Rows
+count by their sample weights, whose mean is 1 here.
 
 D. Micci-Barreca, A Preprocessing Scheme for High-Cardinality Categorical Attributes in Classification and Prediction
 Problems, SIGKDD Explorations 3(1), 2001; out of fold as in L. Prokhorenkova et al., CatBoost: unbiased boosting with
@@ -17,6 +18,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benison.components.sample_weights import normalized
 
 PRIOR = 5.0  # rows
 FOLDS = 5
@@ -73,13 +76,16 @@ class TargetStatistics:
         return statistics
 
 
-def fit(ids: NDArray, columns: NDArray, targets: NDArray, seed: int) -> tuple[TargetStatistics, NDArray]:
+def fit(
+    ids: NDArray, columns: NDArray, targets: NDArray, weights: NDArray, seed: int
+) -> tuple[TargetStatistics, NDArray]:
     """Compute the statistics of training rows.
 
     Args:
         ids: int64 [rows, all columns].
         columns: int [columns], which of them get statistics.
         targets: float [rows, targets]: the label, or for each class whether the row is of it.
+        weights: float [rows], sample weights.
         seed: seed of the folds.
 
     Returns:
@@ -90,11 +96,13 @@ def fit(ids: NDArray, columns: NDArray, targets: NDArray, seed: int) -> tuple[Ta
     tables = np.zeros((len(columns), largest + 1, width), np.float32)
     folds = np.random.default_rng(seed).integers(0, FOLDS, len(ids))
     rows = np.zeros((len(ids), len(columns) * width), np.float32)
-    prior = targets.mean(axis=0)
+    weights = normalized(weights)[:, None]
+    weighed = np.concatenate([targets * weights, weights], axis=1)
+    prior = weighed[:, :-1].mean(axis=0)
     for number, (column, size) in enumerate(zip(columns, sizes, strict=True)):
         places = _places(ids[:, column], size)
         sums = np.zeros((FOLDS, largest + 1, width))
-        np.add.at(sums, (folds, places), np.concatenate([targets, np.ones((len(ids), 1))], axis=1))
+        np.add.at(sums, (folds, places), weighed)
         total = sums.sum(axis=0)
         tables[number] = _smoothed(total, prior)
         own = slice(number * width, (number + 1) * width)

@@ -97,9 +97,9 @@ def test_a_scale_that_is_no_better_is_not_used(capsys: pytest.CaptureFixture[str
 
 def test_an_answer_far_from_all_labels_stays_finite() -> None:
     labels = np.exp(np.random.default_rng(0).normal(size=1000)).astype(np.float32)
-    scale = Scale.of(labels)
+    scale = Scale.of(labels, np.ones(1000))
     assert scale is not None
-    back = WayBack.of(scale, scale.forward(labels), scale.forward(labels))
+    back = WayBack.of(scale, scale.forward(labels), scale.forward(labels), np.ones(1000))
     answers = back(tf.constant([[1e30], [-1e30], [0.0]])).numpy()[:, 0]
     np.testing.assert_allclose(answers, [labels.max(), labels.min(), 1.0], rtol=1e-4)
 
