@@ -181,10 +181,10 @@ class Executor(base_executor.BaseExecutor):
                 answers = {name: member.answers for name, member in apart.items()}
                 writer.write(OUT_OF_FOLD, first.labels, without, answers, first.weights)
             absent |= _score_models(reader, paths, slices, splits, writer)
-        learnt = (first.labels, first.weights) if apart else reader.labels("train")
+        labels, weights = (first.labels, first.weights) if apart else reader.labels("train")
         metadata = {
             "classes": reader.classes,
-            **_guesses(*learnt, len(reader.classes)),
+            **_guesses(labels, weights, len(reader.classes)),
             "absent": absent,
             "combiner_split": OUT_OF_FOLD if apart else BLEND,
             "weight": weight,

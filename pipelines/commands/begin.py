@@ -26,6 +26,10 @@ def init(
         str | None,
         typer.Option("--time", metavar="COLUMN", help="Order the rows by this column; default with --spans: a date."),
     ] = None,
+    weight: Annotated[
+        str | None,
+        typer.Option("--weight", metavar="COLUMN", help="Sample weights: this column says how much each row counts."),
+    ] = None,
     sample: Annotated[
         int, typer.Option("--sample", metavar="N", min=0, help="The number of rows to look at; 0 looks at all.")
     ] = 1_000_000,
@@ -36,7 +40,10 @@ def init(
     from benison.pipelines.starting.init import create
 
     given = arguments.pairs(sets)
-    pipeline = create(name, csv, label, problem, force, spans=spans, time=time, sample=sample or None, settings=given)
+    read = sample or None
+    pipeline = create(
+        name, csv, label, problem, force, spans=spans, time=time, sample=read, settings=given, weight=weight
+    )
     for line in pipeline.lines():
         print(line)
     if spans:

@@ -119,6 +119,9 @@ def _metrics(blessing: Mapping[str, Any], console: Console) -> None:
         threshold = blessing.get("threshold")
         limit = "" if threshold is None else f" (threshold {threshold:.4g})"
         console.print(f"positive class: {blessing['positive']}{limit}", markup=False, highlight=False)
+    if weight := blessing.get("weight"):
+        rows = f"{weight['rows']} rows of test, which tell as much as {weight['effective_rows']:.1f} of equal weight"
+        console.print(f"metrics are weighted by {weight['column']}: {rows}", markup=False, highlight=False)
 
 
 def _combiner(run: Run, blessing: Mapping[str, Any], console: Console) -> None:

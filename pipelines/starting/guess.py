@@ -39,6 +39,7 @@ class Fixed:
         missing: the cells that mean "no value".
         amounts: the form of amounts by column.
         columns: kind, format and size by column.
+        weight: the column of the sample weights; None for none.
     """
 
     problem: str | None = None
@@ -48,6 +49,7 @@ class Fixed:
     missing: tuple[str, ...] | None = None
     amounts: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    weight: str | None = None
 
 
 NOTHING = Fixed()
@@ -112,10 +114,17 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
     encoding, delimiter, decimal = dialect.encoding, dialect.delimiter, dialect.decimal
     table = CsvTable((str(file),), missing=frozenset(), delimiter=delimiter, encoding=encoding, decimal=decimal)
     names = ", ".join(map(repr, table.header[:20])) + (", ..." if len(table.header) > 20 else "")
-    for option, name in ((f"--label {label}", label), *((f"--set columns.{name}", name) for name in fixed.columns)):
+    options = [(f"--label {label}", label), *((f"--set columns.{name}", name) for name in fixed.columns)]
+    if fixed.weight is not None:
+        options.append((f"--weight {fixed.weight}", fixed.weight))
+        if fixed.weight == label:
+            raise UsageError(f"--weight {label}: this is the label; expected another column")
+        if fixed.weight in fixed.columns:
+            raise UsageError(f"--set columns.{fixed.weight}: --weight names this column, so it is no feature")
+    for option, name in options:
         if name not in table.header:
             raise UsageError(f"{option}: no such column in {file}{did_you_mean(name, table.header)} (it has {names})")
-    for option, name in ((f"--label {label}", label), *((f"--set columns.{name}", name) for name in fixed.columns)):
+    for option, name in options:
         if name in table.lists and fixed.columns.get(name, {}).get("kind") != "ignore":
             raise UsageError(f"{option}: the column has lists of values; expected one value per row, or ignore")
     profiles = {name: Profile(decimal, missing=fixed.missing) for name in table.header if name not in table.lists}
@@ -140,6 +149,8 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
     columns = tuple(
         kinds.of_lists(name, lists[name] / count)
         if name in lists
+        else kinds.sample_weights(name, profiles[name], readings[name], marks)
+        if name == fixed.weight
         else kinds.fixed(name, profiles[name], readings[name], marks, fixed.columns[name])
         if name in fixed.columns
         else kinds.guess(name, profiles[name], readings[name], marks)

@@ -76,10 +76,11 @@ class NewPipeline:
         width = max(map(len, names))
         for name, column in zip(names, guess.columns, strict=True):
             yield f"  {name:{width}}  {column.kind:8}  {_remark(column)}"
-        if left_out := [name for name, column in zip(names, guess.columns, strict=True) if column.kind == "ignore"]:
-            usable = next((c.name for c in guess.columns if c.kind == "ignore" and not (c.is_list or c.is_leak)), None)
+        ignored = [column for column in guess.columns if column.kind == "ignore" and not column.weight]
+        if ignored:
+            usable = next((column.name for column in ignored if not (column.is_list or column.is_leak)), None)
             use = f" (columns.{visible_line(usable)}: number, for example, uses it)" if usable is not None else ""
-            yield f"left out: {', '.join(left_out)}{use}"
+            yield f"left out: {', '.join(visible_line(column.name) for column in ignored)}{use}"
         yield from guess.remarks
         if group := _group(guess):
             yield (
@@ -102,6 +103,7 @@ def create(
     time: str | None = None,
     sample: int | None = SAMPLE,
     settings: Mapping[str, str] = MappingProxyType({}),
+    weight: str | None = None,
 ) -> NewPipeline:
     """Read a file of rows and write NAME.yaml, schemas/NAME.pbtxt and the YAML's JSON schema into the current folder.
 
@@ -115,6 +117,7 @@ def create(
         time: the column to order the rows by; None takes a date, if there are spans.
         sample: the number of rows to look at; None for all.
         settings: values of `--set`, as YAML text, by dotted key of the YAML; what a guess needs is not guessed then.
+        weight: the column of the sample weights; None for none.
 
     Raises:
         UsageError: the name is not allowed, there is no such column or no column of times, or a file already exists.
@@ -127,7 +130,7 @@ def create(
     if existing and not force:
         raise UsageError(f"{', '.join(existing)}: already exists; use --force to overwrite it")
     given = overrides.parse(settings)
-    guess = look(csv, label, overrides.fixed(given, problem), sample)
+    guess = look(csv, label, overrides.fixed(given, problem, weight), sample)
     splits = choose_splits(guess)
     order = _time_column(guess, time, spans=spans)
     content = overrides.applied(given, yaml_text(name, guess, splits, editor, order, spans=spans), config.absolute())
@@ -199,6 +202,10 @@ def yaml_text(
         positive = "\ntarget: auto  # a skewed label is learnt on a logarithmic scale where that is better; or plain"
     if guess.positive:
         positive = f"\npositive: {_scalar(guess.positive)}  # {_comment(guess.why_positive)}; the schema names it too"
+    if weights := [column.name for column in guess.columns if column.weight]:
+        positive += (
+            f"\nweight: {_scalar(weights[0])}  # how much a row counts, in training and in metrics; 0: not at all"
+        )
     return f"""\
 # yaml-language-server: $schema={editor}
 # Written by `benison init` from {_comment(guess.csv.name)}. Everything here is a guess that you can change.
@@ -309,12 +316,13 @@ def schema_text(guess: Guess) -> str:
 
 
 def _feature(column: GuessedColumn, guess: Guess, *, is_label: bool) -> str:
+    is_number = column.kind == "number" or column.weight
     lines = [
         f"  name: {_quoted(column.name)}",
-        f"  type: {'BYTES' if column.kind != 'number' else 'INT' if column.whole else 'FLOAT'}",
+        f"  type: {'BYTES' if not is_number else 'INT' if column.whole else 'FLOAT'}",
         f"  value_count {{ min: 1{'' if column.is_list else ' max: 1'} }}",
     ]
-    if column.kind == "ignore":
+    if column.kind == "ignore" and not column.weight:
         lines.append(f"  lifecycle_stage: DEPRECATED  # left out: {_comment(column.why)}")
     if guess.is_whole and _has_domain(column):  # other rows may have other values
         lines.append(f"  domain: {_quoted(column.name)}")

@@ -43,6 +43,7 @@ class GuessedColumn:
         repeated_id: an id that several rows have.
         is_list: rows have any number of values.
         is_leak: it alone predicts the label.
+        weight: it holds the sample weights, which are numbers and no feature.
     """
 
     name: str
@@ -57,6 +58,7 @@ class GuessedColumn:
     repeated_id: bool = False
     is_list: bool = False
     is_leak: bool = False
+    weight: bool = False
 
 
 def guess(name: str, profile: Profile, reading: Reading, marks: frozenset[str]) -> GuessedColumn:
@@ -121,6 +123,23 @@ def leak(column: GuessedColumn, measure: str) -> GuessedColumn:
     """Return a column that is no feature, because it alone predicts the label, as a measure says."""
     why = f"alone it predicts the label ({measure})"
     return GuessedColumn(column.name, "ignore", why, column.missing, is_leak=True)
+
+
+def sample_weights(name: str, profile: Profile, reading: Reading, marks: frozenset[str]) -> GuessedColumn:
+    """Return the column of the sample weights; the arguments are those of `guess`.
+
+    Raises:
+        UsageError: it does not hold numbers.
+    """
+    if not reading.is_numeric(marks):
+        stray = next((cell for cell in reading.strays if cell not in marks), "")
+        raise UsageError(
+            f"--weight {name}: not all cells are numbers, such as {stray!r}; expected numbers of at least 0"
+        )
+    missing = missing_share(profile, reading, marks)
+    amounts = reading.form if reading.example else None
+    why = "sample weights (weight), so no feature"
+    return GuessedColumn(name, "ignore", why, missing, whole=reading.whole, amounts=amounts, weight=True)
 
 
 def missing_share(profile: Profile, reading: Reading, marks: frozenset[str]) -> float:

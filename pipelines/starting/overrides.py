@@ -19,7 +19,7 @@ from benison.serving.errors import UsageError
 
 # The keys of `data` that say how the file is read.
 _READ_BY = ("encoding", "delimiter", "decimal", "missing", "amounts")
-_GIVEN_ELSEWHERE = {"name": "NAME", "label": "--label", "problem": "--problem"}
+_GIVEN_ELSEWHERE = {"name": "NAME", "label": "--label", "problem": "--problem", "weight": "--weight"}
 
 
 def parse(settings: Mapping[str, str]) -> dict[tuple[str, ...], Any]:
@@ -41,7 +41,7 @@ def parse(settings: Mapping[str, str]) -> dict[tuple[str, ...], Any]:
     return values
 
 
-def fixed(given: Mapping[tuple[str, ...], Any], problem: str | None) -> Fixed:
+def fixed(given: Mapping[tuple[str, ...], Any], problem: str | None, weight: str | None = None) -> Fixed:
     """Return what is not guessed because the user gives it.
 
     Raises:
@@ -57,7 +57,9 @@ def fixed(given: Mapping[tuple[str, ...], Any], problem: str | None) -> Fixed:
     except ValidationError as error:
         raise UsageError("\n".join(f"--set: {mistake.message}" for mistake in shape_mistakes(error))) from None
     known = {key: getattr(data, key) for key in _READ_BY if key in data.model_fields_set}
-    return Fixed(problem, **known, columns={name: column.model_dump() for name, column in columns.items()})
+    return Fixed(
+        problem, **known, columns={name: column.model_dump() for name, column in columns.items()}, weight=weight
+    )
 
 
 def applied(given: Mapping[tuple[str, ...], Any], text: str, path: Path) -> str:

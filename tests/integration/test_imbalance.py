@@ -1,4 +1,4 @@
-"""Rare classes: members trained on balanced rows predict the probabilities of the data, also after the push."""
+"""Rare classes and sample weights: members predict the probabilities of the population, also after the push."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import pytest
 
 from tests.integration.conftest import Project
 
-ROWS = 6000
-RARE = 0.08
+POPULATION = 8000
+RARE = 0.08  # of the population; the table has only half of the other rows, and each of them counts twice
 YAML = """
 name: frauds
 problem: binary
 label: fraud
+weight: counts
 data: {csv: rows.csv}
 splits: {train: 5, valid: 1, blend: 1, test: 3}
 columns: {amount: number, hour: number, shop: ignore}
@@ -26,6 +27,7 @@ cost: {false_negative: 20, false_positive: 1}
 metric: auc
 ensemble:
   members:
+    grown: {kind: trees, hyperparameters: {trees: 60, depth: 3, learning_rate: 0.1}}
     plain: {function: linear, epochs: 20, patience: 4, batch_size: 64, hyperparameters: {learning_rate: 0.02}}
     weighted: {function: "mine.py:sigmoid", imbalance: class_weight, epochs: 20, patience: 4, batch_size: 64, hyperparameters: {learning_rate: 0.02}}
     sampled: {function: linear, imbalance: undersample, epochs: 40, patience: 8, batch_size: 64, hyperparameters: {learning_rate: 0.02}}
@@ -41,34 +43,46 @@ def sigmoid(inputs, hp):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Run a pipeline on rows of which one in twelve is of the rare class; a logistic regression is the exact model."""
+    """Run a pipeline on a sample of a population in which one row in twelve is of the rare class.
+
+    A logistic regression is the exact model. Rows of weight 0 have random labels.
+    """
     project = Project(tmp_path_factory.mktemp("frauds"))
     rng = np.random.default_rng(0)
-    rare = rng.random(ROWS) < RARE
+    rare = rng.random(POPULATION) < RARE
+    table_rows = [(fraud, 1 if fraud else 2) for fraud in rare if fraud or rng.random() < 0.5]
+    table_rows += [(fraud, 0) for fraud in rng.random(400) < 0.9]
+    rng.shuffle(table_rows)
     with (project.folder / "rows.csv").open("w", newline="") as stream:
         table = csv.writer(stream)
-        table.writerow(["amount", "hour", "shop", "fraud"])
-        for row, fraud in enumerate(rare):
-            numbers = [f"{rng.normal(1.2 * fraud, 1):.4f}", f"{rng.normal(-0.8 * fraud, 1):.4f}"]
-            table.writerow([*numbers, "ab"[row % 2], "y" if fraud else "n"])
+        table.writerow(["amount", "hour", "shop", "fraud", "counts"])
+        for row, (fraud, counts) in enumerate(table_rows):
+            known = fraud if counts else 0
+            numbers = [f"{rng.normal(1.2 * known, 1):.4f}", f"{rng.normal(-0.8 * known, 1):.4f}"]
+            table.writerow([*numbers, "ab"[row % 2], "y" if fraud else "n", counts])
     (project.folder / "mine.py").write_text(MEMBER)
     (project.folder / "frauds.yaml").write_text(YAML)
     done = project.benison("run", "frauds.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
+    (project.folder / "report.txt").write_text(done.stdout)
     return project
 
 
-def scores(project: Project) -> dict[str, dict[str, float]]:
-    """Return the metrics on `test`, by model."""
+def judged(project: Project) -> dict[str, Any]:
+    """Return the record of the blessing."""
     run = json.loads(max(project.root.glob("runs/*/run.json")).read_text())
     outputs = [output for node in run["nodes"] for values in node["outputs"].values() for output in values]
     files = [Path(o["uri"], "blessing.json") for o in outputs if o["type"] == "ModelBlessing"]
     (blessing,) = [json.loads(file.read_text()) for file in files if file.is_file()]
-    metrics: dict[str, Any] = blessing["metrics"]
-    return metrics
+    return dict(blessing)
 
 
-@pytest.mark.parametrize("member", ["weighted", "sampled"])
+def scores(project: Project) -> dict[str, dict[str, float]]:
+    """Return the metrics on `test`, by model."""
+    return dict(judged(project)["metrics"])
+
+
+@pytest.mark.parametrize("member", ["weighted", "sampled", "grown"])
 def test_a_balanced_member_is_as_calibrated_as_a_plain_one(project: Project, member: str) -> None:
     metrics = scores(project)
     plain, balanced = metrics["plain"], metrics[member]
@@ -80,7 +94,7 @@ def test_a_balanced_member_is_as_calibrated_as_a_plain_one(project: Project, mem
 
 def test_mistakes_cost_less_than_with_no_action_at_all(project: Project) -> None:
     metrics = scores(project)
-    assert all(metrics[model]["cost"] < 20 * RARE for model in ("plain", "weighted", "sampled", "ensemble"))
+    assert all(metrics[model]["cost"] < 20 * RARE for model in ("plain", "weighted", "sampled", "grown", "ensemble"))
 
 
 def test_a_pushed_member_predicts_the_frequency_in_the_data(project: Project) -> None:
@@ -88,10 +102,12 @@ def test_a_pushed_member_predicts_the_frequency_in_the_data(project: Project) ->
     assert done.returncode == 0, done.stderr
     # Each model prints `NAME 0.xxx`: the class that it decides for, at the threshold of the cost, and its probability.
     answers = [line.split() for line in done.stdout.splitlines() if line[:1].isdigit()]
-    assert len(answers) == ROWS
-    for column in (2, 4, 6, 8):
+    with (project.folder / "rows.csv").open(newline="") as stream:
+        weights = [float(row["counts"]) for row in csv.DictReader(stream)]
+    assert len(answers) == len(weights)
+    for column in (2, 4, 6, 8, 10):
         probabilities = [float(a[column]) if a[column - 1] == "y" else 1 - float(a[column]) for a in answers]
-        assert np.mean(probabilities) == pytest.approx(RARE, abs=0.02)
+        assert np.average(probabilities, weights=weights) == pytest.approx(RARE, abs=0.02)
         assert {a[column - 1] == "y" for a, p in zip(answers, probabilities, strict=True) if p > 0.06} == {True}
 
 
@@ -100,3 +116,37 @@ def test_metrics_are_computed_for_each_value_of_a_column_that_is_no_feature(proj
     import pandas as pd
 
     assert set(pd.read_parquet(scores_file)["slice:shop"]) == {"a", "b"}
+
+
+def test_every_figure_of_a_metric_counts_rows_by_their_weights(project: Project) -> None:
+    from sklearn.metrics import average_precision_score, log_loss
+
+    from benison.components.evaluate.scorer import Scores
+    from benison.pipelines.reports.views import evaluation
+
+    (folder,) = project.root.glob("artifacts/frauds/EnsembleScores/scores/*")
+    loaded, blessing = Scores.load(folder, "test"), judged(project)
+    weights, labels = loaded.weights, loaded.rows["label"].to_numpy()
+    assert weights is not None
+    assert set(weights) == {1.0, 2.0}
+    assert loaded.reference[1] == pytest.approx(RARE, abs=0.01)
+    probabilities = loaded.outputs["ensemble"].astype(float)
+    ours = blessing["metrics"]["ensemble"]
+    assert ours["log_loss"] == pytest.approx(log_loss(labels, probabilities, sample_weight=weights), abs=1e-5)
+    precision = average_precision_score(labels, probabilities[:, 1], sample_weight=weights)
+    assert ours["pr_auc"] == pytest.approx(precision)
+    assert abs(average_precision_score(labels, probabilities[:, 1]) - precision) > 0.05
+    (evaluated,) = project.root.glob("artifacts/frauds/Evaluator/evaluation/*")
+    of_tfx = evaluation(evaluated).iloc[0]
+    (name,) = [column for column in of_tfx.index if "precision" in column]
+    assert of_tfx[name] == pytest.approx(precision, abs=0.02)  # TFX's is by buckets of the probability
+    assert blessing["weight"]["rows"] == len(weights)
+    assert "metrics are weighted by counts: " in (project.folder / "report.txt").read_text()
+
+
+def test_the_weight_is_no_input_of_the_served_model(project: Project) -> None:
+    import tensorflow as tf
+
+    (folder,) = [path.parent for path in project.root.glob("serving/frauds/*/saved_model.pb")]
+    inputs = tf.saved_model.load(str(folder)).signatures["raw"].structured_input_signature[1]
+    assert sorted(inputs) == ["amount", "hour"]

@@ -139,6 +139,9 @@ SPLITS = {"train": 6, "valid": 1, "blend": 1, "test": 2}
         {"target": "auto"},
         {"splits": {**SPLITS, "by": "late"}},
         {"splits": {**SPLITS, "by": "customer"}, "columns": {"customer": "hashed", "age": "number"}},
+        {"weight": "late"},
+        {"weight": "customer", "splits": {**SPLITS, "by": "customer"}},
+        {"weight": "counts", "columns": {"counts": "number", "age": "number"}},
         {"ensemble": members(hyperparameters={"a": 1}, tuner={"space": {"a": [1, 2]}})},
     ],
 )
@@ -151,6 +154,9 @@ def test_the_column_that_keeps_rows_together_is_no_feature_and_no_hash_bucket():
     read = pipeline(splits={**SPLITS, "by": "customer"}, columns={"customer": "ignore", "age": "number"})
     assert read.splits.buckets == SPLITS
     assert list(read.withheld) == ["customer"]
+    assert pipeline(weight="counts", columns={"counts": "ignore", "age": "number"}).withheld == {
+        "counts": "which weight names"
+    }
 
 
 def test_the_models_publish_a_json_schema():

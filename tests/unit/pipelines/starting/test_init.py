@@ -50,6 +50,23 @@ def test_it_writes_a_valid_config(here):
     assert set(read.ensemble.members) == {"linear", "deep", "trees"}
 
 
+def test_the_column_of_sample_weights_is_a_number_and_no_feature(here):
+    file = pets(here / "pets.csv")
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([f"{lines[0]},w", *(f"{line},{i % 3}" for i, line in enumerate(lines[1:]))]) + "\n")
+    shown = list(create("pets", file, "yes", weight="w").lines())
+    read = load("pets")
+    assert (read.weight, read.columns["w"].kind) == ("w", "ignore")
+    assert re.search(r'name: "w"\n  type: INT', read.schema_path.read_text())
+    assert not any(line.startswith("left out") and "w" in line.split(": ")[1].split(", ") for line in shown)
+    with pytest.raises(UsageError, match="--weight Kind: not all cells are numbers, such as"):
+        create("pets", file, "yes", force=True, weight="Kind")
+    with pytest.raises(UsageError, match="--weight yes: this is the label"):
+        create("pets", file, "yes", force=True, weight="yes")
+    with pytest.raises(UsageError, match="--set weight: use --weight"):
+        create("pets", file, "yes", force=True, settings={"weight": "w"})
+
+
 def test_with_spans_it_orders_by_the_first_date_and_names_no_file(here):
     create("pets", pets(here / "pets.csv"), "yes", spans=True)
     read = load("pets")
