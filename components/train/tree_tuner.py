@@ -44,9 +44,12 @@ def tree_tuner(base: Any, fitter_of: Callable[[Any], Fitter], problem: str, fail
 
 
 def loss(answers: NDArray, rows: ArrayRows, problem: str) -> float:
-    """Return the mean cross-entropy of probabilities [rows, classes], or the mean squared error of [rows, 1]."""
+    """Return the mean cross-entropy of probabilities [rows, classes], or the mean squared error of [rows, 1].
+
+    Rows count by their sample weights.
+    """
     numbers = answers.astype(np.float64)
     if problem == "regression":
-        return float(((numbers[:, 0] - rows.targets) ** 2).mean())
+        return float(np.average((numbers[:, 0] - rows.targets) ** 2, weights=rows.row_weights))
     own = numbers[np.arange(len(rows)), rows.targets]
-    return float(-np.log(np.maximum(own, _SMALLEST)).mean())
+    return float(np.average(-np.log(np.maximum(own, _SMALLEST)), weights=rows.row_weights))

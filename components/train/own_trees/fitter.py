@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components import user_code
+from benison.components.sample_weights import normalized
 from benison.components.train import answers, recorded
 from benison.components.train.fitting import Fitted, Size, Task, class_balance
 from benison.components.train.imbalance import ClassBalance
@@ -38,16 +39,18 @@ class OwnTreesFitter:
         recipe = self._task.recipe
         balance = class_balance(recipe, learn, self._task.classes)
         drawn = self._drawn(learn.arrays(), balance)
-        weights = balance.weights[drawn.targets] if balance.method == "class_weight" else None
+        is_weighted = balance.method == "class_weight" or drawn.is_weighted
+        weights = balance.training_weights(drawn.targets, drawn.weights) if is_weighted else None
         valid = None
         if not isinstance(stop, int):
             others = stop.arrays()
-            of_valid = balance.weights[others.targets] if balance.method != "none" else None
+            is_weighted = balance.method != "none" or others.is_weighted
+            of_valid = balance.validation_weights(others.targets, others.weights) if is_weighted else None
             valid = self._rows(others, of_valid, None, None)
         rows = self._rows(drawn, weights, valid, stop if isinstance(stop, int) else None)
         if not _can_learn(rows):
             print("trees: the rows have only one label, or the same features; the answer is constant")
-            return Fitted(self._constant(rows, balance), rounds=stop if isinstance(stop, int) else 1)
+            return Fitted(self._constant(drawn, balance), rounds=stop if isinstance(stop, int) else 1)
         with answers.at(recipe.function):
             model = self._call(self._with_every_class(rows), is_weighted=weights is not None)
             read = library.read(model, rows)
@@ -155,12 +158,13 @@ class OwnTreesFitter:
 
         return predict
 
-    def _constant(self, rows: OwnRows, balance: ClassBalance) -> Callable[[Mapping[str, Any]], Any]:
+    def _constant(self, rows: ArrayRows, balance: ClassBalance) -> Callable[[Mapping[str, Any]], Any]:
         """Return the function of the same answer for each row."""
-        if rows.problem == "regression":
-            answer = np.array([rows.labels.mean()])
+        if self._task.recipe.problem == "regression":
+            answer = np.array([np.average(rows.targets.astype(np.float64), weights=rows.row_weights)])
         else:
-            counts = np.bincount(rows.labels, minlength=rows.classes) + 0.5
+            weights = normalized(rows.row_weights)
+            counts = np.bincount(rows.targets, weights, minlength=self._task.classes) + 0.5
             if balance.method == "undersample":  # the rows that were drawn have other frequencies
                 counts = balance.sampling_rates**-1.0 * counts
             answer = counts / counts.sum()

@@ -19,9 +19,10 @@ from benison.components.evaluate.bootstrap import paired_difference
 from benison.components.evaluate.judged_rows import MemberChoice
 from benison.components.evaluate.metrics import METRICS
 from benison.components.evaluate.rules import Rule, judge
-from benison.components.train import fitting, label_scale, member, out_of_fold
+from benison.components.train import fitting, label_scale, member, out_of_fold, tree_tuner
 from benison.components.train.fitting import Task
 from benison.components.train.keras_member import KerasFitter
+from benison.components.train.own_trees.fitter import OwnTreesFitter
 from benison.components.train.rows import ArrayRows
 from benison.components.train.trees.fitter import TreesFitter
 from benison.components.transform import LABEL, WEIGHT
@@ -194,6 +195,39 @@ def test_trees_of_weighted_rows_are_nearly_those_of_the_copies(problem: str) -> 
     )
     assert scaled == pytest.approx(of_weights, abs=1e-5 * np.abs(of_weights).max())
     assert np.abs(of_weights - of_copies).mean() < 0.3 * np.abs(ignored - of_copies).mean()
+
+
+GROW = """
+from sklearn.ensemble import GradientBoostingRegressor
+
+
+def grow(rows, hp):
+    model = GradientBoostingRegressor(n_estimators=10, max_depth=2, random_state=0)
+    return model.fit(rows.features, rows.labels, sample_weight=rows.weights)
+"""
+
+
+def test_a_users_trees_of_weighted_rows_are_those_of_the_copies(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    (tmp_path / "trees.py").write_text(GROW)
+    targets = (np.where(COPIES >= 3, 1, -1) * SCORE).astype(np.float32)
+
+    def trees(learn: ArrayRows) -> np.ndarray:
+        recipe = member.Recipe(f"{tmp_path / 'trees.py'}:grow", "regression", 1, patience=20, seed=3, kind="trees")
+        task = Task(recipe, SimpleNamespace(values={}), {"x": tf.io.FixedLenFeature([2], tf.float32)}, 0)
+        return fitted_answers(OwnTreesFitter(task), learn, 10)
+
+    of_weights, of_copies = trees(rows(targets, weighted=True, scale=0.125)), trees(rows(targets, weighted=False))
+    assert np.abs(of_weights - of_copies).mean() < 0.1 * np.abs(trees(ArrayRows({"x": X}, targets)) - of_copies).mean()
+
+
+@pytest.mark.parametrize("problem", ["binary", "regression"])
+def test_the_loss_of_a_trial_is_that_of_the_copies(problem: str) -> None:
+    targets = CLASSES if problem == "binary" else NUMBERS
+    answers = members(problem)["good"]
+    of_weights = tree_tuner.loss(answers, rows(targets, weighted=True, scale=7), problem)
+    assert of_weights == pytest.approx(tree_tuner.loss(copied(answers), rows(targets, weighted=False), problem))
 
 
 @pytest.mark.parametrize("problem", ["binary", "regression"])
