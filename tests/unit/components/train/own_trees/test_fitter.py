@@ -42,6 +42,13 @@ def forest(rows: Any, hp: Any) -> Any:
     return RandomForestClassifier(5, random_state=rows.seed).fit(rows.features, rows.labels)
 
 
+def tree(rows: Any, hp: Any) -> Any:
+    from sklearn.tree import DecisionTreeClassifier
+
+    model = DecisionTreeClassifier(max_depth=3, random_state=rows.seed)
+    return model.fit(rows.features, rows.labels, sample_weight=rows.weights)
+
+
 def linear(rows: Any, hp: Any) -> Any:
     from sklearn.linear_model import LogisticRegression
 
@@ -158,6 +165,21 @@ def test_weights_that_the_function_does_not_read_are_refused():
     with pytest.raises(UsageError, match=r"test_fitter.py, line \d+ \(forest\): never reads rows.weights"):
         forest_of.fit(rows, 5)
     assert fitter("binary", "forest", hyperparameters={}).fit(rows, 5).rounds == 5
+
+
+def test_a_row_of_a_sample_weight_of_two_counts_as_two_rows():
+    rows = rows_of("binary", 400, 0)
+    twice = np.arange(400) % 3 == 0
+    weighted = ArrayRows(rows.features, rows.targets, weights=np.where(twice, 2.0, 1.0))
+    repeated = rows.select(np.repeat(np.arange(400), np.where(twice, 2, 1)))
+    first, second, third = (
+        answers(fitter("binary", "tree", hyperparameters={}).fit(learn, 1), rows)
+        for learn in (weighted, repeated, rows)
+    )
+    assert np.abs(first - second).max() < 1e-5
+    assert np.abs(first - third).max() > 1e-3
+    with pytest.raises(UsageError, match=r"\(forest\): never reads rows.weights"):
+        fitter("binary", "forest", hyperparameters={}).fit(weighted, 5)
 
 
 @pytest.mark.parametrize("same", ["labels", "features"])
