@@ -24,7 +24,7 @@ bootstrap = $(start); "$$python3" .ci/bootstrap.py
 airflow_setup = $(start); "$$python3" .ci/airflow_setup.py
 
 # Only these files are read; collecting all tests takes half a minute.
-SYSTEM_TESTS = $(shell grep -rl 'mark\.system' tests --include='test_*.py')
+SYSTEM_TESTS = $(sort $(shell grep -rl 'mark\.system' tests --include='test_*.py'))
 
 # System packages that the tests marked `system` need.
 SYSTEM_PACKAGES := chromium curl golang-go redis-server postgresql
@@ -53,7 +53,7 @@ test: setup ## run the unit and integration tests; they need only Python package
 	$(PYTEST) $(AT_A_TIME)
 
 test-system: setup ## run the tests that need system packages (make system-deps)
-	$(PYTEST) -m "system and not soak" $(SYSTEM_TESTS)
+	$(PYTEST) $(AT_A_TIME) -m "system and not soak" $(SYSTEM_TESTS)
 
 test-all: test test-system ## run every test except the soak tests
 

@@ -52,8 +52,10 @@ _NOT_IMPORTED = {*_TASKS, *(f"benison.pipelines.{name}" for name in ("worker", "
 _TFX = (
     "apache_beam.runners.direct.direct_runner",
     "apache_beam.runners.portability.fn_api_runner",
+    "catboost",
     "httpx",
     "keras_tuner",
+    "scipy.optimize",
     "tensorboard.summary",
     "tensorflow_model_analysis",
     "tfx.components.evaluator.executor",
