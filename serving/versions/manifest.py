@@ -102,6 +102,20 @@ class RuleVerdict(_Record):
     warning: bool = False
 
 
+class SampleWeights(_Record):
+    """The sample weights by which the rows of `test` count.
+
+    Attributes:
+        column: The column of the data.
+        rows: Number of rows.
+        effective_rows: Number of rows of equal weight that tell as much.
+    """
+
+    column: str
+    rows: int
+    effective_rows: float
+
+
 class Gain(_Record):
     """The paired difference of a metric, with the ends of its confidence interval; None where it is undefined."""
 
@@ -219,6 +233,7 @@ class Manifest(_Record):
         contributions: What EnsembleBuilder decided about each member.
         blessed: True if every rule of Blessing passed; None if nobody judged it.
         verdicts: One for each rule of Blessing.
+        weight: The sample weights of the metrics; None if all rows count the same.
         metric: The metric that verdicts use.
         metrics: Values on `test` by model and metric; None where a metric is undefined.
         gains: What the ensemble gains over each member.
@@ -263,6 +278,7 @@ class Manifest(_Record):
     contributions: tuple[MemberContribution, ...] = ()
     blessed: bool | None = None
     verdicts: tuple[RuleVerdict, ...] = ()
+    weight: SampleWeights | None = None
     metric: str = ""
     metrics: Mapping[str, Mapping[str, float | None]] = Field(default_factory=dict)
     gains: Mapping[str, Gain] = Field(default_factory=dict)

@@ -134,7 +134,7 @@ def score(folder: Path, risk: np.ndarray, labels: list[Any]) -> Any:
         (folder / folders[name]).mkdir(exist_ok=True)
     artifacts["examples"].split_names = artifact_utils.encode_split_names(list(splits))
     inputs = {name: [artifact] for name, artifact in artifacts.items() if name != "scores"}
-    properties = {"label": "gone", "slices": "[]", "models": "ensemble", "splits": '["blend", "test"]'}
+    properties = {"label": "gone", "slices": "[]", "models": "ensemble", "splits": '["blend", "test"]', "weight": ""}
     Executor().Do(inputs, {"scores": [artifacts["scores"]]}, properties)
     return Scores.load(folder / "scores", "test")
 
