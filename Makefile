@@ -53,7 +53,7 @@ test: setup ## run the unit and integration tests; they need only Python package
 	$(PYTEST) $(AT_A_TIME)
 
 test-system: setup ## run the tests that need system packages (make system-deps)
-	$(PYTEST) $(AT_A_TIME) -m "system and not soak" $(SYSTEM_TESTS)
+	$(PYTEST) -m "system and not soak" $(SYSTEM_TESTS)
 
 test-all: test test-system ## run every test except the soak tests
 

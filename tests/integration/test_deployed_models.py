@@ -241,7 +241,7 @@ def test_a_compose_server_is_no_root_and_healthy_only_while_the_model_is_served(
 
     assert not healthy()
     with serving(container, [*service["entrypoint"], *service["command"]], network):
-        wait_until(healthy)
+        wait_until(healthy, 120)  # each check starts Python, and the server imports TensorFlow
         assert predict(network, 2) == 2
         (project.base / "1").rename(project.base / "gone")
         wait_until(lambda: not healthy())
