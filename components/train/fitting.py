@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from benison.components.train.imbalance import ClassBalance
 from benison.components.train.member import Recipe
-from benison.components.train.rows import Rows
+from benison.components.train.rows import ArrayRows, Rows
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,14 @@ def class_balance(recipe: Recipe, rows: Rows, classes: int) -> ClassBalance:
         total, number = total + float(weights.sum()), number + len(labels)
     unit = total / number
     return ClassBalance(recipe.imbalance, tuple((counts / unit).tolist()), unit if rows.is_weighted else None)
+
+
+def drawn(rows: ArrayRows, balance: ClassBalance, seed: int) -> ArrayRows:
+    """Return the rows that `undersample` draws, or all; the same seed gives the same draw."""
+    import numpy as np
+
+    chosen = balance.draw(rows.targets, np.arange(len(rows)), np.random.default_rng(seed))
+    return rows if len(chosen) == len(rows) else rows.select(chosen)
 
 
 def target_scale(recipe: Recipe, rows: Rows) -> tuple[float, float] | None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +10,7 @@ from numpy.typing import NDArray
 
 from benison.components.train.own_trees import forest, walk
 from benison.components.train.own_trees.forest import LEAF, Forest, LeftSet, Missing, Nodes
-from benison.components.train.own_trees.reading import ModelColumns, ReadModel, refuse_classes
+from benison.components.train.own_trees.reading import ModelColumns, ReadModel, is_from, refuse_classes
 from benison.components.train.own_trees.rows import OwnRows
 from benison.components.train.trees import in_graph, symmetric
 from benison.serving.errors import UsageError
@@ -30,7 +27,7 @@ _LINKS = {
 
 def reads(model: Any) -> bool:
     """Return True if this module reads such a model."""
-    return any(base.__module__.partition(".")[0] == "catboost" for base in type(model).__mro__)
+    return is_from(model, "catboost")
 
 
 def read(model: Any, rows: OwnRows) -> ReadModel:
@@ -59,10 +56,7 @@ def read(model: Any, rows: OwnRows) -> ReadModel:
         if categories
         else None
     )
-    with tempfile.TemporaryDirectory() as folder:  # the pool names the ids; a model has only their hashes
-        file = Path(folder, "model.json")
-        model.save_model(str(file), format="json", pool=pool)
-        stored = json.loads(file.read_text(encoding="utf-8"))
+    stored = symmetric.stored(model, pool)
     _refuse_statistics(stored)
     places = columns.places[numbers], columns.places[categories]
     link = _LINKS[loss]
@@ -115,9 +109,7 @@ def _symmetric(trees: symmetric.SymmetricTrees, numbers: NDArray, categories: ND
 
 
 def _forest(stored: Mapping[str, Any], numbers: NDArray, categories: NDArray, link: str) -> Forest:
-    info = stored["features_info"]
-    nan_is_right = {f["feature_index"]: f["nan_value_treatment"] == "AsTrue" for f in info.get("float_features", [])}
-    ids = {entry["hash"] % 2**32: int(entry["value"]) for entry in info.get("cat_features_hash") or []}
+    nan_is_right, ids = symmetric.treatments(stored), symmetric.ids_by_hash(stored)
     scale, bias = stored["scale_and_bias"]
     sets: list[LeftSet] = []
     return Forest.of(

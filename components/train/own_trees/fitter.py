@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benison.components import user_code
 from benison.components.sample_weights import normalized
 from benison.components.train import answers, recorded
-from benison.components.train.fitting import Fitted, Size, Task, class_balance
+from benison.components.train.fitting import Fitted, Size, Task, class_balance, drawn
 from benison.components.train.imbalance import ClassBalance
 from benison.components.train.own_trees import library
 from benison.components.train.own_trees.reading import ReadModel
@@ -38,19 +38,19 @@ class OwnTreesFitter:
         """See `fitting.Fitter`."""
         recipe = self._task.recipe
         balance = class_balance(recipe, learn, self._task.classes)
-        drawn = self._drawn(learn.arrays(), balance)
-        is_weighted = balance.method == "class_weight" or drawn.is_weighted
-        weights = balance.training_weights(drawn.targets, drawn.weights) if is_weighted else None
+        learnt = drawn(learn.arrays(), balance, recipe.seed)
+        is_weighted = balance.method == "class_weight" or learnt.is_weighted
+        weights = balance.training_weights(learnt.targets, learnt.weights) if is_weighted else None
         valid = None
         if not isinstance(stop, int):
             others = stop.arrays()
             is_weighted = balance.method != "none" or others.is_weighted
             of_valid = balance.validation_weights(others.targets, others.weights) if is_weighted else None
             valid = self._rows(others, of_valid, None, None)
-        rows = self._rows(drawn, weights, valid, stop if isinstance(stop, int) else None)
+        rows = self._rows(learnt, weights, valid, stop if isinstance(stop, int) else None)
         if not _can_learn(rows):
             print("trees: the rows have only one label, or the same features; the answer is constant")
-            return Fitted(self._constant(drawn, balance), rounds=stop if isinstance(stop, int) else 1)
+            return Fitted(self._constant(learnt, balance), rounds=stop if isinstance(stop, int) else 1)
         with answers.at(recipe.function):
             model = self._call(self._with_every_class(rows), is_weighted=weights is not None)
             read = library.read(model, rows)
@@ -94,12 +94,6 @@ class OwnTreesFitter:
             valid=valid,
             rounds=rounds,
         )
-
-    def _drawn(self, rows: ArrayRows, balance: ClassBalance) -> ArrayRows:
-        """Return the rows that `undersample` draws, or all."""
-        random = np.random.default_rng(self._task.recipe.seed)
-        drawn = balance.draw(rows.targets, np.arange(len(rows)), random)
-        return rows if len(drawn) == len(rows) else rows.select(drawn)
 
     def _with_every_class(self, rows: OwnRows) -> OwnRows:
         """Add half a row of each class that has none: XGBoost refuses labels with a gap, and others skip the class."""

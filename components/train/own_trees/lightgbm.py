@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benison.components.train.own_trees import forest, walk
+from benison.components.train.own_trees import forest
 from benison.components.train.own_trees.forest import LEAF, Forest, LeftSet, Missing, Nodes
-from benison.components.train.own_trees.reading import ModelColumns, ReadModel, refuse_classes
+from benison.components.train.own_trees.reading import ModelColumns, ReadModel, is_from, own_answers, refuse_classes
 from benison.components.train.own_trees.rows import OwnRows
 from benison.serving.errors import UsageError
 
@@ -28,7 +27,7 @@ _ZERO = 1e-35  # kZeroThreshold: LightGBM takes such numbers for cells of a spar
 
 def reads(model: Any) -> bool:
     """Return True if this module reads such a model."""
-    return any(base.__module__.partition(".")[0] == "lightgbm" for base in type(model).__mro__)
+    return is_from(model, "lightgbm")
 
 
 def read(model: Any, rows: OwnRows) -> ReadModel:
@@ -63,20 +62,12 @@ def read(model: Any, rows: OwnRows) -> ReadModel:
         zero=_ZERO,
         scale=factor / rounds if dump.get("average_output") else factor,
     )
-    return ReadModel(
-        answers=walk.function(trees),
-        predict=lambda table: _predict(model, table.iloc[:, columns.places]),
-        rounds=rounds,
-        trees=trees.trees,
-        depth=walk.depth_of(trees),
-        symmetric=False,
-        importances=columns.spread(booster.feature_importance(importance_type="gain")),
+    return ReadModel.walked(
+        trees,
+        lambda table: own_answers(model, table.iloc[:, columns.places]),
+        rounds,
+        columns.spread(booster.feature_importance(importance_type="gain")),
     )
-
-
-def _predict(model: Any, table: Any) -> NDArray:
-    answers = model.predict_proba(table) if hasattr(model, "predict_proba") else model.predict(table)
-    return np.asarray(answers, np.float64).reshape(len(table), -1)
 
 
 def _link(dump: Mapping[str, Any]) -> tuple[str, float]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.components.train.own_trees import walk
+from benison.components.train.own_trees.forest import Forest
 from benison.components.train.own_trees.rows import OwnRows
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
@@ -39,6 +41,21 @@ class ReadModel:
     depth: int
     symmetric: bool
     importances: NDArray
+
+    @classmethod
+    def walked(
+        cls, trees: Forest, predict: Callable[[pd.DataFrame], NDArray], rounds: int, importances: NDArray
+    ) -> ReadModel:
+        """Return a model whose trees are walked."""
+        return cls(
+            answers=walk.function(trees),
+            predict=predict,
+            rounds=rounds,
+            trees=trees.trees,
+            depth=walk.depth_of(trees),
+            symmetric=False,
+            importances=importances,
+        )
 
 
 @dataclass(frozen=True)
@@ -94,6 +111,17 @@ class ModelColumns:
         every = np.zeros(len(self.rows.features.columns))
         np.add.at(every, self.places, np.asarray(importances, np.float64))
         return every
+
+
+def is_from(model: Any, library: str) -> bool:
+    """Return True if the class of a model, or one that it inherits from, is from a package."""
+    return any(base.__module__.partition(".")[0] == library for base in type(model).__mro__)
+
+
+def own_answers(model: Any, table: Any) -> NDArray:
+    """Return an estimator's own probabilities or predictions, float64 [rows, outputs]."""
+    answers = model.predict_proba(table) if hasattr(model, "predict_proba") else model.predict(table)
+    return np.asarray(answers, np.float64).reshape(len(table), -1)
 
 
 def refuse_classes(model: Any, classes: int) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benison.components.train.own_trees import forest, walk
+from benison.components.train.own_trees import forest
 from benison.components.train.own_trees.forest import LEAF, Forest, LeftSet, Missing, Nodes
-from benison.components.train.own_trees.reading import ModelColumns, ReadModel, refuse_classes
+from benison.components.train.own_trees.reading import ModelColumns, ReadModel, own_answers, refuse_classes
 from benison.components.train.own_trees.rows import OwnRows
 from benison.serving.errors import UsageError
 
@@ -46,14 +46,8 @@ def read(model: Any, rows: OwnRows) -> ReadModel:
     else:
         estimators = [model] if kind == "tree" else model.estimators_
         trees, rounds, importances = _mean(estimators, columns, classifier), len(estimators), model.feature_importances_
-    return ReadModel(
-        answers=walk.function(trees),
-        predict=lambda table: _predict(model, table.iloc[:, columns.places]),
-        rounds=rounds,
-        trees=trees.trees,
-        depth=walk.depth_of(trees),
-        symmetric=False,
-        importances=columns.spread(importances),
+    return ReadModel.walked(
+        trees, lambda table: _predict(model, table.iloc[:, columns.places]), rounds, columns.spread(importances)
     )
 
 
@@ -70,9 +64,7 @@ def _kind(model: Any) -> str | None:
 
 
 def _predict(model: Any, table: Any) -> NDArray:
-    given = table if hasattr(model, "feature_names_in_") else table.to_numpy()
-    answers = model.predict_proba(given) if hasattr(model, "predict_proba") else model.predict(given)
-    return np.asarray(answers, np.float64).reshape(len(table), -1)
+    return own_answers(model, table if hasattr(model, "feature_names_in_") else table.to_numpy())
 
 
 def _nodes(tree: Any, columns: ModelColumns, values: NDArray) -> Nodes:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benison.components.train.own_trees import forest, walk
+from benison.components.train.own_trees import forest
 from benison.components.train.own_trees.forest import LEAF, Forest, LeftSet, Missing, Nodes
-from benison.components.train.own_trees.reading import ModelColumns, ReadModel, refuse_classes
+from benison.components.train.own_trees.reading import ModelColumns, ReadModel, is_from, own_answers, refuse_classes
 from benison.components.train.own_trees.rows import OwnRows
 from benison.serving.errors import UsageError
 
@@ -34,7 +34,7 @@ _LINKS = {
 
 def reads(model: Any) -> bool:
     """Return True if this module reads such a model."""
-    return any(base.__module__.partition(".")[0] == "xgboost" for base in type(model).__mro__)
+    return is_from(model, "xgboost")
 
 
 def read(model: Any, rows: OwnRows) -> ReadModel:
@@ -80,14 +80,11 @@ def read(model: Any, rows: OwnRows) -> ReadModel:
     )
     gains = booster.get_score(importance_type="total_gain")
     own_names = names or [f"f{number}" for number in range(len(columns.places))]
-    return ReadModel(
-        answers=walk.function(trees),
-        predict=lambda table: _predict(model, table.iloc[:, columns.places]),
-        rounds=best or max(1, used // (outputs * parallel)),
-        trees=trees.trees,
-        depth=walk.depth_of(trees),
-        symmetric=False,
-        importances=columns.spread([gains.get(name, 0.0) for name in own_names]),
+    return ReadModel.walked(
+        trees,
+        lambda table: _predict(model, table.iloc[:, columns.places]),
+        best or max(1, used // (outputs * parallel)),
+        columns.spread([gains.get(name, 0.0) for name in own_names]),
     )
 
 
@@ -103,14 +100,11 @@ def _predict(model: Any, table: Any) -> NDArray:
     import xgboost
 
     if hasattr(model, "get_booster"):
-        given = table if model.get_booster().feature_names else table.to_numpy(np.float32)
-        answers = model.predict_proba(given) if hasattr(model, "predict_proba") else model.predict(given)
-    else:
-        data = xgboost.DMatrix(
-            table.to_numpy(np.float32), feature_names=model.feature_names, feature_types=model.feature_types
-        )
-        answers = model.predict(data)
-    return np.asarray(answers, np.float64).reshape(len(table), -1)
+        return own_answers(model, table if model.get_booster().feature_names else table.to_numpy(np.float32))
+    data = xgboost.DMatrix(
+        table.to_numpy(np.float32), feature_names=model.feature_names, feature_types=model.feature_types
+    )
+    return np.asarray(model.predict(data), np.float64).reshape(len(table), -1)
 
 
 def _bias(written: str, link: str, outputs: int) -> NDArray:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benison.components.train.fitting import Fitted, Size, Task, class_balance, target_scale
+from benison.components.train.fitting import Fitted, Size, Task, class_balance, drawn, target_scale
 from benison.components.train.imbalance import ClassBalance
 from benison.components.train.rows import ArrayRows, Rows
 from benison.components.train.trees import in_graph, settings, symmetric, target_statistics
@@ -69,9 +69,7 @@ class TreesFitter:
         recipe, classes = self._task.recipe, self._task.classes
         balance = class_balance(recipe, learn, classes)
         unit = target_scale(recipe, learn) or (0.0, 1.0)
-        every = learn.arrays()
-        drawn = balance.draw(every.targets, np.arange(len(every)), np.random.default_rng(recipe.seed))
-        rows = every if len(drawn) == len(every) else every.select(drawn)
+        rows = drawn(learn.arrays(), balance, recipe.seed)
         numbers, ids = self._columns.arrays(rows.features)
         if ids.size and ids.max() > MAX_ID:
             raise UsageError(f"member {recipe.name}: got the id {ids.max()}, expected ids of at most {MAX_ID}")

@@ -75,10 +75,15 @@ def from_catboost(model: Any, pool: Any) -> SymmetricTrees:
         model: CatBoost's model with grow_policy SymmetricTree, whose categories are ids and one-hot.
         pool: the rows that it was fitted on, by which CatBoost names the ids; it stores only their hashes.
     """
+    return from_json(stored(model, pool))
+
+
+def stored(model: Any, pool: Any) -> dict[str, Any]:
+    """Return a fitted CatBoost model in its JSON format; the pool names the ids, of which a model has only hashes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "model.json")
         model.save_model(str(file), format="json", pool=pool)
-        return from_json(json.loads(file.read_text(encoding="utf-8")))
+        return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 def from_json(model: Mapping[str, Any]) -> SymmetricTrees:
@@ -90,12 +95,7 @@ def from_json(model: Mapping[str, Any]) -> SymmetricTrees:
     if "oblivious_trees" not in model:
         raise ValueError("the trees are not symmetric")
     trees = model["oblivious_trees"]
-    info = model.get("features_info", {})
-    nan_is_true = {
-        feature["feature_index"]: feature["nan_value_treatment"] == "AsTrue"
-        for feature in info.get("float_features", [])
-    }
-    ids = {entry["hash"] % 2**32: int(entry["value"]) for entry in _category_hashes(model)}
+    nan_is_true, ids = treatments(model), ids_by_hash(model)
     conditions: dict[tuple[str, int, float], int] = {}
     keys = [[_condition(split, ids) for split in tree["splits"] or []] for tree in trees]
     for kind in ("number", "category"):  # sorted, so that equal columns are side by side
@@ -135,5 +135,13 @@ def _condition(split: Mapping[str, Any], ids: Mapping[int, int]) -> tuple[str, i
     raise ValueError(f"a condition of type {split['split_type']} needs statistics of the label")
 
 
-def _category_hashes(model: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return model.get("cat_features_hash") or model.get("features_info", {}).get("cat_features_hash") or []
+def treatments(model: Mapping[str, Any]) -> dict[int, bool]:
+    """Return whether NaN is greater than all borders, by the number of each column of numbers."""
+    features = model.get("features_info", {}).get("float_features", [])
+    return {feature["feature_index"]: feature["nan_value_treatment"] == "AsTrue" for feature in features}
+
+
+def ids_by_hash(model: Mapping[str, Any]) -> dict[int, int]:
+    """Return the ids of the categories by CatBoost's hashes, modulo 2 ** 32."""
+    entries = model.get("cat_features_hash") or model.get("features_info", {}).get("cat_features_hash") or []
+    return {entry["hash"] % 2**32: int(entry["value"]) for entry in entries}
