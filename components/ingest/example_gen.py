@@ -9,6 +9,7 @@ one, keeps the order of the file, and reads in batches, so that memory does not 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from benison.components.ingest.arguments import arguments, options_of, record_fi
 from benison.components.ingest.content_driver import ContentDriver, refuse_changed
 from benison.components.ingest.csv_table import KINDS_OF_COLUMNS, WARNINGS, CsvTable, other_delimiter
 from benison.components.ingest.example_writer import ExampleWriter, files_of_parts, in_order, one_file_per_split
+from benison.components.ingest.split_keys import SplitKeys, SplitRow
 from benison.components.ingest.splits import check_counts, parts_by_time, split_by_hash
 from benison.components.ingest.times import TimeColumn, cells_of, index_of
 from benison.serving.close_names import did_you_mean
@@ -34,7 +36,7 @@ from benison.serving.rows.chunks import Row
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Executor that reads the files once for the rows, and before that for types that no schema defines.
+    """Executor that reads the files once for the rows, and before that for equal rows and for types without a schema.
 
     It needs no Beam runner.
     """
@@ -63,18 +65,20 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         kinds |= inferred
 
         splits, column, by = splits_of(exec_properties), TimeColumn.from_json(options["time"]), options.get("by")
+        divided = _Divided(table, options["label"], options["weight"])
+        keys = SplitKeys(map(divided.row, table.rows()))
         if column:
             index, parts = index_of(table, column.name), parts_by_time(cells_of(table, column.name), column, splits, by)
             warnings += parts.warnings
             files = files_of_parts(parts.names)
 
-            def part_of(row: Row, group: str | None) -> str:
-                return parts.part_of(row.cells[index], row.cells, group)
+            def part_of(number: int, row: Row, group: str | None) -> str:
+                return parts.part_of(row.cells[index], keys.of(number, divided.row(row)), group)
         else:
             files = one_file_per_split(splits)
 
-            def part_of(row: Row, group: str | None) -> str:
-                return split_by_hash(row.cells, splits, group)
+            def part_of(number: int, row: Row, group: str | None) -> str:
+                return split_by_hash(keys.of(number, divided.row(row)), splits, group)
 
         if not options["schema"]:  # inferred from these files alone; SpanWindow compares them with those of other spans
             examples.set_string_custom_property(
@@ -82,16 +86,42 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             )
         encoder = RecordBatchToExamplesEncoder()
         codes = _Codes([i for i, name in enumerate(table.header) if kinds[name] == "int"])
+        numbers = itertools.count()
         with ExampleWriter(examples, files) as writer:
             for rows, batch in table.batches(kinds):
                 codes.look(rows)
                 cells = batch.column(by).to_pylist() if by else [None] * len(rows)
                 for row, record, values in zip(rows, encoder.encode(batch), cells, strict=True):
-                    writer.write(part_of(row, groups.text_of(values)), in_order(record))
+                    writer.write(part_of(next(numbers), row, groups.text_of(values)), in_order(record))
         examples.set_string_custom_property(WARNINGS, json.dumps([*warnings, *codes.warnings(table.header)]))
         if column is None:  # otherwise SpanWindow checks the splits of the window
             check_counts(table.files[0], writer.counts, by=by)
         refuse_changed(exec_properties)
+
+
+class _Divided:
+    """The columns of a table: the features, the label and the weight.
+
+    Args:
+        table: the table.
+        label: name of the label; '' for none.
+        weight: name of the column of sample weights; '' for none.
+    """
+
+    def __init__(self, table: CsvTable, label: str, weight: str) -> None:
+        header, self._missing = table.header, table.missing
+        self._label, self._weight = (header.index(name) if name in header else None for name in (label, weight))
+        others = [name for name in header if name not in (label, weight)]
+        self._features = [header.index(name) for name in sorted(others)]
+
+    def row(self, row: Row) -> SplitRow:
+        """Return the cells of a row by their roles."""
+        label = None if self._label is None else row.cells[self._label]
+        return SplitRow(
+            tuple([row.cells[i] for i in self._features]),
+            None if label in self._missing else label,
+            "" if self._weight is None else row.cells[self._weight],
+        )
 
 
 class _Codes:
@@ -123,7 +153,7 @@ class _Codes:
 
 
 class CsvExampleGen(base.FileBasedExampleGen):
-    """Node that reads CSV files into splits by a hash of each row, so that equal rows are always in the same split.
+    """Node that reads CSV files into splits by a hash of each row's features, so that copies are in the same split.
 
     Args:
         pattern: the CSV files: an absolute path or pattern; see `data_files.find`.
@@ -138,6 +168,8 @@ class CsvExampleGen(base.FileBasedExampleGen):
             builds the four splits from its files. None assigns the rows to the four splits by hash.
         span: number of the span to read; `pattern` then contains {SPAN}.
         needed: columns that the pipeline requires.
+        label: name of the label, which decides no split; '' for none.
+        weight: name of the column of sample weights, which decides no split; '' for none.
         by: column whose rows with the same value are in one split; None assigns each row by its own hash.
     """
 
@@ -157,6 +189,8 @@ class CsvExampleGen(base.FileBasedExampleGen):
         time: TimeColumn | None = None,
         span: int | None = None,
         needed: Sequence[str] = (),
+        label: str = "",
+        weight: str = "",
         by: str | None = None,
     ) -> None:
         options = {
@@ -169,6 +203,8 @@ class CsvExampleGen(base.FileBasedExampleGen):
             "amounts": dict(amounts),
             "time": time.to_json() if time else None,
             "needed": list(needed),
+            "label": label,
+            "weight": weight,
             **({"by": by} if by else {}),
         }
         super().__init__(**arguments(pattern, splits, options, span))

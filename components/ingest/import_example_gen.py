@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tfx import types
@@ -21,6 +22,7 @@ from benison.components.ingest.arguments import arguments, options_of, record_fi
 from benison.components.ingest.content_driver import ContentDriver, refuse_changed
 from benison.components.ingest.csv_table import WARNINGS
 from benison.components.ingest.example_writer import ExampleWriter, files_of_parts, one_file_per_split
+from benison.components.ingest.split_keys import SplitKeys, SplitRow
 from benison.components.ingest.splits import check_counts, parts_by_time, split_by_hash
 from benison.components.ingest.times import Cell, TimeColumn
 from benison.serving.close_names import did_you_mean
@@ -33,7 +35,7 @@ _INFINITE = (float("inf"), float("-inf"))
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Executor that reads one record after the other, and with a time column twice; it needs no Beam runner."""
+    """Executor that reads the files for equal records, for a time column, and for the rows; it needs no Beam runner."""
 
     def Do(
         self,
@@ -45,31 +47,34 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         files, splits = record_files(exec_properties, examples), splits_of(exec_properties)
         options = options_of(exec_properties)
         column, label, by = TimeColumn.from_json(options["time"]), options["label"], options.get("by")
+        divided = partial(Record.divided, label=label, weight=options["weight"])
+        keys = SplitKeys(map(divided, records(files, label)))
         if column is None:
             with ExampleWriter(examples, one_file_per_split(splits)) as writer:
-                for record in records(files, label):
-                    split = split_by_hash([record.content.hex()], splits, record.group(by))
+                for number, record in enumerate(records(files, label)):
+                    split = split_by_hash(keys.of(number, divided(record)), splits, record.group(by))
                     writer.write(split, record.without_empty_features())
             check_counts(files[0], writer.counts, by=by)
         else:
             parts = parts_by_time((cell for cell, _ in _timed_records(files, column.name, label)), column, splits, by)
             examples.set_string_custom_property(WARNINGS, json.dumps(parts.warnings))
             with ExampleWriter(examples, files_of_parts(parts.names)) as writer:  # SpanWindow checks the splits
-                for cell, record in _timed_records(files, column.name, label):
-                    part = parts.part_of(cell.text, [record.content.hex()], record.group(by))
+                for number, (cell, record) in enumerate(_timed_records(files, column.name, label)):
+                    part = parts.part_of(cell.text, keys.of(number, divided(record)), record.group(by))
                     writer.write(part, record.without_empty_features())
         refuse_changed(exec_properties)
 
 
 class ImportExampleGen(base.FileBasedExampleGen):
-    """Node that reads TFRecord files into splits by a hash of each record.
+    """Node that reads TFRecord files into splits by a hash of each record's features, so that copies share a split.
 
     Args:
         pattern: the files: an absolute path or pattern; see `data_files.find`. They may be compressed with
             gzip.
         splits: hash buckets by split.
         time: time column, as for CsvExampleGen: a feature with one text or number.
-        label: the feature that some records must have, with one text or number.
+        label: the feature that some records must have, with one text or number; it decides no split.
+        weight: the feature with the sample weight, which decides no split; '' for none.
         by: the feature whose records with the same value are in one split; None assigns each record by its own hash.
     """
 
@@ -82,9 +87,15 @@ class ImportExampleGen(base.FileBasedExampleGen):
         splits: Mapping[str, int],
         time: TimeColumn | None = None,
         label: str = "",
+        weight: str = "",
         by: str | None = None,
     ) -> None:
-        options = {"time": time.to_json() if time else None, "label": label, **({"by": by} if by else {})}
+        options = {
+            "time": time.to_json() if time else None,
+            "label": label,
+            "weight": weight,
+            **({"by": by} if by else {}),
+        }
         super().__init__(**arguments(pattern, splits, options, span=None))
 
 
@@ -136,6 +147,21 @@ class Record:
         for name in empty:
             example.features.feature.pop(name, None)
         return bytes(example.SerializeToString(deterministic=True))
+
+    def divided(self, label: str, weight: str) -> SplitRow:
+        """Return the record by the roles of its features; a feature without a value is as one that is absent.
+
+        Args:
+            label: name of the label.
+            weight: name of the feature with the sample weight.
+        """
+        texts = {
+            name: f"{name}={self.features[name].SerializeToString().hex()}"
+            for name in sorted(self.features)
+            if (kind := self.features[name].WhichOneof("kind")) and getattr(self.features[name], kind).value
+        }
+        known, weighs = texts.pop(label, None), texts.pop(weight, "")
+        return SplitRow(tuple(texts.values()), known, weighs)
 
     def group(self, column: str | None) -> str | None:
         """Return the value of the column of `splits.by` as text; None if there is no such column, or no value."""

@@ -22,21 +22,21 @@ UNTIMED = "head-train"  # the part of rows without a time
 _ENOUGH_ROWS = 300  # with this many different rows an empty split is very unlikely
 
 
-def split_index(cells: Sequence[str], buckets: Sequence[int]) -> int:
+def split_index(key: Sequence[str], buckets: Sequence[int]) -> int:
     """Return the split of a row: SHA-256 modulo the sum of all buckets.
 
     TFX's ExampleGen hashes the serialised tf.Example, which may differ between the two supported versions of TFX. This
     function hashes the text of the cells, so that the splits are the same in both.
 
     Args:
-        cells: the row.
+        key: the texts of the row that decide.
         buckets: number of hash buckets of each split.
 
     Returns:
         Index of the split.
     """
     bounds = [sum(buckets[: i + 1]) for i in range(len(buckets))]
-    digest = hashlib.sha256("\x1f".join(cells).encode()).hexdigest()
+    digest = hashlib.sha256("\x1f".join(key).encode()).hexdigest()
     return bisect.bisect(bounds, int(digest, 16) % bounds[-1])
 
 
@@ -63,18 +63,18 @@ class TimeParts:
         """The parts, such as `head-train`."""
         return tuple(f"{side}-{name}" for side in ("head", "tail") for name in self.training)
 
-    def part_of(self, time: str | None, cells: Sequence[str], group: str | None = None) -> str:
+    def part_of(self, time: str | None, key: Sequence[str], group: str | None = None) -> str:
         """Return the part of a row.
 
         Args:
             time: its cell in the time column.
-            cells: the row.
+            key: the texts that `SplitKeys` returns for the row.
             group: the value of the row in the column of `splits.by`; None if it is a group of its own.
         """
         if time is None or self.end_of_head is None or not self.column.has_value(time):
-            return UNTIMED if group is None else f"head-{split_by_hash(cells, self.training, group)}"
+            return UNTIMED if group is None else f"head-{split_by_hash(key, self.training, group)}"
         side = "tail" if self.format.parse(time.strip()) > self.end_of_head else "head"
-        return f"{side}-{split_by_hash(cells, self.training, group)}"
+        return f"{side}-{split_by_hash(key, self.training, group)}"
 
 
 def parts_by_time(
@@ -114,16 +114,15 @@ def _end_of_head(times: Sequence[Instant], share: float) -> Instant:
     return times[max(bisect.bisect_left(times, end) - 1, 0)]  # a span of one time has no tail
 
 
-def split_by_hash(cells: Sequence[str], splits: Mapping[str, int], group: str | None = None) -> str:
+def split_by_hash(key: Sequence[str], splits: Mapping[str, int], group: str | None = None) -> str:
     """Return the name of the split of a row; see `split_index`.
 
     Args:
-        cells: the row.
+        key: the texts that `SplitKeys` returns for the row.
         splits: hash buckets by split.
         group: the value of the row in the column of `splits.by`; None if it is a group of its own.
     """
-    cells = cells if group is None else (group,)
-    return list(splits)[split_index(cells, list(splits.values()))]
+    return list(splits)[split_index(key if group is None else (group,), list(splits.values()))]
 
 
 def check_counts(source: str, counts: Mapping[str, int], *, by_time: bool = False, by: str | None = None) -> None:
@@ -140,7 +139,7 @@ def check_counts(source: str, counts: Mapping[str, int], *, by_time: bool = Fals
         rows = sum(counts.values())
         if by_time and empty == ["test"] and rows >= _ENOUGH_ROWS:
             raise DataError(f"{source}: all {rows} rows have the same time; `test` needs rows that are later")
-        cause = f"most of the {rows} rows are identical, and identical rows share a split"
+        cause = f"most of the {rows} rows have the same features, and such rows share a split"
         if rows < _ENOUGH_ROWS:
             cause = f"too few rows ({rows})"
         elif by is not None:

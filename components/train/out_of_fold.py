@@ -6,8 +6,8 @@ when to stop, and answers the rows of the fold. Then it learns from all rows, fo
 
 - The rows that a fold answers are never used to stop.
 - The rows of a group (`splits.by`) are in one fold.
-- Equal rows are in one fold, unless most rows have an equal one, as in a table of a few categories: then they are no
-  copies, and an answer without them would be about other rows than those of `test`.
+- Rows with equal features are in one fold, unless they are events that look the same, as in a table of a few categories
+  (`equal_rows`): an answer without them would be about other rows than those of `test`.
 - Each fold has the same share of each class, or of small and large labels (R. Kohavi, A Study of Cross-Validation and
   Bootstrap for Accuracy Estimation and Model Selection, IJCAI 1995).
 """
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benison.components import groups
+from benison.components import equal_rows, groups
 from benison.components.train.fitting import Fitter
 from benison.components.train.rows import ArrayRows
 from benison.serving.errors import DataError
@@ -30,7 +30,6 @@ from benison.serving.errors import DataError
 FILE = "out_of_fold.parquet"
 FEW, SOME = 5_000, 50_000  # rows: below, 5 folds; below, 3 folds; otherwise none
 _STOP_SHARE, _STOP_SHARE_OF_FEW, _FEW_TO_STOP = 8, 5, 1000  # one row in 8 tells when to stop, or in 5
-_DISTINCT = 1 / 3  # share of different rows above which equal ones are taken for copies
 _BATCH = 4096
 
 
@@ -154,7 +153,7 @@ def answer(predict: Any, rows: ArrayRows) -> NDArray:
 
 
 def _units(rows: ArrayRows) -> NDArray:
-    """Return a number for each row [rows], the same for equal features if equal rows are rare."""
+    """Return a number for each row [rows], the same for equal features if they show a copy."""
     random = np.random.default_rng(0)
     total = np.zeros(len(rows), np.uint64)
     for name in sorted(rows.features):
@@ -166,4 +165,4 @@ def _units(rows: ArrayRows) -> NDArray:
         factors = random.integers(0, 2**63, words.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
         total += (words * factors).sum(axis=1, dtype=np.uint64)
     units = np.unique(total, return_inverse=True)[1]
-    return units if units.max() + 1 >= _DISTINCT * len(rows) else np.arange(len(rows))
+    return np.arange(len(rows)) if equal_rows.are_events(units, rows.targets) else units

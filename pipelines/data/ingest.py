@@ -115,7 +115,14 @@ def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int 
     from benison.components.ingest.import_example_gen import ImportExampleGen
 
     if config.data.tfrecord is not None:
-        return ImportExampleGen(pattern, config.splits.buckets, config.time_column, config.label, config.splits.by)
+        return ImportExampleGen(
+            pattern,
+            config.splits.buckets,
+            config.time_column,
+            config.label,
+            config.weight or "",
+            config.splits.by,
+        )
     return CsvExampleGen(
         pattern=pattern,
         splits=config.splits.buckets,
@@ -128,6 +135,8 @@ def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int 
         time=config.time_column,
         span=span,
         needed=[config.label, *config.withheld],
+        label=config.label,
+        weight=config.weight or "",
         by=config.splits.by,
     )
 

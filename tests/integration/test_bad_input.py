@@ -126,7 +126,7 @@ CASES = {
     "all-constant features": Case(
         rows(lambda lines: [[label, *lines[0][1:]] for label, *_ in lines]),
         1,
-        "most of the 344 rows are identical, and identical rows share a split: no row is in the splits",
+        "most of the 344 rows have the same features, and such rows share a split: no row is in the splits",
     ),
     "text for numbers": Case(
         csv(lambda text: text.replace(",3750,", ",heavy,", 1)),

@@ -1,0 +1,62 @@
+"""The texts whose hash decides the split of a row.
+
+The label must not decide. Otherwise, of rows with equal features, those with one label may all be in `train` and those
+with the other all in `test`: each model would be judged by the opposite of what it could learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benison.components import equal_rows
+
+
+class SplitRow(NamedTuple):
+    """A row, divided for its split.
+
+    Attributes:
+        features: the texts of all columns but the label and the weight, in the order of the columns' names.
+        label: the text of the label; None if it is missing.
+        weight: the text of the weight.
+    """
+
+    features: tuple[str, ...]
+    label: str | None = None
+    weight: str = ""
+
+
+class SplitKeys:
+    """The keys of the rows of one source: copies have the same key, and events that look the same have not.
+
+    See `equal_rows`. The keys of events depend on which rows there are, not on their order.
+
+    Args:
+        rows: all rows.
+    """
+
+    def __init__(self, rows: Iterable[SplitRow]) -> None:
+        # Python's hash is the same within a process, which is all that counting needs.
+        hashes = np.fromiter(
+            ((hash(row.features), hash(row.label), row.label is not None, hash(row)) for row in rows),
+            np.dtype([("features", np.int64), ("label", np.int64), ("labelled", bool), ("row", np.int64)]),
+        )
+        known = hashes[hashes["labelled"]]
+        self._before: NDArray[np.int64] | None = None
+        if equal_rows.are_events(known["features"], known["label"]):
+            self._before = equal_rows.occurrences(hashes["row"])
+
+    def of(self, number: int, row: SplitRow) -> Sequence[str]:
+        """Return the key of a row.
+
+        Args:
+            number: its position among all rows, from 0.
+            row: the row.
+        """
+        if self._before is None:
+            return row.features
+        before = self._before[number]
+        return [*row.features, row.label or "", row.weight, *([str(before)] if before else [])]
