@@ -46,7 +46,10 @@ class SplitKeys:
         )
         known = hashes[hashes["labelled"]]
         self._before: NDArray[np.int64] | None = None
-        if equal_rows.are_events(known["features"], known["label"]):
+        constant = (
+            len(np.unique(known["features"])) == 1
+        )  # `check_counts` then refuses the table: nothing to learn from
+        if not constant and equal_rows.are_events(known["features"], known["label"]):
             self._before = equal_rows.occurrences(hashes["row"])
 
     def of(self, number: int, row: SplitRow) -> Sequence[str]:
