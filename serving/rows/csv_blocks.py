@@ -99,6 +99,8 @@ def _decoded(file: str, stream: IO[bytes], encoding: str) -> Iterator[bytes]:
         except UnicodeDecodeError as error:
             before = error.object[: error.start].decode(encoding, "replace")
             raise NotEncoded((carry + before).encode("utf-8", "surrogatepass"), error.object[error.start]) from None
+        except UnicodeError:  # UTF-16 and UTF-32 begin with a byte order mark, and this file does not
+            raise NotEncoded(b"", start[0]) from None
         carry = "\r" if text.endswith("\r") and part else ""  # its \n may follow
         yield text.removesuffix(carry).encode("utf-8", "surrogatepass")
         if not part:

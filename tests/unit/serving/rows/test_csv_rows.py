@@ -93,6 +93,14 @@ def test_every_encoding_is_read_in_blocks(tmp_path, monkeypatch, encoding):
     assert read(file, encoding=name) == [(2, ["Zürich", "1"])]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_a_file_without_the_mark_of_its_encoding_is_refused(tmp_path, encoding):
+    file = tmp_path / "rows.csv"
+    file.write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(DataError, match=rf"rows.csv, line 1: not {encoding} \(byte 0x61\); set the encoding"):
+        csv_rows.header(str(file), encoding=encoding)
+
+
 @pytest.mark.parametrize(("encoding", "byte"), [("utf-8", b"\xe9"), ("cp1252", b"\x81")])
 def test_a_byte_of_another_encoding_is_named_by_its_line(tmp_path, monkeypatch, encoding, byte):
     file = tmp_path / "rows.csv"
