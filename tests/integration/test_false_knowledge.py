@@ -38,7 +38,10 @@ def write(file: Path, data: Table) -> Path:
     return file
 
 
-def project(folder: Path, data: str, columns: str = "") -> Project:
+LINEAR = "linear: {epochs: 15, hyperparameters: {learning_rate: 0.05}}"
+
+
+def project(folder: Path, data: str, columns: str = "", members: str = LINEAR) -> Project:
     made = make(folder)
     (folder / "birds.yaml").write_text(f"""
 name: birds
@@ -46,7 +49,7 @@ problem: binary
 label: late
 data: {{{data}}}
 columns: {{key: ignore, t: ignore, x: number, z: number{columns}}}
-ensemble: {{members: {{linear: {{epochs: 15, hyperparameters: {{learning_rate: 0.05}}}}}}}}
+ensemble: {{combiner: weighted_mean, members: {{{members}}}}}
 serving: {{budget: {{load_s: 600, p99_ms: 5000}}}}
 """)
     return made
@@ -65,7 +68,7 @@ def test_a_real_signal_is_blessed(tmp_path: Path, seed: int) -> None:
 def test_noise_and_shuffled_labels_are_not_blessed(tmp_path: Path, seed: int, signal: float) -> None:
     data = table(seed, signal)
     data["late"] = np.random.default_rng(seed).permutation(data["late"])
-    birds = project(tmp_path / "birds", "csv: data.csv")
+    birds = project(tmp_path / "birds", "csv: data.csv", members=f"{LINEAR}, trees: {{kind: trees}}")
     write(birds.folder / "data.csv", data)
     done = birds.run()
     assert done.returncode == 3, done.stdout + done.stderr
