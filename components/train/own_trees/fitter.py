@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,11 @@ from benison.components.train.trees.columns import Columns
 from benison.components.train.trees.fitter import MAX_ID
 from benison.serving.errors import UsageError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _CHECKED_ROWS = 1000
+_STRANGE = (np.nan, np.inf, -np.inf, 0.0, 1e-40)  # numbers that libraries treat in their own ways
 _OF_SPREAD, _OF_LARGEST = 1e-5, 3e-6  # tolerance: XGBoost sums its trees as float32, and all served answers are float32
 
 
@@ -111,16 +116,13 @@ class OwnTreesFitter:
         import tensorflow as tf
 
         few = rows.features.iloc[:: max(1, len(rows) // _CHECKED_ROWS)]
-        real = read.predict(few)
-        strange = few.copy()
-        for number, column in enumerate(strange.columns):  # a missing number or an unseen id in each row
-            which = np.arange(len(strange)) % len(strange.columns) == number
-            unseen = rows.features[column].max() + 1 if column in rows.categories else np.nan
-            strange.loc[which, column] = unseen
-        try:
-            pairs = [(few, real), (strange, read.predict(strange))]
-        except Exception:  # a model may refuse missing numbers, such as scikit-learn's GradientBoosting
-            pairs = [(few, real)]
+        pairs = [(few, read.predict(few))]
+        for number in _STRANGE:
+            table = _strange(few, rows, number)
+            with contextlib.suppress(
+                Exception
+            ):  # scikit-learn's GradientBoosting, for example, refuses missing numbers
+                pairs.append((table, read.predict(table)))
         for table, expected in pairs:
             got = np.asarray(read.answers(tf.constant(as_columns(table))), np.float64)
             if expected.shape[1] == 1 and got.shape[1] == 2:
@@ -176,6 +178,16 @@ class OwnTreesFitter:
         total = importances.sum() or 1.0
         shares = {name: float(share) for name, share in zip(self._written, importances / total, strict=True)}
         return dict(sorted(shares.items(), key=lambda share: (-share[1], share[0])))
+
+
+def _strange(few: pd.DataFrame, rows: OwnRows, number: float) -> pd.DataFrame:
+    """Return rows of which each has this number in one column, or an id that training did not have."""
+    strange = few.copy()
+    for place, column in enumerate(strange.columns):
+        which = np.arange(len(strange)) % len(strange.columns) == place
+        unseen = rows.features[column].max() + 1
+        strange.loc[which, column] = unseen if column in rows.categories else np.float32(number)
+    return strange
 
 
 def _can_learn(rows: OwnRows) -> bool:

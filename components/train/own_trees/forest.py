@@ -130,8 +130,10 @@ class Forest:
         """Join trees, each with nodes numbered from 0.
 
         Raises:
-            UsageError: there are too many trees or nodes for a served graph.
+            UsageError: there are none, or too many trees or nodes for a served graph.
         """
+        if not trees:
+            raise UsageError("the model has no trees; fit at least one")
         sizes = [len(tree.columns) for tree in trees]
         if len(trees) > MAX_TREES or sum(sizes) > MAX_NODES:
             raise UsageError(

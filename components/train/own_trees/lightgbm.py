@@ -21,8 +21,8 @@ _LINKS = {
     **dict.fromkeys(("poisson", "gamma", "tweedie"), "exp"),
 }
 
-
 _ZERO = 1e-35  # kZeroThreshold: LightGBM takes such numbers for cells of a sparse row, before it compares them
+_INFINITY = 1e300  # what `dump_model` writes for a condition that only asks whether there is a number
 
 
 def reads(model: Any) -> bool:
@@ -111,6 +111,7 @@ def _nodes(root: Mapping[str, Any], columns: ModelColumns, sets: list[LeftSet]) 
             sets.append(LeftSet(frozenset(map(int, str(node["threshold"]).split("||")))))
         else:
             thresholds[number] = node["threshold"]
+    thresholds[thresholds >= _INFINITY] = np.inf
     left, right = zip(*children, strict=True)
     values = [node.get("leaf_value", 0.0) for node in nodes]
     return Nodes.of(places, forest.at_most(thresholds), missing, left, right, values, own)

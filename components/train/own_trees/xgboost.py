@@ -47,6 +47,11 @@ def read(model: Any, rows: OwnRows) -> ReadModel:
     if not hasattr(booster, "save_raw"):
         raise UsageError(f"the {type(model).__name__} cannot be read; expected a Booster or an estimator of XGBoost")
     refuse_classes(model, rows.classes)
+    if not np.isnan(missing := getattr(model, "missing", np.nan)):
+        raise UsageError(
+            f"the {type(model).__name__} takes {missing:g} for a missing number (missing={missing:g}); leave `missing` "
+            "out, and write such marks in data.missing: in rows.features a missing number is NaN"
+        )
     learner = json.loads(booster.save_raw("json"))["learner"]
     objective, boosted = learner["objective"]["name"], learner["gradient_booster"]
     link = "softmax" if objective == "multi:softmax" and booster is not model else _LINKS.get(objective)
@@ -61,6 +66,11 @@ def read(model: Any, rows: OwnRows) -> ReadModel:
     names = booster.feature_names
     columns = ModelColumns.of(names, int(learner["learner_model_param"]["num_feature"]), rows)
     used = len(parts["trees"])
+    if int(learner["learner_model_param"].get("num_target") or 1) > 1:
+        raise UsageError(
+            "the XGBoost model has several targets, such as those of quantile_alpha; fit it for one: a prediction is "
+            "one number per row"
+        )
     outputs = max(1, int(learner["learner_model_param"]["num_class"]))
     parallel = max(1, int(parts["gbtree_model_param"].get("num_parallel_tree") or 1))
     best = _best_round(model)

@@ -72,7 +72,7 @@ def xgboost(problem: str, **settings: Any) -> Any:
     import xgboost
 
     kind = xgboost.XGBRegressor if problem == "regression" else xgboost.XGBClassifier
-    return kind(n_estimators=TREES, n_jobs=1, **settings)
+    return kind(**{"n_estimators": TREES, "n_jobs": 1, **settings})
 
 
 def catboost(problem: str, policy: str, **settings: Any) -> Any:
@@ -173,6 +173,16 @@ def test_walked_trees_answer_as_the_library_does(problem, name):
     features = hard(thresholds, missing=name not in WITHOUT_NAN, infinite=takes_infinity)
     assert difference(model, rows, features) <= 1e-6
     assert library.read(model, rows).rounds == (1 if name == "DecisionTree" else TREES)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in WITHOUT_NAN])
+def test_a_condition_may_only_ask_whether_there_is_a_number(name):
+    build, options = MODELS[name]
+    rows = labelled("regression")
+    rows.labels[:] = rows.features.a.isna() * 5.0 + rows.features.c.isna() * 3.0 + rows.labels / 100
+    model = build("regression")
+    model.fit(rows.features, rows.labels, **options)
+    assert difference(model, rows, hard(infinite=name.startswith(("LightGBM", "Hist", "CatBoost")))) <= 1e-6
 
 
 @pytest.mark.parametrize("name", ["CatBoost", "CatBoost, depthwise", "HistGradientBoosting, categories"])
@@ -295,6 +305,10 @@ def test_models_that_cannot_be_served_are_refused():
         "objective .*'custom'|'none'",
     )
     refused(xgboost("binary", enable_categorical=True).fit(of_category, labels), "pandas' dtype category")
+    refused(xgboost("binary", missing=-999).fit(features, labels), "takes -999 for a missing number .*data.missing")
+    refused(xgboost("binary", n_estimators=0).fit(features, labels), "the model has no trees; fit at least one")
+    quantiles = xgboost("regression", objective="reg:quantileerror", quantile_alpha=[0.1, 0.9])
+    refused(quantiles.fit(features, labels), "several targets, such as those of quantile_alpha")
     refused(xgboost("binary", booster="gblinear").fit(features, labels), "'gblinear', expected gbtree or dart")
     statistics = library_of_categories.CatBoostClassifier(
         iterations=5, one_hot_max_size=2, allow_writing_files=False, verbose=0
