@@ -71,8 +71,14 @@ class OwnTreesFitter:
         """Call the user's function."""
         recipe = self._task.recipe
         read: set[str] = set()
-        model = user_code.load(recipe.function)(rows, recorded.recorded(self._task.hp, read))
-        if is_weighted and not rows.are_weights_read:
+        given = rows.copied()
+        model = user_code.load(recipe.function)(given, recorded.recorded(self._task.hp, read))
+        if changed := given.changed(rows):
+            raise UsageError(
+                f"changes rows.{changed}, but the served model gets the columns as they were and gives its answers as "
+                "they are; make other features in preprocessing_fn, and another scale of the label by `target`"
+            )
+        if is_weighted and not given.are_weights_read:
             raise UsageError(
                 "never reads rows.weights, so the rows have the wrong weights; give them to fit as sample_weight, or "
                 "leave out what makes them (imbalance: class_weight, or weight)"

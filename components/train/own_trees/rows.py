@@ -60,6 +60,22 @@ class OwnRows:
         self.are_weights_read = True
         return self._weights
 
+    def copied(self) -> OwnRows:
+        """Return rows of their own arrays, for a function that may change them."""
+        twin = copy(self)
+        twin.features, twin.labels = self.features.copy(), self.labels.copy()
+        twin.valid = self.valid.copied() if self.valid else None
+        return twin
+
+    def changed(self, other: OwnRows) -> str:
+        """Return what differs from other rows: `features`, `labels`, with `valid.` for those; '' if nothing does."""
+        if not self.features.equals(other.features):
+            return "features"
+        if not np.array_equal(self.labels, other.labels):
+            return "labels"
+        inner = self.valid.changed(other.valid) if self.valid and other.valid else ""
+        return f"valid.{inner}" if inner else ""
+
     def with_copies(self, copied: NDArray, labels: NDArray, weight: float) -> OwnRows:
         """Return the rows with copies of some of them, which have other labels and a weight of their own."""
         import pandas as pd

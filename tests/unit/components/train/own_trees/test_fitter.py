@@ -55,6 +55,22 @@ def linear(rows: Any, hp: Any) -> Any:
     return LogisticRegression().fit(rows.features.fillna(0), rows.labels)
 
 
+def filling(rows: Any, hp: Any) -> Any:
+    rows.features.fillna(100, inplace=True)
+    return tree(rows, hp)
+
+
+def reordering(rows: Any, hp: Any) -> Any:
+    first = rows.features.columns[0]
+    rows.features[first] = rows.features.pop(first)
+    return tree(rows, hp)
+
+
+def scaling(rows: Any, hp: Any) -> Any:
+    rows.valid.labels[:] = 0
+    return tree(rows, hp)
+
+
 def failing(rows: Any, hp: Any) -> Any:
     return rows.features["no such column"]
 
@@ -213,6 +229,17 @@ def test_a_mistake_is_told_with_the_users_file_and_line(function, message):
     rows = rows_of("binary", 60, 0)
     with pytest.raises(UsageError, match=rf"{Path(__file__).name}, line \d+ {message}"):
         fitter("binary", function, hyperparameters={}).fit(rows, 5)
+
+
+@pytest.mark.parametrize(
+    ("function", "changed"), [("filling", "features"), ("reordering", "features"), ("scaling", r"valid\.labels")]
+)
+def test_a_function_that_changes_its_rows_is_refused_and_changes_none_of_benisons(function, changed):
+    rows, stop = rows_of("binary", 60, 0), rows_of("binary", 60, 1)
+    with pytest.raises(UsageError, match=rf"\({function}\): changes rows\.{changed}, but the served model gets"):
+        fitter("binary", function, hyperparameters={}).fit(rows, stop)
+    assert np.array_equal(rows.features["size (cm)"], rows_of("binary", 60, 0).features["size (cm)"], equal_nan=True)
+    assert np.array_equal(stop.targets, rows_of("binary", 60, 1).targets)
 
 
 def test_a_hyperparameter_that_the_function_never_reads_is_refused():
