@@ -89,7 +89,7 @@ class Executor(base_executor.BaseExecutor):
             tft.TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"])),
             exec_properties["label"],
             predict=lambda transformed: ensemble.combine(members(transformed)),
-            tracked=list(loaded.values()),
+            tracked=[table for model in loaded.values() for table in _tables(model)],
             members=members,
             decide=ensemble.decide,
         )
@@ -98,6 +98,21 @@ class Executor(base_executor.BaseExecutor):
         Path(target, REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         for line in summarize(fit, scores.combiner_split):
             print(line)
+
+
+def _tables(model: Any) -> list[Any]:
+    """Return the tables and the like that a member reads in its signature `transformed`; variables are found anyway.
+
+    The member has its own copy of Transform's graph, whose tables the ensemble does not need.
+    """
+    import tensorflow as tf
+
+    read = {id(tensor) for tensor in model.signatures["transformed"].captured_inputs}
+    return [
+        part
+        for part in tf.train.TrackableView(model).descendants()
+        if isinstance(part, tf.saved_model.experimental.TrackableResource) and id(part.resource_handle) in read
+    ]
 
 
 def fit_ensemble(settings: BuilderSettings, problem: str, scores: Scores, members: list[str]) -> tuple[Fit, Ensemble]:
