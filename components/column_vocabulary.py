@@ -1,4 +1,4 @@
-"""The analyzer of Transform that counts the values of all columns at once and writes one vocabulary of them.
+"""The analyzers of Transform that count the values of all columns at once, and write one vocabulary of them.
 
 An analyzer per column, such as `tft.vocabulary`, takes most of a second for each column, whatever the number of rows.
 `tft.vocabulary(key_fn=...)` has no size and no order for each key.
@@ -21,7 +21,8 @@ from benison.serving import vocabulary_lines
 
 _MOST_HELD = 1_000_000  # distinct values that a worker counts before it passes the counts on
 _Key = tuple[int, bytes]  # column and escaped value
-_Heaps = list[list[tuple[int, bytes]]]  # the most frequent values of each column, with their counts
+_Counts = tuple[int, int]  # how often a value occurs, and in how many cells
+_Heaps = list[list[tuple[int, bytes, int]]]  # the most frequent values of each column: count, value, number of cells
 
 
 class ColumnVocabulary(tft_beam.experimental.PTransformAnalyzer):
@@ -42,11 +43,10 @@ class ColumnVocabulary(tft_beam.experimental.PTransformAnalyzer):
 
     def expand(self, batches: beam.PCollection) -> tuple[beam.PCollection]:
         """Return the path of the file."""
-        counts = batches | "Count" >> beam.ParDo(_Count()) | "Sum" >> beam.CombinePerKey(sum)
-        return (counts | "Top" >> beam.CombineGlobally(_Top(self._sizes)) | "Write" >> beam.Map(self._write),)
+        return (batches | "Most frequent" >> _MostFrequent(self._sizes) | "Write" >> beam.Map(self._write),)
 
-    def _write(self, heaps: _Heaps) -> np.ndarray:
-        values = [[value for _, value in sorted(heap, reverse=True)] for heap in heaps]
+    def _write(self, columns: _Heaps) -> np.ndarray:
+        values = [[value for _, value, _ in column] for column in columns]
         tf.io.gfile.makedirs(self.base_temp_dir)
         path = f"{self.base_temp_dir}/{self._name}"
         with tf.io.gfile.GFile(path, "wb") as file:
@@ -54,25 +54,78 @@ class ColumnVocabulary(tft_beam.experimental.PTransformAnalyzer):
         return np.array(path)
 
 
+class CellCounts(tft_beam.experimental.PTransformAnalyzer):
+    """Return the number of cells that have the value of each line of `ColumnVocabulary`, int64 [lines].
+
+    It counts the values once more, because an analyzer that writes a file returns nothing else. To look them up in the
+    vocabulary and to count what is found would be a second pass, for which TFT traces, writes and loads its whole graph
+    once more.
+
+    A batch has a third array: the number of the cell of each value.
+
+    Args:
+        sizes: the number of values of each column.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self._sizes = tuple(sizes)
+
+    def expand(self, batches: beam.PCollection) -> tuple[beam.PCollection]:
+        """Return the counts."""
+        return (batches | "Most frequent" >> _MostFrequent(self._sizes) | "Counts" >> beam.Map(self._counts),)
+
+    def _counts(self, columns: _Heaps) -> np.ndarray:
+        counts = np.zeros(sum(self._sizes), np.int64)
+        starts = np.cumsum([0, *self._sizes[:-1]])
+        for start, column in zip(starts, columns, strict=True):
+            counts[start : start + len(column)] = [cells for _, _, cells in column]
+        return counts
+
+
+class _MostFrequent(beam.PTransform):
+    """The most frequent values of each column, the most frequent first."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self._sizes = sizes
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        counts = batches | "Count" >> beam.ParDo(_Count()) | "Sum" >> beam.CombinePerKey(_added)
+        return counts | "Top" >> beam.CombineGlobally(_Top(self._sizes))
+
+
 class _Count(beam.DoFn):
     """Count in a worker, so that Beam gets one element per distinct value instead of one per cell."""
 
     def start_bundle(self) -> None:
         self._counts: Counter[_Key] = Counter()
+        self._cells: Counter[_Key] = Counter()
 
-    def process(self, batch: Sequence[np.ndarray]) -> Iterator[tuple[_Key, int]]:
-        values, columns = batch
-        self._counts.update(zip(columns.ravel().tolist(), values.ravel().tolist(), strict=True))
+    def process(self, batch: Sequence[np.ndarray]) -> Iterator[tuple[_Key, _Counts]]:
+        values, columns, *cells = (array.ravel().tolist() for array in batch)
+        keys = list(zip(columns, values, strict=True))
+        self._counts.update(keys)
+        for of_values in cells:
+            self._cells.update(key for key, _ in set(zip(keys, of_values, strict=True)))
         if len(self._counts) > _MOST_HELD:
             yield from self._flush()
 
     def finish_bundle(self) -> Iterator[Any]:
         yield from map(GlobalWindows.windowed_value, self._flush())
 
-    def _flush(self) -> list[tuple[_Key, int]]:
-        counts = [(key, count) for key, count in self._counts.items() if key[1]]
-        self._counts = Counter()
+    def _flush(self) -> list[tuple[_Key, _Counts]]:
+        counts = [(key, (count, self._cells[key])) for key, count in self._counts.items() if key[1]]
+        self.start_bundle()
         return counts
+
+
+def _added(several: Iterable[_Counts]) -> _Counts:
+    """Return the sums of counts."""
+    count, cells = 0, 0
+    for more, more_cells in several:
+        count, cells = count + more, cells + more_cells
+    return count, cells
 
 
 class _Top(beam.CombineFn):
@@ -82,22 +135,22 @@ class _Top(beam.CombineFn):
     def create_accumulator(self) -> _Heaps:
         return [[] for _ in self._sizes]
 
-    def add_input(self, heaps: _Heaps, counted: tuple[_Key, int]) -> _Heaps:
-        (column, value), count = counted
+    def add_input(self, heaps: _Heaps, counted: tuple[_Key, _Counts]) -> _Heaps:
+        (column, value), (count, cells) = counted
         heap = heaps[column]
         if len(heap) < self._sizes[column]:
-            heapq.heappush(heap, (count, value))
+            heapq.heappush(heap, (count, value, cells))
         else:
-            heapq.heappushpop(heap, (count, value))
+            heapq.heappushpop(heap, (count, value, cells))
         return heaps
 
     def merge_accumulators(self, all_heaps: Iterable[_Heaps]) -> _Heaps:
         merged = self.create_accumulator()
         for heaps in all_heaps:
             for column, heap in enumerate(heaps):
-                for count, value in heap:
-                    self.add_input(merged, ((column, value), count))
+                for count, value, cells in heap:
+                    self.add_input(merged, ((column, value), (count, cells)))
         return merged
 
     def extract_output(self, heaps: _Heaps) -> _Heaps:
-        return heaps
+        return [sorted(heap, reverse=True) for heap in heaps]

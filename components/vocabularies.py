@@ -35,7 +35,7 @@ def category_ids(words: tf.Tensor, sizes: Sequence[int], name: str = "categories
     columns = tf.tile(tf.range(len(sizes))[None], [tf.shape(words)[0], 1])
     prefixes = tf.constant([[vocabulary_lines.prefix(column) for column in range(len(sizes))]])
     starts = np.cumsum([0, *sizes[:-1]]).astype(np.int64)
-    return tf.maximum(_lines(words, columns, prefixes, sizes, name) - starts, -1)
+    return tf.maximum(_lines(_escaped(words), columns, prefixes, sizes, name) - starts, -1)
 
 
 def term_weights(terms: tf.SparseTensor, sizes: Sequence[int], name: str) -> tf.Tensor:
@@ -52,17 +52,22 @@ def term_weights(terms: tf.SparseTensor, sizes: Sequence[int], name: str) -> tf.
     import tensorflow as tf
     import tensorflow_transform as tft
 
+    from benison.components.column_vocabulary import CellCounts
+
     rows = terms.dense_shape[0] // len(sizes)
     cells = terms.indices[:, 0]
     columns = cells % len(sizes)
     prefixes = tf.gather([vocabulary_lines.prefix(column) for column in range(len(sizes))], columns)
-    lines = _lines(terms.values, columns, prefixes, sizes, name)
+    words = _escaped(terms.values)
+    lines = _lines(words, columns, prefixes, sizes, name)
     known = lines >= 0
     positions = tf.stack([cells[known] // len(sizes), lines[known]], axis=1)
     shape = tf.stack([rows, tf.constant(sum(sizes), tf.int64)])
     counts = tf.ensure_shape(tf.scatter_nd(positions, tf.ones_like(lines[known]), shape), [None, sum(sizes)])
     all_rows = tft.sum(rows[None])
-    containing = tft.sum(tf.cast(counts > 0, tf.int64), reduce_instance_dims=False)
+    (containing,) = tft.experimental.ptransform_analyzer(
+        [words, columns, cells], CellCounts(sizes), output_dtypes=[tf.int64], output_shapes=[[sum(sizes)]]
+    )
     # As in `tft.tfidf`; the number of terms in a cell makes no difference to a column of length 1.
     frequencies = tf.math.log(tf.cast(all_rows + 1, tf.float32) / tf.cast(containing + 1, tf.float32)) + 1
     weights = tf.split(tf.cast(counts, tf.float32) * frequencies, sizes, axis=1)
@@ -78,11 +83,21 @@ def one_hot(ids: tf.Tensor, sizes: Sequence[int]) -> tf.Tensor:
     return tf.cast(tf.equal(tf.gather(ids, owners, axis=1), places), tf.float32)
 
 
+def _escaped(words: tf.Tensor) -> tf.Tensor:
+    """Escape line breaks in values of any shape."""
+    import tensorflow as tf
+
+    for text, escape in LINE_ESCAPES:
+        # Both are regular expressions, in which a backslash is written twice.
+        words = tf.strings.regex_replace(words, text.replace("\\", r"\\"), escape.replace("\\", r"\\"))
+    return words
+
+
 def _lines(words: tf.Tensor, columns: tf.Tensor, prefixes: tf.Tensor, sizes: Sequence[int], name: str) -> tf.Tensor:
     """Return the line of each value in the vocabulary of all columns, -1 without one: int64, in the shape of `words`.
 
     Args:
-        words: values of any shape.
+        words: escaped values of any shape.
         columns: the column of each value.
         prefixes: how the line of each value begins.
         sizes: the number of lines of each column.
@@ -93,9 +108,6 @@ def _lines(words: tf.Tensor, columns: tf.Tensor, prefixes: tf.Tensor, sizes: Seq
 
     from benison.components.column_vocabulary import ColumnVocabulary
 
-    for text, escape in LINE_ESCAPES:
-        # Both are regular expressions, in which a backslash is written twice.
-        words = tf.strings.regex_replace(words, text.replace("\\", r"\\"), escape.replace("\\", r"\\"))
     (file,) = tft.experimental.ptransform_analyzer(
         [words, columns],
         ColumnVocabulary(name, sizes),
