@@ -165,7 +165,13 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
     blessing.add_upstream_node(evaluator)  # no push after a failed evaluation
     with Cond(blessing.outputs["blessing"].future()[0].custom_property("blessed") == 1):
         validator = ServingValidator(
-            model, members, data.examples, graph, config.label, ServingBudget(**config.serving.budget.model_dump())
+            model,
+            members,
+            data.examples,
+            graph,
+            config.label,
+            ServingBudget(**config.serving.budget.model_dump()),
+            config.serving.fan_out,
         )
     # Not nested in the other Cond: TFX's compiler keeps both conditions, and a skipped node has no blessing to read.
     with Cond(validator.outputs["blessing"].future()[0].custom_property("blessed") == 1):

@@ -1,9 +1,10 @@
 """The trial of a candidate on a model server: all serving paths must agree, and the budgets must be kept.
 
-A new model server serves the candidate alone, to measure its costs, then each of its members too. It receives real
-rows of `test` and boundary rows (`benison.components.deploy.boundary_rows`) over REST and gRPC. The reference, called
-the training path, is Transform's own graph on tf.Examples, in which a missing cell has no value, then each member, then
-the combiner of the spec: it uses no code that is only in an exported model's other signatures. These paths must agree
+A new model server serves the candidate alone, to measure its costs, then each of its members too, if they are pushed as
+models of their own. It receives real rows of `test` and boundary rows (`benison.components.deploy.boundary_rows`) over
+REST and gRPC. The reference, called the training path, is Transform's own graph on tf.Examples, in which a missing cell
+has no value, then each member, then the combiner of the spec: it uses no code that is only in an exported model's other
+signatures. These paths must agree
 with it:
 
 | path            | meaning                                                                                    |
@@ -15,7 +16,7 @@ with it:
 | fused REST      | the candidate's `raw` signature over REST                                                  |
 | fused REST null | the same with null or no key for a missing cell, which only Benison's server takes         |
 | examples        | the candidate's `serving_default` on tf.Examples, over gRPC                                |
-| fan-out         | the members' `raw` signatures over gRPC, combined by the spec in the client                |
+| fan-out         | the members' `raw` over gRPC, combined by the spec in the client; if they are pushed too    |
 | member NAME     | one output of the candidate's `members` signature, over gRPC                               |
 
 Only `row by row` has other rows beside a row than the training path has. So it finds a feature, a member or a combiner
@@ -111,7 +112,16 @@ class _Answers:
 
 
 class ServingTrial:
-    """The trial of one candidate and its members, with the rows that are sent to them."""
+    """The trial of one candidate and its members, with the rows that are sent to them.
+
+    Args:
+        spec: the ensemble.
+        candidate: the folder of its SavedModel.
+        members: the folders of the members' SavedModels, by name.
+        budget: limits of load time, memory and latency.
+        data: the data of the trial.
+        fan_out: the members are pushed as models of their own too, so a server must serve them.
+    """
 
     def __init__(
         self,
@@ -120,12 +130,15 @@ class ServingTrial:
         members: Mapping[str, Path],
         budget: ServingBudget,
         data: TrialData,
+        *,
+        fan_out: bool = True,
     ) -> None:
         self._spec = spec
         self._candidate = candidate
         self._members = members
         self._budget = budget
         self._data = data
+        self._fan_out = fan_out
         arguments = missing_values.arguments(missing_values.read_inputs(candidate) or {})
         self._rows, self._incomplete = trial_rows.build(data.records, data.spec, arguments, data.seen)
         self._packed = missing_values.read_packed(candidate)
@@ -171,7 +184,8 @@ class ServingTrial:
             async with self._serve() as server:
                 await reference
                 measured.append(await self._measure(server))
-                await server.add({_model(name): path for name, path in self._members.items()}, self._patience())
+                if self._fan_out:
+                    await server.add({_model(name): path for name, path in self._members.items()}, self._patience())
                 answers = await self._ask(server)
             paths = answers.paths
             verdicts += self._answer_verdicts(answers)
@@ -249,7 +263,7 @@ class ServingTrial:
         return candidate_server.serve({CANDIDATE: self._candidate}, self._patience(), map(_model, self._members))
 
     async def _ask(self, server: CandidateServer) -> _Answers:
-        """Send all rows to a server of the candidate and its members, on every path."""
+        """Send all rows to a server of the candidate, and of its members if they are pushed, on every path."""
         output = self._spec.output
         rows, grpc, rest = self._rows, server.grpc, server.rest
         answers = {"evaluation": self._evaluated}
@@ -267,10 +281,8 @@ class ServingTrial:
         signatures = await grpc.metadata(CANDIDATE)
         (examples,) = signatures["serving_default"].inputs
         answers["examples"] = (await grpc.predict(CANDIDATE, {examples: rows.examples}, outputs=[output]))[output]
-        target = server.target
-        endpoints = {name: Endpoint(target, _model(name), candidate_server.VERSION) for name in self._spec.members}
-        async with FanOut(self._spec, endpoints, deadline_s=30.0) as fan_out:
-            answers["fan-out"] = (await fan_out.predict(rows.inputs)).values
+        if self._fan_out:
+            answers["fan-out"] = await self._ask_members(server)
         paths = path_parity.compare(self._reference, answers)
         paths += path_parity.compare(self._reference[: rows.real], {ROW_BY_ROW: await self._ask_row_by_row(grpc)})
         if "members" in signatures:
@@ -283,6 +295,13 @@ class ServingTrial:
             [row.column for row in self._incomplete if await _is_answered(server, row, examples)],
             by_grpc.get("classes"),
         )
+
+    async def _ask_members(self, server: CandidateServer) -> NDArray:
+        """Return the answers of the members as models of their own, combined by the spec."""
+        names = self._spec.members
+        endpoints = {name: Endpoint(server.target, _model(name), candidate_server.VERSION) for name in names}
+        async with FanOut(self._spec, endpoints, deadline_s=30.0) as fan_out:
+            return np.asarray((await fan_out.predict(self._rows.inputs)).values)
 
     async def _ask_row_by_row(self, grpc: GrpcClient) -> NDArray:
         """Return the candidate's answers to the real rows, each in a request of its own."""

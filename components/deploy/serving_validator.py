@@ -70,6 +70,7 @@ class Executor(base_executor.BaseExecutor):
             models,
             ServingBudget(**json.loads(exec_properties["budget"])),
             data,
+            fan_out=bool(exec_properties["fan_out"]),
         )
         with ThreadPoolExecutor(1) as thread:  # in a notebook, this thread already runs an event loop
             record = thread.submit(asyncio.run, trial.run()).result()
@@ -101,6 +102,7 @@ class ServingValidator(base_component.BaseComponent):
         transform_graph: defines the types of the raw features.
         label: name of the raw label.
         budget: limits of load time, memory and latency.
+        fan_out: the members are pushed as models of their own too.
     """
 
     SPEC_CLASS = ComponentSpec
@@ -114,12 +116,14 @@ class ServingValidator(base_component.BaseComponent):
         transform_graph: types.BaseChannel,
         label: str,
         budget: ServingBudget,
+        fan_out: bool,
     ) -> None:
         # One input per member, so that lineage names them; so the spec depends on the members and is defined here.
         class Spec(ComponentSpec):
             PARAMETERS = {
                 "label": ExecutionParameter(type=str),
                 "budget": ExecutionParameter(type=str),
+                "fan_out": ExecutionParameter(type=int),
                 "runs_alone": ExecutionParameter(type=int),
             }
             INPUTS = {
@@ -138,6 +142,7 @@ class ServingValidator(base_component.BaseComponent):
                 transform_graph=transform_graph,
                 label=label,
                 budget=json.dumps(asdict(budget), sort_keys=True),
+                fan_out=int(fan_out),
                 runs_alone=1,  # read by benison.pipelines.node: other nodes would disturb the measurement of latency
                 blessing=types.Channel(type=standard_artifacts.InfraBlessing),
             )
