@@ -121,24 +121,40 @@ class LocalRunner:
         if comparison is not None:
             with timing.phase("reading the code"):
                 comparison.begin()
-            with timing.phase("trying the code, with the start of the worker"):
-                code_trial.try_code(config, self._root, pool.ask, run.folder / "code.log")
-        with timing.phase("compiling"):
-            compiled = Compiled.from_json(
-                pool.ask(
-                    operation="compile",
-                    config=config.model_dump(mode="json"),
-                    span=span,
-                    only_ingest=comparison is None,
-                    ir=str(run.folder / _IR),
-                    root=str(self._root),
-                    log=str(run.folder / "compile.log"),
-                )
-            )
+        with timing.phase("compiling and trying the code, with the start of the worker"):
+            compiled = self._compile(run, config, span, pool, only_ingest=comparison is None)
         functions = self._execute(run, compiled, pool)
         if comparison is not None:
             with timing.phase("recording the run"):
                 comparison.remember(run, functions)
+
+    def _compile(
+        self, run: runs.Run, config: Pipeline, span: str | None, pool: _Pool, *, only_ingest: bool
+    ) -> Compiled:
+        """Compile the pipeline in a worker, which meanwhile tries the user's code; a run that only ingests needs none.
+
+        Raises:
+            UsageError: the code has mistakes.
+        """
+        request = {
+            "operation": "compile",
+            "config": config.model_dump(mode="json"),
+            "span": span,
+            "only_ingest": only_ingest,
+            "ir": str(run.folder / _IR),
+            "root": str(self._root),
+            "log": str(run.folder / "compile.log"),
+        }
+        answers: list[dict[str, Any]] = []
+
+        def compile_and_try(**trial: Any) -> dict[str, Any]:
+            answers.append(pool.ask(**request, trial=trial))
+            return dict(answers[0]["trial"])
+
+        if not only_ingest:
+            code_trial.try_code(config, self._root, compile_and_try, run.folder / "code.log")
+        answer = answers[0] if answers else pool.ask(**request)  # the code was tried before
+        return Compiled.from_json(answer["compiled"])
 
     def _execute(self, run: runs.Run, compiled: Compiled, pool: _Pool) -> dict[str, str | None]:
         """Start each node when its upstream nodes have ended; after a failure, start no more.

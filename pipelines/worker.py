@@ -52,6 +52,7 @@ _MANY = (
     "tfx.components.transform.executor",
     "tfx.components.trainer.executor",
 )
+_TRIAL = ("keras", "keras_tuner", "tensorflow_transform", "tensorflow_transform.beam")
 _PATIENCE_S = 1.0  # between SIGTERM and SIGKILL; shorter than the runner's
 _used: set[str] = set()  # of these, what a node has imported
 
@@ -88,6 +89,30 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _compile(request: dict[str, Any]) -> dict[str, Any]:
+    """Compile a pipeline, and meanwhile try the user's code if the request has a trial (see `_begin_trial`).
+
+    Returns:
+        `compiled`, with a trial also `trial`; only the latter if the code has mistakes, which come before all others.
+    """
+    if "trial" not in request:
+        return {"compiled": _compiled(request)}
+    trial = _begin_trial(request["trial"])
+    compiled: dict[str, Any] = {}
+    error = None
+    if request["config"]["data"]["source"] is None:  # else a function of the user runs, which waits for the trial
+        try:
+            compiled = _compiled(request)
+        except Exception as first:
+            error = first
+    tried = _end_trial(trial, request["trial"])
+    if tried["mistakes"]:
+        return {"trial": tried}
+    if error is not None:
+        raise error
+    return {"trial": tried, "compiled": compiled or _compiled(request)}
+
+
+def _compiled(request: dict[str, Any]) -> dict[str, Any]:
     """Build and compile a pipeline from its config, with the nodes that ingest earlier spans."""
     from benison.pipelines.compilation import compiling
     from benison.pipelines.config import Pipeline
@@ -198,15 +223,32 @@ def _import(names: Iterable[str]) -> None:
 
 
 def _try_code(request: dict[str, Any]) -> dict[str, Any]:
-    """Try the user's code in a fork, see `benison.components.train.dry_run`.
+    """Try the user's code, see `_begin_trial`."""
+    return _end_trial(_begin_trial(request), request)
+
+
+def _begin_trial(request: dict[str, Any]) -> forked.Fork:
+    """Begin to try the user's code in a fork, see `benison.components.train.dry_run`.
 
     A fork has TensorFlow already, leaves nothing behind in this process, and can be ended when it takes too long.
+
+    Args:
+        request: `project`, fields of `dry_run.Project`; `log`; and `seconds`, the longest time.
     """
     from benison.components.train import dry_run
 
-    _import(("keras", "keras_tuner", "tensorflow_transform"))  # before the fork: the nodes need them too
+    _import(_TRIAL)  # before the fork: the nodes need them too
     project = dry_run.Project(**request["project"])
-    result = forked.call(lambda: dry_run.mistakes(project), request["seconds"])
+
+    def mistakes() -> list[str]:
+        with _logging_to(Path(request["log"])):
+            return dry_run.mistakes(project)
+
+    return forked.Fork(mistakes)
+
+
+def _end_trial(trial: forked.Fork, request: dict[str, Any]) -> dict[str, Any]:
+    result = trial.result(request["seconds"])
     return {"mistakes": result.value or [], "unfinished": result.reason}
 
 

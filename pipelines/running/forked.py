@@ -1,4 +1,4 @@
-"""Calls a function in a fork of this process."""
+"""Runs a function in a fork of this process."""
 
 from __future__ import annotations
 
@@ -26,45 +26,54 @@ class ForkResult:
     reason: str = ""
 
 
-def call(function: Callable[[], Any], seconds: float | None = None) -> ForkResult:
-    """Call a function in a fork, and end the fork if it takes too long.
+class Fork:
+    """A function that runs in a fork of this process.
 
     Args:
         function: returns plain data that JSON can hold.
-        seconds: the longest time; None for no limit.
     """
-    reading, writing = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        _end_with(parent)
-        _answer(function, writing)
-    os.close(writing)
-    until = None if seconds is None else time.monotonic() + seconds
-    answer = b""
-    try:
-        # Not up to the end of the pipe: a process that the function has left behind may hold it open.
-        while select.select([reading], [], [], None if until is None else max(until - time.monotonic(), 0))[0]:
-            part = os.read(reading, 1 << 16)
-            answer += part
-            if part and not part.endswith(_END):
-                continue
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            child = 0
-            return (
-                ForkResult(json.loads(answer))
-                if answer.endswith(_END)
-                else ForkResult(reason=f"the process {how_it_ended(code)}")
-            )
-        return ForkResult(reason=f"it takes longer than {seconds:g} seconds")
-    finally:
-        os.close(reading)
-        if child:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._pipe, writing = os.pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        parent = os.getpid()
+        self._child = os.fork()
+        if self._child == 0:
+            os.close(self._pipe)
+            _end_with(parent)
+            _answer(function, writing)
+        os.close(writing)
+
+    def result(self, seconds: float | None = None) -> ForkResult:
+        """Wait for the function's value, once; end the fork if it takes longer than so many seconds from now."""
+        until = None if seconds is None else time.monotonic() + seconds
+        answer = b""
+        try:
+            # Not up to the end of the pipe: a process that the function has left behind may hold it open.
+            while select.select([self._pipe], [], [], None if until is None else max(until - time.monotonic(), 0))[0]:
+                part = os.read(self._pipe, 1 << 16)
+                answer += part
+                if part and not part.endswith(_END):
+                    continue
+                code = os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
+                self._child = 0
+                return (
+                    ForkResult(json.loads(answer))
+                    if answer.endswith(_END)
+                    else ForkResult(reason=f"the process {how_it_ended(code)}")
+                )
+            return ForkResult(reason=f"it takes longer than {seconds:g} seconds")
+        finally:
+            os.close(self._pipe)
+            if self._child:
+                os.kill(self._child, signal.SIGKILL)
+                os.waitpid(self._child, 0)
+
+
+def call(function: Callable[[], Any], seconds: float | None = None) -> ForkResult:
+    """Call a function in a fork, and end the fork if it takes longer than so many seconds; see `Fork`."""
+    return Fork(function).result(seconds)
 
 
 def how_it_ended(code: int) -> str:

@@ -119,7 +119,7 @@ def _compile(config: Any, root: Path) -> Compiled:
     try:
         common = {"ir": str(root / "pipeline.json"), "root": str(root), "log": str(root / "compile.log")}
         worker.send(operation="compile", config=config.model_dump(mode="json"), span=None, only_ingest=False, **common)
-        compiled = Compiled.from_json(worker.receive())
+        compiled = Compiled.from_json(worker.receive()["compiled"])
         worker.send(operation="tidy", run_id="one", **common)
         worker.receive()
     finally:

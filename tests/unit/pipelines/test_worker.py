@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benison.components.train import dry_run
 from benison.pipelines import config_file, worker
 from benison.pipelines.compilation import compiling
 from benison.pipelines.running import legacy_keras
@@ -29,8 +30,17 @@ def write(folder):
 """
 
 
-def compiled(folder: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Let a worker compile a pipeline whose data its own function writes; return its answer."""
+def compiled(
+    folder: Path, source: str, monkeypatch: pytest.MonkeyPatch, mistakes: list[str] | None = None
+) -> dict[str, Any]:
+    """Let a worker compile a pipeline whose data its own function writes; return its answer.
+
+    Args:
+        folder: the project's folder.
+        source: the code of the function.
+        monkeypatch: pytest's fixture.
+        mistakes: what the trial of the code finds meanwhile; None: no trial.
+    """
     (folder / "source.py").write_text(source)
     (folder / "birds.yaml").write_text(YAML)
     config = config_file.load(folder / "birds.yaml", environ={})
@@ -38,14 +48,30 @@ def compiled(folder: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> dict
     monkeypatch.setattr(compiling, "for_run", lambda *_: SimpleNamespace(to_json=lambda: {"rows": file.read_text()}))
     monkeypatch.setattr(legacy_keras, "settle_keras", lambda: None)  # it is settled once per process
     request = {"operation": "compile", "config": config.model_dump(mode="json"), "span": None, "only_ingest": False}
+    if mistakes is not None:
+        monkeypatch.setattr(worker, "_TRIAL", ())
+        monkeypatch.setattr(dry_run, "mistakes", lambda _: mistakes)
+        project = {"features": "", "columns": {}, "label": "y", "problem": "regression", "recipes": []}
+        request["trial"] = {"project": project, "seconds": 60, "log": str(folder / "code.log")}
     return worker._answer({**request, "ir": str(folder / "ir"), "root": str(folder / "root"), "log": ""})
 
 
 def test_the_source_of_the_data_writes_in_a_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # TensorFlow's threads do not survive a fork: a node after an operation here would wait for them forever.
-    rows = compiled(tmp_path, WRITES, monkeypatch)["ok"]["rows"]
+    rows = compiled(tmp_path, WRITES, monkeypatch)["ok"]["compiled"]["rows"]
     assert rows.startswith("x,y\n")
     assert str(os.getpid()) not in rows
+
+
+def test_mistakes_in_the_code_come_before_all_others_and_the_source_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = compiled(tmp_path, WRITES, monkeypatch, mistakes=["features: a"])
+    assert answer["ok"] == {"trial": {"mistakes": ["features: a"], "unfinished": ""}}
+    assert not (tmp_path / "root" / "data").exists()
+    tried = compiled(tmp_path, WRITES, monkeypatch, mistakes=[])
+    assert tried["ok"]["trial"] == {"mistakes": [], "unfinished": ""}
+    assert tried["ok"]["compiled"]["rows"].startswith("x,y\n")
 
 
 @pytest.mark.parametrize(
