@@ -20,8 +20,8 @@ def is_first_party(path: Path) -> bool:
     """Return whether a file is the user's (or a clone's) and belongs to no installed package or standard library."""
     if {"site-packages", "dist-packages"} & set(path.parts):
         return False
-    candidates = [path, path.resolve()]
-    return not any(candidate.is_relative_to(library) for candidate in candidates for library in _libraries())
+    candidates = [os.path.join(path, ""), os.path.join(os.path.realpath(path), "")]
+    return not any(candidate.startswith(_libraries()) for candidate in candidates)
 
 
 def import_path() -> list[str]:
@@ -185,7 +185,7 @@ def _find_by_hook(parts: tuple[str, ...]) -> Path | None:
 
 
 @functools.cache  # `sysconfig` works them out again at each call, and a fingerprint asks thousands of times
-def _libraries() -> tuple[Path, ...]:
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    paths = [Path(sysconfig.get_path(name)) for name in names]
-    return (*paths, *(path.resolve() for path in paths))
+def _libraries() -> tuple[str, ...]:
+    """Return the folders of Python and of installed packages, with a slash at the end."""
+    paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return tuple(os.path.join(path, "") for path in (*paths, *map(os.path.realpath, paths)))

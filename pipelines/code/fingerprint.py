@@ -101,13 +101,19 @@ def executor(class_path: str) -> str:
         return secrets.token_hex(32)
     if not modules.is_first_party(file):
         return INSTALLED
-    closure = _Closure({}, modules.locate_on_path)
+    closure = _Closure({}, _locate_on_path())
     source = closure.parse(file)
     for candidate in (name, name.removesuffix("_Executor")):
         if candidate in source.bindings:
             return _code(closure, file, candidate)
     closure.add_file(source)
     return closure.digest()
+
+
+def _locate_on_path() -> Locate:
+    """Return `modules.locate_on_path`, but look for each module once: it does not depend on who imports it."""
+    find = functools.cache(modules.find)
+    return lambda importer, level, module: modules.locate_on_path(importer, level, module) if level else find(module)
 
 
 def files(paths: Iterable[Path]) -> str:
@@ -175,10 +181,15 @@ class _Closure:
         sources: Files already parsed, by path; None for files that are not first-party. Shared and added to.
         locate: Returns the file that an import means: `modules.locate`, or another function like it.
         with_imports: Whether importing a file counts too: its effects, and the `__init__.py` files of its package.
+        is_first_party: `modules.is_first_party` with a cache.
     """
 
     def __init__(
-        self, sources: dict[Path, Source | None], locate: Locate = modules.locate, with_imports: bool = True
+        self,
+        sources: dict[Path, Source | None],
+        locate: Locate = modules.locate,
+        with_imports: bool = True,
+        is_first_party: Callable[[Path], bool] | None = None,
     ) -> None:
         self.sources = sources
         self.with_imports = with_imports
@@ -189,8 +200,9 @@ class _Closure:
         self._added_files: set[Path] = set()
         self._loaders: dict[Path, set[int]] = {}  # each `__getattr__` that counts without all that it could load
         self._pending: list[tuple[Source, Statement]] = []
-        # One file imports the same modules in many statements. Closures inside this one share the cache.
+        # One file imports the same modules in many statements. Closures inside this one share the caches.
         self._locate = locate if hasattr(locate, "cache_info") else functools.cache(locate)
+        self._is_first_party = is_first_party or functools.cache(modules.is_first_party)
 
     def parse(self, path: Path) -> Source:
         """Parse the file that the caller named, first-party or not."""
@@ -297,7 +309,7 @@ class _Closure:
 
     def _is_users(self, source: Source, module: str) -> bool:
         file = self._locate(source.path, 0, module)
-        return file is not None and modules.is_first_party(file)
+        return file is not None and self._is_first_party(file)
 
     def _counted_sources(self) -> list[tuple[Source, set[int]]]:
         paths = {**self.counted, **self._loaders}
@@ -386,7 +398,7 @@ class _Closure:
     def _load(self, path: Path) -> Source | None:
         """Parse a file once; return None if it is not first-party or missing."""
         if path not in self.sources:
-            self.sources[path] = syntax.read(path) if path.is_file() and modules.is_first_party(path) else None
+            self.sources[path] = syntax.read(path) if path.is_file() and self._is_first_party(path) else None
         return self.sources[path]
 
     def _registers(self, source: Source, statement: Statement) -> bool:
@@ -400,7 +412,7 @@ class _Closure:
 
     def _explore(self, source: Source, statement: Statement, names: Iterable[DottedName]) -> _Closure:
         """Follow some names of a statement without counting them here."""
-        closure = _Closure(self.sources, self._locate, with_imports=False)
+        closure = _Closure(self.sources, self._locate, with_imports=False, is_first_party=self._is_first_party)
         for dotted in names:
             closure._add_use(source, statement, dotted)
         return closure

@@ -93,15 +93,21 @@ class Source:
     @property
     def packages(self) -> tuple[Path, ...]:
         """The `__init__.py` files that run before this file, outermost first."""
-        inner = [folder for folder in self.path.parents if folder.is_relative_to(self.root) and folder != self.root]
-        inits = [folder / "__init__.py" for folder in reversed(inner)]
-        return tuple(init for init in inits if init != self.path)
+        return _packages(self.path, self.root)
 
     def loads_lazily(self, name: str) -> bool:
         """Return whether `__getattr__` loads a name that only an import under `if TYPE_CHECKING:` declares."""
         positions = self.bindings.get(name, ())
         declared = bool(positions) and all(self.statements[position].kind == "typing" for position in positions)
         return declared and "__getattr__" in self.bindings
+
+
+@functools.lru_cache(maxsize=1024)  # paths are slow, and each node's code has a thousand files
+def _packages(path: Path, root: Path) -> tuple[Path, ...]:
+    """Return the `__init__.py` files that run before a file, outermost first."""
+    inner = [folder for folder in path.parents if folder.is_relative_to(root) and folder != root]
+    inits = [folder / "__init__.py" for folder in reversed(inner)]
+    return tuple(init for init in inits if init != path)
 
 
 def read(path: Path) -> Source:
