@@ -248,7 +248,8 @@ def labelled_batches(
         return columns, *(tf.boolean_mask(values, known) for values in (label, *weights))
 
     paths = sorted(path for pattern in files for path in tf.io.gfile.glob(pattern))
-    batches = tf.data.TFRecordDataset(paths, compression_type="GZIP").batch(1024).map(parse)
+    records = tf.data.TFRecordDataset(paths, compression_type="GZIP").batch(1024)
+    batches = records.map(tf.autograph.experimental.do_not_convert(parse))  # it has no control flow to convert
     if cached and sum(tf.io.gfile.stat(path).length for path in paths) <= CACHED_BYTES:
         batches = batches.cache()
     return batches

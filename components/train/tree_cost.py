@@ -42,7 +42,7 @@ class TreeCost:
         """Measure the answers to some rows of transformed features, Tensors [rows, n] by name."""
         import tensorflow as tf
 
-        function = tf.function(fitted.predict, reduce_retracing=True)
+        function = tf.function(fitted.predict, reduce_retracing=True, autograph=False)
         times = {}
         available = int(next(iter(features.values())).shape[0])
         for rows in (1, _ROWS):
