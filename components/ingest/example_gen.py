@@ -66,19 +66,20 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         splits, column, by = splits_of(exec_properties), TimeColumn.from_json(options["time"]), options.get("by")
         divided = _Divided(table, options["label"], options["weight"])
-        keys = SplitKeys(map(divided.row, table.rows()))
+        keys = SplitKeys(map(divided.row, table.rows()), int(options.get("seed", 0)))
         if column:
             index, parts = index_of(table, column.name), parts_by_time(cells_of(table, column.name), column, splits, by)
             warnings += parts.warnings
             files = files_of_parts(parts.names)
 
             def part_of(number: int, row: Row, group: str | None) -> str:
-                return parts.part_of(row.cells[index], keys.of(number, divided.row(row)), group)
+                key = keys.of(number, divided.row(row), group)
+                return parts.part_of(row.cells[index], key, in_group=group is not None)
         else:
             files = one_file_per_split(splits)
 
             def part_of(number: int, row: Row, group: str | None) -> str:
-                return split_by_hash(keys.of(number, divided.row(row)), splits, group)
+                return split_by_hash(keys.of(number, divided.row(row), group), splits)
 
         if not options["schema"]:  # inferred from these files alone; SpanWindow compares them with those of other spans
             examples.set_string_custom_property(
@@ -171,6 +172,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
         label: name of the label, which decides no split; '' for none.
         weight: name of the column of sample weights, which decides no split; '' for none.
         by: column whose rows with the same value are in one split; None assigns each row by its own hash.
+        seed: seed of the hash.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
@@ -192,6 +194,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
         label: str = "",
         weight: str = "",
         by: str | None = None,
+        seed: int = 0,
     ) -> None:
         options = {
             "missing": list(missing),
@@ -206,6 +209,7 @@ class CsvExampleGen(base.FileBasedExampleGen):
             "label": label,
             "weight": weight,
             **({"by": by} if by else {}),
+            **({"seed": seed} if seed else {}),
         }
         super().__init__(**arguments(pattern, splits, options, span))
 

@@ -48,11 +48,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         options = options_of(exec_properties)
         column, label, by = TimeColumn.from_json(options["time"]), options["label"], options.get("by")
         divided = partial(Record.divided, label=label, weight=options["weight"])
-        keys = SplitKeys(map(divided, records(files, label)))
+        keys = SplitKeys(map(divided, records(files, label)), int(options.get("seed", 0)))
         if column is None:
             with ExampleWriter(examples, one_file_per_split(splits)) as writer:
                 for number, record in enumerate(records(files, label)):
-                    split = split_by_hash(keys.of(number, divided(record)), splits, record.group(by))
+                    split = split_by_hash(keys.of(number, divided(record), record.group(by)), splits)
                     writer.write(split, record.without_empty_features())
             check_counts(files[0], writer.counts, by=by)
         else:
@@ -60,7 +60,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             examples.set_string_custom_property(WARNINGS, json.dumps(parts.warnings))
             with ExampleWriter(examples, files_of_parts(parts.names)) as writer:  # SpanWindow checks the splits
                 for number, (cell, record) in enumerate(_timed_records(files, column.name, label)):
-                    part = parts.part_of(cell.text, keys.of(number, divided(record)), record.group(by))
+                    group = record.group(by)
+                    key = keys.of(number, divided(record), group)
+                    part = parts.part_of(cell.text, key, in_group=group is not None)
                     writer.write(part, record.without_empty_features())
         refuse_changed(exec_properties)
 
@@ -76,6 +78,7 @@ class ImportExampleGen(base.FileBasedExampleGen):
         label: the feature that some records must have, with one text or number; it decides no split.
         weight: the feature with the sample weight, which decides no split; '' for none.
         by: the feature whose records with the same value are in one split; None assigns each record by its own hash.
+        seed: seed of the hash.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
@@ -89,12 +92,14 @@ class ImportExampleGen(base.FileBasedExampleGen):
         label: str = "",
         weight: str = "",
         by: str | None = None,
+        seed: int = 0,
     ) -> None:
         options = {
             "time": time.to_json() if time else None,
             "label": label,
             "weight": weight,
             **({"by": by} if by else {}),
+            **({"seed": seed} if seed else {}),
         }
         super().__init__(**arguments(pattern, splits, options, span=None))
 

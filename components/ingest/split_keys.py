@@ -36,9 +36,11 @@ class SplitKeys:
 
     Args:
         rows: all rows.
+        seed: another seed gives other splits (`splits.seed`).
     """
 
-    def __init__(self, rows: Iterable[SplitRow]) -> None:
+    def __init__(self, rows: Iterable[SplitRow], seed: int = 0) -> None:
+        self._salt = [f"seed {seed}"] if seed else []
         # Python's hash is the same within a process, which is all that counting needs.
         hashes = np.fromiter(
             ((hash(row.features), hash(row.label), row.label is not None, hash(row)) for row in rows),
@@ -52,14 +54,17 @@ class SplitKeys:
         if not constant and equal_rows.are_events(known["features"], known["label"]):
             self._before = equal_rows.occurrences(hashes["row"])
 
-    def of(self, number: int, row: SplitRow) -> Sequence[str]:
+    def of(self, number: int, row: SplitRow, group: str | None = None) -> Sequence[str]:
         """Return the key of a row.
 
         Args:
             number: its position among all rows, from 0.
             row: the row.
+            group: its value in the column of `splits.by`, which decides alone; None if it is a group of its own.
         """
+        if group is not None:
+            return [*self._salt, group]
         if self._before is None:
-            return row.features
+            return [*self._salt, *row.features]
         before = self._before[number]
-        return [*row.features, row.label or "", row.weight, *([str(before)] if before else [])]
+        return [*self._salt, *row.features, row.label or "", row.weight, *([str(before)] if before else [])]

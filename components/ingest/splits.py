@@ -63,18 +63,18 @@ class TimeParts:
         """The parts, such as `head-train`."""
         return tuple(f"{side}-{name}" for side in ("head", "tail") for name in self.training)
 
-    def part_of(self, time: str | None, key: Sequence[str], group: str | None = None) -> str:
+    def part_of(self, time: str | None, key: Sequence[str], *, in_group: bool = False) -> str:
         """Return the part of a row.
 
         Args:
             time: its cell in the time column.
             key: the texts that `SplitKeys` returns for the row.
-            group: the value of the row in the column of `splits.by`; None if it is a group of its own.
+            in_group: the row has a value in the column of `splits.by`.
         """
         if time is None or self.end_of_head is None or not self.column.has_value(time):
-            return UNTIMED if group is None else f"head-{split_by_hash(key, self.training, group)}"
+            return f"head-{split_by_hash(key, self.training)}" if in_group else UNTIMED
         side = "tail" if self.format.parse(time.strip()) > self.end_of_head else "head"
-        return f"{side}-{split_by_hash(key, self.training, group)}"
+        return f"{side}-{split_by_hash(key, self.training)}"
 
 
 def parts_by_time(
@@ -114,15 +114,14 @@ def _end_of_head(times: Sequence[Instant], share: float) -> Instant:
     return times[max(bisect.bisect_left(times, end) - 1, 0)]  # a span of one time has no tail
 
 
-def split_by_hash(key: Sequence[str], splits: Mapping[str, int], group: str | None = None) -> str:
+def split_by_hash(key: Sequence[str], splits: Mapping[str, int]) -> str:
     """Return the name of the split of a row; see `split_index`.
 
     Args:
         key: the texts that `SplitKeys` returns for the row.
         splits: hash buckets by split.
-        group: the value of the row in the column of `splits.by`; None if it is a group of its own.
     """
-    return list(splits)[split_index(key if group is None else (group,), list(splits.values()))]
+    return list(splits)[split_index(key, list(splits.values()))]
 
 
 def check_counts(source: str, counts: Mapping[str, int], *, by_time: bool = False, by: str | None = None) -> None:

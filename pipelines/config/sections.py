@@ -45,6 +45,7 @@ from benison.pipelines.config.types import (
     Other,
     ParameterName,
     Scalar,
+    Seed,
     Severity,
     Share,
     Text,
@@ -100,11 +101,12 @@ class Splits(ConfigModel):
         default=None,
         description="a column such as customer: rows with the same value are never in two splits; it is no feature",
     )
+    seed: Seed = Field(default=0, description="another number gives other splits; the members have the pipeline's seed")
 
     @property
     def buckets(self) -> dict[str, int]:
         """Hash buckets by split."""
-        return self.model_dump(exclude={"by"})
+        return self.model_dump(exclude={"by", "seed"})
 
 
 class Range(ConfigModel):

@@ -122,6 +122,7 @@ def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int 
             config.label,
             config.weight or "",
             config.splits.by,
+            config.splits.seed,
         )
     return CsvExampleGen(
         pattern=pattern,
@@ -138,6 +139,7 @@ def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int 
         label=config.label,
         weight=config.weight or "",
         by=config.splits.by,
+        seed=config.splits.seed,
     )
 
 

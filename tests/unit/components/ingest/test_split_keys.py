@@ -20,16 +20,16 @@ Record = tuple[str, str, str, str]  # sex, size, weight, label
 HEADER = ("sex", "size", "weight", "label")
 
 
-def csv_gen(folder: Path, rows: Sequence[Record], columns: Sequence[int] = range(4)) -> Any:
+def csv_gen(folder: Path, rows: Sequence[Record], columns: Sequence[int] = range(4), **options: Any) -> Any:
     from benison.components.ingest.example_gen import CsvExampleGen
 
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "t.csv").open("w", newline="") as out:
         csv.writer(out).writerows([row[i] for i in columns] for row in (HEADER, *rows))
-    return CsvExampleGen(str(folder / "t.csv"), SPLITS, label="label", weight="weight")
+    return CsvExampleGen(str(folder / "t.csv"), SPLITS, label="label", weight="weight", **options)
 
 
-def record_gen(folder: Path, rows: Sequence[Record]) -> Any:
+def record_gen(folder: Path, rows: Sequence[Record], **options: Any) -> Any:
     import tensorflow as tf
 
     from benison.components.ingest.import_example_gen import ImportExampleGen
@@ -44,7 +44,7 @@ def record_gen(folder: Path, rows: Sequence[Record]) -> Any:
                 elif number % 2:
                     example.features.feature[name].bytes_list.SetInParent()
             out.write(example.SerializeToString())
-    return ImportExampleGen(str(folder / "t.tfrecord"), SPLITS, label="label", weight="weight")
+    return ImportExampleGen(str(folder / "t.tfrecord"), SPLITS, label="label", weight="weight", **options)
 
 
 def in_splits(node: Any, folder: Path) -> dict[str, Counter[Record]]:
@@ -117,3 +117,14 @@ def test_the_order_of_the_rows_decides_nothing(tmp_path: Path, gen: Any, rows: l
 def test_the_order_of_the_columns_decides_nothing(tmp_path: Path) -> None:
     before = in_splits(csv_gen(tmp_path / "a", copies()), tmp_path / "a")
     assert in_splits(csv_gen(tmp_path / "b", copies(), [3, 1, 0, 2]), tmp_path / "b") == before
+
+
+@GENS
+@pytest.mark.parametrize("by", [None, "size"])
+def test_another_seed_gives_other_splits(tmp_path: Path, gen: Any, by: str | None) -> None:
+    first, second = (
+        in_splits(gen(tmp_path / str(seed), copies(), seed=seed, by=by), tmp_path / str(seed)) for seed in (0, 1)
+    )
+    common = sum((first["test"] & second["test"]).values())
+    assert common < 0.5 * sum(first["test"].values())
+    assert {row[1] for row in second["test"]}.isdisjoint(row[1] for row in second["train"])
