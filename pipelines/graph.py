@@ -102,7 +102,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             **({"group": config.splits.by} if config.splits.by else {}),
             **({"weight": config.weight} if config.weight else {}),
             "out_of_fold_below": _out_of_fold_below(config),
-            **_user_code(config, *(key for key in config.references if key in ("features", "trees"))),
+            **_user_code(config, "Transform"),
         },
     )
     for check in (data.gate, label_check, overlap_check):  # TFX alone would continue with bad data
@@ -134,7 +134,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         config.label,
         config.problem,
         _builder_settings(config),
-        _user_code(config, *(key for key in config.references if key == "ensemble.combiner")),
+        _user_code(config, "EnsembleBuilder"),
     )
     model = ensemble.outputs["model"]
     baseline = Baseline(model, str(serving), window)
@@ -183,7 +183,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             examples=data.examples,
             transform_graph=graph,
             settings=_push_settings(config, root, window),
-            user_code=_user_code(config, *(key for key in config.references if key != "data.source")),
+            user_code=_user_code(config, "Pusher"),
         )
     nodes += [member_scores, ensemble, baseline, ensemble_scores, evaluator, blessing, validator, pusher]
     return _pipeline(config, root, nodes)
@@ -213,7 +213,7 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
             "recipe": {key: value for key, value in recipe.items() if key != unread},
             "label": config.label,
             **(_of_training(config) if unread == "tuner" else {}),
-            **_user_code(config, f"ensemble.members.{name}"),
+            **_user_code(config, f"Trainer.{name}"),
         }
         for unread in ("epochs", "tuner")
     )
@@ -332,8 +332,9 @@ def _marks(config: Pipeline) -> dict[str, Any]:
     return {} if config.data.tfrecord else {"texts": list(config.data.missing), "decimal": config.data.decimal}
 
 
-def _user_code(config: Pipeline, *keys: str) -> dict[str, Any]:
+def _user_code(config: Pipeline, node: str) -> dict[str, Any]:
     """Return the part of a node's custom_config that says which functions of the user it runs, and what they read."""
+    keys = config.called[node]
     return {cache_key.USER_CODE: asdict(config.user_code(*keys))} if keys else {}
 
 

@@ -151,6 +151,20 @@ class Pipeline(ConfigModel):
         return {"features": self.features, **members, **source, **combiner, **trees}
 
     @property
+    def called(self) -> dict[str, tuple[str, ...]]:
+        """The keys of `references` whose functions a node calls, by its id.
+
+        The Pusher calls none; it records what the version was made from.
+        """
+        keys = tuple(self.references)
+        return {
+            "Transform": tuple(key for key in keys if key in ("features", "trees")),
+            "EnsembleBuilder": tuple(key for key in keys if key == "ensemble.combiner"),
+            "Pusher": tuple(key for key in keys if key != "data.source"),
+            **{f"Trainer.{name}": (f"ensemble.members.{name}",) for name in self.ensemble.members},
+        }
+
+    @property
     def withheld(self) -> dict[str, str]:
         """The columns besides the label that are no features, each with the key that names it."""
         keys = {"splits.by": self.splits.by, "weight": self.weight}

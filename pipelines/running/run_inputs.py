@@ -100,9 +100,7 @@ def inputs(config: Pipeline, root: Path, span: str | None, files: FilesRead) -> 
 
 def users_functions(config: Pipeline) -> set[str]:
     """Return the hashes of the user's functions that nodes can have; see `cache_key.hash_functions`."""
-    keys = [(key,) for key in config.references]
-    of_pusher = tuple(key for key in config.references if key != "data.source")
-    return {"", *(config.user_code(*group).hash() for group in (*keys, of_pusher))}
+    return {"", *(config.user_code(*keys).hash() for keys in config.called.values() if keys)}
 
 
 def _state(file: str) -> tuple[int, ...]:

@@ -39,7 +39,7 @@ def _fault(table: Table, folder: Path, members: tuple[str, ...]) -> str:
         return _unclear(started, file.name)
     run = command(BENISON, folder, "run", "odd", *members, *ROOMY)
     if run.returncode == DONE:
-        return _unasked(folder, file)
+        return _unasked(folder, file) or _not_repeated(folder, members)
     if run.returncode == NOT_BLESSED:
         return "" if "REFUSED" in run.stdout or "too few rows" in run.stdout else f"no rule is named\n{run.stdout}"
     if trained := _trained(folder):
@@ -68,3 +68,12 @@ def _unasked(folder: Path, file: Path) -> str:
     if asked.returncode != DONE or "Traceback" in text or "nan" in text.lower().split():
         return f"predict: exit {asked.returncode}\n{text}"
     return ""
+
+
+def _not_repeated(folder: Path, members: tuple[str, ...]) -> str:
+    """Run again; return what ran although nothing had changed, or ''."""
+    again = command(BENISON, folder, "run", "odd", *members, *ROOMY)
+    records = [json.loads(file.read_text()) for file in folder.glob(".benison/runs/*/run.json")]
+    last = max(records, key=lambda record: record["id"])
+    repeated = again.returncode == DONE and last["repeats"]
+    return "" if repeated else f"the second run ran nodes\n{again.stdout}{again.stderr}"

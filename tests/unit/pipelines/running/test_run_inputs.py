@@ -135,3 +135,27 @@ def test_every_driver_that_adds_to_a_key_of_the_cache_is_known_here() -> None:
     drivers = {file.stem for file in components.rglob("*.py") if "DRIVER_CLASS = " in file.read_text()}
     # The data; the served version, with and without spans; the Pusher, which is never cached.
     assert drivers == {"example_gen", "import_example_gen", "baseline", "drift", "pusher"}
+
+
+# TFX and its dependencies emit warnings about one another.
+@pytest.mark.filterwarnings("ignore")
+def test_the_functions_of_all_nodes_are_known(project: Path) -> None:
+    from google.protobuf import json_format
+    from tfx.proto.orchestration import pipeline_pb2
+
+    from benison.pipelines.code import cache_key
+    from benison.pipelines.compilation import compiling
+
+    members = """small: {epochs: 1}
+    searched: {epochs: 1, function: small, tuner: {trials: 2, epochs: 1, space: {units: [1, 2]}}}
+    grown: {kind: trees}
+    own: {kind: trees, function: "models.py:small"}
+  combiner: "models.py:small"
+"""
+    _rewrite("shop.yaml", "small: {epochs: 1}\n", members)(project)
+    config = config_file.load(project / "shop.yaml", {})
+    compiled = compiling.for_run(config, project / "root", project / "ir.json", None)
+    ir = json_format.Parse(compiled.ir.read_text(), pipeline_pb2.Pipeline())
+    functions = {node.pipeline_node.node_info.id: cache_key.hash_functions(node.pipeline_node) for node in ir.nodes}
+    assert all(functions[node] for node in ("Transform", "Trainer.own", "EnsembleBuilder"))
+    assert set(functions.values()) <= run_inputs.users_functions(config)
