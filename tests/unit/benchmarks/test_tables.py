@@ -26,10 +26,24 @@ def rows() -> pd.DataFrame:
 
 def test_the_gain_is_relative_to_the_loss_of_the_other_model() -> None:
     rng = np.random.default_rng(0)
-    labels = rng.normal(size=(ROWS, 1))
+    rows = [rng.permutation(2 * ROWS)[:ROWS] for _ in range(3)]
+    labels = [rng.normal(size=(ROWS, 1)) for _ in range(3)]
     errors = [rng.normal(size=(ROWS, 1)) for _ in range(3)]
-    low, high = relative_gain(METRICS["rmse"], labels, [labels + 0.9 * e for e in errors], [labels + e for e in errors])
-    assert (low, high) == pytest.approx((0.1, 0.1))
+    models = [[y + factor * error for y, error in zip(labels, errors, strict=True)] for factor in (0.9, 1.0)]
+    assert relative_gain(METRICS["rmse"], rows, labels, *models) == pytest.approx((0.1, 0.1))
+
+
+def test_rows_that_several_seeds_judge_count_once_in_the_width_of_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    labels, model, other = (rng.normal(size=(ROWS, 1)) for _ in range(3))
+
+    def width(*rows: np.ndarray) -> float:
+        low, high = relative_gain(METRICS["rmse"], rows, *([values] * len(rows) for values in (labels, model, other)))
+        return high - low
+
+    same, different = np.arange(ROWS), np.arange(ROWS) + ROWS
+    assert width(same, same) == pytest.approx(width(same))
+    assert width(same, different) < 0.85 * width(same)
 
 
 @pytest.mark.parametrize("model", [LINEAR, BOOSTING])
