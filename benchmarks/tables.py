@@ -4,10 +4,10 @@
 
 For each table, `init` writes the pipeline from the CSV alone, and `run` trains and judges it, once per seed. A seed
 also gives other splits (`splits.seed`), since a hundred rows of `test` are often the luck of one split; those of the
-flights are by time. The baselines of benchmarks/sklearn_baselines.py learn from the same training rows (train, valid and blend)
-and answer the same `test` rows. The table in Markdown has the loss (log loss, or RMSE) of the ensemble and of both
-baselines, and the gain of the ensemble over the better baseline, relative to the baseline's loss, with its paired 95 %
-bootstrap interval.
+flights are by time. The baselines of benchmarks/sklearn_baselines.py learn from the same training rows (train, valid
+and blend) and answer the same `test` rows. The table in Markdown has the loss (log loss, or RMSE) of the ensemble and
+of both baselines, and the gain of the ensemble over the better baseline, relative to the baseline's loss, with its
+paired 95 % bootstrap interval.
 
 A resample draws rows of the table, for all seeds together; its loss is the mean over the seeds. The better baseline is
 chosen on the `test` rows, which flatters it. With --folder, an interrupted measurement continues with the next table
