@@ -199,9 +199,9 @@ def filled(values: Any, default: Any) -> Any:
     """Return a SparseTensor [batch, 1] as a Tensor, with a default where it has no value."""
     import tensorflow as tf
 
-    shape = tf.stack([values.dense_shape[0], tf.constant(1, tf.int64)])
+    shape = tf.maximum(values.dense_shape, [0, 1])  # the width is 0 if no row has a value
     values = tf.sparse.to_dense(tf.SparseTensor(values.indices, values.values, shape), default_value=default)
-    return tf.reshape(values, [-1, 1])
+    return tf.ensure_shape(values, [None, 1])
 
 
 def _present(cells: Any, marks: Marks) -> Any:

@@ -111,13 +111,12 @@ def dates(inputs: Mapping[str, Any], forms: Mapping[str, str | None]) -> Any:
     """
     parts, valid = [], []
     for form in dict.fromkeys(forms.values()):
-        same = [name for name, other in forms.items() if other == form]
-        part, known = date_parts(strings(inputs, same), form)
+        part, known = date_columns(inputs, [name for name, other in forms.items() if other == form], form)
         parts.append(part)
         valid.append(known)
-    year, month, day, hour, minute = (tf.concat([part[letter] for part in parts], axis=1) for letter in "YmdHM")
+    days, *numbers = (tf.concat([part[letter] for part in parts], axis=1) for letter in ("days", *"YmdHM"))
+    year, month, day, hour, minute = numbers
     known = tf.concat(valid, axis=1)
-    days = days_since_1970(year, month, day)
     season = 2 * math.pi * (tf.cast(month - 1, tf.float32) + tf.cast(day - 1, tf.float32) / 31) / 12
     daytime = 2 * math.pi * (tf.cast(hour, tf.float32) + tf.cast(minute, tf.float32) / 60) / 24
     scores = number_scores(
@@ -165,8 +164,19 @@ def if_missing(words: Any) -> Any:
     return if_seen(tf.equal(words, ""))
 
 
+def date_columns(inputs: Mapping[str, Any], names: Sequence[str], form: str | None) -> tuple[dict[str, Any], Any]:
+    """Parse columns of dates, once in a graph for all features that are made of them; see `date_parts`."""
+    first, key = inputs[names[0]], (tf.compat.v1.get_default_graph(), tuple(names), form)
+    parsed = first.__dict__.setdefault("benison_dates", {})
+    if key not in parsed:
+        parsed[key] = date_parts(strings(inputs, names), form)
+    return parsed[key]
+
+
 def date_parts(words: Any, form: str | None) -> tuple[dict[str, Any], Any]:
     """Parse dates [batch, n] into parts, int64 by strptime's letter (Y, m, d, H, M), and flags for valid dates.
+
+    The part `days` is the number of days since 1970-01-01.
 
     A date that no calendar has, such as 2023-02-30, is not valid, nor is 24:00.
     """
@@ -190,12 +200,13 @@ def date_parts(words: Any, form: str | None) -> tuple[dict[str, Any], Any]:
     month = part("b", 1) if "b" in letters else part("m", 1)
     half_day_hour = part("I", 12)
     hour = half_day_hour % 12 + 12 * part("p", 0) if "I" in letters else part("H", 0)
-    parts = {"Y": year, "m": month, "d": part("d", 1), "H": hour, "M": part("M", 0)}
+    day, this_month = part("d", 1), days_since_1970(year, month, 1)
     next_month = days_since_1970(year + month // 12, month % 12 + 1, 1)
+    parts = {"Y": year, "m": month, "d": day, "H": hour, "M": part("M", 0), "days": this_month + day - 1}
     limits = {
         "Y": (1, 9999),
         "m": (1, 12),
-        "d": (1, next_month - days_since_1970(year, month, 1)),
+        "d": (1, next_month - this_month),
         "H": (0, 23),
         "M": (0, 59),
     }

@@ -23,7 +23,7 @@ from tensorflow_transform import graph_tools
 from benison import category_ids, dense_columns
 from benison.components.feature_groups import named
 from benison.components.raw_columns import source
-from benison.pipelines.generic.features import date_parts, days_since_1970, names_of, strings
+from benison.pipelines.generic.features import date_columns, names_of, strings
 
 VALUES = {"category": 256, "hashed": 4096}  # the most frequent values of a column that have an id of their own
 MISSING, UNSEEN, FIRST = 0, 1, 2  # ids: of a missing cell, of a value without an id, and the first id of a value
@@ -117,13 +117,12 @@ def _dates(inputs: Mapping[str, Any], forms: Mapping[str, str | None]) -> list[_
     parts = []
     for form in dict.fromkeys(forms.values()):
         same = [name for name, other in forms.items() if other == form]
-        part, known = date_parts(strings(inputs, same), form)
-        days = days_since_1970(part["Y"], part["m"], part["d"])
+        part, known = date_columns(inputs, same, form)
         numbers = {
-            "days": days,
+            "days": part["days"],
             "month": part["m"],
             "day": part["d"],
-            "weekday": (days + 3) % 7,
+            "weekday": (part["days"] + 3) % 7,
             "minute": part["H"] * 60 + part["M"],
         }
         values = [tf.where(known, tf.cast(number, tf.float32), math.nan) for number in numbers.values()]
