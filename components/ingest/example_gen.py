@@ -26,7 +26,7 @@ from benison.components.ingest.arguments import arguments, options_of, record_fi
 from benison.components.ingest.content_driver import ContentDriver, refuse_changed
 from benison.components.ingest.csv_table import KINDS_OF_COLUMNS, WARNINGS, CsvTable, other_delimiter
 from benison.components.ingest.example_writer import ExampleWriter, files_of_parts, in_order, one_file_per_split
-from benison.components.ingest.split_keys import SplitKeys, SplitRow
+from benison.components.ingest.split_keys import Roles, SplitKeys
 from benison.components.ingest.splits import check_counts, parts_by_time, split_by_hash
 from benison.components.ingest.times import TimeColumn, cells_of, index_of
 from benison.serving.close_names import did_you_mean
@@ -65,21 +65,21 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         kinds |= inferred
 
         splits, column, by = splits_of(exec_properties), TimeColumn.from_json(options["time"]), options.get("by")
-        divided = _Divided(table, options["label"], options["weight"])
-        keys = SplitKeys(map(divided.row, table.rows()), int(options.get("seed", 0)))
+        roles = Roles(table.header, table.missing, options["label"], options["weight"])
+        keys = SplitKeys(map(roles.row, table.rows()), int(options.get("seed", 0)))
         if column:
             index, parts = index_of(table, column.name), parts_by_time(cells_of(table, column.name), column, splits, by)
             warnings += parts.warnings
             files = files_of_parts(parts.names)
 
             def part_of(number: int, row: Row, group: str | None) -> str:
-                key = keys.of(number, divided.row(row), group)
+                key = keys.of(number, roles.row(row), group)
                 return parts.part_of(row.cells[index], key, in_group=group is not None)
         else:
             files = one_file_per_split(splits)
 
             def part_of(number: int, row: Row, group: str | None) -> str:
-                return split_by_hash(keys.of(number, divided.row(row), group), splits)
+                return split_by_hash(keys.of(number, roles.row(row), group), splits)
 
         if not options["schema"]:  # inferred from these files alone; SpanWindow compares them with those of other spans
             examples.set_string_custom_property(
@@ -98,31 +98,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if column is None:  # otherwise SpanWindow checks the splits of the window
             check_counts(table.files[0], writer.counts, by=by)
         refuse_changed(exec_properties)
-
-
-class _Divided:
-    """The columns of a table: the features, the label and the weight.
-
-    Args:
-        table: the table.
-        label: name of the label; '' for none.
-        weight: name of the column of sample weights; '' for none.
-    """
-
-    def __init__(self, table: CsvTable, label: str, weight: str) -> None:
-        header, self._missing = table.header, table.missing
-        self._label, self._weight = (header.index(name) if name in header else None for name in (label, weight))
-        others = [name for name in header if name not in (label, weight)]
-        self._features = [header.index(name) for name in sorted(others)]
-
-    def row(self, row: Row) -> SplitRow:
-        """Return the cells of a row by their roles."""
-        label = None if self._label is None else row.cells[self._label]
-        return SplitRow(
-            tuple([row.cells[i] for i in self._features]),
-            None if label in self._missing else label,
-            "" if self._weight is None else row.cells[self._weight],
-        )
 
 
 class _Codes:

@@ -6,13 +6,14 @@ with the other all in `test`: each model would be judged by the opposite of what
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benison.components import equal_rows
+from benison.serving.rows.chunks import Row
 
 
 class SplitRow(NamedTuple):
@@ -27,6 +28,31 @@ class SplitRow(NamedTuple):
     features: tuple[str, ...]
     label: str | None = None
     weight: str = ""
+
+
+class Roles:
+    """The columns of a table by what they are for a split.
+
+    Args:
+        header: names of the columns.
+        missing: cells that mean "no value".
+        label: name of the label; '' for none.
+        weight: name of the column of sample weights; '' for none.
+    """
+
+    def __init__(self, header: Sequence[str], missing: Collection[str], label: str, weight: str = "") -> None:
+        self._missing = missing
+        self._label, self._weight = (header.index(name) if name in header else None for name in (label, weight))
+        self._features = [header.index(name) for name in sorted(header) if name not in (label, weight)]
+
+    def row(self, row: Row) -> SplitRow:
+        """Return the cells of a row by their roles."""
+        label = None if self._label is None else row.cells[self._label]
+        return SplitRow(
+            tuple([row.cells[i] for i in self._features]),
+            None if label in self._missing else label,
+            "" if self._weight is None else row.cells[self._weight],
+        )
 
 
 class SplitKeys:

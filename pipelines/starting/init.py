@@ -10,13 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import yaml
 
 from benison.components.evaluate.metrics import default_metric
 from benison.components.ingest.csv_table import CsvTable
+from benison.components.ingest.split_keys import Roles, SplitKeys
 from benison.components.ingest.splits import split_index
 from benison.components.label_classes import TAG
+from benison.components.train.trees.settings import MANY_CLASSES
 from benison.pipelines import json_schema
 from benison.pipelines.config import Splits, strict_yaml
 from benison.pipelines.config.sections import Validation
@@ -144,18 +147,27 @@ def choose_splits(guess: Guess) -> Splits:
     """Return the usual shares; with few rows, the first shares that give each split `MIN_ROWS`, or else the best."""
     best = SHARES[0]
     if guess.rows < FEW_ROWS:
-        table = CsvTable((str(guess.csv),), delimiter=guess.delimiter, encoding=guess.encoding)
-        rows = [row.cells for row in table.rows()]
-        smallest = {shares: _smallest(rows, shares) for shares in SHARES}
+        keys = _split_keys(guess)
+        smallest = {shares: _smallest(keys, shares) for shares in SHARES}
         enough = (shares for shares in SHARES if smallest[shares] >= MIN_ROWS)
         best = next(enough, max(SHARES, key=lambda shares: smallest[shares]))
     return Splits.model_validate(dict(zip(("train", "valid", "blend", "test"), best, strict=True)))
 
 
-def _smallest(rows: Sequence[Sequence[str]], shares: Sequence[int]) -> int:
+def _split_keys(guess: Guess) -> list[Sequence[str]]:
+    """Return the text of each row that decides its split, as for CsvExampleGen."""
+    table = CsvTable((str(guess.csv),), delimiter=guess.delimiter, encoding=guess.encoding)
+    weight = next((column.name for column in guess.columns if column.weight), "")
+    roles = Roles(table.header, guess.missing, guess.label.name, weight)
+    rows = [roles.row(row) for row in table.rows()]
+    keys = SplitKeys(rows)
+    return [keys.of(number, row) for number, row in enumerate(rows)]
+
+
+def _smallest(keys: Sequence[Sequence[str]], shares: Sequence[int]) -> int:
     counts = [0] * len(shares)
-    for cells in rows:
-        counts[split_index(cells, shares)] += 1
+    for key in keys:
+        counts[split_index(key, shares)] += 1
     return min(counts)
 
 
@@ -249,12 +261,20 @@ ensemble:
       # tuner: {{trials: 8, epochs: 10, space: {{units: [32, 64, 128], dropout: {{min: 0.0, max: 0.4}}}}}}
     trees:
       kind: trees  # gradient-boosted trees, which see the columns as they are
-      hyperparameters: {{trees: 1000, depth: 6, learning_rate: 0.06}}  # at most so many: early stopping decides
+      hyperparameters: {_flow(_trees(guess))}  # at most so many: early stopping decides
 
 # These rules always apply: better than a guess, and not worse than the served version. To add your own threshold:
 # blessing:
 #   rules: [{{metric: {metric}, {bound}}}]
 """
+
+
+def _trees(guess: Guess) -> dict[str, Any]:
+    """Return hyperparameters of trees. With many classes, trees cost more and each says less."""
+    classes = len(guess.label.values) if guess.problem == "multiclass" else 0
+    if classes < MANY_CLASSES:
+        return {"trees": 1000, "depth": 6, "learning_rate": 0.06}
+    return {"trees": 600 if classes < 50 else 200, "depth": 4, "learning_rate": 0.3}
 
 
 def _group(guess: Guess) -> str:

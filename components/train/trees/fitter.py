@@ -17,6 +17,7 @@ from benison.components.train.imbalance import ClassBalance
 from benison.components.train.rows import ArrayRows, Rows
 from benison.components.train.trees import in_graph, settings, symmetric, target_statistics
 from benison.components.train.trees.columns import Columns
+from benison.components.train.trees.settings import MANY_CLASSES
 from benison.components.train.trees.symmetric import SymmetricTrees
 from benison.components.train.trees.target_statistics import TargetStatistics
 from benison.serving.errors import UsageError
@@ -24,6 +25,7 @@ from benison.serving.errors import UsageError
 FILE = "trees.json"  # in the folder of logs: importances, and the loss by tree
 ONE_HOT = 255  # a category of more values has target statistics instead
 MAX_ID = 1_000_000
+MANY_BORDERS, FEW_BORDERS = 254, 64  # of a number; with many classes a tree's time is that of its borders
 # The values of all leaves are constants of the served graph. With hundreds of classes they would be gigabytes.
 MAX_LEAF_VALUES = 1 << 23
 _LOSSES = {"regression": "RMSE", "binary": "Logloss", "multiclass": "MultiClass"}
@@ -134,6 +136,7 @@ class TreesFitter:
             "l2_leaf_reg": settings.value(values, "l2"),
             "random_seed": recipe.seed,
             "one_hot_max_size": ONE_HOT,
+            "border_count": FEW_BORDERS if self._task.classes >= MANY_CLASSES else MANY_BORDERS,
             "thread_count": os.cpu_count(),
             "allow_writing_files": False,
             "verbose": 100,

@@ -48,6 +48,9 @@ PARAMETERS: Mapping[str, Parameter] = {
 FUNCTION = (
     "benison.components.train.trees.fitter:TreesFitter"  # where members of other kinds name a function of the user
 )
+MANY_CLASSES = (
+    8  # from here on, trees learn with fewer borders, and `init` writes fewer and smaller trees with larger steps
+)
 PATIENCE = 50  # trees without a better loss on `valid`
 
 

@@ -267,12 +267,24 @@ def test_any_name_of_a_column_can_be_written(here, name):
 @pytest.mark.parametrize("rows", [8, 12, 20, 40, 60])
 def test_with_few_rows_each_split_still_gets_some(here, rows):
     from benison.components.ingest.csv_table import CsvTable
-    from benison.components.ingest.splits import split_index
+    from benison.components.ingest.split_keys import Roles, SplitKeys
+    from benison.components.ingest.splits import split_by_hash
 
     guess = look(pets(here / "pets.csv", rows), "yes")
-    buckets = list(choose_splits(guess).buckets.values())
-    hit = {split_index(row.cells, buckets) for row in CsvTable((str(guess.csv),)).rows()}
-    assert hit == {0, 1, 2, 3}
+    buckets = choose_splits(guess).buckets
+    table = CsvTable((str(guess.csv),))
+    roles = Roles(table.header, guess.missing, "yes")
+    keys = SplitKeys(map(roles.row, table.rows()))
+    hit = {split_by_hash(keys.of(number, roles.row(row)), buckets) for number, row in enumerate(table.rows())}
+    assert hit == set(buckets)
+
+
+@pytest.mark.parametrize(("classes", "trees"), [(2, 1000), (7, 1000), (8, 600), (60, 200)])
+def test_many_classes_get_fewer_and_smaller_trees_with_larger_steps(here, classes, trees):
+    rows = [f"{i * 7 % 31},{i % 13},c{i % classes}" for i in range(40 * classes)]
+    Path("pets.csv").write_text("\n".join(["size,age,kind", *rows]))
+    create("pets", Path("pets.csv"), "kind")
+    assert load("pets").ensemble.members["trees"].hyperparameters["trees"] == trees
 
 
 def test_what_controls_a_terminal_is_shown_as_escapes_and_is_no_part_of_a_comment(here):
