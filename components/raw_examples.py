@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from tfx import types
 
 ROLES = ("group", "weight")  # of columns besides the label that are neither features nor inputs of a model
+SCHEMA = "schema.pbtxt"  # the file of a Schema artifact
 _WITHHELD = "withheld.json"
+# Stages of the columns that TFX gives to no node, as in tfx_bsl's `tensor_representation_util`.
+_UNREAD = frozenset({"PLANNED", "ALPHA", "DEPRECATED", "DEBUG_ONLY", "DISABLED", "VALIDATION_DERIVED"})
 
 
 def split_files(examples: list[types.Artifact], split: str) -> list[str]:
@@ -28,7 +31,30 @@ def load_schema(schema: list[types.Artifact]) -> Any:
     import tensorflow_data_validation as tfdv
     from tfx.types import artifact_utils
 
-    return tfdv.load_schema_text(str(Path(artifact_utils.get_single_uri(schema), "schema.pbtxt")))
+    return tfdv.load_schema_text(str(Path(artifact_utils.get_single_uri(schema), SCHEMA)))
+
+
+def unread_columns(schema: Any) -> frozenset[str]:
+    """Return the columns that TFX gives to no node because of their stage, such as DEPRECATED.
+
+    Args:
+        schema: TensorFlow Metadata's Schema.
+    """
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    return frozenset(f.name for f in schema.feature if schema_pb2.LifecycleStage.Name(f.lifecycle_stage) in _UNREAD)
+
+
+def clear_stage(schema: Any, columns: Collection[str]) -> None:
+    """Clear the stage of some columns in a schema, so that TFX reads them.
+
+    Args:
+        schema: TensorFlow Metadata's Schema.
+        columns: names of columns; the schema need not have them.
+    """
+    for feature in schema.feature:
+        if feature.name in columns:
+            feature.ClearField("lifecycle_stage")
 
 
 def list_columns(schema: Any) -> frozenset[str]:

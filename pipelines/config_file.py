@@ -23,6 +23,7 @@ from benison.pipelines.config.mistakes import (
     data_mistakes,
     declared_mistakes,
     keys_at,
+    kind_mistakes,
     label_mistakes,
     shape_mistakes,
     slice_mistakes,
@@ -97,7 +98,7 @@ def load(
     mistakes += code_mistakes(raw, path.parent)
     mistakes += data_mistakes(raw, path.parent) if check_data else []
     if isinstance(checked, Pipeline):
-        mistakes += [*label_mistakes(checked), *slice_mistakes(checked)]
+        mistakes += [*label_mistakes(checked), *slice_mistakes(checked), *kind_mistakes(checked)]
         mistakes += declared_mistakes(checked) if check_data else []
     if mistakes or override_errors or not isinstance(checked, Pipeline):
         raise UsageError("\n".join([*_lines(mistakes, name, document, applied), *override_errors]))

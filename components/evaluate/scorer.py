@@ -316,10 +316,12 @@ class _ExampleReader:
 
 
 def _schema_spec(schema: list[types.Artifact]) -> dict[str, Any]:
-    """Return the parsing spec of all columns of a schema."""
+    """Return the parsing spec of all columns of a schema, also of those that are no features."""
     from tensorflow_transform.tf_metadata import schema_utils
 
-    return dict(schema_utils.schema_as_feature_spec(raw_examples.load_schema(schema)).feature_spec)
+    message = raw_examples.load_schema(schema)
+    raw_examples.clear_stage(message, raw_examples.unread_columns(message))
+    return dict(schema_utils.schema_as_feature_spec(message).feature_spec)
 
 
 def _score_models(

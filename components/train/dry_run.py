@@ -115,10 +115,13 @@ def _feature_spec(project: Project) -> dict[str, Any]:
     from tensorflow_transform import annotators, graph_context, impl_helper
     from tensorflow_transform.tf_metadata import schema_utils
 
-    raw = schema_utils.schema_as_feature_spec(_schema(project)).feature_spec
+    schema = _schema(project)
+    # As in a run: a column that the YAML uses is read, whatever stage the schema gives it.
+    raw_examples.clear_stage(schema, [name for name, column in project.columns.items() if column["kind"] != "ignore"])
+    raw = schema_utils.schema_as_feature_spec(schema).feature_spec
     raw = {name: spec for name, spec in raw.items() if name not in (project.label, *project.withheld)}
     returned: dict[str, Any] = {}
-    lists, single = raw_examples.list_columns(_schema(project)), raw_examples.single_columns(_schema(project))
+    lists, single = raw_examples.list_columns(schema), raw_examples.single_columns(schema)
 
     def traced(inputs: dict[str, Any]) -> dict[str, Any]:
         cleaned = without_missing(inputs, lists=lists, single=single)

@@ -3,6 +3,7 @@
 TFX's StatisticsGen, SchemaGen and ExampleValidator run beside them.
 
 Nodes:
+    curated_schema: ImportSchemaGen, in whose schema the columns that the YAML uses are read.
     anomaly_gate: AnomalyGate, stops the run if an anomaly of the data has the severity `stop`.
     drift: DriftValidator, compares a span with the newest one that the served version was trained on.
     label_check: LabelCheck, checks the label and looks for columns that leak it.

@@ -179,6 +179,24 @@ def slice_mistakes(pipeline: Pipeline) -> Iterator[Mistake]:
             yield Mistake(("slices", str(i)), f"no column {name!r} in {where}{did_you_mean(name, columns)}")
 
 
+def kind_mistakes(pipeline: Pipeline) -> Iterator[Mistake]:
+    """Yield the columns that are numbers by the YAML and text by the curated schema."""
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    numbers = {name for name, column in pipeline.columns.items() if column.kind == "number"}
+    if not numbers or not pipeline.schema_path.is_file():
+        return
+    where = code_reference.display_path(pipeline.schema_path)
+    try:
+        schema = proto_text.read(where, schema_pb2.Schema())
+    except UsageError:
+        return  # a mistake of its own
+    for feature in schema.feature:
+        if feature.name in numbers and feature.type == schema_pb2.BYTES:
+            expected = f"expected type: INT or FLOAT in {where}, which says BYTES (text), or another kind"
+            yield Mistake(("columns", feature.name), f"got number, {expected}")
+
+
 def label_mistakes(pipeline: Pipeline) -> Iterator[Mistake]:
     """Yield what the YAML and the curated schema say differently about the classes of the label."""
     from tensorflow_metadata.proto.v0 import schema_pb2

@@ -170,6 +170,12 @@ class Pipeline(ConfigModel):
         keys = {"splits.by": self.splits.by, "weight": self.weight}
         return {column: f"which {key} names" for key, column in keys.items() if column}
 
+    @property
+    def used_columns(self) -> frozenset[str]:
+        """The columns that the YAML itself uses: the label, those with a role, and the features of `columns`."""
+        features = (name for name, column in self.columns.items() if column.kind != "ignore")
+        return frozenset({self.label, *self.withheld, *features})
+
     def user_code(self, *keys: str) -> UserCode:
         """Return the functions at some keys of `references` with the files and variables that the YAML says they read.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from benison.components import raw_examples
 from benison.components.ingest.csv_table import CsvTable, other_delimiter
+from benison.serving import proto_text
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError
 
 if TYPE_CHECKING:
     from benison.pipelines.config import Pipeline
-
-_NOT_READ = ("PLANNED", "ALPHA", "DEBUG", "DEPRECATED")  # stages of a column that TFX does not expect
 
 
 def check(config: Pipeline, table: CsvTable) -> None:
@@ -46,22 +46,21 @@ def _of_schema(config: Pipeline) -> Mapping[str, str]:
     """Return the columns whose absence is an anomaly that stops a run: those of the curated schema, or of the YAML."""
     severity = config.validation.severity.get("missing_column", "stop")
     if config.schema_path.is_file():
-        why, names = f"which {config.schema_path.name} requires", _required(config.schema_path.read_text())
+        why, names = f"which {config.schema_path.name} requires", _required(config)
     else:
         why, names = "which `columns` names", [n for n, column in config.columns.items() if column.kind != "ignore"]
     stopping = [name for name in names if config.validation.columns.get(name, severity) == "stop"]
     return {name: why for name in stopping if name not in (config.label, config.data.time)}
 
 
-def _required(schema: str) -> list[str]:
-    """Return the columns of a schema, TensorFlow Metadata's as text, of which there must be a value."""
-    from google.protobuf import text_format
+def _required(config: Pipeline) -> list[str]:
+    """Return the columns of which there must be a value, as the curated schema says."""
     from tensorflow_metadata.proto.v0 import schema_pb2
 
-    message = text_format.Parse(schema, schema_pb2.Schema())
+    schema = proto_text.read(str(config.schema_path), schema_pb2.Schema())
+    left_out = raw_examples.unread_columns(schema) - config.used_columns
     return [
         feature.name
-        for feature in message.feature
-        if schema_pb2.LifecycleStage.Name(feature.lifecycle_stage) not in _NOT_READ
-        and (feature.presence.min_fraction > 0 or feature.presence.min_count > 0)
+        for feature in schema.feature
+        if feature.name not in left_out and (feature.presence.min_fraction > 0 or feature.presence.min_count > 0)
     ]

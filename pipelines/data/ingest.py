@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.pipelines.data import sources, spans
+from benison.serving import proto_text
 from benison.serving.files import patterns
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ def build(
         UsageError: ROOT cannot hold artifacts.
     """
     from tfx.components import ExampleValidator, SchemaGen, StatisticsGen
-    from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 
     from benison.components.ingest.span_window import SpanWindow
     from benison.components.validate.anomaly_gate import AnomalyGate
+    from benison.components.validate.curated_schema import ImportSchemaGen
     from benison.components.validate.drift import DriftValidator
 
     patterns.check_root(root)
@@ -64,9 +65,10 @@ def build(
     example_gen = _example_gen(config, pattern, curated, span)
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
     statistics = statistics_gen.outputs["statistics"]
-    schema_gen = (
-        ImportSchemaGen(schema_file=curated) if curated else SchemaGen(statistics=statistics, infer_feature_shape=True)
-    )
+    if curated:
+        schema_gen = ImportSchemaGen(curated, _used_but_left_out(config))
+    else:
+        schema_gen = SchemaGen(statistics=statistics, infer_feature_shape=True)
     schema = schema_gen.outputs["schema"]
     validator = ExampleValidator(statistics=statistics, schema=schema)
     nodes: list[BaseNode] = [example_gen, statistics_gen, schema_gen, validator]
@@ -108,6 +110,16 @@ def build(
         nodes.append(span_window)
         examples = span_window.outputs["window"]
     return Ingest(tuple(nodes), examples, schema, gate)
+
+
+def _used_but_left_out(config: Pipeline) -> list[str]:
+    """Return the columns that the YAML uses and the curated schema leaves out."""
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    from benison.components import raw_examples
+
+    schema = proto_text.read(str(config.schema_path), schema_pb2.Schema())
+    return sorted(raw_examples.unread_columns(schema) & config.used_columns)
 
 
 def _example_gen(config: Pipeline, pattern: str, curated: str | None, span: int | None) -> BaseNode:

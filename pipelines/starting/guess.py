@@ -40,6 +40,7 @@ class Fixed:
         amounts: the form of amounts by column.
         columns: kind, format and size by column.
         weight: the column of the sample weights; None for none.
+        by: the column of `splits.by`; None for none.
     """
 
     problem: str | None = None
@@ -50,6 +51,7 @@ class Fixed:
     amounts: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     weight: str | None = None
+    by: str | None = None
 
 
 NOTHING = Fixed()
@@ -74,6 +76,7 @@ class Guess:
         positive: the positive class of a binary problem; '' otherwise.
         why_positive: why it is the positive one.
         is_whole: the whole file was read.
+        by: the column of `splits.by` that the user gives; '' for none.
     """
 
     csv: Path
@@ -90,6 +93,7 @@ class Guess:
     positive: str = ""
     why_positive: str = ""
     is_whole: bool = True
+    by: str = ""
 
     @property
     def amounts(self) -> dict[str, str]:
@@ -121,6 +125,8 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
             raise UsageError(f"--weight {label}: this is the label; expected another column")
         if fixed.weight in fixed.columns:
             raise UsageError(f"--set columns.{fixed.weight}: --weight names this column, so it is no feature")
+    if fixed.by is not None:
+        options.append((f"--set splits.by={fixed.by}", fixed.by))
     for option, name in options:
         if name not in table.header:
             raise UsageError(f"{option}: no such column in {file}{did_you_mean(name, table.header)} (it has {names})")
@@ -153,6 +159,8 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
         if name == fixed.weight
         else kinds.fixed(name, profiles[name], readings[name], marks, fixed.columns[name])
         if name in fixed.columns
+        else kinds.group(kinds.guess(name, profiles[name], readings[name], marks))
+        if name == fixed.by
         else kinds.guess(name, profiles[name], readings[name], marks)
         for name in table.header
         if name != label
@@ -185,6 +193,7 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
         positive=event,
         why_positive=why,
         is_whole=sample is None or count <= sample,
+        by=fixed.by or "",
     )
 
 

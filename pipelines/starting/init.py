@@ -79,7 +79,8 @@ class NewPipeline:
         width = max(map(len, names))
         for name, column in zip(names, guess.columns, strict=True):
             yield f"  {name:{width}}  {column.kind:8}  {_remark(column)}"
-        ignored = [column for column in guess.columns if column.kind == "ignore" and not column.weight]
+        withheld = {guess.by, *(column.name for column in guess.columns if column.weight)}
+        ignored = [column for column in guess.columns if column.kind == "ignore" and column.name not in withheld]
         if ignored:
             usable = next((column.name for column in ignored if not (column.is_list or column.is_leak)), None)
             use = f" (columns.{visible_line(usable)}: number, for example, uses it)" if usable is not None else ""
@@ -223,7 +224,7 @@ def yaml_text(
 # Written by `benison init` from {_comment(guess.csv.name)}. Everything here is a guess that you can change.
 #   benison run {name}
 #   benison eject {name}    copies the features and members into Python files that you can change
-name: {name}
+name: {_scalar(name)}
 problem: {guess.problem}
 label: {_scalar(guess.label.name)}  # {_comment(guess.label.why)}{positive}
 
@@ -278,7 +279,12 @@ def _trees(guess: Guess) -> dict[str, Any]:
 
 
 def _group(guess: Guess) -> str:
-    """Return the column whose rows with the same value belong together, such as a customer; '' if there is none."""
+    """Return the column whose rows with the same value belong together, such as a customer; '' if there is none.
+
+    If the user names one, no other is proposed.
+    """
+    if guess.by:
+        return ""
     names = (c.name for c in guess.columns if c.repeated_id or (c.kind == "hashed" and _SOMEBODY.search(c.name)))
     return next(names, "")
 

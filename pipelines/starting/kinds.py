@@ -142,6 +142,11 @@ def sample_weights(name: str, profile: Profile, reading: Reading, marks: frozens
     return GuessedColumn(name, "ignore", why, missing, whole=reading.whole, amounts=amounts, weight=True)
 
 
+def group(column: GuessedColumn) -> GuessedColumn:
+    """Return the column of `splits.by`, which is no feature."""
+    return GuessedColumn(column.name, "ignore", "its rows stay together (splits.by), so no feature", column.missing)
+
+
 def missing_share(profile: Profile, reading: Reading, marks: frozenset[str]) -> float:
     """Return the share of rows without a value."""
     strays = sum(count for cell, count in {**profile.values, **reading.strays}.items() if cell in marks)

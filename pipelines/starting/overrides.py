@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from benison.pipelines import config_file
 from benison.pipelines.config import strict_yaml
+from benison.pipelines.config.contradictions import value_at
 from benison.pipelines.config.mistakes import shape_mistakes
 from benison.pipelines.config.sections import Data
 from benison.pipelines.generic.columns import ColumnConfig
@@ -49,16 +50,21 @@ def fixed(given: Mapping[tuple[str, ...], Any], problem: str | None, weight: str
     """
     tree: Any = {}
     for path, value in given.items():
-        if path[0] in ("data", "columns"):
+        if path[0] in ("data", "columns", "splits"):
             tree = config_file.put(tree, path, value)
     try:
         data = Data.model_validate(tree.get("data") or {})
         columns = {name: ColumnConfig.model_validate(kind) for name, kind in (tree.get("columns") or {}).items()}
     except ValidationError as error:
         raise UsageError("\n".join(f"--set: {mistake.message}" for mistake in shape_mistakes(error))) from None
+    by = value_at(tree, "splits", "by")
     known = {key: getattr(data, key) for key in _READ_BY if key in data.model_fields_set}
     return Fixed(
-        problem, **known, columns={name: column.model_dump() for name, column in columns.items()}, weight=weight
+        problem,
+        **known,
+        columns={name: column.model_dump() for name, column in columns.items()},
+        weight=weight,
+        by=by if isinstance(by, str) else None,  # `applied` refuses another type
     )
 
 

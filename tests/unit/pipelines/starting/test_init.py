@@ -105,6 +105,14 @@ def test_spans_need_a_column_of_times(here):
         ({"blessing.rules": "[{metric: auc, min: 0.6}]"}, ["blessing: {rules: [{metric: auc, min: 0.6}]}"]),
         ({"serving.fan_out": "true"}, ["serving: {fan_out: true}"]),
         ({"data.time": "born"}, ["  time: born"]),
+        (
+            {"splits.by": "Kind"},
+            [
+                "  Kind: ignore  # its rows stay together (splits.by)",
+                "splits: {train: 6, valid: 1, blend: 1, test: 2, by: Kind}",
+            ],
+        ),
+        ({"splits": "{train: 2, valid: 1, blend: 1, test: 1, by: Kind}"}, ["  Kind: ignore  #", "by: Kind"]),
     ],
 )
 def test_set_changes_what_is_written_and_keeps_the_comments(here, settings, lines):
@@ -125,6 +133,10 @@ def test_set_changes_what_is_written_and_keeps_the_comments(here, settings, line
         ({"ensemble.combiner": "men"}, "--set ensemble.combiner: got 'men', expected one of mean"),
         ({"ensembl.combiner": "mean"}, "--set ensembl: unknown key; did you mean 'ensemble'"),
         ({"label": "born"}, "--set label: use --label"),
+        ({"splits.by": "Kin"}, r"--set splits.by=Kin: no such column in .*; did you mean 'Kind'\?"),
+        ({"splits.by": "'yes'"}, "--set splits.by: got 'yes', which is the label"),
+        ({"splits.by": "3"}, "--set splits.by: got 3, expected"),
+        ({"splits.by": "Kind", "columns.Kind": "category"}, "--set columns.Kind: splits.by names this column"),
         ({"splits": "{"}, "--set splits: "),
     ],
 )
@@ -307,3 +319,17 @@ def test_a_file_with_many_rows_without_a_label_runs_all_the_same(here, labelled,
     assert load("rows").validation.max_missing_labels == limit
     create("rows", here / "rows.csv", "y", force=True, settings={"validation.max_missing_labels": "0.7"})
     assert load("rows").validation.max_missing_labels == 0.7
+
+
+@pytest.mark.parametrize("name", ["yes", "no", "on", "off", "true", "null", "y", "e"])
+def test_a_name_that_yaml_reads_as_something_else_is_quoted(here, name):
+    create(name, pets(here / "pets.csv"), "yes")
+    assert load(f"{name}.yaml").name == name
+
+
+def test_a_group_that_is_given_is_not_proposed_nor_called_left_out(here):
+    csv = here / "rows.csv"
+    csv.write_text("customer_id,x,y\n" + "".join(f"c{i % 70}x,{i % 13},{'ab'[i % 3 == 0]}\n" for i in range(300)))
+    pipeline = create("rows", csv, "y", settings={"splits.by": "customer_id"})
+    assert not [line for line in pipeline.lines() if "set splits.by" in line or line.startswith("left out")]
+    assert load("rows.yaml").splits.by == "customer_id"
