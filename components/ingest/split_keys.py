@@ -10,10 +10,11 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benison.components import equal_rows
 from benison.serving.rows.chunks import Row
+
+_COPY = -1  # in place of the number of equal rows before a row
 
 
 class SplitRow(NamedTuple):
@@ -72,13 +73,10 @@ class SplitKeys:
             ((hash(row.features), hash(row.label), row.label is not None, hash(row)) for row in rows),
             np.dtype([("features", np.int64), ("label", np.int64), ("labelled", bool), ("row", np.int64)]),
         )
-        known = hashes[hashes["labelled"]]
-        self._before: NDArray[np.int64] | None = None
-        constant = (
-            len(np.unique(known["features"])) == 1
-        )  # `check_counts` then refuses the table: nothing to learn from
-        if not constant and equal_rows.are_events(known["features"], known["label"]):
-            self._before = equal_rows.occurrences(hashes["row"])
+        self._before = np.full(len(hashes), _COPY)
+        if (hashes["features"] != hashes["features"][:1]).any():  # else `check_counts` refuses: nothing to learn from
+            events = equal_rows.events(hashes["features"], hashes["label"], hashes["labelled"])
+            self._before[events] = equal_rows.occurrences(hashes["row"][events])
 
     def of(self, number: int, row: SplitRow, group: str | None = None) -> Sequence[str]:
         """Return the key of a row.
@@ -90,7 +88,7 @@ class SplitKeys:
         """
         if group is not None:
             return [*self._salt, group]
-        if self._before is None:
-            return [*self._salt, *row.features]
         before = self._before[number]
+        if before == _COPY:
+            return [*self._salt, *row.features]
         return [*self._salt, *row.features, row.label or "", row.weight, *([str(before)] if before else [])]

@@ -165,4 +165,5 @@ def _units(rows: ArrayRows) -> NDArray:
         factors = random.integers(0, 2**63, words.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
         total += (words * factors).sum(axis=1, dtype=np.uint64)
     units = np.unique(total, return_inverse=True)[1]
-    return np.arange(len(rows)) if equal_rows.are_events(units, rows.targets) else units
+    own = units.max(initial=0) + 1 + np.arange(len(rows))
+    return np.unique(np.where(equal_rows.events(units, rows.targets), own, units), return_inverse=True)[1]

@@ -92,6 +92,17 @@ def test_copies_share_a_split_whatever_their_label_and_weight(tmp_path: Path, ge
 
 
 @GENS
+def test_rows_without_any_value_are_in_all_splits(tmp_path: Path, gen: Any) -> None:
+    rng = np.random.default_rng(5)
+    rows = [("", "", "1", str(rng.choice(["yes", "no"]))) for _ in range(300)]
+    rows += [("f", f"s{i}", "1", str(rng.choice(["yes", "no"]))) for i in range(700)]
+    by_split = in_splits(gen(tmp_path, rows), tmp_path)
+    for split, share in (("train", 0.6), ("valid", 0.1), ("blend", 0.1), ("test", 0.2)):
+        empty = sum(count for row, count in by_split[split].items() if not row[1])
+        assert empty == pytest.approx(300 * share, abs=4 * np.sqrt(300 * share * (1 - share)))
+
+
+@GENS
 def test_events_that_look_the_same_are_in_all_splits_with_their_share_of_each_label(tmp_path: Path, gen: Any) -> None:
     by_split = in_splits(gen(tmp_path, events()), tmp_path)
     for size in range(6):
