@@ -2,7 +2,7 @@
 
 The problems are small and convex, so the solution does not depend on the start. The penalty on the distance from equal
 weights is chosen by cross-validation, so that thirty rows give almost the mean, and thirty thousand the optimum. A
-member is dropped if its weight is small and its gain out of fold is not significant. If the best member alone is
+member is dropped if its weight is small and the loss out of fold is no larger without it. If the best member alone is
 better out of fold than the combination of all that remain, it is the ensemble.
 
 All losses are compared row by row: the standard error is that of the differences. The loss of a heavy-tailed label
@@ -289,10 +289,11 @@ def _measure_contributions(
         gain, error = rows.mean_and_error(gains)
         margin, weight = _TWO_SIDED_95 * error, float(weights[index])
         # If members are similar, the loss of any one does not matter, but the loss of all does: a member with a
-        # considerable weight stays. A member with a negligible weight is dropped even if it helps a little, because it
-        # costs memory and time in every prediction.
+        # considerable weight stays. So does one with a small weight that helps, even if not significantly. A member
+        # with a negligible weight is dropped even if it helps a little, because it costs memory and time in every
+        # prediction.
         share = weight * len(outputs) / (weights.sum() or 1.0)
-        useless = share < _NEGLIGIBLE_SHARE or (share < _SMALL_SHARE and gain <= margin)
+        useless = share < _NEGLIGIBLE_SHARE or (share < _SMALL_SHARE and gain <= 0)
         kept = not measurable or not useless
         why = "" if kept else _why_useless(weight, gain, margin)
         contributions.append(Contribution(name, weight, gain, gain - margin, gain + margin, kept, why))

@@ -303,7 +303,9 @@ def _combiner(guess: Guess) -> str:
     """Return the combiner and why: a fitted one needs rows that are neither in `test` nor without a label."""
     if guess.rows * (1 - guess.label.missing) < FITTED_ROWS:
         return "mean  # with so few rows, no weights can be fitted"
-    return "weighted_mean  # the weights are fitted, and a member that brings nothing is left out"
+    # Stacking also corrects members that are too sure of themselves; numbers gain nothing from its intercept.
+    combiner = "weighted_mean" if guess.problem == "regression" else "stacking"
+    return f"{combiner}  # its weights are fitted, and a member that brings nothing is left out"
 
 
 def _column_lines(columns: Sequence[GuessedColumn]) -> Iterator[str]:

@@ -49,7 +49,7 @@ problem: binary
 label: late
 data: {{{data}}}
 columns: {{key: ignore, t: ignore, x: number, z: number{columns}}}
-ensemble: {{combiner: weighted_mean, members: {{{members}}}}}
+ensemble: {{combiner: stacking, members: {{{members}}}}}
 serving: {{budget: {{load_s: 600, p99_ms: 5000}}}}
 """)
     return made

@@ -175,7 +175,7 @@ def test_a_sample_says_so_and_writes_nothing_that_other_rows_may_contradict(here
     assert "string_domain" in Path("schemas/pets.pbtxt").read_text()
 
 
-@pytest.mark.parametrize(("rows", "combiner"), [(5, "mean"), (39, "mean"), (60, "weighted_mean")])
+@pytest.mark.parametrize(("rows", "combiner"), [(5, "mean"), (39, "mean"), (60, "stacking")])
 def test_with_very_few_rows_no_weights_are_fitted(here, rows, combiner):
     create("pets", pets(here / "pets.csv", rows), "yes")
     assert load("pets").ensemble.combiner == combiner
