@@ -10,6 +10,7 @@ Nodes:
     overlap_check: OverlapCheck, stops the run if rows of `test` are also in `train`.
 
 Helper modules:
+    small_statistics: the executor of StatisticsGen, which computes those of a small table without Beam.
     schema_violations: finds the rows of a CSV that violate the schema.
     leaks: measures how well a column alone predicts the label.
     overlap: measures how many rows of `test` are in `train`, and how many by chance.

@@ -52,11 +52,13 @@ def build(
         UsageError: ROOT cannot hold artifacts.
     """
     from tfx.components import ExampleValidator, SchemaGen, StatisticsGen
+    from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 
     from benison.components.ingest.span_window import SpanWindow
     from benison.components.validate.anomaly_gate import AnomalyGate
     from benison.components.validate.curated_schema import ImportSchemaGen
     from benison.components.validate.drift import DriftValidator
+    from benison.components.validate.small_statistics import Executor as StatisticsExecutor
 
     patterns.check_root(root)
     curated = str(config.schema_path) if config.schema_path.is_file() and not infer else None
@@ -64,6 +66,8 @@ def build(
     pattern = spans.pattern(root, config.name) if window else sources.files_pattern(config, root)
     example_gen = _example_gen(config, pattern, curated, span)
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
+    if not config.beam:  # else the YAML says where Beam's work runs
+        statistics_gen.executor_spec = BeamExecutorSpec(StatisticsExecutor)
     statistics = statistics_gen.outputs["statistics"]
     if curated:
         schema_gen = ImportSchemaGen(curated, _used_but_left_out(config))
