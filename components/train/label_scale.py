@@ -7,7 +7,9 @@ median size of a label. It is chosen only if it improves the metric on rows that
 The way back is part of the member's graph. exp(f) would be the median of y, not its mean, so it is multiplied by the
 mean of exp(residual): N. Duan, Smearing Estimate, Journal of the American Statistical Association 78, 1983. The
 residuals are those out of fold. Where there are enough rows, the factor is computed by level of f, because residuals of
-small labels often have another spread than those of large ones.
+small labels often have another spread than those of large ones. Within a level they may differ, too, as where half of
+the labels are 0: so the factors are corrected until the mean prediction of each level is that of its labels.
+Predictions stay within the range of the labels, so that an amount is never negative.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from benison.components.train.rows import ArrayRows
 
 SKEWED = 1.0  # the skewness from which a label is tried on another scale; that of a normal distribution is 0
 _ROWS_OF_LEVEL, _LEVELS = 200, 10
+_CORRECTIONS = 3  # the first one makes the mean of all rows right; more bring the means of the levels nearer
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,15 @@ class Scale:
         """Return labels on this scale."""
         return _forward(labels.astype(np.float64), self.width).astype(np.float32)
 
+    def backward(self, scaled: Any) -> NDArray[np.float64]:
+        """Return labels, in their unit, for labels on this scale."""
+        values = np.asarray(scaled, np.float64)
+        return np.exp(values) if self.width is None else self.width * np.sinh(values)
+
 
 @dataclass(frozen=True)
 class WayBack:
-    """The mean label for an answer f on a scale: a(f) sinh(f) + b(f) cosh(f), or a(f) exp(f) for log(y).
+    """The mean label for an answer f on a scale: w (a(f) sinh(f) + b(f) cosh(f)), or b(f) exp(f) for log(y).
 
     Attributes:
         scale: the scale.
@@ -107,20 +115,40 @@ class WayBack:
         levels = means(bounded)
         distinct = np.unique(levels, return_index=True)[1]
         if scale.width is None:
-            factors = np.stack([means(np.exp(residuals)), np.zeros(len(parts))], axis=1)
+            factors = np.stack([np.zeros(len(parts)), means(np.exp(residuals))], axis=1)
         else:
             factors = np.stack([means(np.cosh(residuals)), means(np.sinh(residuals))], axis=1)
-        return cls(scale, levels[distinct], factors[distinct].T)
+        back = cls(scale, levels[distinct], factors[distinct].T)
+        for _ in range(_CORRECTIONS):
+            back = back._corrected(scale.backward(labels), bounded, weights, parts)
+        return back
+
+    def _corrected(
+        self, labels: NDArray, answers: NDArray[np.float64], weights: NDArray, parts: list[NDArray]
+    ) -> WayBack:
+        """Add to b(f), by level, what brings the mean prediction of each part of the rows nearer to that of its labels.
+
+        Each part's lack is divided among the levels as they contribute to its predictions.
+        """
+        import tensorflow as tf
+
+        predictions = np.asarray(self(tf.constant(answers[:, None])))[:, 0]
+        lacks = np.array([weights[part] @ (labels - predictions)[part] for part in parts])
+        growth = np.exp(answers) if self.scale.width is None else self.scale.width * np.cosh(answers)
+        nearness = np.stack([np.interp(answers, self.levels, of_level) for of_level in np.eye(len(self.levels))])
+        shares = np.stack([nearness[:, part] @ (growth * weights)[part] for part in parts])  # [parts, levels]
+        steps = (shares * (lacks / shares.sum(axis=1))[:, None]).sum(axis=0) / shares.sum(axis=0)
+        return replace(self, factors=self.factors + np.stack([np.zeros_like(steps), steps]))
 
     def __call__(self, answers: Any) -> Any:
         """Return predictions [batch, 1] for answers [batch, 1], in TensorFlow operations."""
         import tensorflow as tf
 
-        f = tf.clip_by_value(answers, self.scale.low, self.scale.high)
+        scale = self.scale
+        f = tf.clip_by_value(answers, scale.low, scale.high)
         a, b = (self._interpolated(f, values) for values in self.factors)
-        if self.scale.width is None:
-            return a * tf.exp(f)
-        return self.scale.width * (a * tf.sinh(f) + b * tf.cosh(f))
+        means = b * tf.exp(f) if scale.width is None else scale.width * (a * tf.sinh(f) + b * tf.cosh(f))
+        return tf.clip_by_value(means, float(scale.backward(scale.low)), float(scale.backward(scale.high)))
 
     def _interpolated(self, f: Any, values: NDArray[np.float64]) -> Any:
         import tensorflow as tf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from benison.components.train import label_scale
+from benison.components.train import label_scale, out_of_fold
 from benison.components.train.fitting import Fitted
 from benison.components.train.label_scale import Scale, WayBack
 from benison.components.train.rows import ArrayRows, Rows
@@ -39,6 +40,10 @@ def prices(level: LEVEL, noise: LEVEL) -> LEVEL:
 
 def signed(level: LEVEL, noise: LEVEL) -> LEVEL:
     return 100 * np.sinh(1.5 + level + noise)
+
+
+def half_zero(level: LEVEL, noise: LEVEL) -> LEVEL:
+    return np.where(np.arange(len(level)) % 2, np.exp(4 + 1.5 * level + noise), 0)
 
 
 def table(label: Callable[[LEVEL, LEVEL], LEVEL], seed: int, rows: int = 4000) -> ArrayRows:
@@ -76,6 +81,27 @@ def test_a_skewed_label_is_learnt_on_a_scale_and_the_mean_is_right_in_every_tent
         tenths += sum(is_right_on_average(answers[p], test.targets[p]) for p in np.array_split(np.argsort(answers), 10))
     assert overall >= 8
     assert tenths >= 87  # with one factor for all levels about 82
+
+
+@pytest.mark.parametrize("label", [prices, signed, half_zero])
+@pytest.mark.parametrize("rows", [300, 4000])
+def test_out_of_fold_the_mean_is_right_and_predictions_are_within_the_labels(
+    label: Callable[..., Any], rows: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = table(label, 7, rows)
+    labels = train.targets.astype(np.float64)
+    scale = Scale.of(labels, np.ones(rows))
+    assert scale is not None
+    scaled = replace(train, targets=scale.forward(labels))
+    answers = out_of_fold.fit(LeastSquares(), scaled, 5, 0, "linear")[0].answers
+    weights = np.random.default_rng(0).uniform(0.5, 2, rows)
+    back = WayBack.of(scale, scaled.targets, answers[:, 0], weights)
+    predictions = back(tf.constant(answers)).numpy()[:, 0].astype(np.float64)
+    # Uncorrected, the prediction was up to a fifth too small where half of the labels are 0.
+    assert np.average(predictions, weights=weights) == pytest.approx(np.average(labels, weights=weights), rel=0.01)
+    tails = back(tf.constant([[-1e6], [1e6]])).numpy()
+    assert labels.min() <= min(predictions.min(), tails.min()) + 1e-3 * abs(labels.min())
+    assert max(predictions.max(), tails.max()) <= labels.max() * (1 + 1e-3)
 
 
 def test_a_label_that_is_not_skewed_is_learnt_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
