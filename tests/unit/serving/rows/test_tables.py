@@ -35,9 +35,9 @@ def lines(folder: Path, text: str, name: str = "rows.jsonl") -> Path:
     [
         ("a.csv", b"a,b\n1,2\n", "CSV"),
         ("a.csv", b'{"a": 1}\n{"a": 2}\n', "JSON lines"),
-        ("a.csv", gzip.compress(b'\xef\xbb\xbf{"a": 1}'), "JSON lines"),
+        ("a.csv", gzip.compress(b'\xef\xbb\xbf{"a": 1}', mtime=0), "JSON lines"),
         ("a.csv", b"{a},b\n1,2\n", "CSV"),
-        ("a.ndjson.gz", gzip.compress(b"[1]\n"), "JSON lines"),
+        ("a.ndjson.gz", gzip.compress(b"[1]\n", mtime=0), "JSON lines"),
         ("1.jsonl.csv", b"", "JSON lines"),
         ("a.csv", b"PAR1...", "Parquet"),
         ("a.parquet", b"", "Parquet"),
