@@ -463,7 +463,7 @@ class FragileWorker:
             return {"state": "complete", "outputs": {}, "reason": ""}
         ir = Path("pipeline.json")
         nodes = (Node("A", (), "A", "A", ir), Node("B", ("A",), "B", "B", ir))
-        return Compiled("fragile", ir, nodes).to_json()
+        return {"compiled": Compiled("fragile", ir, nodes).to_json()}
 
     def end(self) -> None:
         pass
