@@ -14,6 +14,7 @@ from benison.components.sample_weights import effective_rows
 from benison.serving.errors import DataError
 
 _BATCH_ROWS = 8192
+_FEW = 10  # rows: of fewer, one may have most of the weight by chance
 
 
 def check(examples: list[types.Artifact], schema: Any, column: str) -> dict[str, tuple[int, float]]:
@@ -29,7 +30,7 @@ def check(examples: list[types.Artifact], schema: Any, column: str) -> dict[str,
 
     Raises:
         DataError: the column has no numbers, or a row has no weight, a negative one, or one that is not finite, or no
-            row of a split counts.
+            row of a split counts, or a single one outweighs all others.
     """
     import tensorflow as tf
 
@@ -70,4 +71,11 @@ def _checked(column: str, split: str, weights: NDArray, rows: int) -> tuple[int,
         raise DataError(
             f"weight {column!r}: all {rows} rows of {split} have the weight 0, so none counts; fix the data"
         )
-    return len(counted), effective_rows(counted)
+    effective = effective_rows(counted)
+    if len(counted) >= _FEW and effective < 2:
+        raise DataError(
+            f"weight {column!r}: one of {len(counted)} rows of {split} has the weight {counted.max():g}, more than all "
+            f"others together (their median is {np.median(counted):g}), so the rows tell as much as {effective:.1f} of "
+            "equal weight. Fix that weight, or set it to 0"
+        )
+    return len(counted), effective

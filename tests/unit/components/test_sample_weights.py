@@ -368,6 +368,11 @@ def schema_of(kind: str) -> Any:
         ("INT", {"train": [1, -2, -3]}, "2 of 3 rows of train have a weight such as -2; expected finite numbers"),
         ("FLOAT", {"valid": [float("inf")]}, "1 of 1 rows of valid have a weight such as inf"),
         ("INT", {"train": [1], "blend": [0, 0]}, "all 2 rows of blend have the weight 0, so none counts"),
+        (
+            "FLOAT",
+            {"train": [1.0, 2.0], "test": [2.0] * 20 + [1e30]},
+            r"one of 21 rows of test has the weight 1e\+30, more than all others together \(their median is 2\)",
+        ),
         ("BYTES", {"train": [b"1"]}, "it is text in the schema; expected a column of numbers of at least 0"),
     ],
 )
