@@ -65,7 +65,7 @@ class Run:
         nodes: in topological order.
         window: the spans that it uses; empty for a pipeline without spans.
         repeats: the earlier run whose results it has, because nothing had changed since; '' if it ran nodes.
-        changed: what it depended on that was not as in the last whole run before it, as dotted names.
+        changed: what it depended on that was not as in the pipeline's run before it; None if that is not known.
         sets: the values that replaced those of the YAML, by key: of `--set`, or of Airflow's form.
         metric: what the Blessing measured of the ensemble on `test`: `name` and `value`; None if the run ended before.
         phases: seconds that the runner itself took, by phase.
@@ -80,7 +80,7 @@ class Run:
     nodes: list[NodeRun] = field(default_factory=list)
     window: list[int] = field(default_factory=list)
     repeats: str = ""
-    changed: list[str] = field(default_factory=list)
+    changed: list[str] | None = None
     sets: Mapping[str, str] = field(default_factory=dict)
     metric: Mapping[str, Any] | None = None
     phases: Mapping[str, float] = field(default_factory=dict)
@@ -226,6 +226,12 @@ def history(root: Path) -> list[Run]:
                 run.interrupt()
             records.append(run)
     return sorted(records, key=lambda run: run.started)
+
+
+def before(root: Path, run: Run) -> Run | None:
+    """Return the last earlier run of the same pipeline; None if there is none."""
+    earlier = (other for other in history(root) if other.pipeline == run.pipeline and other.started < run.started)
+    return max(earlier, key=lambda other: other.started, default=None)
 
 
 def _recorded(root: Path) -> Iterator[tuple[Run, bool]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from benison.serving.files import atomic_file
 
+_INPUTS = "inputs.json"  # in the folder of a run
 FORMAT = 1  # another release may record something else
 
 
@@ -50,6 +51,19 @@ def read(root: Path, pipeline: str) -> WholeRun | None:
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return record if record.format == FORMAT else None
+
+
+def save_inputs(run: Path, inputs: Mapping[str, Any]) -> None:
+    """Write what a run depended on into its folder, for the comparison with the next run."""
+    atomic_file.write(run / _INPUTS, json.dumps(inputs, sort_keys=True) + "\n")
+
+
+def read_inputs(run: Path) -> dict[str, Any] | None:
+    """Return what a run depended on; None if it is not known."""
+    try:
+        return dict(json.loads((run / _INPUTS).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def differences(before: Any, now: Any, name: str = "") -> Iterator[str]:

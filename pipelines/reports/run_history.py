@@ -25,6 +25,7 @@ class ComparedRun:
         value: of the ensemble on `test`; None if there is none, or it is undefined.
         change: the value less that of the pipeline's last run before with the same metric; None without one.
         why: the node that failed or refused, and its reason.
+        is_first: it is the first run of its pipeline.
     """
 
     run: Run
@@ -32,11 +33,23 @@ class ComparedRun:
     value: float | None
     change: float | None
     why: str
+    is_first: bool
+
+    @property
+    def outcome(self) -> str:
+        """Return the outcome, and whether a pushed version is not promoted."""
+        pushed = self.run.outputs("PushedModel")
+        is_waiting = self.run.outcome == "pushed" and pushed and "not_promoted" in pushed[-1]["properties"]
+        return "pushed, not promoted" if is_waiting else self.run.outcome
 
     @property
     def differs(self) -> str:
-        """Return what the run depended on that was not as in the last whole run before it."""
-        return f"nothing since {self.run.repeats}" if self.run.repeats else ", ".join(self.run.changed)
+        """Return what the run depended on that was not as in the run before it."""
+        if self.run.repeats:
+            return f"nothing since {self.run.repeats}"
+        if self.run.changed is None:
+            return "" if self.is_first else "?"
+        return ", ".join(self.run.changed) or "nothing"
 
 
 def compared(history: Sequence[Run]) -> list[ComparedRun]:
@@ -46,7 +59,8 @@ def compared(history: Sequence[Run]) -> list[ComparedRun]:
         history: runs of any pipelines, oldest first.
     """
     last: dict[tuple[str, str], float] = {}
-    rows = []
+    rows: list[ComparedRun] = []
+    pipelines: set[str] = set()
     for run in history:
         measured = run.measured() or {}
         name, value = str(measured.get("name", "")), measured.get("value")
@@ -57,7 +71,8 @@ def compared(history: Sequence[Run]) -> list[ComparedRun]:
         if value is not None:
             last[run.pipeline, name] = value
         why = next((f"{node.id}: {node.reason}" for node in run.nodes if node.state in _UNSUCCESSFUL), "")
-        rows.append(ComparedRun(run, name, value, change, why))
+        rows.append(ComparedRun(run, name, value, change, why, run.pipeline not in pipelines))
+        pipelines.add(run.pipeline)
     return rows
 
 
@@ -65,7 +80,7 @@ def overview(history: Sequence[Run]) -> DataTable:
     """Return a table of runs of any pipelines."""
     table = DataTable("run", "pipeline", "started", "seconds", "outcome", "why")
     for row in compared(history):
-        table.add_row(row.run.id, row.run.pipeline, _started(row.run), _seconds(row.run), row.run.outcome, row.why)
+        table.add_row(row.run.id, row.run.pipeline, _started(row.run), _seconds(row.run), row.outcome, row.why)
     return table
 
 
@@ -79,7 +94,7 @@ def comparison(history: Sequence[Run]) -> DataTable:
             row.run.id,
             _started(row.run),
             _seconds(row.run),
-            row.run.outcome,
+            row.outcome,
             row.metric,
             figure(row.value),
             change,
@@ -107,7 +122,7 @@ def _plain(row: ComparedRun) -> dict[str, Any]:
         "value": row.value,
         "change": row.change,
         "set": dict(run.sets),
-        "changed": list(run.changed),
+        "changed": run.changed,
         "repeats": run.repeats or None,
         "spans": list(run.window),
         "why": row.why,

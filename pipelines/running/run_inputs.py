@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +96,27 @@ def inputs(config: Pipeline, root: Path, span: str | None, files: FilesRead) -> 
     yield "data", _data(config, root, span, files)
     yield "served", _served(root / "serving" / config.name)
     yield "code", {key: config.user_code(key).hash() for key in config.references}
+
+
+def in_words(names: Iterable[str]) -> list[str]:
+    """Return names of inputs, as `whole_run.differences` yields them, in the words of a user; sorted.
+
+    What a run itself changes, the served version, is left out.
+    """
+    words = set()
+    for name in names:
+        kind, _, part = name.partition(".")
+        if kind in ("config", "code"):
+            words.add(f"{part} in the YAML" if kind == "config" else f"code of {part}")
+        elif kind == "packages":
+            words.add(f"package {os.path.splitext(part)[0]}")
+        elif kind == "data":
+            words.add("window" if part == "window" else f"data of span {part}" if part.strip("0") else "data")
+        elif kind != "served":
+            words.add({"python": "Python", "benison": "Benison", "root": "ROOT"}.get(kind, kind))
+    if "data" in words:  # other files are other data
+        words.discard("data of span files")
+    return sorted(word.replace("data of span files", "files of the data") for word in words)
 
 
 def users_functions(config: Pipeline) -> set[str]:

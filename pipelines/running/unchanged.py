@@ -105,7 +105,7 @@ class Comparison:
             self._before = None
 
     def remember(self, run: runs.Run, functions: Mapping[str, str | None]) -> None:
-        """Record a run whose nodes have ended, if the next one could repeat it.
+        """Record what a run whose nodes have ended depended on, and all of it if the next one could repeat it.
 
         The record of an earlier run may stay, because it names the newest execution of then.
 
@@ -114,12 +114,18 @@ class Comparison:
             functions: by node, the hash of the user's functions that were part of the key of its cache.
         """
         try:
-            record = self._recorded(run, functions)
+            files = run_inputs.FilesRead()
+            inputs = dict(run_inputs.inputs(self._config, self._root, self._span, files))
+            if any(inputs[name] != value for name, value in (self._before or {}).items()):
+                return
+            before = runs.before(self._root, run)
+            if before is not None and (earlier := whole_run.read_inputs(before.folder)) is not None:
+                run.changed = run_inputs.in_words(whole_run.differences(earlier, inputs))
+            whole_run.save_inputs(run.folder, inputs)
+            record = self._recorded(run, functions, inputs, files)
         except Exception:  # such as a file that was removed at this moment; a record is never needed
-            record = None
+            return
         if record is not None:
-            if self._record is not None:
-                run.changed = list(whole_run.differences(self._record.inputs, record.inputs))
             record.save(self._root, run.pipeline)
 
     def _last(self) -> _Last | str:
@@ -153,6 +159,7 @@ class Comparison:
         """Write what a run without changes writes: its files, and its entries in ML Metadata."""
         for file in last.irs:
             shutil.copyfile(file, run.folder / file.name)
+        whole_run.save_inputs(run.folder, last.record.inputs)
         run.window, run.repeats = list(last.run.window), last.run.id
         cached = {entry.node for entry in last.lineage.entries if entry.origin is not None}
         run.nodes = [
@@ -176,12 +183,10 @@ class Comparison:
             self._root, run.pipeline
         )
 
-    def _recorded(self, run: runs.Run, functions: Mapping[str, str | None]) -> WholeRun | None:
+    def _recorded(
+        self, run: runs.Run, functions: Mapping[str, str | None], inputs: dict[str, Any], files: run_inputs.FilesRead
+    ) -> WholeRun | None:
         if self._before is None or not self._can_be_repeated(run):
-            return None
-        files = run_inputs.FilesRead()
-        inputs = dict(run_inputs.inputs(self._config, self._root, self._span, files))
-        if any(inputs[name] != value for name, value in self._before.items()):
             return None
         self._files.refuse_changed()
         served = inputs["served"]
