@@ -263,7 +263,10 @@ def _label(
     distinct, missing = profile.distinct(marks), missing_share(profile, numbers, marks)
     numeric = bool(values) and numbers.is_numeric(marks)
     if distinct < 2:
-        raise DataError(f"{file}: the label {name!r} has {distinct or 'no'} value; expected at least two")
+        taken = sorted({*profile.marks, *(set(profile.values) & marks)} - {""})
+        shown = ", ".join(map(repr, taken))
+        use = f"; {shown} counts as no value: if it is a class, use --set 'data.missing=[\"\"]'" if taken else ""
+        raise DataError(f"{file}: the label {name!r} has {distinct or 'no'} value; expected at least two{use}")
     if problem is None:
         whole = numeric and all(float(normalize_number(value, numbers.form)).is_integer() for value in values)
         counted = kinds.counted(distinct, profile.is_exact)

@@ -12,7 +12,7 @@ from benison.pipelines import json_schema
 from benison.pipelines.config_file import load
 from benison.pipelines.starting.guess import look
 from benison.pipelines.starting.init import choose_splits, create
-from benison.serving.errors import UsageError
+from benison.serving.errors import DataError, UsageError
 
 HEADER = ("id", "size, in cm", "Kind", "born", "yes")
 
@@ -333,3 +333,12 @@ def test_a_group_that_is_given_is_not_proposed_nor_called_left_out(here):
     pipeline = create("rows", csv, "y", settings={"splits.by": "customer_id"})
     assert not [line for line in pipeline.lines() if "set splits.by" in line or line.startswith("left out")]
     assert load("rows.yaml").splits.by == "customer_id"
+
+
+def test_a_class_that_is_written_like_a_missing_value_is_pointed_out(here):
+    csv = here / "rows.csv"
+    csv.write_text("x,y\n" + "".join(f"{i % 13},{'+-'[i % 3 == 0]}\n" for i in range(60)))
+    with pytest.raises(DataError, match=r"expected at least two; '-' counts as no value: if it is a class, use --set"):
+        create("rows", csv, "y")
+    create("rows", csv, "y", settings={"data.missing": '[""]'})
+    assert load("rows.yaml").problem == "binary"
