@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from types import MappingProxyType
 
 from benison.components.ingest.times import DATES, TIMES
 from benison.pipelines.generic.date_forms import date_pattern
@@ -31,19 +32,30 @@ class Dates:
     others: tuple[str, ...] = ()
 
 
-def find(values: Sequence[str], numeric: bool) -> Dates | None:
+def find(values: Sequence[str], numeric: bool, cells: Mapping[str, int] = MappingProxyType({})) -> Dates | None:
     """Return how values write dates, day first if both orders fit equally well; None if they are no dates.
 
     Args:
         values: distinct values without those that mean "no value".
         numeric: all of them are numbers; then only days such as 20240131 are dates.
+        cells: how many cells have each value, as far as it is known.
     """
     if not values or (numeric and not all(re.fullmatch(r"(?:19|20)\d{6}", value) for value in values)):
         return None
     forms = [form for form in ([] if numeric else [ISO, *_formats()]) if _fits(values[:_FIRST], form)]
     forms = list(_formats()) if numeric else forms
     misfits = {form: [value for value in values if not is_date(value, form)] for form in forms}
-    possible = [form for form in forms if _few(len(misfits[form]), len(values))]
+
+    def count(some: Sequence[str]) -> int:
+        return sum(cells.get(value, 1) for value in some)
+
+    possible = [
+        form
+        for form in forms
+        if _few(len(misfits[form]), len(values))
+        # Of few distinct dates, a single one that no calendar has is a large share.
+        or (all(map(_pattern(form).fullmatch, misfits[form])) and _few(count(misfits[form]), count(values)))
+    ]
     if not possible:
         return None
     best = min(possible, key=lambda form: len(misfits[form]))

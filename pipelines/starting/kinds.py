@@ -194,7 +194,7 @@ class _Column:
         return None
 
     def date(self) -> GuessedColumn | None:
-        dated = dates.find(self.sample, self.numeric or bool(self.profile.code))
+        dated = dates.find(self.sample, self.numeric or bool(self.profile.code), self.profile.others)
         if dated is None:
             return None
         note = ", day first (could be month first)" if dated.ambiguous else ""

@@ -401,8 +401,9 @@ def test_spellings_of_one_class_of_the_label_are_pointed_out(tmp_path):
     assert guessed.remarks[0].startswith("y: 'yes', 'Yes' look like one value, but count as 2")
 
 
-def test_one_impossible_date_among_dates_is_pointed_out(tmp_path):
-    cells = ["2023-02-30", *(f"2023-01-{1 + i % 28:02}" for i in range(ROWS - 1))]
+@pytest.mark.parametrize("days", [3, 28])
+def test_one_impossible_date_among_dates_is_pointed_out(tmp_path, days):
+    cells = ["2023-02-30", *(f"2023-01-{1 + i % days:02}" for i in range(ROWS - 1))]
     assert column(tmp_path, "when", cells) == ("date", "ISO 8601; 1 cells are no dates, such as '2023-02-30'")
     assert guess(tmp_path, {"when": ["unknown", *cells[1:]]}).missing == ("", "unknown")
 
