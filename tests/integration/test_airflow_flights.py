@@ -113,7 +113,7 @@ def months(tmp_path_factory: pytest.TempPathFactory, hook: Hook) -> Iterator[Mon
     config["spans"]["window"] = 1
     config["slices"] = ["origin"]
     linear = {**config["ensemble"]["members"]["linear"], "epochs": 2, "batch_size": 64}
-    config["ensemble"]["members"] = {"linear": linear}
+    config["ensemble"] = {"members": {"linear": linear}}
     config["blessing"] = {"resamples": 200}
     config["serving"] = {"budget": {"load_s": 600, "p99_ms": 5000}}  # latency does not matter here
     (folder / "flights.yaml").write_text(yaml.safe_dump(config))
