@@ -10,6 +10,7 @@ Helper modules:
     csv_table: CSV files as one table, in batches.
     times: the column that rows are ordered by.
     arguments: the arguments of TFX's ExampleGen.
+    split_keys: the texts whose hash decides the split of a row.
     splits: the split of a row, and the parts of a span.
     example_writer: writes the files of an Examples artifact.
     content_driver: ExampleGen's driver, with cache keys from file content.

@@ -42,7 +42,6 @@ def test_the_notebook_runs_and_shows_data_metrics_ensemble_and_blessing(
         "island=Torgersen",
         "combiner",
         "weight",
-        "parity of fan-out",
         "better_than_majority",
         "Prediction(",
     ):

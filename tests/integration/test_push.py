@@ -134,7 +134,7 @@ def test_the_manifest_says_what_the_model_is_made_of_and_who_let_it_pass(version
     assert manifest.gains.keys() == set(MEMBERS)
     assert manifest.without.keys() == set(manifest.members)
     assert all(verdict.passed or verdict.warning for verdict in (*manifest.verdicts, *manifest.serving.verdicts))
-    assert {path.path for path in manifest.serving.parity} >= {"fused gRPC", "fused REST", "fan-out"}
+    assert {path.path for path in manifest.serving.parity} >= {"fused gRPC", "fused REST"}
     assert manifest.serving.measured[0].keys() > manifest.serving.budget.keys()
     assert manifest.fan_out == {}
 
