@@ -222,7 +222,7 @@ def _row(name: str, measured: Sequence[Mapping[str, Any]]) -> list[str]:
         name,
         f"{np.mean([len(y) for y in labels]):,.0f}",
         "RMSE" if regression else "log loss",
-        *(f"{losses[model]:.4g}" for model in keys),
+        *(f"{losses[model]:,.0f}" if losses[model] >= 1000 else f"{losses[model]:.4g}" for model in keys),
         f"{gain:+.1%} ({low:+.1%} to {high:+.1%})",
         f"{sum(bool(one['pushed']) for one in measured)} of {len(measured)}",
         f"{np.median([one['seconds'] for one in measured]):.0f}",
