@@ -245,7 +245,7 @@ def relative_gain(
         models: by seed, the answers of the model to these rows.
         others: by seed, the answers of the other model.
     """
-    from benison.components.evaluate.bootstrap import percentile_interval
+    from benison.components.evaluate.bootstrap import percentile_interval, resample_counts
 
     known, places = np.unique(np.concatenate(rows), return_inverse=True)
     by_seed = np.split(places, np.cumsum([len(numbers) for numbers in rows])[:-1])
@@ -253,13 +253,14 @@ def relative_gain(
         [metric.weighted(y, answers) for y, answers in zip(labels, of_model, strict=True)]
         for of_model in (models, others)
     ]
-    random = np.random.default_rng(0)
-    losses = np.empty((2, RESAMPLES))
-    for number in range(RESAMPLES):
-        counts = np.bincount(random.integers(0, len(known), len(known)), minlength=len(known)).astype(np.float64)
-        for model, of_seeds in enumerate(scorers):
-            scores = [scorer(counts[places][None])[0] for scorer, places in zip(of_seeds, by_seed, strict=True)]
-            losses[model, number] = np.mean(scores)
+    blocks = [
+        [
+            np.mean([scorer(counts[:, own]) for scorer, own in zip(of_seeds, by_seed, strict=True)], axis=0)
+            for of_seeds in scorers
+        ]
+        for counts in resample_counts(len(known), RESAMPLES, seed=0)
+    ]
+    losses = np.concatenate(blocks, axis=1)
     interval = percentile_interval(1 - losses[0] / losses[1], CONFIDENCE)
     return interval.low, interval.high
 

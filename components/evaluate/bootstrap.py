@@ -59,14 +59,14 @@ def bootstrap(
     models = [metric.weighted(y, prediction) for prediction in predictions]
     scores = np.full((len(models), resamples), np.nan)
     done = 0
-    for counts in _resample_counts(len(y), resamples, seed):
+    for counts in resample_counts(len(y), resamples, seed):
         for row, model in zip(scores, models, strict=True):
             row[done : done + len(counts)] = model(counts if weights is None else counts * weights)
         done += len(counts)
     return scores
 
 
-def _resample_counts(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
+def resample_counts(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
     """Draw how often each row occurs in each resample; yield blocks float64 [resamples of the block, rows]."""
     if rows == 0:
         return

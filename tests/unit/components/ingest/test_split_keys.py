@@ -113,7 +113,7 @@ def test_events_that_look_the_same_are_in_all_splits_with_their_share_of_each_la
                 labels[row[3]] += count * (row[1] == f"s{size}")
             assert sum(labels.values()) == pytest.approx({"train": 300, "test": 100}[split], rel=0.25)
             shares.append(labels["yes"] / sum(labels.values()))
-        # Today's share of `train` within four standard errors of that of `test`.
+        # The share in `train` is within four standard errors of that in `test`.
         assert shares[0] == pytest.approx(shares[1], abs=4 * np.sqrt(0.25 / 100))
 
 
