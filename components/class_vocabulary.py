@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform.beam as tft_beam
 
-from benison.components.label_classes import Classes, as_line
+from benison.components.label_classes import Classes
+from benison.serving.vocabulary_lines import as_line
 
 
 class ClassVocabulary(tft_beam.experimental.PTransformAnalyzer):

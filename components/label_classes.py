@@ -14,7 +14,6 @@ Nothing here reads the number of rows of a class.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -125,23 +124,6 @@ def by_value(names: Iterable[str]) -> tuple[str, ...]:
     if all(number is not None for number in numbers.values()):
         return tuple(sorted(distinct, key=lambda name: numbers[name] or 0.0))
     return tuple(distinct)
-
-
-# Each replacement, in this order: a class has a line of a vocabulary, which its line breaks would end.
-LINE_ESCAPES = (("\\", r"\\"), ("\n", r"\n"), ("\r", r"\r"))
-
-
-def as_line(name: str) -> str:
-    """Return a class's line in the vocabulary."""
-    for text, escape in LINE_ESCAPES:
-        name = name.replace(text, escape)
-    return name
-
-
-def from_line(line: str) -> str:
-    """Return the class of a line of the vocabulary."""
-    texts = {escape: text for text, escape in LINE_ESCAPES}
-    return re.sub(r"\\[\\nr]", lambda match: texts[match[0]], line)
 
 
 def same_class(declared: str, name: str) -> bool:

@@ -9,10 +9,11 @@ from typing import Any
 
 from benison.components import feature_groups, groups, raw_columns, sample_weights, user_code
 from benison.components.feature_groups import TREES
-from benison.components.label_classes import LINE_ESCAPES, Classes, LabelSchema, ordered
+from benison.components.label_classes import Classes, LabelSchema, ordered
 from benison.components.raw_columns import dense, without_markers
 from benison.serving.missing_values import NO_MARKS, Marks
 from benison.serving.signature_names import argument_names
+from benison.serving.vocabulary_lines import LINE_ESCAPES
 
 LABEL, GROUP, WEIGHT = "label_xf", "group_xf", "weight_xf"
 RESERVED = frozenset({LABEL, GROUP, WEIGHT})  # names of what is no feature
@@ -136,7 +137,7 @@ def as_text(values: Any) -> Any:
 
 
 def _as_lines(names: Any) -> Any:
-    """Return the lines of classes in the vocabulary, as `label_classes.as_line` writes them."""
+    """Return the lines of classes in the vocabulary, as `vocabulary_lines.as_line` writes them."""
     import tensorflow as tf
 
     if isinstance(names, tf.SparseTensor):

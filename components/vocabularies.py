@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benison.components.label_classes import LINE_ESCAPES
 from benison.serving import vocabulary_lines
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def _escaped(words: tf.Tensor) -> tf.Tensor:
     """Escape line breaks in values of any shape."""
     import tensorflow as tf
 
-    for text, escape in LINE_ESCAPES:
+    for text, escape in vocabulary_lines.LINE_ESCAPES:
         # Both are regular expressions, in which a backslash is written twice.
         words = tf.strings.regex_replace(words, text.replace("\\", r"\\"), escape.replace("\\", r"\\"))
     return words

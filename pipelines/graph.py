@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from benison.components.deploy.pusher import PushSettings
     from benison.components.ensemble.ensemble_builder import BuilderSettings
     from benison.pipelines.config import Member, Pipeline
+    from benison.pipelines.generic.columns import ColumnConfig
 
 TRAINING, JUDGING = ("train", "valid"), "test"
 
@@ -93,7 +94,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         disable_analyzer_cache=True,  # no run reads it, and each split would be analyzed on its own
         custom_config={
             "features": config.features,
-            "columns": {name: column.model_dump(exclude_none=True) for name, column in config.columns.items()},
+            "columns": {name: column.model_dump(exclude_none=True) for name, column in _columns(config).items()},
             "label": config.label,
             "problem": config.problem,
             "positive": config.positive,
@@ -314,6 +315,7 @@ def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushS
             "encoding": config.data.encoding,
             "decimal": config.data.decimal,
             "amounts": dict(config.data.amounts),
+            **_readings(config),
             "spans": list(window),
             "span_hashes": spans.content_hashes(root, config.name, window),
             "made_from": made_from.record(config),
@@ -325,6 +327,30 @@ def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushS
         settle_s=config.serving.settle_s,
         store=config.serving.store,
     )
+
+
+def _columns(config: Pipeline) -> dict[str, ColumnConfig]:
+    """Return the columns in the order of Benison's own features: TFX sorts the keys of what a node is given."""
+    return dict(sorted(config.columns.items()))
+
+
+def _readings(config: Pipeline) -> dict[str, Any]:
+    """Return how Benison's own features read the columns: the forms of dates, and the columns of vocabularies."""
+    from benison.pipelines.generic.columns import GENERIC, VOCABULARIES
+    from benison.pipelines.generic.date_forms import date_pattern
+
+    if config.features.rpartition(":")[0] != GENERIC["features"]:
+        return {}
+    columns, dates = _columns(config), {}
+    for name, column in columns.items():
+        if column.kind == "date":
+            letters, pattern = date_pattern(column.format)
+            dates[name] = {"format": column.format or "ISO 8601", "letters": letters, "pattern": pattern}
+    vocabularies = {
+        vocabulary: [name for kind in kinds for name, column in columns.items() if column.kind == kind]
+        for vocabulary, kinds in VOCABULARIES.items()
+    }
+    return {"dates": dates, "vocabularies": vocabularies}
 
 
 def _marks(config: Pipeline) -> dict[str, Any]:

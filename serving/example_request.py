@@ -10,9 +10,10 @@ from typing import Any
 from benison.serving import missing_values
 from benison.serving.number_text import finite_number, whole_number
 from benison.serving.predict import Row
-from benison.serving.server.pages.model_info import InputColumn, ModelInfo
+from benison.serving.server.pages.model_info import ModelInfo
 from benison.serving.server.pages.model_info import read as read_model_info
 from benison.serving.signature_names import argument_names
+from benison.serving.versions.input_columns import InputColumn
 from benison.serving.versions.local import SAVED_MODEL, Version
 
 SIGNATURE = "raw"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import numbers
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benison.serving import missing_values
+from benison.serving import missing_values, unseen_values
 from benison.serving.close_names import closest, did_you_mean
 from benison.serving.ensemble.spec import decide
 from benison.serving.errors import DataError, VersionError
@@ -20,6 +21,10 @@ from benison.serving.versions import condition, local
 from benison.serving.versions.local import Version
 
 _MISSPELT = 0.8  # likeness from which a column that no input uses is probably a missing one, misspelt
+
+
+class UnseenValues(UserWarning):
+    """Rows have values that the model does not know, so its answers are not about them; one warning per column."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,10 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False, ver
         members: Also return the prediction of each member.
         verify: Compare all files of the version with its manifest first.
 
+    Warns:
+        UnseenValues: A column has values that the model does not know, such as 1.0 where it knows 1; or no row has the
+            column.
+
     Raises:
         DataError: A required feature is missing in a row, or a feature has the wrong type; the message names row and
             feature. Or an answer is NaN or infinite.
@@ -70,12 +79,13 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False, ver
     described = missing_values.read_inputs(version.path)
     rows = [_by_input(row, described) for row in rows]
     cells = _cells(version, described, {name: spec.dtype for name, spec in specs.items()}, rows)
-    inputs = {
-        name: tf.constant(
-            cells[name].lists(rows, spec.shape[1]) if spec.shape.rank == 2 else cells[name].values(rows), spec.dtype
-        )
+    values: dict[str, list[Any]] = {
+        name: cells[name].lists(rows, spec.shape[1]) if spec.shape.rank == 2 else cells[name].values(rows)
         for name, spec in specs.items()
     }
+    for line in [*_absent(rows, cells), *unseen_values.find(version, values, {n: c.missing for n, c in cells.items()})]:
+        warnings.warn(line, UnseenValues, stacklevel=2)
+    inputs = {name: tf.constant(values[name], spec.dtype) for name, spec in specs.items()}
     answer = {name: value.numpy() for name, value in signatures["raw"](**inputs).items()}
     names = [name.decode() for name in answer["classes"][0]] if "classes" in answer else ["prediction"]
     output = answer["probabilities"] if "classes" in answer else answer["prediction"]
@@ -194,6 +204,13 @@ class _Cells:
         if self.dtype.is_floating:
             return "a finite number"
         return f"a whole number above {missing_values.MISSING_INTEGER}, which stands for a missing one"
+
+
+def _absent(rows: Sequence[Row], cells: Mapping[str, _Cells]) -> list[str]:
+    """Return a line about each column that no row has."""
+    present = {name for row in rows for name in row}
+    absent = [cell.column or name for name, cell in cells.items() if name not in present]
+    return [f"column {column!r}: no row has it, so it counts as missing in all {len(rows)}" for column in absent]
 
 
 def _by_input(row: Row, described: Mapping[str, Mapping[str, Any]] | None) -> Row:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 SUFFIX = ".columns"  # of the name of such a file
+# Each replacement, in this order: a value has a line of a vocabulary, which its line breaks would end.
+LINE_ESCAPES = (("\\", r"\\"), ("\n", r"\n"), ("\r", r"\r"))
 
 
 def prefix(column: int) -> bytes:
@@ -35,3 +38,29 @@ def value(line: bytes) -> tuple[int, bytes] | None:
     """Return the column and the escaped value of a line; None if the line only fills up a column."""
     match = re.fullmatch(rb"(\d+):(.*)", line, re.DOTALL)
     return (int(match[1]), match[2]) if match else None
+
+
+def as_line(name: str) -> str:
+    """Return a value with its line breaks escaped."""
+    for text, escape in LINE_ESCAPES:
+        name = name.replace(text, escape)
+    return name
+
+
+def from_line(line: str) -> str:
+    """Return the value of an escaped one."""
+    texts = {escape: text for text, escape in LINE_ESCAPES}
+    return re.sub(r"\\[\\nr]", lambda match: texts[match[0]], line)
+
+
+def values_by_column(file: Path) -> dict[int, list[str]]:
+    """Read the values of each column, by the column's number, in the order of their ids.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    columns: dict[int, list[str]] = {}
+    for line in file.read_bytes().split(b"\n"):
+        if (found := value(line)) is not None:
+            columns.setdefault(found[0], []).append(from_line(found[1].decode("utf-8", "replace")))
+    return columns

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from benison.components import feature_groups, sample_weights, user_code
 from benison.components.feature_groups import DENSE
-from benison.components.label_classes import from_line
 from benison.components.train import answers
 from benison.components.train.imbalance import ClassBalance, Method
 from benison.components.transform import CLASSES, GROUP, LABEL, RESERVED, WEIGHT
 from benison.serving.errors import UsageError
+from benison.serving.vocabulary_lines import from_line
 
 if TYPE_CHECKING:
     import keras

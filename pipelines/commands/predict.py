@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -41,4 +43,10 @@ def predict(
 
     quieten()
     print(f"{name} version {served.number}, {served.path} ({check_line(served) if verify else 'not verified'})")
-    report.show_predictions(prediction.predict(served, rows, members=members, verify=False), console())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", prediction.UnseenValues)
+        predictions = prediction.predict(served, rows, members=members, verify=False)
+    for warning in caught:
+        if issubclass(warning.category, prediction.UnseenValues):
+            print(warning.message, file=sys.stderr)
+    report.show_predictions(predictions, console())

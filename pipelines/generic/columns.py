@@ -14,6 +14,8 @@ TREE_FEATURES = (
     "benison.pipelines.generic.trees:default_features"  # where the pipeline's own function has none for trees
 )
 KINDS = ("number", "category", "hashed", "date", "text", "ignore")
+# The kinds of the columns of each vocabulary of values in a model, in their order there.
+VOCABULARIES = {"categories": ("category",), "trees": ("category", "hashed")}
 SIZES = {"category": 50, "hashed": 64, "text": 500}  # default sizes of the kinds that have one
 DATE_LETTERS = "YymbBdHIMSp"  # the letters of strptime that benison.pipelines.generic.features can read
 

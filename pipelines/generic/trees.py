@@ -23,6 +23,7 @@ from tensorflow_transform import graph_tools
 from benison import category_ids, dense_columns
 from benison.components.feature_groups import named
 from benison.components.raw_columns import source
+from benison.pipelines.generic.columns import VOCABULARIES
 from benison.pipelines.generic.features import date_columns, names_of, strings
 
 VALUES = {"category": 256, "hashed": 4096}  # the most frequent values of a column that have an id of their own
@@ -142,7 +143,7 @@ def _texts(inputs: Mapping[str, Any], names: Sequence[str]) -> _Part | None:
 
 
 def _categories(inputs: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]]) -> _Part | None:
-    sizes = {name: size for kind, size in VALUES.items() for name in names_of(kind, columns)}
+    sizes = {name: VALUES[kind] for kind in VOCABULARIES["trees"] for name in names_of(kind, columns)}
     if not sizes:
         return None
     words = strings(inputs, sizes)

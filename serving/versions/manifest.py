@@ -54,6 +54,20 @@ class RawInput(_Record):
     missing: int | str | None = None
 
 
+class DateForm(_Record):
+    """The dates that the features of a column read.
+
+    Attributes:
+        format: As for strptime, or `ISO 8601`.
+        pattern: The same as a regular expression.
+        letters: strptime's letter of each of its groups.
+    """
+
+    format: str
+    pattern: str
+    letters: str
+
+
 class PinnedMember(_Record):
     """A member's version that was pushed with an ensemble.
 
@@ -224,6 +238,8 @@ class Manifest(_Record):
         encoding: Of the pipeline's CSV files.
         decimal: The decimal mark of the pipeline's CSV files.
         amounts: The form of the numbers in columns of amounts, see `number_text.AMOUNTS`.
+        dates: The form of each column of dates, where the features are Benison's own.
+        vocabularies: The columns of vocabularies of the version, in their order, by the name of the vocabulary.
         spans: The spans of the run, ascending.
         span_hashes: The hash of each span's files by its number; empty before spans could be replaced.
         members: The ensemble's members, in its order.
@@ -269,6 +285,8 @@ class Manifest(_Record):
     encoding: str = "utf-8"
     decimal: str = "."
     amounts: Mapping[str, str] = Field(default_factory=dict)
+    dates: Mapping[str, DateForm] = Field(default_factory=dict)
+    vocabularies: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     spans: tuple[int, ...] = ()
     span_hashes: Mapping[str, str] = Field(default_factory=dict)
     members: tuple[str, ...] = ()

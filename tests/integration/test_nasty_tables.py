@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ def _unasked(folder: Path, file: Path) -> str:
     text = asked.stdout + asked.stderr
     if asked.returncode != DONE or "Traceback" in text or "nan" in text.lower().split():
         return f"predict: exit {asked.returncode}\n{text}"
+    if re.search(r"^column .*: (\d+) of \1 rows", asked.stderr, re.MULTILINE):
+        return f"predict: the model knows no value of its own training data\n{asked.stderr}"
     return ""
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from benison.serving import missing_values
 from benison.serving.number_text import AMOUNTS
-from benison.serving.server import text_protos
 from benison.serving.signature_names import argument_names
-from benison.serving.versions.local import MANIFEST, SCHEMA
+from benison.serving.versions import input_columns
+from benison.serving.versions.local import MANIFEST
 
 _TYPES = {1: "string", 2: "int64", 3: "float32"}  # by FeatureType
 
@@ -43,7 +43,7 @@ def read(path: str) -> RawInputs:
     """
     inputs = missing_values.read_inputs(Path(path))
     if inputs is None:
-        return _former(Path(path, SCHEMA))
+        return _former(Path(path))
     arguments = missing_values.arguments(inputs)
     amounts = {arguments[column]: form for column, form in _amounts(Path(path)).items() if column in arguments}
     return RawInputs(missing_values.markers(inputs), arguments, amounts)
@@ -58,11 +58,11 @@ def _amounts(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _former(file: Path) -> RawInputs:
+def _former(folder: Path) -> RawInputs:
     """Return the inputs of a version of an older Benison, of which only the schema tells."""
-    if not file.is_file():
+    schema = input_columns.schema(folder)
+    if schema is None:
         return RawInputs()
-    schema = text_protos.read(str(file), text_protos.message_class("Schema")(), unknown_fields=True)
     arguments = argument_names(feature.name for feature in schema.feature)
     missing = {
         arguments[feature.name]: missing_values.marker(_TYPES[feature.type], missing_values.FORMER_MISSING_INTEGER)

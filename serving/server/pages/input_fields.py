@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benison.serving.server.engine import Signature, TensorSpec
-from benison.serving.server.pages.model_info import InputColumn, ModelInfo
+from benison.serving.server.pages.model_info import ModelInfo
+from benison.serving.versions.input_columns import InputColumn
 
 Kind = Literal["choice", "text", "integer", "number", "boolean", "json"]
 

@@ -12,37 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benison.serving import missing_values
 from benison.serving.errors import BenisonError
-from benison.serving.server import text_protos
 from benison.serving.server.engines import warmup
-from benison.serving.signature_names import argument_names
-from benison.serving.versions.local import EXTRA, MANIFEST, SCHEMA
+from benison.serving.versions import input_columns
+from benison.serving.versions.input_columns import InputColumn
+from benison.serving.versions.local import EXTRA, MANIFEST
 
 _SPEC = f"{EXTRA}/ensemble.json"
 _EQUAL = frozenset(["mean", "soft_vote", "majority_vote"])  # combiners with equal weights by default
-_DTYPES = {1: "string", 2: "int64", 3: "float32"}  # by FeatureType
 _MAX_RECORDS = 50  # records of the warm-up file that are searched for an example
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class InputColumn:
-    """A raw feature in the schema.
-
-    Attributes:
-        name: name of the column in the data.
-        dtype: type of its values: `string`, `int64` or `float32`.
-        choices: allowed values; empty if any value is allowed.
-        low: smallest allowed number; None if there is no limit.
-        high: largest allowed number; None if there is no limit.
-    """
-
-    name: str
-    dtype: str = "float32"
-    choices: tuple[str, ...] = ()
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +65,7 @@ def read(path: str) -> ModelInfo:
         members=members,
         combiner=kind,
         weights=_normalized_weights(members, kind, settings.get("weights") or manifest.get("weights")),
-        columns=read_columns(path),
+        columns=_columns(folder),
         examples=_examples(folder / warmup.FILE),
     )
 
@@ -100,36 +79,12 @@ def _normalized_weights(members: tuple[str, ...], combiner: str, weights: Any) -
     return {name: 1 / len(members) for name in members} if combiner in _EQUAL else {}
 
 
-def read_columns(path: str) -> dict[str, InputColumn]:
-    """Return only the raw features of a version, by input name in the signatures; blocks."""
-    file = Path(path, SCHEMA)
-    if not file.is_file():
-        return {}
+def _columns(path: Path) -> dict[str, InputColumn]:
     try:
-        schema = text_protos.read(str(file), text_protos.message_class("Schema")(), unknown_fields=True)
+        return input_columns.read(path)
     except BenisonError as error:
         _log.warning("%s", error)
         return {}
-    domains = {domain.name: tuple(domain.value) for domain in schema.string_domain}
-    columns = {feature.name: _column(feature, domains) for feature in schema.feature}
-    try:
-        described = missing_values.read_inputs(Path(path))
-    except BenisonError as error:
-        _log.warning("%s", error)
-        described = None
-    arguments = argument_names(columns) if described is None else missing_values.arguments(described)
-    return {arguments[name]: column for name, column in columns.items() if name in arguments}
-
-
-def _column(feature: Any, domains: Mapping[str, tuple[str, ...]]) -> InputColumn:
-    limits = feature.int_domain if feature.HasField("int_domain") else feature.float_domain
-    return InputColumn(
-        name=feature.name,
-        dtype=_DTYPES.get(feature.type, "float32"),
-        choices=tuple(feature.string_domain.value) or domains.get(feature.domain, ()),
-        low=limits.min if limits.HasField("min") else None,
-        high=limits.max if limits.HasField("max") else None,
-    )
 
 
 def _examples(path: Path) -> dict[str, dict[str, Any]]:

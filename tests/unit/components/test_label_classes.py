@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from benison.components import transform
-from benison.components.label_classes import TAG, LabelSchema, as_line, by_value, from_line, ordered
+from benison.components.label_classes import TAG, LabelSchema, by_value, ordered
 from benison.serving.errors import DataError
+from benison.serving.vocabulary_lines import as_line, from_line
 
 NO_SCHEMA = LabelSchema()
 

@@ -18,6 +18,7 @@ from benison.serving.server.engines import raw_inputs
 from benison.serving.server.pages import html_pages, input_fields, model_info, openapi
 from benison.serving.server.pages.model_info import ModelInfo
 from benison.serving.server.pages.openapi import ServedModel
+from benison.serving.versions.input_columns import InputColumn
 from tests.unit.serving.served_penguins import RAW, SIGNATURES, served, write_folder
 
 
@@ -44,9 +45,9 @@ def test_a_folder_describes_the_data_and_the_weights_of_members(tmp_path: Path) 
     assert info.members == ("linear", "deep")
     assert info.combiner == "weighted_mean"
     assert info.weights == {"linear": 0.25, "deep": 0.75}
-    assert info.columns["island"] == model_info.InputColumn("island", "string", ("Biscoe", "<Dream>"))
-    assert info.columns["bill_length__mm_"] == model_info.InputColumn("bill length (mm)", "float32", low=0.0, high=80.5)
-    assert info.columns["mass"] == model_info.InputColumn("mass", "int64", low=1500, high=9001)
+    assert info.columns["island"] == InputColumn("island", "string", ("Biscoe", "<Dream>"))
+    assert info.columns["bill_length__mm_"] == InputColumn("bill length (mm)", "float32", low=0.0, high=80.5)
+    assert info.columns["mass"] == InputColumn("mass", "int64", low=1500, high=9001)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +322,7 @@ def test_pages_load_nothing_from_elsewhere(penguins: ServedModel) -> None:
 def test_names_of_models_and_columns_are_escaped(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>\"'&"
     info = served(tmp_path / "7").info
-    column = model_info.InputColumn(evil, "string", (evil,))
+    column = InputColumn(evil, "string", (evil,))
     inputs = {evil: RAW["island"]}
     raw = Signature("raw", "", inputs, {"y": RAW["mass"]})
     model = ServedModel(
