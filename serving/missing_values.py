@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.serving.errors import VersionError
-from benison.serving.number_text import finite_number, whole_number
+from benison.serving.number_text import finite_number, is_infinite, whole_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +38,11 @@ def marker(dtype: str, integer: int = MISSING_INTEGER) -> Any:
     return float("nan") if dtype.startswith(("float", "bfloat", "half")) else integer
 
 
+def among_texts(marks: Iterable[str]) -> frozenset[str]:
+    """Return the marks that mean "no value" among texts: infinite numbers, such as inf, do so only among numbers."""
+    return frozenset(mark for mark in marks if not is_infinite(mark))
+
+
 @dataclass(frozen=True)
 class Marks:
     """Marks of cells without a value in the CSV files of a pipeline, such as NA or -999.
@@ -53,7 +58,7 @@ class Marks:
     def of(self, dtype: str) -> list[Any]:
         """Return the values of a TensorFlow type that stand for a missing cell: the marker, and the cells as values."""
         if dtype == "string":
-            return [marker(dtype), *self.texts]
+            return [marker(dtype), *(text for text in self.texts if not is_infinite(text))]
         read = finite_number if dtype.startswith("float") else whole_number
         values = [marker(dtype)]
         for text in self.texts:

@@ -104,6 +104,22 @@ def whole_number(value: str | float, form: str = ".") -> int:
     return whole
 
 
+def is_infinite(cell: str) -> bool:
+    """Return True if a text is an infinite number, as Python and pandas read it: inf, -Infinity, 1e400."""
+    try:
+        return "_" not in cell and math.isinf(float(cell))
+    except ValueError:
+        return False
+
+
+def is_too_large(cell: str) -> bool:
+    """Return True if a text is a finite number that float32 cannot represent, such as 1e39."""
+    try:
+        return "_" not in cell and FLOAT32_MAX < abs(float(cell)) < math.inf
+    except ValueError:
+        return False
+
+
 def finite_number(value: str | float, form: str = ".") -> float:
     """Convert a number or its text to a float that float32 can represent.
 

@@ -261,7 +261,7 @@ def _cells(
         name: _Cells(
             name,
             dtype,
-            marks,
+            missing_values.among_texts(marks) if dtype.name == "string" else marks,
             forms.get(columns.get(name, name), version.manifest.decimal),
             missing.get(name),
             unused,

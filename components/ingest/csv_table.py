@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benison.serving.errors import DataError
-from benison.serving.missing_values import MISSING_INTEGER
+from benison.serving.missing_values import MISSING_INTEGER, among_texts
 from benison.serving.number_text import AMOUNTS, finite_number, is_code, normalize_number, whole_number
 from benison.serving.rows import number_columns, tables
 from benison.serving.rows.chunks import Chunk, Row
@@ -161,7 +161,8 @@ class CsvTable:
         if pa.types.is_list(texts.type):
             present, lengths = texts.flatten(), pc.list_value_length(texts).to_numpy()
         else:
-            known = pc.invert(pc.is_in(texts, value_set=pa.array(sorted(self.missing), pa.string())))
+            marks = among_texts(self.missing) if kind == "bytes" else self.missing
+            known = pc.invert(pc.is_in(texts, value_set=pa.array(sorted(marks), pa.string())))
             present, lengths = texts.filter(known), known.to_numpy(zero_copy_only=False)
         form = self.number_form(name)
         values = _converted(present, kind, form)

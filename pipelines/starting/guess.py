@@ -21,6 +21,7 @@ from benison.pipelines.starting.reading import Reading
 from benison.pipelines.starting.row_sample import RowSample
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
+from benison.serving.missing_values import among_texts
 from benison.serving.number_text import normalize_number
 
 _ROWS_AT_ONCE = 100_000
@@ -152,22 +153,25 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
     readings = {name: reading.read(profile, fixed.amounts.get(name)) for name, profile in profiles.items()}
     marks = frozenset(fixed.missing) if fixed.missing is not None else _marks(profiles, readings)
     target, problem, notes = _label(file, label, profiles[label], readings[label], marks, fixed.problem)
+    own = {name: marks if found.is_numeric(marks) else among_texts(marks) for name, found in readings.items()}
+    own |= {name: among_texts(marks) for name, given in fixed.columns.items() if given["kind"] != "number"}
     columns = tuple(
         kinds.of_lists(name, lists[name] / count)
         if name in lists
-        else kinds.sample_weights(name, profiles[name], readings[name], marks)
+        else kinds.sample_weights(name, profiles[name], readings[name], own[name])
         if name == fixed.weight
-        else kinds.fixed(name, profiles[name], readings[name], marks, fixed.columns[name])
+        else kinds.fixed(name, profiles[name], readings[name], own[name], fixed.columns[name])
         if name in fixed.columns
-        else kinds.group(kinds.guess(name, profiles[name], readings[name], marks))
+        else kinds.group(kinds.guess(name, profiles[name], readings[name], own[name]))
         if name == fixed.by
-        else kinds.guess(name, profiles[name], readings[name], marks)
+        else kinds.guess(name, profiles[name], readings[name], own[name])
         for name in table.header
         if name != label
     )
     forms = {name: found.form for name, found in readings.items()}
     leaks = remarks.leaks(columns, target, forms, rows.columns(), marks)
-    notes += tuple(_remarks((target, *columns), profiles, readings, marks))
+    notes += tuple(_remarks((target, *columns), profiles, readings, own, given=fixed.missing is not None))
+    notes += tuple(remarks.infinite(table, {c.name: readings[c.name].infinite for c in columns if c.kind == "number"}))
     notes += tuple(_leak_remarks(columns, leaks, fixed.columns))
     columns = tuple(
         kinds.leak(column, leaks[column.name]) if column.name in leaks and column.name not in fixed.columns else column
@@ -214,7 +218,9 @@ def _remarks(
     columns: Iterable[GuessedColumn],
     profiles: Mapping[str, Profile],
     readings: Mapping[str, Reading],
-    marks: frozenset[str],
+    marks: Mapping[str, frozenset[str]],
+    *,
+    given: bool,
 ) -> Iterator[str]:
     for column in columns:
         if column.name not in profiles:
@@ -223,9 +229,13 @@ def _remarks(
         if column.kind == "number":
             yield from remarks.sentinels(name, profile)
             yield from remarks.signs(name, profile, column)
-        elif note := remarks.strays(name, readings[name], marks):
+            if note := remarks.lost_digits(name, profile, column, readings[name].form):
+                yield note
+        elif note := remarks.strays(name, readings[name], marks[name]):
             yield note
-        yield from remarks.spellings(name, profile, column, marks)
+        yield from remarks.spellings(name, profile, column, marks[name])
+        if not given:
+            yield from remarks.lost_values(name, profile, column, marks[name])
 
 
 def _leak_remarks(columns: Iterable[GuessedColumn], leaks: Mapping[str, str], given: Collection[str]) -> Iterator[str]:

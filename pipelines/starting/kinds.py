@@ -12,7 +12,7 @@ from benison.pipelines.starting import dates
 from benison.pipelines.starting.profile import Profile
 from benison.pipelines.starting.reading import Reading, numbers_in
 from benison.serving.errors import UsageError
-from benison.serving.number_text import AMOUNTS, normalize_number
+from benison.serving.number_text import AMOUNTS, FLOAT32_MAX, is_too_large, normalize_number
 from benison.serving.visible_text import visible_line
 
 FEW = 50  # the most distinct values of a category
@@ -207,8 +207,9 @@ class _Column:
     def number(self) -> GuessedColumn | None:
         if not self.numeric:
             return None
+        finite = not self.reading.infinite  # others mean "no value" among numbers only, so the column stays one of them
         # pandas writes 5.0 if a cell of the column is missing.
-        whole, named = self.profile.integral and not self.reading.example, bool(_ID_NAME.search(self.name))
+        whole, named = self.profile.integral and finite and not self.reading.example, bool(_ID_NAME.search(self.name))
         if whole and self.unique and named:
             return self.guessed("ignore", "an id: as many values as rows")
         if whole and (_KEY_NAME.search(self.name) or (named and self.distinct <= FEW)):
@@ -217,7 +218,7 @@ class _Column:
             return self._strings(f"{self.counted} codes")
         if whole and self._is_code():
             return self.guessed("ignore", "codes: as many values as rows")
-        if self.distinct == 2 and set(numbers_in(self.values, self.reading.form)) in _TRUTH:
+        if self.distinct == 2 and finite and set(numbers_in(self.values, self.reading.form)) in _TRUTH:
             return self._strings("two values: " + ", ".join(self.values))
         amounts = self.reading.form if self.reading.example else None
         why = f"{self.counted} different numbers"
@@ -234,6 +235,9 @@ class _Column:
         texts = [value for value in self.sample if kind_of(value, decimal) == "bytes"]
         if texts and self.distinct > FEW and all(map(_is_amount, texts)):
             why = f"numbers in more than one form, such as {', '.join(map(repr, _two_forms(self.sample, texts)))}"
+            return self.guessed("ignore", why)
+        if texts and all(map(is_too_large, texts)):
+            why = f"numbers such as {texts[0]}, too large for a model (above {FLOAT32_MAX:.1e}): use another unit"
             return self.guessed("ignore", why)
         if self.unique:
             named = bool(_ID_NAME.search(self.name))

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from benison.components.ingest.csv_table import kind_of
 from benison.pipelines.starting import dates
 from benison.pipelines.starting.profile import KEPT, Profile
-from benison.serving.number_text import AMOUNTS, THOUSANDS, normalize_number
+from benison.serving.number_text import AMOUNTS, THOUSANDS, is_infinite, normalize_number
 
 # Cells that mean "no value" among numbers and dates, but may be a class of their own among texts.
-MARKS_AMONG_NUMBERS = frozenset({".", "none", "nil", "missing", "unknown", "inf", "-inf"})
+MARKS_AMONG_NUMBERS = frozenset({".", "none", "nil", "missing", "unknown"})
 _ENOUGH = 0.9  # the share of a column's cells that are numbers if its other cells may be marks
 _WITH_THOUSANDS = "1,234.5"
 _TRIED = 400  # cells that a form of amounts is tried with
@@ -39,12 +39,17 @@ class Reading:
     @property
     def is_mostly_numbers(self) -> bool:
         """True if the column is one of numbers in which other cells are exceptions."""
-        cells = self.numbers + sum(self.strays.values())
+        cells = self.numbers + sum(self.strays.values()) - sum(self.infinite.values())
         return self.numbers >= 10 and self.numbers >= _ENOUGH * cells
 
     def marks(self) -> set[str]:
-        """Return the strays that are known to mean "no value" among numbers."""
-        return {cell for cell in self.strays if cell.strip().lower() in MARKS_AMONG_NUMBERS}
+        """Return the strays that are known to mean "no value" among numbers, infinite ones too: none can be learnt."""
+        return {c for c in self.strays if c.strip().lower() in MARKS_AMONG_NUMBERS} | set(self.infinite)
+
+    @property
+    def infinite(self) -> dict[str, int]:
+        """The count of each cell that is an infinite number."""
+        return {cell: count for cell, count in self.strays.items() if is_infinite(cell)}
 
     def is_numeric(self, marks: frozenset[str]) -> bool:
         """Return True if all cells are numbers or mean "no value"."""

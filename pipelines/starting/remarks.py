@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from benison.components.ingest.csv_table import kind_of
+from benison.components.ingest.csv_table import CsvTable, kind_of
 from benison.components.validate.leaks import LEAK_THRESHOLD, predictive_power
 from benison.pipelines.starting.kinds import FEW, GuessedColumn
 from benison.pipelines.starting.profile import KEPT, Profile
-from benison.pipelines.starting.reading import Reading
-from benison.serving.number_text import finite_number
+from benison.pipelines.starting.reading import MARKS_AMONG_NUMBERS, Reading
+from benison.serving.number_text import FLOAT32_MAX, finite_number, is_too_large, normalize_number
 
 _FEWEST_ROWS = 40  # rows with a label from which a leak is looked for
 _FEWEST_SENTINELS = 3
+_KEPT_SHARE = 0.9  # the share of different numbers that a model has to see as different ones
 
 
 def sentinels(name: str, profile: Profile) -> Iterator[str]:
@@ -45,6 +49,18 @@ def spellings(name: str, profile: Profile, column: GuessedColumn, marks: frozens
         yield f"{name}: {shown} look like one value, but count as {len(several[0])}{more}: write them alike in the data"
 
 
+def lost_values(name: str, profile: Profile, column: GuessedColumn, marks: frozenset[str]) -> Iterator[str]:
+    """Yield a remark about a value of a category that counts as "no value", because it does so among numbers."""
+    if column.kind not in ("category", "hashed"):
+        return
+    for cell, count in profile.values.items():
+        if cell in marks and cell.strip().lower() in MARKS_AMONG_NUMBERS:
+            yield (
+                f"{name}: {count} cells are {cell!r}, which counts as 'no value' in every column, as it is among the "
+                "numbers or dates of another: if it is a value here, write another word in one of them"
+            )
+
+
 def signs(name: str, profile: Profile, column: GuessedColumn) -> Iterator[str]:
     """Yield a remark if amounts have different signs: each counts as the number that is written."""
     if column.amounts is None:
@@ -65,10 +81,63 @@ def strays(name: str, reading: Reading, marks: frozenset[str]) -> str:
         return ""
     shown = ", ".join(f"{cell!r} ({count})" for cell, count in list(others.items())[:5])
     more = ", ..." if len(others) > 5 else ""
+    if all(map(is_too_large, others)):
+        return (
+            f"{name}: {reading.numbers} cells are numbers, others are too large for one, above {FLOAT32_MAX:.1e}: "
+            f"{shown}{more}: write the column in another unit, or its logarithm, and it is a number"
+        )
     return (
         f"{name}: {reading.numbers} cells are numbers, others are {shown}{more}: if they mean 'no value', add them to "
         "data.missing (--set data.missing=[...] at init) and the column is a number"
     )
+
+
+def lost_digits(name: str, profile: Profile, column: GuessedColumn, form: str) -> str:
+    """Return a remark if numbers differ only in digits that a model does not see; '' if there is none.
+
+    Numbers are float32 in a model: 7 digits. A column of whole numbers (INT) is exact for trees, and for networks up to
+    2^53.
+    """
+    numbers = {normalize_number(cell, form): None for cell in profile.sample if kind_of(cell, form) != "bytes"}
+    exact = {Decimal(number) for number in numbers}
+    seen = {float(number) if column.whole else float(np.float32(number)) for number in numbers}
+    if len(seen) >= _KEPT_SHARE * len(exact):
+        return ""
+    fact = f"{name}: {len(exact)} different numbers, such as {next(iter(numbers))}, are {len(seen)} for "
+    if column.whole:
+        return f"{fact}networks, which see 15 digits of a number (trees see all): subtract the smallest one in the data"
+    if all(number == int(number) and abs(number) < 2**63 for number in exact):
+        return (
+            f"{fact}a model, which sees 7 digits of a number that is not of type INT: write the whole numbers without "
+            "'.0' in the data, then the column is INT"
+        )
+    return f"{fact}a model, which sees 7 digits of a number: subtract the smallest one in the data"
+
+
+def infinite(table: CsvTable, columns: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """Yield a remark about the infinite numbers of each column: they count as "no value".
+
+    Args:
+        table: the file.
+        columns: the count of each such cell by column.
+    """
+    indices = {name: table.header.index(name) for name, cells in columns.items() if cells}
+    first: dict[str, str] = {}
+    for chunk in table.chunks() if indices else ():
+        batch = chunk.batch()
+        for name in indices.keys() - first.keys():
+            found = pc.is_in(batch.column(indices[name]), value_set=pa.array([*columns[name]], pa.string()))
+            position = pc.index(found, True).as_py()
+            if position >= 0:
+                first[name] = chunk.part(position, 1).rows()[0].place
+        if len(first) == len(indices):
+            break
+    for name in indices:
+        cells = ", ".join(map(repr, list(columns[name])[:3]))
+        yield (
+            f"{name}: {sum(columns[name].values())} cells are infinite ({cells}; the first in {first[name]}), and no "
+            "model can learn from them: they count as 'no value' (data.missing)"
+        )
 
 
 def leaks(

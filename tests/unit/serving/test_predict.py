@@ -110,6 +110,16 @@ def test_a_missing_cell_becomes_the_versions_value_for_one(cell: dict) -> None:
     assert math.isnan(cells(FLOAT, math.nan).values([cell])[0])
 
 
+def test_an_infinite_mark_is_missing_among_numbers_only() -> None:
+    types = {"x": FLOAT, "word": STRING}
+    described = {name: {"column": name, "type": dtype.name} for name, dtype in types.items()}
+    rows = [{"x": "inf", "word": "inf"}]
+    read = predict._cells(Version(1, Path("/nope"), Manifest(missing=("", "inf"))), described, types, rows)
+    with pytest.raises(DataError, match="row 1, column 'x': no value"):
+        read["x"].values(rows)
+    assert read["word"].values(rows) == ["inf"]
+
+
 @pytest.mark.parametrize("dtype", [STRING, INT, FLOAT], ids=lambda dtype: dtype.name)
 def test_a_missing_cell_of_a_required_column_is_refused(dtype: _Type) -> None:
     for cell in (None, "", "NA", math.nan):

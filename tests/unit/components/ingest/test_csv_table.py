@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benison.components.ingest.csv_table import CsvTable
+from benison.serving import missing_values
 from benison.serving.errors import DataError
 
 NA = frozenset({"", "NA"})
@@ -131,6 +132,13 @@ def test_files_with_different_headers_are_refused(write) -> None:
 def test_a_number_that_is_not_finite_is_refused_in_a_numeric_column(write, cell: str) -> None:
     with pytest.raises(DataError, match=f"line 2, column 'b': got '{cell}', expected a finite number"):
         _batch(write(f"a,b\n1,{cell}\n"), {"a": "int", "b": "float"})
+
+
+def test_an_infinite_mark_is_missing_among_numbers_and_a_value_among_texts(write) -> None:
+    table = CsvTable((write("a,b\ninf,inf\n1.5,NA\n"),), NA | {"inf"})
+    ((_, batch),) = table.batches({"a": "float", "b": "bytes"})
+    assert batch.to_pydict() == {"a": [None, [1.5]], "b": [[b"inf"], None]}
+    assert missing_values.Marks(("NA", "inf")).of("string") == ["", "NA"]
 
 
 def test_delimiter_and_encoding_of_the_file_are_used(write) -> None:

@@ -460,3 +460,39 @@ def test_if_every_column_alone_predicts_the_label_it_says_how_to_use_one(tmp_pat
     file = written(tmp_path, {"x": [f"{i}.5" for i in range(2 * ROWS)], "y": [f"{i}.25" for i in range(2 * ROWS)]})
     with pytest.raises(DataError, match=r"no column to learn from \(x: alone .*; --set columns.x=KIND uses one"):
         look(file, "y")
+
+
+@pytest.mark.parametrize("cell", ["inf", "-inf", "Infinity", "+Inf", "1e400", "-1e400"])
+def test_an_infinite_number_is_missing_among_numbers_and_a_value_among_texts(tmp_path, cell):
+    cells = [f"{i * 37 % 36 + 0.5}" for i in range(ROWS)]
+    cells[4] = cells[9] = cell
+    guessed = guess(tmp_path, {"age": cells, "code": ["a", "b", cell, "c"] * 10})
+    age, code = guessed.columns[:2]
+    assert (age.kind, age.missing) == ("number", 2 / ROWS)
+    assert (code.kind, code.missing, set(code.values)) == ("category", 0, {"a", "b", "c", cell})
+    assert guessed.missing == ("", cell)
+    assert guessed.remarks[0].startswith(f"age: 2 cells are infinite ({cell!r}; the first in line 6), and no model can")
+
+
+def test_a_value_that_is_a_mark_among_numbers_elsewhere_is_pointed_out(tmp_path):
+    cells = [*map(str, range(ROWS - 1)), "unknown"]
+    guessed = guess(tmp_path, {"age": cells, "code": ["a", "b", "unknown", "c"] * 10})
+    assert guessed.remarks[0].startswith("code: 10 cells are 'unknown', which counts as 'no value' in every column")
+
+
+@pytest.mark.parametrize(
+    ("form", "remark"),
+    [
+        ("{}", ""),
+        ("17000000{}.0", " for a model, which sees 7 digits of a number that is not of type INT: write the whole"),
+        ("10000000.{}", "a model, which sees 7 digits of a number: subtract the smallest one in the data"),
+        ("17000000{}", ""),
+        ("1000000000000000{}", "networks, which see 15 digits of a number (trees see all): subtract the smallest one"),
+        ("{}e39", "too large for a model (above 3.4e+38): use another unit"),
+    ],
+)
+def test_numbers_that_lose_their_value_are_pointed_out(tmp_path, form, remark):
+    cells = [form.format(i * 37 % 60 + 10) for i in range(ROWS)]
+    guessed = guess(tmp_path, {"x": cells})
+    lines = [*guessed.remarks, *(f"{c.name}: {c.why}" for c in guessed.columns if c.kind == "ignore")]
+    assert any(remark in line for line in lines) if remark else not lines
