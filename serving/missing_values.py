@@ -193,7 +193,9 @@ def fill_columns(columns: Mapping[str, Any], missing: Mapping[str, Any]) -> Mapp
         columns: A list or array of values by input name.
         missing: See `markers`.
     """
-    sizes = {len(column) for column in columns.values() if isinstance(column, Sized) and not isinstance(column, str)}
+    if not missing:
+        return columns
+    sizes = {len(column) for column in columns.values() if _is_column(column)}
     changed: dict[str, Any] = {}
     for name, value in missing.items():
         column = columns.get(name)
@@ -203,6 +205,11 @@ def fill_columns(columns: Mapping[str, Any], missing: Mapping[str, Any]) -> Mapp
         elif any(cell is None for cell in cells):
             changed[name] = [value if cell is None else cell for cell in cells]
     return {**columns, **changed} if changed else columns
+
+
+def _is_column(column: Any) -> bool:
+    """Return True if an input has a length: neither a single value nor an array without dimensions."""
+    return isinstance(column, Sized) and not isinstance(column, str) and bool(getattr(column, "shape", True))
 
 
 def _cells(column: Any) -> Sequence[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -79,8 +80,11 @@ class GrpcClient:
         request = predict_pb2.PredictRequest(output_filter=outputs)
         _fill_model_spec(request.model_spec, model, signature, version, label)
         for name, values in missing_values.fill_arrays(inputs, missing or {}).items():
+            proto, values = request.inputs[name], _in_native_order(values)
+            if _fill_plain(proto, values):
+                continue
             try:
-                request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+                proto.CopyFrom(tf.make_tensor_proto(values))
             except (TypeError, ValueError) as error:
                 raise UsageError(f"inputs: {name}: not a tensor: {error}") from None
         answer = await self._call("PredictionService", "Predict", request)
@@ -195,6 +199,49 @@ class GrpcClient:
         if service == "ModelService":
             return model_service_pb2_grpc.ModelServiceStub(self._channel)
         return prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+
+
+def _in_native_order(values: Any) -> Any:
+    """Return an array in this machine's byte order; TensorFlow would send the bytes of another order as they are."""
+    is_native = getattr(getattr(values, "dtype", None), "isnative", True)
+    return values if is_native else values.astype(values.dtype.newbyteorder("="))
+
+
+def _fill_plain(proto: Any, values: Any) -> bool:
+    """Write an array of a usual type into an empty TensorProto; return False if TensorFlow must write it.
+
+    A request has a tensor per column, and TensorFlow's own function takes ten times as long for a small one.
+    """
+    import numpy as np
+
+    number = _plain_types().get(values.dtype.str) if type(values) is np.ndarray else None
+    if number is None:
+        return False
+    if values.dtype == object:
+        cells = values.ravel().tolist()
+        if not all(type(cell) is bytes for cell in cells):
+            return False
+        proto.string_val.extend(cells)
+    else:
+        proto.tensor_content = values.tobytes()
+    proto.dtype = number
+    for size in values.shape:
+        proto.tensor_shape.dim.add(size=size)
+    return True
+
+
+@functools.cache
+def _plain_types() -> dict[str, int]:
+    """Return TensorFlow's number of each of numpy's types whose bytes are those of a TensorProto; and of text."""
+    from tensorflow.core.framework import types_pb2 as types
+
+    return {
+        "<f4": types.DT_FLOAT,
+        "<f8": types.DT_DOUBLE,
+        "<i4": types.DT_INT32,
+        "<i8": types.DT_INT64,
+        "|O": types.DT_STRING,
+    }
 
 
 def _checked_target(target: Any) -> str:

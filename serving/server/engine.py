@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Tensors = Mapping[str, "np.ndarray[Any, Any]"]
+DEFAULT_SIGNATURE = "serving_default"  # of a request without a signature's name
 
 # The names of types in messages of TensorFlow's C++ code, where they differ from Python's.
 _CPP_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
@@ -135,7 +136,7 @@ def find_signature(engine: Engine, name: str, missing: Code = Code.FAILED_PRECON
     Raises:
         RequestError: There is no such signature.
     """
-    name = name or "serving_default"
+    name = name or DEFAULT_SIGNATURE
     if name not in engine.signatures:
         raise RequestError(missing, (message or 'Serving signature key "{}" not found.').format(name))
     return engine.signatures[name]

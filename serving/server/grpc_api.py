@@ -13,7 +13,9 @@ import grpc
 
 from benison.serving.errors import UsageError
 from benison.serving.server import inference, model_config, text_protos
+from benison.serving.server.batching.tasks import BatchTask, CallTask, PackedTensorsTask
 from benison.serving.server.codec import tensors
+from benison.serving.server.engine import DEFAULT_SIGNATURE
 from benison.serving.server.http import LAST_CALL_SECONDS
 from benison.serving.server.inference import CLASSIFY, Call
 from benison.serving.server.lifecycle import ManagedVersion, State
@@ -113,12 +115,16 @@ class PredictionService:
         async with self._answering(request, "Predict", context):
             size = request.ByteSize()
             with self._lease(request.model_spec) as version:
-                call = await offload_if_large(size, inference.predict_call, version.engine, request)
-                outputs = await self._service.run(version, call, context.time_remaining())
+                engine = version.engine
+                task = _packed_task(version, request)
+                if task is None:
+                    task = CallTask(engine, await offload_if_large(size, inference.predict_call, engine, request))
+                outputs = await self._service.run(version, task, context.time_remaining())
             response = predict_pb2.PredictResponse()
-            _fill_spec(response.model_spec, version, call.signature.name)
+            _fill_spec(response.model_spec, version, task.signature)
+            specs = engine.signatures[task.signature].outputs
             for name, values in outputs.items():
-                dtype = call.signature.outputs[name].dtype
+                dtype = specs[name].dtype
                 proto = await offload_if_large(
                     values.nbytes, tensors.to_proto, values, dtype, self._service.as_tensor_content
                 )
@@ -148,7 +154,9 @@ class PredictionService:
                     request.ByteSize(), inference.multi_calls, version.engine, request, check
                 )
                 seconds_left = context.time_remaining()
-                results = await asyncio.gather(*(self._service.run(version, call, seconds_left) for call in calls))
+                results = await asyncio.gather(
+                    *(self._service.run(version, CallTask(version.engine, call), seconds_left) for call in calls)
+                )
             response = inference_pb2.MultiInferenceResponse()
             for task, call, outputs in zip(request.tasks, calls, results, strict=True):
                 result = response.results.add()
@@ -207,7 +215,8 @@ class PredictionService:
             with self._lease(request.model_spec) as version:
                 arguments = (version.engine, name, request.input, check)
                 call = await offload_if_large(request.ByteSize(), make_call, *arguments)
-                outputs = await self._service.run(version, call, context.time_remaining())
+                task = CallTask(version.engine, call)
+                outputs = await self._service.run(version, task, context.time_remaining())
             _fill_spec(response.model_spec, version, call.signature.name)
             fill_result(response.result, outputs, len(call.inputs["inputs"]))
         return response
@@ -260,6 +269,15 @@ class ModelService:
         response = model_management_pb2.ReloadConfigResponse()
         response.status.error_code = 0
         return response
+
+
+def _packed_task(version: ManagedVersion, request: Any) -> BatchTask | None:
+    """Return the task of a request whose tensors can be packed; None if it must take the plain path."""
+    route = version.routes.get(request.model_spec.signature_name or DEFAULT_SIGNATURE)
+    if route is None or route.packed is None or not route.inline_policy.inline or request.output_filter:
+        return None
+    packed = route.packed.read_tensors(request.inputs)
+    return None if packed is None else PackedTensorsTask(route.packed, *packed)
 
 
 def _fill_spec(spec: Any, version: ManagedVersion, signature_name: str) -> None:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from benison.serving.server.batching.tasks import BatchTask
 from benison.serving.server.engine import Tensors
-from benison.serving.server.inference import Call
 from benison.serving.server.lifecycle import ManagedVersion, Models, State
 from benison.serving.server.metrics import Metrics
 from benison.serving.server.status import Code, RequestError, from_exception
@@ -42,12 +42,12 @@ class Service:
     admin_token: str = ""
     open_reload: bool = True
 
-    async def run(self, version: ManagedVersion, call: Call, seconds: float | None) -> Tensors:
-        """Run a call and return its outputs.
+    async def run(self, version: ManagedVersion, task: BatchTask, seconds: float | None) -> Tensors:
+        """Run a task and return its outputs.
 
         Args:
             version: a version that the caller has leased.
-            call: a call of this version.
+            task: a task of this version whose answer is its outputs.
             seconds: the remaining time (seconds); None for no limit.
 
         Raises:
@@ -56,10 +56,10 @@ class Service:
         if version.runner is None:
             raise RequestError(Code.UNAVAILABLE, f"model {version.model} version {version.number} is not loaded")
         if seconds is None:
-            return await version.runner.submit(call)
+            return await version.runner.submit_task(task)
         if seconds <= 0:
             raise RequestError(Code.DEADLINE_EXCEEDED, "Timed out before the request started")
-        future = version.runner.submit(call, time.monotonic() + seconds)
+        future = version.runner.submit_task(task, time.monotonic() + seconds)
         timer = asyncio.get_running_loop().call_later(seconds, _expire, future)
         try:
             return await future

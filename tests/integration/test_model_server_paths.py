@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
+from benison.serving.client import GrpcClient, ServerError
 from tests.integration.model_server import Server, publish, running, write_model
 
 PACKED = {"i": 1, "s": "a"}
@@ -82,6 +85,56 @@ def answer(server: Server, body: bytes) -> tuple[int, bytes]:
 def test_the_answer_is_the_same_whichever_way_is_taken(servers, body):
     fast, plain, named = (answer(server, body) for server in servers)
     assert fast == plain == named
+
+
+TENSORS: list[Any] = [
+    {"s": np.array([b"a", b"\xff"], object), "i": np.array([1, 2**62])},
+    {"s": np.array([b"a"], object), "i": np.array([-1])},
+    {"s": np.array([b"a"], object), "i": np.array([1, 2])},
+    {"s": np.array([b"a"], object), "i": np.array([1.0])},
+    {"s": np.array([b"a"], object)},
+    {"s": np.array([b"a"], object), "i": np.array([1]), "more": np.array([1])},
+    {"s": np.array([], object), "i": np.array([], np.int64)},
+    {"s": np.array([b"a"] * 100, object), "i": np.arange(100)},
+    {"s": np.array(b"a", object), "i": np.array(1)},
+]
+
+
+@pytest.mark.parametrize("inputs", TENSORS)
+def test_the_answer_over_grpc_is_the_same_whichever_way_is_taken(servers, inputs):
+    async def answer(server: Server, outputs: list[str]) -> Any:
+        async with GrpcClient(f"127.0.0.1:{server.port}") as client:
+            try:
+                by_name = await client.predict("m", inputs, signature="mixed", outputs=outputs)
+            except ServerError as error:
+                return str(error)
+        return {name: (values.dtype, values.tolist()) for name, values in by_name.items()}
+
+    for outputs in ([], ["i"], ["unknown"]):
+        fast, plain, named = (asyncio.run(answer(server, outputs)) for server in servers)
+        assert fast == plain == named
+
+
+@pytest.mark.parametrize("text", [object, bytes, str])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_client_sends_arrays_of_any_memory_layout_and_byte_order(servers, text, order):
+    inputs = {
+        "s": np.array([b"a", b"b"], object) if text is object else np.array(["a", "b"]).astype(text),
+        "i": np.array([2**40, -1], f"{order}i8")[::-1],
+        "f": np.array([[1, 2], [3, 4.5]], f"{order}f4", order="F"),
+        "b": np.array([True, False]),
+    }
+
+    async def answer() -> Any:
+        async with GrpcClient(f"127.0.0.1:{servers[0].port}") as client:
+            return await client.predict("m", inputs, signature="types", outputs=["text", "i", "f", "not"])
+
+    assert {name: values.tolist() for name, values in asyncio.run(answer()).items()} == {
+        "text": [b"a", b"b"],
+        "i": [0, 2**40 + 1],
+        "f": [[2, 4], [6, 9]],
+        "not": [False, True],
+    }
 
 
 def paths(server: Server) -> dict[str, Any]:

@@ -29,8 +29,8 @@ _MIN_ROWS = 4  # probe rows that a model must accept; fewer prove too little
 _MAX_ELEMENTS = 1 << 16  # of one row; a model with larger rows is not small
 _WRITABLE = frozenset(["float32", "float64", "int32", "int64", "bool", "string", "int8", "int16", "uint8", "uint16"])
 _TIMED_RUNS = 3
-# Signatures of Benison's models that only an evaluation calls. To try them takes a fifth of the time of a load.
-_OF_EVALUATION = frozenset(["label", "transform_features"])
+# Signatures of Benison's models that an evaluation, a page or another export calls. To try them takes half of a load.
+_NOT_FOR_REQUESTS = frozenset(["label", "members", "transform_features", "transformed"])
 
 
 @runtime_checkable
@@ -124,8 +124,8 @@ def _fast_route_blocker(engine: Engine, signature: Signature, limits: BatchLimit
         return "the batching parameters ask for a timer, threads or fixed sizes"
     if not isinstance(engine, GraphEngine):
         return f"the {engine.kind} engine cannot inspect its operations"
-    if signature.name in _OF_EVALUATION and any(other.raw for other in engine.signatures.values()):
-        return "it is for an evaluation, not for requests"
+    if signature.name in _NOT_FOR_REQUESTS and any(other.raw for other in engine.signatures.values()):
+        return "it is for an evaluation or a page, not for many requests"
     if not signature.batched:
         return "an input or output has no free first dimension"
     for name, spec in (*signature.inputs.items(), *signature.outputs.items()):

@@ -123,7 +123,11 @@ class Runner:
         Raises:
             RequestError: The queue is full, or the request is larger than a batch may be.
         """
-        job = FutureJob(CallTask(self._engine, call), deadline, self._loop.create_future())
+        return self.submit_task(CallTask(self._engine, call), deadline)
+
+    def submit_task(self, task: BatchTask, deadline: float = float("inf")) -> asyncio.Future[Any]:
+        """Queue a task; see `submit`."""
+        job = FutureJob(task, deadline, self._loop.create_future())
         self.enqueue(job)
         return job.future
 

@@ -80,7 +80,7 @@ class CallTask:
 
 
 class PackedSignature:
-    """A signature with packed inputs: it turns rows of JSON into JSON response bodies."""
+    """A signature with packed inputs: it turns rows of JSON into response bodies, and few tensors into few tensors."""
 
     def __init__(self, signature: Signature, groups: Sequence[Group], run: PackedRun) -> None:
         """Prepare the signature of a loaded version.
@@ -88,11 +88,13 @@ class PackedSignature:
         Args:
             signature: one of the version's signatures.
             groups: its inputs, grouped by type.
-            run: computes all outputs from one array [inputs, rows] per group.
+            run: computes all outputs from one array [rows, inputs] per group.
         """
         self.name = signature.name
         self.key = (signature.name, "packed")
+        self.tensors_key = (*self.key, "tensors")
         self.read = packing.reader(groups)
+        self.read_tensors = packing.tensor_reader(groups)
         self._signature = signature
         self._groups = groups
         self._run = run
@@ -108,9 +110,18 @@ class PackedSignature:
             packed_rows: the rows of each request.
             sizes: the number of rows of each request.
         """
+        outputs = self._checked(packed_rows, sizes)
+        return json_answers.prediction_bodies(outputs, self._signature.outputs, sizes)
+
+    def split_outputs(self, packed_rows: Sequence[PackedRows], sizes: Sequence[int]) -> list[Tensors]:
+        """Compute the outputs for several requests; see `response_bodies`."""
+        outputs = self._checked(packed_rows, sizes)
+        return [outputs] if len(sizes) == 1 else list(json_answers.split(outputs, sizes))
+
+    def _checked(self, packed_rows: Sequence[PackedRows], sizes: Sequence[int]) -> Tensors:
         outputs = self.outputs(packed_rows)
         check_rows(outputs, sum(sizes))
-        return json_answers.prediction_bodies(outputs, self._signature.outputs, sizes)
+        return outputs
 
 
 class PackedRowsTask:
@@ -123,11 +134,25 @@ class PackedRowsTask:
         self.packed_rows = packed_rows
         self.rows = rows
         self.signature = target.name
-        self.key = target.key
+        self.key: tuple[str, ...] = target.key
 
-    def run(self, tasks: Sequence[PackedRowsTask], padding: int) -> list[bytes]:
+    def run(self, tasks: Sequence[PackedRowsTask], padding: int) -> list[Any]:
         """See `BatchTask`."""
         return self.target.response_bodies([task.packed_rows for task in tasks], [task.rows for task in tasks])
+
+
+class PackedTensorsTask(PackedRowsTask):
+    """Rows of tensors for a packed signature; the answer has one tensor per output. They are never padded."""
+
+    __slots__ = ()
+
+    def __init__(self, target: PackedSignature, packed_rows: PackedRows, rows: int) -> None:
+        super().__init__(target, packed_rows, rows)
+        self.key = target.tensors_key
+
+    def run(self, tasks: Sequence[PackedRowsTask], padding: int) -> list[Any]:
+        """See `BatchTask`."""
+        return self.target.split_outputs([task.packed_rows for task in tasks], [task.rows for task in tasks])
 
 
 class JsonRowsTask(CallTask):

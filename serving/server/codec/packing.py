@@ -1,13 +1,14 @@
-"""Packs rows of JSON into few tensors: one per type, so that a run converts two or three tensors instead of dozens."""
+"""Packs rows into few tensors: one per type, so that a run converts two or three tensors instead of dozens."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from benison.serving.server.codec import tensors
 from benison.serving.server.engine import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 # The struct format of each type; struct refuses text, null, lists and numbers out of range.
 FORMATS = {"float32": "d", "float64": "d", "int64": "q", "int32": "i"}
+_CONTENT_FORMATS = {**FORMATS, "float32": "f"}  # of the bytes in a TensorProto
 _TEXT = "string"
+_FEW_ROWS = 16  # of a request of tensors; a column of more rows is quicker as an array than cell by cell
 
 # The rows of one request: for each group the bytes of its numbers or the list of its texts, row after row.
 PackedRows = tuple["bytes | list[Any]", ...]
@@ -94,8 +97,57 @@ def reader(packed: Sequence[Group]) -> Callable[[Sequence[Any]], PackedRows | No
     return read
 
 
+def tensor_reader(packed: Sequence[Group]) -> Callable[[Mapping[str, Any]], tuple[PackedRows, int] | None]:
+    """Return a function that packs the TensorProtos of a request, by input, and returns the number of rows too.
+
+    The function returns None if the plain route must check the tensors: inputs are left out, or one has another type or
+    shape or does not contain each of its values, or there are many rows.
+    """
+    expected = {name for group in packed for name in group.names}
+    readers = [_tensors_reader(group) for group in packed]
+
+    def read(protos: Mapping[str, Any]) -> tuple[PackedRows, int] | None:
+        # A comparison of names first, since to read a name that a map of protos lacks would add it.
+        if len(protos) != len(expected) or protos.keys() != expected:
+            return None
+        dims = protos[packed[0].names[0]].tensor_shape.dim
+        rows = dims[0].size if len(dims) == 1 else 0
+        if not 0 < rows <= _FEW_ROWS:
+            return None
+        packed_rows = [reader(protos, rows) for reader in readers]
+        return None if None in packed_rows else (tuple(packed_rows), rows)  # type: ignore[arg-type]
+
+    return read
+
+
+def _tensors_reader(group: Group) -> Callable[[Mapping[str, Any], int], bytes | list[Any] | None]:
+    """Return a function that packs the tensors of a group, each of `rows` values; None if one has another form."""
+    number, field = tensors.number(group.dtype), tensors.FIELDS[group.dtype]
+    code = _CONTENT_FORMATS.get(group.dtype, "")
+
+    def read(protos: Mapping[str, Any], rows: int) -> bytes | list[Any] | None:
+        cells: list[Any] = []  # column after column
+        for name in group.names:
+            proto = protos[name]
+            shape = proto.tensor_shape
+            dims, values, content = shape.dim, getattr(proto, field), proto.tensor_content
+            if proto.dtype != number or len(dims) != 1 or dims[0].size != rows or shape.unknown_rank:
+                return None
+            if content:
+                if not code or len(content) != rows * struct.calcsize(code):
+                    return None
+                values = memoryview(content).cast(code)  # type: ignore[call-overload]
+            elif len(values) != rows:
+                return None
+            cells.extend(values)
+        ordered = cells if rows == 1 else [cell for row in range(rows) for cell in cells[row::rows]]
+        return struct.pack(f"={len(ordered)}{FORMATS[group.dtype]}", *ordered) if code else ordered
+
+    return read
+
+
 def arrays(packed: Sequence[Group], requests: Sequence[PackedRows]) -> list[np.ndarray[Any, Any]]:
-    """Join the rows of several requests into one array [inputs, rows] per group.
+    """Join the rows of several requests into one array [rows, inputs] per group.
 
     Args:
         packed: the groups.
@@ -110,12 +162,12 @@ def arrays(packed: Sequence[Group], requests: Sequence[PackedRows]) -> list[np.n
             texts = [text for request in requests for text in request[position]]
             column = np.empty(len(texts), object)
             column[:] = texts
-            result.append(np.ascontiguousarray(column.reshape(-1, width).T))
+            result.append(column.reshape(-1, width))
             continue
         numbers = b"".join([request[position] for request in requests])  # type: ignore[misc]
         rows = np.frombuffer(numbers, FORMATS[group.dtype]).reshape(-1, width)
         with np.errstate(over="ignore"):  # numbers beyond a float32 become infinite, as in C++
-            result.append(rows.T.astype(group.dtype, order="C"))
+            result.append(rows.astype(group.dtype))
     return result
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _MAX_IMPLIED = 1 << 16  # elements that a proto may imply without containing them
 
 # TensorProto's repeated field by dtype; the last types share a wider field.
-_FIELDS = {
+FIELDS = {
     "float32": "float_val",
     "float64": "double_val",
     "int64": "int64_val",
@@ -67,8 +67,8 @@ def _plain(proto: Any, dtype: str) -> np.ndarray[Any, Any] | None:
     """
     import numpy as np
 
-    field = _FIELDS.get(dtype)
-    if field is None or field == "int_val" or proto.dtype != _number(dtype) or proto.tensor_shape.unknown_rank:
+    field = FIELDS.get(dtype)
+    if field is None or field == "int_val" or proto.dtype != number(dtype) or proto.tensor_shape.unknown_rank:
         return None
     sizes = [dim.size for dim in proto.tensor_shape.dim]
     count = math.prod(sizes)
@@ -87,7 +87,8 @@ def _plain(proto: Any, dtype: str) -> np.ndarray[Any, Any] | None:
 
 
 @functools.cache
-def _number(dtype: str) -> int:
+def number(dtype: str) -> int:
+    """Return the number of a dtype in a TensorProto."""
     import tensorflow as tf
 
     return int(tf.dtypes.as_dtype(dtype).as_datatype_enum)
@@ -112,7 +113,7 @@ def to_proto(array: np.ndarray[Any, Any], spec_dtype: str, as_content: bool) -> 
         raise RequestError(Code.UNIMPLEMENTED, f"no TensorProto of dtype {spec_dtype}") from None
     proto = tf.TensorShape(array.shape).as_proto()
     proto = _tensor_proto(dtype.as_datatype_enum, proto)
-    field = _FIELDS.get(dtype.name)
+    field = FIELDS.get(dtype.name)
     if dtype.name == "string":
         proto.string_val.extend(_bytes(value) for value in array.ravel().tolist())
     elif as_content or field is None:

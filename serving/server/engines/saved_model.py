@@ -56,6 +56,7 @@ class SessionEngine:
         self._session, meta_graph = graph_import.load(path, options.tags, _config(options))
         try:
             raw = raw_inputs.read(path)
+            self._packed_order = missing_values.read_packed(Path(path))
             self.signatures: Mapping[str, Signature] = {
                 name: _signature(name, proto, raw if _takes_raw(name, proto, raw) else raw_inputs.RawInputs())
                 for name, proto in sorted(meta_graph.signature_def.items())
@@ -90,21 +91,33 @@ class SessionEngine:
     def pack(
         self, signature: Signature, groups: Sequence[Group]
     ) -> Callable[[Sequence[np.ndarray[Any, Any]]], dict[str, np.ndarray[Any, Any]]]:
-        """See `GraphEngine`: the rows of one new tensor replace the signature's inputs, in the same graph."""
+        """See `GraphEngine`: the signature `packed` of the version, or else new tensors in front of the same graph."""
         import tensorflow as tf
 
         outputs = tuple(signature.outputs)
+        if exported := self._exported_packed(signature, groups):
+            run = self._callable(exported, outputs)
+            order = [group.dtype for group in groups]
+            places = [order.index(name) for name in exported.inputs]
+            return lambda arrays: dict(zip(outputs, run(*[arrays[place] for place in places]), strict=True))
         options = self._callable_options(signature, outputs)
         del options.feed[:]
         # The scope avoids name clashes: Python does not know the names in the graph.
         with self._session.graph.as_default(), tf.name_scope("benison_packed_inputs"):
             for group in groups:
-                packed = tf.compat.v1.placeholder(group.dtype, [len(group.names), None])
+                packed = tf.compat.v1.placeholder(group.dtype, [None, len(group.names)])
                 options.feed.append(packed.name)
-                for name, row in zip(group.names, tf.unstack(packed), strict=True):
-                    options.tensor_connection.add(from_tensor=row.name, to_tensor=signature.inputs[name].tensor)
+                for name, column in zip(group.names, tf.unstack(packed, axis=1), strict=True):
+                    options.tensor_connection.add(from_tensor=column.name, to_tensor=signature.inputs[name].tensor)
         call = low_priority.call(private_tensorflow.make_callable, self._session, options)
         return lambda arrays: dict(zip(outputs, call(*arrays), strict=True))
+
+    def _exported_packed(self, signature: Signature, groups: Sequence[Group]) -> Signature | None:
+        """Return the version's own signature `packed`, if it has the same inputs in the same order, and outputs."""
+        exported = self.signatures.get("packed")
+        if exported is None or signature.name != "raw" or {g.dtype: g.names for g in groups} != self._packed_order:
+            return None
+        return exported if exported.outputs.keys() == signature.outputs.keys() else None
 
     def close(self) -> None:
         """See `Engine`."""

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 import grpc
 
+from benison.serving.server.batching.tasks import BatchTask
 from benison.serving.server.codec import json_answers
 from benison.serving.server.engine import Tensors
 from benison.serving.server.http import Begin, Cancellable, Handler, Request, Response
-from benison.serving.server.inference import Call
 from benison.serving.server.lifecycle import ManagedVersion
 from benison.serving.server.service import Service
 
@@ -85,18 +85,18 @@ _current: ContextVar[tuple[ObservedRequest, Sequence[Observer]] | None] = Contex
 class ObservedService(Service):
     """A service that reports to the observers which model ran for a request."""
 
-    async def run(self, version: ManagedVersion, call: Call, seconds: float | None) -> Tensors:
+    async def run(self, version: ManagedVersion, task: BatchTask, seconds: float | None) -> Tensors:
         """See Service."""
         current = _current.get()
         if current is None:
-            return await super().run(version, call, seconds)
+            return await super().run(version, task, seconds)
         request, observers = current
         request.model, request.version = version.model, version.number
-        request.signature, request.rows = call.signature.name, _rows(call)
+        request.signature, request.rows = task.signature, task.rows
         with ExitStack() as stack:
             for observer in observers:
                 stack.enter_context(observer.observe_run(request))
-            return await super().run(version, call, seconds)
+            return await super().run(version, task, seconds)
 
 
 def begin(inline: Begin, handler: Handler, observers: Sequence[Observer]) -> Begin:
@@ -191,11 +191,6 @@ def _observing(request: ObservedRequest, observers: Sequence[Observer]) -> ExitS
     for observer in observers:
         stack.enter_context(observer.observe_request(request))
     return stack
-
-
-def _rows(call: Call) -> int:
-    shape = next((values.shape for values in call.inputs.values()), ())
-    return int(shape[0]) if call.signature.batched and shape else 0
 
 
 def _request_id(headers: Mapping[str, str]) -> str:

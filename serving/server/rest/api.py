@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import orjson
 
 from benison.serving.server import inference
+from benison.serving.server.batching.tasks import CallTask
 from benison.serving.server.codec import column_names, json_answers, json_examples, json_values
 from benison.serving.server.engine import Signature, find_signature
 from benison.serving.server.http import Request, Response
@@ -146,7 +147,7 @@ class RestApi:
             signature = _predict_signature(version, name)
             inputs, row_form = await offload_if_large(len(body), column_names.read_inputs, document, signature)
             call = Call(signature, inputs, tuple(signature.outputs))
-            outputs = await self._service.run(version, call, _seconds_left(deadline))
+            outputs = await self._service.run(version, CallTask(_engine(version), call), _seconds_left(deadline))
         size = sum(values.nbytes for values in outputs.values())
         return await offload_if_large(size, json_answers.predictions, outputs, signature.outputs, row_form)
 
@@ -161,7 +162,7 @@ class RestApi:
         with self._service.models.lease(target.model, target.version, target.label) as version:
             make_call = inference.classify_call if classify else inference.regress_call
             call = make_call(_engine(version), name, examples, self._service.check_methods)
-            outputs = await self._service.run(version, call, _seconds_left(deadline))
+            outputs = await self._service.run(version, CallTask(_engine(version), call), _seconds_left(deadline))
         count = len(call.inputs["inputs"])
         result = classification_pb2.ClassificationResult() if classify else regression_pb2.RegressionResult()
         if classify:

@@ -15,6 +15,7 @@ from benison.serving.server.batching.jobs import Job
 from benison.serving.server.batching.runner import Runner
 from benison.serving.server.batching.tasks import BatchTask, JsonRowsTask, PackedRowsTask
 from benison.serving.server.codec import column_names, json_values
+from benison.serving.server.engine import DEFAULT_SIGNATURE
 from benison.serving.server.http import Request, Response
 from benison.serving.server.inference import Call
 from benison.serving.server.lifecycle import ManagedVersion
@@ -23,7 +24,6 @@ from benison.serving.server.service import Service
 from benison.serving.server.status import Code, RequestError
 
 _MAX_BODY_BYTES = 64 << 10  # parsing a larger body would block the loop for too long
-_DEFAULT_SIGNATURE = "serving_default"
 Reply = Callable[[Response], None]
 
 
@@ -134,7 +134,7 @@ class _Predict(Job):
 
 def _task(version: ManagedVersion, document: dict[str, Any]) -> BatchTask | None:
     """Return the task of a request, or None if the request must take the plain path."""
-    route = version.routes.get(json_values.signature_name(document) or _DEFAULT_SIGNATURE)
+    route = version.routes.get(json_values.signature_name(document) or DEFAULT_SIGNATURE)
     instances = document.get("instances")
     if route is None or not route.inline_policy.inline:
         return None

@@ -101,6 +101,11 @@ def test_null_and_an_absent_column_become_columns_of_missing_cells() -> None:
     assert arrays["home_town"].tolist() == ["", ""]
 
 
+def test_an_array_without_dimensions_does_not_tell_how_long_an_absent_column_is() -> None:
+    columns = {"class": np.array(1)}
+    assert missing_values.fill_columns(columns, MISSING) is columns
+
+
 def test_columns_of_different_lengths_do_not_tell_how_long_an_absent_one_is() -> None:
     columns = {"class": [1, 2], "fare": [1.0]}
     assert missing_values.fill_columns(columns, MISSING) is columns

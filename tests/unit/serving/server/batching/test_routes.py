@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benison.serving import vocabulary_lines
+from benison.serving import missing_values, vocabulary_lines
 from benison.serving.server.batching import inline_policy, route_parity, routes
 from benison.serving.server.batching.inline_policy import InlinePolicy
 from benison.serving.server.batching.limits import BatchLimits
@@ -193,6 +193,43 @@ def test_an_engine_that_answers_rows_that_the_model_rejects_is_not_packed(folder
 
     plan = described(Lenient(str(folder), LoadOptions()), folder)
     assert plan["picky"]["because"] == ["not packed: with packed inputs, it answers a row that the plain route rejects"]
+
+
+def _with_packed(folder: Path, order: str) -> Path:
+    """Write a SavedModel with `raw` and `packed`, and the description that pairs them; the order is that of the graph."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        s, *numbers = v1.placeholder(tf.string, [None], "s"), *(v1.placeholder(tf.float32, [None], n) for n in "xz")
+        texts, packed = v1.placeholder(tf.string, [None, 1]), v1.placeholder(tf.float32, [None, 2])
+
+        def score(s: Any, x: Any, z: Any) -> dict[str, Any]:
+            return {"score": x - 2 * z, "text": s + "!"}
+
+        unpacked = {name: packed[:, place] for place, name in enumerate(order)}
+        signatures = {
+            "raw": _signature(dict(zip("sxz", [s, *numbers], strict=True)), score(s, *numbers)),
+            "packed": _signature({"string": texts, "float32": packed}, score(texts[:, 0], **unpacked)),
+        }
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+        builder.save()
+    described = {name: (name, "string" if name == "s" else "float32", True) for name in "sxz"}
+    missing_values.write(folder, missing_values.describe(described), {"string": ["s"], "float32": ["x", "z"]})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("order", "route"),
+    [
+        ("xz", {"inputs": "packed", "runs": "inline"}),
+        (
+            "zx",
+            {"inputs": "plain", "runs": "inline", "because": ["not packed: with packed inputs, output score differs"]},
+        ),
+    ],
+)
+def test_raw_is_packed_by_the_signature_packed_of_a_version_if_it_answers_the_same(tmp_path, order, route):
+    model = _with_packed(tmp_path / "model", order)
+    assert described(SessionEngine(str(model), LoadOptions()), model)["raw"] == route
 
 
 @pytest.mark.parametrize(("threads", "runs"), [(1, "inline"), (2, "thread")])

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
 
 from benison.serving.server.codec import json_answers, json_tensors, packing
+from benison.serving.server.codec.tensors import from_proto
 from benison.serving.server.engine import Signature, TensorSpec
 
 np_any: Any = np  # numpy's stubs do not let a scalar's class make an array
@@ -33,11 +37,15 @@ def unpacked(*requests: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     """Pack the rows of several requests; return the values of each input."""
     read = packing.reader(GROUPS)
     packed = [read(rows) for rows in requests]
-    arrays = packing.arrays(GROUPS, [packed_rows for packed_rows in packed if packed_rows is not None])
+    return by_input([packed_rows for packed_rows in packed if packed_rows is not None])
+
+
+def by_input(packed: list[packing.PackedRows]) -> dict[str, np.ndarray]:
+    arrays = packing.arrays(GROUPS, packed)
     return {
-        name: row
+        name: column
         for group, array in zip(GROUPS, arrays, strict=True)
-        for name, row in zip(group.names, array, strict=True)
+        for name, column in zip(group.names, array.T, strict=True)
     }
 
 
@@ -100,6 +108,83 @@ def test_packed_rows_equal_the_tensors_of_the_plain_route(changes):
 )
 def test_unusual_rows_are_left_to_the_plain_route(rows):
     assert packing.reader(GROUPS)(rows) is None
+
+
+COLUMNS: dict[str, np.ndarray] = {
+    "a": np_any.float32([1.5, np.nan, 1e-45]),
+    "b": np.array([b"x", b"", b"\xff"], object),
+    "c": np_any.int64([2**63 - 1, -(2**63), 0]),
+    "d": np_any.float32([-0.0, np.inf, 16777217]),
+    "e": np_any.float64([0.1, 1e300, -1]),
+    "f": np_any.int32([-(2**31), 2**31 - 1, 0]),
+    "g": np.array([b"a\x00", b"b", b"c"], object),
+}
+FIELDS = {"float32": "float_val", "float64": "double_val", "int64": "int64_val", "int32": "int_val"}
+
+
+def protos(rows: int, columns: Mapping[str, np.ndarray] = COLUMNS) -> Any:
+    """Return the inputs of a PredictRequest: in odd places numbers are in `tensor_content`, in even ones they are not."""
+    inputs = predict_pb2.PredictRequest().inputs
+    for position, (name, values) in enumerate(columns.items()):
+        inputs[name].CopyFrom(tf.make_tensor_proto(values[:rows]))
+        if values.dtype != object:
+            inputs[name].ClearField("tensor_content")
+            inputs[name].ClearField(FIELDS[str(values.dtype)])
+            if position % 2:
+                inputs[name].tensor_content = values[:rows].tobytes()
+            else:
+                getattr(inputs[name], FIELDS[str(values.dtype)]).extend(values[:rows].tolist())
+    return inputs
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_packed_tensors_equal_the_tensors_of_the_plain_route(rows):
+    reversed_columns = dict(reversed(COLUMNS.items()))
+    read = packing.tensor_reader(GROUPS)
+    requests = [read(protos(rows)), read(protos(rows, reversed_columns))]
+    assert [request and request[1] for request in requests] == [rows, rows]
+    packed = by_input([request[0] for request in requests if request])
+    for name, values in COLUMNS.items():
+        expected = from_proto(name, protos(rows)[name], SPECS[name].dtype)
+        assert packed[name].dtype == expected.dtype
+        np.testing.assert_array_equal(packed[name], np.concatenate([values[:rows], expected]))
+
+
+def _cleared(field: str) -> Callable[[Any], None]:
+    return lambda inputs: inputs["a"].ClearField(field)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _cleared("tensor_shape"),
+        _cleared("dtype"),
+        _cleared("float_val"),
+        lambda inputs: inputs["a"].float_val.append(1),
+        lambda inputs: setattr(inputs["a"].tensor_shape, "unknown_rank", True),
+        lambda inputs: inputs["a"].tensor_shape.dim.add(size=1),
+        lambda inputs: setattr(inputs["a"].tensor_shape.dim[0], "size", -1),
+        lambda inputs: setattr(inputs["d"], "tensor_content", inputs["d"].tensor_content + b"0"),
+        lambda inputs: setattr(inputs["b"], "tensor_content", b"x"),
+        lambda inputs: inputs["b"].CopyFrom(inputs["a"]),
+        lambda inputs: inputs["a"].CopyFrom(tf.make_tensor_proto(COLUMNS["a"][:1])),
+        lambda inputs: inputs.pop("g"),
+        lambda inputs: inputs["h"].CopyFrom(inputs["g"]),
+        lambda inputs: [inputs.pop("g"), inputs["h"].CopyFrom(inputs["b"])],
+        lambda inputs: inputs.clear(),
+    ],
+)
+def test_unusual_tensors_are_left_to_the_plain_route(change):
+    inputs = protos(2)
+    change(inputs)
+    assert packing.tensor_reader(GROUPS)(inputs) is None
+
+
+@pytest.mark.parametrize("rows", [0, 1000])
+def test_requests_without_rows_and_with_many_are_left_to_the_plain_route(rows):
+    columns = {name: np.resize(values, rows) for name, values in COLUMNS.items()}
+    inputs = {name: tf.make_tensor_proto(values, SPECS[name].dtype, shape=[rows]) for name, values in columns.items()}
+    assert packing.tensor_reader(GROUPS)(inputs) is None
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from benison.serving.server.batching.tasks import CallTask
 from benison.serving.server.engine import Signature, TensorSpec
 from benison.serving.server.http import Request, Response
 from benison.serving.server.inference import Call
@@ -36,11 +37,12 @@ def spans_of(headers: dict[bytes, bytes], status: int = 200, run: bool = True) -
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     service: Any = ObservedService(models=None)
+    engine: Any = None
 
     async def handler(request: Request) -> Response:
         if run:
             with pytest.raises(RequestError, match="is not loaded"):
-                await service.run(ManagedVersion("m", 7, "/m/7"), CALL, None)
+                await service.run(ManagedVersion("m", 7, "/m/7"), CallTask(engine, CALL), None)
         return Response(status, b"")
 
     request = Request("POST", "/v1/models/m:predict", headers, b"")
