@@ -92,6 +92,11 @@ async def _serve(
     when_ready: Callable[[], None] | None,
     metrics_path: str,
 ) -> int:
+    from benison.serving.server.engines import lean_tensorflow
+
+    if not parsed.prefer_tflite_model:  # its interpreter is in TensorFlow's own package
+        lean_tensorflow.load()
+
     from benison.serving.server import grpc_api, model_config
     from benison.serving.server.engines import loading
     from benison.serving.server.http import HttpServer, Limits
