@@ -163,7 +163,6 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         resamples=config.blessing.resamples,
         seed=config.seed,
     )
-    blessing.add_upstream_node(evaluator)  # no push after a failed evaluation
     with Cond(blessing.outputs["blessing"].future()[0].custom_property("blessed") == 1):
         validator = ServingValidator(
             model,
@@ -186,6 +185,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             settings=_push_settings(config, root, window),
             user_code=_user_code(config, "Pusher"),
         )
+    pusher.add_upstream_node(evaluator)  # no push after a failed evaluation
     nodes += [member_scores, ensemble, baseline, ensemble_scores, evaluator, blessing, validator, pusher]
     return _pipeline(config, root, nodes)
 

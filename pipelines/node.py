@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benison.components import alone
 from benison.pipelines.code import cache_key, reads, watching
 from benison.pipelines.records import attempts, locks, metadata_store, temporary
 from benison.pipelines.running import legacy_keras, node_cache, reruns, timing
@@ -103,9 +104,8 @@ def run(
         node_code = code or code_of(pipeline, node_id)
         if node_code.key:
             node.parameters.parameters[node_cache.FINGERPRINT].field_value.string_value = node_code.key
-        alone = "runs_alone" in node.parameters.parameters
         watched = watching.watched() if node_code.users else contextlib.nullcontext()
-        with _locked(root, alone), node_cache.checked(), watched, timing.phase(timing.LAUNCHER):
+        with _locked(root), node_cache.checked(), watched, timing.phase(timing.LAUNCHER):
             launcher.Launcher(
                 pipeline_node=node,
                 mlmd_connection=connection,
@@ -134,11 +134,21 @@ def run(
 
 
 @contextlib.contextmanager
-def _locked(root: Path, alone: bool) -> Iterator[None]:
-    """Hold ROOT's node lock; waiting for it is a phase of its own."""
+def _locked(root: Path) -> Iterator[None]:
+    """Hold ROOT's locks of nodes, and let the node hold one alone while it measures; waiting is a phase of its own."""
     with contextlib.ExitStack() as stack:
         with timing.phase(timing.LOCK):
-            stack.enter_context(locks.node_lock(root, exclusive=alone))
+            stack.enter_context(locks.node_lock(root))
+            alone_in_root = stack.enter_context(locks.measuring_lock(root))
+
+        @contextlib.contextmanager
+        def measuring() -> Iterator[None]:
+            with contextlib.ExitStack() as measurement:
+                with timing.phase(timing.LOCK):
+                    measurement.enter_context(alone_in_root())
+                yield
+
+        stack.enter_context(alone.provided(measuring))
         yield
 
 

@@ -48,6 +48,7 @@ class CandidateServer:
         grpc: gRPC client.
         rest: REST client.
         load_s: time from the start of the process until every model of `serve` was available (seconds).
+        load_processor_s: processor time that the process and its children have used until then (seconds).
         process: the process.
         folder: its models, config and log.
         token: its admin token.
@@ -58,6 +59,7 @@ class CandidateServer:
     grpc: GrpcClient
     rest: RestClient
     load_s: float
+    load_processor_s: float
     process: subprocess.Popen[bytes]
     folder: Path
     token: str
@@ -69,7 +71,7 @@ class CandidateServer:
 
     def processor_s(self) -> float:
         """Return the processor time that the process and its children have used so far (seconds)."""
-        return sum(processes.processor_seconds(pid) for pid in processes.process_tree(self.process.pid))
+        return _processor_s(self.process)
 
     async def add(self, models: Mapping[str, Path], timeout_s: float) -> None:
         """Serve more SavedModels, each as version 1.
@@ -126,7 +128,8 @@ async def serve(
                 await _wait_until_available(grpc, models, process, log, started + timeout_s)
                 seconds = time.monotonic() - started
                 is_own = _command() == _MODEL_SERVER
-                yield CandidateServer(f"127.0.0.1:{port}", grpc, rest, seconds, process, folder, token, is_own)
+                used = _processor_s(process)
+                yield CandidateServer(f"127.0.0.1:{port}", grpc, rest, seconds, used, process, folder, token, is_own)
         finally:
             await asyncio.to_thread(_stop, process)
 
@@ -194,6 +197,10 @@ def _link_or_copy(source: str, target: str) -> Any:
     except OSError:
         shutil.copyfile(source, target)
     return target
+
+
+def _processor_s(process: subprocess.Popen[bytes]) -> float:
+    return sum(processes.processor_seconds(pid) for pid in processes.process_tree(process.pid))
 
 
 def _peak_kb(pid: int) -> int:

@@ -46,6 +46,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.components.alone import alone
 from benison.components.deploy import candidate_server, path_parity, serving_costs, trial_rows
 from benison.components.deploy.candidate_server import CandidateError, CandidateServer, CandidateTimeout
 from benison.components.deploy.serving_costs import ServingBudget
@@ -183,11 +184,12 @@ class ServingTrial:
         try:
             async with self._serve() as server:
                 await reference
+                answers = await self._ask(server)
+                paths = answers.paths
                 measured.append(await self._measure(server))
                 if self._fan_out:
                     await server.add({_model(name): path for name, path in self._members.items()}, self._patience())
-                answers = await self._ask(server)
-            paths = answers.paths
+                    paths += path_parity.compare(self._reference, {"fan-out": await self._ask_members(server)})
             verdicts += self._answer_verdicts(answers)
             # The costs of a candidate that answers wrongly do not matter.
             if all(verdict["passed"] for verdict in verdicts):
@@ -263,7 +265,7 @@ class ServingTrial:
         return candidate_server.serve({CANDIDATE: self._candidate}, self._patience(), map(_model, self._members))
 
     async def _ask(self, server: CandidateServer) -> _Answers:
-        """Send all rows to a server of the candidate, and of its members if they are pushed, on every path."""
+        """Send all rows to the candidate on every path."""
         output = self._spec.output
         rows, grpc, rest = self._rows, server.grpc, server.rest
         answers = {"evaluation": self._evaluated}
@@ -281,8 +283,6 @@ class ServingTrial:
         signatures = await grpc.metadata(CANDIDATE)
         (examples,) = signatures["serving_default"].inputs
         answers["examples"] = (await grpc.predict(CANDIDATE, {examples: rows.examples}, outputs=[output]))[output]
-        if self._fan_out:
-            answers["fan-out"] = await self._ask_members(server)
         paths = path_parity.compare(self._reference, answers)
         paths += path_parity.compare(self._reference[: rows.real], {ROW_BY_ROW: await self._ask_row_by_row(grpc)})
         if "members" in signatures:
@@ -357,22 +357,28 @@ class ServingTrial:
         )
 
     async def _measure(self, server: CandidateServer) -> dict[str, float]:
-        """Measure load time, latency and peak memory of a server that has only the candidate."""
+        """Measure load time, latency and peak memory of a server that has only the candidate.
+
+        Other nodes run while the server starts and answers the trial's rows, but not while latency is measured.
+        """
         row = {name: values[:1] for name, values in self._rows.inputs.items()}
         seconds: list[float] = []
-        loaded = server.processor_s()
-        while len(seconds) < _WARM_UP_REQUESTS + _MIN_REQUESTS or (
-            len(seconds) < _MAX_REQUESTS and sum(seconds) < _MEASURE_S
-        ):
-            started = time.perf_counter()
-            await server.grpc.predict(CANDIDATE, row, signature="raw")
-            seconds.append(time.perf_counter() - started)
+        with contextlib.ExitStack() as stack:
+            await asyncio.to_thread(stack.enter_context, alone())  # it may wait for long
+            before = server.processor_s()
+            while len(seconds) < _WARM_UP_REQUESTS + _MIN_REQUESTS or (
+                len(seconds) < _MAX_REQUESTS and sum(seconds) < _MEASURE_S
+            ):
+                started = time.perf_counter()
+                await server.grpc.predict(CANDIDATE, row, signature="raw")
+                seconds.append(time.perf_counter() - started)
+            used = server.processor_s() - before
         return {
             "load_s": server.load_s,
             "memory_mb": server.peak_memory_mb(),
             "p99_ms": float(np.quantile(seconds[_WARM_UP_REQUESTS:], 0.99)) * 1000,
-            "load_processor_s": loaded,
-            "request_processor_ms": (server.processor_s() - loaded) / len(seconds) * 1000,
+            "load_processor_s": server.load_processor_s,
+            "request_processor_ms": used / len(seconds) * 1000,
             "load_average": serving_costs.load_average(),
         }
 

@@ -143,7 +143,7 @@ class ServingValidator(base_component.BaseComponent):
                 label=label,
                 budget=json.dumps(asdict(budget), sort_keys=True),
                 fan_out=int(fan_out),
-                runs_alone=1,  # read by benison.pipelines.node: other nodes would disturb the measurement of latency
+                runs_alone=1,  # Airflow's schedulers keep other nodes away, see benison.pipelines.airflow.manifest
                 blessing=types.Channel(type=standard_artifacts.InfraBlessing),
             )
         )

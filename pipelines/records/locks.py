@@ -1,11 +1,11 @@
-"""Locks in ROOT: one run per pipeline, and nodes that measure latency alone."""
+"""Locks in ROOT: one run per pipeline, no pruning while nodes run, and measurements while no other node runs."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -87,8 +87,18 @@ def _goes_on(folder: Path, name: str) -> bool:
 
 @contextmanager
 def node_lock(root: Path, *, exclusive: bool = False) -> Iterator[None]:
-    """Hold ROOT's node lock while a node runs: shared with other nodes, or alone to measure latency."""
+    """Hold ROOT's node lock while a node runs: together with other nodes, or alone to prune what they have written."""
     path = root / ".nodes.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with file_lock.hold(path, shared=not exclusive):
         yield
+
+
+def measuring_lock(root: Path) -> AbstractContextManager[Callable[[], AbstractContextManager[None]]]:
+    """Hold ROOT's lock of measurements while a node runs, see `file_lock.hold_shared`.
+
+    It is not the node lock: a node that waits to be alone gives up its share, and pruning would then remove what the
+    node reads.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    return file_lock.hold_shared(root / ".measuring.lock")

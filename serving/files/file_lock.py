@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +20,31 @@ def hold(path: Path, *, shared: bool = False) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def hold_shared(path: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Hold the lock of a file together with other shared holders.
+
+    Args:
+        path: The file, in a folder that exists; created if it is missing.
+
+    Yields:
+        A function that returns a context manager: in its block this is the only holder.
+    """
+    with path.open("a") as file:
+
+        @contextmanager
+        def alone() -> Iterator[None]:
+            # This gives up the shared lock before it waits, so two that want to be alone do not wait for each other.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(file, fcntl.LOCK_SH)
+
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield alone
 
 
 def try_lock(file: IO[str]) -> bool:
