@@ -48,18 +48,19 @@ def test_tfma_computes_its_metrics_on_the_labelled_rows_that_count(
         metrics_specs=[
             config_pb2.MetricsSpec(metrics=[config_pb2.MetricConfig(class_name=n) for n in (metric, "ExampleCount")])
         ],
-        slicing_specs=[config_pb2.SlicingSpec()],
+        slicing_specs=[config_pb2.SlicingSpec(), config_pb2.SlicingSpec(feature_keys=["town"])],
     )
-    columns = {"label": [[label] for label in labels], "answer": predictions}
+    columns = {"label": [[label] for label in labels], "answer": predictions, "town": [["Bern"]] * len(labels)}
     if weights:
         columns["counts"] = [[weight] for weight in weights]
     batch = pa.RecordBatch.from_arrays([pa.array(values) for values in columns.values()], names=list(columns))
 
     def has_the_value(results: list[Any]) -> None:
-        ((_, metrics),) = results
-        by_name = {key.name: number for key, number in metrics.items()}
-        assert by_name.pop("example_count") == (sum(weights) if weights else 3)
-        assert list(by_name.values()) == [pytest.approx(value, abs=1e-4)]
+        assert sorted(slice_key for slice_key, _ in results) == [(), (("town", "Bern"),)]
+        for _, metrics in results:
+            by_name = {key.name: number for key, number in metrics.items()}
+            assert by_name.pop("example_count") == (sum(weights) if weights else 3)
+            assert list(by_name.values()) == [pytest.approx(value, abs=1e-4)]
 
     with beam.Pipeline() as pipeline:
         evaluations = (
