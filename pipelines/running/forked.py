@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -40,6 +41,8 @@ class Fork:
         parent = os.getpid()
         self._child = os.fork()
         if self._child == 0:
+            gc.freeze()  # a collection would copy the memory that this process shares with its parent
+            gc.enable()
             os.close(self._pipe)
             _end_with(parent)
             _answer(function, writing)
