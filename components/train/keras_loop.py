@@ -33,17 +33,12 @@ class Loop:
         spec: the transformed features, see `member.feature_spec`.
         label: type of the labels.
         recipe: settings of the member.
-        logs: folder for the losses of a training for a number of epochs, as TensorBoard reads them; None if nothing is
-            logged.
     """
 
-    def __init__(
-        self, model: keras.Model, spec: Mapping[str, Any], label: Any, recipe: Recipe, logs: str | None
-    ) -> None:
+    def __init__(self, model: keras.Model, spec: Mapping[str, Any], label: Any, recipe: Recipe) -> None:
         model.optimizer.build(model.trainable_variables)
         self._model = model
         self._recipe = recipe
-        self._logs = logs
         self._variables = [*model.variables, *model.optimizer.variables]
         self._first = [np.asarray(variable) for variable in self._variables]
         self._epoch, self._loss = _functions(model, spec, label)
@@ -54,8 +49,18 @@ class Loop:
             variable.assign(value)
         return self._model
 
-    def fit(self, learn: ArrayRows, stop: ArrayRows | int, balance: ClassBalance) -> int:
-        """Train until the loss on `stop` no longer falls, or for `stop` epochs; return the number of the best epoch."""
+    def fit(self, learn: ArrayRows, stop: ArrayRows | int, balance: ClassBalance, logs: str | None = None) -> int:
+        """Train until the loss on `stop` no longer falls, or for `stop` epochs.
+
+        Args:
+            learn: the rows to learn from.
+            stop: the rows that tell when to stop, or the number of epochs.
+            balance: the method for rare classes.
+            logs: folder for the losses, as TensorBoard reads them; None if nothing is logged.
+
+        Returns:
+            The number of the best epoch.
+        """
         rows = _tensors(learn, balance.training_weights(learn.targets, learn.weights))
         held_out = None
         if not isinstance(stop, int):
@@ -68,15 +73,15 @@ class Loop:
         history = []
         for epoch, order in enumerate(self._orders(learn, balance, stop)):
             guard.on_epoch_begin(epoch)
-            logs = {"loss": float(self._epoch(*rows, order, self._recipe.batch_size))}
+            losses = {"loss": float(self._epoch(*rows, order, self._recipe.batch_size))}
             if held_out is not None:
-                logs["val_loss"] = float(self._loss(*held_out))
-            guard.on_epoch_end(epoch, logs)
-            history.append(logs)
+                losses["val_loss"] = float(self._loss(*held_out))
+            guard.on_epoch_end(epoch, losses)
+            history.append(losses)
             if held_out is None:
                 best_epoch = epoch + 1
-            elif logs["val_loss"] < best:
-                best, best_epoch = logs["val_loss"], epoch + 1
+            elif losses["val_loss"] < best:
+                best, best_epoch = losses["val_loss"], epoch + 1
                 weights = [np.asarray(weight) for weight in self._model.weights]
             elif epoch + 1 >= best_epoch + self._recipe.patience:
                 break
@@ -84,9 +89,11 @@ class Loop:
             weight.assign(value)
         if held_out is None:
             print(f"{len(history)} epochs; loss {history[-1]['loss']:.4f}")
-            self._write([logs["loss"] for logs in history])
         else:
             print(f"{len(history)} epochs; best loss on other rows {best:.4f}")
+        if logs is not None:
+            _write([losses["loss"] for losses in history], f"{logs}/train")
+            _write([losses["val_loss"] for losses in history if "val_loss" in losses], f"{logs}/validation")
         return best_epoch
 
     def _orders(self, learn: ArrayRows, balance: ClassBalance, stop: ArrayRows | int) -> Iterator[NDArray]:
@@ -95,13 +102,15 @@ class Loop:
         for _ in range(stop if isinstance(stop, int) else self._recipe.epochs):
             yield balance.draw(learn.targets, random.permutation(len(learn)), random).astype(np.int32)
 
-    def _write(self, losses: list[float]) -> None:
-        import tensorflow as tf
 
-        if self._logs is not None:
-            with tf.summary.create_file_writer(f"{self._logs}/train").as_default():
-                for epoch, loss in enumerate(losses):
-                    tf.summary.scalar("epoch_loss", loss, step=epoch)
+def _write(losses: list[float], folder: str) -> None:
+    """Write the losses of epochs, if there are any, as Keras's TensorBoard callback does."""
+    import tensorflow as tf
+
+    if losses:
+        with tf.summary.create_file_writer(folder).as_default():
+            for epoch, loss in enumerate(losses):
+                tf.summary.scalar("epoch_loss", loss, step=epoch)
 
 
 def _tensors(rows: ArrayRows, weights: NDArray) -> tuple[Any, Any, Any]:

@@ -36,18 +36,21 @@ class KerasFitter:
 
         recipe = self._task.recipe
         keras.utils.set_random_seed(recipe.seed)
+        is_fold = isinstance(learn, ArrayRows) and not isinstance(stop, int)
+        logs = None if is_fold else self._task.logs
+        learn, stop = learn.in_memory(), stop if isinstance(stop, int) else stop.in_memory()
         balance = class_balance(recipe, learn, self._task.classes)
         if self._loop is None:
             model = self._build(learn)
             if isinstance(learn, ArrayRows) and self._is_ours:
-                self._loop = keras_loop.Loop(model, self._task.spec, learn.targets.dtype, recipe, self._task.logs)
+                self._loop = keras_loop.Loop(model, self._task.spec, learn.targets.dtype, recipe)
         if self._loop is not None:
             assert isinstance(learn, ArrayRows)
             model = self._loop.restart()
             self._set_target(learn)
-            rounds = self._loop.fit(learn, stop if isinstance(stop, int) else stop.arrays(), balance)
+            rounds = self._loop.fit(learn, stop if isinstance(stop, int) else stop.arrays(), balance, logs)
         else:
-            rounds = self._fit_by_keras(model, learn, stop, balance)
+            rounds = self._fit_by_keras(model, learn, stop, balance, logs)
 
         def predict(transformed: Mapping[str, Any]) -> Any:
             return balance.correct(answers.as_promised(model(transformed), recipe.problem))
@@ -74,7 +77,9 @@ class KerasFitter:
             self._target.mean.assign(scale[0])
             self._target.deviation.assign(scale[1])
 
-    def _fit_by_keras(self, model: keras.Model, learn: Rows, stop: Rows | int, balance: ClassBalance) -> int:
+    def _fit_by_keras(
+        self, model: keras.Model, learn: Rows, stop: Rows | int, balance: ClassBalance, logs: str | None
+    ) -> int:
         """Train a model, and return the number of the best epoch."""
         import keras
 
@@ -85,8 +90,8 @@ class KerasFitter:
         callbacks = [stop_if_not_finite(recipe.name or recipe.function, splits)]
         if "valid" in splits:
             callbacks.append(keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True))
-        if self._task.logs is not None and (isinstance(stop, int) or isinstance(learn, FileRows)):  # not for a fold
-            callbacks.append(keras.callbacks.TensorBoard(self._task.logs))
+        if logs is not None:
+            callbacks.append(keras.callbacks.TensorBoard(logs))
         history = model.fit(
             splits["train"],
             validation_data=splits.get("valid"),

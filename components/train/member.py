@@ -250,9 +250,15 @@ def labelled_batches(
     paths = sorted(path for pattern in files for path in tf.io.gfile.glob(pattern))
     records = tf.data.TFRecordDataset(paths, compression_type="GZIP").batch(1024)
     batches = records.map(tf.autograph.experimental.do_not_convert(parse))  # it has no control flow to convert
-    if cached and sum(tf.io.gfile.stat(path).length for path in paths) <= CACHED_BYTES:
-        batches = batches.cache()
-    return batches
+    return batches.cache() if cached and are_few(files) else batches
+
+
+def are_few(files: Sequence[str]) -> bool:
+    """Return True if all rows of files, as glob patterns, may be in memory."""
+    import tensorflow as tf
+
+    paths = [path for pattern in files for path in tf.io.gfile.glob(pattern)]
+    return sum(tf.io.gfile.stat(path).length for path in paths) <= CACHED_BYTES
 
 
 def is_weighted(transform: tft.TFTransformOutput) -> bool:

@@ -38,6 +38,9 @@ class Rows(Protocol):
     def arrays(self) -> ArrayRows:
         """Return all rows in memory."""
 
+    def in_memory(self) -> Rows:
+        """Return the rows in memory if they are few enough, else as they are."""
+
 
 @dataclass(frozen=True)
 class ArrayRows:
@@ -80,6 +83,10 @@ class ArrayRows:
         return {name: tf.constant(values) for name, values in few.features.items()} if len(self) else None
 
     def arrays(self) -> ArrayRows:
+        """See `Rows`."""
+        return self
+
+    def in_memory(self) -> ArrayRows:
         """See `Rows`."""
         return self
 
@@ -137,3 +144,7 @@ class FileRows:
             np.concatenate([batch[0][GROUP][:, 0] for batch in batches]) if GROUP in batches[0][0] else None,
             np.concatenate([batch[2] for batch in batches]) if self.is_weighted else None,
         )
+
+    def in_memory(self) -> Rows:
+        """See `Rows`."""
+        return self.arrays() if member.are_few(self.files) else self
