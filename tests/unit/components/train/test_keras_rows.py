@@ -26,7 +26,7 @@ def linear(inputs, hp):
 
 
 class Transform:
-    """What the rows need of TFT's reader."""
+    """Stand in for TFT's reader of a graph."""
 
     def transformed_feature_spec(self) -> dict[str, Any]:
         return {**SPEC, LABEL: tf.io.FixedLenFeature([], tf.int64)}
