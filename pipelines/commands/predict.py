@@ -23,14 +23,27 @@ def predict(
         Path | None,
         typer.Option("--json", metavar="FILE", help="A JSON file with a list of objects, or JSON lines (.jsonl)."),
     ] = None,
-    members: Annotated[bool, typer.Option("--members", help="Also print the prediction of each member.")] = False,
+    members: Annotated[bool, typer.Option("--members", help="Also the prediction of each member.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Write the predictions to a .csv, .jsonl or .parquet file."),
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="COLUMN", help="Copy this column of the rows to the output; may be repeated."),
+    ] = None,
     root: Root = DEFAULT_ROOT,
     verify: Verify = True,
 ) -> None:
-    """Print predictions of the served version, computed in this process."""
+    """Print or write predictions of the served version, computed in this process."""
     from benison.serving import predict as prediction
     from benison.serving.errors import UsageError
+    from benison.serving.rows import write
 
+    if output is not None:
+        write.check(output)
+    elif key:
+        raise UsageError("predict: --key is for the columns of a file; name it with --output FILE")
     files = [file for file in (csv, json) if file is not None]
     if len(files) != 1:
         raise UsageError("predict: expected one of --csv FILE and --json FILE")
@@ -49,4 +62,13 @@ def predict(
     for warning in caught:
         if issubclass(warning.category, prediction.UnseenValues):
             print(warning.message, file=sys.stderr)
-    report.show_predictions(predictions, console())
+    if output is None:
+        report.show_predictions(predictions, console())
+        return
+    from benison.serving import prediction_table
+
+    table = prediction_table.build(served, rows, predictions, key or [])
+    with write.writing(output, table.schema) as write_batch:
+        for batch in table.to_batches():
+            write_batch(batch)
+    print(f"{len(predictions)} predictions written to {output}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import shutil
@@ -273,6 +274,19 @@ def test_five_predictions_are_answered_one_with_missing_values(original: Project
     lines = answered.stdout.splitlines()[-6:]
     assert lines[0].split() == ["row", "ensemble", *MEMBERS]
     assert [line.split()[1] for line in lines[1:]] == ["Adelie", "Gentoo", "Chinstrap", "Adelie", "Gentoo"]
+
+    options = ("--csv", "rows.csv", "--members", "--output", "answers.csv", "--key", "island")
+    written = original.benison("predict", "birds", *options)
+    assert written.returncode == 0, written.stderr
+    assert written.stdout.splitlines()[-1] == "5 predictions written to answers.csv"
+    with (original.folder / "answers.csv").open(newline="") as stream:
+        answers = list(csv.DictReader(stream))
+    assert [answer["prediction"] for answer in answers] == ["Adelie", "Gentoo", "Chinstrap", "Adelie", "Gentoo"]
+    assert answers[1]["island"] == "Biscoe"
+    assert sum(float(answers[0][f"probability {name}"]) for name in ("Adelie", "Chinstrap", "Gentoo")) == pytest.approx(
+        1
+    )
+    assert f"{MEMBERS[0]} prediction" in answers[0]
 
     (original.folder / "rows.json").write_text(json.dumps([{"island": "Biscoe", "body_mass_g": "heavy"}]))
     refused = original.benison("predict", "birds", "--json", "rows.json")

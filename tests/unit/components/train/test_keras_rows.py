@@ -41,7 +41,7 @@ def write(path: Path, rows: int, seed: int) -> FileRows:
             example.features.feature["x"].float_list.value.extend(values)
             example.features.feature[LABEL].int64_list.value.append(int(values.sum() > 0) if row < rows - 1 else -1)
             writer.write(example.SerializeToString())
-    return FileRows([str(path)], Transform())  # type: ignore[arg-type]
+    return FileRows([str(path)], Transform())
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras, of files whose rows it has not counted yet

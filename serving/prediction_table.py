@@ -1,0 +1,75 @@
+"""Predictions as a table, for a file: key columns of the rows, the answer, probabilities, members, version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from benison.serving.close_names import did_you_mean
+from benison.serving.errors import DataError, UsageError
+from benison.serving.predict import Prediction, Row
+from benison.serving.versions.local import Version
+
+PREDICTION, PROBABILITY, VERSION = "prediction", "probability", "version"
+
+
+def build(version: Version, rows: Sequence[Row], predictions: Sequence[Prediction], keys: Sequence[str]) -> pa.Table:
+    """Return one row per prediction.
+
+    Args:
+        version: The version that predicted.
+        rows: The rows that it was given.
+        predictions: Its answer to each row.
+        keys: The columns of the rows to keep, before all others.
+
+    Returns:
+        The key columns; `prediction`, the class that the version decides for or the number; for classes `probability`
+        of that class and `probability CLASS` of each class, the positive one first; the same for each member after its
+        name; `version`.
+
+    Raises:
+        UsageError: A key has the name of another column of the table, or is named twice.
+        DataError: No row has a key; the message suggests a close name.
+    """
+    columns = {name: _cells(rows, name) for name in keys}
+    answers = [(p.output, p.decision) for p in predictions]
+    named = {"": answers}
+    for member in predictions[0].members if predictions else ():
+        named[f"{member} "] = [(p.members[member], p.member_decisions.get(member, "")) for p in predictions]
+    table = [*columns.items()]
+    for prefix, outputs in named.items():
+        table += [(prefix + name, values) for name, values in _answers(outputs, version.manifest.positive).items()]
+    table.append((VERSION, pa.array([version.number] * len(predictions), pa.int64())))
+    names = [name for name, _ in table]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"--key {twice}: the answers have a column {twice!r}, too; rename that of the rows")
+    return pa.table([values for _, values in table], names=names)
+
+
+def _cells(rows: Sequence[Row], name: str) -> pa.Array:
+    if rows and not any(name in row for row in rows):
+        columns = sorted({column for row in rows for column in row})
+        hint = did_you_mean(name, columns) or f"; they have {', '.join(columns)}"
+        raise DataError(f"--key {name}: the rows have no such column{hint}")
+    cells = [row.get(name) for row in rows]
+    kinds = {type(cell) for cell in cells if cell is not None}
+    if kinds in ({int}, {float}):  # only JSON has numbers; the cells of tables are text
+        return pa.array(cells)
+    return pa.array([None if cell is None else str(cell) for cell in cells], pa.string())
+
+
+def _answers(outputs: Sequence[tuple[Mapping[str, float], str]], positive: str) -> dict[str, Any]:
+    """Return the columns of a model's answers (output, decision)."""
+    if not outputs or set(outputs[0][0]) == {PREDICTION}:
+        return {PREDICTION: pa.array([output[PREDICTION] for output, _ in outputs], pa.float64())}
+    decided = [decision or max(output, key=lambda name: output[name]) for output, decision in outputs]
+    classes = sorted(outputs[0][0], key=lambda name: name != positive)  # else in their order
+    return {
+        PREDICTION: pa.array(decided, pa.string()),
+        PROBABILITY: pa.array([output[name] for (output, _), name in zip(outputs, decided, strict=True)], pa.float64()),
+        **{
+            f"{PROBABILITY} {name}": pa.array([output[name] for output, _ in outputs], pa.float64()) for name in classes
+        },
+    }
