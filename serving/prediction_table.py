@@ -13,6 +13,7 @@ from benison.serving.predict import Prediction, Row
 from benison.serving.versions.local import Version
 
 PREDICTION, PROBABILITY, VERSION = "prediction", "probability", "version"
+_NUMBER = pa.float32()  # as models answer
 
 
 def build(version: Version, rows: Sequence[Row], predictions: Sequence[Prediction], keys: Sequence[str]) -> pa.Table:
@@ -63,13 +64,13 @@ def _cells(rows: Sequence[Row], name: str) -> pa.Array:
 def _answers(outputs: Sequence[tuple[Mapping[str, float], str]], positive: str) -> dict[str, Any]:
     """Return the columns of a model's answers (output, decision)."""
     if not outputs or set(outputs[0][0]) == {PREDICTION}:
-        return {PREDICTION: pa.array([output[PREDICTION] for output, _ in outputs], pa.float64())}
+        return {PREDICTION: pa.array([output[PREDICTION] for output, _ in outputs], _NUMBER)}
     decided = [decision or max(output, key=lambda name: output[name]) for output, decision in outputs]
     classes = sorted(outputs[0][0], key=lambda name: name != positive)  # else in their order
     return {
         PREDICTION: pa.array(decided, pa.string()),
-        PROBABILITY: pa.array([output[name] for (output, _), name in zip(outputs, decided, strict=True)], pa.float64()),
+        PROBABILITY: pa.array([output[name] for (output, _), name in zip(outputs, decided, strict=True)], _NUMBER),
         **{
-            f"{PROBABILITY} {name}": pa.array([output[name] for output, _ in outputs], pa.float64()) for name in classes
+            f"{PROBABILITY} {name}": pa.array([output[name] for output, _ in outputs], _NUMBER) for name in classes
         },
     }

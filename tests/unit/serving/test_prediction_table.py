@@ -16,7 +16,7 @@ CLASSES = Version(7, Path("7"), Manifest(positive="yes"))
 ROWS: list[Row] = [{"id": "01", "n": 1}, {"id": "02"}]
 PREDICTIONS = [
     Prediction({"no": 0.75, "yes": 0.25}, {"deep": {"no": 0.5, "yes": 0.5}}, "yes", {"deep": "no"}),
-    Prediction({"no": 0.9, "yes": 0.1}, {"deep": {"no": 0.2, "yes": 0.8}}, "no", {"deep": "yes"}),
+    Prediction({"no": 0.875, "yes": 0.125}, {"deep": {"no": 0.25, "yes": 0.75}}, "no", {"deep": "yes"}),
 ]
 
 
@@ -26,13 +26,13 @@ def test_classes_have_their_decision_and_the_positive_probability_first() -> Non
         "id": ["01", "02"],
         "n": [1, None],
         "prediction": ["yes", "no"],
-        "probability": [0.25, 0.9],
-        "probability yes": [0.25, 0.1],
-        "probability no": [0.75, 0.9],
+        "probability": [0.25, 0.875],
+        "probability yes": [0.25, 0.125],
+        "probability no": [0.75, 0.875],
         "deep prediction": ["no", "yes"],
-        "deep probability": [0.5, 0.8],
-        "deep probability yes": [0.5, 0.8],
-        "deep probability no": [0.5, 0.2],
+        "deep probability": [0.5, 0.75],
+        "deep probability yes": [0.5, 0.75],
+        "deep probability no": [0.5, 0.25],
         "version": [7, 7],
     }
     assert list(table.column_names)[:5] == ["id", "n", "prediction", "probability", "probability yes"]
