@@ -70,7 +70,5 @@ def _answers(outputs: Sequence[tuple[Mapping[str, float], str]], positive: str) 
     return {
         PREDICTION: pa.array(decided, pa.string()),
         PROBABILITY: pa.array([output[name] for (output, _), name in zip(outputs, decided, strict=True)], _NUMBER),
-        **{
-            f"{PROBABILITY} {name}": pa.array([output[name] for output, _ in outputs], _NUMBER) for name in classes
-        },
+        **{f"{PROBABILITY} {name}": pa.array([output[name] for output, _ in outputs], _NUMBER) for name in classes},
     }
