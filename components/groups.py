@@ -19,7 +19,6 @@ from benison.components import raw_examples
 from benison.serving.errors import DataError
 
 NO_GROUP = -1  # in place of the hash of a row without a value
-_BATCH_ROWS = 8192
 
 
 def text_of(values: Sequence[Any] | None, where: str = "") -> str | None:
@@ -61,13 +60,11 @@ def read(files: Sequence[str], column: str) -> Iterator[tuple[Any, NDArray[np.in
         files: GZIP TFRecord files of tf.Example.
         column: the column of `splits.by`.
     """
-    import tensorflow as tf
-
     kind = raw_examples.type_in_records(files, column)
-    for records in tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(_BATCH_ROWS):
+    for records, columns in raw_examples.cells_in_records(files, {} if kind is None else {column: kind}):
         groups = np.full(len(records), NO_GROUP)
-        if kind is not None:
-            cells = tf.io.parse_example(records, {column: tf.io.VarLenFeature(kind)})[column]
+        if columns:
+            cells = columns[column]
             present = raw_examples.has_value(cells.values).numpy()
             groups[cells.indices[:, 0].numpy()[present]] = hashes_of(cells.values).numpy()[present]
         yield records, groups

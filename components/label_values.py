@@ -16,7 +16,6 @@ from benison.components import raw_examples, sample_weights
 from benison.components.label_classes import Classes, LabelSchema, by_value, ordered
 from benison.serving.errors import DataError
 
-_BATCH_ROWS = 8192
 _REMEDY = "fix the data, or remove the mark of the label's cells from data.missing"
 
 
@@ -96,9 +95,7 @@ def of_span(folder: str, label: str) -> NDArray:
     kind = raw_examples.type_in_records(files, label)
     if kind is None:
         return np.zeros(0)
-    spec = {label: tf.io.VarLenFeature(kind)}
-    records = tf.data.TFRecordDataset(files, compression_type="GZIP")
-    batches = (tf.io.parse_example(batch, spec)[label].values for batch in records.batch(_BATCH_ROWS))
+    batches = (cells[label].values for _, cells in raw_examples.cells_in_records(files, {label: kind}))
     values = np.concatenate([tf.boolean_mask(batch, raw_examples.has_value(batch)).numpy() for batch in batches])
     return values.astype(np.float64) if kind != tf.string else values
 
@@ -112,13 +109,12 @@ def _batches(
     """
     import tensorflow as tf
 
-    kinds = raw_examples.column_types(schema)
-    spec = {name: tf.io.VarLenFeature(kinds[name]) for name in (label, *([weight] if weight else []))}
+    types_ = raw_examples.column_types(schema)
+    kinds = {name: types_[name] for name in (label, *([weight] if weight else []))}
 
     def of(split: str) -> Iterator[tuple[Any, int]]:
         files = raw_examples.split_files(examples, split)
-        for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH_ROWS):
-            cells = tf.io.parse_example(records, spec)
+        for records, cells in raw_examples.cells_in_records(files, kinds):
             values = cells[label].values
             if weight is None:
                 yield values, len(records)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 ROLES = ("group", "weight")  # of columns besides the label that are neither features nor inputs of a model
 SCHEMA = "schema.pbtxt"  # the file of a Schema artifact
 _WITHHELD = "withheld.json"
+_BATCH_ROWS = 8192
 # Stages of the columns that TFX gives to no node, as in tfx_bsl's `tensor_representation_util`.
 _UNREAD = frozenset({"PLANNED", "ALPHA", "DEPRECATED", "DEBUG_ONLY", "DISABLED", "VALIDATION_DERIVED"})
 
@@ -24,6 +25,20 @@ def split_files(examples: list[types.Artifact], split: str) -> list[str]:
     from tfx.types import artifact_utils
 
     return sorted(f for uri in artifact_utils.get_split_uris(examples, split) for f in tf.io.gfile.glob(f"{uri}/*"))
+
+
+def cells_in_records(files: Sequence[str], kinds: Mapping[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield the records of files in batches, with the cells of some columns, SparseTensors [batch, any] by column.
+
+    Args:
+        files: GZIP TFRecord files of tf.Example.
+        kinds: TensorFlow's type by column; empty for the records alone.
+    """
+    import tensorflow as tf
+
+    spec = {name: tf.io.VarLenFeature(kind) for name, kind in kinds.items()}
+    for records in tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(_BATCH_ROWS):
+        yield records, tf.io.parse_example(records, spec) if spec else {}
 
 
 def load_schema(schema: list[types.Artifact]) -> Any:

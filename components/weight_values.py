@@ -13,7 +13,6 @@ from benison.components import raw_examples
 from benison.components.sample_weights import effective_rows
 from benison.serving.errors import DataError
 
-_BATCH_ROWS = 8192
 _FEW = 10  # rows: of fewer, one may have most of the weight by chance
 
 
@@ -32,8 +31,6 @@ def check(examples: list[types.Artifact], schema: Any, column: str) -> dict[str,
         DataError: the column has no numbers, or a row has no weight, a negative one, or one that is not finite, or no
             row of a split counts, or a single one outweighs all others.
     """
-    import tensorflow as tf
-
     kind = raw_examples.column_types(schema).get(column)
     if kind is None or not (kind.is_floating or kind.is_integer):
         got = "the schema has no such column" if kind is None else "it is text in the schema"
@@ -42,8 +39,8 @@ def check(examples: list[types.Artifact], schema: Any, column: str) -> dict[str,
     for split in artifact_utils.decode_split_names(examples[0].split_names):
         files = raw_examples.split_files(examples, split)
         batches, count = [np.zeros(0)], 0
-        for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH_ROWS):
-            cells = tf.io.parse_example(records, {column: tf.io.VarLenFeature(kind)})[column]
+        for records, columns in raw_examples.cells_in_records(files, {column: kind}):
+            cells = columns[column]
             if int(cells.dense_shape[1]) > 1:
                 raise DataError(f"weight {column!r}: some rows of {split} have several values; expected one")
             batches.append(cells.values.numpy().astype(np.float64))
