@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 MAX_ATTEMPTS = 3
@@ -50,8 +51,16 @@ def needs_another_attempt(measured: Sequence[Mapping[str, float]], budget: Servi
     return len(measured) < MAX_ATTEMPTS or waited
 
 
-def verdicts(measured: Sequence[Mapping[str, float]], budget: ServingBudget) -> list[dict[str, Any]]:
-    """Return a verdict per limit of the budget."""
+def verdicts(
+    measured: Sequence[Mapping[str, float]], budget: ServingBudget, notes: Mapping[str, str] = MappingProxyType({})
+) -> list[dict[str, Any]]:
+    """Return a verdict per limit of the budget.
+
+    Args:
+        measured: The figures of each attempt.
+        budget: The limits.
+        notes: What else explains a figure, by its name in the budget.
+    """
     limits, best = asdict(budget), best_of_attempts(measured)
     attempts = f", the best of {len(measured)} attempts" if len(measured) > 1 else ""
     rows = []
@@ -64,6 +73,8 @@ def verdicts(measured: Sequence[Mapping[str, float]], budget: ServingBudget) -> 
                 f" ({best[_PROCESSOR[key]]:.3g} {unit} of processor time; load average {least:.1f} on "
                 f"{os.cpu_count()} processors)"
             )
+        if notes.get(key):
+            reason += f"; {notes[key]}"
         rows.append({"rule": f"{quantity} <= {limits[key]:g} {unit}", "passed": passed, "reason": reason})
     return rows
 

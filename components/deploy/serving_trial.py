@@ -41,6 +41,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,7 @@ class ServingTrial:
         budget: limits of load time, memory and latency.
         data: the data of the trial.
         fan_out: the members are pushed as models of their own too, so a server must serve them.
+        notes: what explains a figure of the costs, by its name in the budget.
     """
 
     def __init__(
@@ -133,6 +135,7 @@ class ServingTrial:
         data: TrialData,
         *,
         fan_out: bool = True,
+        notes: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._spec = spec
         self._candidate = candidate
@@ -140,6 +143,7 @@ class ServingTrial:
         self._budget = budget
         self._data = data
         self._fan_out = fan_out
+        self._notes = notes
         arguments = missing_values.arguments(missing_values.read_inputs(candidate) or {})
         self._rows, self._incomplete = trial_rows.build(data.records, data.spec, arguments, data.seen)
         self._packed = missing_values.read_packed(candidate)
@@ -196,7 +200,7 @@ class ServingTrial:
                 while serving_costs.needs_another_attempt(measured, self._budget):
                     async with self._serve() as server:
                         measured.append(await self._measure(server))
-                verdicts += serving_costs.verdicts(measured, self._budget)
+                verdicts += serving_costs.verdicts(measured, self._budget, self._notes)
         except CandidateError as error:
             if isinstance(error, CandidateTimeout) and not last:
                 raise

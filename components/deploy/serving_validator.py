@@ -64,6 +64,8 @@ class Executor(base_executor.BaseExecutor):
             class_names(transform),
             seen_ranges(split_files(input_dict["examples"], "train"), raw_spec),
         )
+        costs = {name: TreeCost.load(model.parent) for name, model in models.items()}
+        walked = [f"{name} has {cost.text}" for name, cost in costs.items() if cost is not None and not cost.symmetric]
         trial = ServingTrial(
             spec,
             Path(path_utils.serving_model_path(candidate)),
@@ -71,14 +73,10 @@ class Executor(base_executor.BaseExecutor):
             ServingBudget(**json.loads(exec_properties["budget"])),
             data,
             fan_out=bool(exec_properties["fan_out"]),
+            notes={"p99_ms": "; ".join(walked)},
         )
         with ThreadPoolExecutor(1) as thread:  # in a notebook, this thread already runs an event loop
             record = thread.submit(asyncio.run, trial.run()).result()
-        costs = {name: TreeCost.load(model.parent) for name, model in models.items()}
-        walked = [f"{name} has {cost.text}" for name, cost in costs.items() if cost is not None and not cost.symmetric]
-        for verdict in record["verdicts"]:
-            if walked and verdict["rule"].startswith("p99 latency"):
-                verdict["reason"] += f"; {'; '.join(walked)}"
         del transform_graph  # its variables and tables had to live as long as the trial
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         Path(blessing.uri, FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -44,3 +44,9 @@ def test_a_refusal_tells_the_processor_time_and_the_load_of_the_machine() -> Non
     assert refused["rule"] == "p99 latency <= 20 ms"
     assert "p99 latency 90 ms, the best of 4 attempts; the budget is 20 ms (1 ms of processor time" in refused["reason"]
     assert "load average 12.5 on " in refused["reason"]
+
+
+def test_a_note_is_in_the_verdict_of_its_figure():
+    notes = {"p99_ms": "mine has 300 walked trees"}
+    reasons = [v["reason"] for v in serving_costs.verdicts([_attempt()], BUDGET, notes)]
+    assert [reason.endswith("; mine has 300 walked trees") for reason in reasons] == [False, False, True]
