@@ -10,7 +10,8 @@ Helper modules:
     kinds: the kinds of members, by name.
     fitting: the interface of all kinds of members.
     recorded: hyperparameters that record which of them a function reads.
-    tree_tuner: the trials of the Tuner for members of trees.
+    parameters: hyperparameters of the kinds that Benison fits itself: names, defaults and ranges.
+    tree_tuner: the trials of the Tuner for members that are no networks.
     tree_cost: the cost of a member of trees in a served graph.
     keras_member: the kind `keras`.
     keras_loop: trains a Keras model on rows in memory.
@@ -23,6 +24,7 @@ Helper modules:
     dry_run: tries the user's code without data.
     imbalance: class weights and undersampling for rare classes.
     signatures: the signatures of an exported model.
+    linear/: linear and logistic regression, solved exactly.
     trees/: gradient-boosted trees as TensorFlow operations.
     own_trees/: trees of a user's function as TensorFlow operations.
 """

@@ -20,6 +20,7 @@ from benison.components import feature_groups, raw_examples, user_code
 from benison.components.feature_groups import DENSE, TREES
 from benison.components.label_classes import LabelSchema
 from benison.components.train import answers, member
+from benison.components.train.linear.settings import FUNCTION as LINEAR_FUNCTION
 from benison.components.train.recorded import Recorded, unread_faults
 from benison.components.train.trainer import fixed_hyperparameters
 from benison.components.train.trees.settings import FUNCTION as TREES_FUNCTION
@@ -75,7 +76,7 @@ def mistakes(project: Project) -> list[str]:
     classes = _class_count(project)
     for fields in project.recipes:
         recipe = member.Recipe(**fields)
-        if recipe.kind == "trees":
+        if recipe.kind != "keras":
             tried = _tried(recipe.function, _trees_faults)
         else:
             tried = _tried(recipe.function, lambda _, recipe=recipe: _member_faults(recipe, specs, classes))
@@ -291,7 +292,7 @@ def _member_faults(recipe: member.Recipe, specs: Mapping[str, Any], classes: int
 
 def _trees_faults(reference: str) -> list[str]:
     """Import a function of trees, if it is the user's. It is not called: made-up rows may have nothing to learn."""
-    if reference == TREES_FUNCTION:
+    if reference in (LINEAR_FUNCTION, TREES_FUNCTION):
         return []
     try:
         inspect.signature(user_code.load(reference)).bind(None, None)

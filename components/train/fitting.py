@@ -73,7 +73,13 @@ class Fitted:
 
 
 class Fitter(Protocol):
-    """Trains one member, once or several times on different rows; the same rows give the same member."""
+    """Trains one member, once or several times on different rows; the same rows give the same member.
+
+    Attributes:
+        needs_stop: other rows tell when to stop; without it, these rows are learnt too.
+    """
+
+    needs_stop: bool
 
     def fit(self, learn: Rows, stop: Rows | int) -> Fitted:
         """Train the member from the beginning.

@@ -24,6 +24,8 @@ class KerasFitter:
     its own, may learn in any way, so Keras trains it.
     """
 
+    needs_stop = True
+
     def __init__(self, task: Task) -> None:
         self._task = task
         self._loop: keras_loop.Loop | None = None

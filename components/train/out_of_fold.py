@@ -123,7 +123,10 @@ def fit(fitter: Fitter, rows: ArrayRows, folds: int, seed: int, name: str) -> tu
         out, stop = fold == number, stops[:, number]
         if not stop.any():  # so few rows that none came to this part
             stop = ~out & (np.cumsum(~out) == 1)
-        fitted = fitter.fit(rows.select(~out & ~stop), rows.select(stop))
+        if fitter.needs_stop:
+            fitted = fitter.fit(rows.select(~out & ~stop), rows.select(stop))
+        else:
+            fitted = fitter.fit(rows.select(~out), 1)
         rounds.append(fitted.rounds)
         of_fold = answer(fitted.predict, rows.select(out))
         answers = np.zeros((len(rows), of_fold.shape[1]), np.float32) if answers is None else answers

@@ -33,8 +33,8 @@ def tuner_fn(fn_args: Any) -> Any:
     recipe = member.Recipe(**fn_args.custom_config["recipe"])
     search = recipe.tuner or {}
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    if recipe.kind == "trees":
-        return _search_of_trees(fn_args, recipe, search, transform)
+    if recipe.kind != "keras":
+        return _search_in_memory(fn_args, recipe, search, transform)
     rows = FileRows(fn_args.train_files, transform)
     spec, classes = member.feature_spec(transform), len(member.class_names(transform))
     balance = class_balance(recipe, rows, classes)
@@ -71,8 +71,8 @@ def tuner_fn(fn_args: Any) -> Any:
     )
 
 
-def _search_of_trees(fn_args: Any, recipe: member.Recipe, search: Mapping[str, Any], transform: Any) -> Any:
-    """Return the search for a member of trees: each trial learns from `train`, and stops and is judged by `valid`."""
+def _search_in_memory(fn_args: Any, recipe: member.Recipe, search: Mapping[str, Any], transform: Any) -> Any:
+    """Return the search for a member that is no network: each trial learns from `train` and is judged by `valid`."""
     from tfx.components.tuner.component import TunerFnResult
 
     group = kinds.GROUPS[recipe.kind]

@@ -160,7 +160,8 @@ def _keys(config: Pipeline) -> Iterator[tuple[tuple[str, ...], str]]:
 
 def _keys_of_member(name: str, member: Member) -> Iterator[tuple[tuple[str, ...], str]]:
     path = ("ensemble", "members", name)
-    for key in ("patience",) if member.kind == "trees" else ("epochs", "batch_size", "patience"):
+    keys = {"keras": ("epochs", "batch_size", "patience"), "trees": ("patience",)}
+    for key in keys.get(member.kind, ()):
         yield (*path, key), f"Member {name}, {key}"
     for key, value in member.hyperparameters.items():
         if is_number(value):

@@ -64,7 +64,7 @@ def of_node(node_id: str, kind: str) -> str:
 def doc(config: Pipeline) -> str:
     """Describe a pipeline in Markdown: its problem, data, members and rules, and how to start it."""
     members = [
-        f"| `{name}` | {'-' if member.kind == 'trees' else member.epochs}"
+        f"| `{name}` | {member.epochs if member.kind == 'keras' else '-'}"
         f" | {', '.join(f'{k} {v}' for k, v in member.hyperparameters.items()) or '-'}"
         f" | {member.tuner.algorithm if member.tuner else '-'} |"
         for name, member in config.ensemble.members.items()

@@ -14,7 +14,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from benison.components.evaluate.metrics import COST, METRICS, PROBLEMS
 from benison.components.ingest.data_files import SPAN
-from benison.components.train.trees.settings import FUNCTION, faults, faults_of_space
+from benison.components.train.linear import settings as linear
+from benison.components.train.trees import settings as trees
 from benison.pipelines.config.limits import beyond_limits
 from benison.pipelines.config.sections import Member
 from benison.pipelines.config.types import is_number
@@ -22,7 +23,12 @@ from benison.serving.close_names import did_you_mean
 from benison.serving.ensemble.combiners import CLASSIFIERS_ONLY
 
 WITHHELD: tuple[tuple[str, ...], ...] = (("splits", "by"), ("weight",))  # keys of columns that are no features
-_DEFAULTS = {key: Member.model_fields[key].default for key in ("epochs", "batch_size")}
+_DEFAULTS = {key: Member.model_fields[key].default for key in ("epochs", "batch_size", "patience")}
+# The kinds of members that Benison fits itself: their verb, their hyperparameters, and Benison's own function.
+_WITHOUT_EPOCHS = {
+    "linear": (linear.PARAMETERS.owner, linear.PARAMETERS, linear.FUNCTION),
+    "trees": (trees.PARAMETERS.owner, trees.PARAMETERS, trees.FUNCTION),
+}
 WEIGHTED = ("weighted_mean", "majority_vote", "soft_vote")
 
 
@@ -175,8 +181,8 @@ def _members(raw: Any) -> Iterator[InitErrorDetails]:
             message = f"got {imbalance!r}, but a regression problem has no classes"
             yield _refused(("ensemble", "members", name, "imbalance"), message, imbalance)
         yield from _searched_and_fixed(name, fixed, space)
-        if value_at(members, name, "kind") == "trees":
-            yield from _trees(("ensemble", "members", name), value_at(members, name))
+        if (kind := value_at(members, name, "kind")) in ("linear", "trees"):
+            yield from _without_epochs(("ensemble", "members", name), value_at(members, name), str(kind))
             continue
         rate = value_at(fixed, "learning_rate")
         if rate is not None and not (is_number(rate) and 0 < rate < inf):
@@ -198,25 +204,26 @@ def _searched_and_fixed(name: str, fixed: Any, space: Any) -> Iterator[InitError
         yield _refused(loc, f"{other} also fixes this value; keep one of the two", space[parameter])
 
 
-def _trees(loc: tuple[str | int, ...], member: Any) -> Iterator[InitErrorDetails]:
-    """Check the settings of a member of trees."""
-    for key in ("epochs", "batch_size"):
+def _without_epochs(loc: tuple[str | int, ...], member: Any, kind: str) -> Iterator[InitErrorDetails]:
+    """Check the settings of a member of a kind that has no epochs."""
+    verb, parameters, function = _WITHOUT_EPOCHS[kind]
+    for key in ("epochs", "batch_size", *(("patience",) if kind == "linear" else ())):
         if (value := value_at(member, key)) not in (None, _DEFAULTS[key]):
-            yield _refused((*loc, key), f"got {value!r}, but trees have no {key}", value)
+            yield _refused((*loc, key), f"got {value!r}, but {verb} no {key}", value)
     if (value := value_at(member, "tuner", "epochs")) not in (None, _DEFAULTS["epochs"]):
-        yield _refused((*loc, "tuner", "epochs"), f"got {value!r}, but trees have no epochs", value)
+        yield _refused((*loc, "tuner", "epochs"), f"got {value!r}, but {verb} no epochs", value)
     if (value := value_at(member, "tuner", "algorithm")) == "hyperband":
-        message = (
-            "got 'hyperband', which shortens trials by epochs, but trees have none; expected random, grid, bayesian"
-        )
+        message = f"got 'hyperband', which shortens trials by epochs, but {verb} none; expected random, grid, bayesian"
         yield _refused((*loc, "tuner", "algorithm"), message, value)
-    if value_at(member, "function") not in (None, "", FUNCTION):
+    if (value := value_at(member, "function")) not in (None, "", function):
+        if kind == "linear":
+            yield _refused((*loc, "function"), f"got {value!r}, but {verb} no function; expected kind: keras", value)
         return  # the user's function defines its own hyperparameters
     fixed = value_at(member, "hyperparameters")
-    for parameter, fault in faults(fixed) if isinstance(fixed, Mapping) else ():
+    for parameter, fault in parameters.faults(fixed) if isinstance(fixed, Mapping) else ():
         yield _refused((*loc, "hyperparameters", parameter), fault, fixed[parameter])
     space = value_at(member, "tuner", "space")
-    for parameter, fault in faults_of_space(space) if isinstance(space, Mapping) else ():
+    for parameter, fault in parameters.faults_of_space(space) if isinstance(space, Mapping) else ():
         yield _refused((*loc, "tuner", "space", parameter), fault, space[parameter])
 
 

@@ -261,7 +261,9 @@ def _references(raw: Mapping[str, Any]) -> Iterator[_Reference]:
         yield _Reference(("ensemble", "combiner"), target, function)
     for name, member in members.items() if isinstance(members, Mapping) else ():
         loc, written = (*_MEMBERS, name), value_at(member, "function")
-        if value_at(member, "kind") == "trees" and written in (None, "", TREES):
+        if value_at(member, "kind") == "linear" or (
+            value_at(member, "kind") == "trees" and written in (None, "", TREES)
+        ):
             continue
         if _has_form(f"({TARGET}:)?{FUNCTION}", written or name):
             target, _, function = (written or name).rpartition(":")

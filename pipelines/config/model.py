@@ -40,6 +40,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from benison.components.evaluate.metrics import default_metric
+from benison.components.train.linear.settings import FUNCTION as LINEAR
 from benison.components.train.trees.settings import FUNCTION as TREES
 from benison.pipelines.code import code_reference
 from benison.pipelines.code.user_code import UserCode
@@ -285,9 +286,10 @@ class Pipeline(ConfigModel):
 
 
 def _function(name: str, member: Member, info: ValidationInfo) -> str:
-    """Return the complete reference of a member's function; trees without one have Benison's own."""
-    if member.kind == "trees" and member.function in ("", TREES):
-        return TREES
+    """Return the complete reference of a member's function; linear ones and trees without one have Benison's own."""
+    own = {"linear": LINEAR, "trees": TREES}.get(member.kind)
+    if own is not None and member.function in ("", own):
+        return own
     return _complete(member.function or name, info)
 
 

@@ -163,8 +163,10 @@ class Tuner(ConfigModel):
 class Member(ConfigModel):
     """One model of the ensemble. In a `Pipeline`, `function` is always a complete reference."""
 
-    kind: Literal["keras", "trees"] = Field(
-        default="keras", description="keras, a network that a function builds; or trees, gradient-boosted trees"
+    kind: Literal["keras", "linear", "trees"] = Field(
+        default="keras",
+        description="keras, a network that a function builds; linear, a linear or logistic regression, solved exactly; "
+        "or trees, gradient-boosted trees",
     )
     function: MemberFunction = Field(
         default="",

@@ -41,6 +41,7 @@ _SOMEBODY = re.compile(
     r"(?:^|[\W_])(?:customer|client|user|patient|subject|person|household|account|visitor|device)s?(?:$|[\W_])",
     re.IGNORECASE,
 )
+SOLVED_ROWS = 50_000  # rows below which a linear member is solved in memory; above, a network of one layer learns
 FITTED_ROWS = 40  # rows with a label from which weights of the members are fitted
 MIN_ROWS = 2  # rows that each split should have
 
@@ -190,6 +191,15 @@ def yaml_text(
     epochs, batch, patience = (
         (100, 32, 12) if guess.rows < 2000 else (40, 64, 8) if guess.rows < 50_000 else (15, 512, 4)
     )
+    linear = f"""\
+      epochs: {epochs}
+      batch_size: {batch}
+      patience: {patience}
+      hyperparameters: {{learning_rate: 0.01}}"""
+    if guess.rows < SOLVED_ROWS:
+        linear = """\
+      kind: linear  # a linear or logistic regression, solved exactly
+      hyperparameters: {l2: 1}  # the penalty of large weights"""
     bound = {"auc": "min: 0.75", "accuracy": "min: 0.8", "rmse": "max: 10"}[metric]
     columns = "\n".join(_column_lines(guess.columns))
     decimal = ""
@@ -249,12 +259,9 @@ ensemble:
   combiner: {_combiner(guess)}
   members:
     linear:
-      epochs: {epochs}  # the maximum: training ends after `patience` epochs without a better loss
-      batch_size: {batch}
-      patience: {patience}
-      hyperparameters: {{learning_rate: 0.01}}
+{linear}
     deep:
-      epochs: {epochs}
+      epochs: {epochs}  # the maximum: training ends after `patience` epochs without a better loss
       batch_size: {batch}
       patience: {patience}
       hyperparameters: {{layers: 2, units: 64, dropout: 0.1, learning_rate: 0.003}}

@@ -33,6 +33,8 @@ _OF_SPREAD, _OF_LARGEST = 1e-5, 3e-6  # tolerance: XGBoost sums its trees as flo
 class OwnTreesFitter:
     """Trains the trees of a member by its function `function(rows, hp)`, see `rows.OwnRows`."""
 
+    needs_stop = True
+
     def __init__(self, task: Task) -> None:
         self._task = task
         self._columns = Columns.of(task.spec, task.names)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from benison.components.train.fitting import Fitted, Size, Task, class_balance, drawn, target_scale
 from benison.components.train.imbalance import ClassBalance
 from benison.components.train.rows import ArrayRows, Rows
-from benison.components.train.trees import in_graph, settings, symmetric, target_statistics
+from benison.components.train.trees import in_graph, symmetric, target_statistics
 from benison.components.train.trees.columns import Columns
-from benison.components.train.trees.settings import MANY_CLASSES
+from benison.components.train.trees.settings import MANY_CLASSES, PARAMETERS
 from benison.components.train.trees.symmetric import SymmetricTrees
 from benison.components.train.trees.target_statistics import TargetStatistics
 from benison.serving.errors import UsageError
@@ -61,6 +61,8 @@ class _Table:
 
 class TreesFitter:
     """Trains the trees of a member, with early stopping or up to a number of trees."""
+
+    needs_stop = True
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -122,18 +124,18 @@ class TreesFitter:
 
     def _parameters(self, rounds: int | None) -> dict[str, Any]:
         recipe, values = self._task.recipe, self._task.hp.values
-        depth = settings.value(values, "depth")
+        depth = PARAMETERS.value(values, "depth")
         outputs = self._task.classes if recipe.problem == "multiclass" else 1
         most = max(1, MAX_LEAF_VALUES // (outputs * 2**depth))
-        trees = settings.value(values, "trees") if rounds is None else rounds
+        trees = PARAMETERS.value(values, "trees") if rounds is None else rounds
         if trees > most:
             print(f"trees: at most {most} instead of {trees}, because each has {2**depth} leaves of {outputs} classes")
         return {
             "loss_function": _LOSSES[recipe.problem],
             "iterations": max(1, min(trees, most)),  # a constant answer has no trees, and other rows may have some
             "depth": depth,
-            "learning_rate": settings.value(values, "learning_rate"),
-            "l2_leaf_reg": settings.value(values, "l2"),
+            "learning_rate": PARAMETERS.value(values, "learning_rate"),
+            "l2_leaf_reg": PARAMETERS.value(values, "l2"),
             "random_seed": recipe.seed,
             "one_hot_max_size": ONE_HOT,
             "border_count": FEW_BORDERS if self._task.classes >= MANY_CLASSES else MANY_BORDERS,

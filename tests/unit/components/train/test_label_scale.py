@@ -22,6 +22,8 @@ LEVEL = NDArray[np.float64]
 class LeastSquares:
     """Fitter of a linear model with squares of the features."""
 
+    needs_stop = True
+
     def fit(self, learn: Rows, stop: Rows | int) -> Fitted:
         rows = learn.arrays()
         columns = np.column_stack([rows.features["x"], rows.features["x"] ** 2, np.ones(len(rows))])

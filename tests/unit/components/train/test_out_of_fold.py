@@ -52,6 +52,8 @@ def table(rows: int, seed: int = 0, classes: int = 3) -> ArrayRows:
 class Recorder:
     """A Fitter that remembers what it was given, and answers with the labels that it learnt."""
 
+    needs_stop = True
+
     def __init__(self, rounds: list[int]) -> None:
         self.seen: list[tuple[set[int], set[int]]] = []
         self._rounds = iter(rounds)

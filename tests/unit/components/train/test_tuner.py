@@ -85,6 +85,8 @@ def test_a_search_over_trees_of_which_no_trial_works_names_the_users_line(tmp_pa
     from benison.components.train.rows import ArrayRows
 
     class Broken:
+        needs_stop = True
+
         def fit(self, learn: Any, stop: Any) -> Any:
             raise UsageError("models.py, line 3 (mine): KeyError: 'leaves'")
 

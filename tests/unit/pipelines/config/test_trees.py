@@ -1,4 +1,4 @@
-"""Members of kind `trees` in the YAML."""
+"""Members of the kinds `trees` and `linear` in the YAML."""
 
 from __future__ import annotations
 
@@ -94,3 +94,25 @@ def test_hyperparameters_of_trees_can_be_searched(function):
     config = pipeline(tuner={"space": space, "trials": 4, "algorithm": "bayesian"}, **own)
     assert config.ensemble.members["boosted"].tuner.trials == 4
     assert Pipeline.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_a_linear_member_needs_no_function():
+    config = pipeline(kind="linear", hyperparameters={"l2": 0})
+    assert "trees" not in config.references
+    assert Pipeline.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        ({"epochs": 3}, "got 3, but linear has no epochs"),
+        ({"patience": 3}, "got 3, but linear has no patience"),
+        ({"function": "deep"}, "got 'deep', but linear has no function; expected kind: keras"),
+        ({"hyperparameters": {"learning_rate": 1}}, "linear has no such hyperparameter; expected l2"),
+        ({"hyperparameters": {"l2": -1}}, "got -1, expected a number from 0 to 1e\\+09"),
+        ({"tuner": {"algorithm": "hyperband", "space": {"l2": [1, 3]}}}, "but linear has none; expected random"),
+    ],
+)
+def test_a_setting_that_a_linear_member_does_not_have_is_refused(member, message):
+    with pytest.raises(ValidationError, match=message):
+        pipeline(kind="linear", **member)

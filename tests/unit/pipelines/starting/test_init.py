@@ -97,7 +97,7 @@ def test_spans_need_a_column_of_times(here):
         ),
         ({"columns.size, in cm.kind": "category"}, ['  "size, in cm": {kind: category, size: 30}  # given by --set']),
         ({"data.missing": "['', NA, cat]"}, ['  missing: ["", NA, cat]  #', "  Kind: {kind: category, size: 1}  #"]),
-        ({"ensemble.members.deep.epochs": "3"}, ["      epochs: 3", "      epochs: 100  # the maximum"]),
+        ({"ensemble.members.deep.epochs": "3"}, ["      epochs: 3  # the maximum", "      kind: linear  #"]),
         ({"ensemble.combiner": "stacking"}, ["  combiner: stacking"]),
         ({"ensemble.members.deep.hyperparameters.units": "8"}, ["      hyperparameters: {layers: 2, units: 8, drop"]),
         ({"ensemble.members.deep.hyperparameters.l2": "0.1"}, [", learning_rate: 0.003, l2: 0.1}"]),
