@@ -82,22 +82,32 @@ def has_fewer(
     return labelled < limit
 
 
-def of_span(folder: str, label: str) -> NDArray:
-    """Return the label of all rows of a span that have one: text, or float64; empty if none has.
+def of_span(folder: str, label: str, weight: str | None = None) -> tuple[NDArray, NDArray[np.float64]]:
+    """Return the label of all rows of a span that have one, and the sample weights of these rows; empty if none has.
+
+    Rows of weight 0 do not count.
 
     Args:
-        folder: the folder with the span's files, GZIP TFRecord files of tf.Example; its type needs no schema.
-        label: name of the label.
+        folder: the folder with the span's files, GZIP TFRecord files of tf.Example; its types need no schema.
+        label: name of the label, which is text, or a number that becomes float64.
+        weight: the column of the sample weights; None, or a span without the column, for equal ones.
     """
     import tensorflow as tf
 
     files = sorted(tf.io.gfile.glob(f"{folder}/*"))
-    kind = raw_examples.type_in_records(files, label)
-    if kind is None:
-        return np.zeros(0)
-    batches = (cells[label].values for _, cells in raw_examples.cells_in_records(files, {label: kind}))
-    values = np.concatenate([tf.boolean_mask(batch, raw_examples.has_value(batch)).numpy() for batch in batches])
-    return values.astype(np.float64) if kind != tf.string else values
+    found = {name: raw_examples.type_in_records(files, name) for name in (label, weight) if name is not None}
+    kinds = {name: kind for name, kind in found.items() if kind is not None}
+    if label not in kinds:
+        return np.zeros(0), np.zeros(0)
+    values, weights = [], []
+    for records, cells in raw_examples.cells_in_records(files, kinds):
+        of_rows = sample_weights.of_cells(cells[weight]).numpy() if weight in kinds else np.ones(len(records))
+        of_cells = of_rows[cells[label].indices[:, 0].numpy()]
+        counted = raw_examples.has_value(cells[label].values).numpy() & (of_cells > 0)
+        values.append(cells[label].values.numpy()[counted])
+        weights.append(of_cells[counted].astype(np.float64))
+    every = np.concatenate(values)
+    return every if kinds[label] == tf.string else every.astype(np.float64), np.concatenate(weights)
 
 
 def _batches(

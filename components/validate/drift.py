@@ -8,7 +8,6 @@ statistics to compare with.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from benison.components import label_values
+from benison.components import label_values, sample_weights
 from benison.components.driver import Driver
 from benison.components.ingest.arguments import SPAN_HASH
 from benison.components.ingest.splits import SPAN_SPLIT
@@ -139,18 +138,25 @@ def _label_shift(
     folders = [Path(folder, f"Split-{SPAN_SPLIT}") for folder in (before, now)]
     if label in limits["columns"] or not before or not all(folder.is_dir() for folder in folders):
         return {}
-    earlier, later = (label_values.of_span(str(folder), label) for folder in folders)
+    spans = [label_values.of_span(str(folder), label, limits.get("weight")) for folder in folders]
+    (earlier, _), (later, _) = spans
     if not len(earlier) or not len(later) or (numbers and "f" not in {earlier.dtype.kind, later.dtype.kind}):
         return {}
     if numbers:
-        shift, limit = label_shift.of_numbers(earlier, later), label_shift.NUMBERS_LIMIT
+        shift, limit = label_shift.of_numbers(*spans), label_shift.NUMBERS_LIMIT
     else:
-        shift, limit = label_shift.of_classes(*map(_classes, (earlier, later))), label_shift.CLASSES_LIMIT
+        shift, limit = label_shift.of_classes(*(_classes(*span) for span in spans)), label_shift.CLASSES_LIMIT
     return {label: {**shift.to_json(), "threshold": limit if limits["label"] is None else limits["label"]}}
 
 
-def _classes(values: NDArray) -> Counter[str]:
-    return Counter(v.decode("utf-8", "replace") if isinstance(v, bytes) else f"{v:g}" for v in values.tolist())
+def _classes(values: NDArray, weights: NDArray) -> dict[str, float]:
+    """Return the rows of each class; of rows of unequal weight, as many as tell as much."""
+    rows = sample_weights.effective_rows(weights) * weights / weights.sum()
+    names = [v.decode("utf-8", "replace") if isinstance(v, bytes) else f"{v:g}" for v in values.tolist()]
+    counts = dict.fromkeys(names, 0.0)
+    for name, count in zip(names, rows.tolist(), strict=True):
+        counts[name] += count
+    return counts
 
 
 class DriftReport(types.Artifact):
@@ -189,6 +195,7 @@ class DriftValidator(base_component.BaseComponent):
         label_limit: largest allowed size of the label's change; None for the default of `label_shift`.
         time: name of the time column, which differs in every span and is not compared, unless `columns` names it.
         by: name of the column of `splits.by`, such as a customer, which is like the time in this.
+        weight: name of the column of the sample weights, by which the label of a row counts.
     """
 
     SPEC_CLASS = _Spec
@@ -208,9 +215,11 @@ class DriftValidator(base_component.BaseComponent):
         label_limit: float | None = None,
         time: str | None = None,
         by: str | None = None,
+        weight: str | None = None,
     ) -> None:
         limits = {"default": default, "columns": dict(columns), "label": label_limit, "time": time}
         limits |= {"by": by} if by else {}
+        limits |= {"weight": weight} if weight else {}
         super().__init__(
             _Spec(
                 statistics=statistics,

@@ -90,6 +90,7 @@ def build(
             label_limit=config.validation.drift.label,
             time=config.data.time,
             by=config.splits.by,
+            weight=config.weight,
         )
         nodes.append(drift)
     gate = AnomalyGate(

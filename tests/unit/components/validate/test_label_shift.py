@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benison.components import label_values
 from benison.components.validate import drift_report
 from benison.components.validate.label_shift import CLASSES_LIMIT, NUMBERS_LIMIT, LabelShift, of_classes, of_numbers
 
@@ -57,7 +59,9 @@ def test_many_rare_classes_are_no_alarm_by_themselves() -> None:
 @pytest.mark.parametrize(("moved", "rows", "alarm"), [(0.0, 5000, False), (0.1, 50_000, False), (0.8, 2000, True)])
 def test_a_number_that_moves_by_most_of_a_deviation_alarms(moved: float, rows: int, alarm: bool) -> None:
     rng = np.random.default_rng(1)
-    assert alarms(of_numbers(rng.normal(0, 1, rows), rng.normal(moved, 1, rows)), NUMBERS_LIMIT) == alarm
+    assert (
+        alarms(of_numbers(*((rng.normal(mean, 1, rows), np.ones(rows)) for mean in (0, moved))), NUMBERS_LIMIT) == alarm
+    )
 
 
 def test_the_worst_columns_are_those_that_drifted_then_those_nearest_to_their_limit() -> None:
@@ -72,3 +76,36 @@ def test_the_worst_columns_are_those_that_drifted_then_those_nearest_to_their_li
     assert drift_report.worst(report, 3) == ["drifted", "label", "near"]
     assert drift_report.size(report["features"]["label"]) == "0.900 of 0.5 (p = 0.2)"
     assert drift_report.worst({"features": {}}, 3) == []
+
+
+def test_the_test_of_numbers_is_scipys_and_a_row_of_weight_three_is_three_rows() -> None:
+    from scipy.stats import ks_2samp
+
+    rng = np.random.default_rng(2)
+    before, now = np.round(rng.normal(0, 1, 300), 1), np.round(rng.normal(0.3, 1, 200), 1)
+    expected = ks_2samp(before, now, method="asymp")
+    equal = of_numbers((before, np.ones(300)), (now, np.full(200, 7.0)))
+    assert (equal.distance, equal.p) == pytest.approx((expected[0], expected[1]))
+    weights = rng.choice([1.0, 3.0], 200)
+    weighted = of_numbers((before, np.ones(300)), (now, weights))
+    repeated = of_numbers((before, np.ones(300)), (np.repeat(now, weights.astype(int)), np.ones(int(weights.sum()))))
+    assert weighted.distance == pytest.approx(repeated.distance)
+    assert weighted.p > repeated.p  # fewer rows tell less
+
+
+def test_rows_of_a_span_count_by_their_weight(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    with tf.io.TFRecordWriter(str(tmp_path / "rows.gz"), "GZIP") as writer:
+        for label, weight in [(b"yes", 1.0), (b"yes", 0.0), (b"", 5.0), (b"no", 3.0), (b"yes", 2.0)]:
+            features = {
+                "y": tf.train.Feature(bytes_list=tf.train.BytesList(value=[label])),
+                "w": tf.train.Feature(float_list=tf.train.FloatList(value=[weight])),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writer.write(example.SerializeToString())
+    values, weights = label_values.of_span(str(tmp_path), "y", "w")
+    assert (values.tolist(), weights.tolist()) == ([b"yes", b"no", b"yes"], [1, 3, 2])
+    values, weights = label_values.of_span(str(tmp_path), "y", "absent")
+    assert (len(values), weights.tolist()) == (4, [1, 1, 1, 1])
+    assert len(label_values.of_span(str(tmp_path), "absent")[0]) == 0
