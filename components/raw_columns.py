@@ -46,20 +46,19 @@ def mark_list(column: Any, name: str) -> None:
     setattr(column, _LIST, name)
 
 
-def of_one_value(name: str, values: Any, marks: Marks = NO_MARKS) -> Any:
-    """Return a raw column with at most one value per row, without the values that stand for a missing cell.
+def of_one_value(columns: Mapping[str, Any], marks: Marks = NO_MARKS) -> dict[str, Any]:
+    """Return raw columns with at most one value per row, without the values that stand for a missing cell.
 
     Args:
-        name: the name of the column.
-        values: SparseTensor [batch, 1]; a Tensor, whose cells are never missing, stays as it is.
+        columns: by name, SparseTensor [batch, 1]; a Tensor, whose cells are never missing, stays as it is.
         marks: the marks of the pipeline's CSV, such as NA, or -999 in a column of numbers.
     """
     import tensorflow as tf
 
-    if not isinstance(values, tf.SparseTensor):
-        return values
-    cells = tf.identity(filled(values, marker(values.dtype.name)), name=entry_name(name))
-    return _sparse_column()(_Cells(cells, marks))
+    sparse = {name: values for name, values in columns.items() if isinstance(values, tf.SparseTensor)}
+    entries = {name: tf.identity(cells, name=entry_name(name)) for name, cells in filled_columns(sparse).items()}
+    of_entries = {name: _sparse_column()(_Cells(cells, marks)) for name, cells in entries.items()}
+    return {**columns, **of_entries}
 
 
 @functools.cache
@@ -202,6 +201,36 @@ def filled(values: Any, default: Any) -> Any:
     shape = tf.maximum(values.dense_shape, [0, 1])  # the width is 0 if no row has a value
     values = tf.sparse.to_dense(tf.SparseTensor(values.indices, values.values, shape), default_value=default)
     return tf.ensure_shape(values, [None, 1])
+
+
+def filled_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return SparseTensors [batch, 1] as Tensors, with the value that stands for a missing cell.
+
+    The columns of a type share the few operations, so that a graph hardly grows with them. A run fails if a row has
+    several values in a column.
+    """
+    import tensorflow as tf
+
+    alike: dict[Any, list[str]] = {}
+    for name, values in columns.items():
+        alike.setdefault(values.dtype, []).append(name)
+    result: dict[str, Any] = {}
+    for dtype, names in alike.items():
+        group = [columns[name] for name in names]
+        if len(group) == 1:  # SparseConcat takes two or more
+            result[names[0]] = filled(group[0], marker(dtype.name))
+            continue
+        # One below the other, in a width of 1: the place of a second value in a row is then outside, and is refused.
+        shape = tf.stack([group[0].dense_shape[0], 1])
+        indices, cells, whole = tf.raw_ops.SparseConcat(
+            indices=[values.indices for values in group],
+            values=[values.values for values in group],
+            shapes=[shape] * len(group),
+            concat_dim=0,
+        )
+        below = tf.sparse.to_dense(tf.SparseTensor(indices, cells, whole), default_value=marker(dtype.name))
+        result.update(zip(names, tf.unstack(tf.reshape(below, [len(names), -1, 1])), strict=True))
+    return {name: result[name] for name in columns}
 
 
 def _present(cells: Any, marks: Marks) -> Any:

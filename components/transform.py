@@ -98,8 +98,9 @@ def without_missing(
         lists: the columns with any number of values per row, which `dense` refuses.
         single: the columns with at most one value per row.
     """
+    of_one_value = raw_columns.of_one_value({name: raw[name] for name in raw if name in single}, marks)
     inputs = {
-        name: (raw_columns.of_one_value(name, values, marks) if name in single else without_markers(values, marks))
+        name: of_one_value[name] if name in of_one_value else without_markers(values, marks)
         for name, values in raw.items()
     }
     for name in inputs.keys() & set(lists):

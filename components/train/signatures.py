@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.components import raw_examples
-from benison.components.raw_columns import filled
+from benison.components.raw_columns import filled_columns
 from benison.components.train.member import class_names, whole_feature_spec
 from benison.components.transform import LABEL, as_columns
 from benison.components.transform_graph import TransformGraph
@@ -105,22 +105,14 @@ def export(
         return features_of(columns)
 
     def features_of(columns: Tensors) -> Tensors:
-        transformed = extended(
-            {
-                name: filled(values, marker(values.dtype.name))
-                if isinstance(values, tf.SparseTensor) and graph.is_dense(name)
-                else values
-                for name, values in columns.items()
-            }
-        )
+        sparse = {name: v for name, v in columns.items() if isinstance(v, tf.SparseTensor) and graph.is_dense(name)}
+        transformed = extended({**columns, **filled_columns(sparse)})
         return {name: transformed[name] for name in transformed_spec}
 
     def from_raw(inputs: Tensors) -> Tensors:
+        columns = _as_matrices({name: inputs[arguments[name]] for name in raw_spec})
         return transformed_from(
-            {
-                name: _as_transform_input(inputs[arguments[name]], spec, graph.is_dense(name))
-                for name, spec in raw_spec.items()
-            }
+            {name: _as_transform_input(columns[name], spec, graph.is_dense(name)) for name, spec in raw_spec.items()}
         )
 
     def from_packed(inputs: Tensors) -> Tensors:
@@ -263,15 +255,15 @@ def _refuse_missing_integers(required: Tensors) -> None:
 
     required = {
         name: values
-        for name, values in sorted(required.items(), key=lambda column: (column[1].shape[-1] != 1, column[0]))
+        for name, values in sorted(required.items(), key=lambda column: (not _is_matrix_of_one(column[1]), column[0]))
         if values.dtype.is_integer
     }
     if not required:
         return
     missing = marker(next(iter(required.values())).dtype.name)
-    single = [tf.reshape(values, [-1]) for values in required.values() if values.shape[-1] == 1]
-    several = [tf.reduce_any(tf.equal(values, missing)) for values in required.values() if values.shape[-1] != 1]
-    of_single = [tf.reduce_any(tf.equal(tf.stack(single), missing), axis=1)] if single else []
+    single = [values for values in required.values() if _is_matrix_of_one(values)]
+    several = [tf.reduce_any(tf.equal(v, missing)) for v in required.values() if not _is_matrix_of_one(v)]
+    of_single = [tf.reduce_any(tf.equal(tf.concat(single, axis=1), missing), axis=0)] if single else []
     wrong = tf.concat([*of_single, *([tf.stack(several)] if several else [])], axis=0)
     tf.debugging.Assert(
         tf.logical_not(tf.reduce_any(wrong)),
@@ -283,6 +275,28 @@ def _refuse_missing_integers(required: Tensors) -> None:
     )
 
 
+def _is_matrix_of_one(values: tf.Tensor) -> bool:
+    return values.shape.rank == 2 and values.shape[1] == 1
+
+
+def _as_matrices(columns: Tensors) -> Tensors:
+    """Return the columns [batch] as [batch, 1]; those of a type share two operations, however many they are."""
+    import tensorflow as tf
+
+    alike: dict[Any, list[str]] = {}
+    for name, values in columns.items():
+        if values.shape.rank == 1:
+            alike.setdefault(values.dtype, []).append(name)
+    matrices = {
+        name: part
+        for names in alike.values()
+        for name, part in zip(
+            names, tf.split(tf.stack([columns[name] for name in names], axis=1), len(names), axis=1), strict=True
+        )
+    }
+    return {**columns, **matrices}
+
+
 def _as_transform_input(values: tf.Tensor, spec: Any, is_dense: bool) -> Any:
     """Convert a raw column to an input of Transform's graph.
 
@@ -290,15 +304,16 @@ def _as_transform_input(values: tf.Tensor, spec: Any, is_dense: bool) -> Any:
     sparse column; Transform's graph leaves out those that are missing.
 
     Args:
-        values: an input of `raw`; or [batch, 1], a column of an input of `packed`.
+        values: an input of `raw`, at least of rank 2; see `_as_matrices`.
         spec: the parsing spec of the column.
         is_dense: see `TransformGraph.is_dense`.
     """
     import tensorflow as tf
 
-    if is_dense or (isinstance(spec, tf.io.FixedLenFeature) and values.shape.rank == 1):
-        return tf.expand_dims(values, 1) if values.shape.rank == 1 else values
-    if isinstance(spec, tf.io.FixedLenFeature):
+    is_required = isinstance(spec, tf.io.FixedLenFeature)
+    if is_dense or (is_required and len(raw_examples.input_shape(spec)) == 1):
+        return values
+    if is_required:
         return tf.reshape(values, [-1, *(spec.shape or [1])])
     if raw_examples.is_list(spec):
         shape = tf.shape(values, out_type=tf.int64)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from benison.components.raw_columns import dense, dense_columns, of_one_value, without_markers
+from benison.components.raw_columns import dense, dense_columns, filled_columns, of_one_value, without_markers
 from benison.components.transform import user_features, without_missing
 from benison.serving.errors import DataError, UsageError
 from benison.serving.missing_values import MISSING_INTEGER, Marks
@@ -38,7 +38,7 @@ def sparse(cells: list[Any], dtype: Any) -> tf.SparseTensor:
 )
 def test_a_value_that_stands_for_a_missing_cell_is_an_empty_cell(cells: list[Any], dtype: Any, expected: Any) -> None:
     default = "none" if dtype == tf.string else 77
-    for column in (without_markers(sparse(cells, dtype)), of_one_value("x", sparse(cells, dtype))):
+    for column in (without_markers(sparse(cells, dtype)), of_one_value({"x": sparse(cells, dtype)})["x"]):
         assert column.dense_shape.numpy().tolist() == [4, 1]
         assert dense(column, default)[:, 0].numpy().tolist() == expected
         assert tf.sparse.to_dense(column, default)[:, 0].numpy().tolist() == expected
@@ -55,15 +55,15 @@ def test_a_value_that_stands_for_a_missing_cell_is_an_empty_cell(cells: list[Any
 def test_what_means_no_value_in_the_csv_means_it_in_a_request_too(cells: list[Any], dtype: Any, expected: Any) -> None:
     marks = Marks(("", "NA", "-999", "-0,5"), decimal=",")
     default = "none" if dtype == tf.string else 77
-    for column in (without_markers(sparse(cells, dtype), marks), of_one_value("x", sparse(cells, dtype), marks)):
+    for column in (without_markers(sparse(cells, dtype), marks), of_one_value({"x": sparse(cells, dtype)}, marks)["x"]):
         assert dense(column, default)[:, 0].numpy().tolist() == expected
 
 
 def test_columns_of_several_types_together_are_each_as_alone() -> None:
     inputs = {
-        "i": of_one_value("i", sparse([1, None], tf.int64)),
-        "f": of_one_value("f", sparse([math.nan, 2.5], tf.float32)),
-        "j": of_one_value("j", sparse([None, 3], tf.int64)),
+        "i": of_one_value({"i": sparse([1, None], tf.int64)})["i"],
+        "f": of_one_value({"f": sparse([math.nan, 2.5], tf.float32)})["f"],
+        "j": of_one_value({"j": sparse([None, 3], tf.int64)})["j"],
         "required": tf.constant([[5], [6]], tf.int64),
         "list": without_markers(sparse([7, 8], tf.int64)),
     }
@@ -76,7 +76,7 @@ def test_columns_of_several_types_together_are_each_as_alone() -> None:
 def test_a_column_is_sparse_wherever_it_is_read_first_and_costs_nothing_where_it_is_not() -> None:
     @tf.function(autograph=False)
     def total(cells: Any) -> Any:
-        column = of_one_value("x", cells)
+        column = of_one_value({"x": cells})["x"]
         in_loop = tf.while_loop(
             lambda step, _: step < 2,
             lambda step, sum_: (step + 1, sum_ + tf.reshape(tf.sparse.reduce_sum(column), [])),
@@ -86,7 +86,7 @@ def test_a_column_is_sparse_wherever_it_is_read_first_and_costs_nothing_where_it
 
     @tf.function(autograph=False)
     def filled(cells: Any) -> Any:
-        column = of_one_value("x", cells)
+        column = of_one_value({"x": cells})["x"]
         assert isinstance(column, tf.SparseTensor)
         assert (column.dtype, column.shape.as_list()) == (tf.float32, [None, 1])
         return dense(column, 0.0)
@@ -98,6 +98,46 @@ def test_a_column_is_sparse_wherever_it_is_read_first_and_costs_nothing_where_it
     assert filled(cells).numpy().tolist() == [[1.5], [0.0], [0.0], [2.0]]
     operations = [operation.type for operation in filled.get_concrete_function(spec).graph.get_operations()]
     assert "Where" not in operations
+
+
+def test_columns_become_dense_together_as_each_alone() -> None:
+    columns = {
+        "i": sparse([None, 3, None], tf.int64),
+        "t": sparse(["", None, "a"], tf.string),
+        "f": sparse([1.5, None, math.inf], tf.float32),
+        "none": sparse([None, None, None], tf.int64),
+        "j": sparse([1, 2, None], tf.int64),
+    }
+    cells = {name: values[:, 0].numpy().tolist() for name, values in filled_columns(columns).items()}
+    assert math.isnan(cells["f"].pop(1))
+    assert cells == {
+        "i": [MISSING_INTEGER, 3, MISSING_INTEGER],
+        "t": [b"", b"", b"a"],
+        "f": [1.5, math.inf],
+        "none": [MISSING_INTEGER] * 3,
+        "j": [1, 2, MISSING_INTEGER],
+    }
+    assert filled_columns({"i": sparse([], tf.int64)})["i"].shape == (0, 1)
+
+
+def test_a_second_value_in_a_row_is_refused_and_is_not_that_of_another_row_or_column() -> None:
+    two = tf.SparseTensor([[0, 0], [0, 1]], tf.constant([1, 2], tf.int64), [2, 2])
+    for columns in ({"a": two}, {"a": two, "b": sparse([None, None], tf.int64)}):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"out of bounds|not compatible"):
+            filled_columns(columns)
+
+
+def test_a_graph_hardly_grows_with_columns_of_one_value() -> None:
+    def operations(columns: int) -> int:
+        @tf.function(autograph=False)
+        def joined(inputs: Any) -> Any:
+            return tf.concat([*filled_columns(inputs).values()], axis=1)
+
+        spec = {f"c{column}": tf.SparseTensorSpec([None, 1], tf.int64) for column in range(columns)}
+        graph = joined.get_concrete_function(spec).graph
+        return sum(operation.type != "Placeholder" for operation in graph.get_operations())
+
+    assert operations(100) == operations(2)
 
 
 def test_a_required_column_stays_as_it_is() -> None:
