@@ -274,7 +274,7 @@ class ModelService:
 def _packed_task(version: ManagedVersion, request: Any) -> BatchTask | None:
     """Return the task of a request whose tensors can be packed; None if it must take the plain path."""
     route = version.routes.get(request.model_spec.signature_name or DEFAULT_SIGNATURE)
-    if route is None or route.packed is None or not route.inline_policy.inline or request.output_filter:
+    if route is None or route.packed is None or request.output_filter:
         return None
     packed = route.packed.read_tensors(request.inputs)
     return None if packed is None else PackedTensorsTask(route.packed, *packed)

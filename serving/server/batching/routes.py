@@ -1,8 +1,9 @@
 """The route of each signature of a version, chosen when the version is loaded.
 
 The plain route accepts anything: it has one tensor per input and runs in a thread. The fast route packs the inputs and
-runs on the event loop. A signature takes the fast route, or one half of it, only if tests at load show that the answers
-are the same. Otherwise the status page says why.
+runs on the event loop; if a run takes long, it is in a thread, and only the tensors of gRPC requests are packed. A
+signature takes the fast route, or one half of it, only if tests at load show that the answers are the same. Otherwise
+the status page says why.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Route:
         signature: one of the version's signatures.
         inline_policy: decides whether its runs are on the event loop now.
         packed: the signature with packed inputs; None if they are not packed.
-        why_not_packed: the reason, for a signature that runs on the loop; runs in threads are never packed.
+        why_not_packed: the reason, for a signature that was tried.
         why_not_inline: the reason why its runs are never on the event loop.
     """
 
@@ -151,12 +152,11 @@ def _fast_route(engine: Engine, signature: Signature, folder: str, limits: Batch
     if reason := route_parity.batching_blocker(engine, signature, accepted, outputs):
         return _plain_route(signature, reason)
     seconds = _run_seconds(engine, signature, [accepted[index % len(accepted)] for index in range(limits.max_rows)])
+    packed, reason = _packed(engine, signature, accepted, rejected)
     if seconds > inline_policy.MAX_RUN_SECONDS:
         limit_ms = inline_policy.MAX_RUN_SECONDS * 1000
-        return _plain_route(
-            signature, f"{limits.max_rows} rows take {seconds * 1000:.1f} ms; the limit is {limit_ms:g} ms"
-        )
-    packed, reason = _packed(engine, signature, accepted, rejected)
+        too_long = f"{limits.max_rows} rows take {seconds * 1000:.1f} ms; the limit is {limit_ms:g} ms"
+        return Route(signature, InlinePolicy(inline=False), packed, reason, too_long)
     return Route(signature, InlinePolicy(inline=True, single_threaded=_single_threaded(engine)), packed, reason)
 
 

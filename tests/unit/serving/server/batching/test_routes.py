@@ -240,7 +240,8 @@ def test_elapsed_time_counts_where_other_threads_may_do_the_work_of_a_run(folder
             return super().run(*arguments)
 
     engine = Waits(str(folder), LoadOptions(intra_op_threads=threads))
-    assert described(engine, folder)["raw"]["runs"] == runs
+    route = described(engine, folder)["raw"]
+    assert (route["runs"], route["inputs"]) == (runs, "packed")
 
 
 def test_probe_rows_contain_values_that_models_fail_on(folder):
