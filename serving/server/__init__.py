@@ -12,6 +12,7 @@ One request goes down this path:
 Beside the path:
 
     codec                JSON, protos and numpy arrays; `inference` makes calls from them
+    graphs               what a graph says before a run: whether rows are independent, and whether it writes
     pages                the pages for people and the OpenAPI document
     observing            request logs, traces and other observers of requests
     main, flags, settings, model_config, version_folders, text_protos

@@ -68,6 +68,16 @@ def make_callable(session: Any, options: Any) -> Callable[..., Any]:
     return function
 
 
+def operation_definition(name: str) -> Any:
+    """Return the OpDef of a type of operation; None if this TensorFlow does not know it.
+
+    It stands in for nothing: TensorFlow has no public call that tells whether an operation is stateful.
+    """
+    from tensorflow.python.framework import op_def_registry
+
+    return op_def_registry.get(name)
+
+
 def skip_shape_inference(node: Any) -> None:
     """Mark a function call so that an import does not infer the shapes of its outputs, which is slow.
 

@@ -1,0 +1,226 @@
+"""Finds out whether the rows of a signature are independent, by abstract interpretation of its graph.
+
+The answer holds for every run, because each rule holds for every input. It is strict: what no rule proves is mixed.
+Independent means: the answer to a row is a function of this row. The number of rows and its place among them matter
+only in the rounding of floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benison.serving.server.graphs import rules
+from benison.serving.server.graphs.facts import Fact, Kind, Mixes, mixed
+from benison.serving.server.graphs.operation import RULES, Definitions, Operation, Symbols, names, output_offsets
+from benison.serving.server.graphs.sizes import BATCH_ROWS, Size
+
+__all__ = ["Alignment", "rules"]  # importing the rules fills RULES
+_WITHOUT_ROWS = frozenset([Kind.CONSTANT, Kind.SIZE, Kind.IDS, Kind.PLACES])
+_CALLS = frozenset(
+    names("PartitionedCall StatefulPartitionedCall If StatelessIf Case StatelessCase While StatelessWhile")
+)
+_MAX_DEPTH = 64  # of calls; functions cannot call themselves in a valid graph, but a file may say so
+_USED_AS_DATA: Mapping[Kind, str] = {
+    Kind.PADDED: "a size of an input depends on several rows",
+    Kind.LIST: "an input is a list of tensors",
+}
+
+Inputs = Mapping[str, Sequence[int] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """An operation of a function, and where its inputs come from: a node or an argument, and which of its tensors."""
+
+    node: Any
+    inputs: tuple[tuple[str, int], ...]
+    outputs: int
+    definition: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The operations that the results of a function need, in an order in which they can run."""
+
+    arguments: tuple[str, ...]
+    steps: tuple[_Step, ...]
+    results: tuple[tuple[str, int], ...]
+
+
+class Alignment:
+    """The interpretation of one graph."""
+
+    def __init__(self, graph: Any, definitions: Definitions) -> None:
+        """Interpret nothing yet.
+
+        Args:
+            graph: a tf.compat.v1.GraphDef.
+            definitions: returns the OpDef of a type of operation; None for one that TensorFlow does not know.
+        """
+        self._nodes = {node.name: node for node in graph.node}
+        self._functions = {function.signature.name: function for function in graph.library.function}
+        self._definitions = definitions
+        self._symbols = Symbols()
+        self._plans: dict[str, _Plan] = {}
+        self._calls: dict[tuple[str, tuple[Fact, ...]], list[Fact]] = {}
+        self._depth = 0
+
+    def blocker(self, inputs: Inputs, outputs: Mapping[str, str]) -> str:
+        """Return why requests must not share a run of a signature; empty if they may.
+
+        Args:
+            inputs: by the name of a tensor, its sizes after the first, -1 for any; the first is the number of rows.
+                None for an input without rows.
+            outputs: the names of tensors by the names of outputs.
+        """
+        facts = {_place(tensor): self._input(sizes) for tensor, sizes in inputs.items()}
+        places = {name: _place(tensor) for name, tensor in outputs.items()}
+        plan = self._graph_plan(places.values(), facts)
+        try:
+            results = self._run(plan, facts)
+        except RecursionError:
+            return "functions call each other without an end"
+        for name, place in places.items():
+            if reason := _reason(results.get(place) or mixed(f"output {name}: there is no such tensor"), name):
+                return reason
+        return ""
+
+    def _input(self, sizes: Sequence[int] | None) -> Fact:
+        if sizes is None:
+            return mixed("an input has no free first dimension")
+        # Requests share a run only if these sizes are equal.
+        dims = [Size(size) if size >= 0 else Size(1, (self._symbols.fixed(),)) for size in sizes]
+        return Fact(Kind.ROWS, (BATCH_ROWS, *dims))
+
+    def _call(self, name: str, arguments: Sequence[Fact]) -> list[Fact]:
+        """Return the facts of a function's results."""
+        key = (name, tuple(arguments))
+        if key in self._calls:
+            return self._calls[key]
+        plan = self._plans.get(name) or self._plans.setdefault(name, self._function_plan(self._functions[name]))
+        before = self._symbols.count
+        if self._depth > _MAX_DEPTH:
+            raise RecursionError
+        self._depth += 1
+        try:
+            facts = self._run(plan, {(a, 0): fact for a, fact in zip(plan.arguments, arguments, strict=True)})
+        finally:
+            self._depth -= 1
+        results = [facts[place] for place in plan.results]
+        if self._symbols.count == before:  # otherwise another call has other sizes of the same kind
+            self._calls[key] = results
+        return results
+
+    def _run(self, plan: _Plan, facts: dict[tuple[str, int], Fact]) -> dict[tuple[str, int], Fact]:
+        for step in plan.steps:
+            name = step.node.name
+            cyclic = mixed(f"{step.node.op} {name}: a loop of control flow version 1")
+            results = self._apply(step, [facts.get(place, cyclic) for place in step.inputs])
+            for index, fact in enumerate(results):
+                facts.setdefault((name, index), fact)  # an input of the signature stays what it is
+        return facts
+
+    def _apply(self, step: _Step, inputs: list[Fact]) -> list[Fact]:
+        """Return the facts of an operation's results."""
+        node = step.node
+        first_mixed = next((fact for fact in inputs if fact.kind is Kind.MIXED), None)
+        kinds = {fact.kind for fact in inputs}
+        entry = RULES.get(node.op)
+        try:
+            if step.definition is None:
+                raise Mixes("TensorFlow does not know this operation")
+            if entry and kinds <= entry.accepts:
+                operation = Operation(node, inputs, self._symbols, self._call, step.outputs)
+                return entry.apply(operation)
+            if first_mixed:
+                return [first_mixed] * step.outputs
+            if entry is None:
+                raise Mixes("it has no rule")
+            for kind, reason in _USED_AS_DATA.items():
+                if kind in kinds:
+                    raise Mixes(reason)
+            raise Mixes("the answer to a row depends on the number of rows, or on its place")
+        except Mixes as error:
+            reason = str(error)
+        except (ValueError, KeyError, IndexError, TypeError):
+            reason = "it is not as TensorFlow writes it"
+        if first_mixed:
+            return [mixed(first_mixed.reason)] * step.outputs
+        is_pure = step.definition is not None and not step.definition.is_stateful and node.op not in _CALLS
+        if is_pure and kinds <= _WITHOUT_ROWS:
+            # A function of constants is one, and a function of the number of rows depends on nothing else.
+            return [Fact(Kind.CONSTANT if kinds <= {Kind.CONSTANT} else Kind.SIZE)] * step.outputs
+        return [mixed(f"{node.op} {node.name}: {reason}")] * step.outputs
+
+    def _graph_plan(self, results: Iterable[tuple[str, int]], inputs: Iterable[tuple[str, int]]) -> _Plan:
+        ends = [name for name, _ in inputs]
+        places = tuple(results)
+        steps = self._steps(self._nodes, [name for name, _ in places], ends, lambda text: _place(text))
+        return _Plan((), steps, places)
+
+    def _function_plan(self, function: Any) -> _Plan:
+        nodes = {node.name: node for node in function.node_def}
+        arguments = tuple(argument.name for argument in function.signature.input_arg)
+        place = self._place_in_function(nodes)
+        results = tuple(place(function.ret[result.name]) for result in function.signature.output_arg)
+        return _Plan(arguments, self._steps(nodes, [name for name, _ in results], arguments, place), results)
+
+    def _place_in_function(self, nodes: Mapping[str, Any]) -> Any:
+        """Return a function that parses a name in a function's body: `argument`, or `operation:output:index`."""
+        offsets: dict[str, Mapping[str, int]] = {}
+
+        def place(text: str) -> tuple[str, int]:
+            name, _, rest = text.partition(":")
+            if name not in nodes:
+                return name, 0
+            if name not in offsets:
+                definition = self._definitions(nodes[name].op)
+                offsets[name] = output_offsets(nodes[name], definition) if definition else {}
+            output, _, index = rest.partition(":")
+            return name, offsets[name].get(output, 0) + int(index or 0)
+
+        return place
+
+    def _steps(self, nodes: Mapping[str, Any], ends: Iterable[str], inputs: Iterable[str], place: Any) -> Any:
+        """Return the operations that some need, in an order in which they can run; cycles are cut."""
+        done = set(inputs)
+        steps: list[_Step] = []
+        pending = [(name, False) for name in ends]
+        while pending:
+            name, is_ready = pending.pop()
+            if is_ready:
+                steps.append(self._step(nodes[name], place))
+                continue
+            if name in done or name not in nodes:
+                continue
+            done.add(name)
+            pending.append((name, True))
+            pending += [
+                (text.partition(":")[0], False)
+                for text in nodes[name].input
+                if not text.startswith("^") and text.partition(":")[0] not in done
+            ]
+        return tuple(steps)
+
+    def _step(self, node: Any, place: Any) -> _Step:
+        definition = self._definitions(node.op)
+        inputs = tuple(place(text) for text in node.input if not text.startswith("^"))
+        return _Step(node, inputs, output_offsets(node, definition)[""] if definition else 1, definition)
+
+
+def _place(tensor: str) -> tuple[str, int]:
+    name, _, index = tensor.partition(":")
+    return name, int(index or 0)
+
+
+def _reason(fact: Fact, output: str) -> str:
+    """Return why an output does not have one independent row per input row; empty if it has."""
+    if fact.kind is Kind.MIXED:
+        return fact.reason
+    if fact.kind is Kind.PADDED:
+        return f"output {output} has a size that depends on several rows"
+    if fact.kind is not Kind.ROWS or not fact.shape or fact.shape[0] != BATCH_ROWS:
+        return f"output {output} does not have one row per input row"
+    return ""
