@@ -44,7 +44,7 @@ def write(path: Path, rows: int, seed: int) -> FileRows:
     return FileRows([str(path)], Transform())
 
 
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras, of files whose rows it has not counted yet
+@pytest.mark.filterwarnings("ignore")  # Keras's own: of files whose rows it has not counted yet, and about NumPy
 @pytest.mark.parametrize("bytes_in_memory", [member.CACHED_BYTES, 0])
 def test_a_member_learns_from_files_and_logs_its_losses_for_tensorboard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bytes_in_memory: int

@@ -15,7 +15,7 @@ from benison.components.train.own_trees.rows import column_names
 from benison.components.train.rows import ArrayRows
 from benison.serving.errors import UsageError
 
-pytestmark = pytest.mark.filterwarnings("ignore:np.find_common_type is deprecated:DeprecationWarning")  # pandas 1.5
+pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' own, about pandas and processors
 
 
 def boosting(rows: Any, hp: Any) -> Any:

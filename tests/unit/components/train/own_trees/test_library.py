@@ -13,8 +13,7 @@ from benison.components.train.own_trees import forest, library
 from benison.components.train.own_trees.rows import OwnRows, as_columns
 from benison.serving.errors import UsageError
 
-# Of pandas 1.5, when scikit-learn makes one array of columns of two types.
-pytestmark = pytest.mark.filterwarnings("ignore:np.find_common_type is deprecated:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' own, about pandas, processors and their parameters
 
 NUMBERS, CATEGORIES = list("abcde"), ["k", "m"]
 CLASSES = {"regression": 0, "binary": 2, "multiclass": 3}
