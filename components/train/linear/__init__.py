@@ -5,5 +5,6 @@ table takes milliseconds.
 
 Helper modules:
     fitter: fits the weights of a member.
+    scaled: features of mean 0 and deviation 1, sparse where most values are 0.
     settings: its hyperparameters.
 """

@@ -1,28 +1,30 @@
 """The kind `linear`: linear, logistic or softmax regression with a ridge penalty, solved by linear algebra or L-BFGS.
 
 It minimises the sum of the losses of all rows plus l2 / 2 times the sum of the squared weights, as scikit-learn does
-with C = 1 / l2 and alpha = l2; an intercept has no penalty.
+with C = 1 / l2 and alpha = l2; an intercept has no penalty. The one-hot columns of categories are sparse and stay so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benison.components.train.fitting import Fitted, Task, class_balance, drawn, target_scale
+from benison.components.train.linear.scaled import Scaled
 from benison.components.train.linear.settings import PARAMETERS
 from benison.components.train.rows import Rows
 from benison.serving.errors import UsageError
 
-_STEPS = 500  # of L-BFGS; hardly a table needs half of them
+_STEPS = 500  # of L-BFGS or LSQR; hardly a table needs half of them
+_WIDE = 2000  # features, above which the products of all pairs of them take longer than steps do
 _PRECISION = 1e-5  # the largest slope of the mean loss at the solution
 
 
 class LinearFitter:
-    """Solves the regression of a member, in memory: float64 [rows, features]."""
+    """Solves the regression of a member, in memory."""
 
     needs_stop = False
 
@@ -41,29 +43,28 @@ class LinearFitter:
         balance = class_balance(recipe, learn, classes)
         rows = drawn(learn.arrays(), balance, recipe.seed)
         weights = balance.training_weights(rows.targets, rows.weights).astype(np.float64)
-        scaled = _Scaled.of(self._matrix(rows.features), weights)
+        scaled = Scaled.of(self._parts(rows.features), weights)
         l2 = PARAMETERS.value(self._task.hp.values, "l2") / scaled.widths**2
         if (unit := target_scale(recipe, learn)) is not None:
             mean, deviation = unit
-            solution = _ridge(scaled.values, (rows.targets.astype(np.float64) - mean) / deviation, weights, l2)
+            solution = _ridge(scaled, (rows.targets.astype(np.float64) - mean) / deviation, weights, l2)
             solution = solution * deviation + np.append(np.zeros(len(solution) - 1), mean)[:, None]
         elif recipe.problem == "binary":
-            solution = _logistic(scaled.values, rows.targets, weights, l2)
+            solution = _logistic(scaled, rows.targets, weights, l2)
         else:
-            solution = _softmax(scaled.values, rows.targets, weights, l2, classes)
+            solution = _softmax(scaled, rows.targets, weights, l2, classes)
         return Fitted(self._predict(*scaled.unscaled(solution), balance), rounds=1)
 
-    def _matrix(self, features: Mapping[str, NDArray]) -> NDArray[np.float64]:
-        columns = []
+    def _parts(self, features: Mapping[str, NDArray]) -> Iterator[NDArray]:
+        """Yield the features in the order of the spec, each [rows, n]."""
         for name in self._task.spec:
-            values = np.asarray(features[name], np.float64).reshape(len(features[name]), -1)
+            values = features[name].reshape(len(features[name]), -1)
             if bad := int((~np.isfinite(values).all(axis=1)).sum()):
                 raise UsageError(
                     f"member {self._task.recipe.name}: the feature {name!r} is NaN or infinite in {bad} of "
                     f"{len(values)} rows; replace such numbers in preprocessing_fn"
                 )
-            columns.append(values)
-        return np.concatenate(columns, axis=1)
+            yield values
 
     def _predict(self, kernel: NDArray, intercept: NDArray, balance: Any) -> Any:
         """Return the function of features [batch, n] by name, for weights [features, outputs] and intercepts."""
@@ -85,40 +86,15 @@ class LinearFitter:
         return predict
 
 
-class _Scaled:
-    """Features of mean 0 and deviation 1, for which the solvers need few steps, and the way back.
-
-    Attributes:
-        values: float64 [rows, features].
-        means: of each feature.
-        widths: the deviation of each feature; 1 if it is constant.
-    """
-
-    def __init__(self, values: NDArray, means: NDArray, widths: NDArray) -> None:
-        self.values, self.means, self.widths = values, means, widths
-
-    @classmethod
-    def of(cls, values: NDArray, weights: NDArray) -> _Scaled:
-        means = np.average(values, axis=0, weights=weights)
-        values -= means
-        widths = np.sqrt(np.average(values**2, axis=0, weights=weights))
-        widths[~(widths > 1e-12 * np.maximum(np.abs(means), 1e-300))] = 1.0
-        values /= widths
-        return cls(values, means, widths)
-
-    def unscaled(self, solution: NDArray) -> tuple[NDArray, NDArray]:
-        """Return weights [features, outputs] and intercepts [outputs] of the features as they were."""
-        kernel = solution[:-1] / self.widths[:, None]
-        return kernel, solution[-1] - self.means @ kernel
-
-
-def _ridge(values: NDArray, labels: NDArray, weights: NDArray, l2: NDArray) -> NDArray:
-    """Return the weights and the intercept of the least squares [features + 1, 1]; the features have the mean 0."""
+def _ridge(features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray) -> NDArray:
+    """Return the weights and the intercept of the least squares [features + 1, 1]."""
     from scipy.linalg import LinAlgError, lstsq, solve
 
     mean = np.average(labels, weights=weights)
-    weighted = values * weights[:, None]
-    squares, products = values.T @ weighted + np.diag(l2), weighted.T @ (labels - mean)
+    if features.shape[1] > _WIDE:
+        return np.append(_wide_ridge(features, labels - mean, weights, l2), mean)[:, None]
+    squares = features.products(weights) + np.diag(l2)
+    products = features.transposed_times(weights * (labels - mean))
     try:
         kernel = solve(squares, products, assume_a="pos")
     except LinAlgError:  # without a penalty, features may be sums of others
@@ -126,7 +102,23 @@ def _ridge(values: NDArray, labels: NDArray, weights: NDArray, l2: NDArray) -> N
     return np.append(kernel, mean)[:, None]
 
 
-def _logistic(values: NDArray, labels: NDArray, weights: NDArray, l2: NDArray) -> NDArray:
+def _wide_ridge(features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray) -> NDArray:
+    """Return the weights of the least squares [features], without a matrix of all pairs of features."""
+    from scipy.sparse.linalg import LinearOperator, lsqr
+
+    root = np.sqrt(weights)
+    unit = np.sqrt(l2) if l2.any() else np.ones_like(l2)
+    operator = LinearOperator(
+        features.shape,
+        matvec=lambda kernel: root * features.times(kernel.ravel() / unit),
+        rmatvec=lambda numbers: features.transposed_times(root * numbers.ravel()) / unit,
+    )
+    found = lsqr(operator, root * labels, damp=float(l2.any()), atol=1e-9, btol=1e-9, iter_lim=_STEPS)
+    print(f"linear: {found[2]} steps of LSQR")
+    return found[0] / unit
+
+
+def _logistic(features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray) -> NDArray:
     """Return the weights and the intercept of the second class [features + 1, 1]."""
     from scipy.special import expit
 
@@ -134,15 +126,15 @@ def _logistic(values: NDArray, labels: NDArray, weights: NDArray, l2: NDArray) -
 
     def loss(solution: NDArray) -> tuple[float, NDArray]:
         kernel = solution[:-1]
-        margins = signs * (values @ kernel + solution[-1])
+        margins = signs * (features.times(kernel) + solution[-1])
         slopes = -signs * weights * expit(-margins)
         cost = (weights * np.logaddexp(0, -margins)).sum() + l2 @ kernel**2 / 2
-        return cost / total, np.append(values.T @ slopes + l2 * kernel, slopes.sum()) / total
+        return cost / total, np.append(features.transposed_times(slopes) + l2 * kernel, slopes.sum()) / total
 
-    return _minimum(loss, values.shape[1] + 1)[:, None]
+    return _minimum(loss, features.shape[1] + 1)[:, None]
 
 
-def _softmax(values: NDArray, labels: NDArray, weights: NDArray, l2: NDArray, classes: int) -> NDArray:
+def _softmax(features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray, classes: int) -> NDArray:
     """Return the weights and the intercept of each class [features + 1, classes]."""
     from scipy.special import logsumexp
 
@@ -150,16 +142,16 @@ def _softmax(values: NDArray, labels: NDArray, weights: NDArray, l2: NDArray, cl
 
     def loss(solution: NDArray) -> tuple[float, NDArray]:
         parts = solution.reshape(-1, classes)
-        scores = values @ parts[:-1] + parts[-1]
+        scores = features.times(parts[:-1]) + parts[-1]
         logarithms = scores - logsumexp(scores, axis=1, keepdims=True)
         slopes = np.exp(logarithms)
         slopes[rows, labels] -= 1
         slopes *= weights[:, None]
         cost = -(weights * logarithms[rows, labels]).sum() + (l2 @ parts[:-1] ** 2).sum() / 2
-        kernel = values.T @ slopes + l2[:, None] * parts[:-1]
+        kernel = features.transposed_times(slopes) + l2[:, None] * parts[:-1]
         return cost / total, np.concatenate([kernel, slopes.sum(axis=0)[None]]).ravel() / total
 
-    return _minimum(loss, (values.shape[1] + 1) * classes).reshape(-1, classes)
+    return _minimum(loss, (features.shape[1] + 1) * classes).reshape(-1, classes)
 
 
 def _minimum(loss: Any, size: int) -> NDArray:

@@ -75,6 +75,39 @@ def test_the_solution_is_that_of_scikit_learn(problem: str, l2: float, weighted:
     assert got == pytest.approx(answer, rel=1e-5, abs=2e-4)
 
 
+@pytest.mark.parametrize("rows", [300, 30])  # more and fewer rows than features
+@pytest.mark.parametrize("problem", CLASSES)
+def test_sparse_features_have_the_same_solution(problem: str, rows: int) -> None:
+    """Two tables of equal content; in one of them no value is exactly 0."""
+    random = np.random.default_rng(5)
+    categories = np.eye(50, dtype=np.float32)[random.integers(0, 50, 2 * rows)]
+    plain = labelled(problem, 2 * rows, weighted=True)
+    both = []
+    for extra in (categories, categories + np.float32(1e-30)):
+        all_rows = ArrayRows(
+            {"number": plain.features["numbers"], "one_hot": extra}, plain.targets, None, plain.weights
+        )
+        learn, other = all_rows.select(np.arange(rows)), all_rows.select(np.arange(rows, 2 * rows))
+        both.append(answers(fitter(problem, learn).fit(learn, 1), other))
+    scale = np.abs(both[0]).max()
+    assert both[0] / scale == pytest.approx(both[1] / scale, abs=2e-4)
+
+
+@pytest.mark.parametrize("l2", [0.01, 1, 100])
+def test_many_features_have_the_solution_of_ridge_regression(l2: float) -> None:
+    from sklearn.linear_model import Ridge
+
+    random = np.random.default_rng(6)
+    ids = random.integers(0, 500, (400, 6))
+    one_hot = np.hstack([np.eye(500, dtype=np.float32)[column] for column in ids.T])
+    targets = (10 + (ids % 7).sum(axis=1) + random.normal(size=400)).astype(np.float32)
+    learn, other = (ArrayRows({"x": one_hot[part]}, targets[part]) for part in (slice(300), slice(300, None)))
+    deviation = learn.targets.std()  # the penalty is that of a label of deviation 1, which does not change the solution
+    expected = Ridge(l2).fit(learn.features["x"].astype(float), learn.targets / deviation)
+    got = answers(fitter("regression", learn, l2).fit(learn, 1), other)
+    assert got[:, 0] == pytest.approx(expected.predict(other.features["x"]) * deviation, abs=1e-3)
+
+
 @pytest.mark.parametrize("problem", CLASSES)
 def test_features_of_any_size_are_learnt(problem: str) -> None:
     learn, other = labelled(problem), labelled(problem, seed=1)
