@@ -322,6 +322,7 @@ def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushS
         },
         config=hashlib.sha256(config.model_dump_json(exclude={"source", "schedule", "airflow"}).encode()).hexdigest(),
         fan_out=config.serving.fan_out,
+        share_runs=config.serving.share_runs,
         promote=config.serving.promote,
         servers=list(config.serving.servers),
         settle_s=config.serving.settle_s,

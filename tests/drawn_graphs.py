@@ -99,10 +99,18 @@ ROW_WISE: dict[str, Step] = {
 }
 
 
+def _words(x: Any) -> Any:
+    return tf.strings.split(tf.strings.as_string(tf.exp(x[:, 0]), precision=2), "1").to_tensor(default_value="0")
+
+
 def _padded_words(x: Any) -> Any:
-    words = tf.strings.split(tf.strings.as_string(tf.exp(x[:, 0]), precision=2), "1").to_tensor(default_value="0")
-    sizes = tf.cast(tf.strings.length(words), tf.float32)
+    sizes = tf.cast(tf.strings.length(_words(x)), tf.float32)
     return x + tf.reduce_mean(sizes, axis=1, keepdims=True)
+
+
+def _dense_words(x: Any) -> Any:
+    texts = tf.strings.as_string(tf.exp(x[:, 0]), precision=2)
+    return tf.sparse.to_dense(tf.compat.v1.strings.split(texts, "1"), "0")
 
 
 def _compact(x: Any) -> Any:
@@ -130,6 +138,10 @@ MIXING: dict[str, Step] = {
     )[1],
     "branch": lambda x: tf.cond(tf.reduce_sum(x) > 0, lambda: x, lambda: -x),
     "words": _padded_words,
+    "width of words": lambda x: x * tf.cast(tf.shape(_dense_words(x))[1], tf.float32),
+    "ensured width": lambda x: x * tf.ensure_shape(tf.cast(tf.shape(_dense_words(x)), tf.float32), [2])[1],
+    "number of words": lambda x: x / tf.cast(tf.size(_dense_words(x)), tf.float32),
+    "rank of a result": lambda x: x * tf.cast(tf.shape(tf.unique(tf.range(_rows(x)))[0])[0], tf.float32),
     "compact": _compact,
     "order": lambda x: tf.gather(x, tf.argsort(x[:, 0])),
     "noise": lambda x: x + tf.random.uniform(tf.shape(x)),

@@ -61,6 +61,7 @@ class PushSettings:
         facts: What the manifest says about the pipeline.
         config: Hash of the pipeline's settings.
         fan_out: Push each member as a model of its own too.
+        share_runs: Let requests share runs of it even if its graph does not show that rows are independent.
         promote: `auto`: promote a blessed push at once; `manual`: leave that to somebody.
         servers: host:port of gRPC of the servers to notify; others poll models.config.
         settle_s: Pause between the steps of a promotion if no server is notified (seconds).
@@ -71,6 +72,7 @@ class PushSettings:
     facts: Mapping[str, Any]
     config: str
     fan_out: bool = False
+    share_runs: bool = False
     promote: str = "auto"
     servers: Sequence[str] = ()
     settle_s: float = 0.0
@@ -279,6 +281,7 @@ def _publish(
         validated / serving_validator.ROWS_FILE,
     )
     certificate = _read(validated / serving_validator.FILE)
+    asked = {"share_runs": True} if settings.share_runs else {}
     records = first_records(split_files(input_dict["examples"], "test"), warmup_requests.MAX_ROWS)
     warmup = scratch / warmup_requests.FILE
     model, ensemble = _saved_model(input_dict, "model"), Ensemble.load(built)
@@ -289,12 +292,16 @@ def _publish(
         ensemble,
         _read(report),
         _read(blessed / blessing.FILE),
-        certificate,
+        {**certificate, **asked},
         push_manifest.hashes(model, transform_graph, code, settings.config),
     )
     trained = {name: _saved_model(input_dict, _input(name)) for name in (ensemble.members if settings.fan_out else ())}
     facts = {
-        name: {"name": f"{settings.facts['name']}-{name}", "candidate": content.checksum(member)}
+        name: {
+            "name": f"{settings.facts['name']}-{name}",
+            "candidate": content.checksum(member),
+            **({"serving": asked} if asked else {}),
+        }
         for name, member in trained.items()
     }
     members = {

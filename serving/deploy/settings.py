@@ -184,6 +184,10 @@ class Serving(SettingsModel):
 
     budget: BudgetSettings = BudgetSettings()
     fan_out: Bool = Field(default=False, description="also push each member as a separate model, NAME-MEMBER")
+    share_runs: Bool = Field(
+        default=False,
+        description="let requests share runs even if the graph does not show that rows are independent",
+    )
     promote: Annotated[Literal["auto", "manual"], expected("auto or manual")] = Field(
         default="auto", description="auto: a blessed push is promoted at once; manual: by `benison promote`"
     )

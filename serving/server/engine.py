@@ -59,6 +59,8 @@ class Signature:
         columns: the input of each column whose own name is another; a request may use either name.
         amounts: by input, the form of the texts that a JSON request may have in place of numbers; see `number_text`.
         raw: whether its inputs are columns, as a version that Benison wrote says; then their shapes are checked.
+        mixes: why the answer to a row may depend on other rows of a run; empty if the graph proves that it does not.
+        writes: an operation with a lasting effect, such as one that counts requests; empty if there is none.
     """
 
     name: str
@@ -71,6 +73,8 @@ class Signature:
     columns: Mapping[str, str] = field(default_factory=dict)
     amounts: Mapping[str, str] = field(default_factory=dict)
     raw: bool = False
+    mixes: str = "its operations cannot be inspected"
+    writes: str = ""
 
     def column_of(self, name: str) -> str:
         """Return the name of the column that an input is; an input that is no column has its own name."""

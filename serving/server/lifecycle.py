@@ -18,9 +18,11 @@ from pathlib import Path
 from benison.serving.files import checksum
 from benison.serving.models_config import Config
 from benison.serving.server import version_folders
+from benison.serving.server.batching import sharing
 from benison.serving.server.batching.limits import BatchLimits
 from benison.serving.server.batching.routes import Route, plan_routes
 from benison.serving.server.batching.runner import Runner
+from benison.serving.server.batching.sharing import Sharing, SharingPolicy
 from benison.serving.server.engine import Engine
 from benison.serving.server.engines import low_priority
 from benison.serving.server.model_config import check_labels
@@ -75,6 +77,11 @@ class ManagedVersion:
     leases: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     dropped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def name(self) -> str:
+        """The name of the version in messages."""
+        return f"model {self.model} version {self.number}"
 
     def enter(self, state: State) -> None:
         """Change the state."""
@@ -142,6 +149,7 @@ class Models:
         fast_paths: bool = True,
         plain_models: Collection[str] = (),
         verify: bool = True,
+        policy: SharingPolicy = SharingPolicy(),  # noqa: B008
     ) -> None:
         """Start without models; `reload` loads them.
 
@@ -155,6 +163,7 @@ class Models:
             fast_paths: whether requests may take a faster route than the plain one.
             plain_models: models whose requests take the plain route anyway.
             verify: whether a version's files are compared with its manifest before it is loaded.
+            policy: decides with each version's graph whether its requests share runs.
         """
         self.config = Config({})
         self.labels: dict[str, dict[str, int]] = {}
@@ -167,6 +176,7 @@ class Models:
         self._fast_paths = fast_paths
         self._plain_models = plain_models
         self._verify = verify
+        self._policy = policy
         self._loaders = ThreadPoolExecutor(max(load_threads, 1), thread_name_prefix="load")
         self._low_priority_loaders = ThreadPoolExecutor(
             max(load_threads, 1), "load", initializer=low_priority.lower_this_thread
@@ -342,7 +352,7 @@ class Models:
         while True:
             version.tries += 1
             try:
-                engine, routes = await loop.run_in_executor(self._loader(), self._load_and_plan, version)
+                engine, routes, decided = await loop.run_in_executor(self._loader(), self._load_and_plan, version)
             except Exception as error:
                 version.error = from_exception(error)
                 _log.warning(
@@ -356,21 +366,24 @@ class Models:
                 return
         version.error = None
         version.engine, version.routes = engine, routes
-        version.runner = Runner(engine, self._limits, loop, f"model {version.model} version {version.number}", routes)
+        version.runner = Runner(engine, self._limits, loop, version.name, routes, decided)
         version.enter(State.AVAILABLE)
 
     def _loader(self) -> ThreadPoolExecutor:
         """Return the threads to load in; they have low priority if any version is available."""
         return self._low_priority_loaders if any(map(self._serves, self.versions)) else self._loaders
 
-    def _load_and_plan(self, version: ManagedVersion) -> tuple[Engine, Mapping[str, Route]]:
+    def _load_and_plan(self, version: ManagedVersion) -> tuple[Engine, Mapping[str, Route], Sharing]:
+        """Load a version; return it, the route of each signature, and whether their requests share runs."""
         folder = version.path
         version_folders.check_inside(folder)
         if self._verify:
             _check_condition(folder)
         engine = self._load(folder)
         may_be_fast = self._fast_paths and version.model not in self._plain_models
-        return engine, plan_routes(engine, folder, self._limits) if may_be_fast else {}
+        routes = plan_routes(engine, folder, self._limits) if may_be_fast else {}
+        failed_trials = {name: route.why_not_shared for name, route in routes.items() if route.why_not_shared}
+        return engine, routes, sharing.decide(engine, folder, self._policy, failed_trials, version.name)
 
     async def _dropped_before_retry(self, version: ManagedVersion) -> bool:
         """Wait for the next try; return True as soon as the policy drops the version."""

@@ -98,6 +98,7 @@ async def _serve(
         lean_tensorflow.load()
 
     from benison.serving.server import grpc_api, model_config
+    from benison.serving.server.batching.sharing import ASKED_BY_FLAG, SharingPolicy
     from benison.serving.server.engines import loading
     from benison.serving.server.http import HttpServer, Limits
     from benison.serving.server.lifecycle import Models
@@ -128,6 +129,7 @@ async def _serve(
         fast_paths=server_settings.fast_paths,
         plain_models=server_settings.plain_models,
         verify=server_settings.verify,
+        policy=SharingPolicy(server_settings.share_runs, ASKED_BY_FLAG if parsed.enable_batching else ""),
     )
     trace = tracing.configure(os.environ)
     active: list[observers.Observer] = [trace] if trace else []

@@ -150,7 +150,7 @@ def _version(version: ManagedVersion) -> dict[str, Any]:
             "requests": version.runner.counts.requests,
             "runs": version.runner.counts.runs,
             "shared_runs": version.runner.counts.shared,
-            "not_batched": version.runner.unbatched_signatures,
+            "sharing": version.runner.sharing.describe(),
             "paths": {name: route.describe() for name, route in version.routes.items()},
         }
     return description

@@ -30,6 +30,7 @@ class ServerSettings:
         fast_paths: whether requests may take a faster path, if a check at load showed that its answers are the same.
         plain_models: models whose requests take the plain path anyway; a large model with many signatures loads sooner.
         verify: whether the files of a version are compared with its manifest before it is loaded.
+        share_runs: whether requests share runs at all.
         log: format of the logs.
         access_log: share of requests that get a log line, from 0 to 1.
     """
@@ -46,6 +47,7 @@ class ServerSettings:
     fast_paths: bool = True
     plain_models: frozenset[str] = frozenset()
     verify: bool = True
+    share_runs: bool = True
     log: logs.LogFormat = "text"
     access_log: float = 0.0
 
@@ -78,6 +80,7 @@ def read(environment: Mapping[str, str]) -> ServerSettings:
         fast_paths=_switch(environment, "BENISON_FAST_PATHS"),
         plain_models=frozenset(_names(environment, "BENISON_PLAIN_MODELS")),
         verify=_switch(environment, "BENISON_VERIFY"),
+        share_runs=_switch(environment, "BENISON_SHARE_RUNS"),
         log=_log_format(environment),
         access_log=_share(environment, "BENISON_ACCESS_LOG"),
     )
@@ -121,9 +124,9 @@ def _share(environment: Mapping[str, str], name: str) -> float:
 
 def _switch(environment: Mapping[str, str], name: str) -> bool:
     text = environment.get(name, "") or "on"
-    if text not in ("on", "off"):
+    if text not in ("on", "off", "1", "0"):
         raise UsageError(f"{name}={text}: expected on or off")
-    return text == "on"
+    return text in ("on", "1")
 
 
 def _is_loopback(address: str) -> bool:

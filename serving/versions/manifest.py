@@ -203,6 +203,7 @@ class ServingCertificate(_Record):
         budget: The allowed load time (s), memory (MB) and latency (ms).
         measured: The same, one entry per trial.
         rows: How many rows were predicted: all, real, refused.
+        share_runs: True if requests may share runs even if the graph does not show that rows are independent.
     """
 
     blessed: bool = False
@@ -211,6 +212,7 @@ class ServingCertificate(_Record):
     budget: Mapping[str, float | None] = Field(default_factory=dict)
     measured: tuple[Mapping[str, float | None], ...] = ()
     rows: Mapping[str, int] = Field(default_factory=dict)
+    share_runs: bool = False
 
 
 class Manifest(_Record):

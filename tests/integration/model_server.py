@@ -53,6 +53,7 @@ def write_model(folder: Path, offset: float) -> Path:
         examples = v1.placeholder(tf.string, [None], "examples")
         parsed = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
         s = v1.placeholder(tf.string, [None], "s")
+        words = tf.strings.split(s).to_tensor(shape=[None, None])  # as wide as the longest text
         i = v1.placeholder(tf.int64, [None], "i")
         f = v1.placeholder(tf.float32, [None, 2], "f")
         b = v1.placeholder(tf.bool, [None], "b")
@@ -81,6 +82,8 @@ def write_model(folder: Path, offset: float) -> Path:
             "strings": _signature({"s": s}, {"s_bytes": tf.identity(s)}),
             "total": _signature({"x": x}, {"total": tf.reduce_sum(x)}),
             "centred": _signature({"x": x}, {"c": x - tf.reduce_mean(x)}),
+            "scaled": _signature({"x": x}, {"y": x / tf.maximum(1000.0, tf.reduce_max(x))}),
+            "words": _signature({"s": s}, {"y": tf.reduce_mean(tf.cast(tf.strings.length(words), tf.float32), 1)}),
             "slow": _signature({"loops": loops}, {"n": tf.cast(loops, tf.float32) + 0 * ground[1][0, 0]}),
             "bytes": _signature({"u8": u8}, {"u8": tf.identity(u8)}),
             "half": _signature({"half": half}, {"half": tf.identity(half)}),

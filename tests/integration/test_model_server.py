@@ -261,18 +261,30 @@ def test_prometheus_has_tf_servings_names_at_the_configured_path(shop: Server) -
     assert ':tensorflow:serving:request_latency_bucket{model_name="m",API="predict",entrypoint="REST",le="10"}' in page
 
 
-def test_a_model_whose_rows_depend_on_each_other_is_not_batched(shop: Server) -> None:
-    def ask(value: float) -> Any:
-        return shop.post("m:predict", {"signature_name": "centred", "instances": [value, value + 2.0]})
+@pytest.mark.parametrize(
+    ("signature", "rows", "expected"),
+    [
+        ("centred", lambda n: [10.0 * n, 10.0 * n + 2.0], lambda n: [-1.0, 1.0]),
+        ("scaled", lambda n: [500.0 * n], lambda n: [n / max(2, n)]),
+        ("words", lambda n: [" ".join(["long"] + ["a"] * n)], lambda n: [(4 + n) / (1 + n)]),
+    ],
+)
+def test_requests_whose_rows_would_change_each_other_do_not_share_a_run(
+    shop: Server, signature: str, rows: Any, expected: Any
+) -> None:
+    answers: dict[int, Any] = {}
 
-    answers: list[Any] = []
-    threads = [threading.Thread(target=lambda n=n: answers.append(ask(10.0 * n))) for n in range(24)]
+    def ask(n: int) -> None:
+        answers[n] = shop.post("m:predict", {"signature_name": signature, "instances": rows(n)})
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(24)]
     shop_busy = threading.Thread(target=lambda: shop.post("m:predict", {"signature_name": "slow", "instances": [3000]}))
     for thread in [shop_busy, *threads]:
         thread.start()
     for thread in [shop_busy, *threads]:
         thread.join()
-    assert answers == [(200, {"predictions": [-1.0, 1.0]})] * 24
+    for n, (status, answer) in answers.items():
+        assert (status, answer["predictions"]) == (200, pytest.approx(expected(n), rel=1e-5))
 
 
 @ours_only

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from benison.serving.server.batching import inline_policy, route_parity
@@ -65,6 +65,7 @@ class Route:
         packed: the signature with packed inputs; None if they are not packed.
         why_not_packed: the reason, for a signature that was tried.
         why_not_inline: the reason why its runs are never on the event loop.
+        why_not_shared: how a run at load showed that rows depend on each other.
     """
 
     signature: Signature
@@ -72,6 +73,7 @@ class Route:
     packed: PackedSignature | None = None
     why_not_packed: str = ""
     why_not_inline: str = ""
+    why_not_shared: str = ""
 
     def describe(self) -> dict[str, Any]:
         """Return the route as the status page shows it."""
@@ -129,6 +131,8 @@ def _fast_route_blocker(engine: Engine, signature: Signature, limits: BatchLimit
         return "it is for an evaluation or a page, not for many requests"
     if not signature.batched:
         return "an input or output has no free first dimension"
+    if signature.writes:
+        return f"{signature.writes} has a lasting effect, so nothing is tried"
     for name, spec in (*signature.inputs.items(), *signature.outputs.items()):
         if spec.dtype not in _WRITABLE:
             return f"{name} is of type {spec.dtype}"
@@ -138,7 +142,7 @@ def _fast_route_blocker(engine: Engine, signature: Signature, limits: BatchLimit
             return f"input {name} has rows of variable size, or very large rows"
     if operation := engine.unbounded(signature):
         return f"{operation} may take any time"
-    return ""
+    return signature.mixes
 
 
 def _fast_route(engine: Engine, signature: Signature, folder: str, limits: BatchLimits) -> Route:
@@ -150,7 +154,7 @@ def _fast_route(engine: Engine, signature: Signature, folder: str, limits: Batch
         row_count = len(accepted) + len(rejected)
         return _plain_route(signature, f"the model accepts only {len(accepted)} of {row_count} probe rows")
     if reason := route_parity.batching_blocker(engine, signature, accepted, outputs):
-        return _plain_route(signature, reason)
+        return replace(_plain_route(signature, reason), why_not_shared=reason)
     seconds = _run_seconds(engine, signature, [accepted[index % len(accepted)] for index in range(limits.max_rows)])
     packed, reason = _packed(engine, signature, accepted, rejected)
     if seconds > inline_policy.MAX_RUN_SECONDS:

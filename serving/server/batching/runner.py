@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from benison.serving.server.batching.admission import Admission
 from benison.serving.server.batching.jobs import FutureJob, Job, settle_all
 from benison.serving.server.batching.limits import BatchLimits
-from benison.serving.server.batching.route_parity import nearly_equal
+from benison.serving.server.batching.sharing import Sharing
 from benison.serving.server.batching.tasks import BatchTask, CallTask, RowCountMismatch
 from benison.serving.server.engine import Engine, Tensors
 from benison.serving.server.inference import Call
@@ -28,11 +28,6 @@ from benison.serving.server.status import Code, RequestError, from_exception, in
 if TYPE_CHECKING:
     from benison.serving.server.batching.routes import Route
 
-# The trial of a signature: its first shared runs are compared with a run per request. A trial run is small, because
-# each request also costs a run of its own and waits for all the others.
-_TRIAL_RUNS = 8
-_TRIAL_REQUESTS = 8  # that share a run during the trial
-_FAILED_TRIAL = -1
 _log = logging.getLogger(__name__)
 _Queues = OrderedDict[Any, deque[Job]]
 
@@ -61,6 +56,7 @@ class Runner:
         loop: asyncio.AbstractEventLoop,
         name: str,
         routes: Mapping[str, Route] | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         """Start with empty queues.
 
@@ -70,6 +66,7 @@ class Runner:
             loop: the event loop that requests arrive on.
             name: the name of the version in messages.
             routes: the route of each signature; a signature without a route runs in threads.
+            sharing: whether requests for each signature share runs; without it, all do.
         """
         self.counts = Counts()
         self._engine = engine
@@ -84,10 +81,7 @@ class Runner:
         self._admission = Admission(limits.max_queue)
         self._closed = False
         self._condition = threading.Condition()
-        # The number of trial runs that agreed, by signature. Signatures that may run on the loop were tested at load.
-        self._trial_runs = {
-            signature: _TRIAL_RUNS for signature, policy in self._inline_policies.items() if policy.inline
-        }
+        self.sharing = sharing or Sharing()
         self._threads = [
             threading.Thread(target=self._run_queue, name=f"{name}#{number}", daemon=True)
             for number in range(limits.threads if engine.parallel else 1)
@@ -99,11 +93,6 @@ class Runner:
     def waiting(self) -> int:
         """The number of requests that wait now."""
         return self._waiting
-
-    @property
-    def unbatched_signatures(self) -> list[str]:
-        """The signatures that are no longer batched because batching changed their answers."""
-        return sorted(name for name, agreed in self._trial_runs.items() if agreed < 0)
 
     def runs_inline(self, task: BatchTask) -> bool:
         """Return whether a request would run on the loop now."""
@@ -140,7 +129,7 @@ class Runner:
         rows = job.task.rows
         if self._limits.refuse_larger and rows > self._limits.max_rows:
             raise invalid(f"Task size {rows} is larger than maximum input batch size {self._limits.max_rows}")
-        key = job.task.key if 0 < rows <= self._limits.max_rows else object()
+        key = job.task.key if self._may_share(job.task) and rows <= self._limits.max_rows else object()
         inline = self.runs_inline(job.task)
         with self._condition:
             self._check_capacity(job.arrived)
@@ -201,7 +190,7 @@ class Runner:
                 if not self._thread_queues:
                     return self._pop_batch(self._inline_queues) if self._inline_queues else []
                 queue = next(iter(self._thread_queues.values()))
-                remaining = queue[0].arrived + self._limits.timeout - time.monotonic()
+                remaining = queue[0].arrived + self._timeout(queue[0].task) - time.monotonic()
                 if remaining <= 0 or self._closed or sum(job.task.rows for job in queue) >= self._limits.max_rows:
                     return self._pop_batch(self._thread_queues)
                 self._condition.wait(remaining)
@@ -211,21 +200,22 @@ class Runner:
         key, queue = queues.popitem(last=False)
         jobs = [queue.popleft()]
         rows = jobs[0].task.rows
-        max_jobs = self._max_shared(jobs[0].task.signature)
-        while len(jobs) < max_jobs and queue and rows + queue[0].task.rows <= self._limits.max_rows:
+        while queue and rows + queue[0].task.rows <= self._limits.max_rows:
             jobs.append(queue.popleft())
             rows += jobs[-1].task.rows
         if queue:
             queues[key] = queue
         self._waiting -= len(jobs)
         now = time.monotonic()
-        self._admission.record_run(len(jobs), now - jobs[0].arrived - self._limits.timeout, now)
+        self._admission.record_run(len(jobs), now - jobs[0].arrived - self._timeout(jobs[0].task), now)
         return jobs
 
-    def _max_shared(self, signature: str) -> float:
-        """Return how many requests of a signature may share a run; its trial decides."""
-        trial_runs = self._trial_runs.get(signature, 0)
-        return 1 if trial_runs < 0 else _TRIAL_REQUESTS if trial_runs < _TRIAL_RUNS else float("inf")
+    def _may_share(self, task: BatchTask) -> bool:
+        return task.rows > 0 and task.signature not in self.sharing.alone
+
+    def _timeout(self, task: BatchTask) -> float:
+        """Return how long a task waits for others (seconds)."""
+        return self._limits.timeout if self._may_share(task) else 0.0
 
     def _is_live(self, job: Job, deliver: Callable[[Sequence[Job], Sequence[Any]], None]) -> bool:
         """Return whether a job must run; a job whose deadline has passed gets an error."""
@@ -247,33 +237,23 @@ class Runner:
     def _answers(self, jobs: Sequence[Job]) -> list[Any]:
         """Return each job's answer, or the RequestError that it failed with."""
         self.counts.requests += len(jobs)
-        if len(jobs) == 1 and not self._limits.allowed_rows:
-            return [self._run_alone(jobs[0])]
-        name = jobs[0].task.signature
         tasks = [job.task for job in jobs]
+        is_padded = bool(self._limits.allowed_rows) and self._may_share(tasks[0])
+        if len(jobs) == 1 and not is_padded:
+            return [self._run_alone(jobs[0])]
         try:
             self.counts.runs += 1
             batched = tasks[0].run(tasks, self._padding(sum(task.rows for task in tasks)))
         except Exception as error:
             if isinstance(error, RowCountMismatch):
-                self._trial_runs[name] = _FAILED_TRIAL
-            # One bad row fails a shared run. Running each job alone limits the failure to the job with that row.
+                self.sharing.forbid(tasks[0].signature, str(error))
+            # One bad row fails a shared run. Running each job alone limits the failure to the job with that row. A
+            # second run has no effect: a signature that writes never comes here.
             return [self._run_alone(job) for job in jobs]
         if len(jobs) == 1:
             return batched
         self.counts.shared += 1
-        if self._trial_runs.get(name, 0) >= _TRIAL_RUNS:
-            return batched
-        single = [self._run_alone(job) for job in jobs]
-        agree = all(_same_answer(a, b) for a, b in zip(batched, single, strict=True))
-        self._trial_runs[name] = self._trial_runs.get(name, 0) + 1 if agree else _FAILED_TRIAL
-        if not agree:
-            _log.warning(
-                "%s: signature %s gives different answers when requests are batched; batching is now off for it",
-                self._name,
-                name,
-            )
-        return single
+        return batched
 
     def _run_alone(self, job: Job) -> Any:
         self.counts.runs += 1
@@ -293,7 +273,3 @@ class Runner:
             self._loop.call_soon_threadsafe(settle_all, jobs, answers)
         except RuntimeError:  # the loop is closed, so no client waits
             _log.debug("%s: dropped %d answers because the event loop is closed", self._name, len(answers))
-
-
-def _same_answer(batched: Tensors, single: Tensors | RequestError) -> bool:
-    return not isinstance(single, RequestError) and all(nearly_equal(batched[name], single[name]) for name in batched)

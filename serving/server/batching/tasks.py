@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from benison.serving.server.codec import json_answers, packing
 from benison.serving.server.codec.packing import Group, PackedRows
-from benison.serving.server.engine import Engine, Signature, Tensors
+from benison.serving.server.engine import Engine, Signature, Tensors, TensorSpec
 from benison.serving.server.inference import Call
 
 if TYPE_CHECKING:
@@ -180,7 +180,17 @@ def check_rows(outputs: Tensors, rows: int) -> None:
 
 
 def _rows(call: Call) -> int:
-    if not call.signature.batched:
+    """Return the number of rows of a call; 0 if it must not share a run.
+
+    What the graph says about rows holds for inputs of the declared shapes; TensorFlow takes others too.
+    """
+    signature = call.signature
+    if not signature.batched or not all(_has_shape(call.inputs[name], spec) for name, spec in signature.inputs.items()):
         return 0
     sizes = {values.shape[0] if values.ndim else 0 for values in call.inputs.values()}
     return sizes.pop() if len(sizes) == 1 else 0
+
+
+def _has_shape(values: np.ndarray[Any, Any], spec: TensorSpec) -> bool:
+    shape = spec.shape or ()
+    return values.ndim == len(shape) and all(b in (a, -1) for a, b in zip(values.shape, shape, strict=True))

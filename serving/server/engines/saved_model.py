@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.serving import missing_values
 from benison.serving.server.engine import LoadOptions, Signature, Tensors, TensorSpec
 from benison.serving.server.engines import low_priority, private_tensorflow
+from benison.serving.server.graphs import alignment, writes
 from benison.serving.server.status import Code, RequestError, invalid
 
 if TYPE_CHECKING:
@@ -57,9 +60,13 @@ class SessionEngine:
         try:
             raw = raw_inputs.read(path)
             self._packed_order = missing_values.read_packed(Path(path))
-            self.signatures: Mapping[str, Signature] = {
-                name: _signature(name, proto, raw if _takes_raw(name, proto, raw) else raw_inputs.RawInputs())
+            nodes = {node.name: node for node in meta_graph.graph_def.node}
+            declared = [
+                _signature(name, proto, raw if _takes_raw(name, proto, raw) else raw_inputs.RawInputs(), nodes)
                 for name, proto in sorted(meta_graph.signature_def.items())
+            ]
+            self.signatures: Mapping[str, Signature] = {
+                signature.name: signature for signature in _inspected(declared, meta_graph.graph_def)
             }
             self._unbounded = {
                 name: graph_operations.unbounded_operation(
@@ -188,14 +195,32 @@ def _takes_raw(name: str, proto: Any, raw: RawInputs) -> bool:
     return name in missing_values.SIGNATURES and (name != "serving_default" or inputs <= proto.inputs.keys())
 
 
-def _signature(name: str, proto: Any, raw: RawInputs) -> Signature:
+def _inspected(signatures: Sequence[Signature], graph: Any) -> list[Signature]:
+    """Return the signatures with what the graph says about their rows and their effects."""
+    definitions = cache(private_tensorflow.operation_definition)
+    alignments = alignment.Alignment(graph, definitions)
+    inspected = []
+    for signature in signatures:
+        outputs = {name: spec.tensor for name, spec in signature.outputs.items() if spec.tensor}
+        mixes = "an input or output has no free first dimension"
+        if signature.batched and len(outputs) == len(signature.outputs):
+            # Every shape of a batched input is known.
+            sizes = {spec.tensor: (spec.shape or ())[1:] for spec in signature.inputs.values()}
+            mixes = alignments.blocker(sizes, outputs)
+        inspected.append(
+            replace(signature, mixes=mixes, writes=writes.writing_operation(graph, outputs.values(), definitions))
+        )
+    return inspected
+
+
+def _signature(name: str, proto: Any, raw: RawInputs, nodes: Mapping[str, Any]) -> Signature:
     import tensorflow as tf
 
     return Signature(
         name=name,
         method=proto.method_name,
-        inputs={alias: _spec(info) for alias, info in sorted(proto.inputs.items())},
-        outputs={alias: _spec(info) for alias, info in sorted(proto.outputs.items())},
+        inputs={alias: _spec(info, _fed_type(info, nodes)) for alias, info in sorted(proto.inputs.items())},
+        outputs={alias: _spec(info, info.dtype) for alias, info in sorted(proto.outputs.items())},
         proto=copy.deepcopy(proto),  # the original keeps the whole MetaGraphDef in memory
         defaults={alias: tf.make_ndarray(value) for alias, value in getattr(proto, "defaults", {}).items()},
         missing={alias: value for alias, value in raw.missing.items() if alias in proto.inputs},
@@ -205,13 +230,22 @@ def _signature(name: str, proto: Any, raw: RawInputs) -> Signature:
     )
 
 
-def _spec(info: Any) -> TensorSpec:
+def _fed_type(info: Any, nodes: Mapping[str, Any]) -> int:
+    """Return the type, as a number of DataType, that the graph takes as an input; a signature may declare another."""
+    node = nodes.get(info.name.removesuffix(":0"))
+    if node is None or not node.op.startswith("Placeholder"):
+        return int(info.dtype)
+    return int(node.attr["dtype"].type)
+
+
+def _spec(info: Any, dtype: int) -> TensorSpec:
     import tensorflow as tf
 
     shape = info.tensor_shape
     return TensorSpec(
-        # The signature __saved_model_init_op names an operation, which has no dtype.
-        dtype=tf.dtypes.as_dtype(info.dtype).name if info.dtype else "invalid",
+        # The signature __saved_model_init_op names an operation, which has no dtype. The value of a reference is no
+        # reference.
+        dtype=tf.dtypes.as_dtype(dtype).base_dtype.name if dtype else "invalid",
         shape=None if shape.unknown_rank else tuple(dim.size for dim in shape.dim),
         tensor=info.name if info.WhichOneof("encoding") == "name" else "",
     )

@@ -13,7 +13,15 @@ from typing import Any
 
 from benison.serving.server.graphs import rules
 from benison.serving.server.graphs.facts import Fact, Kind, Mixes, mixed
-from benison.serving.server.graphs.operation import RULES, Definitions, Operation, Symbols, names, output_offsets
+from benison.serving.server.graphs.operation import (
+    RULES,
+    Definitions,
+    Operation,
+    Symbols,
+    names,
+    output_offsets,
+    with_defaults,
+)
 from benison.serving.server.graphs.sizes import BATCH_ROWS, Size
 
 __all__ = ["Alignment", "rules"]  # importing the rules fills RULES
@@ -207,7 +215,9 @@ class Alignment:
     def _step(self, node: Any, place: Any) -> _Step:
         definition = self._definitions(node.op)
         inputs = tuple(place(text) for text in node.input if not text.startswith("^"))
-        return _Step(node, inputs, output_offsets(node, definition)[""] if definition else 1, definition)
+        if not definition:
+            return _Step(node, inputs, 1, None)
+        return _Step(with_defaults(node, definition), inputs, output_offsets(node, definition)[""], definition)
 
 
 def _place(tensor: str) -> tuple[str, int]:

@@ -9,8 +9,6 @@ from typing import Any
 
 from benison.serving.server.graphs.sizes import ONE, Dim, Rows, Size, size_of
 
-Shape = tuple[Dim | None, ...]  # None for a size that depends on several rows, such as that of the longest text
-
 
 class Kind(Enum):
     """The kinds of dependence of a tensor on the rows of a request."""
@@ -36,6 +34,7 @@ class AtLeast:
     number: int
 
 
+Shape = tuple[Dim | AtLeast, ...]  # AtLeast for a size that depends on several rows, such as that of the longest text
 Element = Size | AtLeast | None
 
 
@@ -70,9 +69,10 @@ class Fact:
         Raises:
             Mixes: a size is unknown.
         """
-        if self.shape is None or any(dim is None for dim in self.shape):
+        dims = tuple(dim for dim in self.shape or () if not isinstance(dim, AtLeast))
+        if self.shape is None or len(dims) < len(self.shape):
             raise Mixes("the shape of an input is unknown")
-        return self.shape  # type: ignore[return-value]
+        return dims
 
     @property
     def rank(self) -> int:
@@ -118,8 +118,8 @@ class Fact:
 
 
 def mixed(reason: str, shape: Shape | None = None, value: tuple[Element, ...] | None = None) -> Fact:
-    """Return the fact of a tensor whose rows are mixed."""
-    return Fact(Kind.MIXED, shape, value, reason=reason)
+    """Return the fact of a tensor whose rows are mixed; without a reason, a shape nobody knows is meant."""
+    return Fact(Kind.MIXED, shape, value, reason=reason or "a size is unknown, and may depend on other rows")
 
 
 def with_shape(shape: Iterable[Dim], fill: Any = None) -> Fact:
@@ -141,10 +141,12 @@ def of_value(value: Sequence[Element], shape: Shape, otherwise: Fact) -> Fact:
     Args:
         value: the elements.
         shape: the shape.
-        otherwise: tells the kind and the reason if an element is unknown.
+        otherwise: tells the kind and the reason if an element is unknown; what comes from rows is then mixed.
     """
     if not all(isinstance(element, Size) for element in value):
-        return Fact(otherwise.kind, shape, tuple(value), reason=otherwise.reason)
+        if otherwise.kind not in (Kind.CONSTANT, Kind.SIZE):
+            return mixed(otherwise.reason, shape, tuple(value))
+        return Fact(otherwise.kind, shape, tuple(value))
     depends = any(element.row_symbols for element in value if isinstance(element, Size))
     return Fact(Kind.SIZE if depends else Kind.CONSTANT, shape, tuple(value))
 

@@ -127,6 +127,18 @@ def rule(*operations: str, accepts: frozenset[Kind] = USUAL) -> Callable[[Rule],
 Definitions = Callable[[str], Any]  # returns the OpDef of a type of operation; None for an unknown one
 
 
+def with_defaults(node: Any, definition: Any) -> Any:
+    """Return an operation with all attributes: a SavedModel may leave out those that have the default value."""
+    left_out = [a for a in definition.attr if a.name not in node.attr and a.HasField("default_value")]
+    if not left_out:
+        return node
+    whole = type(node)()
+    whole.CopyFrom(node)
+    for attribute in left_out:
+        whole.attr[attribute.name].CopyFrom(attribute.default_value)
+    return whole
+
+
 def output_offsets(node: Any, definition: Any) -> Mapping[str, int]:
     """Return the position of the first tensor of each named output, and of their end under the empty name."""
     offsets: dict[str, int] = {}

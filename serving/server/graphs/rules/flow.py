@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benison.serving.server.graphs.facts import Fact, Kind, Mixes, mixed
+from benison.serving.server.graphs.facts import AtLeast, Fact, Kind, Mixes, mixed
 from benison.serving.server.graphs.operation import ANY, USUAL, Operation, rule
 from benison.serving.server.graphs.sizes import Dim, Size
 
@@ -70,7 +70,7 @@ def join(a: Fact, b: Fact) -> Fact:
     inner = a.inner
     if a.inner != b.inner:
         inner = join(a.inner, b.inner) if a.inner and b.inner else a.inner or b.inner
-    shape: tuple[Dim | None, ...] | None = a.shape
+    shape: tuple[Dim | AtLeast, ...] | None = a.shape
     if a.shape != b.shape:
         if a.kind is not Kind.CONSTANT:
             raise Mixes("the sizes differ between branches or steps")

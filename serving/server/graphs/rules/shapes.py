@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from benison.serving.server.graphs.facts import (
+    AtLeast,
     Element,
     Fact,
     Kind,
@@ -56,7 +58,7 @@ def _reshape(operation: Operation) -> list[Fact]:
 
 @rule("EnsureShape", accepts=ANY)
 def _ensure_shape(operation: Operation) -> list[Fact]:
-    # A run fails unless the sizes are these.
+    # A run fails unless the sizes are these. So each row has the padded size, if no row alone can have less.
     (fact,) = operation.inputs
     required = operation.node.attr["shape"].shape
     if required.unknown_rank:
@@ -70,14 +72,14 @@ def _ensure_shape(operation: Operation) -> list[Fact]:
         return [fact]
     if len(sizes) != len(fact.shape):
         raise Mixes("the rank is another one")
-    dims: Shape = tuple(
-        Size(size) if size >= 0 and not isinstance(dim, Rows) else dim
-        for dim, size in zip(fact.shape, sizes, strict=True)
-    )
-    kind = fact.kind
-    if kind is Kind.PADDED and all(dim is not None for dim in dims):
-        kind = Kind.ROWS
-    return [Fact(kind, dims, fact.value, fact.fill, of=fact.of)]
+    if any(size >= 0 and isinstance(dim, Rows) for dim, size in zip(fact.shape, sizes, strict=True)):
+        raise Mixes("it refuses other numbers of rows")
+    if any(isinstance(dim, AtLeast) and dim.number < size for dim, size in zip(fact.shape, sizes, strict=True)):
+        raise Mixes("a row alone may have another size")
+    dims: Shape = tuple(Size(size) if size >= 0 else dim for dim, size in zip(fact.shape, sizes, strict=True))
+    if fact.kind is Kind.PADDED and not any(isinstance(dim, AtLeast) for dim in dims):
+        return [Fact(Kind.ROWS, dims)]
+    return [replace(fact, shape=dims)]
 
 
 @rule("ExpandDims", accepts=_CARRIED)

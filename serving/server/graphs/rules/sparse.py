@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from benison.serving.server.graphs.facts import AtLeast, Element, Fact, Kind, Mixes, dims_of, of_value, with_shape
@@ -69,15 +70,15 @@ def _dense(operation: Operation) -> list[Fact]:
     first, *others = shape.value
     if first != places.of.size:
         raise Mixes("the result has another number of rows")
-    dims: list[Dim | None] = [places.of]
+    dims: list[Dim | AtLeast] = [places.of]
     for element in others:
         if isinstance(element, Size) and not element.row_symbols:
             dims.append(element)
         elif element is None or isinstance(element, AtLeast):
-            dims.append(None)
+            dims.append(element or AtLeast(0))
         else:
             raise Mixes("the result has the rows twice")
-    return [Fact(Kind.PADDED if None in dims else Kind.ROWS, tuple(dims))]
+    return [_padded(dims)]
 
 
 @rule("SparseConcat", accepts=ANY)
@@ -136,11 +137,15 @@ def _parse_examples(operation: Operation) -> list[Fact]:
     dense: list[Fact] = []
     for shape in attributes["dense_shapes"].list.shape:
         sizes = [dim.size for dim in shape.dim]
-        dims = (rows, *(Size(size) if size >= 0 else None for size in sizes))
-        dense.append(Fact(Kind.PADDED if None in dims else Kind.ROWS, dims))
+        dense.append(_padded([rows, *(Size(size) if size >= 0 else AtLeast(0) for size in sizes)]))
     ragged = operation.outputs - 3 * len(indices) - len(dense)
     unknown = operation.mixes("a ragged column")
     return [*indices, *values, *shapes, *dense, *[unknown] * ragged]
+
+
+def _padded(dims: Sequence[Dim | AtLeast]) -> Fact:
+    is_padded = any(isinstance(dim, AtLeast) for dim in dims)
+    return Fact(Kind.PADDED if is_padded else Kind.ROWS, tuple(dims))
 
 
 def _width_of(operation: Operation, rows: Rows) -> Fact:

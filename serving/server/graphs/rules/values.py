@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benison.serving.server.graphs.facts import (
+    AtLeast,
     Element,
     Fact,
     Kind,
@@ -27,8 +28,9 @@ def _constant(operation: Operation) -> list[Fact]:
     import tensorflow as tf
 
     proto = operation.node.attr["value"].tensor
-    shape: Shape = tuple(Size(dim.size) for dim in proto.tensor_shape.dim)
-    elements = product([size_of(dim) for dim in shape if dim is not None]).number
+    sizes = [Size(dim.size) for dim in proto.tensor_shape.dim]
+    shape: Shape = tuple(sizes)
+    elements = product(sizes).number
     if len(shape) > 2 or elements > _MAX_ELEMENTS or proto.dtype not in (*_WHOLE, _BOOL):
         return [Fact(Kind.CONSTANT, shape)]
     array = tf.make_ndarray(proto)
@@ -78,7 +80,7 @@ def _shape(operation: Operation) -> list[Fact]:
     (fact,) = operation.inputs
     if fact.shape is None:
         return [Fact(Kind.CONSTANT) if fact.kind is Kind.CONSTANT else mixed(fact.reason)]
-    value = tuple(size_of(dim) if dim is not None else None for dim in fact.shape)
+    value = tuple(dim if isinstance(dim, AtLeast) else size_of(dim) for dim in fact.shape)
     return [of_value(value, (Size(len(value)),), fact)]
 
 
@@ -90,7 +92,7 @@ def _number_of_elements(operation: Operation) -> list[Fact]:
         return [Fact(Kind.CONSTANT, ()) if fact.kind is Kind.CONSTANT else mixed(fact.reason, ())]
     if operation.node.op == "Rank":
         return [Fact(Kind.CONSTANT, (), (Size(len(fact.shape)),))]
-    if any(dim is None for dim in fact.shape):
+    if any(isinstance(dim, AtLeast) for dim in fact.shape):
         return [mixed(fact.reason, ())]
     return [of_value((product(map(size_of, fact.dims)),), (), fact)]
 

@@ -117,9 +117,9 @@ def test_a_signature_that_cannot_be_packed_may_still_run_on_the_loop(plan):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("centred", "output score of a row depends on the other rows"),
+        ("centred", "Mean Mean: it combines the rows"),
         ("total", "an input or output has no free first dimension"),
-        ("first", "output first does not have one row per input row"),
+        ("first", "StridedSlice strided_slice: it selects rows"),
         ("loop", "StatelessWhile may take any time"),
         ("called", "StatelessWhile may take any time"),
         ("free", "input free has rows of variable size, or very large rows"),

@@ -12,6 +12,7 @@ import pytest
 
 from benison.serving.server.batching.limits import BatchLimits
 from benison.serving.server.batching.runner import Runner
+from benison.serving.server.batching.sharing import Sharing
 from benison.serving.server.engine import Signature, TensorSpec
 from benison.serving.server.inference import Call
 from benison.serving.server.status import Code, RequestError
@@ -52,11 +53,16 @@ def call(*rows: float, signature: Signature = DOUBLE) -> Call:
     return Call(signature, {"x": np_any.float32(rows)}, ("y",))
 
 
-def answers(engine: Engine, calls: list[Call], limits: BatchLimits = BatchLimits()) -> list:  # noqa: B008
+def answers(
+    engine: Engine,
+    calls: list[Call],
+    limits: BatchLimits = BatchLimits(),  # noqa: B008
+    sharing: Sharing | None = None,
+) -> list:
     """Submit the first call, and the others while the engine is busy with it; return the answers."""
 
     async def run() -> list:
-        runner = Runner(engine, limits, asyncio.get_running_loop(), "model m version 1")
+        runner = Runner(engine, limits, asyncio.get_running_loop(), "model m version 1", sharing=sharing)
         futures = [runner.submit(calls[0])]
         await asyncio.to_thread(engine.entered.wait, 10)
         futures += [runner.submit(later) for later in calls[1:]]
@@ -75,25 +81,19 @@ def test_requests_that_arrive_during_a_run_share_the_next():
     assert engine.sizes[:2] == [1, 4]
 
 
-def test_a_shared_run_is_compared_with_single_runs_during_the_trial():
-    engine = Engine()
-    answers(engine, [call(1), call(2), call(3)])
-    assert engine.sizes == [1, 2, 1, 1]
-
-
-def test_few_requests_share_a_run_during_the_trial():
-    engine = Engine()
-    answers(engine, [call(n) for n in range(101)])
-    shared = [size for size in engine.sizes if size > 1]
-    assert shared == [*[8] * 8, 36]
-    assert engine.sizes.count(1) == 1 + 64
-
-
-def test_a_model_whose_rows_depend_on_each_other_is_not_batched():
+def test_what_must_not_share_a_run_runs_alone_without_padding_and_without_a_timer():
     engine = Engine(lambda x: x - x.mean())
     calls = [call(0, 1), *(call(n, n + 2) for n in range(1, 30))]
-    assert answers(engine, calls, BatchLimits(max_rows=4))[1:] == [[-1, 1]] * 29
-    assert engine.sizes.count(4) == 1
+    limits = BatchLimits(max_rows=4, timeout=60.0, allowed_rows=(4,))
+    assert answers(engine, calls, limits, Sharing({"double": "it mixes rows"}))[1:] == [[-1, 1]] * 29
+    assert engine.sizes == [2] * 30
+
+
+def test_a_request_of_another_shape_than_the_declared_one_runs_alone():
+    engine = Engine()
+    square = Call(DOUBLE, {"x": np_any.float32([[1, 2], [3, 4]])}, ("y",))
+    assert answers(engine, [call(1), square, square]) == [[2], [[2, 4], [6, 8]], [[2, 4], [6, 8]]]
+    assert engine.sizes == [1, 2, 2]
 
 
 def test_a_model_whose_output_does_not_have_one_row_per_input_row_is_not_batched():
