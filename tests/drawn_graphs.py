@@ -94,8 +94,10 @@ ROW_WISE: dict[str, Step] = {
     "lists": _lists,
     "sparse": _flags,
     "sort": lambda x: tf.sort(x, axis=1),
+    "map": lambda x: tf.map_fn(lambda row: tf.reverse(tf.sort(row), [0]) - tf.reduce_mean(row), x),
+    "map of two": lambda x: tf.map_fn(lambda two: two[0] * two[1][::-1], (x, x + 1), fn_output_signature=tf.float32),
     # It keeps rows apart too, but no rule says so.
-    "map": lambda x: tf.map_fn(lambda row: row * 2, x),
+    "vectorized map": lambda x: tf.vectorized_map(lambda row: tf.math.reduce_logsumexp(row) + row, x),
 }
 
 
@@ -118,6 +120,16 @@ def _compact(x: Any) -> Any:
     return x + tf.pad(values, [[0, _rows(x)]])[: _rows(x), None]
 
 
+def _backwards(x: Any) -> Any:
+    rows = tf.TensorArray(tf.float32, _rows(x)).unstack(x)
+
+    def step(place: Any, results: Any) -> Any:
+        return place + 1, results.write(place, rows.read(_rows(x) - 1 - place) * 2)
+
+    results = tf.TensorArray(tf.float32, _rows(x), element_shape=[WIDTH])
+    return tf.while_loop(lambda place, _: place < _rows(x), step, [0, results])[1].stack()
+
+
 MIXING: dict[str, Step] = {
     "mean": lambda x: x - tf.reduce_mean(x, axis=0),
     "maximum": lambda x: x / tf.maximum(1.0, tf.reduce_max(x)),
@@ -136,6 +148,13 @@ MIXING: dict[str, Step] = {
     "steps": lambda x: tf.while_loop(
         lambda i, v: i < 1.0 + tf.reduce_max(tf.abs(x)) % 5, lambda i, v: (i + 1, v * 1.5), [0.0, x]
     )[1],
+    "map of places": lambda x: tf.map_fn(
+        lambda two: two[0] + tf.cast(two[1], tf.float32), (x, tf.range(_rows(x))), fn_output_signature=tf.float32
+    ),
+    "map of others": lambda x: tf.map_fn(lambda row: row - tf.reduce_mean(x), x),
+    "scan": lambda x: tf.scan(lambda total, row: total * 0.5 + row, x),
+    "backwards": _backwards,
+    "number of steps": lambda x: x / tf.while_loop(lambda i: i < tf.cast(_rows(x), tf.float32), lambda i: i + 1, [0.0]),
     "branch": lambda x: tf.cond(tf.reduce_sum(x) > 0, lambda: x, lambda: -x),
     "words": _padded_words,
     "width of words": lambda x: x * tf.cast(tf.shape(_dense_words(x))[1], tf.float32),

@@ -157,6 +157,9 @@ class Alignment:
         if first_mixed:
             return [mixed(first_mixed.reason)] * step.outputs
         is_pure = step.definition is not None and not step.definition.is_stateful and node.op not in _CALLS
+        if is_pure and Kind.PART in kinds and kinds <= {Kind.PART, Kind.CONSTANT}:
+            # A function of what belongs to one row belongs to this row.
+            return [Fact(Kind.PART)] * step.outputs
         if is_pure and kinds <= _WITHOUT_ROWS:
             # A function of constants is one, and a function of the number of rows depends on nothing else.
             return [Fact(Kind.CONSTANT if kinds <= {Kind.CONSTANT} else Kind.SIZE)] * step.outputs

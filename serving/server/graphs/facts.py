@@ -20,6 +20,10 @@ class Kind(Enum):
     PLACES = "[entries, columns]: the first column has the number of an entry's row, the others depend on this row only"
     PADDED = "as ROWS, but other sizes depend on all rows"
     LIST = "a list of tensors, as many in every run; `inner` is what each of them is"
+    ROW_LIST = "a list with a tensor for each row; `inner` is None until it is filled"
+    STEP = "in a loop over the rows: the number of the step's row, and `value` more"
+    RUNNING = "in a loop over the rows: whether a row is left"
+    PART = "in a loop over the rows: what depends on the step's row only"
     MIXED = "anything else"
 
 
@@ -48,7 +52,8 @@ class Fact:
         value: its elements, if it has rank 0 or 1 and few whole numbers; None for an unknown element.
         fill: the value of every element, if that is known.
         matrix: the elements, if it has rank 2 and few whole numbers.
-        of: what the numbers of IDS and PLACES count: the places along such an axis.
+        of: what the numbers of IDS and PLACES count, the tensors of ROW_LIST, and the steps of RUNNING: the places
+            along such an axis.
         reason: for MIXED, the operation that mixes rows, and why.
         inner: the variable of a resource; an element of a tensor list.
     """

@@ -109,7 +109,9 @@ class Entry:
 
 
 USUAL = frozenset([Kind.CONSTANT, Kind.ROWS])
-ANY = frozenset(Kind)
+IN_LOOPS = frozenset([Kind.ROW_LIST, Kind.STEP, Kind.RUNNING, Kind.PART])
+ANY = frozenset(Kind) - IN_LOOPS
+EVERY = frozenset(Kind)
 RULES: dict[str, Entry] = {}
 
 

@@ -11,11 +11,12 @@ from benison.serving.server.graphs.facts import (
     Kind,
     Mixes,
     broadcast,
+    dims_of,
     mixed,
     of_value,
     with_shape,
 )
-from benison.serving.server.graphs.operation import ANY, USUAL, Operation, names, rule
+from benison.serving.server.graphs.operation import ANY, EVERY, IN_LOOPS, USUAL, Operation, names, rule
 from benison.serving.server.graphs.sizes import Rows, Size
 
 _ONE_TO_ONE = names(
@@ -35,11 +36,15 @@ _SEVERAL_TO_ONE = names(
 _FOLDED = frozenset(names("Add AddV2 Sub Mul FloorDiv RealDiv Maximum Minimum AddN"))
 
 
-@rule("Identity", "StopGradient", "IdentityN", "Cast", accepts=ANY)
+@rule("Identity", "StopGradient", "IdentityN", accepts=EVERY)
 def _same(operation: Operation) -> list[Fact]:
+    # Nothing changes.
+    return list(operation.inputs)
+
+
+@rule("Cast", accepts=ANY)
+def _cast(operation: Operation) -> list[Fact]:
     # A value changes its type at most. Ids are whole numbers, so a cast to a smaller type could only wrap them.
-    if operation.node.op != "Cast":
-        return list(operation.inputs)
     (fact,) = operation.inputs
     is_whole = operation.node.attr["DstT"].type in (3, 9)  # int32, int64
     if fact.kind in (Kind.IDS, Kind.PLACES) and not is_whole:
@@ -56,12 +61,14 @@ def _one_to_one(operation: Operation) -> list[Fact]:
     return [Fact(fact.kind, fact.shape, reason=fact.reason)]
 
 
-@rule(*_SEVERAL_TO_ONE, accepts=ANY)
+@rule(*_SEVERAL_TO_ONE, accepts=EVERY)
 def _several_to_one(operation: Operation) -> list[Fact]:
     # Each element of the result comes from the elements that broadcasting puts at its place: of the same row, if the
     # axis of the rows meets only itself or a single element.
     inputs = operation.inputs
     kinds = {fact.kind for fact in inputs}
+    if kinds & IN_LOOPS:
+        return [_in_a_step(operation, kinds)]
     if kinds <= USUAL:
         if kinds == {Kind.CONSTANT} and any(fact.shape is None for fact in inputs):
             return [Fact(Kind.CONSTANT)]
@@ -81,6 +88,23 @@ def _several_to_one(operation: Operation) -> list[Fact]:
     if Kind.ROWS in kinds:
         raise Mixes("the answer to a row depends on the number of rows, or on its place")
     return [Fact(Kind.SIZE, shape)]
+
+
+def _in_a_step(operation: Operation, kinds: set[Kind]) -> Fact:
+    """Return the fact of a result in a loop over the rows."""
+    first, *others = operation.inputs
+    name = operation.node.op
+    if kinds <= {Kind.PART, Kind.CONSTANT}:
+        return Fact(Kind.PART)
+    if name in ("Add", "AddV2") and kinds == {Kind.STEP, Kind.CONSTANT}:
+        return Fact(Kind.STEP, (), _folded(operation))
+    if name == "Less" and first == Fact(Kind.STEP, (), (Size(0),)) and others[0].kind is Kind.SIZE:
+        (rows,) = dims_of(others[0].sizes)
+        if isinstance(rows, Rows) and rows.is_plain:
+            return Fact(Kind.RUNNING, (), of=rows)
+    if name == "LogicalAnd" and kinds == {Kind.RUNNING} and others == [first]:
+        return first
+    raise Mixes("it uses the number of a row, or several rows")
 
 
 def _padded(inputs: Sequence[Fact]) -> Fact:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benison.serving.server.graphs.facts import AtLeast, Fact, Kind, Mixes, mixed
-from benison.serving.server.graphs.operation import ANY, USUAL, Operation, rule
-from benison.serving.server.graphs.sizes import Dim, Size
+from benison.serving.server.graphs.facts import AtLeast, Fact, Kind, Mixes, dims_of, mixed
+from benison.serving.server.graphs.operation import ANY, EVERY, IN_LOOPS, USUAL, Operation, rule
+from benison.serving.server.graphs.sizes import Dim, Rows, Size
 
 _WITH_LISTS = USUAL | {Kind.LIST}
 _MAX_STEPS = 8  # until the facts of a loop must agree
 
 
-@rule("PartitionedCall", "StatefulPartitionedCall", accepts=ANY)
+@rule("PartitionedCall", "StatefulPartitionedCall", accepts=EVERY)
 def _call(operation: Operation) -> list[Fact]:
     # As its body.
     return operation.call(operation.node.attr["f"].func.name, operation.inputs)
 
 
-@rule("If", "StatelessIf", "Case", "StatelessCase", accepts=ANY)
+@rule("If", "StatelessIf", "Case", "StatelessCase", accepts=EVERY)
 def _branch(operation: Operation) -> list[Fact]:
     # The same branch for all rows; either of them must keep the rows apart.
     condition, *arguments = operation.inputs
@@ -41,21 +41,59 @@ def _either(facts: Sequence[Fact]) -> Fact:
     return result
 
 
-@rule("While", "StatelessWhile", accepts=ANY)
+@rule("While", "StatelessWhile", accepts=EVERY)
 def _loop(operation: Operation) -> list[Fact]:
-    # The same number of steps for all rows; a step must keep the rows apart, whatever the steps before it did.
+    # The same number of steps for all rows; a step must keep the rows apart, whatever the steps before it did. Or a
+    # step for each row.
     attributes = operation.node.attr
     state = list(operation.inputs)
     for _ in range(_MAX_STEPS):
         (condition,) = operation.call(attributes["cond"].func.name, state)
         if condition.kind is not Kind.CONSTANT:
-            raise Mixes(condition.reason or "the number of steps depends on the number of rows")
+            return _over_rows(operation, condition.reason)
         after = operation.call(attributes["body"].func.name, state)
         joined = [join(old, new) for old, new in zip(state, after, strict=True)]
         if joined == state:
             return state
         state = joined
     raise Mixes("its steps do not agree")
+
+
+def _over_rows(operation: Operation, reason: str) -> list[Fact]:
+    """Return the facts of a loop with one step for each row, as `tf.map_fn` makes it.
+
+    Counters begin at 0 and grow by 1 while they are less than the number of rows; lists are read and written only at
+    the place of the step's row. Nothing else changes from step to step.
+    """
+    if any(fact.kind in IN_LOOPS and fact.kind is not Kind.ROW_LIST for fact in operation.inputs):
+        raise Mixes("a loop over the rows within another one")
+    attributes = operation.node.attr
+    begin, one_later = (Fact(Kind.STEP, (), (Size(number),)) for number in (0, 1))
+    zero = Fact(Kind.CONSTANT, (), (Size(0),))
+    state = [begin if fact == zero else fact for fact in operation.inputs]
+    for _ in range(_MAX_STEPS):
+        after = operation.call(attributes["body"].func.name, state)
+        # A 0 that stays one is no counter, and a list that is written is filled.
+        stays = [zero if old == new == begin else old for old, new in zip(state, after, strict=True)]
+        next_state = [new if _is_filled(old, new) else old for old, new in zip(stays, after, strict=True)]
+        if next_state == state:
+            break
+        state = next_state
+    else:
+        raise Mixes("its steps do not agree")
+    (condition,) = operation.call(attributes["cond"].func.name, state)
+    of = condition.of
+    if condition.kind is not Kind.RUNNING or of is None:
+        raise Mixes(reason or condition.reason or "the number of steps depends on the number of rows")
+    if after != [one_later if fact == begin else fact for fact in state]:
+        raise Mixes("a step for a row depends on the steps before")
+    if any(fact.kind is Kind.ROW_LIST and fact.of != of for fact in state):
+        raise Mixes("it takes rows of something else")
+    return [Fact(Kind.SIZE, (), (of.size,)) if fact == begin else fact for fact in state]
+
+
+def _is_filled(old: Fact, new: Fact) -> bool:
+    return old.kind is new.kind is Kind.ROW_LIST and old.inner is None
 
 
 def join(a: Fact, b: Fact) -> Fact:
@@ -82,25 +120,51 @@ def join(a: Fact, b: Fact) -> Fact:
     )  # fmt: skip
 
 
-@rule("TensorListReserve", "EmptyTensorList")
+@rule("TensorListReserve", accepts=ANY)
+def _reserved_list(operation: Operation) -> list[Fact]:
+    # A list of as many tensors in every run, or with one for each row.
+    _, count = operation.inputs
+    if count.kind is Kind.CONSTANT:
+        return [Fact(Kind.LIST, ())]
+    (rows,) = dims_of(count.sizes)
+    if not isinstance(rows, Rows) or not rows.is_plain:
+        raise Mixes("it makes a list of another number of tensors")
+    return [Fact(Kind.ROW_LIST, (), of=rows)]
+
+
+@rule("EmptyTensorList")
 def _new_list(operation: Operation) -> list[Fact]:
-    # A list of as many tensors in every run.
+    # See above.
     return [Fact(Kind.LIST, ())]
 
 
 @rule("TensorListFromTensor")
 def _list_of_parts(operation: Operation) -> list[Fact]:
-    # The parts along the first axis, which is not that of the rows.
+    # The parts along the first axis: constants, or rows.
     fact = operation.inputs[0]
-    if fact.row_axis == 0 or not fact.dims:
-        raise Mixes("it makes a list of the rows")
+    rows = fact.dims[0]
+    if isinstance(rows, Rows):
+        if not rows.is_plain:
+            raise Mixes("it makes a list of parts of rows")
+        return [Fact(Kind.ROW_LIST, (), of=rows, inner=Fact(Kind.PART))]
     return [Fact(Kind.LIST, (), inner=Fact(fact.kind, fact.dims[1:]))]
 
 
-@rule("TensorListSetItem", "TensorListPushBack", accepts=ANY)
+def _check_step(place: Fact) -> None:
+    """Refuse another place in a list of rows than that of the step's row."""
+    if place != Fact(Kind.STEP, (), (Size(0),)):
+        raise Mixes("it takes a row out of a list, and not in the order of the rows")
+
+
+@rule("TensorListSetItem", "TensorListPushBack", accepts=EVERY)
 def _put(operation: Operation) -> list[Fact]:
-    # All tensors of a list are alike; their number is the same in every run.
+    # All tensors of a list are alike; their number is the same in every run, or the place is that of the step's row.
     tensors = operation.inputs[0]
+    if tensors.kind is Kind.ROW_LIST and operation.node.op == "TensorListSetItem":
+        _check_step(operation.inputs[1])
+        if operation.inputs[2].kind not in (Kind.PART, Kind.CONSTANT):
+            raise Mixes("what a step makes of a row depends on other rows")
+        return [replace(tensors, inner=Fact(Kind.PART))]
     item = operation.inputs[2 if operation.node.op == "TensorListSetItem" else 1]
     if tensors.kind is not Kind.LIST or item.kind not in (Kind.CONSTANT, Kind.ROWS):
         raise Mixes("a tensor of a list depends on the number of rows")
@@ -111,21 +175,29 @@ def _put(operation: Operation) -> list[Fact]:
     return [Fact(Kind.LIST, (), inner=joined)]
 
 
-@rule("TensorListGetItem", accepts=_WITH_LISTS)
+@rule("TensorListGetItem", accepts=EVERY)
 def _take(operation: Operation) -> list[Fact]:
     # See above.
     tensors, place, _ = operation.inputs
+    if tensors.kind is Kind.ROW_LIST and tensors.inner:
+        _check_step(place)
+        return [tensors.inner]
     if tensors.kind is not Kind.LIST or place.kind is not Kind.CONSTANT or tensors.inner is None:
         raise Mixes("a tensor of a list is unknown")
     return [tensors.inner]
 
 
-@rule("TensorListStack", accepts=_WITH_LISTS)
+@rule("TensorListStack", accepts=_WITH_LISTS | {Kind.ROW_LIST})
 def _stack(operation: Operation) -> list[Fact]:
-    # See above.
-    tensors = operation.inputs[0]
+    # See above. All tensors must have equal sizes, so those of a row are its own.
+    tensors, shape = operation.inputs
     if tensors.inner is None:
         raise Mixes("a tensor of a list is unknown")
+    if tensors.kind is Kind.ROW_LIST and tensors.of:
+        if shape.value is None or shape.shape == ():
+            return [Fact(Kind.ROWS, of=tensors.of)]
+        sizes = (Size(size) if size >= 0 else operation.unknown_size() for size in shape.numbers)
+        return [Fact(Kind.ROWS, (tensors.of, *sizes))]
     number = operation.integer("num_elements")
     size = Size(number) if number >= 0 else operation.unknown_size()
     return [Fact(tensors.inner.kind, (size, *tensors.inner.dims))]

@@ -69,6 +69,9 @@ def _ensure_shape(operation: Operation) -> list[Fact]:
     if fact.shape is None:
         if fact.kind is Kind.CONSTANT and -1 not in sizes:
             return [Fact(Kind.CONSTANT, tuple(map(Size, sizes)))]
+        if fact.kind is Kind.ROWS and fact.of and sizes[:1] == [-1]:
+            others = [Size(size) if size >= 0 else operation.unknown_size() for size in sizes[1:]]
+            return [Fact(Kind.ROWS, (fact.of, *others))]
         return [fact]
     if len(sizes) != len(fact.shape):
         raise Mixes("the rank is another one")

@@ -15,7 +15,7 @@ from benison.serving.server.graphs.alignment import Alignment
 from tests import drawn_graphs
 
 BATCH = [tf.TensorSpec([None, 4], tf.float32)]
-NOT_RECOGNISED = {"map"}
+NOT_RECOGNISED = {"vectorized map"}
 
 
 def blocker(function: Any, specs: Sequence[Any] = BATCH) -> str:
