@@ -105,6 +105,22 @@ def write_model(folder: Path, offset: float) -> Path:
     return folder
 
 
+def write_declared_as_float(folder: Path) -> None:
+    """A SavedModel as TF Serving's half_plus_three: its input is tf.Examples, declared as numbers; its output a reference."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        examples = v1.placeholder(tf.string, [None], "tf_example")
+        x = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
+        three = v1.get_variable("three", initializer=3.0, use_resource=False)
+        regress = _signature({"inputs": examples}, {"outputs": x * 0.5 + three}, "regress")
+        regress.inputs["inputs"].dtype = tf.float32.as_datatype_enum
+        signatures = {"regress": regress, "three": _signature({"inputs": examples}, {"three": three})}
+        signatures["three"].outputs["three"].dtype = three.dtype.as_datatype_enum
+        session.run(v1.global_variables_initializer())
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+        builder.save()
+
+
 def write_layers(folder: Path, count: int, width: int, repeats: int = 1) -> Path:
     """A SavedModel whose run costs by the row, and whose load costs by the layer: y = x / 2 + 1 after that work."""
     with tf.Graph().as_default(), v1.Session() as session:
@@ -295,6 +311,19 @@ def start(
             env={**os.environ, **(environment or {})},
         )
     return Server(process, port, rest, log)
+
+
+def signatures_alone(version: Path) -> dict[str, str]:
+    """The signatures of a SavedModel whose requests do not share runs, and why."""
+    from benison.serving.server.batching import sharing
+    from benison.serving.server.engine import LoadOptions
+    from benison.serving.server.engines.saved_model import SessionEngine
+
+    engine = SessionEngine(str(version), LoadOptions())
+    try:
+        return sharing.decide(engine, str(version), sharing.SharingPolicy(), {}, version.name).alone
+    finally:
+        engine.close()
 
 
 class Load:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from benison.serving.versions import local
 from tests.integration.conftest import BENISON
-from tests.integration.model_server import running
+from tests.integration.model_server import running, signatures_alone
 
 FEW = "{linear: {epochs: 8, hyperparameters: {learning_rate: 0.01}}, cnn: {epochs: 4, hyperparameters: {filters: 16, dropout: 0.3}}}"
 
@@ -27,6 +28,7 @@ def test_pictures_become_a_served_ensemble(tmp_path: Path) -> None:
     assert "12 boundary rows that the members refuse" in done.stdout
 
     base = tmp_path / "root" / "serving" / "digits"
+    assert [signatures_alone(version.path) for version in local.versions(base)] == [{}]
     with running(tmp_path, f"--model_base_path={base}", "--model_name=digits") as server:
         rows, digits = _pictures(tmp_path / "root")
         code, answer = server.post("digits:predict", {"signature_name": "raw", "instances": rows})

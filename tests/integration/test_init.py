@@ -13,13 +13,27 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import yaml
 
+from benison.serving.versions import local
 from tests.integration.conftest import BENISON
+from tests.integration.model_server import signatures_alone
 
 BLESSED, REFUSED = 0, 3
 # What `init` writes trains for longer; a few epochs are enough to be blessed.
 SHORT = [
     word for setting in ("ensemble.members.deep.epochs=15", "blessing.resamples=200") for word in ("--set", setting)
+]
+# All members stay in the ensemble, whatever they learn.
+BRIEF = [
+    word
+    for setting in (
+        "ensemble.members.deep.epochs=3",
+        "ensemble.members.trees.hyperparameters.trees=3",
+        "ensemble.combiner=mean",
+        "blessing.resamples=200",
+    )
+    for word in ("--set", setting)
 ]
 # `init` leaves this column out. What it recommends about it needs no other edit, and a slice may be such a column, too.
 ADDED = {"sales": ["--set", "splits.by=customer_id", "--set", "slices=[customer_id]"]}
@@ -198,6 +212,20 @@ def test_init_prints_its_guesses_about_a_german_spreadsheet(tmp_path: Path) -> N
     assert "placed (d/m/y) date %d/%m/%Y" in output
     assert "customer hashed" in output
     assert "left out: order_id, currency" in output
+
+
+def test_requests_for_the_pushed_version_share_runs(tmp_path: Path) -> None:
+    """Look into an ensemble of all kinds of members that read all kinds of columns but texts."""
+    orders(tmp_path / "orders.csv")
+    command(BENISON, tmp_path, "init", "orders", "--csv", "orders.csv", "--label", "late")
+    columns = yaml.safe_load((tmp_path / "orders.yaml").read_text())["columns"].values()
+    kinds = {column if isinstance(column, str) else column["kind"] for column in columns}
+    assert kinds == {"number", "category", "hashed", "date", "ignore"}
+    run = command(BENISON, tmp_path, "run", "orders", *BRIEF)
+    assert run.returncode == BLESSED, run.stdout + run.stderr
+    (version,) = local.versions(tmp_path / ".benison/serving/orders")
+    assert set(version.manifest.members) == {"linear", "deep", "trees"}
+    assert not signatures_alone(version.path)
 
 
 @pytest.mark.soak

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from benison.serving.versions import local
 from tests.integration.conftest import BENISON
+from tests.integration.model_server import signatures_alone
 from tests.integration.nasty_tables import Table, drawn
 from tests.integration.test_init import command
 
@@ -38,7 +41,7 @@ def _fault(table: Table, folder: Path, members: tuple[str, ...]) -> str:
         return _unclear(started, file.name)
     run = command(BENISON, folder, "run", "odd", *members, *ROOMY)
     if run.returncode == DONE:
-        return _unasked(folder, file) or _not_repeated(folder, members)
+        return _alone(folder) or _unasked(folder, file) or _not_repeated(folder, members)
     if run.returncode == NOT_BLESSED:
         return "" if "REFUSED" in run.stdout or "too few rows" in run.stdout else f"no rule is named\n{run.stdout}"
     if trained := _trained(folder):
@@ -58,6 +61,15 @@ def _trained(folder: Path) -> str:
     (record,) = folder.glob(".benison/runs/*/run.json") or (None,)
     nodes: list[dict[str, Any]] = json.loads(record.read_text())["nodes"] if record else []
     return ", ".join(n["id"] for n in nodes if n["id"].startswith(TRAINS) and n["state"] in ("complete", "failed"))
+
+
+def _alone(folder: Path) -> str:
+    """Return why requests for the pushed version do not share runs, or ''; those with a free text may run alone."""
+    columns = yaml.safe_load((folder / "odd.yaml").read_text())["columns"].values()
+    if any(column == "text" or (isinstance(column, dict) and column["kind"] == "text") for column in columns):
+        return ""
+    (version,) = local.versions(folder / ".benison/serving/odd")
+    return "".join(f"{name}: {reason}\n" for name, reason in signatures_alone(version.path).items())
 
 
 def _unasked(folder: Path, file: Path) -> str:

@@ -30,7 +30,7 @@ from benison.serving.versions import local, remote, sets
 from benison.serving.versions.local import Version
 from benison.serving.versions.manifest import FORMAT, Manifest
 from tests.integration.conftest import Project
-from tests.integration.model_server import running
+from tests.integration.model_server import running, signatures_alone
 
 MARK = "BENISON_TEST_PUSHES"  # in the environment of a run that is to be killed with all that it started
 MEMBERS = ("linear", "quadratic", "deep")
@@ -137,6 +137,10 @@ def test_the_manifest_says_what_the_model_is_made_of_and_who_let_it_pass(version
     assert {path.path for path in manifest.serving.parity} >= {"fused gRPC", "fused REST"}
     assert manifest.serving.measured[0].keys() > manifest.serving.budget.keys()
     assert manifest.fan_out == {}
+
+
+def test_requests_for_a_version_share_runs(version: Version) -> None:
+    assert not signatures_alone(version.path)
 
 
 def test_the_parity_rows_get_the_same_answers_again(version: Version) -> None:

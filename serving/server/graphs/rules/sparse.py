@@ -118,7 +118,7 @@ def _segments(operation: Operation) -> list[Fact]:
     return [with_shape((ids.of, *values.dims[ids.rank :]))]
 
 
-@rule("ParseExampleV2")
+@rule("ParseExample", "ParseExampleV2")
 def _parse_examples(operation: Operation) -> list[Fact]:
     # Each text is a row; sparse values have the numbers of their rows.
     serialized = operation.inputs[0]
@@ -129,7 +129,7 @@ def _parse_examples(operation: Operation) -> list[Fact]:
         raise Mixes("the texts are not the rows")
     attributes = operation.node.attr
     indices, values, shapes = [], [], []
-    for _ in range(operation.integer("num_sparse")):
+    for _ in range(operation.integer("Nsparse" if operation.node.op == "ParseExample" else "num_sparse")):
         entries = operation.symbols.entries()
         indices.append(_places(entries, 2, rows))
         values.append(Fact(Kind.ROWS, (entries,)))
