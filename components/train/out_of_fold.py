@@ -163,10 +163,12 @@ def _units(rows: ArrayRows) -> NDArray:
         values = rows.features[name].reshape(len(rows), -1)
         if values.dtype.kind not in "fiu":
             values = np.unique(values.astype(str), return_inverse=True)[1].reshape(len(rows), -1)
-        words = np.ascontiguousarray(values).view(np.uint32).astype(np.uint64)
+        words = np.ascontiguousarray(values).view(np.uint32)
         # A random linear hash of 64 bits: two different rows have the same one with negligible probability.
         factors = random.integers(0, 2**63, words.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-        total += (words * factors).sum(axis=1, dtype=np.uint64)
+        for start in range(0, len(rows), _BATCH):  # the products of all rows would need much memory
+            few = slice(start, start + _BATCH)
+            total[few] += (words[few] * factors).sum(axis=1, dtype=np.uint64)
     units = np.unique(total, return_inverse=True)[1]
     own = units.max(initial=0) + 1 + np.arange(len(rows))
     return np.unique(np.where(equal_rows.events(units, rows.targets), own, units), return_inverse=True)[1]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 _SPARSE = 0.2  # the largest share of values other than 0, at which sparse products are quicker
-_COLUMNS = 256  # that are float64 and dense at the same time
+_COLUMNS = 64  # that are float64 and dense at the same time
 
 
 class Scaled:
