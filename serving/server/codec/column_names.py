@@ -14,6 +14,8 @@ from benison.serving.server.status import RequestError, invalid
 if TYPE_CHECKING:
     import numpy as np
 
+_MAX_AMOUNT = 100  # characters; no amount is longer, and to read a long text as one takes long
+
 
 def read_inputs(document: Mapping[str, Any], signature: Signature) -> tuple[dict[str, np.ndarray[Any, Any]], bool]:
     """Read the tensors of a predict request, in which columns have their own names or those of the signature.
@@ -107,11 +109,11 @@ def _with_numbers(document: Mapping[str, Any], signature: Signature) -> Mapping[
     return changed
 
 
-def _number(value: Any, form: str, whole: bool) -> Any:
-    """Return the text of an amount, or each one in a list, as a number."""
-    if isinstance(value, list):
-        return [_number(cell, form, whole) for cell in value]
-    if not isinstance(value, str):
+def _number(value: Any, form: str, whole: bool, levels: int = json_tensors.MAX_LEVELS) -> Any:
+    """Return the text of an amount, or each one in a list, as a number; lists that are nested too deeply stay."""
+    if isinstance(value, list) and levels:
+        return [_number(cell, form, whole, levels - 1) for cell in value]
+    if not isinstance(value, str) or len(value) > _MAX_AMOUNT:
         return value
     try:
         return whole_number(value, form) if whole else finite_number(value, form)

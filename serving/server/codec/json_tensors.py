@@ -14,7 +14,7 @@ from benison.serving.server.status import Code, RequestError, invalid
 if TYPE_CHECKING:
     import numpy as np
 
-_MAX_LEVELS = 31  # numpy supports 32 dimensions, and the rows may be one of them
+MAX_LEVELS = 31  # numpy supports 32 dimensions, and the rows may be one of them
 _RANGES = {
     **dict.fromkeys(["int32"], (-(2**31), 2**31 - 1)),
     "int16": (-(2**15), 2**15 - 1),
@@ -203,8 +203,8 @@ def _shape(value: Any) -> tuple[int, ...]:
     shape: list[int] = []
     while isinstance(value, list):
         shape.append(len(value))
-        if len(shape) > _MAX_LEVELS:
-            raise invalid(f"Lists are nested deeper than {_MAX_LEVELS} levels")
+        if len(shape) > MAX_LEVELS:
+            raise invalid(f"Lists are nested deeper than {MAX_LEVELS} levels")
         if not value:
             break
         value = value[0]

@@ -14,8 +14,9 @@ import orjson
 from benison.serving.server.status import invalid
 
 _MAX_EXCERPT = 256  # characters
-# A bare Inf, which Python's parser does not know; strings are matched first and kept.
-_INF = re.compile(r'"(?:[^"\\]|\\.)*"|\bInf\b')
+# A quote, an escape, or a bare Inf, which Python's parser does not know. No match is long: a pattern of whole strings
+# would try every quote of a string that is not closed as its start.
+_QUOTE_ESCAPE_INF = re.compile(r'"|\\.|\bInf\b', re.DOTALL)
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -79,17 +80,32 @@ def type_name(value: Any) -> str:
 
 def excerpt(value: Any) -> str:
     """Return a value as messages show it, truncated."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (RecursionError, ValueError):
-        text = type_name(value)
+    text = ""
+    for part in json.JSONEncoder(ensure_ascii=False).iterencode(value):
+        text += part
+        if len(text) >= _MAX_EXCERPT:  # the value may be a body of 100 MB
+            break
     return text[:_MAX_EXCERPT]
+
+
+def _with_infinity(text: str) -> str:
+    """Write every Inf outside strings as Infinity."""
+    in_string = False
+
+    def written(match: re.Match[str]) -> str:
+        nonlocal in_string
+        token = match[0]
+        if token == '"':
+            in_string = not in_string
+        return "Infinity" if token == "Inf" and not in_string else token
+
+    return _QUOTE_ESCAPE_INF.sub(written, text)
 
 
 def _parse_leniently(body: bytes) -> Any:
     try:
         text = body.decode("utf-8-sig")
-        text = _INF.sub(lambda match: "Infinity" if match[0] == "Inf" else match[0], text).lstrip()
+        text = _with_infinity(text).lstrip()
         document = json.JSONDecoder().raw_decode(text)[0]
         if "\\ud" in text.lower():
             json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair cannot be encoded

@@ -29,6 +29,7 @@ _INFERENCE_PATH = re.compile(
 _STATUS_PATH = re.compile(
     rf"/v1/models(?:/(?P<model>[^/:]+))?{_VERSION_OR_LABEL}(?:/(?P<verb>metadata))?", re.IGNORECASE | re.ASCII
 )
+_MAX_CACHED_PATH = 512  # characters; a thousand paths of 64 kB each would stay in memory
 _CORS = (
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Allow-Methods", "POST, GET"),
@@ -58,23 +59,28 @@ class Target:
     verb: str
 
 
-@lru_cache(maxsize=1024)
 def parse_target(method: str, path: str) -> Target:
     """Parse the path of a request.
 
     Raises:
         RequestError: TF Serving has no such path, or the version is not an int64.
     """
+    return (_parse_target if len(path) <= _MAX_CACHED_PATH else _parse_target.__wrapped__)(method, path)
+
+
+@lru_cache(maxsize=1024)
+def _parse_target(method: str, path: str) -> Target:
     pattern = {"POST": _INFERENCE_PATH, "GET": _STATUS_PATH}.get(method)
     match = pattern.fullmatch(path) if pattern else None
     # The case of the path does not matter, but TF Serving accepts only a lower-case verb.
     if not match or (match["verb"] or "").lower() != (match["verb"] or ""):
         raise invalid(f"Malformed request: {method} {path}")
-    if match["version"] and int(match["version"][:40]) > 2**63 - 1:
-        raise invalid(f"Failed to convert version: {match['version'][:40]} to numeric.")
+    digits = (match["version"] or "").lstrip("0")[:40]  # Python reads no number of thousands of digits
+    if digits and int(digits) > 2**63 - 1:
+        raise invalid(f"Failed to convert version: {digits} to numeric.")
     return Target(
         model=unquote(match["model"] or ""),
-        version=int(match["version"]) if match["version"] else None,
+        version=int(digits or 0) if match["version"] else None,
         label=unquote(match["label"]) if match["label"] else None,
         verb=match["verb"] or "status",
     )
