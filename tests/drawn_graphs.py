@@ -59,6 +59,15 @@ def _lists(x: Any) -> Any:
     return x + total[:, None]
 
 
+def _checked(x: Any) -> Any:
+    tf.debugging.assert_all_finite(x, "not a number")
+    tf.debugging.assert_less(x, 1e30)
+    tf.debugging.assert_equal(tf.shape(x)[0], tf.shape(x * 2)[0])
+    wrong = tf.concat([tf.reduce_any(x[:, :2] > 1e30, axis=0), [tf.reduce_any(x[:, 2:] < -1e30)]], axis=0)
+    tf.debugging.Assert(tf.logical_not(tf.reduce_any(wrong)), [tf.boolean_mask(["a", "b", "c"], wrong)])
+    return x * 2
+
+
 ROW_WISE: dict[str, Step] = {
     "function": _scaled,
     "elementwise": lambda x: tf.tanh(x) + tf.sqrt(tf.abs(x)) * 0.25,
@@ -96,6 +105,7 @@ ROW_WISE: dict[str, Step] = {
     "sort": lambda x: tf.sort(x, axis=1),
     "map": lambda x: tf.map_fn(lambda row: tf.reverse(tf.sort(row), [0]) - tf.reduce_mean(row), x),
     "map of two": lambda x: tf.map_fn(lambda two: two[0] * two[1][::-1], (x, x + 1), fn_output_signature=tf.float32),
+    "check": _checked,
     # It keeps rows apart too, but no rule says so.
     "vectorized map": lambda x: tf.vectorized_map(lambda row: tf.math.reduce_logsumexp(row) + row, x),
 }
@@ -130,6 +140,21 @@ def _backwards(x: Any) -> Any:
     return tf.while_loop(lambda place, _: place < _rows(x), step, [0, results])[1].stack()
 
 
+def _checked_together(x: Any) -> Any:
+    tf.debugging.assert_less(tf.reduce_min(x), 1e30)
+    return x * 2
+
+
+def _checked_any(x: Any) -> Any:
+    tf.debugging.Assert(tf.reduce_any(x < 1e30), ["all are large"])
+    return x * 2
+
+
+def _checked_number(x: Any) -> Any:
+    tf.debugging.assert_greater(_rows(x), 0, message="no rows")
+    return x * 2
+
+
 MIXING: dict[str, Step] = {
     "mean": lambda x: x - tf.reduce_mean(x, axis=0),
     "maximum": lambda x: x / tf.maximum(1.0, tf.reduce_max(x)),
@@ -155,6 +180,9 @@ MIXING: dict[str, Step] = {
     "scan": lambda x: tf.scan(lambda total, row: total * 0.5 + row, x),
     "backwards": _backwards,
     "number of steps": lambda x: x / tf.while_loop(lambda i: i < tf.cast(_rows(x), tf.float32), lambda i: i + 1, [0.0]),
+    "check": _checked_together,
+    "check of any": _checked_any,
+    "check of the number": _checked_number,
     "branch": lambda x: tf.cond(tf.reduce_sum(x) > 0, lambda: x, lambda: -x),
     "words": _padded_words,
     "width of words": lambda x: x * tf.cast(tf.shape(_dense_words(x))[1], tf.float32),

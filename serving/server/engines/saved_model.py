@@ -198,7 +198,7 @@ def _takes_raw(name: str, proto: Any, raw: RawInputs) -> bool:
 def _inspected(signatures: Sequence[Signature], graph: Any) -> list[Signature]:
     """Return the signatures with what the graph says about their rows and their effects."""
     definitions = cache(private_tensorflow.operation_definition)
-    alignments = alignment.Alignment(graph, definitions)
+    alignments, effects = alignment.Alignment(graph, definitions), writes.Writes(graph, definitions)
     inspected = []
     for signature in signatures:
         outputs = {name: spec.tensor for name, spec in signature.outputs.items() if spec.tensor}
@@ -207,9 +207,7 @@ def _inspected(signatures: Sequence[Signature], graph: Any) -> list[Signature]:
             # Every shape of a batched input is known.
             sizes = {spec.tensor: (spec.shape or ())[1:] for spec in signature.inputs.values()}
             mixes = alignments.blocker(sizes, outputs)
-        inspected.append(
-            replace(signature, mixes=mixes, writes=writes.writing_operation(graph, outputs.values(), definitions))
-        )
+        inspected.append(replace(signature, mixes=mixes, writes=effects.operation(outputs.values())))
     return inspected
 
 

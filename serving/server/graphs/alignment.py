@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benison.serving.server.graphs import rules
+from benison.serving.server.graphs import checks, rules
 from benison.serving.server.graphs.facts import Fact, Kind, Mixes, mixed
 from benison.serving.server.graphs.operation import (
     RULES,
@@ -33,6 +33,8 @@ _MAX_DEPTH = 64  # of calls; functions cannot call themselves in a valid graph, 
 _USED_AS_DATA: Mapping[Kind, str] = {
     Kind.PADDED: "a size of an input depends on several rows",
     Kind.LIST: "an input is a list of tensors",
+    Kind.ALL: "it combines the rows",
+    Kind.SOME: "it combines the rows",
 }
 
 Inputs = Mapping[str, Sequence[int] | None]
@@ -72,8 +74,9 @@ class Alignment:
         self._definitions = definitions
         self._symbols = Symbols()
         self._plans: dict[str, _Plan] = {}
-        self._calls: dict[tuple[str, tuple[Fact, ...]], list[Fact]] = {}
+        self._calls: dict[tuple[str, tuple[Fact, ...]], tuple[list[Fact], str]] = {}
         self._depth = 0
+        self._failing = ""  # a check of the signature that may fail for one row alone, and not for several
 
     def blocker(self, inputs: Inputs, outputs: Mapping[str, str]) -> str:
         """Return why requests must not share a run of a signature; empty if they may.
@@ -86,6 +89,7 @@ class Alignment:
         facts = {_place(tensor): self._input(sizes) for tensor, sizes in inputs.items()}
         places = {name: _place(tensor) for name, tensor in outputs.items()}
         plan = self._graph_plan(places.values(), facts)
+        self._failing = ""
         try:
             results = self._run(plan, facts)
         except RecursionError:
@@ -93,7 +97,7 @@ class Alignment:
         for name, place in places.items():
             if reason := _reason(results.get(place) or mixed(f"output {name}: there is no such tensor"), name):
                 return reason
-        return ""
+        return self._failing
 
     def _input(self, sizes: Sequence[int] | None) -> Fact:
         if sizes is None:
@@ -106,9 +110,12 @@ class Alignment:
         """Return the facts of a function's results."""
         key = (name, tuple(arguments))
         if key in self._calls:
-            return self._calls[key]
+            results, failing = self._calls[key]
+            self._failing = self._failing or failing
+            return results
         plan = self._plans.get(name) or self._plans.setdefault(name, self._function_plan(self._functions[name]))
-        before = self._symbols.count
+        before, failing_before = self._symbols.count, self._failing
+        self._failing = ""
         if self._depth > _MAX_DEPTH:
             raise RecursionError
         self._depth += 1
@@ -118,7 +125,8 @@ class Alignment:
             self._depth -= 1
         results = [facts[place] for place in plan.results]
         if self._symbols.count == before:  # otherwise another call has other sizes of the same kind
-            self._calls[key] = results
+            self._calls[key] = results, self._failing
+        self._failing = failing_before or self._failing
         return results
 
     def _run(self, plan: _Plan, facts: dict[tuple[str, int], Fact]) -> dict[tuple[str, int], Fact]:
@@ -133,8 +141,12 @@ class Alignment:
     def _apply(self, step: _Step, inputs: list[Fact]) -> list[Fact]:
         """Return the facts of an operation's results."""
         node = step.node
+        if node.op in checks.OPERATIONS and inputs[0].kind not in checks.ALLOWED:
+            self._failing = self._failing or f"{node.op} {node.name}: whether it fails depends on several rows"
         first_mixed = next((fact for fact in inputs if fact.kind is Kind.MIXED), None)
         kinds = {fact.kind for fact in inputs}
+        if kept := checks.kept(node.op, kinds):
+            return [Fact(kept)] * step.outputs
         entry = RULES.get(node.op)
         try:
             if step.definition is None:
@@ -156,7 +168,8 @@ class Alignment:
             reason = "it is not as TensorFlow writes it"
         if first_mixed:
             return [mixed(first_mixed.reason)] * step.outputs
-        is_pure = step.definition is not None and not step.definition.is_stateful and node.op not in _CALLS
+        is_stateless = step.definition is not None and (entry is not None or not step.definition.is_stateful)
+        is_pure = is_stateless and node.op not in _CALLS
         if is_pure and Kind.PART in kinds and kinds <= {Kind.PART, Kind.CONSTANT}:
             # A function of what belongs to one row belongs to this row.
             return [Fact(Kind.PART)] * step.outputs
@@ -176,7 +189,8 @@ class Alignment:
         arguments = tuple(argument.name for argument in function.signature.input_arg)
         place = self._place_in_function(nodes)
         results = tuple(place(function.ret[result.name]) for result in function.signature.output_arg)
-        return _Plan(arguments, self._steps(nodes, [name for name, _ in results], arguments, place), results)
+        ends = [*(name for name, _ in results), *function.control_ret.values()]
+        return _Plan(arguments, self._steps(nodes, ends, arguments, place), results)
 
     def _place_in_function(self, nodes: Mapping[str, Any]) -> Any:
         """Return a function that parses a name in a function's body: `argument`, or `operation:output:index`."""
@@ -195,7 +209,10 @@ class Alignment:
         return place
 
     def _steps(self, nodes: Mapping[str, Any], ends: Iterable[str], inputs: Iterable[str], place: Any) -> Any:
-        """Return the operations that some need, in an order in which they can run; cycles are cut."""
+        """Return the operations that some need, in an order in which they can run; cycles are cut.
+
+        Also those that must only run before them, such as a check.
+        """
         done = set(inputs)
         steps: list[_Step] = []
         pending = [(name, False) for name in ends]
@@ -208,11 +225,8 @@ class Alignment:
                 continue
             done.add(name)
             pending.append((name, True))
-            pending += [
-                (text.partition(":")[0], False)
-                for text in nodes[name].input
-                if not text.startswith("^") and text.partition(":")[0] not in done
-            ]
+            read = [text.removeprefix("^").partition(":")[0] for text in nodes[name].input]
+            pending += [(other, False) for other in read if other not in done]
         return tuple(steps)
 
     def _step(self, node: Any, place: Any) -> _Step:

@@ -24,6 +24,8 @@ class Kind(Enum):
     STEP = "in a loop over the rows: the number of the step's row, and `value` more"
     RUNNING = "in a loop over the rows: whether a row is left"
     PART = "in a loop over the rows: what depends on the step's row only"
+    ALL = "truth values: whether something is true of every row"
+    SOME = "truth values: whether something is true of any row"
     MIXED = "anything else"
 
 

@@ -109,8 +109,8 @@ class Entry:
 
 
 USUAL = frozenset([Kind.CONSTANT, Kind.ROWS])
-IN_LOOPS = frozenset([Kind.ROW_LIST, Kind.STEP, Kind.RUNNING, Kind.PART])
-ANY = frozenset(Kind) - IN_LOOPS
+SPECIAL = frozenset([Kind.ROW_LIST, Kind.STEP, Kind.RUNNING, Kind.PART, Kind.ALL, Kind.SOME])  # few rules know them
+ANY = frozenset(Kind) - SPECIAL
 EVERY = frozenset(Kind)
 RULES: dict[str, Entry] = {}
 

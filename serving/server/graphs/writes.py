@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from benison.serving.server.graphs.operation import Definitions, names
@@ -24,68 +24,77 @@ _READ = frozenset(
 _WRITES = frozenset(["PyFuncStateless"])
 
 
-def writing_operation(graph: Any, outputs: Iterable[str], definitions: Definitions) -> str:
-    """Find an operation with a lasting effect in a run.
+class Writes:
+    """Finds operations with a lasting effect in one graph."""
 
-    It writes a variable, a table or a file, draws random numbers, or runs code that nobody knows.
+    def __init__(self, graph: Any, definitions: Definitions) -> None:
+        """Look at nothing yet.
 
-    Args:
-        graph: a tf.compat.v1.GraphDef.
-        outputs: the names of the tensors that the run computes.
-        definitions: returns the OpDef of a type of operation; None for one that TensorFlow does not know.
+        Args:
+            graph: a tf.compat.v1.GraphDef.
+            definitions: returns the OpDef of a type of operation; None for one that TensorFlow does not know.
+        """
+        self._nodes = {node.name: node for node in graph.node}
+        self._functions = {function.signature.name: function for function in graph.library.function}
+        self._definitions = definitions
+        self._effects: dict[str, str] = {}  # of functions
 
-    Returns:
-        The type and the name of the operation; empty if there is none.
-    """
-    nodes = {node.name: node for node in graph.node}
-    functions = {function.signature.name: function for function in graph.library.function}
-    seen: set[str] = set()
-    for node in _needed(nodes, outputs):
-        if reason := _effect(node, functions, definitions, seen):
-            return reason
-    return ""
+    def operation(self, outputs: Iterable[str]) -> str:
+        """Find an operation with a lasting effect in a run.
 
+        It writes a variable, a table or a file, draws random numbers, or runs code that nobody knows.
 
-def _needed(nodes: Mapping[str, Any], outputs: Iterable[str]) -> Iterator[Any]:
-    """Yield the operations that these tensors need, also those that must only run before them."""
-    pending = [name.partition(":")[0] for name in outputs if name]
-    seen = set(pending)
-    while pending:
-        node = nodes.get(pending.pop())
-        if node is None:
-            continue
-        yield node
-        new = {text.removeprefix("^").partition(":")[0] for text in node.input} - seen
-        pending += new
-        seen |= new
+        Args:
+            outputs: the names of the tensors that the run computes.
 
+        Returns:
+            The type and the name of the operation; empty if there is none.
+        """
+        return self._first(self._needed(outputs))
 
-def _effect(node: Any, functions: Mapping[str, Any], definitions: Definitions, seen: set[str]) -> str:
-    """Return the operation with an effect in an operation or in a function that it calls."""
-    pending = [node]
-    while pending:
-        current = pending.pop()
-        if _writes(current, definitions):
-            return f"{current.op} {current.name}"
-        for name in _called(current):
-            if name not in seen and name in functions:
-                seen.add(name)
-                pending += functions[name].node_def
-    return ""
+    def _needed(self, outputs: Iterable[str]) -> Iterator[Any]:
+        """Yield the operations that these tensors need, also those that must only run before them."""
+        pending = [name.partition(":")[0] for name in outputs if name]
+        seen = set(pending)
+        while pending:
+            node = self._nodes.get(pending.pop())
+            if node is None:
+                continue
+            yield node
+            new = {text.removeprefix("^").partition(":")[0] for text in node.input} - seen
+            pending += new
+            seen |= new
 
+    def _first(self, nodes: Iterable[Any]) -> str:
+        """Return the first operation with an effect, among these or in a function that one of them calls."""
+        for node in nodes:
+            if self._writes(node):
+                return f"{node.op} {node.name}"
+            for name in _called(node):
+                if effect := self._of_function(name):
+                    return effect
+        return ""
 
-def _writes(node: Any, definitions: Definitions) -> bool:
-    if node.op in _READ:
-        return False
-    definition = definitions(node.op)
-    if definition is None or node.op in _WRITES:
-        return True
-    # An operation of TensorFlow 1 that writes a variable takes a reference to it.
-    return bool(definition.is_stateful) or any(argument.is_ref for argument in definition.input_arg)
+    def _of_function(self, name: str) -> str:
+        if name not in self._effects:
+            self._effects[name] = f"the function {name}, which calls itself,"  # nobody knows how often
+            self._effects[name] = self._first(self._functions[name].node_def) if name in self._functions else ""
+        return self._effects[name]
+
+    def _writes(self, node: Any) -> bool:
+        if node.op in _READ:
+            return False
+        definition = self._definitions(node.op)
+        if definition is None or node.op in _WRITES:
+            return True
+        # An operation of TensorFlow 1 that writes a variable takes a reference to it.
+        return bool(definition.is_stateful) or any(argument.is_ref for argument in definition.input_arg)
 
 
 def _called(node: Any) -> Iterator[str]:
     for value in node.attr.values():
-        if value.HasField("func"):
+        kind = value.WhichOneof("value")
+        if kind == "func":
             yield value.func.name
-        yield from (function.name for function in value.list.func)
+        elif kind == "list":
+            yield from (function.name for function in value.list.func)

@@ -16,7 +16,7 @@ from benison.serving.server.graphs.facts import (
     of_value,
     with_shape,
 )
-from benison.serving.server.graphs.operation import ANY, EVERY, IN_LOOPS, USUAL, Operation, names, rule
+from benison.serving.server.graphs.operation import ANY, EVERY, SPECIAL, USUAL, Operation, names, rule
 from benison.serving.server.graphs.sizes import Rows, Size
 
 _ONE_TO_ONE = names(
@@ -33,6 +33,7 @@ _SEVERAL_TO_ONE = names(
     "Mul MulNoNan NextAfter NotEqual Pow RealDiv RightShift SelectV2 SquaredDifference StringJoin Sub Substr "
     "TruncateDiv TruncateMod Xdivy Xlog1py Xlogy Zeta"
 )
+_TRUE_OF_EQUALS = frozenset(names("Equal LessEqual GreaterEqual"))
 _FOLDED = frozenset(names("Add AddV2 Sub Mul FloorDiv RealDiv Maximum Minimum AddN"))
 
 
@@ -67,7 +68,7 @@ def _several_to_one(operation: Operation) -> list[Fact]:
     # axis of the rows meets only itself or a single element.
     inputs = operation.inputs
     kinds = {fact.kind for fact in inputs}
-    if kinds & IN_LOOPS:
+    if kinds & SPECIAL:
         return [_in_a_step(operation, kinds)]
     if kinds <= USUAL:
         if kinds == {Kind.CONSTANT} and any(fact.shape is None for fact in inputs):
@@ -77,6 +78,13 @@ def _several_to_one(operation: Operation) -> list[Fact]:
         return [of_value(value, result.dims, result) if value else result]
     reason = next((fact.reason for fact in inputs if fact.reason), "")
     shape = _shape_or_none(operation)
+    values = {fact.value for fact in inputs}
+    if (
+        operation.node.op in _TRUE_OF_EQUALS
+        and len(values) == 1
+        and all(isinstance(e, Size) for e in values.pop() or [0])
+    ):
+        return [Fact(Kind.CONSTANT, shape)]
     value = _folded(operation)
     if value is not None and shape is not None:
         kind = Kind.MIXED if reason else Kind.SIZE
@@ -104,7 +112,7 @@ def _in_a_step(operation: Operation, kinds: set[Kind]) -> Fact:
             return Fact(Kind.RUNNING, (), of=rows)
     if name == "LogicalAnd" and kinds == {Kind.RUNNING} and others == [first]:
         return first
-    raise Mixes("it uses the number of a row, or several rows")
+    raise Mixes("it combines the rows, or uses the number of a row")
 
 
 def _padded(inputs: Sequence[Fact]) -> Fact:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benison.serving.server.graphs.facts import AtLeast, Fact, Kind, Mixes, dims_of, mixed
-from benison.serving.server.graphs.operation import ANY, EVERY, IN_LOOPS, USUAL, Operation, rule
+from benison.serving.server.graphs.operation import ANY, EVERY, SPECIAL, USUAL, Operation, rule
 from benison.serving.server.graphs.sizes import Dim, Rows, Size
 
 _WITH_LISTS = USUAL | {Kind.LIST}
@@ -65,7 +65,7 @@ def _over_rows(operation: Operation, reason: str) -> list[Fact]:
     Counters begin at 0 and grow by 1 while they are less than the number of rows; lists are read and written only at
     the place of the step's row. Nothing else changes from step to step.
     """
-    if any(fact.kind in IN_LOOPS and fact.kind is not Kind.ROW_LIST for fact in operation.inputs):
+    if any(fact.kind in SPECIAL and fact.kind is not Kind.ROW_LIST for fact in operation.inputs):
         raise Mixes("a loop over the rows within another one")
     attributes = operation.node.attr
     begin, one_later = (Fact(Kind.STEP, (), (Size(number),)) for number in (0, 1))
@@ -84,7 +84,7 @@ def _over_rows(operation: Operation, reason: str) -> list[Fact]:
     (condition,) = operation.call(attributes["cond"].func.name, state)
     of = condition.of
     if condition.kind is not Kind.RUNNING or of is None:
-        raise Mixes(reason or condition.reason or "the number of steps depends on the number of rows")
+        raise Mixes(reason or condition.reason or "the number of steps depends on the rows")
     if after != [one_later if fact == begin else fact for fact in state]:
         raise Mixes("a step for a row depends on the steps before")
     if any(fact.kind is Kind.ROW_LIST and fact.of != of for fact in state):

@@ -26,6 +26,8 @@ def _reduce(operation: Operation) -> list[Fact]:
     if fact.row_axis in chosen:
         # The result has no rows; it is one number where nothing is left.
         left = len(fact.dims) - len(chosen)
+        if operation.node.op in ("All", "Any"):
+            return [Fact(Kind.ALL if operation.node.op == "All" else Kind.SOME)]
         return [operation.mixes("it combines the rows", () if not keep and not left else None)]
     dims = [ONE if axis in chosen else dim for axis, dim in enumerate(fact.dims) if keep or axis not in chosen]
     return [with_shape(dims)]
