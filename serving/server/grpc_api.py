@@ -46,6 +46,7 @@ def build(
     health: bool,
     channel_arguments: str,
     max_message_bytes: int,
+    handshake_seconds: float,
     interceptors: Sequence[Any] = (),
 ) -> Any:
     """Return a grpc.aio server with all services and no open port.
@@ -56,6 +57,7 @@ def build(
         health: value of --enable_grpc_healthcheck_service.
         channel_arguments: key=value pairs, separated by commas.
         max_message_bytes: largest size of a request.
+        handshake_seconds: time in which a new connection must begin to speak HTTP/2.
         interceptors: interceptors of every call.
 
     Raises:
@@ -65,6 +67,7 @@ def build(
         "grpc.so_reuseport": 0,  # a port that is in use must be an error, not shared with another process
         "grpc.max_receive_message_length": max_message_bytes,
         "grpc.max_send_message_length": -1,
+        "grpc.server_handshake_timeout_ms": int(handshake_seconds * 1000),
         **dict(_arguments(channel_arguments)),  # in a dict, because gRPC uses the first of two equal names
     }
     server = grpc.aio.server(interceptors=interceptors, options=list(options.items()))

@@ -10,9 +10,10 @@ import socket
 import struct
 import time
 import zlib
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from email.utils import formatdate
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -26,6 +27,9 @@ _IDLE_SECONDS = 300.0
 LAST_CALL_SECONDS = 1.0  # after the stop signal, requests that are already on their way are still accepted this long
 _SLOWEST_BYTES_PER_SECOND = 64 << 10  # a large body may take longer, if it arrives at this speed or faster
 _SMALL_BODY = 64 << 10  # bytes; a body of up to this size is accepted even if the total limit is reached
+_WINDOW = 16 << 10  # bytes of gzip at a time; what is left of them after a member is copied
+_MAX_CACHED_URL = 512  # bytes; hundreds of URLs of 64 kB each would stay in memory
+_HEAD_TOO_LARGE = f"The headers are longer than {_MAX_HEADER_BYTES} bytes"
 _TOTAL_TOO_LARGE = "The bodies of all requests together are too large; try later"
 _RETRY = (("Retry-After", "1"),)
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -45,7 +49,7 @@ class Request(NamedTuple):
     method: str
     path: str
     headers: dict[bytes, bytes]
-    body: bytes
+    body: bytes | bytearray
 
 
 class Response(NamedTuple):
@@ -84,18 +88,27 @@ class Limits:
 class HttpServer:
     """The listening sockets and their connections."""
 
-    def __init__(self, handler: Handler, limits: Limits, begin: Begin | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        limits: Limits,
+        begin: Begin | None = None,
+        error_headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         """Create the server; `listen` opens the ports.
 
         Args:
             handler: answers the requests that `begin` does not take.
             limits: for every client.
             begin: called first for every request; it must not block.
+            error_headers: headers of the errors that the server itself answers.
         """
         self.handler = handler
         self.begin = begin
         self.limits = limits
+        self.error_headers = error_headers
         self.connections: set[Connection] = set()
+        self.waiting: OrderedDict[Connection, None] = OrderedDict()  # for a whole request; the longest first
         self.held_bytes = 0  # bytes, of the bodies of all unanswered requests
         self.draining = False
         self._servers: list[asyncio.Server] = []
@@ -148,6 +161,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
+        self._limits = server.limits
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
         self._pending: deque[tuple[Request | Response, bool]] = deque()
@@ -162,16 +176,23 @@ class Connection(asyncio.Protocol):
         self._reset()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accept a client, unless the server is stopping or full."""
+        """Accept a client, unless the server is stopping or every other client waits for its answer."""
         self._transport = transport  # type: ignore[assignment]
-        if self._server.draining or len(self._server.connections) >= self._server.limits.max_connections:
+        full = len(self._server.connections) >= self._limits.max_connections
+        if self._server.draining or (full and not self._server.waiting):
             transport.abort()  # type: ignore[attr-defined]
             return
+        if full:
+            evicted, _ = self._server.waiting.popitem(last=False)
+            self._server.connections.discard(evicted)
+            evicted.abort()
         self._server.connections.add(self)
+        self._server.waiting[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the work for a client that has disconnected."""
         self._server.connections.discard(self)
+        self._server.waiting.pop(self, None)
         self._release()
         self._closing = True
         self._pending.clear()
@@ -183,12 +204,12 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._receiving_since = self._receiving_since or time.monotonic()
+        self._received += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._closing = True  # only HTTP/1.1 is supported: answer this request, ignore the bytes that follow
+            self._feed(data)
+            self._check_received()
         except httptools.HttpParserCallbackError:
-            pass  # a limit was exceeded; the error response is already queued
+            pass  # a rule was broken; the error response is already queued
         except httptools.HttpParserError as error:
             self._refuse(400, f"Malformed HTTP: {error}")
         if len(self._pending) > _MAX_PIPELINED:
@@ -215,14 +236,23 @@ class Connection(asyncio.Protocol):
         self._check_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect one header."""
-        self._headers[name.lower()] = value
-        self._check_head(len(name) + len(value))
+        """Collect one header; what follows the chunks of a body is no part of the head."""
+        if not self._head_is_complete:
+            self._fields.append((name.lower(), value))
+            self._check_head(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
-        """Refuse a body that is too large before the client sends it."""
+        """Refuse a request without its one Host, and a body that is too large before the client sends it."""
+        if self._parser.should_upgrade():
+            return  # see `_feed`
+        self._head_is_complete = True
+        self._headers: dict[bytes, bytes] = dict(self._fields)
+        hosts = sum(name == b"host" for name, _ in self._fields)
+        if hosts > 1 or (not hosts and self._parser.get_http_version() == "1.1"):
+            self._refuse(400, "Malformed request: it must have one Host header")
+            raise ValueError("no host")  # stops the parser
         length = self._headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._server.limits.max_body_bytes:
+        if length.isdigit() and int(length) > self._limits.max_body_bytes:
             self._refuse_large_body()
         if self._headers.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -230,15 +260,17 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """Collect a part of the body."""
         self._size += len(body)
-        if self._size > self._server.limits.max_body_bytes:
+        if self._size > self._limits.max_body_bytes:
             self._refuse_large_body()
         if not self._reserve(len(body), self._size):
             self._refuse(503, _TOTAL_TOO_LARGE, _RETRY)
             raise ValueError("no room")
-        self._body.append(body)
+        self._body += body
 
     def on_message_complete(self) -> None:
         """Queue the complete request."""
+        if self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT":
+            return  # see `_feed`
         keep = self._parser.should_keep_alive() and not self._server.draining
         self._pending.append((self._request(), keep))
         self._receiving_since = 0.0
@@ -247,7 +279,7 @@ class Connection(asyncio.Protocol):
 
     def drop_if_slow(self, now: float) -> None:
         """Close the connection if its client is too slow."""
-        slow_seconds = self._server.limits.slow_seconds
+        slow_seconds = self._limits.slow_seconds
         arrival_seconds = slow_seconds + self._size / _SLOWEST_BYTES_PER_SECOND
         if self._receiving_since and now - self._receiving_since > arrival_seconds and not self._current:
             self._refuse(408, "The request took too long to arrive")
@@ -269,26 +301,62 @@ class Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._url = b""
-        self._headers: dict[bytes, bytes] = {}
+        self._fields: list[tuple[bytes, bytes]] = []  # name in lower case, value
+        self._headers = {}
+        self._head_is_complete = False
         self._head_size = 0
-        self._body: list[bytes] = []
+        self._received = 0  # bytes of this request as sent, with chunk sizes, extensions and trailers
+        self._body = bytearray()
         self._size = 0
+
+    def _feed(self, data: bytes) -> None:
+        """Parse bytes. An offer to upgrade is ignored, as Java's clients make one with each request over HTTP.
+
+        The parser ends a request that offers an upgrade with its head, so the head is parsed again without the offer.
+        """
+        rest = memoryview(data)
+        while True:
+            try:
+                self._parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                method = self._parser.get_method()
+                if method == b"CONNECT":
+                    self._closing = True  # answer this request, ignore the bytes that follow
+                    return
+                rest = rest[upgrade.args[0] :]
+                line = b"%b %b HTTP/%b" % (method, self._url, self._parser.get_http_version().encode())
+                fields = [b"%b: %b" % field for field in self._fields if field[0] != b"upgrade"]
+                received = self._received
+                self._reset()
+                self._received = received
+                self._parser = httptools.HttpRequestParser(self)
+                self._parser.feed_data(b"\r\n".join([line, *fields, b"", b""]))
+
+    def _check_received(self) -> None:
+        """Count what the parser keeps, skips or passes on in parts."""
+        if not self._head_is_complete and self._received > _MAX_HEADER_BYTES:
+            self._refuse(431, _HEAD_TOO_LARGE)
+        if self._received > self._limits.max_body_bytes + _MAX_HEADER_BYTES:
+            self._refuse(
+                413, f"The body is longer than {self._limits.max_body_bytes} bytes, with the sizes of its chunks"
+            )
 
     def _check_head(self, size: int) -> None:
         self._head_size += size
         if self._head_size > _MAX_HEADER_BYTES:
-            self._refuse(431, f"The headers are longer than {_MAX_HEADER_BYTES} bytes")
+            self._refuse(431, _HEAD_TOO_LARGE)
             raise ValueError("head too long")  # stops the parser
 
     def _refuse_large_body(self) -> None:
-        self._refuse(413, f"The body is longer than {self._server.limits.max_body_bytes} bytes")
+        self._refuse(413, f"The body is longer than {self._limits.max_body_bytes} bytes")
         raise ValueError("body too long")
 
     def _reserve(self, more: int, size: int) -> bool:
         """Add bytes of a body to the total; return False if the body is large and the total is over the limit."""
         self._held_bytes += more
         self._server.held_bytes += more
-        return size <= _SMALL_BODY or self._server.held_bytes <= self._server.limits.max_held_bytes
+        return size <= _SMALL_BODY or self._server.held_bytes <= self._limits.max_held_bytes
 
     def _release(self) -> None:
         self._server.held_bytes -= self._held_bytes
@@ -299,21 +367,24 @@ class Connection(asyncio.Protocol):
         if not self._closing:
             self._closing = True
             self._receiving_since = 0.0
-            self._pending.append((Response(status, json_answers.error(message), headers=headers), False))
+            self._pending.append((self._error(status, message, headers), False))
             self._next()
 
+    def _error(self, status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+        return Response(status, json_answers.error(message), headers=(*self._server.error_headers, *headers))
+
     def _request(self) -> Request | Response:
+        body: bytes | bytearray = self._body
         try:
             path = _path(self._url)
-            body = b"".join(self._body)
             if self._headers.get(b"content-encoding", b"").lower() == b"gzip":
-                body = _decompress(body, self._server.limits.max_body_bytes)
+                body = decompress(body, self._limits.max_body_bytes)
                 if not self._reserve(len(body), len(body)):
-                    return Response(503, json_answers.error(_TOTAL_TOO_LARGE), headers=_RETRY)
+                    return self._error(503, _TOTAL_TOO_LARGE, _RETRY)
         except (httptools.HttpParserInvalidURLError, zlib.error):
-            return Response(400, json_answers.error("Malformed request: not a path, or not gzip"))
+            return self._error(400, "Malformed request: not a path, or not gzip")
         except OverflowError:
-            return Response(413, json_answers.error("The body is too long after decompression"))
+            return self._error(413, "The body is too long after decompression")
         return Request(self._parser.get_method().decode("ascii", "replace"), path, self._headers, body)
 
     def _next(self) -> None:
@@ -321,6 +392,7 @@ class Connection(asyncio.Protocol):
         if self._current or not self._pending or self._unread_since or self._transport.is_closing():
             return
         request, self._keep_alive = self._pending.popleft()
+        self._server.waiting.pop(self, None)
         self._omit_body = isinstance(request, Request) and request.method == "HEAD"
         if self._server.begin and isinstance(request, Request):
             self._current = self._server.begin(request, self._reply)
@@ -335,7 +407,7 @@ class Connection(asyncio.Protocol):
             raise
         except Exception:
             _log.exception("internal error; the request is answered with status 500")
-            response = Response(500, json_answers.error("Internal error"))
+            response = self._error(500, "Internal error")
         self._reply(response)
 
     def _reply(self, response: Response) -> None:
@@ -345,33 +417,45 @@ class Connection(asyncio.Protocol):
         keep = self._keep_alive and not self._server.draining and not last
         if self._transport.is_closing():
             return
+        body = b"" if self._omit_body else response.body
         head = _head(response.status, response.content_type, response.headers, keep)
-        self._transport.write(b"%b%d\r\n\r\n%b" % (head, len(response.body), b"" if self._omit_body else response.body))
+        start = b"%b%b%d\r\n\r\n" % (head, _date_and_length(int(time.time())), len(response.body))
+        if len(body) <= _SMALL_BODY:
+            self._transport.write(start + body)
+        else:  # without a copy
+            self._transport.write(start)
+            self._transport.write(body)
         if not keep:
             self._transport.close()
             return
         self._idle_since = time.monotonic()
-        if not self._pending and not self._receiving_since:
-            self._release()
+        if not self._pending:
+            self._server.waiting[self] = None
+            if not self._receiving_since:
+                self._release()
         if len(self._pending) == _MAX_PIPELINED // 2:
             with contextlib.suppress(RuntimeError):  # reading was not paused
                 self._transport.resume_reading()
         self._next()
 
 
-@lru_cache(maxsize=256)
 def _path(url: bytes) -> str:
     """Return the path of a request target.
 
     Raises:
         httptools.HttpParserInvalidURLError: the target has no valid path.
     """
+    return (_parse_path if len(url) <= _MAX_CACHED_URL else _parse_path.__wrapped__)(url)
+
+
+@lru_cache(maxsize=256)
+def _parse_path(url: bytes) -> str:
     return (httptools.parse_url(url).path or b"/").decode("latin-1")
 
 
 @lru_cache(maxsize=256)
 def _head(status: int, content_type: str, headers: tuple[tuple[str, str], ...], keep: bool) -> bytes:
-    """Return the head of a response up to the value of Content-Length."""
+    """Return the head of a response up to its last two headers."""
     try:
         reason = http.HTTPStatus(status).phrase
     except ValueError:
@@ -381,22 +465,35 @@ def _head(status: int, content_type: str, headers: tuple[tuple[str, str], ...], 
         f"Content-Type: {content_type}",
         *(f"{name}: {value}" for name, value in headers),
         *([] if keep else ["Connection: close"]),
-        "Content-Length: ",
+        "",
     ]
     return "\r\n".join(lines).encode("latin-1")
 
 
-def _decompress(body: bytes, max_bytes: int) -> bytes:
-    """Decompress gzip.
+@lru_cache(maxsize=1)
+def _date_and_length(seconds: int) -> bytes:
+    """Return the header Date, and Content-Length up to its value."""
+    return f"Date: {formatdate(seconds, usegmt=True)}\r\nContent-Length: ".encode()
+
+
+def decompress(body: bytes | bytearray, max_bytes: int) -> bytes | bytearray:
+    """Decompress gzip, which may have several members.
 
     Raises:
         OverflowError: the result would be longer than `max_bytes`.
         zlib.error: the body is not gzip.
     """
-    decompressor = zlib.decompressobj(wbits=31)
-    decompressed = decompressor.decompress(body, max_bytes)
-    if decompressor.unconsumed_tail:
-        raise OverflowError
-    if not decompressor.eof:
+    result = bytearray()
+    member = zlib.decompressobj(wbits=31)
+    for begin in range(0, len(body), _WINDOW):
+        window: bytes | bytearray = body[begin : begin + _WINDOW]
+        while window:
+            if member.eof:
+                member = zlib.decompressobj(wbits=31)
+            result += member.decompress(window, max_bytes - len(result) + 1)
+            if len(result) > max_bytes:
+                raise OverflowError
+            window = member.unused_data
+    if not member.eof:
         raise zlib.error
-    return decompressed
+    return result

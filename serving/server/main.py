@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from benison.serving.errors import BenisonError, UsageError
-from benison.serving.server import flags, settings, text_protos
+from benison.serving.server import descriptors, flags, settings, text_protos
 from benison.serving.server.batching import limits as batching_limits
 from benison.serving.server.batching.limits import BatchLimits
 from benison.serving.server.flags import Flags
@@ -146,15 +146,25 @@ async def _serve(
     rest = RestApi(service, parsed.rest_api_timeout_in_ms, parsed.rest_api_enable_cors_support, metrics_path)
     headers = cors_headers(parsed.rest_api_enable_cors_support)
     inline = InlinePredict(service, parsed.rest_api_timeout_in_ms, headers)
+    descriptor_limit = descriptors.raise_limit()
+    max_connections = descriptors.connections_within(server_settings.max_connections, descriptor_limit)
+    if max_connections < server_settings.max_connections:
+        _log.warning(
+            "The system allows %d open files, so %d HTTP connections are accepted instead of %d; raise `ulimit -n`",
+            descriptor_limit,
+            max_connections,
+            server_settings.max_connections,
+        )
     http = HttpServer(
         rest.answer,
         Limits(
             server_settings.max_body_bytes,
-            server_settings.max_connections,
+            max_connections,
             server_settings.slow_client_seconds,
             server_settings.max_held_bytes,
         ),
         begin=observers.begin(inline.begin, rest.answer, active) if active else inline.begin,
+        error_headers=headers,
     )
     grpc_server = grpc_api.build(
         service,
@@ -162,6 +172,7 @@ async def _serve(
         health=parsed.enable_grpc_healthcheck_service,
         channel_arguments=parsed.grpc_channel_arguments,
         max_message_bytes=server_settings.max_body_bytes,
+        handshake_seconds=server_settings.slow_client_seconds,
         interceptors=[observers.GrpcInterceptor(active)] if active else [],
     )
     polls = [asyncio.create_task(_poll_folders(models, parsed.file_system_poll_wait_seconds))]

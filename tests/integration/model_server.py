@@ -288,6 +288,7 @@ def start(
     environment: dict[str, str] | None = None,
     core: int = -1,
     program: Sequence[str] = OURS,
+    log_descriptor: int = -1,
 ) -> Server:
     """A server that may not be up yet.
 
@@ -297,6 +298,7 @@ def start(
         environment: of Benison's own settings.
         core: the only one that it may run on; -1: any.
         program: the command's first words.
+        log_descriptor: of the log instead of a file in the folder.
     """
     port, rest = free_port(), free_port()
     log = folder / f"server-{port}.log"
@@ -305,7 +307,7 @@ def start(
     with log.open("w") as output:
         process = subprocess.Popen(
             [*command, f"--port={port}", f"--rest_api_port={rest}", *flags],
-            stdout=output,
+            stdout=output if log_descriptor < 0 else log_descriptor,
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, **(environment or {})},

@@ -217,7 +217,9 @@ MESSAGES = st.builds(
 
 
 AT_ONCE = 10
-GOODBYE = b"\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n"  # what was whole is answered, and then it is over
+GOODBYE = (
+    b"\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"  # what was whole is answered, and then it is over
+)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import signal
 import socket
@@ -32,6 +33,7 @@ from tests.integration.model_server import (
     publish,
     reload,
     running,
+    start,
     tls,
     wait_until,
     write_certificates,
@@ -189,7 +191,7 @@ def busy(strained: Server) -> Iterator[int]:
 
 def test_nothing_is_run_for_an_http_client_who_has_hung_up(strained: Server, busy: int) -> None:
     body = json.dumps({"signature_name": "slow", "inputs": [busy]}).encode()
-    head = f"POST /v1/models/m:predict HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     clients = [socket.create_connection(("127.0.0.1", strained.rest)) for _ in range(5)]
     for client in clients:
         client.sendall(head + body)
@@ -214,7 +216,7 @@ def test_nothing_is_run_for_a_grpc_caller_who_has_gone(strained: Server, busy: i
         wait_until(lambda: waiting(strained) == 0)
 
 
-BODY = b"POST /v1/models/m:predict HTTP/1.1\r\nContent-Length: 1000\r\n\r\n"
+BODY = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
 
 
 @pytest.mark.parametrize("begun", [b"POST /v1/models/m:predict HTTP/1.1\r\nX: ", BODY], ids=["head", "body"])
@@ -232,7 +234,7 @@ def test_who_sends_a_byte_now_and_then_is_dropped(strained: Server, begun: bytes
 
 def test_who_does_not_read_the_answers_is_dropped(strained: Server) -> None:
     body = json.dumps({"instances": [0.5] * 200_000}).encode()
-    request = f"POST /v1/models/m:predict HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    request = f"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", strained.rest))
@@ -245,15 +247,34 @@ def test_who_does_not_read_the_answers_is_dropped(strained: Server) -> None:
     assert strained.post("m:predict", {"instances": [0.0]})[0] == 200
 
 
-def test_more_connections_than_allowed_are_closed_at_once(strained: Server) -> None:
+def test_silent_connections_lock_nobody_out(strained: Server) -> None:
     with contextlib.ExitStack() as stack:
-        kept = [stack.enter_context(socket.create_connection(("127.0.0.1", strained.rest), 20)) for _ in range(8)]
-        kept[0].sendall(b"GET /v1/models/m HTTP/1.1\r\n\r\n")
-        assert kept[0].recv(1000).startswith(b"HTTP/1.1 200 ")  # so all eight have been accepted
-        surplus = stack.enter_context(socket.create_connection(("127.0.0.1", strained.rest), 20))
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", strained.rest), 20)) for _ in range(8)]
+        silent[0].sendall(b"GET /v1/models/m HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert silent[0].recv(1000).startswith(b"HTTP/1.1 200 ")  # so all eight have been accepted
+        assert strained.post("m:predict", {"instances": [0.0]})[0] == 200
         with contextlib.suppress(ConnectionResetError):
-            assert surplus.recv(1000) == b""
-    wait_until(lambda: strained.post("m:predict", {"instances": [0.0]})[0] == 200)
+            assert silent[1].recv(1000) == b""
+        silent[0].sendall(b"GET /v1/models/m HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert silent[0].recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_stalled_reader_of_the_log_stops_no_answer(tmp_path: Path, made: dict[int, Path]) -> None:
+    publish(made[1], tmp_path / "m", 1)
+    reading, writing = os.pipe()
+    flags = (f"--model_base_path={tmp_path / 'm'}", "--model_name=m")
+    server = start(tmp_path, *flags, environment={"BENISON_ACCESS_LOG": "1"}, log_descriptor=writing)
+    try:
+        wait_until(lambda: server.post("m:predict", {"instances": [0.0]})[0] == 200, 60)
+        for _ in range(1000):  # a pipe takes 64 kB
+            assert server.post("m:predict", {"instances": [0.0]})[0] == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+    finally:
+        server.process.kill()
+        server.process.wait()
+        os.close(reading)
+        os.close(writing)
 
 
 def test_a_message_that_is_too_large_is_refused_by_grpc_too(strained: Server) -> None:

@@ -161,7 +161,11 @@ def test_the_status_page_says_which_way_each_signature_goes(servers):
 def test_pipelined_requests_are_answered_in_their_order_whichever_way_each_takes(servers):
     def request(body: dict[str, Any], more: bytes = b"") -> bytes:
         data = json.dumps(body).encode()
-        return b"POST /v1/models/m:predict HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (more, len(data), data)
+        return b"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (
+            more,
+            len(data),
+            data,
+        )
 
     slow = {"signature_name": "slow", "instances": [1000]}
     bodies: list[dict[str, Any]] = [{"instances": [1.0]}, slow, {"instances": [2.0]}, {"instances": "wrong"}]

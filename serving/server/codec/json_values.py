@@ -14,12 +14,13 @@ import orjson
 from benison.serving.server.status import invalid
 
 _MAX_EXCERPT = 256  # characters
+_BASE64 = str.maketrans("-_", "+/", " \t\n\v\f\r")
 # A quote, an escape, or a bare Inf, which Python's parser does not know. No match is long: a pattern of whole strings
 # would try every quote of a string that is not closed as its start.
 _QUOTE_ESCAPE_INF = re.compile(r'"|\\.|\bInf\b', re.DOTALL)
 
 
-def parse(body: bytes) -> dict[str, Any]:
+def parse(body: bytes | bytearray) -> dict[str, Any]:
     """Parse the JSON object of a request.
 
     NaN, Infinity, -Infinity, Inf and -Inf are numbers. Text after the object is ignored.
@@ -58,14 +59,14 @@ def is_base64(value: Any) -> bool:
 
 
 def decode_base64(value: Mapping[str, Any]) -> bytes:
-    """Return the bytes of {"b64": "…"}, in either alphabet, with or without padding, as absl does.
+    """Return the bytes of {"b64": "…"} as absl does: either alphabet, with or without padding and line breaks.
 
     Raises:
         RequestError: It is not valid base64.
     """
     if not is_base64(value):
         raise invalid(f"JSON Value: {excerpt(value)} not formatted correctly for base64 data")
-    text = value["b64"].translate({ord("-"): "+", ord("_"): "/"}).rstrip("=")
+    text = value["b64"].translate(_BASE64).rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
@@ -102,7 +103,7 @@ def _with_infinity(text: str) -> str:
     return _QUOTE_ESCAPE_INF.sub(written, text)
 
 
-def _parse_leniently(body: bytes) -> Any:
+def _parse_leniently(body: bytes | bytearray) -> Any:
     try:
         text = body.decode("utf-8-sig")
         text = _with_infinity(text).lstrip()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
+import queue
 import random
-import sys
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timezone
@@ -14,6 +17,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from benison.serving.server.observing.observers import ObservedRequest
 
+_STANDARD_ERROR = 2
+_MAX_WAITING_LINES = 10_000
+_CLOSE_SECONDS = 1.0  # in which the last lines are written
 LogFormat = Literal["text", "json"]
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -27,9 +33,59 @@ def configure(log_format: LogFormat) -> None:
     Args:
         log_format: `text`, or `json` for a log collector.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = QueuedHandler(_STANDARD_ERROR)
     handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(_TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class QueuedHandler(logging.Handler):
+    """Writes lines in a thread of its own, so that a reader who stalls does not stop the server.
+
+    Lines beyond the queue are dropped. A line says how many were.
+    """
+
+    def __init__(self, descriptor: int, max_waiting: int = _MAX_WAITING_LINES) -> None:
+        """Start the thread.
+
+        Args:
+            descriptor: where the lines go. No stream of Python's, because its lock would stop the end of the process.
+            max_waiting: how many lines wait at most.
+        """
+        super().__init__()
+        self._descriptor = descriptor
+        self._lines: queue.Queue[str] = queue.Queue(max_waiting)
+        self._dropped = 0
+        threading.Thread(target=self._write, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a record, or drop it."""
+        try:
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            self._dropped += 1
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Wait until the waiting lines are written, but not for a reader who stalls."""
+        with self._lines.all_tasks_done:
+            self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, _CLOSE_SECONDS)
+
+    def _write(self) -> None:
+        while True:
+            line = self._lines.get()
+            dropped, self._dropped = self._dropped, 0
+            lines = [line, self.format(_dropped_record(dropped))] if dropped else [line]
+            text = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+            with contextlib.suppress(OSError):  # the reader has gone
+                while text:
+                    text = text[os.write(self._descriptor, text) :]
+            self._lines.task_done()
+
+
+def _dropped_record(count: int) -> logging.LogRecord:
+    message = "%d lines were dropped, because the reader of the log did not read them"
+    return logging.LogRecord(_log.name, logging.WARNING, __file__, 0, message, (count,), None)
 
 
 class JsonFormatter(logging.Formatter):

@@ -122,7 +122,7 @@ class RestApi:
         if not request.path.lower().startswith("/v1/"):
             if site.has_path(request.path):
                 return await self._site.answer(request)
-            return Response(404, json_answers.error(f"Not Found: {request.path}"))
+            return Response(404, json_answers.error(f"Not Found: {request.path}"), headers=self._cors)
         if request.method == "OPTIONS":
             return self._preflight(request)
         try:
@@ -145,7 +145,7 @@ class RestApi:
                 raise invalid("Missing model name in request.")
             return self._metadata(target) if target.verb == "metadata" else self._status(target)
 
-    async def _predict(self, target: Target, body: bytes) -> bytes:
+    async def _predict(self, target: Target, body: bytes | bytearray) -> bytes:
         deadline = self._deadline()
         document = await offload_if_large(len(body), json_values.parse, body)
         name = json_values.signature_name(document)
@@ -157,7 +157,7 @@ class RestApi:
         size = sum(values.nbytes for values in outputs.values())
         return await offload_if_large(size, json_answers.predictions, outputs, signature.outputs, row_form)
 
-    async def _classify_or_regress(self, target: Target, body: bytes) -> bytes:
+    async def _classify_or_regress(self, target: Target, body: bytes | bytearray) -> bytes:
         from tensorflow_serving.apis import classification_pb2, regression_pb2
 
         deadline = self._deadline()

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import gzip
 import pickle
+import re
+import time
+import tracemalloc
+import zlib
+from email.utils import parsedate_to_datetime
 
 import pytest
 
 from benison.serving.server import metrics
-from benison.serving.server.http import Connection, HttpServer, Limits, Request, Response
+from benison.serving.server.http import Connection, HttpServer, Limits, Request, Response, decompress
 from benison.serving.server.rest.api import Target, parse_target
 from benison.serving.server.status import Code, RequestError, from_exception, http_status
 
@@ -72,6 +77,11 @@ def talk(*chunks: bytes) -> Transport:
     return asyncio.run(run())
 
 
+# Java's HttpClient sends these with each request.
+UPGRADE = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAAB")
+CHUNKED = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
 def get(path: str, *headers: str, version: str = "1.1") -> bytes:
     return "\r\n".join([f"GET {path} HTTP/{version}", "Host: x", *headers, "", ""]).encode()
 
@@ -90,8 +100,24 @@ def post(body: bytes, *headers: str) -> bytes:
         ([get("/a%20b")], ["GET /a%20b "]),
         ([get("/a") + get("/b") + post(b"c")], ["GET /a ", "GET /b ", "POST /p c"]),
         ([bytes([byte]) for byte in post(b"slow")], ["POST /p slow"]),
-        ([b"POST /p HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"], ["POST /p abc"]),
+        (
+            [b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"],
+            ["POST /p abc"],
+        ),
         ([post(gzip.compress(b"packed", mtime=0), "Content-Encoding: gzip")], ["POST /p packed"]),
+        ([post(gzip.compress(b"two ") + gzip.compress(b"members"), "Content-Encoding: gzip")], ["POST /p two members"]),
+        ([b"GET /no-host HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"], ["GET /no-host "]),
+        ([get("/a", *UPGRADE) + get("/b")], ["GET /a ", "GET /b "]),
+        (
+            [post(b"java", *UPGRADE) + post(b"again", *UPGRADE) + get("/b")],
+            ["POST /p java", "POST /p again", "GET /b "],
+        ),
+        ([bytes([byte]) for byte in post(b"slow", *UPGRADE) + get("/b")], ["POST /p slow", "GET /b "]),
+        ([CHUNKED + b"1\r\na\r\n0\r\nContent-Encoding: gzip\r\n\r\n"], ["POST /p a"]),
+        (
+            [CHUNKED.replace(b"Host: x", b"Host: x\r\nConnection: Upgrade\r\nUpgrade: h2c") + b"1\r\na\r\n0\r\n\r\n"],
+            ["POST /p a"],
+        ),
     ],
 )
 def test_requests_are_answered_in_their_order(chunks, bodies):
@@ -106,8 +132,14 @@ def test_requests_are_answered_in_their_order(chunks, bodies):
     [
         (b"no HTTP at all\r\n\r\n", 400),
         (post(b"x" * 101), 413),
-        (b"POST /p HTTP/1.1\r\nContent-Length: 101\r\n\r\n", 413),
-        (b"POST /p HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n" + b"x" * 101 + b"\r\n0\r\n\r\n", 413),
+        (b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 101\r\n\r\n", 413),
+        (CHUNKED + b"65\r\n" + b"x" * 101 + b"\r\n0\r\n\r\n", 413),
+        (CHUNKED + b"1;" + b"extension" * 10_000, 413),
+        (CHUNKED + b"0\r\nX: " + b"trailer" * 10_000, 413),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"without an end" * 10_000, 431),
+        (b"G" * 70_000, 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (get("/", "Host: y"), 400),
         (get("/" + "x" * 70_000), 431),
         (get("/", "X: " + "y" * 70_000), 431),
         (b"POST /p HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
@@ -141,7 +173,6 @@ def test_an_internal_error_reveals_nothing():
     [
         get("/a", "Connection: close"),
         get("/a", version="1.0"),
-        get("/a", "Connection: upgrade", "Upgrade: h2c"),
         get("/a").replace(b"GET", b"CONNECT"),
     ],
 )
@@ -153,19 +184,92 @@ def test_the_connection_closes_when_the_client_asks_for_it(request_):
 
 
 def test_a_large_body_is_waited_for_with_100():
-    assert talk(b"POST /p HTTP/1.1\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n").written == (
+    assert talk(b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n").written == (
         b"HTTP/1.1 100 Continue\r\n\r\n"
     )
 
 
-def test_one_connection_too_many_is_closed():
+@pytest.mark.parametrize("begun", [b"", b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf", get("/whole")])
+def test_a_full_server_closes_the_client_who_has_sent_no_whole_request_for_the_longest_time(begun):
+    async def run() -> list[bool]:
+        server = HttpServer(echo, Limits(max_body_bytes=100, max_connections=3, slow_seconds=5.0))
+        connections, transports = [Connection(server) for _ in range(4)], [Transport() for _ in range(4)]
+        for number, first_words in enumerate([b"", begun, begun]):
+            connections[number].connection_made(transports[number])
+            connections[number].data_received(first_words)
+            await until_quiet()
+        connections[0].data_received(get("/a"))
+        await until_quiet()
+        connections[3].connection_made(transports[3])
+        connections[3].data_received(get("/b"))
+        await until_quiet()
+        assert b"GET /b" in transports[3].written
+        return [transport.closed for transport in transports]
+
+    assert asyncio.run(run()) == [False, True, False, False]
+
+
+def test_a_client_who_waits_for_an_answer_is_not_closed_for_another_one():
+    async def never(request: Request) -> Response:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
     async def run() -> tuple[bool, bool]:
-        server, first, second = HttpServer(echo, LIMITS), Transport(), Transport()
-        Connection(server).connection_made(first)
+        server, first, second = HttpServer(never, LIMITS), Transport(), Transport()
+        connection = Connection(server)
+        connection.connection_made(first)
+        connection.data_received(get("/"))
         Connection(server).connection_made(second)
-        return first.closed, second.closed
+        closed = (first.closed, second.closed)
+        connection.connection_lost(None)
+        assert not server.waiting
+        return closed
 
     assert asyncio.run(run()) == (False, True)
+
+
+def test_small_chunks_take_no_more_memory_than_the_body():
+    async def run() -> None:
+        server = HttpServer(echo, Limits(max_body_bytes=1_000_000, max_connections=1, slow_seconds=5.0))
+        connection, chunks = Connection(server), b"2\r\nab\r\n" * 10_000
+        connection.connection_made(Transport())
+        connection.data_received(CHUNKED)
+        tracemalloc.start()
+        for _ in range(10):
+            connection.data_received(chunks)
+        assert tracemalloc.get_traced_memory()[0] < 2 * 200_000
+        tracemalloc.stop()
+        assert server.held_bytes == 200_000
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("request_", [get("/a"), get("/fail"), b"no HTTP\r\n\r\n", post(b"x" * 101)])
+def test_every_answer_has_a_date_and_errors_have_the_headers_of_the_api(request_):
+    async def run() -> bytes:
+        server, transport = HttpServer(echo, LIMITS, error_headers=(("Access-Control-Allow-Origin", "*"),)), Transport()
+        connection = Connection(server)
+        connection.connection_made(transport)
+        connection.data_received(request_)
+        await until_quiet()
+        return transport.written
+
+    written = asyncio.run(run())
+    assert (b" 200 OK" in written) is not (b"\r\nAccess-Control-Allow-Origin: *\r\n" in written)
+    (date,) = re.findall(rb"\r\nDate: (.*)\r\n", written)
+    assert abs(parsedate_to_datetime(date.decode()).timestamp() - time.time()) < 60
+
+
+def test_gzip_of_many_small_members_is_read_in_a_moment():
+    members = gzip.compress(b"a", 0) * 50_000
+    begun = time.process_time()
+    assert decompress(members, 1 << 20) == b"a" * 50_000
+    assert time.process_time() - begun < 10
+    with pytest.raises(OverflowError):
+        decompress(members, 40_000)
+    for wrong in (members + b"no member", b"", members[:-1]):
+        with pytest.raises(zlib.error):
+            decompress(wrong, 1 << 20)
 
 
 def test_bodies_that_are_too_large_together_are_refused():

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 
 import pytest
 
 from benison.serving.errors import UsageError
-from benison.serving.server import flags, grpc_api, main
+from benison.serving.server import descriptors, flags, grpc_api, main
 from benison.serving.server.engine import LoadOptions
 from benison.serving.server.engines import saved_model
+
+
+def test_half_of_the_descriptors_are_for_http_connections():
+    limit = descriptors.raise_limit()
+    assert limit is None or limit == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert [descriptors.connections_within(4096, allowed) for allowed in (None, 100_000, 1024)] == [4096, 4096, 512]
 
 
 def test_help_may_be_read_in_part():

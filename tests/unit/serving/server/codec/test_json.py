@@ -44,6 +44,7 @@ MISSING = {"a": -9007199254740991, "f": NAN, "t": ""}
         ('{"instances": ["a", "ü"]}', "string", [b"a", "ü".encode()]),
         ('{"instances": ["a", {"b64": "/w=="}]}', "string", [b"a", b"\xff"]),
         ('{"instances": [{"b64": "_w"}]}', "string", [b"\xff"]),
+        (r'{"instances": [{"b64": "YWJj\r\nZGVm\r\nZw =\t="}]}', "string", [b"abcdefg"]),
         ('{"instances": ["Inf", NaN]}', "float32", None),
         ('{"instances": [{"x": "Inf"}]}', "string", [b"Inf"]),
         ('{"instances": [[1, 2], [3, 4]]}', "int32", [[1, 2], [3, 4]]),

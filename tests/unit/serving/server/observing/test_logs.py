@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import random
+import re
 import sys
 from typing import Any
 
@@ -31,6 +33,29 @@ def test_a_record_is_one_line_of_json_with_its_fields() -> None:
     assert read.pop("odd").startswith("<object")
     expected = {"level": "WARNING", "logger": "test", "message": "two\nlines of é", "model": "m", "version": 3}
     assert read == expected
+
+
+def test_lines_beyond_the_queue_are_dropped_and_counted() -> None:
+    reading, writing = os.pipe()
+    handler = logs.QueuedHandler(writing, max_waiting=10)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for number in range(1000):  # the pipe holds 64 kB
+        handler.handle(record("line %d %s", number, "x" * 1000))
+    handler.flush()  # ends although nobody reads
+    text = os.read(reading, 65536)
+    handler.flush()
+    handler.handle(record("last"))
+    handler.flush()
+    while not text.endswith(b"last\n"):
+        text += os.read(reading, 65536)
+    lines = text.decode().splitlines()
+    written = sum(line.startswith("line ") for line in lines)
+    notice = r"(\d+) lines were dropped, because the reader of the log did not read them"
+    dropped = sum(int(match[1]) for line in lines if (match := re.fullmatch(notice, line)))
+    assert written + dropped == 1000
+    assert 10 <= written < 200
+    os.close(reading)
+    os.close(writing)
 
 
 def test_an_exception_is_in_its_records_line() -> None:
