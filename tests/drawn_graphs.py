@@ -38,6 +38,22 @@ def _masked(x: Any) -> Any:
     return tf.scatter_nd(places, tf.gather_nd(x, places) * 2, tf.shape(x, out_type=tf.int64)) + x
 
 
+def _present(x: Any) -> Any:
+    cells = x[:, 0]
+    present = cells > 0
+    places = tf.concat([tf.where(present), tf.zeros_like(tf.where(present))], axis=1)
+    values = tf.boolean_mask(cells, present) * 2
+    return x + tf.compat.v1.sparse_to_dense(places, tf.stack([tf.shape(x, out_type=tf.int64)[0], 1]), values, 0.0)
+
+
+def _other_entries(x: Any) -> Any:
+    ones = x[:, :1] > 0
+    values = tf.boolean_mask(x[:, 1:2], tf.logical_not(ones))
+    places = tf.where(ones)
+    count = tf.minimum(tf.shape(values)[0], tf.shape(places)[0])
+    return x + tf.scatter_nd(places[:count], values[:count], tf.stack([tf.shape(x, out_type=tf.int64)[0], 1]))
+
+
 def _segments(x: Any) -> Any:
     places = tf.where(x > 0)
     sums = tf.math.unsorted_segment_sum(tf.gather_nd(x, places), places[:, 0], tf.shape(x)[0])
@@ -98,6 +114,7 @@ ROW_WISE: dict[str, Step] = {
     "text": lambda x: tf.strings.to_number(tf.strings.as_string(x, precision=3)) + x,
     "loop": lambda x: tf.while_loop(lambda i, _: i < 3, lambda i, v: (i + 1, tf.tanh(v) * 1.5), [0, x])[1],
     "masked": _masked,
+    "present": _present,
     "segments": _segments,
     "places": _dynamic_places,
     "lists": _lists,
@@ -190,6 +207,7 @@ MIXING: dict[str, Step] = {
     "number of words": lambda x: x / tf.cast(tf.size(_dense_words(x)), tf.float32),
     "rank of a result": lambda x: x * tf.cast(tf.shape(tf.unique(tf.range(_rows(x)))[0])[0], tf.float32),
     "compact": _compact,
+    "other entries": _other_entries,
     "order": lambda x: tf.gather(x, tf.argsort(x[:, 0])),
     "noise": lambda x: x + tf.random.uniform(tf.shape(x)),
     "scatter": lambda x: tf.math.unsorted_segment_sum(x, _ids(x)[:, 0] % _rows(x), _rows(x)) + x,

@@ -15,6 +15,7 @@ from benison.serving.predict import predict
 from benison.serving.promotion import labels
 from benison.serving.promotion import promote as promotion
 from benison.serving.versions import local, remote, sets
+from tests.integration.model_server import signatures_alone
 from tests.integration.test_serve import serving
 
 REPOSITORY = Path(__file__).parents[2]
@@ -53,6 +54,11 @@ def test_its_runs_and_versions_are_listed(root: Path) -> None:
     assert f"{FAN_OUT}  stable" in versions
     assert "linear, quadratic, deep" in versions
     assert "blessed push" in benison(root, "versions", "penguins", "--history")
+
+
+def test_requests_for_its_versions_share_runs(root: Path) -> None:
+    folders = [version.path for name in ("penguins", *MEMBERS) for version in local.versions(root / "serving" / name)]
+    assert [signatures_alone(folder) for folder in folders] == [{}] * 5
 
 
 def test_its_versions_are_verified_and_compared(root: Path) -> None:

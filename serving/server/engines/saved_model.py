@@ -14,6 +14,7 @@ from benison.serving import missing_values
 from benison.serving.server.engine import LoadOptions, Signature, Tensors, TensorSpec
 from benison.serving.server.engines import low_priority, private_tensorflow
 from benison.serving.server.graphs import alignment, writes
+from benison.serving.server.graphs.types import TensorTypes
 from benison.serving.server.status import Code, RequestError, invalid
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ class SessionEngine:
         try:
             raw = raw_inputs.read(path)
             self._packed_order = missing_values.read_packed(Path(path))
-            nodes = {node.name: node for node in meta_graph.graph_def.node}
+            types = TensorTypes(meta_graph.graph_def, private_tensorflow.operation_definition)
             declared = [
-                _signature(name, proto, raw if _takes_raw(name, proto, raw) else raw_inputs.RawInputs(), nodes)
+                _signature(name, proto, raw if _takes_raw(name, proto, raw) else raw_inputs.RawInputs(), types)
                 for name, proto in sorted(meta_graph.signature_def.items())
             ]
             self.signatures: Mapping[str, Signature] = {
@@ -211,14 +212,14 @@ def _inspected(signatures: Sequence[Signature], graph: Any) -> list[Signature]:
     return inspected
 
 
-def _signature(name: str, proto: Any, raw: RawInputs, nodes: Mapping[str, Any]) -> Signature:
+def _signature(name: str, proto: Any, raw: RawInputs, types: TensorTypes) -> Signature:
     import tensorflow as tf
 
     return Signature(
         name=name,
         method=proto.method_name,
-        inputs={alias: _spec(info, _fed_type(info, nodes)) for alias, info in sorted(proto.inputs.items())},
-        outputs={alias: _spec(info, info.dtype) for alias, info in sorted(proto.outputs.items())},
+        inputs={alias: _spec(info, types) for alias, info in sorted(proto.inputs.items())},
+        outputs={alias: _spec(info, types) for alias, info in sorted(proto.outputs.items())},
         proto=copy.deepcopy(proto),  # the original keeps the whole MetaGraphDef in memory
         defaults={alias: tf.make_ndarray(value) for alias, value in getattr(proto, "defaults", {}).items()},
         missing={alias: value for alias, value in raw.missing.items() if alias in proto.inputs},
@@ -228,18 +229,11 @@ def _signature(name: str, proto: Any, raw: RawInputs, nodes: Mapping[str, Any]) 
     )
 
 
-def _fed_type(info: Any, nodes: Mapping[str, Any]) -> int:
-    """Return the type, as a number of DataType, that the graph takes as an input; a signature may declare another."""
-    node = nodes.get(info.name.removesuffix(":0"))
-    if node is None or not node.op.startswith("Placeholder"):
-        return int(info.dtype)
-    return int(node.attr["dtype"].type)
-
-
-def _spec(info: Any, dtype: int) -> TensorSpec:
+def _spec(info: Any, types: TensorTypes) -> TensorSpec:
     import tensorflow as tf
 
     shape = info.tensor_shape
+    dtype = types.of(info.name) or info.dtype
     return TensorSpec(
         # The signature __saved_model_init_op names an operation, which has no dtype. The value of a reference is no
         # reference.

@@ -8,7 +8,7 @@ only in the rounding of floats.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benison.serving.server.graphs import checks, rules
@@ -28,6 +28,9 @@ __all__ = ["Alignment", "rules"]  # importing the rules fills RULES
 _WITHOUT_ROWS = frozenset([Kind.CONSTANT, Kind.SIZE, Kind.IDS, Kind.PLACES])
 _CALLS = frozenset(
     names("PartitionedCall StatefulPartitionedCall If StatelessIf Case StatelessCase While StatelessWhile")
+)
+_TRUTHS = frozenset(
+    names("Equal NotEqual Less LessEqual Greater GreaterEqual IsNan IsFinite LogicalAnd LogicalOr LogicalNot")
 )
 _MAX_DEPTH = 64  # of calls; functions cannot call themselves in a valid graph, but a file may say so
 _USED_AS_DATA: Mapping[Kind, str] = {
@@ -153,7 +156,7 @@ class Alignment:
                 raise Mixes("TensorFlow does not know this operation")
             if entry and kinds <= entry.accepts:
                 operation = Operation(node, inputs, self._symbols, self._call, step.outputs)
-                return entry.apply(operation)
+                return self._tagged(node.op, entry.apply(operation))
             if first_mixed:
                 return [first_mixed] * step.outputs
             if entry is None:
@@ -177,6 +180,12 @@ class Alignment:
             # A function of constants is one, and a function of the number of rows depends on nothing else.
             return [Fact(Kind.CONSTANT if kinds <= {Kind.CONSTANT} else Kind.SIZE)] * step.outputs
         return [mixed(f"{node.op} {node.name}: {reason}")] * step.outputs
+
+    def _tagged(self, operation: str, facts: list[Fact]) -> list[Fact]:
+        """Return facts with tags if they are of truth values, whose true elements several operations may select."""
+        if operation not in _TRUTHS or facts[0].kind is not Kind.ROWS:
+            return facts
+        return [replace(fact, tag=self._symbols.tag()) for fact in facts]
 
     def _graph_plan(self, results: Iterable[tuple[str, int]], inputs: Iterable[tuple[str, int]]) -> _Plan:
         ends = [name for name, _ in inputs]

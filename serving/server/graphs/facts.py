@@ -58,6 +58,7 @@ class Fact:
             along such an axis.
         reason: for MIXED, the operation that mixes rows, and why.
         inner: the variable of a resource; an element of a tensor list.
+        tag: tensors with equal tags have the same elements in the same order; 0 for a tensor without one.
     """
 
     kind: Kind
@@ -68,6 +69,7 @@ class Fact:
     of: Rows | None = None
     reason: str = ""
     inner: Fact | None = None
+    tag: int = 0
 
     @property
     def dims(self) -> tuple[Dim, ...]:

@@ -22,16 +22,27 @@ class Symbols:
 
     def __init__(self) -> None:
         self.count = 0
+        self._entries: dict[int, Rows] = {}
+
+    def tag(self) -> int:
+        """Return a new tag of a tensor."""
+        self.count += 1
+        return self.count
 
     def fixed(self) -> str:
         """Return a new name of a size that is the same in every run."""
         self.count += 1
         return fixed_symbol(self.count)
 
-    def entries(self) -> Rows:
-        """Return a new axis along the entries of a sparse tensor."""
+    def entries(self, tag: int = 0) -> Rows:
+        """Return an axis along the entries of a sparse tensor: a new one, or that of a tag's true elements."""
+        if tag in self._entries:
+            return self._entries[tag]
         self.count += 1
-        return Rows(symbol=entries_symbol(self.count))
+        rows = Rows(symbol=entries_symbol(self.count))
+        if tag:
+            self._entries[tag] = rows
+        return rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ def join(a: Fact, b: Fact) -> Fact:
     keep = a.value == b.value
     return replace(
         a, shape=shape, value=a.value if keep else None, fill=a.fill if a.fill == b.fill else None,
-        matrix=a.matrix if a.matrix == b.matrix else None, inner=inner,
+        matrix=a.matrix if a.matrix == b.matrix else None, inner=inner, tag=a.tag if a.tag == b.tag else 0,
     )  # fmt: skip
 
 
@@ -170,7 +170,7 @@ def _put(operation: Operation) -> list[Fact]:
         raise Mixes("a tensor of a list depends on the number of rows")
     if operation.node.op == "TensorListSetItem" and operation.inputs[1].kind is not Kind.CONSTANT:
         raise Mixes("a place in a list depends on rows")
-    item = replace(item, value=None, fill=None, matrix=None)
+    item = replace(item, value=None, fill=None, matrix=None, tag=0)
     joined = join(tensors.inner, item) if tensors.inner else item
     return [Fact(Kind.LIST, (), inner=joined)]
 

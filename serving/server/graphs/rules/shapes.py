@@ -20,6 +20,7 @@ from benison.serving.server.graphs.operation import ANY, USUAL, Operation, axis_
 from benison.serving.server.graphs.sizes import ONE, Dim, Rows, Size, reshaped, size_of
 
 _NO_COLUMN = (-1, -1)
+_NUMBERED = frozenset([Kind.IDS, Kind.PLACES])
 _CARRIED = USUAL | {Kind.IDS, Kind.SIZE}
 
 
@@ -30,7 +31,7 @@ def _like(fact: Fact, dims: Sequence[Dim]) -> Fact:
     if fact.kind is Kind.SIZE:
         return Fact(Kind.SIZE, tuple(dims), fact.value if len(dims) < 2 else None)
     result = with_shape(dims, fact.fill)
-    return Fact(result.kind, result.shape, fact.value if len(dims) < 2 else None, result.fill)
+    return Fact(result.kind, result.shape, fact.value if len(dims) < 2 else None, result.fill, tag=fact.tag)
 
 
 @rule("Reshape", accepts=ANY)
@@ -149,7 +150,7 @@ def _of_numbers(value: Sequence[Element], inputs: Sequence[Fact]) -> Fact:
 
 def _places(inputs: Sequence[Fact], dims: Sequence[Dim], is_columns: bool) -> Fact:
     first, *others = inputs
-    if is_columns and first.kind is Kind.IDS and all(fact.kind is not Kind.IDS for fact in others):
+    if is_columns and first.kind in _NUMBERED and all(fact.kind not in _NUMBERED for fact in others):
         return Fact(Kind.PLACES, tuple(dims), of=first.of)
     raise Mixes("numbers of rows are used as values")
 
@@ -194,12 +195,12 @@ def _concat(operation: Operation) -> list[Fact]:
             value += fact.value or ()
         else:
             return [_of_numbers(value, inputs)]
-    _refuse_foreign(inputs, USUAL | {Kind.IDS})
+    _refuse_foreign(inputs, USUAL | _NUMBERED)
     axis = axis_of(axis_fact.numbers[0], inputs[0].rank)
     others = _merged([(*fact.dims[:axis], *fact.dims[axis + 1 :]) for fact in inputs])
     dims = (*others[:axis], _joined([fact.dims[axis] for fact in inputs], operation), *others[axis:])
-    if any(fact.kind is Kind.IDS for fact in inputs):
-        is_column = axis == 1 and len(dims) == 2 and inputs[0].dims[1] == ONE
+    if any(fact.kind in _NUMBERED for fact in inputs):
+        is_column = axis == 1 and len(dims) == 2 and (inputs[0].kind is Kind.PLACES or inputs[0].dims[1] == ONE)
         return [_places(inputs, dims, is_column)]
     return [with_shape(dims)]
 

@@ -28,7 +28,7 @@ def _where(operation: Operation) -> list[Fact]:
     if fact.fill is _TRUE:  # then these are the places of all elements
         every = Rows(symbol=rows.symbol, after=product(map(size_of, fact.dims[1:])))
         return [_places(every, fact.rank, rows)]
-    return [_places(operation.symbols.entries(), fact.rank, rows)]
+    return [_places(operation.symbols.entries(fact.tag), fact.rank, rows)]
 
 
 @rule("GatherNd", accepts=ANY)

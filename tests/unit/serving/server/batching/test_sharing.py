@@ -39,11 +39,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         reference = v1.get_variable("reference", initializer=2.0, use_resource=False)
         declared = _signature({"inputs": examples}, {"outputs": tf.strings.to_number(examples) + reference})
         declared.inputs["inputs"].dtype = tf.float32.as_datatype_enum
+        declared_output = _signature({"x": x}, {"whole": tf.cast(x, tf.int64), "text": tf.strings.as_string(x)})
+        for info in declared_output.outputs.values():
+            info.dtype = tf.float32.as_datatype_enum
         signatures = {
             "apart": _signature({"x": x}, {"y": x * 2}),
             "scaled": _signature({"x": x}, {"y": x / tf.maximum(1000.0, tf.reduce_max(x))}),
             "counted": _signature({"x": x}, {"y": 0 * x + counter.assign_add(1.0)}),
             "declared": declared,
+            "declared_output": declared_output,
             "reference": _signature({"x": x}, {"y": v1.assign(reference, 2.0, validate_shape=False)}),
         }
         session.run(v1.global_variables_initializer())
@@ -106,5 +110,7 @@ def test_the_graphs_types_count_and_not_the_declared_ones(engine: SessionEngine)
     signature = engine.signatures["declared"]
     assert signature.inputs["inputs"].dtype == "string"
     assert engine.run(signature, {"inputs": np.array([b"1.5"], object)}, ("outputs",))["outputs"].tolist() == [3.5]
+    outputs = engine.signatures["declared_output"].outputs
+    assert {name: spec.dtype for name, spec in outputs.items()} == {"whole": "int64", "text": "string"}
     assert engine.signatures["reference"].outputs["y"].dtype == "float32"
     assert engine.signatures["reference"].writes == "Assign Assign"
