@@ -104,7 +104,7 @@ class Executor(base_executor.Executor):
         candidate = Path(self.GetModelPath(input_dict))
         # Reading a model takes a second per some hundred megabytes, so it is done once.
         own = content.checksum(candidate)
-        before = _pushed_before(base, {own, local.checksum(candidate)}, settings.fan_out)
+        before = _pushed_before(base, {own, local.checksum(candidate)}, settings)
         if before is None:
             if reason := _push_blocker(settings, _baseline(input_dict), own):
                 self._MarkNotPushed(pushed)
@@ -212,16 +212,19 @@ def _input(member: str) -> str:
     return f"member_{member}"
 
 
-def _pushed_before(base: Path, same: Collection[str], fan_out: bool) -> Version | None:
+def _pushed_before(base: Path, same: Collection[str], settings: PushSettings) -> Version | None:
     """Return the served version, or else the newest whole one, that is a model and was pushed in the same form.
 
     Args:
         base: ROOT/serving/NAME.
         same: what its manifest may record as `candidate`; see `content.checksums`.
-        fan_out: with members as models of their own.
+        settings: whether members are models of their own, and whether requests share runs.
     """
     for version in (labels.served(base), *reversed(local.versions(base))):
-        if version is None or bool(version.manifest.fan_out) != fan_out:
+        if version is None or bool(version.manifest.fan_out) != settings.fan_out:
+            continue
+        certificate = version.manifest.serving
+        if (certificate is not None and certificate.share_runs) != settings.share_runs:
             continue
         if version.manifest.candidate in same and not local.verify(version):
             return version

@@ -125,7 +125,7 @@ def _share(environment: Mapping[str, str], name: str) -> float:
 def _switch(environment: Mapping[str, str], name: str) -> bool:
     text = environment.get(name, "") or "on"
     if text not in ("on", "off", "1", "0"):
-        raise UsageError(f"{name}={text}: expected on or off")
+        raise UsageError(f"{name}={text}: expected on, 1, off or 0")
     return text in ("on", "1")
 
 

@@ -25,6 +25,7 @@ from benison.serving.errors import ServedChanged, StoreError
 from benison.serving.promotion import labels as promotion_labels
 from benison.serving.promotion import promote
 from benison.serving.promotion.rollout import ChangeRequest
+from benison.serving.server.batching import sharing
 from benison.serving.server.pages import model_info
 from benison.serving.versions import local, remote, sets
 from benison.serving.versions.local import Version
@@ -141,6 +142,14 @@ def test_the_manifest_says_what_the_model_is_made_of_and_who_let_it_pass(version
 
 def test_requests_for_a_version_share_runs(version: Version) -> None:
     assert not signatures_alone(version.path)
+
+
+def test_the_manifest_tells_the_server_that_the_owner_wants_shared_runs(node: Node) -> None:
+    policy = sharing.SharingPolicy()
+    for asked in (False, True):
+        number = int(node.push(share_runs=asked, fan_out=True)["pushed_version"])
+        for folder in (node.base, *(sets.member_base(node.base, member) for member in MEMBERS)):
+            assert bool(sharing.asked_by(str(folder / str(number)), policy)) is asked
 
 
 def test_the_parity_rows_get_the_same_answers_again(version: Version) -> None:

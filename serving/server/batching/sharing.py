@@ -51,6 +51,11 @@ class Sharing:
         return dict(sorted((decided | {name: f"alone: {reason}" for name, reason in self.alone.items()}).items()))
 
 
+def asked_by(folder: str, policy: SharingPolicy) -> str:
+    """Return what asks for shared runs of a version although rows may depend on each other; empty if nothing does."""
+    return policy.asked_by or (ASKED_BY_MANIFEST if _manifest_asks(Path(folder)) else "")
+
+
 def decide(
     engine: Engine, folder: str, policy: SharingPolicy, failed_trials: Mapping[str, str], version: str
 ) -> Sharing:
@@ -63,19 +68,19 @@ def decide(
         failed_trials: by signature, how a run at load showed that rows depend on each other.
         version: the name of the version in messages.
     """
-    asked_by = policy.asked_by or (ASKED_BY_MANIFEST if _manifest_asks(Path(folder)) else "")
+    asking = asked_by(folder, policy)
     sharing = Sharing()
     for name, signature in engine.signatures.items():
         if not signature.inputs or not signature.outputs:
             continue
         mixes = signature.mixes or failed_trials.get(name, "")
-        if reason := _blocker(signature, policy) or ("" if asked_by else mixes):
+        if reason := _blocker(signature, policy) or ("" if asking else mixes):
             sharing.forbid(name, reason)
         elif not mixes:
             sharing.shared[name] = "its graph keeps the rows of a run apart"
         else:
-            sharing.shared[name] = f"{asked_by} asks for it, although the answer to a row may depend on others: {mixes}"
-            if asked_by == ASKED_BY_MANIFEST:
+            sharing.shared[name] = f"{asking} asks for it, although the answer to a row may depend on others: {mixes}"
+            if asking == ASKED_BY_MANIFEST:
                 _log.warning("%s: requests for %s share runs: %s", version, name, sharing.shared[name])
     return sharing
 

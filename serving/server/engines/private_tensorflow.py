@@ -78,6 +78,29 @@ def operation_definition(name: str) -> Any:
     return op_def_registry.get(name)
 
 
+def lite_state(model: bytes) -> str:
+    """Return an operation with a lasting effect, or of unknown code, in a TensorFlow Lite model; empty if it has none.
+
+    It stands in for nothing: TensorFlow has no public call that tells which operations a model has.
+
+    Args:
+        model: the content of its file.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    builtin = schema.BuiltinOperator
+    stateful = {
+        getattr(builtin, name): name
+        for name in ("ASSIGN_VARIABLE", "RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL", "CUSTOM")
+    }
+    root = schema.Model.GetRootAsModel(model, 0)
+    codes = [root.OperatorCodes(index) for index in range(root.OperatorCodesLength())]
+    numbers = [max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) for code in codes]
+    graphs = [root.Subgraphs(index) for index in range(root.SubgraphsLength())]
+    has_state = any(graph.Tensors(index).IsVariable() for graph in graphs for index in range(graph.TensorsLength()))
+    return next((stateful[number] for number in numbers if number in stateful), "a state" if has_state else "")
+
+
 def skip_shape_inference(node: Any) -> None:
     """Mark a function call so that an import does not infer the shapes of its outputs, which is slow.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.serving.server.engine import Signature, Tensors, TensorSpec
+from benison.serving.server.engines import private_tensorflow
 from benison.serving.server.status import Code, RequestError, invalid
 
 if TYPE_CHECKING:
@@ -35,16 +37,18 @@ class TFLiteEngine:
         """
         import tensorflow as tf
 
+        model = (Path(path) / FILE).read_bytes()
         interpreter = getattr(tf.lite, "Interpreter", None)
         if interpreter is None:
             raise RequestError(Code.UNIMPLEMENTED, f"{path}: TensorFlow {tf.__version__} has no tf.lite.Interpreter")
-        self._interpreter = interpreter(model_path=str(Path(path) / FILE), num_threads=1)
+        self._interpreter = interpreter(model_content=model, num_threads=1)
         names = sorted(self._interpreter.get_signature_list())
         if not names:
             raise RequestError(Code.INVALID_ARGUMENT, f"{path}/{FILE}: no signatures; export the model with signatures")
         self._runners = {name: self._interpreter.get_signature_runner(name) for name in names}
+        state = private_tensorflow.lite_state(model)
         self.signatures: Mapping[str, Signature] = {
-            name: _signature(name, runner) for name, runner in self._runners.items()
+            name: replace(_signature(name, runner), writes=state) for name, runner in self._runners.items()
         }
 
     def run(self, signature: Signature, inputs: Tensors, outputs: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:

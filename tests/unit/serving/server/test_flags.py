@@ -108,6 +108,16 @@ def test_the_server_listens_on_loopback_by_default(environment, bind, loopback):
     assert (parsed.bind, parsed.loopback_only) == (bind, loopback)
 
 
+@pytest.mark.parametrize(("value", "shared"), [("", True), ("1", True), ("on", True), ("0", False), ("off", False)])
+def test_the_environment_turns_shared_runs_off(value, shared):
+    assert settings.read({"BENISON_SHARE_RUNS": value}).share_runs is shared
+
+
+def test_a_switch_is_on_or_off():
+    with pytest.raises(UsageError, match="BENISON_SHARE_RUNS=no: expected on, 1, off or 0"):
+        settings.read({"BENISON_SHARE_RUNS": "no"})
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "many", "inf", "nan"])
 def test_a_limit_must_be_a_positive_number(value):
     with pytest.raises(UsageError, match=f"BENISON_MAX_QUEUE={value}: expected a number above 0"):

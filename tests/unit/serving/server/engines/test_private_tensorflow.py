@@ -163,3 +163,26 @@ def test_only_modules_for_them_make_private_calls() -> None:
         and private.search(file.read_text(encoding="utf-8"))
     ]
     assert offenders == []
+
+
+class _Counter(tf.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = tf.Variable(0.0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def counted(self, x: Any) -> Any:
+        return x + self.count.assign_add(1.0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def doubled(self, x: Any) -> Any:
+        return x * 2
+
+
+@pytest.mark.parametrize(("name", "state"), [("counted", "ASSIGN_VARIABLE"), ("doubled", "")])
+def test_lite_state_tells_which_model_of_tensorflow_lite_keeps_something(name: str, state: str) -> None:
+    counter = _Counter()
+    function = getattr(counter, name).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], counter)
+    converter.experimental_enable_resource_variables = True
+    assert private_tensorflow.lite_state(converter.convert()) == state
