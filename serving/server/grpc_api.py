@@ -20,7 +20,7 @@ from benison.serving.server.http import LAST_CALL_SECONDS
 from benison.serving.server.inference import CLASSIFY, Call
 from benison.serving.server.lifecycle import ManagedVersion, State
 from benison.serving.server.service import Service, offload_if_large
-from benison.serving.server.status import Code, RequestError, invalid
+from benison.serving.server.status import Code, RequestError, forget_frames, invalid
 
 _GRPC = {code.value[0]: code for code in grpc.StatusCode}
 _HEALTHY = (
@@ -202,8 +202,11 @@ class PredictionService:
                 if not specs:
                     raise invalid("Inference request must have at least one task.")
                 yield
+            return
         except RequestError as error:
-            await context.abort(_GRPC[int(error.code)], error.message)
+            forget_frames(error)
+            code, message = _GRPC[int(error.code)], error.message
+        await context.abort(code, message)
 
     def _lease(self, spec: Any) -> Any:
         choice = spec.WhichOneof("version_choice")

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 import httptools
 
-from benison.serving.server.codec import json_answers
+from benison.serving.server.codec import gzip_members, json_answers
 
 _MAX_HEADER_BYTES = 64 << 10
 _MAX_PIPELINED = 16
@@ -27,7 +27,6 @@ _IDLE_SECONDS = 300.0
 LAST_CALL_SECONDS = 1.0  # after the stop signal, requests that are already on their way are still accepted this long
 _SLOWEST_BYTES_PER_SECOND = 64 << 10  # a large body may take longer, if it arrives at this speed or faster
 _SMALL_BODY = 64 << 10  # bytes; a body of up to this size is accepted even if the total limit is reached
-_WINDOW = 16 << 10  # bytes of gzip at a time; what is left of them after a member is copied
 _MAX_CACHED_URL = 512  # bytes; hundreds of URLs of 64 kB each would stay in memory
 _HEAD_TOO_LARGE = f"The headers are longer than {_MAX_HEADER_BYTES} bytes"
 _TOTAL_TOO_LARGE = "The bodies of all requests together are too large; try later"
@@ -43,13 +42,15 @@ class Request(NamedTuple):
         method: for example `GET`.
         path: as sent, still percent-encoded, without the query.
         headers: values by lower-case name.
-        body: decompressed, if it was sent with gzip.
+        body: decompressed, if it was sent with gzip and is small.
+        gzipped: whether the body is large and as it was sent.
     """
 
     method: str
     path: str
     headers: dict[bytes, bytes]
     body: bytes | bytearray
+    gzipped: bool = False
 
 
 class Response(NamedTuple):
@@ -196,6 +197,8 @@ class Connection(asyncio.Protocol):
         self._release()
         self._closing = True
         self._pending.clear()
+        self._reset()
+        del self._parser  # the two keep each other
         if self._current:
             self._current.cancel()
 
@@ -367,6 +370,7 @@ class Connection(asyncio.Protocol):
         if not self._closing:
             self._closing = True
             self._receiving_since = 0.0
+            self._reset()
             self._pending.append((self._error(status, message, headers), False))
             self._next()
 
@@ -374,18 +378,16 @@ class Connection(asyncio.Protocol):
         return Response(status, json_answers.error(message), headers=(*self._server.error_headers, *headers))
 
     def _request(self) -> Request | Response:
-        body: bytes | bytearray = self._body
+        body, gzipped = self._body, self._headers.get(b"content-encoding", b"").lower() == b"gzip"
         try:
             path = _path(self._url)
-            if self._headers.get(b"content-encoding", b"").lower() == b"gzip":
-                body = decompress(body, self._limits.max_body_bytes)
-                if not self._reserve(len(body), len(body)):
-                    return self._error(503, _TOTAL_TOO_LARGE, _RETRY)
+            if gzipped and len(body) <= _SMALL_BODY:
+                body, gzipped = gzip_members.decompress(body, _SMALL_BODY), False
         except (httptools.HttpParserInvalidURLError, zlib.error):
             return self._error(400, "Malformed request: not a path, or not gzip")
         except OverflowError:
-            return self._error(413, "The body is too long after decompression")
-        return Request(self._parser.get_method().decode("ascii", "replace"), path, self._headers, body)
+            pass  # who reads it decompresses it
+        return Request(self._parser.get_method().decode("ascii", "replace"), path, self._headers, body, gzipped)
 
     def _next(self) -> None:
         """Answer the next request, if the previous one is answered and the client reads its responses."""
@@ -474,26 +476,3 @@ def _head(status: int, content_type: str, headers: tuple[tuple[str, str], ...], 
 def _date_and_length(seconds: int) -> bytes:
     """Return the header Date, and Content-Length up to its value."""
     return f"Date: {formatdate(seconds, usegmt=True)}\r\nContent-Length: ".encode()
-
-
-def decompress(body: bytes | bytearray, max_bytes: int) -> bytes | bytearray:
-    """Decompress gzip, which may have several members.
-
-    Raises:
-        OverflowError: the result would be longer than `max_bytes`.
-        zlib.error: the body is not gzip.
-    """
-    result = bytearray()
-    member = zlib.decompressobj(wbits=31)
-    for begin in range(0, len(body), _WINDOW):
-        window: bytes | bytearray = body[begin : begin + _WINDOW]
-        while window:
-            if member.eof:
-                member = zlib.decompressobj(wbits=31)
-            result += member.decompress(window, max_bytes - len(result) + 1)
-            if len(result) > max_bytes:
-                raise OverflowError
-            window = member.unused_data
-    if not member.eof:
-        raise zlib.error
-    return result

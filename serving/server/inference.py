@@ -109,7 +109,7 @@ def classify_call(engine: Engine, signature_name: str, examples: Any, check_meth
     Args:
         engine: the loaded version.
         signature_name: empty for `serving_default`.
-        examples: a tensorflow.serving.Input.
+        examples: a tensorflow.serving.Input, or its examples, serialized.
         check_method: --enable_signature_method_name_check.
 
     Raises:
@@ -126,7 +126,7 @@ def classify_call(engine: Engine, signature_name: str, examples: Any, check_meth
             'Expected classification signature outputs to contain at least one of "classes" or "scores". '
             f"Signature {signature.name} has: {', '.join(signature.outputs)}"
         )
-    return Call(signature, {"inputs": serialized_examples(examples)}, outputs)
+    return Call(signature, {"inputs": _rows(examples)}, outputs)
 
 
 def regress_call(engine: Engine, signature_name: str, examples: Any, check_method: bool = False) -> Call:
@@ -140,7 +140,7 @@ def regress_call(engine: Engine, signature_name: str, examples: Any, check_metho
         raise invalid(
             f"No regression outputs found in SignatureDef: {signature.name} has {', '.join(signature.outputs)}"
         )
-    return Call(signature, {"inputs": serialized_examples(examples)}, ("outputs",))
+    return Call(signature, {"inputs": _rows(examples)}, ("outputs",))
 
 
 def multi_calls(engine: Engine, request: Any, check_method: bool = False) -> list[Call]:
@@ -166,6 +166,10 @@ def multi_calls(engine: Engine, request: Any, check_method: bool = False) -> lis
         build_call = classify_call if task.method_name == CLASSIFY else regress_call
         calls.append(build_call(engine, name, request.input, check_method))
     return calls
+
+
+def _rows(examples: Any) -> np.ndarray[Any, Any]:
+    return serialized_examples(examples) if hasattr(examples, "WhichOneof") else examples
 
 
 def serialized_examples(examples: Any) -> np.ndarray[Any, Any]:

@@ -22,6 +22,7 @@ from benison.serving.server.observing import logs, tracing
 from benison.serving.server.settings import ServerSettings
 
 _SWITCH_SECONDS = 0.0005
+_DECODED = 4  # times the largest body: the memory of its values and of their tensors
 _log = logging.getLogger("benison-model-server")
 
 
@@ -101,6 +102,7 @@ async def _serve(
     from benison.serving.server.batching.sharing import ASKED_BY_FLAG, SharingPolicy
     from benison.serving.server.engines import loading
     from benison.serving.server.http import HttpServer, Limits
+    from benison.serving.server.large_bodies.decoder import Decoder
     from benison.serving.server.lifecycle import Models
     from benison.serving.server.observing import observers
     from benison.serving.server.rest.api import RestApi, cors_headers
@@ -143,7 +145,8 @@ async def _serve(
         open_reload=server_settings.loopback_only,
     )
     metrics_path = _metrics_path(parsed) if parsed.monitoring_config_file else metrics_path
-    rest = RestApi(service, parsed.rest_api_timeout_in_ms, parsed.rest_api_enable_cors_support, metrics_path)
+    decoder = Decoder(server_settings.max_body_bytes, _DECODED * server_settings.max_body_bytes)
+    rest = RestApi(service, decoder, parsed.rest_api_timeout_in_ms, parsed.rest_api_enable_cors_support, metrics_path)
     headers = cors_headers(parsed.rest_api_enable_cors_support)
     inline = InlinePredict(service, parsed.rest_api_timeout_in_ms, headers)
     descriptor_limit = descriptors.raise_limit()
@@ -199,6 +202,7 @@ async def _serve(
         for task in polls:
             task.cancel()
         await grpc_server.stop(0)
+        await decoder.close()
         await models.close()
         if trace:
             await asyncio.to_thread(trace.close)

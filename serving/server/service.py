@@ -81,6 +81,8 @@ class Service:
             code = request_error.code
             if code is Code.INTERNAL and request_error is not error:
                 _log.error("%s of model %s failed", api, model, exc_info=error)
+            if request_error is error:
+                raise
             raise request_error from error
         finally:
             metric_model = model if model in self.models.versions else ""  # clients must not add metrics

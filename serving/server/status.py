@@ -59,6 +59,17 @@ class RequestError(BenisonError):
         return self.message
 
 
+class TooLarge(RequestError):
+    """A request whose content is larger than a limit, after decompression or as values; over HTTP its status is 413."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.INVALID_ARGUMENT, message)
+
+    def __reduce__(self) -> tuple[type[TooLarge], tuple[str]]:
+        """Return how pickle makes the copy."""
+        return TooLarge, (self.message,)
+
+
 def http_status(code: Code) -> int:
     """Return the HTTP status with which TF Serving answers a code; 500 if there is no better one."""
     return _HTTP.get(code, 500)
@@ -67,6 +78,15 @@ def http_status(code: Code) -> int:
 def invalid(message: str) -> RequestError:
     """Make a RequestError with INVALID_ARGUMENT, the code of most mistakes in a request."""
     return RequestError(Code.INVALID_ARGUMENT, message)
+
+
+def forget_frames(error: BaseException) -> None:
+    """Drop the frames of a handled error and of its causes: they keep the request until a full garbage collection."""
+    current: BaseException | None = error
+    while current is not None:
+        following = current.__cause__ or current.__context__
+        current.__traceback__ = current.__cause__ = current.__context__ = None
+        current = following
 
 
 def from_exception(error: BaseException) -> RequestError:

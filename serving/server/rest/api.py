@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import orjson
@@ -14,13 +16,14 @@ import orjson
 from benison.serving.server import inference
 from benison.serving.server.batching.tasks import CallTask
 from benison.serving.server.codec import column_names, json_answers, json_examples, json_values
-from benison.serving.server.engine import Signature, find_signature
+from benison.serving.server.engine import Signature, Tensors, find_signature
 from benison.serving.server.http import Request, Response
 from benison.serving.server.inference import Call
+from benison.serving.server.large_bodies.decoder import Decoder
 from benison.serving.server.lifecycle import ManagedVersion
 from benison.serving.server.pages import site
 from benison.serving.server.service import Service, offload_if_large
-from benison.serving.server.status import Code, RequestError, http_status, invalid
+from benison.serving.server.status import Code, RequestError, TooLarge, forget_frames, http_status, invalid
 
 _VERSION_OR_LABEL = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _INFERENCE_PATH = re.compile(
@@ -30,6 +33,8 @@ _STATUS_PATH = re.compile(
     rf"/v1/models(?:/(?P<model>[^/:]+))?{_VERSION_OR_LABEL}(?:/(?P<verb>metadata))?", re.IGNORECASE | re.ASCII
 )
 _MAX_CACHED_PATH = 512  # characters; a thousand paths of 64 kB each would stay in memory
+_MAX_BODY_HERE = 64 << 10  # bytes; to parse a larger body would stop others
+_MAX_CELLS_HERE = 16 << 10  # values of a request, those of missing cells too
 _CORS = (
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Allow-Methods", "POST, GET"),
@@ -94,22 +99,57 @@ def error_response(error: RequestError, headers: tuple[tuple[str, str], ...]) ->
         headers: headers of every response.
     """
     retry = (("Retry-After", "1"),) if error.code is Code.UNAVAILABLE else ()
-    return Response(http_status(error.code), json_answers.error(error.message), headers=(*headers, *retry))
+    status = 413 if isinstance(error, TooLarge) else http_status(error.code)
+    return Response(status, json_answers.error(error.message), headers=(*headers, *retry))
+
+
+class Document(Protocol):
+    """The parsed body of a request; see `LargeDocument`."""
+
+    signature_name: str
+
+    async def inputs(self, signature: Signature) -> tuple[Tensors, bool]:
+        """Return the tensors of a predict request, and whether the answer must be in row form."""
+
+    async def examples(self) -> Any:
+        """Return the examples of a classify or regress request."""
+
+
+class _SmallDocument:
+    """A body that is read here, unless missing cells make many values of it."""
+
+    def __init__(self, document: dict[str, Any], request: Request, decoder: Decoder) -> None:
+        self.signature_name = json_values.signature_name(document)
+        self._document = document
+        self._request = request
+        self._decoder = decoder
+
+    async def inputs(self, signature: Signature) -> tuple[Tensors, bool]:
+        rows = self._document.get("instances")
+        if isinstance(rows, list) and len(rows) * len(signature.inputs) > _MAX_CELLS_HERE:
+            async with self._decoder.document(self._request.body, False) as document:
+                return await document.inputs(signature)
+        return column_names.read_inputs(self._document, signature)
+
+    async def examples(self) -> Any:
+        return json_examples.read_examples(self._document)
 
 
 class RestApi:
     """The REST API; its `answer` is the handler of an HttpServer."""
 
-    def __init__(self, service: Service, timeout_ms: int, cors: bool, metrics_path: str) -> None:
+    def __init__(self, service: Service, decoder: Decoder, timeout_ms: int, cors: bool, metrics_path: str) -> None:
         """Create the API.
 
         Args:
             service: the models.
+            decoder: reads large bodies.
             timeout_ms: time limit of a request (milliseconds); 0: no limit.
             cors: whether responses have CORS headers.
             metrics_path: path of the Prometheus page; empty: no page.
         """
         self._service = service
+        self._decoder = decoder
         self._timeout = timeout_ms / 1000 if timeout_ms > 0 else None
         self._cors = cors_headers(cors)
         self._metrics_path = metrics_path
@@ -128,6 +168,7 @@ class RestApi:
         try:
             return Response(200, await self._dispatch(request), headers=self._cors)
         except RequestError as error:
+            forget_frames(error)
             return error_response(error, self._cors)
 
     async def _dispatch(self, request: Request) -> bytes:
@@ -138,34 +179,33 @@ class RestApi:
             raise
         with self._service.counted(target.model, target.verb, "REST"):
             if target.verb == "predict":
-                return await self._predict(target, request.body)
+                return await self._predict(target, request)
             if target.verb in ("classify", "regress"):
-                return await self._classify_or_regress(target, request.body)
+                return await self._classify_or_regress(target, request)
             if not target.model:
                 raise invalid("Missing model name in request.")
             return self._metadata(target) if target.verb == "metadata" else self._status(target)
 
-    async def _predict(self, target: Target, body: bytes | bytearray) -> bytes:
+    async def _predict(self, target: Target, request: Request) -> bytes:
         deadline = self._deadline()
-        document = await offload_if_large(len(body), json_values.parse, body)
-        name = json_values.signature_name(document)
-        with self._service.models.lease(target.model, target.version, target.label) as version:
-            signature = _predict_signature(version, name)
-            inputs, row_form = await offload_if_large(len(body), column_names.read_inputs, document, signature)
+        with ExitStack() as leased:
+            async with self._document(request) as document:
+                version = leased.enter_context(self._lease(target))
+                signature = _predict_signature(version, document.signature_name)
+                inputs, row_form = await document.inputs(signature)
             call = Call(signature, inputs, tuple(signature.outputs))
             outputs = await self._service.run(version, CallTask(_engine(version), call), _seconds_left(deadline))
         size = sum(values.nbytes for values in outputs.values())
         return await offload_if_large(size, json_answers.predictions, outputs, signature.outputs, row_form)
 
-    async def _classify_or_regress(self, target: Target, body: bytes | bytearray) -> bytes:
+    async def _classify_or_regress(self, target: Target, request: Request) -> bytes:
         from tensorflow_serving.apis import classification_pb2, regression_pb2
 
         deadline = self._deadline()
-        document = await offload_if_large(len(body), json_values.parse, body)
-        name = json_values.signature_name(document)
-        examples = await offload_if_large(len(body), json_examples.read_examples, document)
         classify = target.verb == "classify"
-        with self._service.models.lease(target.model, target.version, target.label) as version:
+        async with self._document(request) as document:
+            name, examples = document.signature_name, await document.examples()
+        with self._lease(target) as version:
             make_call = inference.classify_call if classify else inference.regress_call
             call = make_call(_engine(version), name, examples, self._service.check_methods)
             outputs = await self._service.run(version, CallTask(_engine(version), call), _seconds_left(deadline))
@@ -176,6 +216,18 @@ class RestApi:
             return json_answers.classifications(result)
         inference.fill_regression(result, outputs, count)
         return json_answers.regressions(result)
+
+    @asynccontextmanager
+    async def _document(self, request: Request) -> AsyncIterator[Document]:
+        """Parse the body: here if it is small, else in another process."""
+        if len(request.body) <= _MAX_BODY_HERE and not request.gzipped:
+            yield _SmallDocument(json_values.parse(request.body), request, self._decoder)
+        else:
+            async with self._decoder.document(request.body, request.gzipped) as document:
+                yield document
+
+    def _lease(self, target: Target) -> AbstractContextManager[ManagedVersion]:
+        return self._service.models.lease(target.model, target.version, target.label)
 
     def _status(self, target: Target) -> bytes:
         # A label has no effect here: like TF Serving, list every version.

@@ -1,0 +1,182 @@
+"""No request of one client stops the server for the others, or leaves its memory filled."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import http.client
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+from tests.integration.model_server import Server, predict_request, publish, running, wait_until
+
+MB = 1_000_000
+LIMIT = 128 << 20  # bytes of the largest body, the default
+QUICK = 0.5  # seconds in which a tiny request is answered on a busy machine; the soak tests have the real goal
+GOAL = 0.05
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, made: dict[int, Path]) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("one_client")
+    publish(made[1], folder / "m", 1)
+    flags = (f"--model_base_path={folder / 'm'}", "--model_name=m", "--enable_grpc_healthcheck_service")
+    with running(folder, *flags) as it:
+        yield it
+
+
+def memory(server: Server) -> float:
+    """Return the resident memory of the server and its processes (MB)."""
+    pids = [str(server.process.pid)]
+    for task in Path(f"/proc/{server.process.pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            pids += (task / "children").read_text().split()
+    pages = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / MB
+
+
+class Watched:
+    """The latencies of tiny requests, and the most memory, while a block runs."""
+
+    def __init__(self, server: Server) -> None:
+        self.latencies: list[float] = []
+        self.memory = 0.0
+        self._server = server
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._watch, args=[ask]) for ask in (self._rest, self._grpc)]
+
+    def __enter__(self) -> Watched:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def share(self, quantile: float) -> float:
+        return float(np.quantile(self.latencies, quantile))
+
+    def _watch(self, connect: Callable[[], contextlib.AbstractContextManager[Callable[[], None]]]) -> None:
+        with connect() as ask:
+            ask()
+            while not self._over.is_set():
+                begun = time.monotonic()
+                ask()
+                self.latencies.append(time.monotonic() - begun)
+                self.memory = max(self.memory, memory(self._server))
+                time.sleep(0.005)
+
+    @contextlib.contextmanager
+    def _rest(self) -> Iterator[Callable[[], None]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._server.rest, timeout=60)
+
+        def ask() -> None:
+            connection.request("POST", "/v1/models/m:predict", b'{"instances":[1.0]}')
+            assert connection.getresponse().read() == b'{"predictions":[1.5]}'
+
+        with contextlib.closing(connection):
+            yield ask
+
+    @contextlib.contextmanager
+    def _grpc(self) -> Iterator[Callable[[], None]]:
+        with self._server.channel() as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            request = predict_request({"x": np.ones(1, np.float32)})
+            yield lambda: stub.Predict(request, timeout=60) and None
+
+
+def ask(server: Server, body: bytes, **headers: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", server.rest, timeout=120)
+    with contextlib.closing(connection):
+        try:
+            connection.request("POST", "/v1/models/m:predict", body, headers)
+            response = connection.getresponse()
+        except (ConnectionResetError, BrokenPipeError):
+            return 0
+        response.read()
+        return response.status
+
+
+def rows(piece: bytes, size: int) -> bytes:
+    return b'{"instances":[' + b",".join([piece] * (size // (len(piece) + 1))) + b"]}"
+
+
+GZIP = {"Content-Encoding": "gzip"}
+ATTACKS: dict[str, tuple[bytes, dict[str, str], set[int]]] = {
+    "escaped quotes": (b'{"instances":["' + b'\\"' * 32_000, {}, {400}),
+    "brackets": (b"[" * 195_000, {}, {400}),
+    "objects": (rows(b"{}", 25 * MB), {}, {413}),
+    "lists": (rows(b"[]", 25 * MB), {}, {413}),
+    "numbers": (rows(b"0.5", 8 * MB), {}, {200}),
+    "small rows": (rows(b"{}", 60_000), {}, {400}),
+    "a bomb": (gzip.compress(rows(b"{}", 30 * MB)), GZIP, {413}),
+    "a larger bomb": (gzip.compress(bytes(200 * MB)), GZIP, {413}),
+    "many members": (gzip.compress(b"") * 100_000, GZIP, {400}),
+    "too large": (bytes(LIMIT + 1), {}, {413, 0}),
+}
+
+
+def attack(server: Server, count: int) -> None:
+    """Send each of the bodies `count` times at once."""
+    codes: dict[str, set[int]] = {name: set() for name in ATTACKS}
+
+    def send(name: str, body: bytes, headers: dict[str, str]) -> None:
+        codes[name].add(ask(server, body, **headers))
+
+    for name, (body, headers, expected) in ATTACKS.items():
+        threads = [threading.Thread(target=send, args=[name, body, headers]) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert codes[name] <= expected, name
+
+
+@pytest.mark.parametrize(
+    ("count", "quantile", "seconds"),
+    [(1, 0.9, QUICK), pytest.param(8, 0.99, GOAL, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])],
+)
+def test_large_bodies_and_bombs_leave_the_others_their_answers(
+    server: Server, count: int, quantile: float, seconds: float
+) -> None:
+    with Watched(server) as quiet:
+        time.sleep(2)
+    with Watched(server) as watched:
+        attack(server, count)
+    print(f"p50 {watched.share(0.5):.4f} s, p99 {watched.share(0.99):.4f} s, most {max(watched.latencies):.3f} s")
+    print(f"{quiet.memory:.0f} MB before, at most {watched.memory:.0f} MB, now {memory(server):.0f} MB")
+    assert watched.share(quantile) < seconds
+    if count > 1:
+        assert watched.memory <= quiet.memory + 4 * LIMIT / MB
+        wait_until(lambda: memory(server) <= 1.1 * quiet.memory, 60)
+
+
+def test_refused_bodies_are_dropped_at_once(server: Server) -> None:
+    before = server.memory()
+    for _ in range(10):
+        assert ask(server, rows(b'"a"', 20 * MB)) == 413
+    wait_until(lambda: server.memory() <= before + 2 * 20, 30)  # not the 200 MB that were sent
+
+
+def test_java_is_answered_and_many_idle_connections_too(server: Server) -> None:
+    head = "POST /v1/models/m:predict HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nHost: x\r\nUpgrade: h2c\r\n"
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", server.rest)
+        idle = [stack.enter_context(socket.create_connection(address, 60)) for _ in range(200)]
+        idle[0].sendall(f"{head}HTTP2-Settings: AAEA\r\nContent-Length: 19\r\n\r\n".encode())
+        time.sleep(0.05)
+        idle[0].sendall(b'{"instances":[1.0]}')
+        assert idle[0].recv(1000).endswith(b'{"predictions":[1.5]}')
