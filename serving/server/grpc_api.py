@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
 from benison.serving.errors import UsageError
 from benison.serving.server import inference, model_config, text_protos
 from benison.serving.server.batching.tasks import BatchTask, CallTask, PackedTensorsTask
-from benison.serving.server.codec import tensors
+from benison.serving.server.codec import tensors, wire
+from benison.serving.server.codec.wire import LargeMessage, Parts
 from benison.serving.server.engine import DEFAULT_SIGNATURE
 from benison.serving.server.http import LAST_CALL_SECONDS
 from benison.serving.server.inference import CLASSIFY, Call
 from benison.serving.server.lifecycle import ManagedVersion, State
-from benison.serving.server.service import Service, offload_if_large
+from benison.serving.server.service import Service
 from benison.serving.server.status import Code, RequestError, forget_frames, invalid
 
 _GRPC = {code.value[0]: code for code in grpc.StatusCode}
@@ -35,7 +36,9 @@ _EXAMPLE_METHODS: Mapping[str, tuple[Callable[..., Call], Callable[[Any, Mapping
     "Classify": (inference.classify_call, inference.fill_classification),
     "Regress": (inference.regress_call, inference.fill_regression),
 }
-Method = Callable[[Any, Any], Awaitable[Any]]
+Method = Callable[..., Awaitable[Any]]
+_LARGE_METHODS = ("Predict", "Classify", "Regress", "MultiInference")
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
@@ -46,6 +49,7 @@ def build(
     health: bool,
     channel_arguments: str,
     max_message_bytes: int,
+    max_memory: int,
     handshake_seconds: float,
     interceptors: Sequence[Any] = (),
 ) -> Any:
@@ -57,6 +61,7 @@ def build(
         health: value of --enable_grpc_healthcheck_service.
         channel_arguments: key=value pairs, separated by commas.
         max_message_bytes: largest size of a request.
+        max_memory: largest memory of the values of a request (bytes).
         handshake_seconds: time in which a new connection must begin to speak HTTP/2.
         interceptors: interceptors of every call.
 
@@ -71,7 +76,9 @@ def build(
         **dict(_arguments(channel_arguments)),  # in a dict, because gRPC uses the first of two equal names
     }
     server = grpc.aio.server(interceptors=interceptors, options=list(options.items()))
-    server.add_generic_rpc_handlers((_prediction_handler(service, stopping), _model_handler(service, stopping)))
+    server.add_generic_rpc_handlers(
+        (_prediction_handler(service, stopping, max_memory), _model_handler(service, stopping, max_memory))
+    )
     if health:
         server.add_generic_rpc_handlers((_health_handler(stopping),))
     return server
@@ -111,51 +118,53 @@ class PredictionService:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def Predict(self, request: Any, context: Any) -> Any:
+    async def Predict(self, request: Any, context: Any, parts: Parts | None = None) -> Any:
         """Run any signature on tensors of any type."""
         from tensorflow_serving.apis import predict_pb2
 
-        async with self._answering(request, "Predict", context):
-            size = request.ByteSize()
+        with self._counted(request, "Predict"):
             with self._lease(request.model_spec) as version:
                 engine = version.engine
-                task = _packed_task(version, request)
+                task = _packed_task(version, request) if parts is None else None
                 if task is None:
-                    task = CallTask(engine, await offload_if_large(size, inference.predict_call, engine, request))
+                    contents = parts.contents if parts else None
+                    task = CallTask(engine, await _converted(parts, inference.predict_call, engine, request, contents))
                 outputs = await self._service.run(version, task, context.time_remaining())
             response = predict_pb2.PredictResponse()
             _fill_spec(response.model_spec, version, task.signature)
             specs = engine.signatures[task.signature].outputs
+            if sum(values.nbytes for values in outputs.values()) > wire.LARGE:
+                dtypes = {name: specs[name].dtype for name in outputs}
+                as_content = self._service.as_tensor_content
+                return await asyncio.to_thread(wire.response, response.model_spec, outputs, dtypes, as_content)
             for name, values in outputs.items():
-                dtype = specs[name].dtype
-                proto = await offload_if_large(
-                    values.nbytes, tensors.to_proto, values, dtype, self._service.as_tensor_content
-                )
+                proto = tensors.to_proto(values, specs[name].dtype, self._service.as_tensor_content)
                 response.outputs[name].CopyFrom(proto)
             return response
 
-    async def Classify(self, request: Any, context: Any) -> Any:
+    async def Classify(self, request: Any, context: Any, parts: Parts | None = None) -> Any:
         """Return classes and scores for examples."""
         from tensorflow_serving.apis import classification_pb2
 
-        return await self._run_examples("Classify", request, context, classification_pb2.ClassificationResponse())
+        return await self._run_examples(
+            "Classify", request, context, parts, classification_pb2.ClassificationResponse()
+        )
 
-    async def Regress(self, request: Any, context: Any) -> Any:
+    async def Regress(self, request: Any, context: Any, parts: Parts | None = None) -> Any:
         """Return a number for each example."""
         from tensorflow_serving.apis import regression_pb2
 
-        return await self._run_examples("Regress", request, context, regression_pb2.RegressionResponse())
+        return await self._run_examples("Regress", request, context, parts, regression_pb2.RegressionResponse())
 
-    async def MultiInference(self, request: Any, context: Any) -> Any:
+    async def MultiInference(self, request: Any, context: Any, parts: Parts | None = None) -> Any:
         """Run several signatures of one version on the same examples."""
         from tensorflow_serving.apis import inference_pb2
 
-        async with self._answering(request, "MultiInference", context, request.tasks):
+        with self._counted(request, "MultiInference", request.tasks):
             check = self._service.check_methods
             with self._lease(request.tasks[0].model_spec) as version:
-                calls = await offload_if_large(
-                    request.ByteSize(), inference.multi_calls, version.engine, request, check
-                )
+                examples = parts.rows if parts else request.input
+                calls = await _converted(parts, inference.multi_calls, version.engine, request.tasks, examples, check)
                 seconds_left = context.time_remaining()
                 results = await asyncio.gather(
                     *(self._service.run(version, CallTask(version.engine, call), seconds_left) for call in calls)
@@ -175,7 +184,7 @@ class PredictionService:
         """Return the signatures of a version."""
         from tensorflow_serving.apis import get_model_metadata_pb2
 
-        async with self._answering(request, "GetModelMetadata", context):
+        with self._counted(request, "GetModelMetadata"):
             if not request.metadata_field:
                 raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
             for name in request.metadata_field:
@@ -190,37 +199,30 @@ class PredictionService:
             response.metadata["signature_def"].Pack(signatures)
             return response
 
-    @asynccontextmanager
-    async def _answering(self, request: Any, api: str, context: Any, tasks: Any = None) -> AsyncIterator[None]:
-        """Count a call, and turn its error into the status of the call."""
+    @contextmanager
+    def _counted(self, request: Any, api: str, tasks: Any = None) -> Iterator[None]:
+        """Count a call; see `Service.counted`."""
         specs = [task.model_spec for task in tasks] if tasks is not None else [request.model_spec]
-        name = specs[0].name if specs else ""
-        try:
-            with self._service.counted(name, api, "GRPC"):
-                if tasks is None and not request.HasField("model_spec"):
-                    raise invalid("Missing ModelSpec")
-                if not specs:
-                    raise invalid("Inference request must have at least one task.")
-                yield
-            return
-        except RequestError as error:
-            forget_frames(error)
-            code, message = _GRPC[int(error.code)], error.message
-        await context.abort(code, message)
+        with self._service.counted(specs[0].name if specs else "", api, "GRPC"):
+            if tasks is None and not request.HasField("model_spec"):
+                raise invalid("Missing ModelSpec")
+            if not specs:
+                raise invalid("Inference request must have at least one task.")
+            yield
 
     def _lease(self, spec: Any) -> Any:
         choice = spec.WhichOneof("version_choice")
         number = spec.version.value if choice == "version" else None
         return self._service.models.lease(spec.name, number, spec.version_label if choice == "version_label" else None)
 
-    async def _run_examples(self, api: str, request: Any, context: Any, response: Any) -> Any:
+    async def _run_examples(self, api: str, request: Any, context: Any, parts: Parts | None, response: Any) -> Any:
         """Run one of _EXAMPLE_METHODS, fill the response and return it."""
         make_call, fill_result = _EXAMPLE_METHODS[api]
-        async with self._answering(request, api, context):
+        with self._counted(request, api):
             name, check = request.model_spec.signature_name, self._service.check_methods
             with self._lease(request.model_spec) as version:
-                arguments = (version.engine, name, request.input, check)
-                call = await offload_if_large(request.ByteSize(), make_call, *arguments)
+                examples = parts.rows if parts else request.input
+                call = await _converted(parts, make_call, version.engine, name, examples, check)
                 task = CallTask(version.engine, call)
                 outputs = await self._service.run(version, task, context.time_remaining())
             _fill_spec(response.model_spec, version, call.signature.name)
@@ -238,14 +240,11 @@ class ModelService:
         """Return the state of all versions of a model, or of the requested one."""
         from tensorflow_serving.apis import get_model_status_pb2
 
-        try:
-            if not request.HasField("model_spec"):
-                raise invalid("Missing ModelSpec")
-            spec = request.model_spec
-            number = spec.version.value if spec.WhichOneof("version_choice") == "version" else None
-            versions = self._service.models.status(spec.name, number)
-        except RequestError as error:
-            await context.abort(_GRPC[int(error.code)], error.message)
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        spec = request.model_spec
+        number = spec.version.value if spec.WhichOneof("version_choice") == "version" else None
+        versions = self._service.models.status(spec.name, number)
         response = get_model_status_pb2.GetModelStatusResponse()
         for version in versions:
             entry = response.model_version_status.add(version=version.number, state=int(version.state))
@@ -271,10 +270,15 @@ class ModelService:
             await self._service.models.reload(model_config.from_proto(request.config))
         except RequestError as error:
             _log.error("ReloadConfig failed: %s", error.message)
-            await context.abort(_GRPC[int(error.code)], error.message)
+            raise
         response = model_management_pb2.ReloadConfigResponse()
         response.status.error_code = 0
         return response
+
+
+async def _converted(parts: Parts | None, function: Callable[..., _T], *arguments: Any) -> _T:
+    """Call a function, in a thread if the message is large."""
+    return function(*arguments) if parts is None else await asyncio.to_thread(function, *arguments)
 
 
 def _packed_task(version: ManagedVersion, request: Any) -> BatchTask | None:
@@ -300,7 +304,7 @@ def _arguments(text: str) -> Sequence[tuple[str, Any]]:
     return [(key, int(value) if value.lstrip("-").isdigit() else value) for key, _, value in pairs]
 
 
-def _prediction_handler(service: Service, stopping: asyncio.Event) -> Any:
+def _prediction_handler(service: Service, stopping: asyncio.Event, max_memory: int) -> Any:
     from tensorflow_serving.apis import (
         classification_pb2,
         get_model_metadata_pb2,
@@ -320,10 +324,11 @@ def _prediction_handler(service: Service, stopping: asyncio.Event) -> Any:
             methods.GetModelMetadata: get_model_metadata_pb2.GetModelMetadataRequest,
         },
         stopping,
+        max_memory,
     )
 
 
-def _model_handler(service: Service, stopping: asyncio.Event) -> Any:
+def _model_handler(service: Service, stopping: asyncio.Event, max_memory: int) -> Any:
     from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
 
     methods = ModelService(service)
@@ -334,10 +339,11 @@ def _model_handler(service: Service, stopping: asyncio.Event) -> Any:
             methods.HandleReloadConfigRequest: model_management_pb2.ReloadConfigRequest,
         },
         stopping,
+        max_memory,
     )
 
 
-def _handler(name: str, methods: Mapping[Method, Any], stopping: asyncio.Event) -> Any:
+def _handler(name: str, methods: Mapping[Method, Any], stopping: asyncio.Event, max_memory: int) -> Any:
     """Return the gRPC handler of a service.
 
     The generated functions do the same, but for a malformed message they log a traceback and answer UNKNOWN.
@@ -346,10 +352,11 @@ def _handler(name: str, methods: Mapping[Method, Any], stopping: asyncio.Event) 
         name: full name of the service.
         methods: the class of the request, by method.
         stopping: see `build`.
+        max_memory: see `build`.
     """
     handlers = {
         method.__name__: grpc.unary_unary_rpc_method_handler(
-            partial(_call, method, stopping), partial(_parse, request_class), _serialize
+            partial(_call, method, stopping, max_memory), partial(_parse, request_class), _serialize
         )
         for method, request_class in methods.items()
     }
@@ -359,24 +366,40 @@ def _handler(name: str, methods: Mapping[Method, Any], stopping: asyncio.Event) 
 def _parse(request_class: Any, data: bytes) -> Any:
     from google.protobuf.message import DecodeError
 
+    if len(data) > wire.LARGE:
+        return LargeMessage(request_class, data)
     try:
         return request_class.FromString(data)
     except DecodeError:
         return None
 
 
-async def _call(method: Method, stopping: asyncio.Event, request: Any, context: Any) -> Any:
+async def _call(method: Method, stopping: asyncio.Event, max_memory: int, request: Any, context: Any) -> Any:
     if stopping.is_set():
-        await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
+        return _refuse(context, grpc.StatusCode.UNAVAILABLE, "the server is stopping")
     if request is None:
-        await context.abort(
-            grpc.StatusCode.INVALID_ARGUMENT, "the message cannot be parsed as a request of this method"
-        )
-    return await method(request, context)
+        message = "the message cannot be parsed as a request of this method"
+        return _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, message)
+    try:
+        if not isinstance(request, LargeMessage):
+            return await method(request, context)
+        if method.__name__ not in _LARGE_METHODS:
+            raise invalid("the message is too large for a request of this method")
+        parts = await asyncio.to_thread(wire.take_apart, request, max_memory)
+        return await method(parts.request, context, parts)
+    except RequestError as error:
+        forget_frames(error)
+        return _refuse(context, _GRPC[int(error.code)], error.message)
+
+
+def _refuse(context: Any, code: grpc.StatusCode, message: str) -> None:
+    """Set the status of a call. gRPC's `abort` raises an error that would keep the request until a full collection."""
+    context.set_code(code)
+    context.set_details(message)
 
 
 def _serialize(response: Any) -> bytes:
-    return bytes(response.SerializeToString())
+    return response if isinstance(response, bytes) else bytes(response.SerializeToString())
 
 
 def _health_handler(stopping: asyncio.Event) -> Any:
@@ -385,7 +408,8 @@ def _health_handler(stopping: asyncio.Event) -> Any:
 
     async def check(request: Any, context: Any) -> bytes:
         if request is None or request.service not in _HEALTHY:
-            await context.abort(_GRPC[int(Code.NOT_FOUND)], "unknown service")
+            _refuse(context, _GRPC[int(Code.NOT_FOUND)], "unknown service")
+            return b""
         return b"\x08\x02" if stopping.is_set() else b"\x08\x01"  # HealthCheckResponse: NOT_SERVING, SERVING
 
     method = grpc.unary_unary_rpc_method_handler(check, request_deserializer=partial(_parse, request_class))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,13 @@ class Call:
     outputs: tuple[str, ...]
 
 
-def predict_call(engine: Engine, request: Any) -> Call:
+def predict_call(engine: Engine, request: Any, contents: Mapping[str, tuple[str, Any]] | None = None) -> Call:
     """Return the run that a PredictRequest asks for.
+
+    Args:
+        engine: the loaded version.
+        request: the message.
+        contents: values that are not in the message, see `wire.Parts`.
 
     Raises:
         RequestError: The signature does not exist, an input is missing, unknown or has the wrong dtype, or an output is
@@ -55,7 +60,7 @@ def predict_call(engine: Engine, request: Any) -> Call:
             f"Sent extra: {{{','.join(sorted(extra))}}}. Missing but required: {{{','.join(sorted(own))}}}."
         )
     sent = {
-        name: tensors.from_proto(key, request.inputs[key], signature.inputs[name].dtype)
+        name: tensors.from_proto(key, request.inputs[key], signature.inputs[name].dtype, (contents or {}).get(key))
         for name, key in sent_as.items()
     }
     absent = {name: signature.defaults[name] for name in signature.defaults.keys() - sent_names}
@@ -143,19 +148,19 @@ def regress_call(engine: Engine, signature_name: str, examples: Any, check_metho
     return Call(signature, {"inputs": _rows(examples)}, ("outputs",))
 
 
-def multi_calls(engine: Engine, request: Any, check_method: bool = False) -> list[Call]:
-    """Return the runs that a MultiInferenceRequest asks for, one per task, in the same order.
+def multi_calls(engine: Engine, tasks: Sequence[Any], examples: Any, check_method: bool = False) -> list[Call]:
+    """Return the runs that the tasks of a MultiInferenceRequest ask for, in the same order; see `classify_call`.
 
     Raises:
         RequestError: The tasks name several models or one signature twice, or a task neither classifies nor regresses.
     """
-    names = [task.model_spec.name for task in request.tasks]
+    names = [task.model_spec.name for task in tasks]
     if not all(names):
         raise invalid("Found ModelSpec with an empty model name.")
     if len(set(names)) > 1:
         raise invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
     calls: list[Call] = []
-    for task in request.tasks:
+    for task in tasks:
         name = task.model_spec.signature_name or "serving_default"
         if any(call.signature.name == name for call in calls):
             raise invalid(f"Duplicate evaluation of signature: {name}")
@@ -164,7 +169,7 @@ def multi_calls(engine: Engine, request: Any, check_method: bool = False) -> lis
         if task.method_name not in (CLASSIFY, REGRESS):
             raise RequestError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
         build_call = classify_call if task.method_name == CLASSIFY else regress_call
-        calls.append(build_call(engine, name, request.input, check_method))
+        calls.append(build_call(engine, name, examples, check_method))
     return calls
 
 

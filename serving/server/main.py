@@ -175,6 +175,7 @@ async def _serve(
         health=parsed.enable_grpc_healthcheck_service,
         channel_arguments=parsed.grpc_channel_arguments,
         max_message_bytes=server_settings.max_body_bytes,
+        max_memory=_DECODED * server_settings.max_body_bytes,
         handshake_seconds=server_settings.slow_client_seconds,
         interceptors=[observers.GrpcInterceptor(active)] if active else [],
     )

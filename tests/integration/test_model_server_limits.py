@@ -233,14 +233,14 @@ def test_who_sends_a_byte_now_and_then_is_dropped(strained: Server, begun: bytes
 
 
 def test_who_does_not_read_the_answers_is_dropped(strained: Server) -> None:
-    body = json.dumps({"instances": [0.5] * 200_000}).encode()
+    body = json.dumps({"instances": [0.5] * 100_000}).encode()
     request = f"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", strained.rest))
         client.settimeout(20)
         with contextlib.suppress(OSError):  # dropped before all of it was sent
-            client.sendall(request * 8)
+            client.sendall(request * 16)
         over = select.poll()
         over.register(client, 0)  # reports only errors and the end, not data to read
         assert over.poll(20_000)

@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from tensorflow_serving.apis import prediction_service_pb2_grpc
@@ -110,6 +112,17 @@ def ask(server: Server, body: bytes, **headers: str) -> int:
         return response.status
 
 
+def predict(server: Server, inputs: dict[str, Any]) -> Any:
+    """Return y, or the code of the error."""
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.max_receive_message_length", -1)]) as channel:
+        try:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            return stub.Predict(predict_request(inputs), timeout=120).outputs["y"]
+        except grpc.RpcError as error:
+            refused: Any = error
+            return refused.code()
+
+
 def rows(piece: bytes, size: int) -> bytes:
     return b'{"instances":[' + b",".join([piece] * (size // (len(piece) + 1))) + b"]}"
 
@@ -164,11 +177,24 @@ def test_large_bodies_and_bombs_leave_the_others_their_answers(
         wait_until(lambda: memory(server) <= 1.1 * quiet.memory, 60)
 
 
+@pytest.mark.parametrize("size", [20 * MB, pytest.param(100 * MB, marks=pytest.mark.soak)])
+def test_a_large_tensor_leaves_the_others_their_answers(server: Server, size: int) -> None:
+    numbers = np.arange(size // 4, dtype=np.float32)
+    with Watched(server) as watched:
+        for _ in range(3):
+            y = predict(server, {"x": numbers})
+            assert np.array_equal(np.array(y.float_val, np.float32), numbers / 2 + np.float32(0.5 + 0.5))
+            assert [dim.size for dim in y.tensor_shape.dim] == [size // 4]
+    print(f"p50 {watched.share(0.5):.4f} s, p99 {watched.share(0.99):.4f} s, most {max(watched.latencies):.3f} s")
+    assert watched.share(0.9) < QUICK
+
+
 def test_refused_bodies_are_dropped_at_once(server: Server) -> None:
     before = server.memory()
     for _ in range(10):
-        assert ask(server, rows(b'"a"', 20 * MB)) == 413
-    wait_until(lambda: server.memory() <= before + 2 * 20, 30)  # not the 200 MB that were sent
+        assert ask(server, rows(b"{}", 20 * MB)) == 413
+        assert predict(server, {"wrong": np.ones(5 * MB, np.float32)}) == grpc.StatusCode.INVALID_ARGUMENT
+    wait_until(lambda: server.memory() <= before + 4 * 20, 30)  # not the 400 MB that were sent
 
 
 def test_java_is_answered_and_many_idle_connections_too(server: Server) -> None:

@@ -62,5 +62,5 @@ def _calls(engine: Engine, log: Any) -> list[inference.Call]:
     if log_type == "regress_log":
         return [inference.regress_call(engine, request.model_spec.signature_name, request.input)]
     if log_type == "multi_inference_log":
-        return inference.multi_calls(engine, request)
+        return inference.multi_calls(engine, request.tasks, request.input)
     raise RequestError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {log_type}")
