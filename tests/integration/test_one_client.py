@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import http.client
 import os
+import resource
 import socket
 import threading
 import time
@@ -197,12 +198,25 @@ def test_refused_bodies_are_dropped_at_once(server: Server) -> None:
     wait_until(lambda: server.memory() <= before + 4 * 20, 30)  # not the 400 MB that were sent
 
 
-def test_java_is_answered_and_many_idle_connections_too(server: Server) -> None:
+def test_java_is_answered(server: Server) -> None:
     head = "POST /v1/models/m:predict HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nHost: x\r\nUpgrade: h2c\r\n"
-    with contextlib.ExitStack() as stack:
-        address = ("127.0.0.1", server.rest)
-        idle = [stack.enter_context(socket.create_connection(address, 60)) for _ in range(200)]
-        idle[0].sendall(f"{head}HTTP2-Settings: AAEA\r\nContent-Length: 19\r\n\r\n".encode())
+    with socket.create_connection(("127.0.0.1", server.rest), 60) as client:
+        client.sendall(f"{head}HTTP2-Settings: AAEA\r\nContent-Length: 19\r\n\r\n".encode())
         time.sleep(0.05)
-        idle[0].sendall(b'{"instances":[1.0]}')
-        assert idle[0].recv(1000).endswith(b'{"predictions":[1.5]}')
+        client.sendall(b'{"instances":[1.0]}')
+        assert client.recv(1000).endswith(b'{"predictions":[1.5]}')
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(300, QUICK), pytest.param(9_000, GOAL, marks=pytest.mark.soak)])
+def test_idle_connections_leave_the_others_their_answers(server: Server, count: int, seconds: float) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard < 2 * count + 500:
+        pytest.skip(f"this system allows {hard} open files")
+    with Watched(server) as watched, contextlib.ExitStack() as stack:
+        for port in (server.rest, server.port):
+            for _ in range(count):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), 60))
+        time.sleep(1)
+    print(f"p99 {watched.share(0.99):.4f} s, most {max(watched.latencies):.3f} s, {watched.memory:.0f} MB")
+    assert watched.share(0.9 if count < 1000 else 0.99) < seconds

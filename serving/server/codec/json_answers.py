@@ -15,6 +15,7 @@ from benison.serving.server.status import invalid
 if TYPE_CHECKING:
     import numpy as np
 
+_PIECE = 256 << 10  # bytes of outputs that are written at once; other threads run between two pieces
 _WRITABLE = frozenset(
     ["float32", "float64", "bool", "string", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 )
@@ -36,14 +37,30 @@ def predictions(outputs: Tensors, specs: Mapping[str, TensorSpec], row_form: boo
     if row_form:
         _check_rows(outputs)
     finite = all(np.isfinite(values).all() for values in outputs.values() if values.dtype.kind == "f")
+    size = sum(values.nbytes for values in outputs.values())
+    rows = len(next(iter(outputs.values()))) if row_form else 0
+    if row_form and size > _PIECE:
+        step = max(1, _PIECE * rows // size)
+        pieces = [
+            _dump_rows({name: values[begin : begin + step] for name, values in outputs.items()}, specs, finite)[1:-1]
+            for begin in range(0, rows, step)
+        ]
+        pieces[0] = b'{"predictions":[' + pieces[0]
+        pieces[-1] += b"]}"
+        return b",".join(pieces)  # of large bytes, without Python's lock
+    if row_form:
+        return b'{"predictions":%b}' % _dump_rows(outputs, specs, finite)
+    columns = {name: _column(name, values, specs[name]) for name, values in outputs.items()}
+    return _dump({"outputs": next(iter(columns.values())) if len(columns) == 1 else columns}, finite)
+
+
+def _dump_rows(outputs: Tensors, specs: Mapping[str, TensorSpec], finite: bool) -> bytes:
+    """Return a list with one value or object per row."""
     columns = {name: _column(name, values, specs[name]) for name, values in outputs.items()}
     if len(columns) == 1:
-        (column,) = columns.values()
-        return _dump({"predictions" if row_form else "outputs": column}, finite)
-    if not row_form:
-        return _dump({"outputs": columns}, finite)
+        return _dump(next(iter(columns.values())), finite)
     rows = zip(*columns.values(), strict=True)
-    return _dump({"predictions": [dict(zip(columns, row, strict=True)) for row in rows]}, finite)
+    return _dump([dict(zip(columns, row, strict=True)) for row in rows], finite)
 
 
 def prediction_bodies(outputs: Tensors, specs: Mapping[str, TensorSpec], sizes: Sequence[int]) -> list[bytes]:

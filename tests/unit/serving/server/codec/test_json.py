@@ -214,6 +214,19 @@ def test_outputs_that_json_cannot_hold_are_refused(outputs, message):
         json_answers.predictions(outputs, specs(**{n: str(v.dtype) for n, v in outputs.items()}), True)
 
 
+@pytest.mark.parametrize("last", [1.5, NAN])
+def test_a_large_answer_is_written_in_pieces_and_is_the_same(last: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = np.linspace(-1e20, 1, 20_000, dtype=np.float32)
+    numbers[-1] = last
+    texts = np.array([b"a", b"\xc3\xa9"] * 10_000, object)
+    for outputs in ({"y": numbers}, {"y": numbers.reshape(-1, 4)}, {"y": numbers, "t": texts}, {"t": texts}):
+        own = {name: TensorSpec("string" if name == "t" else "float32", None) for name in outputs}
+        monkeypatch.setattr(json_answers, "_PIECE", 10_000)
+        pieces = json_answers.predictions(outputs, own, row_form=True)
+        monkeypatch.setattr(json_answers, "_PIECE", 1 << 30)
+        assert pieces == json_answers.predictions(outputs, own, row_form=True)
+
+
 def test_every_float32_reads_back_as_itself():
     values = np.random.default_rng(0).integers(0, 2**32, 5000, np.uint32).view(np.float32)
     values = values[np.isfinite(values)]
