@@ -16,11 +16,12 @@ from benison.components.train.fitting import Fitted, Task, class_balance, drawn,
 from benison.components.train.linear.scaled import Scaled
 from benison.components.train.linear.settings import PARAMETERS
 from benison.components.train.rows import Rows
-from benison.serving.errors import UsageError
+from benison.serving.errors import DataError, UsageError
 
 _STEPS = 500  # of L-BFGS or LSQR; hardly a table needs half of them
 _WIDE = 2000  # features, above which the products of all pairs of them take longer than steps do
-_PRECISION = 1e-5  # the largest slope of the mean loss at the solution
+_PRECISION = 1e-6  # the largest slope of the mean loss at the solution
+_STEEP = 1e-3  # a slope at which it is no solution
 
 
 class LinearFitter:
@@ -94,12 +95,14 @@ def _ridge(features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray) -> 
     if features.shape[1] > _WIDE:
         return np.append(_wide_ridge(features, labels - mean, weights, l2), mean)[:, None]
     squares = features.products(weights) + np.diag(l2)
-    products = features.transposed_times(weights * (labels - mean))
+    units = np.sqrt(np.maximum(np.diag(squares), np.finfo(float).tiny))  # so that no penalty is far from the others
+    squares /= np.outer(units, units)
+    products = features.transposed_times(weights * (labels - mean)) / units
     try:
         kernel = solve(squares, products, assume_a="pos")
     except LinAlgError:  # without a penalty, features may be sums of others
         kernel = lstsq(squares, products)[0]
-    return np.append(kernel, mean)[:, None]
+    return np.append(kernel / units, mean)[:, None]
 
 
 def _wide_ridge(features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray) -> NDArray:
@@ -131,7 +134,7 @@ def _logistic(features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray) 
         cost = (weights * np.logaddexp(0, -margins)).sum() + l2 @ kernel**2 / 2
         return cost / total, np.append(features.transposed_times(slopes) + l2 * kernel, slopes.sum()) / total
 
-    return _minimum(loss, features.shape[1] + 1)[:, None]
+    return _minimum(loss, _curvatures(l2, total))[:, None]
 
 
 def _softmax(features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray, classes: int) -> NDArray:
@@ -151,14 +154,39 @@ def _softmax(features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray, c
         kernel = features.transposed_times(slopes) + l2[:, None] * parts[:-1]
         return cost / total, np.concatenate([kernel, slopes.sum(axis=0)[None]]).ravel() / total
 
-    return _minimum(loss, (features.shape[1] + 1) * classes).reshape(-1, classes)
+    return _minimum(loss, np.repeat(_curvatures(l2, total), classes)).reshape(-1, classes)
 
 
-def _minimum(loss: Any, size: int) -> NDArray:
-    """Return the arguments [size] at which a convex function, which also returns its slopes, is smallest."""
+def _curvatures(l2: NDArray, total: float) -> NDArray:
+    """Return about the largest second derivative of the mean loss by each weight and the intercept [features + 1]."""
+    return np.append(0.25 + l2 / total, 0.25)
+
+
+def _minimum(loss: Any, curvatures: NDArray) -> NDArray:
+    """Return the arguments [size] at which a convex function is smallest.
+
+    Args:
+        loss: the function, which also returns its slopes.
+        curvatures: about the second derivative by each argument [size]. Of very different ones the solver finds no way.
+
+    Raises:
+        DataError: it was not found.
+    """
     from scipy.optimize import minimize
 
-    options = {"maxiter": _STEPS, "maxfun": 2 * _STEPS, "gtol": _PRECISION, "ftol": 1e-12, "maxcor": 20}
-    found = minimize(loss, np.zeros(size), jac=True, method="L-BFGS-B", options=options)
-    print(f"linear: {found.nit} steps of L-BFGS, loss {found.fun:.5f}")
-    return np.asarray(found.x)
+    units = np.sqrt(curvatures)
+
+    def scaled(arguments: NDArray) -> tuple[float, NDArray]:
+        value, slopes = loss(arguments / units)
+        return value, slopes / units
+
+    options = {"maxiter": _STEPS, "maxfun": 2 * _STEPS, "gtol": _PRECISION, "ftol": 0, "maxcor": 20}
+    found = minimize(scaled, np.zeros(len(units)), jac=True, method="L-BFGS-B", options=options)
+    slope = np.abs(found.jac).max()
+    print(f"linear: {found.nit} steps of L-BFGS, loss {found.fun:.5f}, largest slope {slope:.1e}")
+    if not slope <= _STEEP:  # also of NaN
+        raise DataError(
+            f"the regression was not solved in {found.nit} steps (the slope is {slope:.1e}): scale the features to "
+            "similar sizes in preprocessing_fn"
+        )
+    return np.asarray(found.x / units)

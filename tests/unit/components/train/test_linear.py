@@ -118,6 +118,19 @@ def test_features_of_any_size_are_learnt(problem: str) -> None:
         assert np.mean(got.argmax(axis=1) == other.targets) > 0.6
 
 
+@pytest.mark.parametrize("size", [1e-4, 1e-8, 1e-12])
+@pytest.mark.parametrize("problem", CLASSES)
+def test_a_tiny_feature_takes_nothing_from_the_others(problem: str, size: float) -> None:
+    learn, other = labelled(problem), labelled(problem, seed=1)
+    for rows in (learn, other):
+        rows.features["numbers"][:, 0] *= size
+    got = answers(fitter(problem, learn).fit(learn, 1), other)
+    for rows in (learn, other):
+        rows.features["numbers"][:, 0] = 0
+    without = answers(fitter(problem, learn).fit(learn, 1), other)
+    assert got / without.max() == pytest.approx(without / without.max(), abs=0.002)
+
+
 def test_probabilities_are_corrected_for_class_weights() -> None:
     learn = labelled("binary", 4000)
     plain, weighted = (
