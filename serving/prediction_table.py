@@ -7,23 +7,21 @@ from typing import Any
 
 import pyarrow as pa
 
-from benison.serving.close_names import did_you_mean
-from benison.serving.errors import DataError, UsageError
-from benison.serving.predict import Prediction, Row
+from benison.serving.errors import UsageError
+from benison.serving.predict import Prediction
 from benison.serving.versions.local import Version
 
 PREDICTION, PROBABILITY, VERSION = "prediction", "probability", "version"
 _NUMBER = pa.float32()  # as models answer
 
 
-def build(version: Version, rows: Sequence[Row], predictions: Sequence[Prediction], keys: Sequence[str]) -> pa.Table:
+def build(version: Version, keys: Mapping[str, pa.Array], predictions: Sequence[Prediction]) -> pa.Table:
     """Return one row per prediction.
 
     Args:
         version: The version that predicted.
-        rows: The rows that it was given.
-        predictions: Its answer to each row.
         keys: The columns of the rows to keep, before all others.
+        predictions: Its answer to each row.
 
     Returns:
         The key columns; `prediction`, the class that the version decides for or the number; for classes `probability`
@@ -31,15 +29,13 @@ def build(version: Version, rows: Sequence[Row], predictions: Sequence[Predictio
         name; `version`.
 
     Raises:
-        UsageError: A key has the name of another column of the table, or is named twice.
-        DataError: No row has a key; the message suggests a close name.
+        UsageError: A key has the name of another column of the table.
     """
-    columns = {name: _cells(rows, name) for name in keys}
     answers = [(p.output, p.decision) for p in predictions]
     named = {"": answers}
     for member in predictions[0].members if predictions else ():
         named[f"{member} "] = [(p.members[member], p.member_decisions.get(member, "")) for p in predictions]
-    table = [*columns.items()]
+    table = [*keys.items()]
     for prefix, outputs in named.items():
         table += [(prefix + name, values) for name, values in _answers(outputs, version.manifest.positive).items()]
     table.append((VERSION, pa.array([version.number] * len(predictions), pa.int64())))
@@ -47,18 +43,6 @@ def build(version: Version, rows: Sequence[Row], predictions: Sequence[Predictio
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"--key {twice}: the answers have a column {twice!r}, too; rename that of the rows")
     return pa.table([values for _, values in table], names=names)
-
-
-def _cells(rows: Sequence[Row], name: str) -> pa.Array:
-    if rows and not any(name in row for row in rows):
-        columns = sorted({column for row in rows for column in row})
-        hint = did_you_mean(name, columns) or f"; they have {', '.join(columns)}"
-        raise DataError(f"--key {name}: the rows have no such column{hint}")
-    cells = [row.get(name) for row in rows]
-    kinds = {type(cell) for cell in cells if cell is not None}
-    if kinds in ({int}, {float}):  # only JSON has numbers; the cells of tables are text
-        return pa.array(cells)
-    return pa.array([None if cell is None else str(cell) for cell in cells], pa.string())
 
 
 def _answers(outputs: Sequence[tuple[Mapping[str, float], str]], positive: str) -> dict[str, Any]:

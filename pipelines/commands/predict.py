@@ -39,6 +39,7 @@ def predict(
     from benison.serving import predict as prediction
     from benison.serving.errors import UsageError
     from benison.serving.rows import write
+    from benison.serving.rows.read import read_columns
 
     if output is not None:
         write.check(output)
@@ -51,6 +52,7 @@ def predict(
     base = root.absolute() / "serving" / name
     served = served_version(base, verify=verify)
     rows = prediction.read_rows(files[0], served.manifest.delimiter, served.manifest.encoding)
+    keys = read_columns(files[0], rows, key or [])
     from benison.pipelines.quiet import quieten
     from benison.pipelines.reports import report
 
@@ -67,7 +69,7 @@ def predict(
         return
     from benison.serving import prediction_table
 
-    table = prediction_table.build(served, rows, predictions, key or [])
+    table = prediction_table.build(served, keys, predictions)
     with write.writing(output, table.schema) as write_batch:
         for batch in table.to_batches():
             write_batch(batch)

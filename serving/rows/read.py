@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError
 from benison.serving.files import compressed
 from benison.serving.number_text import PointNumber
@@ -38,6 +42,46 @@ def read_rows(path: str | Path, delimiter: str = ",", encoding: str = "utf-8") -
     return rows
 
 
+def read_columns(path: str | Path, rows: Sequence[Row], names: Sequence[str]) -> dict[str, pa.Array]:
+    """Return columns of a file with their types: those of Parquet, numbers of JSON as such, otherwise text.
+
+    Args:
+        path: The file.
+        rows: Its rows, as `read_rows` returns them.
+        names: The columns.
+
+    Raises:
+        DataError: No row has a column; the message suggests a close name.
+    """
+    for name in names:
+        if not any(name in row for row in rows):
+            columns = sorted({column for row in rows for column in row})
+            hint = did_you_mean(name, columns) or f"; they have {', '.join(columns)}"
+            raise DataError(f"{path}: the rows have no column {name!r}{hint}")
+    if tables.form_of(str(path)) == tables.PARQUET:
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path, columns=list(names))
+        return {name: table[name].combine_chunks() for name in names}
+    return {name: _column([row.get(name) for row in rows]) for name in names}
+
+
+def _column(cells: Sequence[Any]) -> pa.Array:
+    """Return the cells as whole numbers, numbers or text."""
+    present = [cell for cell in cells if cell is not None]
+    kinds = {type(cell) for cell in present}
+    largest = max((abs(cell) for cell in present if type(cell) is int), default=0)
+    if kinds == {int} and largest < 2**63:
+        return pa.array(cells, pa.int64())
+    if kinds and kinds <= {int, float, PointNumber} and largest <= 2**53:
+        return pa.array([None if cell is None else float(cell) for cell in cells], pa.float64())
+    return pa.array([None if cell is None else _text(cell) for cell in cells], pa.string())
+
+
+def _text(cell: Any) -> str:
+    return cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
+
+
 def _table_rows(file: str, delimiter: str, encoding: str) -> list[Row]:
     header = tables.header(file, delimiter, encoding)
     tables.check_header(file, header)
@@ -53,7 +97,7 @@ def _table_rows(file: str, delimiter: str, encoding: str) -> list[Row]:
 
 
 def _json_rows(path: Path) -> list[Row]:
-    data = json_rows.parsed(_text(path), str(path))
+    data = json_rows.parsed(_decoded(path), str(path))
     rows = data.get("instances") if isinstance(data, dict) else data
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f'{path}: expected a list of objects, or {{"instances": [a list of objects]}}')
@@ -68,7 +112,7 @@ def _json_lines(path: Path) -> list[Row]:
     ]
 
 
-def _text(path: Path) -> str:
+def _decoded(path: Path) -> str:
     try:
         with compressed.opened(str(path)) as stream:
             return stream.read().decode("utf-8-sig")

@@ -74,8 +74,15 @@ def writing(path: Path, schema: pa.Schema) -> Iterator[Write]:
 def _csv(stream: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
     from pyarrow import csv
 
-    with csv.CSVWriter(stream, schema) as writer:
-        yield writer.write_batch
+    plain = pa.schema([field if _is_plain(field.type) else field.with_type(pa.string()) for field in schema])
+
+    def write(batch: pa.RecordBatch) -> None:
+        columns = zip(batch.columns, plain, strict=True)
+        cells = [column if column.type == field.type else _texts(column) for column, field in columns]
+        writer.write_batch(pa.RecordBatch.from_arrays(cells, schema=plain))
+
+    with csv.CSVWriter(stream, plain) as writer:
+        yield write
 
 
 @contextlib.contextmanager
@@ -89,16 +96,35 @@ def _parquet(stream: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
 @contextlib.contextmanager
 def _json_lines(stream: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
     def write(batch: pa.RecordBatch) -> None:
-        columns = [[_json_value(value) for value in column.to_pylist()] for column in batch.columns]
+        texts = [_texts(column) if pa.types.is_temporal(column.type) else column for column in batch.columns]
+        columns = [[_json_value(value) for value in column.to_pylist()] for column in texts]
         for cells in zip(*columns, strict=True):
             record = dict(zip(schema.names, cells, strict=True))
-            stream.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            stream.write(json.dumps(record, ensure_ascii=False, default=str).encode() + b"\n")
 
     yield write
 
 
 def _json_value(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value  # JSON has no NaN
+
+
+def _is_plain(type_: Any) -> bool:
+    """Return True if Arrow writes values of a type into a CSV."""
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string)
+    return any(test(type_) for test in tests)
+
+
+def _texts(column: pa.Array) -> pa.Array:
+    """Return the values as text: dates and times as ISO 8601 has them, lists and objects as JSON."""
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowException:
+        return pa.array([None if value is None else _text(value) for value in column.to_pylist()], pa.string())
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
 
 
 _FORMS: dict[str, Any] = {".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines, ".parquet": _parquet}
