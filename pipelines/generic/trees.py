@@ -26,7 +26,10 @@ from benison.components.raw_columns import source
 from benison.pipelines.generic.columns import VOCABULARIES
 from benison.pipelines.generic.features import date_columns, names_of, strings
 
-VALUES = {"category": 256, "hashed": 4096}  # the most frequent values of a column that have an id of their own
+VALUES = {
+    "category": 256,
+    "hashed": 4096,
+}  # the most frequent values of a column that have an id, or its size if larger
 MISSING, UNSEEN, FIRST = 0, 1, 2  # ids: of a missing cell, of a value without an id, and the first id of a value
 
 
@@ -143,7 +146,11 @@ def _texts(inputs: Mapping[str, Any], names: Sequence[str]) -> _Part | None:
 
 
 def _categories(inputs: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]]) -> _Part | None:
-    sizes = {name: VALUES[kind] for kind in VOCABULARIES["trees"] for name in names_of(kind, columns)}
+    sizes = {
+        name: max(VALUES[kind], columns[name].get("size") or 0)
+        for kind in VOCABULARIES["trees"]
+        for name in names_of(kind, columns)
+    }
     if not sizes:
         return None
     words = strings(inputs, sizes)

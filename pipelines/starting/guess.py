@@ -175,7 +175,7 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
     notes += tuple(_leak_remarks(columns, leaks, fixed.columns))
     columns = tuple(
         kinds.leak(column, leaks[column.name]) if column.name in leaks and column.name not in fixed.columns else column
-        for column in columns
+        for column in kinds.with_values(columns, fixed.columns)
     )
     if all(column.kind == "ignore" for column in columns):
         reasons = "; ".join(f"{column.name}: {column.why}" for column in columns) or "the label is the only column"

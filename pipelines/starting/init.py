@@ -292,7 +292,11 @@ def _group(guess: Guess) -> str:
     """
     if guess.by:
         return ""
-    names = (c.name for c in guess.columns if c.repeated_id or (c.kind == "hashed" and _SOMEBODY.search(c.name)))
+    names = (
+        c.name
+        for c in guess.columns
+        if c.repeated_id or ((c.kind == "hashed" or c.distinct) and _SOMEBODY.search(c.name))
+    )
     return next(names, "")
 
 
@@ -406,8 +410,8 @@ def _time(guess: Guess, time: GuessedColumn | None) -> str:
 
 
 def _slices(guess: Guess) -> str:
-    """Return a commented-out line with slices by the first category; empty if there is no category."""
-    names = [column.name for column in guess.columns if column.kind == "category"]
+    """Return a commented-out line with slices by the first category of few values; empty if there is none."""
+    names = [column.name for column in guess.columns if column.kind == "category" and not column.distinct]
     return f"# slices: {_flow(names[:1])}  # also compute metrics for each value of these columns\n" if names else ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,9 @@ from benison.serving.errors import UsageError
 from benison.serving.number_text import AMOUNTS, FLOAT32_MAX, is_too_large, normalize_number
 from benison.serving.visible_text import visible_line
 
-FEW = 50  # the most distinct values of a category
+FEW = 50  # the most distinct values of a category, whatever the number of rows
+_ROWS_PER_VALUE = 10  # on average, from which a value of its own is worth more than a place among hash buckets
+_MOST_VALUES = 4000  # that all such columns together have; each is a feature
 _ID_NAME = re.compile(r"(?:^|[\W_])(?:id|uuid|guid|key|index|idx|row|rowid|serial|nr)$|[a-z]I[dD]$", re.IGNORECASE)
 _KEY_NAME = re.compile(r"(?:^|[\W_])(?:id|uuid|guid|key)$|[a-z]I[dD]$", re.IGNORECASE)
 _CODE_NAME = re.compile(
@@ -40,6 +42,7 @@ class GuessedColumn:
         size: the size, for kinds that have one.
         whole: all numbers are whole ones.
         amounts: the form of its amounts; None if it has none.
+        distinct: the number of distinct values of a hashed column, if they come up often enough; else 0.
         repeated_id: an id that several rows have.
         is_list: rows have any number of values.
         is_leak: it alone predicts the label.
@@ -55,6 +58,7 @@ class GuessedColumn:
     size: int | None = None
     whole: bool = False
     amounts: str | None = None
+    distinct: int = 0
     repeated_id: bool = False
     is_list: bool = False
     is_leak: bool = False
@@ -111,6 +115,23 @@ def fixed(
         whole=kind == "number" and reading.whole,
         amounts=amounts,
     )
+
+
+def with_values(columns: Sequence[GuessedColumn], fixed: Collection[str]) -> list[GuessedColumn]:
+    """Make categories of hashed columns, those of the fewest values first, as long as there is room for the features.
+
+    In few buckets, different values share one; a category keeps them apart.
+
+    Args:
+        columns: all guessed columns.
+        fixed: the columns whose kind the user gives.
+    """
+    chosen, room = {}, _MOST_VALUES
+    for column in sorted(columns, key=lambda column: column.distinct):
+        if column.kind == "hashed" and 0 < column.distinct <= room and column.name not in fixed:
+            chosen[column.name] = replace(column, kind="category", size=column.distinct)
+            room -= column.distinct
+    return [chosen.get(column.name, column) for column in columns]
 
 
 def of_lists(name: str, present: float) -> GuessedColumn:
@@ -267,7 +288,8 @@ class _Column:
     def _strings(self, why: str) -> GuessedColumn:
         if self.distinct <= FEW:
             return self.guessed("category", why, values=self.values, size=self.distinct)
-        return self.guessed("hashed", why, size=self._buckets())
+        often = self.distinct * _ROWS_PER_VALUE <= self.present
+        return self.guessed("hashed", why, size=self._buckets(), distinct=self.distinct if often else 0)
 
     def _buckets(self) -> int:
         return 64 if self.profile.rows < 10_000 else 256

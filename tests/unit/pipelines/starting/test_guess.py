@@ -248,8 +248,17 @@ def test_columns_are_what_their_cells_say(tmp_path, name, cells, expected):
     assert column(tmp_path, name, cells) == expected
 
 
-def test_strings_of_many_values_are_hashed(tmp_path):
-    assert column(tmp_path, "city", [f"c{i % 60}" for i in range(ROWS * 5)]) == ("hashed", "60 different texts")
+def test_strings_of_many_values_are_hashed_unless_each_comes_up_often(tmp_path):
+    for rows, kind in ((560, "hashed"), (600, "category")):
+        assert column(tmp_path, "city", [f"c{i // 2 % 60}" for i in range(rows)]) == (kind, "60 different texts")
+
+
+def test_categories_of_many_values_have_at_most_4000_values_together(tmp_path):
+    cells = {
+        name: [f"{name}{i // 2 % size}" for i in range(40_000)] for name, size in (("a", 900), ("b", 3900), ("c", 2000))
+    }
+    kinds = {found.name: found.kind for found in guess(tmp_path, cells).columns}
+    assert kinds == {"a": "category", "b": "hashed", "c": "category", "plain": "number"}
 
 
 @pytest.mark.parametrize(
