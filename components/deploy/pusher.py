@@ -257,7 +257,7 @@ def _promotion_blocker(settings: PushSettings, version: Version, served: Version
     if settings.promote == "manual":
         return "`serving.promote` is manual"
     if history.was_served(Path(settings.serving), version.number, local.STABLE):
-        return "it was served before, and somebody put another version in its place"
+        return "it was served before, and another version was put in its place"
     root = Path(settings.serving).parents[1]
     return promotion.promotion_blocker(version.manifest, served.manifest if served else Manifest(), root)
 

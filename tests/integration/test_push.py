@@ -322,7 +322,7 @@ def test_what_was_rolled_back_does_not_come_back_by_itself(node: Node) -> None:
     promote.rollback(node.base, ChangeRequest("ann", "worse"))
     said = node.push(fan_out=True)
     assert (said["pushed"], said["not_promoted"]) == (
-        0, "it was served before, and somebody put another version in its place"
+        0, "it was served before, and another version was put in its place"
     )  # fmt: skip
     assert node.served == old
 
@@ -347,7 +347,7 @@ def test_the_pusher_of_an_old_run_pushes_and_promotes_nothing(node: Node, made: 
     promote.promote(node.base, newer[1], ChangeRequest("another run", "blessed"))
     said = node.push()
     assert (said["pushed"], said["pushed_version"]) == (0, str(old))
-    assert said["not_promoted"] == "it was served before, and somebody put another version in its place"
+    assert said["not_promoted"] == "it was served before, and another version was put in its place"
     assert [version.number for version in local.versions(node.base)] == [old, *newer]
     assert node.served == newer[1]
 

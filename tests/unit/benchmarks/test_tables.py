@@ -46,6 +46,7 @@ def test_rows_that_several_seeds_judge_count_once_in_the_width_of_the_interval()
     assert width(same, different) < 0.85 * width(same)
 
 
+@pytest.mark.filterwarnings("ignore:Could not find the number of physical cores")
 @pytest.mark.parametrize("model", [LINEAR, BOOSTING])
 @pytest.mark.parametrize(("problem", "classes"), [("binary", 2), ("multiclass", 4), ("regression", 0)])
 def test_a_baseline_answers_every_row(rows: pd.DataFrame, model: str, problem: str, classes: int) -> None:

@@ -82,7 +82,7 @@ def test_open_files_and_the_environment_of_a_process_are_read(tmp_path: Path) ->
     try:
         assert processes.has_open(process.pid, path)
         assert not processes.has_open(process.pid, tmp_path / "other")
-        assert processes.environment(process.pid) == {"BENISON_MARK": "a b=c"}
+        eventually(lambda: processes.environment(process.pid) == {"BENISON_MARK": "a b=c"})
         assert processes.start_time(process.pid) >= processes.start_time(os.getpid())
         assert process.pid in processes.all_ids()
     finally:
@@ -95,7 +95,7 @@ _KILLED = """
 import subprocess, sys, time
 from benison.components import processes
 command = processes.ending_with_this_process(["sh", "-c", "echo $$; exec sleep 600"])
-print(subprocess.run(command[:-1] + ["echo $1"] + ["-", "runs"], capture_output=True, text=True).stdout.strip())
+print(subprocess.run(command[:-1] + ["echo $1"] + ["-", "runs"], capture_output=True, text=True).stdout.strip(), flush=True)
 subprocess.Popen(command)
 time.sleep(600)
 """

@@ -193,7 +193,7 @@ def test_trees_of_weighted_rows_are_nearly_those_of_the_copies(problem: str) -> 
             ArrayRows({"x": X}, targets),
         )
     )
-    assert scaled == pytest.approx(of_weights, abs=1e-5 * np.abs(of_weights).max())
+    assert scaled == pytest.approx(of_weights, abs=1e-5 * float(np.abs(of_weights).max()))
     assert np.abs(of_weights - of_copies).mean() < 0.3 * np.abs(ignored - of_copies).mean()
 
 
@@ -252,7 +252,7 @@ def test_a_keras_member_of_weighted_rows_is_that_of_the_copies(tmp_path: Path, p
         return fitted_answers(fitter, learn, learn)
 
     of_weights, of_copies = answers(rows(targets, weighted=True, scale=0.125)), answers(rows(targets, weighted=False))
-    size = np.abs(of_copies).max()
+    size = float(np.abs(of_copies).max())
     assert of_weights == pytest.approx(of_copies, abs=1e-3 * size)
     assert answers(ArrayRows({"x": X}, targets)) != pytest.approx(of_copies, abs=1e-3 * size)
 
