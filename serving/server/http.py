@@ -209,8 +209,12 @@ class Connection(asyncio.Protocol):
         self._receiving_since = self._receiving_since or time.monotonic()
         self._received += len(data)
         try:
-            self._feed(data)
-            self._check_received()
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._ignore_upgrade(data, upgrade.args[0])
+            if self._received > _MAX_HEADER_BYTES:
+                self._check_received()
         except httptools.HttpParserCallbackError:
             pass  # a rule was broken; the error response is already queued
         except httptools.HttpParserError as error:
@@ -240,18 +244,21 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect one header; what follows the chunks of a body is no part of the head."""
-        if not self._head_is_complete:
-            self._fields.append((name.lower(), value))
-            self._check_head(len(name) + len(value))
+        if self._head_is_complete:
+            return
+        name = name.lower()
+        if name in self._headers:
+            self._repeated.append((name, self._headers[name]))
+        self._headers[name] = value
+        self._check_head(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
         """Refuse a request without its one Host, and a body that is too large before the client sends it."""
-        if self._parser.should_upgrade():
-            return  # see `_feed`
+        if b"upgrade" in self._headers and self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT":
+            return  # see `_ignore_upgrade`
         self._head_is_complete = True
-        self._headers: dict[bytes, bytes] = dict(self._fields)
-        hosts = sum(name == b"host" for name, _ in self._fields)
-        if hosts > 1 or (not hosts and self._parser.get_http_version() == "1.1"):
+        is_missing = b"host" not in self._headers and self._parser.get_http_version() == "1.1"
+        if is_missing or (self._repeated and b"host" in dict(self._repeated)):
             self._refuse(400, "Malformed request: it must have one Host header")
             raise ValueError("no host")  # stops the parser
         length = self._headers.get(b"content-length", b"0")
@@ -272,8 +279,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Queue the complete request."""
-        if self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT":
-            return  # see `_feed`
+        if not self._head_is_complete:
+            return  # see `_ignore_upgrade`
         keep = self._parser.should_keep_alive() and not self._server.draining
         self._pending.append((self._request(), keep))
         self._receiving_since = 0.0
@@ -304,37 +311,37 @@ class Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._url = b""
-        self._fields: list[tuple[bytes, bytes]] = []  # name in lower case, value
-        self._headers = {}
+        self._headers: dict[bytes, bytes] = {}  # by name in lower case
+        self._repeated: list[tuple[bytes, bytes]] = []  # the former values of those that came several times
         self._head_is_complete = False
         self._head_size = 0
         self._received = 0  # bytes of this request as sent, with chunk sizes, extensions and trailers
         self._body = bytearray()
         self._size = 0
 
-    def _feed(self, data: bytes) -> None:
-        """Parse bytes. An offer to upgrade is ignored, as Java's clients make one with each request over HTTP.
+    def _ignore_upgrade(self, data: bytes, position: int) -> None:
+        """Continue with a request that offers an upgrade, as Java's clients do with each request over HTTP.
 
-        The parser ends a request that offers an upgrade with its head, so the head is parsed again without the offer.
+        The parser ends such a request with its head, so the head is parsed again without the offer.
+
+        Args:
+            data: the received bytes.
+            position: where the head ends in them.
         """
-        rest = memoryview(data)
-        while True:
+        rest = memoryview(data)[position:]
+        while self._parser.get_method() != b"CONNECT":
+            line = b"%b %b HTTP/%b" % (self._parser.get_method(), self._url, self._parser.get_http_version().encode())
+            fields = [field for field in (*self._repeated, *self._headers.items()) if field[0] != b"upgrade"]
+            self._reset()
+            self._received = len(data)
+            self._parser = httptools.HttpRequestParser(self)
+            self._parser.feed_data(b"\r\n".join([line, *(b"%b: %b" % field for field in fields), b"", b""]))
             try:
                 self._parser.feed_data(rest)
                 return
             except httptools.HttpParserUpgrade as upgrade:
-                method = self._parser.get_method()
-                if method == b"CONNECT":
-                    self._closing = True  # answer this request, ignore the bytes that follow
-                    return
                 rest = rest[upgrade.args[0] :]
-                line = b"%b %b HTTP/%b" % (method, self._url, self._parser.get_http_version().encode())
-                fields = [b"%b: %b" % field for field in self._fields if field[0] != b"upgrade"]
-                received = self._received
-                self._reset()
-                self._received = received
-                self._parser = httptools.HttpRequestParser(self)
-                self._parser.feed_data(b"\r\n".join([line, *fields, b"", b""]))
+        self._closing = True  # answer this request, ignore the bytes that follow
 
     def _check_received(self) -> None:
         """Count what the parser keeps, skips or passes on in parts."""
@@ -421,11 +428,10 @@ class Connection(asyncio.Protocol):
             return
         body = b"" if self._omit_body else response.body
         head = _head(response.status, response.content_type, response.headers, keep)
-        start = b"%b%b%d\r\n\r\n" % (head, _date_and_length(int(time.time())), len(response.body))
-        if len(body) <= _SMALL_BODY:
-            self._transport.write(start + body)
-        else:  # without a copy
-            self._transport.write(start)
+        first = body if len(body) <= _SMALL_BODY else b""
+        date = _date_and_length(int(time.time()))
+        self._transport.write(b"%b%b%d\r\n\r\n%b" % (head, date, len(response.body), first))
+        if first is not body:  # a large one is not copied
             self._transport.write(body)
         if not keep:
             self._transport.close()

@@ -24,6 +24,7 @@ class ServerSettings:
         max_queue: requests that may wait for one version; the next one gets 503 or UNAVAILABLE.
         max_body_bytes: largest request body after decompression.
         max_held_bytes: largest total size of the bodies of unanswered HTTP requests; beyond it, large bodies get 503.
+            Default: twice max_body_bytes.
         max_connections: HTTP connections at a time; beyond it, the next one replaces a silent one.
         slow_client_seconds: time in which a request must arrive and a response must be read (seconds).
         drain_seconds: time for accepted requests after SIGTERM (seconds).
@@ -40,7 +41,7 @@ class ServerSettings:
     admin_token: str = ""
     max_queue: int = 1024
     max_body_bytes: int = 128 << 20
-    max_held_bytes: int = 1 << 30
+    max_held_bytes: int = 256 << 20
     max_connections: int = 4096
     slow_client_seconds: float = 30.0
     drain_seconds: float = 30.0
@@ -67,13 +68,14 @@ def read(environment: Mapping[str, str]) -> ServerSettings:
         UsageError: a value is not valid for its variable.
     """
     bind = _names(environment, "BENISON_BIND")
+    max_body_bytes = int(_number(environment, "BENISON_MAX_BODY_BYTES", ServerSettings.max_body_bytes))
     return ServerSettings(
         bind=bind or _DEFAULT_BIND,
         bind_is_explicit=bool(bind),
         admin_token=environment.get("BENISON_ADMIN_TOKEN", ""),
         max_queue=int(_number(environment, "BENISON_MAX_QUEUE", ServerSettings.max_queue)),
-        max_body_bytes=int(_number(environment, "BENISON_MAX_BODY_BYTES", ServerSettings.max_body_bytes)),
-        max_held_bytes=int(_number(environment, "BENISON_MAX_HELD_BYTES", ServerSettings.max_held_bytes)),
+        max_body_bytes=max_body_bytes,
+        max_held_bytes=int(_number(environment, "BENISON_MAX_HELD_BYTES", 2 * max_body_bytes)),
         max_connections=int(_number(environment, "BENISON_MAX_CONNECTIONS", ServerSettings.max_connections)),
         slow_client_seconds=_number(environment, "BENISON_SLOW_CLIENT_SECONDS", ServerSettings.slow_client_seconds),
         drain_seconds=_number(environment, "BENISON_DRAIN_SECONDS", ServerSettings.drain_seconds),

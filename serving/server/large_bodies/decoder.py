@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from benison.serving.server.engine import Signature, Tensors
 from benison.serving.server.large_bodies import framing
-from benison.serving.server.status import RequestError, TooLarge
+from benison.serving.server.status import Code, RequestError, TooLarge
 
 _IDLE_SECONDS = 20.0  # after which the process ends, and its memory is free
 _T = TypeVar("_T")
@@ -40,20 +40,31 @@ class Decoder:
         self._end: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
-    async def document(self, body: bytes | bytearray, gzipped: bool) -> AsyncIterator[LargeDocument]:
+    async def document(
+        self, body: bytes | bytearray, gzipped: bool, seconds: float | None = None
+    ) -> AsyncIterator[LargeDocument]:
         """Parse a body; it is the turn of the next one after the block.
 
+        Args:
+            body: as it was sent.
+            gzipped: whether it was sent with gzip.
+            seconds: how long to wait for the turn (seconds); None: without a limit.
+
         Raises:
-            RequestError: The body is not a JSON object, or too large.
+            RequestError: The body is not a JSON object, or too large, or other large bodies took all of the time.
         """
-        async with self._turn:
+        try:
+            await asyncio.wait_for(self._turn.acquire(), seconds)
+        except asyncio.TimeoutError:
+            raise RequestError(Code.DEADLINE_EXCEEDED, "Timed out while other large bodies were read") from None
+        try:
             if self._end:
                 self._end.cancel()
-            try:
-                parse = partial(self._parse, body, gzipped)
-                yield LargeDocument(await self._in_thread(parse), self)
-            finally:
-                self._end = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._thread.submit, self._stop)
+            parse = partial(self._parse, body, gzipped)
+            yield LargeDocument(await self._in_thread(parse), self)
+        finally:
+            self._end = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._thread.submit, self._stop)
+            self._turn.release()
 
     async def read(self, *command: Any) -> tuple[dict[str, Any], bool]:
         """Return the tensors of the parsed body, and whether the answer must be in row form."""

@@ -118,16 +118,17 @@ class Document(Protocol):
 class _SmallDocument:
     """A body that is read here, unless missing cells make many values of it."""
 
-    def __init__(self, document: dict[str, Any], request: Request, decoder: Decoder) -> None:
+    def __init__(self, document: dict[str, Any], request: Request, decoder: Decoder, seconds: float | None) -> None:
         self.signature_name = json_values.signature_name(document)
         self._document = document
         self._request = request
         self._decoder = decoder
+        self._seconds = seconds
 
     async def inputs(self, signature: Signature) -> tuple[Tensors, bool]:
         rows = self._document.get("instances")
         if isinstance(rows, list) and len(rows) * len(signature.inputs) > _MAX_CELLS_HERE:
-            async with self._decoder.document(self._request.body, False) as document:
+            async with self._decoder.document(self._request.body, False, self._seconds) as document:
                 return await document.inputs(signature)
         return column_names.read_inputs(self._document, signature)
 
@@ -189,7 +190,7 @@ class RestApi:
     async def _predict(self, target: Target, request: Request) -> bytes:
         deadline = self._deadline()
         with ExitStack() as leased:
-            async with self._document(request) as document:
+            async with self._document(request, deadline) as document:
                 version = leased.enter_context(self._lease(target))
                 signature = _predict_signature(version, document.signature_name)
                 inputs, row_form = await document.inputs(signature)
@@ -203,7 +204,7 @@ class RestApi:
 
         deadline = self._deadline()
         classify = target.verb == "classify"
-        async with self._document(request) as document:
+        async with self._document(request, deadline) as document:
             name, examples = document.signature_name, await document.examples()
         with self._lease(target) as version:
             make_call = inference.classify_call if classify else inference.regress_call
@@ -218,12 +219,12 @@ class RestApi:
         return json_answers.regressions(result)
 
     @asynccontextmanager
-    async def _document(self, request: Request) -> AsyncIterator[Document]:
+    async def _document(self, request: Request, deadline: float | None) -> AsyncIterator[Document]:
         """Parse the body: here if it is small, else in another process."""
         if len(request.body) <= _MAX_BODY_HERE and not request.gzipped:
-            yield _SmallDocument(json_values.parse(request.body), request, self._decoder)
+            yield _SmallDocument(json_values.parse(request.body), request, self._decoder, _seconds_left(deadline))
         else:
-            async with self._decoder.document(request.body, request.gzipped) as document:
+            async with self._decoder.document(request.body, request.gzipped, _seconds_left(deadline)) as document:
                 yield document
 
     def _lease(self, target: Target) -> AbstractContextManager[ManagedVersion]:

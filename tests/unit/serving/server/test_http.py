@@ -140,6 +140,8 @@ def test_requests_are_answered_in_their_order(chunks, bodies):
         (CHUNKED + b"0\r\nX: " + b"trailer" * 10_000, 413),
         (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"without an end" * 10_000, 431),
         (b"G" * 70_000, 400),
+        (post(b"x" * 101, *UPGRADE), 413),
+        (get("/", "Host: y", *UPGRADE), 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (get("/", "Host: y"), 400),
         (get("/" + "x" * 70_000), 431),
@@ -196,6 +198,7 @@ def test_an_internal_error_reveals_nothing():
         get("/a", "Connection: close"),
         get("/a", version="1.0"),
         get("/a").replace(b"GET", b"CONNECT"),
+        get("/a", *UPGRADE).replace(b"GET", b"CONNECT"),
     ],
 )
 def test_the_connection_closes_when_the_client_asks_for_it(request_):

@@ -128,6 +128,18 @@ def test_bodies_are_read_one_after_the_other_and_by_a_new_process_if_one_ends() 
     assert answers == [[float(number)] for number in range(20) if number != 5]
 
 
+def test_a_body_waits_for_its_turn_no_longer_than_it_may() -> None:
+    async def read(decoder: Decoder) -> None:
+        async with decoder.document(b"{}", gzipped=False):
+            with pytest.raises(RequestError, match="Timed out while other large bodies were read"):
+                async with decoder.document(b"{}", gzipped=False, seconds=0.05):
+                    raise AssertionError
+        async with decoder.document(b"{}", gzipped=False, seconds=60):
+            pass
+
+    within(read)
+
+
 def test_the_memory_of_a_document_is_bounded_before_its_objects_are_made() -> None:
     import tracemalloc
 
