@@ -48,6 +48,12 @@ def seconds(body: bytes) -> float:
     return time.process_time() - begun
 
 
+@pytest.fixture(scope="module", autouse=True)
+def imports() -> None:
+    """Import TensorFlow's messages before the time is taken."""
+    read(b'{"examples":[{"x":1}]}')
+
+
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("piece", PIECES, ids=ascii)
 def test_a_body_that_repeats_itself_is_read_in_a_moment(start: str, piece: str) -> None:
@@ -56,7 +62,7 @@ def test_a_body_that_repeats_itself_is_read_in_a_moment(start: str, piece: str) 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@settings(max_examples=1500, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     start=st.sampled_from(STARTS),
     parts=st.lists(st.sampled_from(PIECES) | st.text(max_size=3), min_size=1, max_size=4),
@@ -65,7 +71,7 @@ def test_a_body_that_repeats_itself_is_read_in_a_moment(start: str, piece: str) 
 def test_the_time_per_byte_is_bounded(start: str, parts: list[str], end: str) -> None:
     piece = "".join(parts).encode("utf-8", "surrogatepass")
     body = start.encode() + piece * (SIZE // max(len(piece), 1)) + end.encode()
-    assert seconds(body) / len(body) < 20e-6
+    assert seconds(body) / SIZE < 20e-6
 
 
 @pytest.mark.parametrize(
