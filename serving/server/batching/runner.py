@@ -178,8 +178,12 @@ class Runner:
 
     def _run_queue(self) -> None:
         while jobs := self._next_batch():
-            if live := [job for job in jobs if self._is_live(job, self._deliver)]:
-                self._deliver(live, self._timed_answers(live))
+            self._run_in_thread(jobs)
+            jobs.clear()  # while it waits for the next one, a thread keeps no request in memory
+
+    def _run_in_thread(self, jobs: Sequence[Job]) -> None:
+        if live := [job for job in jobs if self._is_live(job, self._deliver)]:
+            self._deliver(live, self._timed_answers(live))
 
     def _next_batch(self) -> list[Job]:
         """Wait for the jobs of the next run in a thread; return none once the runner is closed and has no jobs."""
