@@ -188,6 +188,7 @@ def test_every_server_path_takes_the_columns_own_names(odd: Odd, tmp_path: Path)
 def test_every_column_reaches_the_model_under_its_own_name(odd: Odd) -> None:
     row = odd.rows[0]
     changed = [{**row, name: 3.0 if name in NUMBERS else "unheard of"} for name in (*NUMBERS, *CATEGORIES)]
-    first, *others = prediction.predict(odd.version, [row, *changed])
+    with pytest.warns(prediction.UnseenValues, match="'unheard of'"):
+        first, *others = prediction.predict(odd.version, [row, *changed])
     for name, other in zip((*NUMBERS, *CATEGORIES), others, strict=True):
         assert other.output != first.output, name
