@@ -33,7 +33,7 @@ _STATUS_PATH = re.compile(
     rf"/v1/models(?:/(?P<model>[^/:]+))?{_VERSION_OR_LABEL}(?:/(?P<verb>metadata))?", re.IGNORECASE | re.ASCII
 )
 _MAX_CACHED_PATH = 512  # characters; a thousand paths of 64 kB each would stay in memory
-_MAX_BODY_HERE = 64 << 10  # bytes; to parse a larger body would stop others
+MAX_BODY_HERE = 64 << 10  # bytes; to parse a larger body would stop others
 _MAX_CELLS_HERE = 16 << 10  # values of a request, those of missing cells too
 _CORS = (
     ("Access-Control-Allow-Origin", "*"),
@@ -221,7 +221,7 @@ class RestApi:
     @asynccontextmanager
     async def _document(self, request: Request, deadline: float | None) -> AsyncIterator[Document]:
         """Parse the body: here if it is small, else in another process."""
-        if len(request.body) <= _MAX_BODY_HERE and not request.gzipped:
+        if len(request.body) <= MAX_BODY_HERE and not request.gzipped:
             yield _SmallDocument(json_values.parse(request.body), request, self._decoder, _seconds_left(deadline))
         else:
             async with self._decoder.document(request.body, request.gzipped, _seconds_left(deadline)) as document:

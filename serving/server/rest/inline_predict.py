@@ -19,11 +19,10 @@ from benison.serving.server.engine import DEFAULT_SIGNATURE
 from benison.serving.server.http import Request, Response
 from benison.serving.server.inference import Call
 from benison.serving.server.lifecycle import ManagedVersion
-from benison.serving.server.rest.api import error_response, parse_target
+from benison.serving.server.rest.api import MAX_BODY_HERE, error_response, parse_target
 from benison.serving.server.service import Service
 from benison.serving.server.status import Code, RequestError, forget_frames
 
-_MAX_BODY_BYTES = 64 << 10  # parsing a larger body would block the loop for too long
 Reply = Callable[[Response], None]
 
 
@@ -68,7 +67,7 @@ class InlinePredict:
             if error := _capacity_error(version.runner):  # checked first: a full queue refuses every request
                 self.service.metrics.count(target.model, error.code.name)
                 return asyncio.get_running_loop().call_soon(reply, error_response(error, self.headers))
-            if len(request.body) > _MAX_BODY_BYTES or request.gzipped:
+            if len(request.body) > MAX_BODY_HERE or request.gzipped:
                 return None
             task = _task(version, json_values.parse(request.body))
             if task and version.runner.runs_inline(task):
