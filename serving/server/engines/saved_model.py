@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from benison.serving import missing_values
 from benison.serving.server.engine import LoadOptions, Signature, Tensors, TensorSpec
 from benison.serving.server.engines import low_priority, private_tensorflow
-from benison.serving.server.graphs import alignment, writes
-from benison.serving.server.graphs.types import TensorTypes
+from benison.serving.server.graphs import alignment, types, writes
+from benison.serving.server.graphs.indexed import IndexedGraph
 from benison.serving.server.status import Code, RequestError, invalid
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ class SessionEngine:
         try:
             raw = raw_inputs.read(path)
             self._packed_order = missing_values.read_packed(Path(path))
-            types = TensorTypes(meta_graph.graph_def, private_tensorflow.operation_definition)
+            graph = IndexedGraph.of(meta_graph.graph_def, cache(private_tensorflow.operation_definition))
             declared = [
-                _signature(name, proto, raw if _takes_raw(name, proto, raw) else raw_inputs.RawInputs(), types)
+                _signature(name, proto, raw if _takes_raw(name, proto, raw) else raw_inputs.RawInputs(), graph)
                 for name, proto in sorted(meta_graph.signature_def.items())
             ]
             self.signatures: Mapping[str, Signature] = {
-                signature.name: signature for signature in _inspected(declared, meta_graph.graph_def)
+                signature.name: signature for signature in _inspected(declared, graph)
             }
             self._unbounded = {
                 name: graph_operations.unbounded_operation(
@@ -196,10 +196,9 @@ def _takes_raw(name: str, proto: Any, raw: RawInputs) -> bool:
     return name in missing_values.SIGNATURES and (name != "serving_default" or inputs <= proto.inputs.keys())
 
 
-def _inspected(signatures: Sequence[Signature], graph: Any) -> list[Signature]:
+def _inspected(signatures: Sequence[Signature], graph: IndexedGraph) -> list[Signature]:
     """Return the signatures with what the graph says about their rows and their effects."""
-    definitions = cache(private_tensorflow.operation_definition)
-    alignments, effects = alignment.Alignment(graph, definitions), writes.Writes(graph, definitions)
+    alignments, effects = alignment.Alignment(graph), writes.Writes(graph)
     inspected = []
     for signature in signatures:
         outputs = {name: spec.tensor for name, spec in signature.outputs.items() if spec.tensor}
@@ -212,14 +211,14 @@ def _inspected(signatures: Sequence[Signature], graph: Any) -> list[Signature]:
     return inspected
 
 
-def _signature(name: str, proto: Any, raw: RawInputs, types: TensorTypes) -> Signature:
+def _signature(name: str, proto: Any, raw: RawInputs, graph: IndexedGraph) -> Signature:
     import tensorflow as tf
 
     return Signature(
         name=name,
         method=proto.method_name,
-        inputs={alias: _spec(info, types) for alias, info in sorted(proto.inputs.items())},
-        outputs={alias: _spec(info, types) for alias, info in sorted(proto.outputs.items())},
+        inputs={alias: _spec(info, graph) for alias, info in sorted(proto.inputs.items())},
+        outputs={alias: _spec(info, graph) for alias, info in sorted(proto.outputs.items())},
         proto=copy.deepcopy(proto),  # the original keeps the whole MetaGraphDef in memory
         defaults={alias: tf.make_ndarray(value) for alias, value in getattr(proto, "defaults", {}).items()},
         missing={alias: value for alias, value in raw.missing.items() if alias in proto.inputs},
@@ -229,11 +228,11 @@ def _signature(name: str, proto: Any, raw: RawInputs, types: TensorTypes) -> Sig
     )
 
 
-def _spec(info: Any, types: TensorTypes) -> TensorSpec:
+def _spec(info: Any, graph: IndexedGraph) -> TensorSpec:
     import tensorflow as tf
 
     shape = info.tensor_shape
-    dtype = types.of(info.name) or info.dtype
+    dtype = types.type_of(info.name, graph) or info.dtype
     return TensorSpec(
         # The signature __saved_model_init_op names an operation, which has no dtype. The value of a reference is no
         # reference.

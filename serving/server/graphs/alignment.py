@@ -13,9 +13,9 @@ from typing import Any
 
 from benison.serving.server.graphs import checks, rules
 from benison.serving.server.graphs.facts import Fact, Kind, Mixes, mixed
+from benison.serving.server.graphs.indexed import IndexedGraph
 from benison.serving.server.graphs.operation import (
     RULES,
-    Definitions,
     Operation,
     Symbols,
     names,
@@ -65,16 +65,9 @@ class _Plan:
 class Alignment:
     """The interpretation of one graph."""
 
-    def __init__(self, graph: Any, definitions: Definitions) -> None:
-        """Interpret nothing yet.
-
-        Args:
-            graph: a tf.compat.v1.GraphDef.
-            definitions: returns the OpDef of a type of operation; None for one that TensorFlow does not know.
-        """
-        self._nodes = {node.name: node for node in graph.node}
-        self._functions = {function.signature.name: function for function in graph.library.function}
-        self._definitions = definitions
+    def __init__(self, graph: IndexedGraph) -> None:
+        """Interpret nothing yet."""
+        self._graph = graph
         self._symbols = Symbols()
         self._plans: dict[str, _Plan] = {}
         self._calls: dict[tuple[str, tuple[Fact, ...]], tuple[list[Fact], str]] = {}
@@ -116,7 +109,7 @@ class Alignment:
             results, failing = self._calls[key]
             self._failing = self._failing or failing
             return results
-        plan = self._plans.get(name) or self._plans.setdefault(name, self._function_plan(self._functions[name]))
+        plan = self._plans.get(name) or self._plans.setdefault(name, self._function_plan(self._graph.functions[name]))
         before, failing_before = self._symbols.count, self._failing
         self._failing = ""
         if self._depth > _MAX_DEPTH:
@@ -190,7 +183,7 @@ class Alignment:
     def _graph_plan(self, results: Iterable[tuple[str, int]], inputs: Iterable[tuple[str, int]]) -> _Plan:
         ends = [name for name, _ in inputs]
         places = tuple(results)
-        steps = self._steps(self._nodes, [name for name, _ in places], ends, lambda text: _place(text))
+        steps = self._steps(self._graph.nodes, [name for name, _ in places], ends, lambda text: _place(text))
         return _Plan((), steps, places)
 
     def _function_plan(self, function: Any) -> _Plan:
@@ -210,7 +203,7 @@ class Alignment:
             if name not in nodes:
                 return name, 0
             if name not in offsets:
-                definition = self._definitions(nodes[name].op)
+                definition = self._graph.definition(nodes[name].op)
                 offsets[name] = output_offsets(nodes[name], definition) if definition else {}
             output, _, index = rest.partition(":")
             return name, offsets[name].get(output, 0) + int(index or 0)
@@ -239,7 +232,7 @@ class Alignment:
         return tuple(steps)
 
     def _step(self, node: Any, place: Any) -> _Step:
-        definition = self._definitions(node.op)
+        definition = self._graph.definition(node.op)
         inputs = tuple(place(text) for text in node.input if not text.startswith("^"))
         if not definition:
             return _Step(node, inputs, 1, None)

@@ -137,9 +137,6 @@ def rule(*operations: str, accepts: frozenset[Kind] = USUAL) -> Callable[[Rule],
     return register
 
 
-Definitions = Callable[[str], Any]  # returns the OpDef of a type of operation; None for an unknown one
-
-
 def with_defaults(node: Any, definition: Any) -> Any:
     """Return an operation with all attributes: a SavedModel may leave out those that have the default value."""
     left_out = [a for a in definition.attr if a.name not in node.attr and a.HasField("default_value")]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from benison.serving.server.graphs.operation import Definitions, names
+from benison.serving.server.graphs.indexed import IndexedGraph
+from benison.serving.server.graphs.operation import names
 
 # Stateful operations of TensorFlow that only read, or whose state ends with the run. Variables and tables begin as they
 # were saved: making the handle of one changes nothing.
@@ -27,16 +28,9 @@ _WRITES = frozenset(["PyFuncStateless"])
 class Writes:
     """Finds operations with a lasting effect in one graph."""
 
-    def __init__(self, graph: Any, definitions: Definitions) -> None:
-        """Look at nothing yet.
-
-        Args:
-            graph: a tf.compat.v1.GraphDef.
-            definitions: returns the OpDef of a type of operation; None for one that TensorFlow does not know.
-        """
-        self._nodes = {node.name: node for node in graph.node}
-        self._functions = {function.signature.name: function for function in graph.library.function}
-        self._definitions = definitions
+    def __init__(self, graph: IndexedGraph) -> None:
+        """Look at nothing yet."""
+        self._graph = graph
         self._effects: dict[str, str] = {}  # of functions
 
     def operation(self, outputs: Iterable[str]) -> str:
@@ -57,7 +51,7 @@ class Writes:
         pending = [name.partition(":")[0] for name in outputs if name]
         seen = set(pending)
         while pending:
-            node = self._nodes.get(pending.pop())
+            node = self._graph.nodes.get(pending.pop())
             if node is None:
                 continue
             yield node
@@ -78,13 +72,15 @@ class Writes:
     def _of_function(self, name: str) -> str:
         if name not in self._effects:
             self._effects[name] = f"the function {name}, which calls itself,"  # nobody knows how often
-            self._effects[name] = self._first(self._functions[name].node_def) if name in self._functions else ""
+            self._effects[name] = (
+                self._first(self._graph.functions[name].node_def) if name in self._graph.functions else ""
+            )
         return self._effects[name]
 
     def _writes(self, node: Any) -> bool:
         if node.op in _READ:
             return False
-        definition = self._definitions(node.op)
+        definition = self._graph.definition(node.op)
         if definition is None or node.op in _WRITES:
             return True
         # An operation of TensorFlow 1 that writes a variable takes a reference to it.

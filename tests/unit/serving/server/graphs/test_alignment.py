@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from benison.serving.server.engines import private_tensorflow
 from benison.serving.server.graphs.alignment import Alignment
+from benison.serving.server.graphs.indexed import IndexedGraph
 from tests import drawn_graphs
 
 BATCH = [tf.TensorSpec([None, 4], tf.float32)]
@@ -23,7 +24,9 @@ def blocker(function: Any, specs: Sequence[Any] = BATCH) -> str:
     graph = tf.function(function, autograph=False).get_concrete_function(*specs).graph
     inputs = {tensor.name: [-1 if s is None else s for s in tensor.shape[1:]] for tensor in graph.inputs}
     outputs = {str(number): tensor.name for number, tensor in enumerate(graph.outputs)}
-    return Alignment(graph.as_graph_def(), private_tensorflow.operation_definition).blocker(inputs, outputs)
+    return Alignment(IndexedGraph.of(graph.as_graph_def(), private_tensorflow.operation_definition)).blocker(
+        inputs, outputs
+    )
 
 
 def assert_rows_are_independent(function: Any, generator: np.random.Generator, rows: int = 7) -> None:

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from benison.serving.server.engines import private_tensorflow
+from benison.serving.server.graphs.indexed import IndexedGraph
 from benison.serving.server.graphs.writes import Writes
 
 COUNTER = tf.Variable(0.0)
@@ -23,7 +24,7 @@ def writes(function: Callable[[Any], Any]) -> str:
         if node.name == graph.outputs[0].op.name:
             node.input.extend(f"^{operation.name}" for operation in graph.control_outputs)
     outputs = [tensor.name for tensor in graph.outputs]
-    return Writes(definition, private_tensorflow.operation_definition).operation(outputs)
+    return Writes(IndexedGraph.of(definition, private_tensorflow.operation_definition)).operation(outputs)
 
 
 def _counted(x: Any) -> Any:
