@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http
 import logging
+import re
 import socket
 import struct
 import time
@@ -28,6 +29,8 @@ LAST_CALL_SECONDS = 1.0  # after the stop signal, requests that are already on t
 _SLOWEST_BYTES_PER_SECOND = 64 << 10  # a large body may take longer, if it arrives at this speed or faster
 _SMALL_BODY = 64 << 10  # bytes; a body of up to this size is accepted even if the total limit is reached
 _MAX_CACHED_URL = 512  # bytes; hundreds of URLs of 64 kB each would stay in memory
+_HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d*)?")
+_MAX_SHOWN_HOST = 100  # bytes of a wrong one in the error
 _HEAD_TOO_LARGE = f"The headers are longer than {_MAX_HEADER_BYTES} bytes"
 _TOTAL_TOO_LARGE = "The bodies of all requests together are too large; try later"
 _RETRY = (("Retry-After", "1"),)
@@ -95,6 +98,7 @@ class HttpServer:
         limits: Limits,
         begin: Begin | None = None,
         error_headers: tuple[tuple[str, str], ...] = (),
+        hosts: frozenset[str] | None = None,
     ) -> None:
         """Create the server; `listen` opens the ports.
 
@@ -103,11 +107,13 @@ class HttpServer:
             limits: for every client.
             begin: called first for every request; it must not block.
             error_headers: headers of the errors that the server itself answers.
+            hosts: names and addresses that a request's Host may have, with any port; None for every Host.
         """
         self.handler = handler
         self.begin = begin
         self.limits = limits
         self.error_headers = error_headers
+        self.hosts = hosts
         self.connections: set[Connection] = set()
         self.waiting: OrderedDict[Connection, None] = OrderedDict()  # for a whole request; the longest first
         self.held_bytes = 0  # bytes, of the bodies of all unanswered requests
@@ -169,6 +175,7 @@ class Connection(asyncio.Protocol):
         self._current: Cancellable | None = None  # the response in progress
         self._keep_alive = False  # whether the connection stays open after the current request
         self._omit_body = False
+        self._host: bytes | None = None  # the last Host that was accepted, so that it is checked once per connection
         self._held_bytes = 0  # bytes, this connection's part of the server's total
         self._receiving_since = 0.0  # 0: no request is arriving
         self._unread_since = 0.0  # 0: the client reads its responses
@@ -253,14 +260,13 @@ class Connection(asyncio.Protocol):
         self._check_head(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
-        """Refuse a request without its one Host, and a body that is too large before the client sends it."""
+        """Refuse a request without its one Host or for another one, and a body that is too large before it is sent."""
         if b"upgrade" in self._headers and self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT":
             return  # see `_ignore_upgrade`
         self._head_is_complete = True
-        is_missing = b"host" not in self._headers and self._parser.get_http_version() == "1.1"
-        if is_missing or (self._repeated and b"host" in dict(self._repeated)):
-            self._refuse(400, "Malformed request: it must have one Host header")
-            raise ValueError("no host")  # stops the parser
+        host = self._headers.get(b"host")
+        if host is None or host != self._host or self._repeated:
+            self._check_host(host)
         length = self._headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._limits.max_body_bytes:
             self._refuse_large_body()
@@ -351,6 +357,25 @@ class Connection(asyncio.Protocol):
             self._refuse(
                 413, f"The body is longer than {self._limits.max_body_bytes} bytes, with the sizes of its chunks"
             )
+
+    def _check_host(self, host: bytes | None) -> None:
+        """Refuse a request without its one Host, or with the name of another server.
+
+        A page that a browser has open may let its own name point to loopback, and then read the answers of this server.
+        """
+        is_missing = host is None and self._parser.get_http_version() == "1.1"
+        if is_missing or b"host" in dict(self._repeated):
+            self._refuse(400, "Malformed request: it must have one Host header")
+            raise ValueError("no host")  # stops the parser
+        hosts = self._server.hosts
+        if hosts is not None and host is not None and _host_name(host) not in hosts:
+            self._refuse(
+                421,
+                f"Host: {host[:_MAX_SHOWN_HOST].decode('latin-1')}: this server answers only for "
+                f"{', '.join(sorted(hosts))}; BENISON_ALLOWED_HOSTS adds names",
+            )
+            raise ValueError("another host")
+        self._host = host
 
     def _check_head(self, size: int) -> None:
         self._head_size += size
@@ -445,6 +470,13 @@ class Connection(asyncio.Protocol):
             with contextlib.suppress(RuntimeError):  # reading was not paused
                 self._transport.resume_reading()
         self._next()
+
+
+def _host_name(host: bytes) -> str:
+    """Return the name or address in a Host header, in lower case, without the port."""
+    text = host.decode("latin-1").lower()
+    parts = _HOST.fullmatch(text)
+    return parts[1] if parts else text
 
 
 def _path(url: bytes) -> str:

@@ -168,6 +168,7 @@ async def _serve(
         ),
         begin=observers.begin(inline.begin, rest.answer, active) if active else inline.begin,
         error_headers=headers,
+        hosts=server_settings.hosts,
     )
     grpc_server = grpc_api.build(
         service,

@@ -11,6 +11,7 @@ from benison.serving.errors import UsageError
 from benison.serving.server.observing import logs
 
 _DEFAULT_BIND = ("127.0.0.1", "::1")
+_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class ServerSettings:
     Attributes:
         bind: addresses to listen on, without a port. Default: both loopback addresses.
         bind_is_explicit: whether the user set them. If not, a default address that the machine lacks is skipped.
+        allowed_hosts: names that a request's Host may have, besides those of loopback.
         admin_token: token that a config reload must send. If empty, reloads work only when bound to loopback.
         max_queue: requests that may wait for one version; the next one gets 503 or UNAVAILABLE.
         max_body_bytes: largest request body after decompression.
@@ -38,6 +40,7 @@ class ServerSettings:
 
     bind: tuple[str, ...] = _DEFAULT_BIND
     bind_is_explicit: bool = False
+    allowed_hosts: tuple[str, ...] = ()
     admin_token: str = ""
     max_queue: int = 1024
     max_body_bytes: int = 128 << 20
@@ -57,6 +60,18 @@ class ServerSettings:
         """True if only this machine can reach the server."""
         return all(_is_loopback(address) for address in self.bind)
 
+    @property
+    def hosts(self) -> frozenset[str] | None:
+        """Names and addresses that the Host of an HTTP request may have; None for every Host.
+
+        Beyond loopback, names are checked only if the user lists them.
+        """
+        if not self.loopback_only and not self.allowed_hosts:
+            return None
+        loopback = [address for address in self.bind if _is_loopback(address)]
+        addresses = [f"[{address.strip('[]')}]" if ":" in address else address for address in loopback]
+        return frozenset([*_LOOPBACK_HOSTS, *addresses, *(name.lower() for name in self.allowed_hosts)])
+
 
 def read(environment: Mapping[str, str]) -> ServerSettings:
     """Parse the variables whose names begin with BENISON_.
@@ -72,6 +87,7 @@ def read(environment: Mapping[str, str]) -> ServerSettings:
     return ServerSettings(
         bind=bind or _DEFAULT_BIND,
         bind_is_explicit=bool(bind),
+        allowed_hosts=_hosts(environment),
         admin_token=environment.get("BENISON_ADMIN_TOKEN", ""),
         max_queue=int(_number(environment, "BENISON_MAX_QUEUE", ServerSettings.max_queue)),
         max_body_bytes=max_body_bytes,
@@ -90,6 +106,14 @@ def read(environment: Mapping[str, str]) -> ServerSettings:
 
 def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in environment.get(name, "").split(",") if part.strip())
+
+
+def _hosts(environment: Mapping[str, str]) -> tuple[str, ...]:
+    names = _names(environment, "BENISON_ALLOWED_HOSTS")
+    for name in names:
+        if "/" in name or (":" in name and not name.startswith("[")):
+            raise UsageError(f"BENISON_ALLOWED_HOSTS: got {name}, expected names as in a URL, without scheme and port")
+    return names
 
 
 def _number(environment: Mapping[str, str], name: str, default: float) -> float:

@@ -97,7 +97,7 @@ class Http:
         self.plan = plan
         self.seen = Seen()
         body = plan.body.encode()
-        head = f"POST {plan.path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        head = f"POST {plan.path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
         self.request = head.encode() + b"\r\n\r\n" + body
         self.idle: deque[Connection] = deque()
         self.due: deque[float] = deque()

@@ -234,7 +234,10 @@ def test_curl_speaks_with_it_a_large_body_too(shop: Server, tmp_path: Path) -> N
 def test_pipelined_requests_are_answered_in_their_order(shop: Server) -> None:
     def request(value: int) -> bytes:
         body = json.dumps({"instances": [value]}).encode()
-        return b"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        return b"POST /v1/models/m:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (
+            len(body),
+            body,
+        )
 
     with socket.create_connection(("127.0.0.1", shop.rest)) as connection:
         connection.sendall(b"".join(request(2 * n) for n in range(40)))

@@ -191,7 +191,7 @@ def busy(strained: Server) -> Iterator[int]:
 
 def test_nothing_is_run_for_an_http_client_who_has_hung_up(strained: Server, busy: int) -> None:
     body = json.dumps({"signature_name": "slow", "inputs": [busy]}).encode()
-    head = f"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST /v1/models/m:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     clients = [socket.create_connection(("127.0.0.1", strained.rest)) for _ in range(5)]
     for client in clients:
         client.sendall(head + body)
@@ -216,7 +216,7 @@ def test_nothing_is_run_for_a_grpc_caller_who_has_gone(strained: Server, busy: i
         wait_until(lambda: waiting(strained) == 0)
 
 
-BODY = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+BODY = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
 
 
 @pytest.mark.parametrize("begun", [b"POST /v1/models/m:predict HTTP/1.1\r\nX: ", BODY], ids=["head", "body"])
@@ -234,7 +234,9 @@ def test_who_sends_a_byte_now_and_then_is_dropped(strained: Server, begun: bytes
 
 def test_who_does_not_read_the_answers_is_dropped(strained: Server) -> None:
     body = json.dumps({"instances": [0.5] * 100_000}).encode()
-    request = f"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    request = (
+        f"POST /v1/models/m:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    )
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", strained.rest))
@@ -250,12 +252,12 @@ def test_who_does_not_read_the_answers_is_dropped(strained: Server) -> None:
 def test_silent_connections_lock_nobody_out(strained: Server) -> None:
     with contextlib.ExitStack() as stack:
         silent = [stack.enter_context(socket.create_connection(("127.0.0.1", strained.rest), 20)) for _ in range(8)]
-        silent[0].sendall(b"GET /v1/models/m HTTP/1.1\r\nHost: x\r\n\r\n")
+        silent[0].sendall(b"GET /v1/models/m HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert silent[0].recv(1000).startswith(b"HTTP/1.1 200 ")  # so all eight have been accepted
         assert strained.post("m:predict", {"instances": [0.0]})[0] == 200
         with contextlib.suppress(ConnectionResetError):
             assert silent[1].recv(1000) == b""
-        silent[0].sendall(b"GET /v1/models/m HTTP/1.1\r\nHost: x\r\n\r\n")
+        silent[0].sendall(b"GET /v1/models/m HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert silent[0].recv(1000).startswith(b"HTTP/1.1 200 ")
 
 

@@ -161,7 +161,7 @@ def test_the_status_page_says_which_way_each_signature_goes(servers):
 def test_pipelined_requests_are_answered_in_their_order_whichever_way_each_takes(servers):
     def request(body: dict[str, Any], more: bytes = b"") -> bytes:
         data = json.dumps(body).encode()
-        return b"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (
+        return b"POST /v1/models/m:predict HTTP/1.1\r\nHost: localhost\r\n%bContent-Length: %d\r\n\r\n%b" % (
             more,
             len(data),
             data,

@@ -199,7 +199,7 @@ def test_refused_bodies_are_dropped_at_once(server: Server) -> None:
 
 
 def test_java_is_answered(server: Server) -> None:
-    head = "POST /v1/models/m:predict HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nHost: x\r\nUpgrade: h2c\r\n"
+    head = "POST /v1/models/m:predict HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nHost: localhost\r\nUpgrade: h2c\r\n"
     with socket.create_connection(("127.0.0.1", server.rest), 60) as client:
         client.sendall(f"{head}HTTP2-Settings: AAEA\r\nContent-Length: 19\r\n\r\n".encode())
         time.sleep(0.05)
