@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
@@ -17,6 +17,7 @@ from benison.serving.server.batching.tasks import BatchTask, CallTask, PackedTen
 from benison.serving.server.codec import tensors, wire
 from benison.serving.server.codec.wire import LargeMessage, Parts
 from benison.serving.server.engine import DEFAULT_SIGNATURE
+from benison.serving.server.freed_memory import LARGE, FreedMemory
 from benison.serving.server.http import LAST_CALL_SECONDS
 from benison.serving.server.inference import CLASSIFY, Call
 from benison.serving.server.lifecycle import ManagedVersion, State
@@ -42,6 +43,14 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
+class _Rules(NamedTuple):
+    """Hold what is the same for every call; see `build`."""
+
+    stopping: asyncio.Event
+    max_memory: int
+    freed: FreedMemory
+
+
 def build(
     service: Service,
     stopping: asyncio.Event,
@@ -51,6 +60,7 @@ def build(
     max_message_bytes: int,
     max_memory: int,
     handshake_seconds: float,
+    freed: FreedMemory,
     interceptors: Sequence[Any] = (),
 ) -> Any:
     """Return a grpc.aio server with all services and no open port.
@@ -63,6 +73,7 @@ def build(
         max_message_bytes: largest size of a request.
         max_memory: largest memory of the values of a request (bytes).
         handshake_seconds: time in which a new connection must begin to speak HTTP/2.
+        freed: gives the memory of large messages back.
         interceptors: interceptors of every call.
 
     Raises:
@@ -76,9 +87,8 @@ def build(
         **dict(_arguments(channel_arguments)),  # in a dict, because gRPC uses the first of two equal names
     }
     server = grpc.aio.server(interceptors=interceptors, options=list(options.items()))
-    server.add_generic_rpc_handlers(
-        (_prediction_handler(service, stopping, max_memory), _model_handler(service, stopping, max_memory))
-    )
+    rules = _Rules(stopping, max_memory, freed)
+    server.add_generic_rpc_handlers((_prediction_handler(service, rules), _model_handler(service, rules)))
     if health:
         server.add_generic_rpc_handlers((_health_handler(stopping),))
     return server
@@ -304,7 +314,7 @@ def _arguments(text: str) -> Sequence[tuple[str, Any]]:
     return [(key, int(value) if value.lstrip("-").isdigit() else value) for key, _, value in pairs]
 
 
-def _prediction_handler(service: Service, stopping: asyncio.Event, max_memory: int) -> Any:
+def _prediction_handler(service: Service, rules: _Rules) -> Any:
     from tensorflow_serving.apis import (
         classification_pb2,
         get_model_metadata_pb2,
@@ -323,12 +333,11 @@ def _prediction_handler(service: Service, stopping: asyncio.Event, max_memory: i
             methods.MultiInference: inference_pb2.MultiInferenceRequest,
             methods.GetModelMetadata: get_model_metadata_pb2.GetModelMetadataRequest,
         },
-        stopping,
-        max_memory,
+        rules,
     )
 
 
-def _model_handler(service: Service, stopping: asyncio.Event, max_memory: int) -> Any:
+def _model_handler(service: Service, rules: _Rules) -> Any:
     from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
 
     methods = ModelService(service)
@@ -338,12 +347,11 @@ def _model_handler(service: Service, stopping: asyncio.Event, max_memory: int) -
             methods.GetModelStatus: get_model_status_pb2.GetModelStatusRequest,
             methods.HandleReloadConfigRequest: model_management_pb2.ReloadConfigRequest,
         },
-        stopping,
-        max_memory,
+        rules,
     )
 
 
-def _handler(name: str, methods: Mapping[Method, Any], stopping: asyncio.Event, max_memory: int) -> Any:
+def _handler(name: str, methods: Mapping[Method, Any], rules: _Rules) -> Any:
     """Return the gRPC handler of a service.
 
     The generated functions do the same, but for a malformed message they log a traceback and answer UNKNOWN.
@@ -351,12 +359,11 @@ def _handler(name: str, methods: Mapping[Method, Any], stopping: asyncio.Event, 
     Args:
         name: full name of the service.
         methods: the class of the request, by method.
-        stopping: see `build`.
-        max_memory: see `build`.
+        rules: what holds for every call.
     """
     handlers = {
         method.__name__: grpc.unary_unary_rpc_method_handler(
-            partial(_call, method, stopping, max_memory), partial(_parse, request_class), _serialize
+            partial(_call, method, rules), partial(_parse, request_class), _serialize
         )
         for method, request_class in methods.items()
     }
@@ -374,8 +381,8 @@ def _parse(request_class: Any, data: bytes) -> Any:
         return None
 
 
-async def _call(method: Method, stopping: asyncio.Event, max_memory: int, request: Any, context: Any) -> Any:
-    if stopping.is_set():
+async def _call(method: Method, rules: _Rules, request: Any, context: Any) -> Any:
+    if rules.stopping.is_set():
         return _refuse(context, grpc.StatusCode.UNAVAILABLE, "the server is stopping")
     if request is None:
         message = "the message cannot be parsed as a request of this method"
@@ -385,11 +392,14 @@ async def _call(method: Method, stopping: asyncio.Event, max_memory: int, reques
             return await method(request, context)
         if method.__name__ not in _LARGE_METHODS:
             raise invalid("the message is too large for a request of this method")
-        parts = await asyncio.to_thread(wire.take_apart, request, max_memory)
+        parts = await asyncio.to_thread(wire.take_apart, request, rules.max_memory)
         return await method(parts.request, context, parts)
     except RequestError as error:
         forget_frames(error)
         return _refuse(context, _GRPC[int(error.code)], error.message)
+    finally:
+        if isinstance(request, LargeMessage) and len(request.data) > LARGE:
+            rules.freed.give_back_soon()
 
 
 def _refuse(context: Any, code: grpc.StatusCode, message: str) -> None:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol
 import httptools
 
 from benison.serving.server.codec import gzip_members, json_answers
+from benison.serving.server.freed_memory import LARGE, FreedMemory
 
 _MAX_HEADER_BYTES = 64 << 10
 _MAX_PIPELINED = 16
@@ -99,6 +100,7 @@ class HttpServer:
         begin: Begin | None = None,
         error_headers: tuple[tuple[str, str], ...] = (),
         hosts: frozenset[str] | None = None,
+        freed: FreedMemory | None = None,
     ) -> None:
         """Create the server; `listen` opens the ports.
 
@@ -108,6 +110,7 @@ class HttpServer:
             begin: called first for every request; it must not block.
             error_headers: headers of the errors that the server itself answers.
             hosts: names and addresses that a request's Host may have, with any port; None for every Host.
+            freed: gives the memory of large bodies back.
         """
         self.handler = handler
         self.begin = begin
@@ -117,6 +120,7 @@ class HttpServer:
         self.connections: set[Connection] = set()
         self.waiting: OrderedDict[Connection, None] = OrderedDict()  # for a whole request; the longest first
         self.held_bytes = 0  # bytes, of the bodies of all unanswered requests
+        self.freed = freed or FreedMemory()
         self.draining = False
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
@@ -394,6 +398,8 @@ class Connection(asyncio.Protocol):
         return size <= _SMALL_BODY or self._server.held_bytes <= self._limits.max_held_bytes
 
     def _release(self) -> None:
+        if self._held_bytes > LARGE:
+            self._server.freed.give_back_soon()
         self._server.held_bytes -= self._held_bytes
         self._held_bytes = 0
 

@@ -192,10 +192,10 @@ def test_a_large_tensor_leaves_the_others_their_answers(server: Server, size: in
 
 def test_refused_bodies_are_dropped_at_once(server: Server) -> None:
     before = server.memory()
-    for _ in range(10):
+    for _ in range(5):
         assert ask(server, rows(b"{}", 20 * MB)) == 413
         assert predict(server, {"wrong": np.ones(5 * MB, np.float32)}) == grpc.StatusCode.INVALID_ARGUMENT
-    wait_until(lambda: server.memory() <= before + 4 * 20, 30)  # not the 400 MB that were sent
+    wait_until(lambda: server.memory() <= before + 3 * 20, 30)  # not the 200 MB that were sent
 
 
 def test_java_is_answered(server: Server) -> None:
