@@ -11,7 +11,7 @@ import socket
 import struct
 import time
 import zlib
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -35,6 +35,7 @@ _MAX_SHOWN_HOST = 100  # bytes of a wrong one in the error
 _HEAD_TOO_LARGE = f"The headers are longer than {_MAX_HEADER_BYTES} bytes"
 _TOTAL_TOO_LARGE = "The bodies of all requests together are too large; try later"
 _RETRY = (("Retry-After", "1"),)
+_METHODS = {b"POST": "POST", b"GET": "GET"}  # without decoding
 _NO_LINGER = struct.pack("ii", 1, 0)
 _log = logging.getLogger(__name__)
 
@@ -118,10 +119,11 @@ class HttpServer:
         self.error_headers = error_headers
         self.hosts = hosts
         self.connections: set[Connection] = set()
-        self.waiting: OrderedDict[Connection, None] = OrderedDict()  # for a whole request; the longest first
+        self.waiting: dict[Connection, None] = {}  # for a whole request; the longest first
         self.held_bytes = 0  # bytes, of the bodies of all unanswered requests
         self.freed = freed or FreedMemory()
         self.draining = False
+        self.date = _date_and_length()  # a second old at most
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -162,6 +164,7 @@ class HttpServer:
         """Drop slow clients. One check of all connections per second is cheaper than a timer per request."""
         while True:
             await asyncio.sleep(min(1.0, self.limits.slow_seconds / 2))
+            self.date = _date_and_length()
             now = time.monotonic()
             for connection in list(self.connections):
                 connection.drop_if_slow(now)
@@ -181,9 +184,10 @@ class Connection(asyncio.Protocol):
         self._omit_body = False
         self._host: bytes | None = None  # the last Host that was accepted, so that it is checked once per connection
         self._held_bytes = 0  # bytes, this connection's part of the server's total
-        self._receiving_since = 0.0  # 0: no request is arriving
+        self._receiving = False  # whether a part of a request has arrived
+        self._receiving_since = 0.0  # by the sweeper's clock; 0: it has not seen it yet
         self._unread_since = 0.0  # 0: the client reads its responses
-        self._idle_since = time.monotonic()
+        self._idle_since = 0.0  # likewise
         self._closing = False
         self._reset()
 
@@ -195,7 +199,8 @@ class Connection(asyncio.Protocol):
             transport.abort()  # type: ignore[attr-defined]
             return
         if full:
-            evicted, _ = self._server.waiting.popitem(last=False)
+            evicted = next(iter(self._server.waiting))
+            del self._server.waiting[evicted]
             self._server.connections.discard(evicted)
             evicted.abort()
         self._server.connections.add(self)
@@ -217,7 +222,7 @@ class Connection(asyncio.Protocol):
         """Parse received bytes: part of a request, or several requests."""
         if self._closing:
             return
-        self._receiving_since = self._receiving_since or time.monotonic()
+        self._receiving = True
         self._received += len(data)
         try:
             try:
@@ -251,7 +256,6 @@ class Connection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         """Collect a part of the request line."""
         self._url += url
-        self._check_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect one header; what follows the chunks of a body is no part of the head."""
@@ -259,33 +263,42 @@ class Connection(asyncio.Protocol):
             return
         name = name.lower()
         if name in self._headers:
-            self._repeated.append((name, self._headers[name]))
+            self._repeated += ((name, self._headers[name]),)
         self._headers[name] = value
-        self._check_head(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
         """Refuse a request without its one Host or for another one, and a body that is too large before it is sent."""
         if b"upgrade" in self._headers and self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT":
             return  # see `_ignore_upgrade`
         self._head_is_complete = True
+        if self._received > _MAX_HEADER_BYTES and self._head_size() > _MAX_HEADER_BYTES:
+            self._refuse(431, _HEAD_TOO_LARGE)
+            raise ValueError("head too long")  # stops the parser
         host = self._headers.get(b"host")
         if host is None or host != self._host or self._repeated:
             self._check_host(host)
-        length = self._headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._limits.max_body_bytes:
+        length = self._headers.get(b"content-length")
+        if length and length.isdigit() and int(length) > self._limits.max_body_bytes:
             self._refuse_large_body()
-        if self._headers.get(b"expect", b"").lower() == b"100-continue":
+        if b"expect" in self._headers and self._headers[b"expect"].lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         """Collect a part of the body."""
-        self._size += len(body)
+        more = len(body)
+        self._size += more
         if self._size > self._limits.max_body_bytes:
             self._refuse_large_body()
-        if not self._reserve(len(body), self._size):
+        self._held_bytes += more
+        self._server.held_bytes += more
+        if self._size > _SMALL_BODY and self._server.held_bytes > self._limits.max_held_bytes:
             self._refuse(503, _TOTAL_TOO_LARGE, _RETRY)
             raise ValueError("no room")
-        self._body += body
+        if self._body:
+            self._body = bytearray(self._body) if isinstance(self._body, bytes) else self._body
+            self._body += body
+        else:
+            self._body = body  # most bodies come in one part, and need no copy
 
     def on_message_complete(self) -> None:
         """Queue the complete request."""
@@ -293,24 +306,30 @@ class Connection(asyncio.Protocol):
             return  # see `_ignore_upgrade`
         keep = self._parser.should_keep_alive() and not self._server.draining
         self._pending.append((self._request(), keep))
-        self._receiving_since = 0.0
+        self._receiving = False
         self._reset()
         self._next()
 
     def drop_if_slow(self, now: float) -> None:
-        """Close the connection if its client is too slow."""
+        """Close the connection if its client is too slow.
+
+        Args:
+            now: a time.monotonic() value; a request, or a silence, is timed from the first call that sees it.
+        """
         slow_seconds = self._limits.slow_seconds
         arrival_seconds = slow_seconds + self._size / _SLOWEST_BYTES_PER_SECOND
-        if self._receiving_since and now - self._receiving_since > arrival_seconds and not self._current:
+        self._receiving_since = (self._receiving_since or now) if self._receiving and not self._current else 0.0
+        self._idle_since = 0.0 if self._receiving or self._current else self._idle_since or now
+        if self._receiving_since and now - self._receiving_since > arrival_seconds:
             self._refuse(408, "The request took too long to arrive")
         elif self._unread_since and now - self._unread_since > slow_seconds:
             self.abort()
-        elif not self._receiving_since and not self._current and now - self._idle_since > _IDLE_SECONDS:
+        elif self._idle_since and now - self._idle_since > _IDLE_SECONDS:
             self.close_if_idle()
 
     def close_if_idle(self) -> None:
         """Close the connection unless a request is being received or answered."""
-        if not self._current and not self._pending and not self._receiving_since:
+        if not self._current and not self._pending and not self._receiving:
             self._transport.close()
 
     def abort(self) -> None:
@@ -322,11 +341,10 @@ class Connection(asyncio.Protocol):
     def _reset(self) -> None:
         self._url = b""
         self._headers: dict[bytes, bytes] = {}  # by name in lower case
-        self._repeated: list[tuple[bytes, bytes]] = []  # the former values of those that came several times
+        self._repeated: tuple[tuple[bytes, bytes], ...] = ()  # the former values of those that came several times
         self._head_is_complete = False
-        self._head_size = 0
         self._received = 0  # bytes of this request as sent, with chunk sizes, extensions and trailers
-        self._body = bytearray()
+        self._body: bytes | bytearray = b""
         self._size = 0
 
     def _ignore_upgrade(self, data: bytes, position: int) -> None:
@@ -352,6 +370,10 @@ class Connection(asyncio.Protocol):
             except httptools.HttpParserUpgrade as upgrade:
                 rest = rest[upgrade.args[0] :]
         self._closing = True  # answer this request, ignore the bytes that follow
+
+    def _head_size(self) -> int:
+        fields = (*self._headers.items(), *self._repeated)
+        return len(self._url) + sum(len(name) + len(value) for name, value in fields)
 
     def _check_received(self) -> None:
         """Count what the parser keeps, skips or passes on in parts."""
@@ -381,21 +403,9 @@ class Connection(asyncio.Protocol):
             raise ValueError("another host")
         self._host = host
 
-    def _check_head(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > _MAX_HEADER_BYTES:
-            self._refuse(431, _HEAD_TOO_LARGE)
-            raise ValueError("head too long")  # stops the parser
-
     def _refuse_large_body(self) -> None:
         self._refuse(413, f"The body is longer than {self._limits.max_body_bytes} bytes")
         raise ValueError("body too long")
-
-    def _reserve(self, more: int, size: int) -> bool:
-        """Add bytes of a body to the total; return False if the body is large and the total is over the limit."""
-        self._held_bytes += more
-        self._server.held_bytes += more
-        return size <= _SMALL_BODY or self._server.held_bytes <= self._limits.max_held_bytes
 
     def _release(self) -> None:
         if self._held_bytes > LARGE:
@@ -407,7 +417,7 @@ class Connection(asyncio.Protocol):
         """Queue an error as the last response of the connection."""
         if not self._closing:
             self._closing = True
-            self._receiving_since = 0.0
+            self._receiving = False
             self._reset()
             self._pending.append((self._error(status, message, headers), False))
             self._next()
@@ -416,16 +426,18 @@ class Connection(asyncio.Protocol):
         return Response(status, json_answers.error(message), headers=(*self._server.error_headers, *headers))
 
     def _request(self) -> Request | Response:
-        body, gzipped = self._body, self._headers.get(b"content-encoding", b"").lower() == b"gzip"
+        body, encoding = self._body, self._headers.get(b"content-encoding")
+        gzipped = encoding is not None and encoding.lower() == b"gzip"
+        method, url = self._parser.get_method(), self._url
         try:
-            path = _path(self._url)
+            path = _parse_path(url) if len(url) <= _MAX_CACHED_URL else _parse_path.__wrapped__(url)
             if gzipped and len(body) <= _SMALL_BODY:
                 body, gzipped = gzip_members.decompress(body, _SMALL_BODY), False
         except (httptools.HttpParserInvalidURLError, zlib.error):
             return self._error(400, "Malformed request: not a path, or not gzip")
         except OverflowError:
             pass  # who reads it decompresses it
-        return Request(self._parser.get_method().decode("ascii", "replace"), path, self._headers, body, gzipped)
+        return Request(_METHODS.get(method) or method.decode("ascii", "replace"), path, self._headers, body, gzipped)
 
     def _next(self) -> None:
         """Answer the next request, if the previous one is answered and the client reads its responses."""
@@ -460,17 +472,16 @@ class Connection(asyncio.Protocol):
         body = b"" if self._omit_body else response.body
         head = _head(response.status, response.content_type, response.headers, keep)
         first = body if len(body) <= _SMALL_BODY else b""
-        date = _date_and_length(int(time.time()))
-        self._transport.write(b"%b%b%d\r\n\r\n%b" % (head, date, len(response.body), first))
+        self._transport.write(b"%b%b%d\r\n\r\n%b" % (head, self._server.date, len(response.body), first))
         if first is not body:  # a large one is not copied
             self._transport.write(body)
         if not keep:
             self._transport.close()
             return
-        self._idle_since = time.monotonic()
+        self._idle_since = self._receiving_since = 0.0
         if not self._pending:
             self._server.waiting[self] = None
-            if not self._receiving_since:
+            if not self._receiving:
                 self._release()
         if len(self._pending) == _MAX_PIPELINED // 2:
             with contextlib.suppress(RuntimeError):  # reading was not paused
@@ -485,17 +496,13 @@ def _host_name(host: bytes) -> str:
     return parts[1] if parts else text
 
 
-def _path(url: bytes) -> str:
+@lru_cache(maxsize=256)
+def _parse_path(url: bytes) -> str:
     """Return the path of a request target.
 
     Raises:
         httptools.HttpParserInvalidURLError: the target has no valid path.
     """
-    return (_parse_path if len(url) <= _MAX_CACHED_URL else _parse_path.__wrapped__)(url)
-
-
-@lru_cache(maxsize=256)
-def _parse_path(url: bytes) -> str:
     return (httptools.parse_url(url).path or b"/").decode("latin-1")
 
 
@@ -516,7 +523,7 @@ def _head(status: int, content_type: str, headers: tuple[tuple[str, str], ...], 
     return "\r\n".join(lines).encode("latin-1")
 
 
-@lru_cache(maxsize=1)
-def _date_and_length(seconds: int) -> bytes:
-    """Return the header Date, and Content-Length up to its value."""
-    return f"Date: {formatdate(seconds, usegmt=True)}\r\nContent-Length: ".encode()
+
+def _date_and_length() -> bytes:
+    """Return the header Date with the time now, and Content-Length up to its value."""
+    return f"Date: {formatdate(usegmt=True)}\r\nContent-Length: ".encode()

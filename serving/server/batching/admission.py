@@ -59,6 +59,8 @@ class Admission:
         """
         if waiting >= self._max_waiting:
             return True
+        if waiting < _ALWAYS_ADMITTED:
+            return False
         if now - self._congested_since > _BURST_SECONDS:
             return waiting >= max(_ALWAYS_ADMITTED, self._requests_per_run, self._rate * _SHORT_WAIT)
         return self._rate > 0 and waiting >= max(_ALWAYS_ADMITTED, 2 * self._requests_per_run, self._rate * _BURST_WAIT)

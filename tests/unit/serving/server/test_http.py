@@ -339,6 +339,7 @@ def test_slow_senders_and_readers_are_dropped():
         reader.pause_writing()
         now = asyncio.get_running_loop().time()
         for connection in (sender, reader, idle):
+            connection.drop_if_slow(now)
             connection.drop_if_slow(now + 4)
         assert not any(transport.closed for transport in transports)
         for connection in (sender, reader, idle):
