@@ -189,6 +189,7 @@ class Connection(asyncio.Protocol):
         self._unread_since = 0.0  # 0: the client reads its responses
         self._idle_since = 0.0  # likewise
         self._closing = False
+        self._body: bytes | bytearray
         self._reset()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -294,11 +295,12 @@ class Connection(asyncio.Protocol):
         if self._size > _SMALL_BODY and self._server.held_bytes > self._limits.max_held_bytes:
             self._refuse(503, _TOTAL_TOO_LARGE, _RETRY)
             raise ValueError("no room")
-        if self._body:
-            self._body = bytearray(self._body) if isinstance(self._body, bytes) else self._body
+        if self._size == more:
+            self._body = body  # most bodies come in one part, and need no copy
+        elif isinstance(self._body, bytearray):
             self._body += body
         else:
-            self._body = body  # most bodies come in one part, and need no copy
+            self._body = bytearray(self._body + body)
 
     def on_message_complete(self) -> None:
         """Queue the complete request."""
@@ -344,7 +346,7 @@ class Connection(asyncio.Protocol):
         self._repeated: tuple[tuple[bytes, bytes], ...] = ()  # the former values of those that came several times
         self._head_is_complete = False
         self._received = 0  # bytes of this request as sent, with chunk sizes, extensions and trailers
-        self._body: bytes | bytearray = b""
+        self._body = b""
         self._size = 0
 
     def _ignore_upgrade(self, data: bytes, position: int) -> None:
