@@ -5,12 +5,15 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, serving_settings
 from benison.pipelines.commands.versions import Number, pushed_base
+from benison.serving.promotion import access
+from benison.serving.promotion.access import Access
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +42,24 @@ Settle = Annotated[
         help="Pause between steps, for TF Serving that polls models.config; default: serving.settle_s of the YAML.",
     ),
 ]
+Ca = Annotated[
+    str,
+    typer.Option(
+        "--ca",
+        metavar="FILE",
+        envvar=access.CA,
+        help="Speak TLS with servers whose certificates these sign (PEM). Without TLS, the token goes in clear text.",
+    ),
+]
+Certificate = Annotated[
+    str,
+    typer.Option(
+        "--client-certificate", metavar="FILE", envvar=access.CERTIFICATE, help="For servers that require one (PEM)."
+    ),
+]
+Key = Annotated[
+    str, typer.Option("--client-key", metavar="FILE", envvar=access.KEY, help="The certificate's private key (PEM).")
+]
 _TIMEOUT_S = 120.0
 
 
@@ -50,6 +71,9 @@ def promote(
     server: Servers = None,
     timeout: Timeout = _TIMEOUT_S,
     settle: Settle = None,
+    ca: Ca = "",
+    client_certificate: Certificate = "",
+    client_key: Key = "",
     force: Annotated[
         bool,
         typer.Option(
@@ -63,9 +87,11 @@ def promote(
     """Promote a version: serve it as NAME, or with --label canary as NAME-canary beside it."""
     from benison.serving.promotion import promote as promotion
 
-    base, settings = pushed_base(name, root), _settings(name, server, settle)
+    base = pushed_base(name, root)
+    settings = _settings(name, base, server, settle)
+    tls = Access(ca=ca, certificate=client_certificate, key=client_key)
     _copy_to_store(base, number, settings)
-    change = promotion.promote(base, number, _request(why, timeout, settings, force=force), label=label)
+    change = promotion.promote(base, number, _request(why, timeout, settings, tls, force=force), label=label)
     _print_change(base.name, change)
 
 
@@ -85,18 +111,21 @@ def rollback(
     server: Servers = None,
     timeout: Timeout = _TIMEOUT_S,
     settle: Settle = None,
+    ca: Ca = "",
+    client_certificate: Certificate = "",
+    client_key: Key = "",
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Roll back: serve an earlier version again."""
-    from dataclasses import replace
-
     from benison.serving.errors import StoreError, UsageError
     from benison.serving.promotion import promote as promotion
 
     if canary and (republish or to is not None):
         raise UsageError("rollback: --canary cannot be combined with --to or --republish; it only removes the canary")
-    base, settings = pushed_base(name, root), _settings(name, server, settle)
-    request = _request(why, timeout, settings)
+    base = pushed_base(name, root)
+    settings = _settings(name, base, server, settle)
+    tls = Access(ca=ca, certificate=client_certificate, key=client_key)
+    request = _request(why, timeout, settings, tls)
     if canary:
         change = promotion.withdraw(base, request)
     else:
@@ -120,13 +149,20 @@ def rollback(
     _print_change(base.name, change)
 
 
-def _settings(name: str, servers: list[str] | None, settle_s: float | None) -> Serving:
-    """Return `serving:` of the pipeline's YAML, if there is one, with the command line's values in it."""
+def _settings(name: str, base: Path, servers: list[str] | None, settle_s: float | None) -> Serving:
+    """Return `serving:` of the pipeline's YAML, if there is one, with the command line's values in it.
+
+    If neither names a server, those that `benison serve` runs for this ROOT are notified.
+    """
     from benison.pipelines.quiet import quieten
     from benison.serving.deploy.settings import Serving
 
     quieten()  # the client of a server imports TensorFlow
+    from benison.serving.promotion import local_servers
+
     settings = serving_settings(name)
+    if not servers and not (settings and (settings.servers or settings.settle_s)) and not settle_s:
+        servers = list(local_servers.sockets(base.parent))
     if settings is None and not servers:
         print(f"no YAML of {name} here, so no server is notified; name servers with --server, or give the YAML's path")
     options = {"servers": tuple(servers) if servers else None, "settle_s": settle_s}
@@ -134,11 +170,18 @@ def _settings(name: str, servers: list[str] | None, settle_s: float | None) -> S
     return (settings or Serving()).model_copy(update=overrides)
 
 
-def _request(why: str, timeout_s: float, settings: Serving, *, force: bool = False) -> ChangeRequest:
+def _request(why: str, timeout_s: float, settings: Serving, tls: Access, *, force: bool = False) -> ChangeRequest:
     from benison.serving.promotion.rollout import ChangeRequest
 
     return ChangeRequest(
-        _user(), why, tuple(settings.servers), timeout_s, settings.settle_s, store=settings.store, force=force
+        _user(),
+        why,
+        tuple(settings.servers),
+        timeout_s,
+        settings.settle_s,
+        store=settings.store,
+        force=force,
+        access=replace(tls, token=os.environ.get(access.TOKEN, "")),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from benison.serving.versions.local import Version
 
 _LOOPBACK = "127.0.0.1"
+_LONGEST_SOCKET = 104  # bytes of a socket's path, on every system
 
 
 def serve(
@@ -59,6 +61,8 @@ def serve(
     from benison.pipelines.quiet import quieten
 
     quieten()
+    from benison.pipelines.records import temporary
+    from benison.serving.promotion import local_servers
     from benison.serving.server import main
     from benison.serving.server.metrics import PATH
 
@@ -75,10 +79,30 @@ def serve(
     print(f"starting with the models and versions of {folder / models_config.FILE}", flush=True)
     metrics_path = PATH if metrics else ""
 
-    def print_addresses() -> None:
-        _print_addresses(folder, versions, port, rest_port, metrics_path)
+    with temporary.for_command(None, "serve") as own, ExitStack() as announcement:
+        grpc_socket = _socket(own, flag or [])
+        if grpc_socket:
+            argv.append(f"--grpc_socket_path={grpc_socket}")
 
-    raise typer.Exit(main.serve(argv, print_addresses, metrics_path=metrics_path))
+        def announce() -> None:
+            if grpc_socket:
+                announcement.enter_context(local_servers.announced(folder, port, grpc_socket))
+            _print_addresses(folder, versions, port, rest_port, metrics_path)
+
+        code = main.serve(argv, announce, metrics_path=metrics_path)
+    raise typer.Exit(code)
+
+
+def _socket(folder: Path, flags: Sequence[str]) -> Path | None:
+    """Return the Unix socket by which `promote` reaches the server; None if it must use TCP.
+
+    Args:
+        folder: a folder of this process's own.
+        flags: NAME=VALUE each; the user may choose another path, and TLS needs certificates on a socket too.
+    """
+    values = dict(text.partition("=")[::2] for text in flags)
+    path = Path(values.get("grpc_socket_path") or folder / "grpc").absolute()
+    return None if values.get("ssl_config_file") or len(os.fsencode(path)) > _LONGEST_SOCKET else path
 
 
 def _has_metrics(name: str) -> bool:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from benison.serving.client import GrpcClient, ServerError, VersionStatus
+from benison.serving.promotion.access import Access
 
-TOKEN = "BENISON_ADMIN_TOKEN"
 _POLL_S = 0.1
 _T = TypeVar("_T")
 
@@ -21,37 +20,52 @@ def reload_servers(
     config: str,
     expected: Mapping[str, frozenset[int]],
     *,
+    access: Access,
+    targets: Mapping[str, str],
     alone: bool = False,
     timeout_s: float,
 ) -> dict[str, str]:
     """Send a config to all servers at once, and wait until each of them serves the expected versions.
 
     Args:
-        servers: host:port of gRPC. They receive the environment's BENISON_ADMIN_TOKEN.
+        servers: host:port of gRPC.
         config: Text proto ModelServerConfig.
         expected: The versions that must be AVAILABLE, by model.
+        access: The token and TLS, for a server that is not reached by a Unix socket.
+        targets: Where to reach a server, if not at host:port itself: `unix:PATH` by server.
         alone: Wait until no other version of these models is AVAILABLE.
         timeout_s: For all of them (seconds).
 
     Returns:
         The reason by server that does not serve them; empty if all do.
+
+    Raises:
+        UsageError: A file for TLS cannot be used.
     """
+    credentials = access.credentials() if servers else None
+
+    def client(server: str) -> GrpcClient:
+        target = targets.get(server, server)
+        is_socket = target.startswith("unix:")
+        return GrpcClient(target, timeout=timeout_s, credentials=None if is_socket else credentials)
 
     async def reload_all() -> list[str]:
-        return await asyncio.gather(*(_reload(server, config, expected, alone, timeout_s) for server in servers))
+        return await asyncio.gather(
+            *(_reload(client(server), access.token, config, expected, alone, timeout_s) for server in servers)
+        )
 
     reasons = _run(reload_all()) if servers else []
     return {server: reason for server, reason in zip(servers, reasons, strict=True) if reason}
 
 
 async def _reload(
-    server: str, config: str, expected: Mapping[str, frozenset[int]], alone: bool, timeout_s: float
+    client: GrpcClient, token: str, config: str, expected: Mapping[str, frozenset[int]], alone: bool, timeout_s: float
 ) -> str:
     """Reload one server; return why it does not serve the expected versions, or an empty text."""
     deadline = time.monotonic() + timeout_s
     try:
-        async with GrpcClient(server, timeout=timeout_s) as client:
-            await client.reload(config, token=os.environ.get(TOKEN, ""))
+        async with client:
+            await client.reload(config, token=token)
             while True:
                 missing = [
                     reason

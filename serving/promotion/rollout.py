@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benison.serving import models_config
 from benison.serving.errors import VersionError
 from benison.serving.models_config import Config
-from benison.serving.promotion import labels, reload
+from benison.serving.promotion import access, labels, local_servers, reload
+from benison.serving.promotion.access import Access
 from benison.serving.promotion.labels import ServedVersions
 
 TIMEOUT_S = 120.0
@@ -29,6 +31,7 @@ class ChangeRequest:
         store: The object store that several ROOTs may share; see `shared_stable`.
         force: Serve the version although it was compared with another one than the served version, and although the
             store serves another one.
+        access: The token and TLS for the servers.
     """
 
     who: str
@@ -38,6 +41,7 @@ class ChangeRequest:
     settle_s: float = 0.0
     store: str | None = None
     force: bool = False
+    access: Access = field(default_factory=access.from_environment)
 
     @property
     def in_one_step(self) -> bool:
@@ -58,8 +62,11 @@ def roll_out(base: Path, start: Config, target: ServedVersions, request: ChangeR
     Raises:
         VersionError: A server does not serve it; the message names the server. All was restored on the servers that
             could be reached.
+        UsageError: A file for TLS cannot be used; nothing was changed.
         OSError: models.config cannot be written.
     """
+    if request.servers:
+        request.access.credentials()  # a missing file is an error before anything changes
     goal = labels.with_served_versions(start, base, target)
     steps = models_config.steps(start, goal) or [goal]
     reached = start
@@ -83,7 +90,7 @@ def _apply(base: Path, step: Config, goal: Config, request: ChangeRequest, subje
     """
     text = _write(base, step)
     expected = _selected(base, goal)
-    failed = reload.reload_servers(request.servers, text, expected, alone=last, timeout_s=request.timeout_s)
+    failed = _reload(base, text, expected, request, alone=last)
     if failed:
         raise VersionError(f"{base.name}: {subject} is not served: {_listed(failed)}")
     if not request.servers and not last:
@@ -96,8 +103,24 @@ def _restore(base: Path, reached: Config, start: Config, request: ChangeRequest)
     steps = models_config.steps(reached, start)
     for step in steps[-1:] if request.in_one_step else steps:
         text = _write(base, step)
-        failed = reload.reload_servers(request.servers, text, _selected(base, start), timeout_s=request.timeout_s)
+        failed = _reload(base, text, _selected(base, start), request)
     return failed
+
+
+def _reload(
+    base: Path, text: str, expected: Mapping[str, frozenset[int]], request: ChangeRequest, *, alone: bool = False
+) -> dict[str, str]:
+    """Send a config to the servers; one that `benison serve` runs for this ROOT is reached by its socket."""
+    local = local_servers.sockets(base.parent) if request.servers else {}
+    return reload.reload_servers(
+        request.servers,
+        text,
+        expected,
+        access=request.access,
+        targets={server: local_servers.target(server, local) for server in request.servers},
+        alone=alone,
+        timeout_s=request.timeout_s,
+    )
 
 
 def _write(base: Path, step: Config) -> str:

@@ -271,7 +271,7 @@ class ModelService:
 
         headers = dict(context.invocation_metadata() or ())
         try:
-            self._service.check_reload(str(headers.get("authorization", "")))
+            self._service.check_reload(context.peer(), str(headers.get("authorization", "")))
             if request.config.WhichOneof("config") != "model_config_list":
                 raise invalid(
                     "ServerModelConfig type not supported by HandleReloadConfigRequest. "

@@ -8,8 +8,8 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from benison.serving.server.observing import logs, tracing
 from benison.serving.server.settings import ServerSettings
 
 _SWITCH_SECONDS = 0.0005
+_NOT_FOR_OTHERS = 0o117  # permissions that a socket does not have
 _DECODED = 4  # times the largest body: the memory of its values and of their tensors
 _log = logging.getLogger("benison-model-server")
 
@@ -143,7 +144,7 @@ async def _serve(
         check_methods=parsed.enable_signature_method_name_check,
         as_tensor_content=parsed.enable_serialization_as_tensor_content,
         admin_token=server_settings.admin_token,
-        open_reload=server_settings.loopback_only,
+        open_reload=server_settings.open_reload,
     )
     metrics_path = _metrics_path(parsed) if parsed.monitoring_config_file else metrics_path
     freed = FreedMemory()
@@ -278,16 +279,34 @@ async def _listen_grpc(server: Any, parsed: Flags, server_settings: ServerSettin
         addresses.append(f"unix:{parsed.grpc_socket_path}")
     for address in addresses:
         try:
-            bound = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
+            # Who may connect to the socket may change what is served: the owner, and the group if the umask allows it.
+            with _umask(_NOT_FOR_OTHERS):
+                bound = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
         except RuntimeError:
             bound = 0
-        if bound or address.startswith("unix:"):
+        if bound:
             _log.info("Running gRPC ModelServer at %s ...", address, extra={"event": "listening", "address": address})
+        elif address.startswith("unix:"):
+            raise UsageError(
+                f"--grpc_socket_path={parsed.grpc_socket_path}: cannot be opened; expected at most 107 bytes, "
+                "in a folder that exists and is writable"
+            )
         elif server_settings.bind_is_explicit or address != f"[::1]:{parsed.port}":
             raise UsageError(
                 f"--port={parsed.port}: cannot listen on {address}: it is in use, or is not an address of this machine"
             )
     await server.start()
+
+
+@contextmanager
+def _umask(more: int) -> Iterator[None]:
+    """Take permissions from the files that are made in this block."""
+    old = os.umask(more)
+    os.umask(old | more)
+    try:
+        yield
+    finally:
+        os.umask(old)
 
 
 async def _listen_http(http: Any, port: int, server_settings: ServerSettings) -> None:

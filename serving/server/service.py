@@ -32,7 +32,7 @@ class Service:
         check_methods: --enable_signature_method_name_check.
         as_tensor_content: --enable_serialization_as_tensor_content.
         admin_token: the token that a request to reload the config must contain.
-        open_reload: whether every client may reload if there is no token: the server listens on loopback only.
+        open_reload: whether every client may reload if there is no token.
     """
 
     models: Models
@@ -40,7 +40,7 @@ class Service:
     check_methods: bool = False
     as_tensor_content: bool = False
     admin_token: str = ""
-    open_reload: bool = True
+    open_reload: bool = False
 
     async def run(self, version: ManagedVersion, task: BatchTask, seconds: float | None) -> Tensors:
         """Run a task and return its outputs.
@@ -90,22 +90,25 @@ class Service:
             if code is Code.OK:
                 self.metrics.latency(metric_model, api, entrypoint, time.monotonic() - start)
 
-    def check_reload(self, authorization: str) -> None:
-        """Check that a client may reload the config.
+    def check_reload(self, peer: str, authorization: str) -> None:
+        """Check that a client may reload the config, and so run the code of any model that the server can read.
 
         Args:
+            peer: gRPC's text for the client; the permissions of a Unix socket have decided about those that use it.
             authorization: the value of the request's authorization header: `Bearer TOKEN`.
 
         Raises:
             RequestError: PERMISSION_DENIED.
         """
-        if not self.admin_token and self.open_reload:
+        if peer.startswith("unix:") or (not self.admin_token and self.open_reload):
             return
         expected = f"Bearer {self.admin_token}".encode()
         if not self.admin_token or not hmac.compare_digest(authorization.encode(), expected):
             raise RequestError(
                 Code.PERMISSION_DENIED,
-                "HandleReloadConfigRequest wants 'authorization: Bearer TOKEN' with the server's BENISON_ADMIN_TOKEN",
+                "HandleReloadConfigRequest wants 'authorization: Bearer TOKEN' with the server's BENISON_ADMIN_TOKEN, "
+                "or its Unix socket (--grpc_socket_path)"
+                + ("" if self.admin_token else "; this server was started without a token"),
             )
 
     def describe(self) -> dict[str, Any]:

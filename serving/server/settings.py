@@ -22,7 +22,8 @@ class ServerSettings:
         bind: addresses to listen on, without a port. Default: both loopback addresses.
         bind_is_explicit: whether the user set them. If not, a default address that the machine lacks is skipped.
         allowed_hosts: names that a request's Host may have, besides those of loopback.
-        admin_token: token that a config reload must send. If empty, reloads work only when bound to loopback.
+        admin_token: token that a config reload over TCP must send; over the Unix socket none is needed.
+        open_reload: whether everybody may reload the config, if there is no token.
         max_queue: requests that may wait for one version; the next one gets 503 or UNAVAILABLE.
         max_body_bytes: largest request body after decompression.
         max_held_bytes: largest total size of the bodies of unanswered HTTP requests; beyond it, large bodies get 503.
@@ -42,6 +43,7 @@ class ServerSettings:
     bind_is_explicit: bool = False
     allowed_hosts: tuple[str, ...] = ()
     admin_token: str = ""
+    open_reload: bool = False
     max_queue: int = 1024
     max_body_bytes: int = 128 << 20
     max_held_bytes: int = 256 << 20
@@ -89,6 +91,7 @@ def read(environment: Mapping[str, str]) -> ServerSettings:
         bind_is_explicit=bool(bind),
         allowed_hosts=_hosts(environment),
         admin_token=environment.get("BENISON_ADMIN_TOKEN", ""),
+        open_reload=_switch(environment, "BENISON_OPEN_RELOAD", default="off"),
         max_queue=int(_number(environment, "BENISON_MAX_QUEUE", ServerSettings.max_queue)),
         max_body_bytes=max_body_bytes,
         max_held_bytes=int(_number(environment, "BENISON_MAX_HELD_BYTES", 2 * max_body_bytes)),
@@ -148,8 +151,8 @@ def _share(environment: Mapping[str, str], name: str) -> float:
     return value
 
 
-def _switch(environment: Mapping[str, str], name: str) -> bool:
-    text = environment.get(name, "") or "on"
+def _switch(environment: Mapping[str, str], name: str, default: str = "on") -> bool:
+    text = environment.get(name, "") or default
     if text not in ("on", "off", "1", "0"):
         raise UsageError(f"{name}={text}: expected on, 1, off or 0")
     return text in ("on", "1")

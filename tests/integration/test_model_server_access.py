@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.model_server import Server, publish, running
+from benison.serving import models_config
+from benison.serving.client import GrpcClient, ServerError
+from benison.serving.promotion import promote as promotion
+from benison.serving.promotion.rollout import ChangeRequest
+from benison.serving.versions import local as versions
+from benison.serving.versions.manifest import Manifest
+from tests.integration.conftest import BENISON
+from tests.integration.model_server import (
+    Server,
+    config,
+    entry,
+    free_port,
+    publish,
+    reload,
+    running,
+    tls,
+    wait_until,
+    write_certificates,
+)
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory, made: dict[int, Path]) -> Iterator[Server]:
-    """A server on loopback with one more name, and without a token."""
+    """A server on loopback with one more name, without a token, and with a Unix socket."""
     folder = tmp_path_factory.mktemp("local")
     publish(made[1], folder / "m", 1)
-    flags = (f"--model_base_path={folder / 'm'}", "--model_name=m")
+    flags = (f"--model_base_path={folder / 'm'}", "--model_name=m", f"--grpc_socket_path={folder / 'socket'}")
     with running(folder, *flags, environment={"BENISON_ALLOWED_HOSTS": "models.example"}) as server:
         yield server
 
@@ -63,3 +83,106 @@ def test_a_connection_does_not_keep_the_right_to_another_name(local: Server) -> 
         assert statuses == [200, 200, 421]
     finally:
         connection.close()
+
+
+# --- reloads ----------------------------------------------------------------------------------------------------------
+
+
+def reload_by_socket(server: Server, text: str) -> None:
+    async def ask() -> None:
+        async with GrpcClient(f"unix:{server.log.parent / 'socket'}") as client:
+            await client.reload(text)
+
+    asyncio.run(ask())
+
+
+def test_on_loopback_too_only_the_sockets_owner_reloads_without_a_token(local: Server) -> None:
+    folder = local.log.parent
+    both = config([entry("m", folder / "m"), entry("other", folder / "m")])
+    for token in ("", "guessed"):
+        with pytest.raises(ServerError, match=r"PERMISSION_DENIED: .*started without a token"):
+            reload(local, both, token)
+    assert local.ask("GET", "/v1/models/other")[0] == 404
+    assert (folder / "socket").stat().st_mode & 0o137 == 0  # others must not connect, nobody executes
+    reload_by_socket(local, both)
+    assert local.ask("GET", "/v1/models/other")[0] == 200
+    reload_by_socket(local, config([entry("m", folder / "m")]))
+
+
+def test_a_socket_that_cannot_be_opened_ends_the_start(tmp_path: Path, made: dict[int, Path]) -> None:
+    publish(made[1], tmp_path / "m", 1)
+    path = tmp_path / ("x" * 120)
+    with (
+        pytest.raises(AssertionError, match=r"grpc_socket_path.*cannot be opened"),
+        running(tmp_path, f"--model_base_path={tmp_path / 'm'}", "--model_name=m", f"--grpc_socket_path={path}"),
+    ):
+        raise RuntimeError("it started")
+
+
+@pytest.fixture
+def base(tmp_path: Path, made: dict[int, Path]) -> Path:
+    """ROOT/serving/m with versions 1 and 2; 1 is stable."""
+    base = tmp_path / "root" / "serving" / "m"
+    for number in (1, 2):
+        versions.publish(made[number], base, Manifest(), lambda number=number: number)  # type: ignore[misc]
+    promotion.promote(base, 1, ChangeRequest("ann", "first"))
+    return base
+
+
+def promote(base: Path, *options: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [BENISON, "promote", "m", "2", "--root", base.parents[1], "--timeout", "30", *options],
+        cwd=base.parents[2], env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def test_promote_reaches_the_server_of_benison_serve_without_a_token(base: Path) -> None:
+    port, rest = free_port(), free_port()
+    log = base.parents[2] / "serve.log"
+    command = [BENISON, "serve", "m", "--root", str(base.parents[1]), "--port", str(port), "--rest-port", str(rest)]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*command, "--poll", "1000"], cwd=base.parents[2], stdout=output, stderr=subprocess.STDOUT, text=True
+        )
+    server = Server(process, port, rest, log)
+    try:
+        wait_until(lambda: process.poll() is not None or "Ctrl-C stops the server" in log.read_text(), 120)
+        assert process.poll() is None, log.read_text()
+        with pytest.raises(ServerError, match="PERMISSION_DENIED"):
+            reload(server, config([]))
+        done = promote(base)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"served by localhost:{port}" in done.stdout
+        assert server.post("m:predict", {"instances": [0.0]}) == (200, {"predictions": [2.0]})
+        back = subprocess.run(
+            [BENISON, "rollback", "m", "--root", base.parents[1], "--server", f"127.0.0.1:{port}"],
+            cwd=base.parents[2], capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert (back.returncode, back.stderr) == (0, "")
+        assert server.post("m:predict", {"instances": [0.0]}) == (200, {"predictions": [1.0]})
+    finally:
+        process.terminate()
+        process.wait(60)
+    assert "written to models.config" in promote(base).stdout  # nobody is notified about a server that has ended
+
+
+def test_promote_sends_the_token_over_tls(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_certificates(tmp_path)
+    (tmp_path / "ssl").write_text(tls(tmp_path, client_verify=True))
+    flags = (
+        f"--model_config_file={base.parent / models_config.FILE}",
+        "--allow_version_labels_for_unavailable_models=true",
+        f"--ssl_config_file={tmp_path / 'ssl'}",
+    )
+    monkeypatch.setenv("BENISON_ADMIN_TOKEN", "open sesame")
+    with running(tmp_path, *flags) as server:
+        to = ("--server", f"127.0.0.1:{server.port}")
+        ca, certificate = ("--ca", str(tmp_path / "ca.pem")), ("--client-certificate", str(tmp_path / "client.pem"))
+        missing = promote(base, *to, "--ca", str(tmp_path / "none.pem"))
+        assert (missing.returncode, "none.pem cannot be read" in missing.stderr) == (2, True)
+        half = promote(base, *to, *ca, *certificate)
+        assert (half.returncode, "--client-key" in half.stderr) == (2, True)
+        assert server.post("m:predict", {"instances": [0.0]}) == (200, {"predictions": [1.0]})
+        done = promote(base, *to, *ca, *certificate, "--client-key", str(tmp_path / "client.key"))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert server.post("m:predict", {"instances": [0.0]}) == (200, {"predictions": [2.0]})

@@ -40,6 +40,12 @@ def rollback(base: Path, servers: Sequence[str] = ()) -> Change:
 PATHS = ("m:predict", "m/labels/stable:predict", "")  # the last by gRPC
 
 
+@pytest.fixture(autouse=True)
+def _token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The servers and the promotions of this module have the same token."""
+    monkeypatch.setenv("BENISON_ADMIN_TOKEN", "shared")
+
+
 @pytest.fixture
 def base(tmp_path: Path, made: dict[int, Path]) -> Path:
     """ROOT/serving/m with versions 1 and 2, whose answers differ by 1; 1 is stable."""
