@@ -20,6 +20,7 @@ from benison.serving.server.engine import DEFAULT_SIGNATURE
 from benison.serving.server.freed_memory import LARGE, FreedMemory
 from benison.serving.server.http import LAST_CALL_SECONDS
 from benison.serving.server.inference import CLASSIFY, Call
+from benison.serving.server.large_bodies.turns import Turns
 from benison.serving.server.lifecycle import ManagedVersion, State
 from benison.serving.server.service import Service
 from benison.serving.server.status import Code, RequestError, forget_frames, invalid
@@ -48,6 +49,7 @@ class _Rules(NamedTuple):
 
     stopping: asyncio.Event
     max_memory: int
+    turns: Turns
     freed: FreedMemory
 
 
@@ -59,6 +61,7 @@ def build(
     channel_arguments: str,
     max_message_bytes: int,
     max_memory: int,
+    max_held_bytes: int,
     handshake_seconds: float,
     freed: FreedMemory,
     interceptors: Sequence[Any] = (),
@@ -72,6 +75,7 @@ def build(
         channel_arguments: key=value pairs, separated by commas.
         max_message_bytes: largest size of a request.
         max_memory: largest memory of the values of a request (bytes).
+        max_held_bytes: largest total size of the large messages that are not answered yet.
         handshake_seconds: time in which a new connection must begin to speak HTTP/2.
         freed: gives the memory of large messages back.
         interceptors: interceptors of every call.
@@ -87,7 +91,7 @@ def build(
         **dict(_arguments(channel_arguments)),  # in a dict, because gRPC uses the first of two equal names
     }
     server = grpc.aio.server(interceptors=interceptors, options=list(options.items()))
-    rules = _Rules(stopping, max_memory, freed)
+    rules = _Rules(stopping, max_memory, Turns(max_message_bytes, max_held_bytes), freed)
     server.add_generic_rpc_handlers((_prediction_handler(service, rules), _model_handler(service, rules)))
     if health:
         server.add_generic_rpc_handlers((_health_handler(stopping),))
@@ -392,8 +396,9 @@ async def _call(method: Method, rules: _Rules, request: Any, context: Any) -> An
             return await method(request, context)
         if method.__name__ not in _LARGE_METHODS:
             raise invalid("the message is too large for a request of this method")
-        parts = await asyncio.to_thread(wire.take_apart, request, rules.max_memory)
-        return await method(parts.request, context, parts)
+        async with rules.turns.turn(len(request.data), context.time_remaining()):
+            parts = await asyncio.to_thread(wire.take_apart, request, rules.max_memory)
+            return await method(parts.request, context, parts)
     except RequestError as error:
         forget_frames(error)
         return _refuse(context, _GRPC[int(error.code)], error.message)

@@ -181,6 +181,7 @@ async def _serve(
         channel_arguments=parsed.grpc_channel_arguments,
         max_message_bytes=server_settings.max_body_bytes,
         max_memory=_DECODED * server_settings.max_body_bytes,
+        max_held_bytes=server_settings.max_held_bytes,
         handshake_seconds=server_settings.slow_client_seconds,
         freed=freed,
         interceptors=[observers.GrpcInterceptor(active)] if active else [],

@@ -27,6 +27,7 @@ class ServerSettings:
         max_queue: requests that may wait for one version; the next one gets 503 or UNAVAILABLE.
         max_body_bytes: largest request body after decompression.
         max_held_bytes: largest total size of the bodies of unanswered HTTP requests; beyond it, large bodies get 503.
+            Likewise of large gRPC messages.
             Default: twice max_body_bytes.
         max_connections: HTTP connections at a time; beyond it, the next one replaces a silent one.
         slow_client_seconds: time in which a request must arrive and a response must be read (seconds).

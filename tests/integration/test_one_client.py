@@ -190,6 +190,26 @@ def test_a_large_tensor_leaves_the_others_their_answers(server: Server, size: in
     assert watched.share(0.9) < QUICK
 
 
+@pytest.mark.parametrize(("size", "count"), [(50 * MB, 6), pytest.param(100 * MB, 8, marks=pytest.mark.soak)])
+def test_large_tensors_that_come_together_take_turns(server: Server, size: int, count: int) -> None:
+    numbers = np.ones(size // 4, np.float32)
+    answers: list[Any] = []
+    threads = [threading.Thread(target=lambda: answers.append(predict(server, {"x": numbers}))) for _ in range(count)]
+    before = memory(server)
+    with Watched(server) as watched:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    print(f"{before:.0f} MB before, at most {watched.memory:.0f} MB")
+    refused = [answer for answer in answers if answer == grpc.StatusCode.UNAVAILABLE]
+    assert len(answers) == count
+    assert 0 < len(answers) - len(refused) <= count
+    assert all(len(answer.float_val) == size // 4 for answer in answers if answer not in refused)
+    # gRPC itself receives all of them at the same time.
+    assert watched.memory <= before + count * size / MB + 4 * LIMIT / MB
+
+
 def test_refused_bodies_are_dropped_at_once(server: Server) -> None:
     before = server.memory()
     for _ in range(5):
