@@ -92,13 +92,14 @@ class CandidateServer:
 
 @contextlib.asynccontextmanager
 async def serve(
-    models: Mapping[str, Path], timeout_s: float, plain: Iterable[str] = ()
+    models: Mapping[str, Path], timeout_s: float, plain: Iterable[str] = (), *, own: bool = False
 ) -> AsyncIterator[CandidateServer]:
     """Serve SavedModels, each as version 1, until the block ends.
 
     Args:
         models: folders by model name.
         timeout_s: maximum time for the start and all loading (seconds).
+        own: whether the models are this project's own, which may use files, the network and Python.
         plain: models, of these and of later ones, for which the server looks for no fast path when it loads them.
 
     Raises:
@@ -116,6 +117,8 @@ async def serve(
             command.append("--max_num_load_retries=0")  # the default is 5 retries, one minute apart
             # In a temporary folder, so that no module in the user's working folder hides one of the server's.
             environment = {**os.environ, "BENISON_ADMIN_TOKEN": token, "BENISON_PLAIN_MODELS": ",".join(plain)}
+            if own:
+                environment["BENISON_REFUSE_OPS"] = "0"
             process = subprocess.Popen(
                 processes.ending_with_this_process(command),
                 stdout=output,

@@ -266,7 +266,9 @@ class ServingTrial:
     def _serve(self) -> contextlib.AbstractAsyncContextManager[CandidateServer]:
         """Start a server that has only the candidate."""
         # What is measured is the candidate, so its members need not be quick.
-        return candidate_server.serve({CANDIDATE: self._candidate}, self._patience(), map(_model, self._members))
+        return candidate_server.serve(
+            {CANDIDATE: self._candidate}, self._patience(), map(_model, self._members), own=True
+        )
 
     async def _ask(self, server: CandidateServer) -> _Answers:
         """Send all rows to the candidate on every path."""

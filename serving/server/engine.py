@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from benison.serving.server.status import Code, RequestError
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Tensors = Mapping[str, "np.ndarray[Any, Any]"]
+RefuseOperations = Literal["foreign", "all", "none"]
 DEFAULT_SIGNATURE = "serving_default"  # of a request without a signature's name
 
 # The names of types in messages of TensorFlow's C++ code, where they differ from Python's.
@@ -116,7 +117,13 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """Options for loading versions, from the flags."""
+    """Options for loading versions, from the flags and the settings.
+
+    Attributes:
+        refuse_operations: the versions that must not reach files, the network or Python: `foreign` ones, which were not
+            pushed into trusted_folder; `all`; or `none`.
+        trusted_folder: real path of the folder of models whose pushed versions are trusted; empty: none.
+    """
 
     tags: tuple[str, ...] = ("serve",)
     prefer_tflite: bool = False
@@ -126,6 +133,8 @@ class LoadOptions:
     inter_op_threads: int = 1
     gpu_memory_fraction: float = 0.0
     session_config_file: str = ""
+    refuse_operations: RefuseOperations = "foreign"
+    trusted_folder: str = ""
 
 
 def find_signature(engine: Engine, name: str, missing: Code = Code.FAILED_PRECONDITION, message: str = "") -> Signature:

@@ -525,7 +525,6 @@ def _head(status: int, content_type: str, headers: tuple[tuple[str, str], ...], 
     return "\r\n".join(lines).encode("latin-1")
 
 
-
 def _date_and_length() -> bytes:
     """Return the header Date with the time now, and Content-Length up to its value."""
     return f"Date: {formatdate(usegmt=True)}\r\nContent-Length: ".encode()

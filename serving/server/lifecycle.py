@@ -361,7 +361,8 @@ class Models:
             else:
                 break
             await self._notify()
-            if version.tries > self._max_retries or await self._dropped_before_retry(version):
+            is_refused = version.error.code is Code.PERMISSION_DENIED  # a retry would be refused too
+            if is_refused or version.tries > self._max_retries or await self._dropped_before_retry(version):
                 self._end(version)
                 return
         version.error = None

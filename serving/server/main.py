@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -122,7 +123,11 @@ async def _serve(
         if parsed.model_config_file
         else model_config.single_model(parsed.model_name, parsed.model_base_path)
     )
-    options = _load_options(parsed)
+    options = replace(
+        _load_options(parsed),
+        refuse_operations=server_settings.refuse_ops,
+        trusted_folder=_trusted_folder(parsed) if server_settings.verify else "",
+    )
     models = Models(
         partial(loading.load, options=options),
         limits,
@@ -349,6 +354,11 @@ def _load_options(parsed: Flags) -> Any:
         gpu_memory_fraction=parsed.per_process_gpu_memory_fraction,
         session_config_file=parsed.tensorflow_session_config_file,
     )
+
+
+def _trusted_folder(parsed: Flags) -> str:
+    """Return the folder of models that the command line names; a reload may name others."""
+    return os.path.realpath(os.path.dirname(os.path.abspath(parsed.model_config_file or parsed.model_base_path)))
 
 
 def _metrics_path(parsed: Flags) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from benison.serving.errors import UsageError
+from benison.serving.server.engine import RefuseOperations
 from benison.serving.server.observing import logs
 
 _DEFAULT_BIND = ("127.0.0.1", "::1")
@@ -35,6 +36,7 @@ class ServerSettings:
         fast_paths: whether requests may take a faster path, if a check at load showed that its answers are the same.
         plain_models: models whose requests take the plain path anyway; a large model with many signatures loads sooner.
         verify: whether the files of a version are compared with its manifest before it is loaded.
+        refuse_ops: the versions that must not reach files, the network or Python; see LoadOptions.
         share_runs: whether requests share runs at all.
         log: format of the logs.
         access_log: share of requests that get a log line, from 0 to 1.
@@ -54,6 +56,7 @@ class ServerSettings:
     fast_paths: bool = True
     plain_models: frozenset[str] = frozenset()
     verify: bool = True
+    refuse_ops: RefuseOperations = "foreign"
     share_runs: bool = True
     log: logs.LogFormat = "text"
     access_log: float = 0.0
@@ -102,6 +105,7 @@ def read(environment: Mapping[str, str]) -> ServerSettings:
         fast_paths=_switch(environment, "BENISON_FAST_PATHS"),
         plain_models=frozenset(_names(environment, "BENISON_PLAIN_MODELS")),
         verify=_switch(environment, "BENISON_VERIFY"),
+        refuse_ops=_refuse_ops(environment),
         share_runs=_switch(environment, "BENISON_SHARE_RUNS"),
         log=_log_format(environment),
         access_log=_share(environment, "BENISON_ACCESS_LOG"),
@@ -157,6 +161,12 @@ def _switch(environment: Mapping[str, str], name: str, default: str = "on") -> b
     if text not in ("on", "off", "1", "0"):
         raise UsageError(f"{name}={text}: expected on, 1, off or 0")
     return text in ("on", "1")
+
+
+def _refuse_ops(environment: Mapping[str, str]) -> RefuseOperations:
+    if not environment.get("BENISON_REFUSE_OPS", ""):
+        return "foreign"
+    return "all" if _switch(environment, "BENISON_REFUSE_OPS") else "none"
 
 
 def _is_loopback(address: str) -> bool:

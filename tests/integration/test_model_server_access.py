@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from benison.serving import models_config
 from benison.serving.client import GrpcClient, ServerError
@@ -129,17 +130,27 @@ def base(tmp_path: Path, made: dict[int, Path]) -> Path:
     return base
 
 
-def promote(base: Path, *options: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def promote(base: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [BENISON, "promote", "m", "2", "--root", base.parents[1], "--timeout", "30", *options],
-        cwd=base.parents[2], env=environment, capture_output=True, text=True, timeout=120,
+        cwd=base.parents[2], capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
 
 def test_promote_reaches_the_server_of_benison_serve_without_a_token(base: Path) -> None:
     port, rest = free_port(), free_port()
     log = base.parents[2] / "serve.log"
-    command = [BENISON, "serve", "m", "--root", str(base.parents[1]), "--port", str(port), "--rest-port", str(rest)]
+    command = [
+        str(BENISON),
+        "serve",
+        "m",
+        "--root",
+        str(base.parents[1]),
+        "--port",
+        str(port),
+        "--rest-port",
+        str(rest),
+    ]
     with log.open("w") as output:
         process = subprocess.Popen(
             [*command, "--poll", "1000"], cwd=base.parents[2], stdout=output, stderr=subprocess.STDOUT, text=True
@@ -186,3 +197,36 @@ def test_promote_sends_the_token_over_tls(base: Path, tmp_path: Path, monkeypatc
         done = promote(base, *to, *ca, *certificate, "--client-key", str(tmp_path / "client.key"))
         assert (done.returncode, done.stderr) == (0, "")
         assert server.post("m:predict", {"instances": [0.0]}) == (200, {"predictions": [2.0]})
+
+
+# --- models that reach outside ----------------------------------------------------------------------------------------
+
+
+def write_writer(folder: Path, target: Path) -> Path:
+    """A SavedModel that writes the text of its input to a file."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="s")])
+    def write(s: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([tf.io.write_file(str(target), s[0])]):
+            return {"s": tf.identity(s)}
+
+    tf.saved_model.save(tf.Module(), str(folder), signatures=write)
+    return folder
+
+
+def test_a_model_from_elsewhere_must_not_use_the_servers_rights(local: Server, tmp_path: Path) -> None:
+    folder, target = local.log.parent, tmp_path / "written"
+    write_writer(tmp_path / "writer" / "1", target)
+    versions.publish(tmp_path / "writer" / "1", folder / "pushed", Manifest(), lambda: 1)
+    m, pushed = entry("m", folder / "m"), entry("pushed", folder / "pushed")
+    with pytest.raises(
+        ServerError, match=r"uses WriteFile WriteFile \(files\); BENISON_REFUSE_OPS=0 loads such models"
+    ):
+        reload_by_socket(local, config([m, entry("writer", tmp_path / "writer")]))
+    assert local.states("writer") == {"1": "END"}
+    assert local.post("writer:predict", {"instances": ["text"]})[0] == 404
+    assert not target.exists()
+    reload_by_socket(local, config([m, pushed]))  # the same model, but this ROOT's own
+    assert local.post("pushed:predict", {"instances": ["text"]}) == (200, {"predictions": ["text"]})
+    assert target.read_text() == "text"
+    reload_by_socket(local, config([m]))

@@ -9,7 +9,7 @@ restore the variables, initialize the tables.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,16 @@ _INIT_SIGNATURE = "__saved_model_init_op"  # part of the SavedModel format (tens
 _log = logging.getLogger(__name__)
 
 
-def load(path: str, tags: Sequence[str], config: Any) -> tuple[Any, Any]:
+def load(
+    path: str, tags: Sequence[str], config: Any, check: Callable[[str, Any], None] | None = None
+) -> tuple[Any, Any]:
     """Load a SavedModel into a new session, with its variables and tables.
 
     Args:
         path: the folder of the SavedModel.
         tags: the tags of the graph to load.
         config: the tf.compat.v1.ConfigProto of the session.
+        check: takes the path and the tf.compat.v1.MetaGraphDef, and raises an error if it must not be loaded.
 
     Returns:
         The tf.compat.v1.Session, and the tf.compat.v1.MetaGraphDef.
@@ -33,42 +36,43 @@ def load(path: str, tags: Sequence[str], config: Any) -> tuple[Any, Any]:
     Raises:
         tf.errors.OpError, RuntimeError, ValueError, OSError: The SavedModel is broken or has no graph with these tags.
     """
+    loader = private_tensorflow.saved_model_loader(path)  # reads the file once, so what runs is what was checked
+    meta_graph = loader.get_meta_graph_def_from_tags(tags)
+    if check:
+        check(path, meta_graph)
     try:
-        return _load(path, tags, config, _import)
+        return _load(path, meta_graph, loader, config, _import)
     except Exception as error:
         # For example, a newer TensorFlow has written an unknown attribute. A broken model fails again, with
         # TensorFlow's usual message.
         _log.debug("%s: %s; trying TensorFlow's public loader", path, error)
-        return _load(path, tags, config, _import_with_objects)
+        return _load(path, meta_graph, loader, config, _import_with_objects)
 
 
-def _load(path: str, tags: Sequence[str], config: Any, import_into: Any) -> tuple[Any, Any]:
+def _load(path: str, meta_graph: Any, loader: Any, config: Any, import_into: Any) -> tuple[Any, Any]:
     import tensorflow as tf
 
     session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
     try:
-        return session, import_into(session, path, tags)
+        import_into(session, path, meta_graph, loader)
+        return session, meta_graph
     except BaseException:
         session.close()
         raise
 
 
-def _import_with_objects(session: Any, path: str, tags: Sequence[str]) -> Any:
-    import tensorflow as tf
-
-    with session.graph.as_default():
-        return tf.compat.v1.saved_model.loader.load(session, list(tags), path)
+def _import_with_objects(session: Any, _path: str, meta_graph: Any, loader: Any) -> None:
+    loader.load(session, list(meta_graph.meta_info_def.tags))
 
 
-def _import(session: Any, path: str, tags: Sequence[str]) -> Any:
-    meta_graph, variables = private_tensorflow.read_meta_graph(path, tags)
+def _import(session: Any, path: str, meta_graph: Any, loader: Any) -> None:
+    variables = loader.variables_path
     graph_parts.import_graph(session.graph, meta_graph.graph_def)
     saver = meta_graph.saver_def
     if saver.restore_op_name and Path(f"{variables}.index").exists():
         _run(session, saver.restore_op_name, {saver.filename_tensor_name: variables})
     if operation := _initialization(meta_graph):
         _run(session, operation, private_tensorflow.asset_files(path, meta_graph))
-    return meta_graph
 
 
 def _initialization(meta_graph: Any) -> str:

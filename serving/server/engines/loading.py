@@ -15,7 +15,7 @@ def load(path: str, options: LoadOptions) -> Engine:
 
     engine: Engine
     if options.prefer_tflite and tflite.is_present(path):
-        engine = tflite.TFLiteEngine(path)
+        engine = tflite.TFLiteEngine(path, options)
     else:
         engine = saved_model.SessionEngine(path, options)
     if options.warm_up:

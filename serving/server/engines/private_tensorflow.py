@@ -7,33 +7,32 @@ tests call each of them, and fail if a new TensorFlow changes one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 CONTROL = -1  # the output index of a control edge, which carries no tensor
 Edge = tuple[str, int]  # the name of an operation and the index of its output
 
 
-def read_meta_graph(path: str, tags: Sequence[str]) -> tuple[Any, str]:
-    """Read a graph of a SavedModel without importing it.
+def saved_model_loader(path: str) -> Any:
+    """Read the file of a SavedModel, and return TensorFlow's loader of it.
 
-    It stands in for the first half of `tf.compat.v1.saved_model.loader.load`, which reads and imports in one call.
+    It stands in for `tf.compat.v1.saved_model.loader.load`, which reads the file and loads a graph in one call. The
+    loader's method `load` does the second half.
 
     Args:
         path: the folder of the SavedModel.
-        tags: the tags of the graph.
 
     Returns:
-        The tf.compat.v1.MetaGraphDef, and the path prefix of the files with its variables.
+        A SavedModelLoader: `get_meta_graph_def_from_tags(tags)` returns the tf.compat.v1.MetaGraphDef or raises a
+        RuntimeError, and `variables_path` is the path prefix of the files with the variables.
 
     Raises:
         OSError: The file cannot be read.
-        RuntimeError: No graph has these tags.
     """
     from tensorflow.python.saved_model import loader_impl
 
-    loader = loader_impl.SavedModelLoader(path)
-    return loader.get_meta_graph_def_from_tags(tags), loader.variables_path
+    return loader_impl.SavedModelLoader(path)
 
 
 def asset_files(path: str, meta_graph: Any) -> Mapping[str, bytes]:
@@ -99,6 +98,21 @@ def lite_state(model: bytes) -> str:
     graphs = [root.Subgraphs(index) for index in range(root.SubgraphsLength())]
     has_state = any(graph.Tensors(index).IsVariable() for graph in graphs for index in range(graph.TensorsLength()))
     return next((stateful[number] for number in numbers if number in stateful), "a state" if has_state else "")
+
+
+def lite_flex_types(model: bytes) -> list[str]:
+    """Return the types of TensorFlow's operations that a TensorFlow Lite model uses.
+
+    It stands in for nothing: TensorFlow has no public call that tells which operations a model has.
+
+    Args:
+        model: the content of its file.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    root = schema.Model.GetRootAsModel(model, 0)
+    codes = [root.OperatorCodes(index).CustomCode() or b"" for index in range(root.OperatorCodesLength())]
+    return [code.decode("utf-8", "replace")[4:] for code in codes if code.startswith(b"Flex")]
 
 
 def skip_shape_inference(node: Any) -> None:

@@ -43,10 +43,10 @@ class SessionEngine:
         """Load a SavedModel from a version's folder.
 
         Raises:
-            RequestError: The folder has no SavedModel.
+            RequestError: The folder has no SavedModel, or it uses operations that the options refuse.
             tf.errors.OpError, RuntimeError, OSError: The SavedModel is broken or has no graph with these tags.
         """
-        from benison.serving.server.engines import graph_import, graph_operations, raw_inputs
+        from benison.serving.server.engines import graph_import, graph_operations, raw_inputs, refused_operations
 
         if not any((Path(path) / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
             raise RequestError(
@@ -57,7 +57,8 @@ class SessionEngine:
         # With one thread, the calling thread runs the operations itself; this saves a switch to another thread.
         self._in_callers_thread = options.inter_op_threads == 1 and not options.session_config_file
         self.single_threaded = self._in_callers_thread and options.intra_op_threads == 1
-        self._session, meta_graph = graph_import.load(path, options.tags, _config(options))
+        check = refused_operations.check if refused_operations.are_checked(path, options) else None
+        self._session, meta_graph = graph_import.load(path, options.tags, _config(options), check)
         try:
             raw = raw_inputs.read(path)
             self._packed_order = missing_values.read_packed(Path(path))
@@ -70,9 +71,7 @@ class SessionEngine:
                 signature.name: signature for signature in _inspected(declared, graph)
             }
             self._unbounded = {
-                name: graph_operations.unbounded_operation(
-                    meta_graph.graph_def, [s.tensor for s in signature.outputs.values()]
-                )
+                name: graph_operations.unbounded_operation(graph, [s.tensor for s in signature.outputs.values()])
                 for name, signature in self.signatures.items()
             }
         except BaseException:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benison.serving.server.engine import Signature, Tensors, TensorSpec
-from benison.serving.server.engines import private_tensorflow
+from benison.serving.server.engine import LoadOptions, Signature, Tensors, TensorSpec
+from benison.serving.server.engines import private_tensorflow, refused_operations
 from benison.serving.server.status import Code, RequestError, invalid
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ class TFLiteEngine:
     kind = "tflite"
     parallel = False
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, options: LoadOptions) -> None:
         """Load the model from a version's folder.
 
         Raises:
             ValueError: The model is broken.
-            RequestError: The model has no signatures, or this TensorFlow has no interpreter.
+            RequestError: The model has no signatures or refused operations, or this TensorFlow has no interpreter.
         """
         import tensorflow as tf
 
@@ -41,6 +41,8 @@ class TFLiteEngine:
         interpreter = getattr(tf.lite, "Interpreter", None)
         if interpreter is None:
             raise RequestError(Code.UNIMPLEMENTED, f"{path}: TensorFlow {tf.__version__} has no tf.lite.Interpreter")
+        if refused_operations.are_checked(path, options):
+            refused_operations.check_lite(path, private_tensorflow.lite_flex_types(model))
         self._interpreter = interpreter(model_content=model, num_threads=1)
         names = sorted(self._interpreter.get_signature_list())
         if not names:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
-from benison.serving.server.graphs.indexed import IndexedGraph
+from benison.serving.server.graphs.indexed import IndexedGraph, called_functions
 from benison.serving.server.graphs.operation import names
 
 # Stateful operations of TensorFlow that only read, or whose state ends with the run. Variables and tables begin as they
@@ -44,27 +44,14 @@ class Writes:
         Returns:
             The type and the name of the operation; empty if there is none.
         """
-        return self._first(self._needed(outputs))
-
-    def _needed(self, outputs: Iterable[str]) -> Iterator[Any]:
-        """Yield the operations that these tensors need, also those that must only run before them."""
-        pending = [name.partition(":")[0] for name in outputs if name]
-        seen = set(pending)
-        while pending:
-            node = self._graph.nodes.get(pending.pop())
-            if node is None:
-                continue
-            yield node
-            new = {text.removeprefix("^").partition(":")[0] for text in node.input} - seen
-            pending += new
-            seen |= new
+        return self._first(self._graph.needed(outputs))
 
     def _first(self, nodes: Iterable[Any]) -> str:
         """Return the first operation with an effect, among these or in a function that one of them calls."""
         for node in nodes:
             if self._writes(node):
                 return f"{node.op} {node.name}"
-            for name in _called(node):
+            for name in called_functions(node):
                 if effect := self._of_function(name):
                     return effect
         return ""
@@ -85,12 +72,3 @@ class Writes:
             return True
         # An operation of TensorFlow 1 that writes a variable takes a reference to it.
         return bool(definition.is_stateful) or any(argument.is_ref for argument in definition.input_arg)
-
-
-def _called(node: Any) -> Iterator[str]:
-    for value in node.attr.values():
-        kind = value.WhichOneof("value")
-        if kind == "func":
-            yield value.func.name
-        elif kind == "list":
-            yield from (function.name for function in value.list.func)

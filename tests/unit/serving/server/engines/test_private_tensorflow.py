@@ -49,8 +49,9 @@ def options(feed: list[str] = [], fetch: list[str] = [], target: list[str] = [])
     return config_pb2.CallableOptions(feed=feed, fetch=fetch, target=target)
 
 
-def test_read_meta_graph_returns_what_the_public_loader_returns(model: Path) -> None:
-    meta_graph, variables = private_tensorflow.read_meta_graph(str(model), ["serve"])
+def test_saved_model_loader_reads_what_the_public_loader_reads(model: Path) -> None:
+    loader = private_tensorflow.saved_model_loader(str(model))
+    meta_graph, variables = loader.get_meta_graph_def_from_tags(["serve"]), loader.variables_path
     with tf.Graph().as_default(), v1.Session() as session:
         expected = v1.saved_model.loader.load(session, ["serve"], str(model))
     assert meta_graph.signature_def == expected.signature_def
@@ -58,13 +59,13 @@ def test_read_meta_graph_returns_what_the_public_loader_returns(model: Path) -> 
     assert tf.train.load_checkpoint(variables).get_tensor("count") == 2
 
 
-def test_read_meta_graph_refuses_unknown_tags(model: Path) -> None:
+def test_saved_model_loader_refuses_unknown_tags(model: Path) -> None:
     with pytest.raises(RuntimeError, match="could not be found"):
-        private_tensorflow.read_meta_graph(str(model), ["no-such-tag"])
+        private_tensorflow.saved_model_loader(str(model)).get_meta_graph_def_from_tags(["no-such-tag"])
 
 
 def test_asset_files_lists_the_assets_by_tensor(model: Path) -> None:
-    meta_graph, _ = private_tensorflow.read_meta_graph(str(model), ["serve"])
+    meta_graph = private_tensorflow.saved_model_loader(str(model)).get_meta_graph_def_from_tags(["serve"])
     files = private_tensorflow.asset_files(str(model), meta_graph)
     assert {name: Path(tf.compat.as_str(file)).read_text() for name, file in files.items()} == {"file:0": "hello "}
 
