@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from benison.serving import missing_values
 from benison.serving.client import GrpcClient, ServerError
-from benison.serving.ensemble import Ensemble
+from benison.serving.ensemble import Ensemble, read_custom
 from benison.serving.errors import EnsembleError, VersionError
 from benison.serving.versions.local import EXTRA, Version
 
@@ -109,7 +109,12 @@ class FanOut:
 
     @classmethod
     def of_version(
-        cls, version: Version, targets: Mapping[str, str] | str, *, deadline_s: float = DEADLINE_S
+        cls,
+        version: Version,
+        targets: Mapping[str, str] | str,
+        *,
+        deadline_s: float = DEADLINE_S,
+        allow_code: str = "",
     ) -> FanOut:
         """Return a client for a pushed ensemble and the members' versions that its manifest names.
 
@@ -117,9 +122,13 @@ class FanOut:
             version: The ensemble's version.
             targets: `host:port` by member, or one for all.
             deadline_s: For each member's answer (seconds).
+            allow_code: FILE:FUNCTION of the version's custom combiner. Its code in the version does not run unless this
+                file contains the same.
 
         Raises:
             VersionError: It was not pushed as a fan-out.
+            EnsembleError: It has a custom combiner that `allow_code` does not name.
+            UsageError: `allow_code` cannot be read.
         """
         if not version.manifest.fan_out:
             raise VersionError(
@@ -130,7 +139,9 @@ class FanOut:
             for name, pin in version.manifest.fan_out.items()
         }
         return cls(
-            Ensemble.load(version.path / EXTRA),
+            Ensemble.load(
+                version.path / EXTRA, allow_code=read_custom(allow_code, "allow_code") if allow_code else False
+            ),
             members,
             deadline_s=deadline_s,
             missing=version.missing_values,

@@ -287,7 +287,7 @@ def _publish(
     asked = {"share_runs": True} if settings.share_runs else {}
     records = first_records(split_files(input_dict["examples"], "test"), warmup_requests.MAX_ROWS)
     warmup = scratch / warmup_requests.FILE
-    model, ensemble = _saved_model(input_dict, "model"), Ensemble.load(built)
+    model, ensemble = _saved_model(input_dict, "model"), Ensemble.load(built, allow_code=True)
     real_rows = _real_rows(rows, certificate["rows"]["real"])
     warmup_requests.write(warmup, settings.facts["name"], model, real_rows, records)
     manifest = push_manifest.describe(

@@ -48,7 +48,7 @@ class Executor(base_executor.BaseExecutor):
         from tensorflow_transform import TFTransformOutput
 
         candidate = artifact_utils.get_single_uri(input_dict["model"])
-        spec = Ensemble.load(Path(candidate))
+        spec = Ensemble.load(Path(candidate), allow_code=True)
         models = {
             name: Path(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[f"model_{name}"])))
             for name in spec.members

@@ -25,8 +25,7 @@ from benison.components.evaluate.score_tables import labels_of
 from benison.components.evaluate.scorer import BLEND, OUT_OF_FOLD, ModelScores, Scores
 from benison.components.train import signatures
 from benison.components.transform import as_arguments
-from benison.serving.ensemble import Custom, Ensemble
-from benison.serving.errors import UsageError
+from benison.serving.ensemble import Ensemble, read_custom
 
 REPORT_FILE = "ensemble_report.json"
 ROWS_OF = {BLEND: "of blend", OUT_OF_FOLD: "out of fold"}
@@ -125,7 +124,7 @@ def fit_ensemble(settings: BuilderSettings, problem: str, scores: Scores, member
     outputs = {name: scores.outputs[name] for name in members}
     is_custom = ":" in settings.combiner
     fit = combiner_fit.fit(
-        _load_custom(settings.combiner) if is_custom else settings.combiner,
+        read_custom(settings.combiner, "ensemble.combiner") if is_custom else settings.combiner,
         problem,
         labels_of(scores),
         outputs,
@@ -145,15 +144,6 @@ def fit_ensemble(settings: BuilderSettings, problem: str, scores: Scores, member
         threshold=settings.threshold,
     )
     return fit, ensemble
-
-
-def _load_custom(reference: str) -> Custom:
-    """Load a custom combiner with its source, so that a version is self-contained."""
-    file, _, function = reference.rpartition(":")
-    try:
-        return Custom(function=function, source=Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"ensemble.combiner: {file} cannot be read: {error.strerror}") from error
 
 
 def summarize(fit: Fit, split: str) -> list[str]:

@@ -48,7 +48,7 @@ class Executor(base_executor.BaseExecutor):
         options = _parse_judgement(exec_properties["judgement"])
         outputs = {**member_scores.outputs, **ensemble_scores.outputs}
         labels, weights = score_tables.labels_of(ensemble_scores), ensemble_scores.weights
-        spec = Ensemble.load(Path(artifact_utils.get_single_uri(input_dict["model"])))
+        spec = Ensemble.load(Path(artifact_utils.get_single_uri(input_dict["model"])), allow_code=True)
         # The threshold of the candidate itself: metrics of the decision are about the class that it answers with.
         decision = Decision(spec.threshold, options.pop("costs"))
         report = rules.judge(

@@ -20,6 +20,15 @@ _SERVER_START_S = 120.0
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that `benison ensemble import` wrote.")]
 
+AllowCode = Annotated[
+    str,
+    typer.Option(
+        "--allow-code",
+        metavar="FILE.py:FUNCTION",
+        help="Run this custom combiner. Without it, Python code in the folder's JSON does not run.",
+    ),
+]
+
 
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file with a SeldonDeployment.")],
@@ -44,7 +53,7 @@ def import_(
         typer.Option(
             "--combiner",
             metavar="RULE",
-            help='mean, median, majority_vote, soft_vote, or JSON such as {"kind": "weighted_mean", …}.',
+            help='mean, median, majority_vote, soft_vote, FILE.py:FUNCTION, or JSON: {"kind": "weighted_mean", …}.',
         ),
     ] = "mean",
     answers: Annotated[
@@ -82,6 +91,7 @@ def predict(
     deadline: Annotated[
         float, typer.Option("--deadline", min=0.001, metavar="SECONDS", help="Longest time for each model.")
     ] = 30.0,
+    allow_code: AllowCode = "",
 ) -> None:
     """Send rows to every model over gRPC and combine the answers; a temporary model server serves the SavedModels."""
     from benison.pipelines.records import temporary
@@ -90,7 +100,7 @@ def predict(
     from benison.serving.predict import read_rows
     from benison.serving.seldon.imported_ensemble import ImportedEnsemble
 
-    imported, rows = ImportedEnsemble.load(folder), read_rows(json)
+    imported, rows = ImportedEnsemble.load(folder, allow_code), read_rows(json)
     from benison.pipelines.quiet import quieten
 
     quieten()
@@ -111,11 +121,12 @@ def fuse(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FOLDER", help="The SavedModel to write, such as MODEL/1.")
     ],
+    allow_code: AllowCode = "",
 ) -> None:
     """Export the models and the combiner as one SavedModel that TensorFlow Serving can serve."""
     from benison.serving.seldon.imported_ensemble import ImportedEnsemble
 
-    imported = ImportedEnsemble.load(folder)
+    imported = ImportedEnsemble.load(folder, allow_code)
     from benison.pipelines.quiet import quieten
 
     quieten()

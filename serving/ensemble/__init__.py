@@ -11,6 +11,7 @@ from benison.serving.ensemble.combiners import (
     Stacking,
     TemperatureScaling,
     WeightedMean,
+    read_custom,
 )
 from benison.serving.ensemble.spec import IDENTITY, SPEC_FILE, Ensemble
 
@@ -28,4 +29,5 @@ __all__ = [
     "Stacking",
     "TemperatureScaling",
     "WeightedMean",
+    "read_custom",
 ]

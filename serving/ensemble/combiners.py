@@ -18,11 +18,12 @@ stacking uses parameters that were fitted without it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from benison.serving.errors import EnsembleError
+from benison.serving.errors import EnsembleError, UsageError
 
 Output = Literal["probabilities", "prediction"]
 Tensors = Mapping[str, Any]
@@ -223,6 +224,51 @@ class Custom(_Part):
         if not callable(function):
             raise EnsembleError(f"the combiner {self.function}: its source contains no function of this name")
         return function
+
+
+def read_custom(reference: str, option: str) -> Custom:
+    """Read a custom combiner with its source, so that a version contains it.
+
+    Args:
+        reference: FILE:FUNCTION.
+        option: The option or key with this value, for the message.
+
+    Raises:
+        UsageError: It is not FILE:FUNCTION, or the file cannot be read.
+    """
+    file, _, function = reference.rpartition(":")
+    if not file or not function.isidentifier():
+        raise UsageError(f"{option} {reference}: expected FILE:FUNCTION, such as my_file.py:my_function")
+    try:
+        return Custom(function=function, source=Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"{option}: {file} cannot be read: {reason}") from error
+
+
+def check_code(combiner: Combiner, allowed: Custom | bool, file: Path) -> None:
+    """Check that the user wants to run the Python code that a file contains.
+
+    Args:
+        combiner: The combiner in the file.
+        allowed: True: the file is the user's own. A combiner: the user has named this code. False: no code may run.
+        file: The JSON file, for the message.
+
+    Raises:
+        EnsembleError: It is a custom combiner that is not allowed.
+    """
+    if not isinstance(combiner, Custom) or allowed is True:
+        return
+    if not allowed:
+        raise EnsembleError(
+            f"{file}: its combiner {combiner.function} is Python code in this file, which does not run unless you name "
+            f"the same code: --allow-code FILE.py:{combiner.function} (in Python: allow_code)"
+        )
+    if allowed != combiner:
+        raise EnsembleError(
+            f"{file}: its combiner {combiner.function} has other code than {allowed.function} of the file that "
+            "--allow-code names; nothing was run"
+        )
 
 
 Combiner = Annotated[

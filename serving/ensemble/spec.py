@@ -17,6 +17,7 @@ from benison.serving.ensemble.combiners import (
     Stacking,
     TemperatureScaling,
     WeightedMean,
+    check_code,
 )
 from benison.serving.errors import EnsembleError
 
@@ -116,15 +117,19 @@ class Ensemble(BaseModel):
         (folder / SPEC_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Ensemble:
+    def load(cls, folder: Path, *, allow_code: Custom | bool = False) -> Ensemble:
         """Read `ensemble.json` from a folder.
 
+        Args:
+            folder: The folder.
+            allow_code: Which Python code of a custom combiner may run; see `combiners.check_code`.
+
         Raises:
-            EnsembleError: There is no such file, or it is not a spec.
+            EnsembleError: There is no such file, it is not a spec, or it contains code that is not allowed.
         """
         path = folder / SPEC_FILE
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            ensemble = cls.model_validate_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise EnsembleError(f"{path}: no such file, so this is not an ensemble") from None
         except ValidationError as error:
@@ -132,6 +137,8 @@ class Ensemble(BaseModel):
                 f"{'.'.join(map(str, mistake['loc'])) or 'the spec'}: {mistake['msg']}" for mistake in error.errors()
             )
             raise EnsembleError(f"{path}: not an ensemble's spec: {mistakes}") from error
+        check_code(ensemble.combiner, allow_code, path)
+        return ensemble
 
 
 def _members_of(combiner: Combiner) -> set[str]:

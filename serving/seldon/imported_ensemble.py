@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
-from benison.serving.ensemble import IDENTITY, Combiner, Ensemble
-from benison.serving.ensemble.combiners import Output
+from benison.serving.ensemble import IDENTITY, Combiner, Custom, Ensemble, read_custom
+from benison.serving.ensemble.combiners import Output, check_code
 from benison.serving.errors import EnsembleError, UsageError
 from benison.serving.files import atomic_file
 from benison.serving.seldon import bindings, interface
@@ -54,11 +54,16 @@ class ImportedEnsemble(BaseModel):
         return target
 
     @classmethod
-    def load(cls, folder: Path) -> ImportedEnsemble:
+    def load(cls, folder: Path, allow_code: str = "") -> ImportedEnsemble:
         """Read `imported.json` from a folder.
 
+        Args:
+            folder: The folder.
+            allow_code: FILE:FUNCTION of the custom combiner, if it has one; the code in the JSON must be the same.
+
         Raises:
-            EnsembleError: There is no such file, or `save` did not write it.
+            EnsembleError: There is no such file, `save` did not write it, or it contains code that is not allowed.
+            UsageError: `allow_code` cannot be read.
             VersionError: A model is a version that Benison pushed, and it is damaged.
         """
         path = folder / FILE
@@ -68,6 +73,7 @@ class ImportedEnsemble(BaseModel):
             raise EnsembleError(f"{path}: no such file; `benison ensemble import` writes it") from None
         except (ValidationError, UnicodeError) as error:
             raise EnsembleError(f"{path}: not an imported ensemble: {_mistakes(error)}") from None
+        check_code(imported.ensemble.combiner, read_custom(allow_code, "--allow-code") if allow_code else False, path)
         for binding in (*imported.members.values(), *([imported.transformer] if imported.transformer else [])):
             bindings.check_whole(binding)
         return imported
@@ -86,7 +92,8 @@ def import_graph(
     Args:
         graph: The graph of a SeldonDeployment.
         binding_options: See `bindings.bind_nodes`.
-        combiner: The name of a combiner without parameters, or the combiner as JSON, as in `ensemble.json`.
+        combiner: The name of a combiner without parameters, FILE.py:FUNCTION of a custom one, or JSON as in
+            `ensemble.json`.
         output: The members' output; None: the output of the SavedModels among them, else `prediction`.
         quorum: How many members must answer; None: all, as in Seldon.
 
@@ -140,12 +147,18 @@ def unused_parts(graph: Graph) -> list[str]:
 
 
 def _combiner(text: str) -> Any:
+    is_json = text.lstrip().startswith("{")
+    if not is_json and ":" in text:
+        return read_custom(text, "--combiner")
     try:
-        return _COMBINER.validate_python(json.loads(text) if text.lstrip().startswith("{") else {"kind": text})
+        combiner = _COMBINER.validate_python(json.loads(text) if is_json else {"kind": text})
     except ValidationError as error:
         raise UsageError(f"--combiner {text}: {_mistakes(error)}") from None
     except ValueError as error:
         raise UsageError(f"--combiner {text}: not JSON: {error}") from None
+    if isinstance(combiner, Custom):
+        raise UsageError("--combiner: code is read from a file and not from JSON; expected FILE.py:FUNCTION")
+    return combiner
 
 
 def _output(members: Mapping[str, SavedModel | Server]) -> Output:

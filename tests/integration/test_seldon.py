@@ -96,6 +96,27 @@ def test_the_example_predicts_the_mean_of_its_models_also_with_a_third(tmp_path:
     assert table["model-c"] == half_plus(3)
 
 
+def test_python_code_in_the_folder_runs_only_if_the_user_names_it(tmp_path: Path, made: dict[int, Path]) -> None:
+    marker = tmp_path / "ran"
+    code = f"open({str(marker)!r}, 'w')\n\n\ndef last(outputs):\n    return outputs['model-b']\n"
+    (tmp_path / "mine.py").write_text(code)
+    bound = [f"--bind={binding}" for binding in ("preprocess=identity", f"model-a={made[1]}", f"model-b={made[2]}")]
+    in_json = json.dumps({"kind": "custom", "function": "last", "source": code})
+    refused = benison(tmp_path, "import", str(EXAMPLE), "-o", "out", *bound, "--combiner", in_json)
+    assert (refused.returncode, "expected FILE.py:FUNCTION" in refused.stderr) == (2, True)
+    done = benison(tmp_path, "import", str(EXAMPLE), "-o", "out", *bound, "--combiner", "mine.py:last")
+    assert done.returncode == 0, done.stderr
+    ask, fuse = ["predict", "out", "--json", "rows.json"], ["fuse", "out", "-o", "fused/1"]
+    for command in (ask, fuse):
+        refused = benison(tmp_path, *command)
+        assert (refused.returncode, "--allow-code FILE.py:last" in refused.stderr) == (1, True)
+    (tmp_path / "other.py").write_text(code.replace("model-b", "model-a"))
+    assert "has other code" in benison(tmp_path, *ask, "--allow-code", "other.py:last").stderr
+    assert not marker.exists()
+    assert answers(benison(tmp_path, *ask, "--allow-code", "mine.py:last"))["custom"] == half_plus(2)
+    assert marker.exists()
+
+
 def test_servers_and_saved_models_answer_together_and_a_missing_one_is_reported(
     tmp_path: Path, made: dict[int, Path]
 ) -> None:

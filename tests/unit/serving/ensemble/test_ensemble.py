@@ -11,9 +11,18 @@ import pytest
 from pydantic import ValidationError
 
 from benison.components.evaluate.metrics import Decision
-from benison.serving.ensemble import Custom, Ensemble, MajorityVote, Mean, Stacking, TemperatureScaling, WeightedMean
+from benison.serving.ensemble import (
+    Custom,
+    Ensemble,
+    MajorityVote,
+    Mean,
+    Stacking,
+    TemperatureScaling,
+    WeightedMean,
+    read_custom,
+)
 from benison.serving.ensemble.combiners import Output
-from benison.serving.errors import EnsembleError
+from benison.serving.errors import EnsembleError, UsageError
 from tests.ensembles import CLASSIFIERS, REGRESSORS, random_outputs, random_spec, reference
 
 
@@ -117,7 +126,23 @@ def test_a_spec_that_contradicts_itself_is_refused(fields: dict[str, Any], messa
 def test_a_saved_spec_is_loaded_unchanged(kind: str, tmp_path: Path) -> None:
     spec = random_spec(kind, "probabilities", np.random.default_rng(5), 3)
     spec.save(tmp_path)
-    assert Ensemble.load(tmp_path) == spec
+    assert Ensemble.load(tmp_path, allow_code=True) == spec
+
+
+def test_code_in_a_spec_runs_only_if_the_user_names_a_file_with_the_same(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def first(outputs):\n    return outputs['a']\n")
+    mine = read_custom(f"{tmp_path / 'mine.py'}:first", "--allow-code")
+    spec = Ensemble(members=("a", "b"), combiner=mine, output="prediction")
+    spec.save(tmp_path)
+    with pytest.raises(EnsembleError, match=r"ensemble\.json: .* does not run unless .*--allow-code FILE\.py:first"):
+        Ensemble.load(tmp_path)
+    assert Ensemble.load(tmp_path, allow_code=mine) == spec
+    (tmp_path / "mine.py").write_text("def first(outputs):\n    return outputs['b']\n")
+    with pytest.raises(EnsembleError, match="has other code than first"):
+        Ensemble.load(tmp_path, allow_code=read_custom(f"{tmp_path / 'mine.py'}:first", "--allow-code"))
+    for wrong, message in (("first", "expected FILE:FUNCTION"), (f"{tmp_path / 'none.py'}:f", "cannot be read")):
+        with pytest.raises(UsageError, match=message):
+            read_custom(wrong, "--allow-code")
 
 
 @pytest.mark.parametrize(
