@@ -273,6 +273,10 @@ def _set_policy(proto: Any, policy: Policy) -> None:
 
 
 def _check_platform(entry: Any) -> None:
+    if entry.model_type and entry.model_platform:
+        raise UsageError(
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform."
+        )
     platform = entry.model_platform or (PLATFORM if entry.model_type == 1 else "")
     if not platform:
         raise UsageError(

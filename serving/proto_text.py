@@ -34,7 +34,8 @@ def read(path: str, message: Any, *, unknown_fields: bool = False) -> Any:
     try:
         return text_format.Parse(text, message, allow_unknown_field=unknown_fields)
     except text_format.ParseError as error:
-        raise UsageError(f"{path}: not a text proto {message.DESCRIPTOR.name}: {error}") from None
+        problem = str(error).replace(" : ", ": ", 1)  # as the C++ parser writes it
+        raise UsageError(f"{path}: Error parsing text-format {message.DESCRIPTOR.full_name}: {problem}") from None
 
 
 def message_class(name: str, messages: Messages, enums: Mapping[str, Mapping[str, int]] | None = None) -> Any:

@@ -26,6 +26,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from benison.serving.client import GrpcClient
@@ -176,16 +177,45 @@ def publish(made: Path, base: Path, version: int) -> None:
     aside.rename(base / str(version))
 
 
-def write_tflite(folder: Path) -> None:
+def write_tflite(folder: Path, *, signed: bool = True) -> None:
+    """Write a model y = 3 x; without a signature, its output is the tensor `Identity`."""
+
     class Triple(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
         def run(self, x: Any) -> dict[str, Any]:
             return {"y": x * 3.0}
 
     triple = Triple()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([triple.run.get_concrete_function()], triple)
+    functions = [triple.run.get_concrete_function()]
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(functions, *([triple] if signed else []))
     folder.mkdir(parents=True)
     (folder / "model.tflite").write_bytes(converter.convert())
+
+
+def write_old_tflite(folder: Path) -> None:
+    """Write the model with its SignatureDef in the metadata, as converters before TensorFlow 2.5 did."""
+    import flatbuffers
+    from flatbuffers import flexbuffers
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    write_tflite(folder, signed=False)
+    file = folder / "model.tflite"
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(file.read_bytes(), 0))
+    signature = tf.compat.v1.saved_model.build_signature_def(
+        {"number": meta_graph_pb2.TensorInfo(name="x:0")}, {"triple": meta_graph_pb2.TensorInfo(name="Identity:0")}
+    )
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        builder.Key("serving_default")
+        builder.String(signature.SerializeToString().decode())
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = list(builder.Finish())
+    entry.name, entry.buffer = "signature_defs_metadata", len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata.append(entry)
+    packed = flatbuffers.Builder(1024)
+    packed.Finish(model.Pack(packed), b"TFL3")
+    file.write_bytes(packed.Output())
 
 
 # --- the server -------------------------------------------------------------------------------------------------------

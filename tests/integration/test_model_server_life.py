@@ -17,6 +17,7 @@ from tensorflow_serving.apis import (
     model_management_pb2,
     model_service_pb2_grpc,
     prediction_log_pb2,
+    prediction_service_pb2_grpc,
 )
 
 from benison.serving.client import ServerError
@@ -31,6 +32,7 @@ from tests.integration.model_server import (
     specific,
     start,
     wait_until,
+    write_old_tflite,
     write_tflite,
 )
 
@@ -176,8 +178,17 @@ def test_warm_up_runs_before_a_version_serves_and_a_wrong_one_fails_it(tmp_path:
         with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
             writer.write(record.SerializeToString())
     write_tflite(tmp_path / "lite" / "1")
+    write_tflite(tmp_path / "unsigned" / "1", signed=False)
+    write_old_tflite(tmp_path / "old" / "1")
     all_of = "model_version_policy { all {} }"
-    (tmp_path / "config").write_text(config([entry("m", tmp_path / "m", all_of), entry("lite", tmp_path / "lite")]))
+    (tmp_path / "config").write_text(
+        config(
+            [
+                entry("m", tmp_path / "m", all_of),
+                *(entry(name, tmp_path / name) for name in ("lite", "unsigned", "old")),
+            ]
+        )
+    )
     flags = (f"--model_config_file={tmp_path / 'config'}", "--prefer_tflite_model", "--max_num_load_retries=0")
     with running(tmp_path, *flags) as server:
         wait_until(lambda: server.states("m") == {"1": "AVAILABLE", "2": "END"})
@@ -188,6 +199,13 @@ def test_warm_up_runs_before_a_version_serves_and_a_wrong_one_fails_it(tmp_path:
         assert server.post("lite:predict", {"instances": [1.0, 2.0]}) == (200, {"predictions": [3.0, 6.0]})
         assert server.post("lite:predict", {"instances": [1.0]}) == (200, {"predictions": [3.0]})
         assert server.ask("GET", "/benison/status")[1]["models"]["lite"]["versions"]["1"]["engine"] == "tflite"
+        assert server.post("unsigned:predict", {"inputs": {"x": [1.0, 2.0]}}) == (200, {"outputs": [3.0, 6.0]})
+        with server.channel() as channel:
+            request = predict_request({"x": np_any.float32([1, 2])}, model="unsigned")
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            assert list(stub.Predict(request, timeout=60).outputs) == ["Identity"]
+            request = predict_request({"number": np_any.float32([1, 2])}, model="old")
+            assert list(stub.Predict(request, timeout=60).outputs["triple"].float_val) == [3.0, 6.0]
 
 
 @pytest.mark.parametrize(

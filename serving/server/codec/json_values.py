@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -111,11 +112,29 @@ def _with_infinity(text: str) -> str:
     return _QUOTE_ESCAPE_INF.sub(written, text)
 
 
+def _float(text: str) -> float:
+    """Return a number as RapidJSON does, which refuses one that no double can hold.
+
+    Raises:
+        RequestError: The number is too big.
+    """
+    value = float(text)
+    if math.isinf(value):
+        raise invalid(f"JSON Parse error: Number too big to be stored in double: {text[:_MAX_EXCERPT]}")
+    return value
+
+
+def _int(text: str) -> int:
+    """Return a whole number; see `_float`."""
+    _float(text)
+    return int(text)
+
+
 def _parse_leniently(body: bytes | bytearray) -> Any:
     try:
         text = body.decode("utf-8-sig")
         text = _with_infinity(text).lstrip()
-        document = json.JSONDecoder().raw_decode(text)[0]
+        document = json.JSONDecoder(parse_float=_float, parse_int=_int).raw_decode(text)[0]
         if "\\ud" in text.lower():
             json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair cannot be encoded
         return document

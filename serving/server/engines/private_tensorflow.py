@@ -115,6 +115,25 @@ def lite_flex_types(model: bytes) -> list[str]:
     return [code.decode("utf-8", "replace")[4:] for code in codes if code.startswith(b"Flex")]
 
 
+def lite_metadata(model: bytes, name: bytes) -> bytes:
+    """Return an entry of a TensorFlow Lite model's metadata; empty if it has none of this name.
+
+    It stands in for nothing: TensorFlow has no public call that reads the metadata.
+
+    Args:
+        model: the content of its file.
+        name: the name of the entry.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    root = schema.Model.GetRootAsModel(model, 0)
+    for entry in (root.Metadata(index) for index in range(root.MetadataLength())):
+        buffer = root.Buffers(entry.Buffer())
+        if entry.Name() == name and not buffer.DataIsNone():
+            return bytes(buffer.DataAsNumpy())
+    return b""
+
+
 def skip_shape_inference(node: Any) -> None:
     """Mark a function call so that an import does not infer the shapes of its outputs, which is slow.
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.serving.server.engine import LoadOptions, Signature, Tensors, TensorSpec
-from benison.serving.server.engines import private_tensorflow, refused_operations
+from benison.serving.server.engines import private_tensorflow, refused_operations, tflite_runners
+from benison.serving.server.engines.tflite_runners import Runner
 from benison.serving.server.status import Code, RequestError, invalid
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class TFLiteEngine:
 
         Raises:
             ValueError: The model is broken.
-            RequestError: The model has no signatures or refused operations, or this TensorFlow has no interpreter.
+            RequestError: The model has refused operations, the names of its tensors contradict each other, or this
+                TensorFlow has no interpreter.
         """
         import tensorflow as tf
 
@@ -44,10 +46,7 @@ class TFLiteEngine:
         if refused_operations.are_checked(path, options):
             refused_operations.check_lite(path, private_tensorflow.lite_flex_types(model))
         self._interpreter = interpreter(model_content=model, num_threads=1)
-        names = sorted(self._interpreter.get_signature_list())
-        if not names:
-            raise RequestError(Code.INVALID_ARGUMENT, f"{path}/{FILE}: no signatures; export the model with signatures")
-        self._runners = {name: self._interpreter.get_signature_runner(name) for name in names}
+        self._runners = tflite_runners.runners(self._interpreter, model)
         state = private_tensorflow.lite_state(model)
         self.signatures: Mapping[str, Signature] = {
             name: replace(_signature(name, runner), writes=state) for name, runner in self._runners.items()
@@ -67,7 +66,7 @@ class TFLiteEngine:
         del self._interpreter
 
 
-def _signature(name: str, runner: Any) -> Signature:
+def _signature(name: str, runner: Runner) -> Signature:
     import tensorflow as tf
     from tensorflow.core.protobuf import meta_graph_pb2
 

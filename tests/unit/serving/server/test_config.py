@@ -58,6 +58,10 @@ def test_an_empty_config_serves_nothing(tmp_path):
             "this server reads local folders only",
         ),
         (model(platform=""), "Illegal setting neither ModelServerConfig::model_type"),
+        (
+            model(platform='model_type: TENSORFLOW model_platform: "tensorflow"'),
+            "Illegal setting both ModelServerConfig::",
+        ),
         (model(platform='model_platform: "torch"'), "Model m requests unsupported platform torch"),
         (f"{model()} {model()}".replace("} model_config_list {", ""), "Illegal to list model m multiple times"),
         ("custom_model_config {}", "does not support custom model config"),
@@ -73,7 +77,9 @@ def test_what_tf_serving_refuses_is_refused(tmp_path, text, message):
     "text", ["model_config_lst {}", "model_config_list {", "model_config_list { config { name: 3 } }"]
 )
 def test_the_error_names_a_file_that_is_not_a_config(tmp_path, text):
-    with pytest.raises(UsageError, match=r"models.config: not a text proto ModelServerConfig"):
+    with pytest.raises(
+        UsageError, match=r"models.config: Error parsing text-format tensorflow.serving.ModelServerConfig: 1:\d+: "
+    ):
         read(tmp_path, text)
 
 

@@ -65,7 +65,7 @@ def test_load_options_become_session_options(tmp_path):
     [
         ('server_key: "k"', "server_key and server_cert must both be set"),
         ('server_key: "k" server_cert: "c" client_verify: true', "client_verify needs custom_ca"),
-        ("server_key", "not a text proto SSLConfig"),
+        ("server_key", "Error parsing text-format benison.SSLConfig: 1:"),
     ],
 )
 def test_a_wrong_ssl_config_is_refused(tmp_path, text, message):

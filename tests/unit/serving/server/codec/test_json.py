@@ -117,6 +117,10 @@ def test_a_missing_cell_of_a_required_input_and_a_misspelt_one_are_refused(body,
         json_tensors.read_inputs(body, MIXED, MISSING)
 
 
+def test_of_a_key_that_comes_twice_the_last_value_counts():
+    assert read('{"instances": [{"x": 1, "x": 2}], "instances": [{"x": 3, "x": 4}]}', x="int64")[0]["x"].tolist() == [4]
+
+
 def test_columns_may_have_different_lengths_and_unknown_names():
     tensors, row_form = read('{"inputs": {"a": [1], "b": ["x", "y"], "c": 0}}', a="int64", b="string")
     assert not row_form
@@ -132,6 +136,8 @@ def test_columns_may_have_different_lengths_and_unknown_names():
         ('{"a": "\\ud800"', {"x": "int32"}, "JSON Parse error: "),
         ('{"inputs": ["\\ud800"]}', {"x": "string"}, "JSON Parse error: The surrogate pair in string is invalid."),
         ("[" * 5000, {"x": "int32"}, "JSON Parse error: "),
+        ('{"instances": [1e400]}', {"x": "float32"}, "JSON Parse error: Number too big to be stored in double: 1e400"),
+        (f'{{"instances": [{"9" * 400}]}}', {"x": "float32"}, "JSON Parse error: Number too big to be stored in double"),
         ("[]", {"x": "int32"}, "JSON Value: [] Is not object"),
         ("{}", {"x": "int32"}, "Missing 'inputs' or 'instances' key"),
         ('{"instances": [1], "inputs": [1]}', {"x": "int32"}, "expecting only one of 'inputs' or 'instances' keys"),
