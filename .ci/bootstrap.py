@@ -31,6 +31,7 @@ NEWER_TRACK_GLIBC: Version = (2, 39)
 NEWER_TRACK: tuple[Version, ...] = ((3, 13), (3, 12))
 OLDER_TRACK: tuple[Version, ...] = ((3, 11), (3, 10))
 OLDEST_UV: Version = (0, 8)
+UV_REQUIREMENT = ".ci/uv.txt"
 STAMP = ".setup-stamp"
 
 # The paths of Debian and Ubuntu, and of Fedora and Red Hat.
@@ -242,6 +243,13 @@ def last_line(text: str) -> str:
     return lines[-1].strip() if lines else "no message"
 
 
+def pip_error(text: str) -> str:
+    """Return the reason in pip's output; after a wrong hash, its last line is only the hash."""
+    if "DO NOT MATCH THE HASHES" in text:
+        return f"the index has a uv that does not have the hashes in {UV_REQUIREMENT}; it was not installed"
+    return last_line(text)
+
+
 def machine_glibc() -> Version | None:
     """Return the version of this system's glibc, or None if it has another C library."""
     try:
@@ -276,19 +284,20 @@ def find_uv(root: Path) -> str | None:
 
 
 def install_uv(root: Path) -> str:
-    """Install uv into `.uv` with pip, or else with the pip of a virtual environment.
+    """Install the uv of `.ci/uv.txt` into `.uv` with pip, or else with the pip of a virtual environment.
 
     Raises:
         SetupError: both failed; the message holds the last line of each attempt.
     """
     target = root / ".uv"
-    requirement = f"uv>={dotted(OLDEST_UV)}"
+    # uv installs everything else, with the hashes of uv.lock, so it is not whatever file an index has today.
+    requirement = ["--require-hashes", "--only-binary", ":all:", "--requirement", str(root / UV_REQUIREMENT)]
     say("installing uv into .uv")
     # pip allows --target even if the system's Python is marked as externally managed.
-    by_pip = [[sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), requirement]]
+    by_pip = [[sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), *requirement]]
     by_venv = [
         [sys.executable, "-m", "venv", str(target)],
-        [str(target / "bin/python"), "-m", "pip", "install", "--quiet", requirement],
+        [str(target / "bin/python"), "-m", "pip", "install", "--quiet", *requirement],
     ]
     errors = []
     for attempt in (by_pip, by_venv):
@@ -296,7 +305,7 @@ def install_uv(root: Path) -> str:
         for command in attempt:
             done = run(command)
             if done.returncode:
-                errors.append(f"{' '.join(command[:3])}: {last_line(done.stderr or done.stdout)}")
+                errors.append(f"{' '.join(command[:3])}: {pip_error(done.stderr or done.stdout)}")
                 break
         else:
             uv = find_uv(root)

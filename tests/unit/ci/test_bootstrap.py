@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -211,3 +213,30 @@ def test_a_stamp_that_cannot_be_read_counts_as_none(clone):
     assert bootstrap.read_stamp(clone) == {}
     (clone / ".venv" / bootstrap.STAMP).write_text(json.dumps(bootstrap.stamp_of(clone, None)))
     assert bootstrap.read_stamp(clone) == bootstrap.stamp_of(clone, None)
+
+
+def test_setup_installs_one_version_of_uv_with_known_hashes():
+    lines = [line for line in (ROOT / bootstrap.UV_REQUIREMENT).read_text().splitlines() if not line.startswith("#")]
+    name, _, version = lines[0].removesuffix(" \\").partition("==")
+    assert name == "uv"
+    assert bootstrap.first_version(version) >= bootstrap.OLDEST_UV
+    assert len(lines) > 1
+    assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in lines[1:])
+
+
+def test_a_uv_with_another_hash_is_not_installed(tmp_path, monkeypatch):
+    version = (ROOT / bootstrap.UV_REQUIREMENT).read_text().rpartition("uv==")[2].split()[0]
+    info, index = f"uv-{version}.dist-info", tmp_path / "index"
+    index.mkdir()
+    with zipfile.ZipFile(index / f"uv-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"uv-{version}.data/scripts/uv", "#!/bin/sh\necho uv 9.9.9\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: uv\nVersion: {version}\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / bootstrap.UV_REQUIREMENT).write_text((ROOT / bootstrap.UV_REQUIREMENT).read_text())
+    local = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "PATH": "/usr/bin:/bin"}
+    monkeypatch.setattr(bootstrap, "ENVIRONMENT", {**bootstrap.ENVIRONMENT, **local})
+    with pytest.raises(bootstrap.SetupError, match=r"does not have the hashes in \.ci/uv\.txt; it was not installed"):
+        bootstrap.install_uv(tmp_path)
+    assert not (tmp_path / ".uv").exists()
