@@ -376,13 +376,13 @@ class Models:
 
     def _load_and_plan(self, version: ManagedVersion) -> tuple[Engine, Mapping[str, Route], Sharing]:
         """Load a version; return it, the route of each signature, and whether their requests share runs."""
-        folder = version.path
+        folder, start = version.path, time.monotonic()
         version_folders.check_inside(folder)
         if self._verify:
             _check_condition(folder)
         engine = self._load(folder)
         may_be_fast = self._fast_paths and version.model not in self._plain_models
-        routes = plan_routes(engine, folder, self._limits) if may_be_fast else {}
+        routes = plan_routes(engine, folder, self._limits, time.monotonic() - start) if may_be_fast else {}
         failed_trials = {name: route.why_not_shared for name, route in routes.items() if route.why_not_shared}
         return engine, routes, sharing.decide(engine, folder, self._policy, failed_trials, version.name)
 

@@ -10,17 +10,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from benison.serving import vocabulary_lines
 from benison.serving.server.codec import json_answers, json_tensors
-from benison.serving.server.engine import Engine, Signature, Tensors, TensorSpec
+from benison.serving.server.engine import Signature, Tensors, TensorSpec
 from benison.serving.server.status import from_exception
 
 if TYPE_CHECKING:
     import numpy as np
 
 Row = Mapping[str, Any]
+
+
+class Runs(Protocol):
+    """An engine, or the trials of one."""
+
+    def run(self, signature: Signature, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
+        """Run a signature; see `Engine`."""
+
 
 _BOUNDARIES: Mapping[str, Sequence[Any]] = {
     "float": (float("nan"), 0.0, -1.0, 1e30, -1e30, 0.5),
@@ -62,7 +70,7 @@ def probe_rows(signature: Signature, path: str, warm_up: Sequence[Row] = ()) -> 
     return [*missing_rows, *boundaries, *mixed, *half_missing, *map(dict, islice(warm_up, _MAX_WARM_UP_ROWS))]
 
 
-def plain_outputs(engine: Engine, signature: Signature, rows: Sequence[Row]) -> Tensors:
+def plain_outputs(engine: Runs, signature: Signature, rows: Sequence[Row]) -> Tensors:
     """Return the outputs for rows of JSON on the plain route.
 
     Raises:
@@ -73,9 +81,7 @@ def plain_outputs(engine: Engine, signature: Signature, rows: Sequence[Row]) -> 
     return engine.run(signature, inputs, tuple(signature.outputs))
 
 
-def run_each_row(
-    engine: Engine, signature: Signature, rows: Sequence[Row]
-) -> tuple[list[Row], list[Tensors], list[Row]]:
+def run_each_row(engine: Runs, signature: Signature, rows: Sequence[Row]) -> tuple[list[Row], list[Tensors], list[Row]]:
     """Run every row alone; return the rows that the model accepts, their outputs, and the rows that it rejects."""
     accepted: list[Row] = []
     outputs: list[Tensors] = []
@@ -89,7 +95,7 @@ def run_each_row(
     return accepted, outputs, rejected
 
 
-def batching_blocker(engine: Engine, signature: Signature, rows: Sequence[Row], outputs: Sequence[Tensors]) -> str:
+def batching_blocker(engine: Runs, signature: Signature, rows: Sequence[Row], outputs: Sequence[Tensors]) -> str:
     """Return why rows of different requests must not share a run; empty if they may.
 
     Args:

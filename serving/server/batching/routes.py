@@ -3,24 +3,24 @@
 The plain route accepts anything: it has one tensor per input and runs in a thread. The fast route packs the inputs and
 runs on the event loop; if a run takes long, it is in a thread, and only the tensors of gRPC requests are packed. A
 signature takes the fast route, or one half of it, only if tests at load show that the answers are the same. Otherwise
-the status page says why.
+the status page says why. The tests have a time limit, and a slow model is tried only until it has shown itself slow.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from benison.serving.server.batching import inline_policy, route_parity
+from benison.serving.server.batching.graph_engine import GraphEngine
 from benison.serving.server.batching.inline_policy import InlinePolicy
 from benison.serving.server.batching.route_parity import Row
-from benison.serving.server.batching.tasks import PackedRun, PackedSignature
+from benison.serving.server.batching.tasks import PackedSignature
+from benison.serving.server.batching.trials import Stopped, TimeLimit, Trials
 from benison.serving.server.codec import packing
-from benison.serving.server.codec.packing import Group
-from benison.serving.server.engine import Engine, Signature, Tensors
-from benison.serving.server.engines import warmup
+from benison.serving.server.engine import DEFAULT_SIGNATURE, Engine, Signature, Tensors
+from benison.serving.server.engines import low_priority, warmup
 from benison.serving.server.status import from_exception
 
 if TYPE_CHECKING:
@@ -30,29 +30,11 @@ _MIN_ROWS = 4  # probe rows that a model must accept; fewer prove too little
 _MAX_ELEMENTS = 1 << 16  # of one row; a model with larger rows is not small
 _WRITABLE = frozenset(["float32", "float64", "int32", "int64", "bool", "string", "int8", "int16", "uint8", "uint16"])
 _TIMED_RUNS = 3
+_SURELY_LONG = 4  # times the limit of a run; a second measurement would not be so much shorter
+_MIN_SECONDS, _SHARE_OF_LOAD = 1.0, 0.1  # for the trials of all signatures of a version
+_TRIED_FIRST = frozenset(["raw", DEFAULT_SIGNATURE])
 # Signatures of Benison's models that an evaluation, a page or another export calls. To try them takes half of a load.
 _NOT_FOR_REQUESTS = frozenset(["label", "members", "transform_features", "transformed"])
-
-
-@runtime_checkable
-class GraphEngine(Protocol):
-    """An engine that can inspect and extend its graph.
-
-    Attributes:
-        single_threaded: whether the calling thread does all the work of a run.
-    """
-
-    single_threaded: bool
-
-    def unbounded(self, signature: Signature) -> str:
-        """Return the type of an operation with unlimited run time, such as a loop; empty if there is none."""
-
-    def pack(self, signature: Signature, groups: Sequence[Group]) -> PackedRun:
-        """Build a function that runs a signature with packed inputs.
-
-        Raises:
-            Exception: TensorFlow cannot build it.
-        """
 
 
 @dataclass(frozen=True)
@@ -93,26 +75,39 @@ class Route:
         return description
 
 
-def plan_routes(engine: Engine, folder: str, limits: BatchLimits) -> dict[str, Route]:
+def plan_routes(engine: Engine, folder: str, limits: BatchLimits, load_seconds: float = 0.0) -> dict[str, Route]:
     """Choose the route of each signature of a loaded version. Blocks for some runs of each signature; never fails.
 
     Args:
         engine: the loaded version.
         folder: the folder that it was loaded from.
         limits: the limits of its runs.
+        load_seconds: how long the load took; the runs take at most a tenth of it, or one second if that is more.
     """
-    return {
-        name: _route(engine, signature, folder, limits)
-        for name, signature in engine.signatures.items()
-        if signature.inputs and signature.outputs
-    }
+    time_limit = TimeLimit(max(_MIN_SECONDS, _SHARE_OF_LOAD * load_seconds))
+    signatures = {name: item for name, item in engine.signatures.items() if item.inputs and item.outputs}
+    routes: dict[str, Route] = {}
+
+    def plan() -> None:
+        for name in sorted(signatures, key=lambda name: name not in _TRIED_FIRST):
+            routes[name] = _route(engine, signatures[name], folder, limits, time_limit)
+
+    # In a thread of its own: nothing stops a run that takes long, but nobody has to wait for its end.
+    low_priority.call_until(time_limit.is_over, plan)
+    planned = dict(routes)
+    return {name: planned.get(name) or _plain_route(signatures[name], time_limit.message) for name in signatures}
 
 
-def _route(engine: Engine, signature: Signature, folder: str, limits: BatchLimits) -> Route:
-    if reason := _fast_route_blocker(engine, signature, limits):
-        return _plain_route(signature, reason)
+def _route(engine: Engine, signature: Signature, folder: str, limits: BatchLimits, time_limit: TimeLimit) -> Route:
+    if not isinstance(engine, GraphEngine):
+        return _plain_route(signature, f"the {engine.kind} engine cannot inspect its operations")
     try:
-        return _fast_route(engine, signature, folder, limits)
+        if reason := _fast_route_blocker(engine, signature, limits):
+            return _plain_route(signature, reason)
+        time_limit.begin()
+        return _fast_route(Trials(engine, time_limit), signature, folder, limits)
+    except Stopped as stopped:
+        return _plain_route(signature, str(stopped))
     except Exception as error:
         return _plain_route(signature, f"trying it failed: {from_exception(error).message}")
 
@@ -121,12 +116,10 @@ def _plain_route(signature: Signature, reason: str) -> Route:
     return Route(signature, InlinePolicy(inline=False), why_not_inline=reason)
 
 
-def _fast_route_blocker(engine: Engine, signature: Signature, limits: BatchLimits) -> str:
+def _fast_route_blocker(engine: GraphEngine, signature: Signature, limits: BatchLimits) -> str:
     """Return why a signature cannot take the fast route, before any run; empty if it may."""
     if limits.timeout or limits.threads > 1 or limits.allowed_rows:
         return "the batching parameters ask for a timer, threads or fixed sizes"
-    if not isinstance(engine, GraphEngine):
-        return f"the {engine.kind} engine cannot inspect its operations"
     if signature.name in _NOT_FOR_REQUESTS and any(other.raw for other in engine.signatures.values()):
         return "it is for an evaluation or a page, not for many requests"
     if not signature.batched:
@@ -145,62 +138,57 @@ def _fast_route_blocker(engine: Engine, signature: Signature, limits: BatchLimit
     return signature.mixes
 
 
-def _fast_route(engine: Engine, signature: Signature, folder: str, limits: BatchLimits) -> Route:
-    warm_up = _warm_up_rows(engine, signature, folder)
+def _fast_route(trials: Trials, signature: Signature, folder: str, limits: BatchLimits) -> Route:
+    with trials.time_limit.preparing():
+        trials.engine.prepare(signature)
+    warm_up = _warm_up_rows(trials.engine, signature, folder)
     accepted, outputs, rejected = route_parity.run_each_row(
-        engine, signature, route_parity.probe_rows(signature, folder, warm_up)
+        trials, signature, route_parity.probe_rows(signature, folder, warm_up)
     )
     if len(accepted) < _MIN_ROWS:
         row_count = len(accepted) + len(rejected)
         return _plain_route(signature, f"the model accepts only {len(accepted)} of {row_count} probe rows")
-    if reason := route_parity.batching_blocker(engine, signature, accepted, outputs):
+    if reason := route_parity.batching_blocker(trials, signature, accepted, outputs):
         return replace(_plain_route(signature, reason), why_not_shared=reason)
-    seconds = _run_seconds(engine, signature, [accepted[index % len(accepted)] for index in range(limits.max_rows)])
-    packed, reason = _packed(engine, signature, accepted, rejected)
+    seconds = _run_seconds(trials, signature, [accepted[index % len(accepted)] for index in range(limits.max_rows)])
+    packed, reason = _packed(trials, signature, accepted, rejected)
     if seconds > inline_policy.MAX_RUN_SECONDS:
         limit_ms = inline_policy.MAX_RUN_SECONDS * 1000
         too_long = f"{limits.max_rows} rows take {seconds * 1000:.1f} ms; the limit is {limit_ms:g} ms"
         return Route(signature, InlinePolicy(inline=False), packed, reason, too_long)
-    return Route(signature, InlinePolicy(inline=True, single_threaded=_single_threaded(engine)), packed, reason)
+    return Route(signature, InlinePolicy(inline=True, single_threaded=trials.engine.single_threaded), packed, reason)
 
 
 def _packed(
-    engine: Engine, signature: Signature, accepted: Sequence[Row], rejected: Sequence[Row]
+    trials: Trials, signature: Signature, accepted: Sequence[Row], rejected: Sequence[Row]
 ) -> tuple[PackedSignature | None, str]:
     """Return the packed signature, or the reason why there is none."""
     if reason := packing.packing_blocker(signature):
         return None, reason
-    if not isinstance(engine, GraphEngine):
-        return None, f"the {engine.kind} engine cannot"
     groups = packing.groups(signature)
-    packed = PackedSignature(signature, groups, engine.pack(signature, groups))
+    with trials.time_limit.preparing():
+        packed = PackedSignature(signature, groups, trials.engine.pack(signature, groups))
 
     def run(rows: Sequence[Row]) -> Tensors:
         packed_rows = [packed.read([row]) for row in rows]
-        return packed.outputs([row for row in packed_rows if row is not None])
+        return trials.timed(packed.outputs, [row for row in packed_rows if row is not None])
 
-    expected = route_parity.plain_outputs(engine, signature, accepted)
+    expected = route_parity.plain_outputs(trials, signature, accepted)
     if reason := route_parity.first_difference(run, signature, expected, accepted, rejected):
         return None, f"with packed inputs, {reason}"
     return packed, ""
 
 
-def _run_seconds(engine: Engine, signature: Signature, rows: Sequence[Row]) -> float:
+def _run_seconds(trials: Trials, signature: Signature, rows: Sequence[Row]) -> float:
     """Return the shortest of a few run times; CPU time if one thread does all the work, elapsed time otherwise."""
     from benison.serving.server.codec import json_tensors
 
-    clock = time.thread_time if _single_threaded(engine) else time.perf_counter
     inputs, _ = json_tensors.read_inputs({"instances": list(rows)}, signature.inputs)
-    times = []
-    for _ in range(_TIMED_RUNS):
-        start = clock()
-        engine.run(signature, inputs, tuple(signature.outputs))
-        times.append(clock() - start)
+    times: list[float] = []
+    while len(times) < _TIMED_RUNS and (not times or times[-1] < _SURELY_LONG * inline_policy.MAX_RUN_SECONDS):
+        trials.run(signature, inputs, tuple(signature.outputs))
+        times.append(trials.seconds[-1])
     return min(times)
-
-
-def _single_threaded(engine: Engine) -> bool:
-    return isinstance(engine, GraphEngine) and engine.single_threaded
 
 
 def _warm_up_rows(engine: Engine, signature: Signature, folder: str) -> list[dict[str, Any]]:

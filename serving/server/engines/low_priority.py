@@ -16,6 +16,7 @@ from typing import Any
 
 _NICENESS = 5  # leaves a quarter of a processor when requests use the rest
 _LOWEST = 19
+_POLL_SECONDS = 0.05
 
 
 class _ThreadState(threading.local):
@@ -39,6 +40,25 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     if _this_thread.low_priority:
         return _lowest_priority_pool.submit(function, *arguments).result()
     return function(*arguments)
+
+
+def call_until(is_over: Callable[[], bool], function: Callable[[], None]) -> None:
+    """Call a function in a thread of its own, with the priority of this one; return at its end, or earlier.
+
+    Args:
+        is_over: returns whether to wait no longer; the thread continues.
+        function: raises nothing.
+    """
+    is_low = _this_thread.low_priority
+
+    def run() -> None:
+        _this_thread.low_priority = is_low  # a new thread has the niceness of the thread that starts it
+        function()
+
+    thread = threading.Thread(target=run, name="trials", daemon=True)
+    thread.start()
+    while thread.is_alive() and not is_over():
+        thread.join(_POLL_SECONDS)
 
 
 def pause(seconds: float) -> None:

@@ -91,6 +91,10 @@ class SessionEngine:
         arrays = [value if isinstance(value, np.ndarray) else _scalar(value) for value in values]
         return dict(zip(outputs, arrays, strict=True))
 
+    def prepare(self, signature: Signature) -> None:
+        """See `GraphEngine`."""
+        self._callable(signature, tuple(signature.outputs))
+
     def unbounded(self, signature: Signature) -> str:
         """See `GraphEngine`."""
         return self._unbounded[signature.name]

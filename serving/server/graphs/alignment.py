@@ -33,6 +33,8 @@ _TRUTHS = frozenset(
     names("Equal NotEqual Less LessEqual Greater GreaterEqual IsNan IsFinite LogicalAnd LogicalOr LogicalNot")
 )
 _MAX_DEPTH = 64  # of calls; functions cannot call themselves in a valid graph, but a file may say so
+# Operations to follow, which takes a few seconds. A chain of functions that each call the next twice has any number.
+_MAX_FOLLOWED = 100_000
 _USED_AS_DATA: Mapping[Kind, str] = {
     Kind.PADDED: "a size of an input depends on several rows",
     Kind.LIST: "an input is a list of tensors",
@@ -62,6 +64,10 @@ class _Plan:
     results: tuple[tuple[str, int], ...]
 
 
+class _TooLarge(Exception):
+    """The graph has too many operations."""
+
+
 class Alignment:
     """The interpretation of one graph."""
 
@@ -72,6 +78,7 @@ class Alignment:
         self._plans: dict[str, _Plan] = {}
         self._calls: dict[tuple[str, tuple[Fact, ...]], tuple[list[Fact], str]] = {}
         self._depth = 0
+        self._followed = 0
         self._failing = ""  # a check of the signature that may fail for one row alone, and not for several
 
     def blocker(self, inputs: Inputs, outputs: Mapping[str, str]) -> str:
@@ -90,6 +97,8 @@ class Alignment:
             results = self._run(plan, facts)
         except RecursionError:
             return "functions call each other without an end"
+        except _TooLarge:
+            return "its graph is too large to follow every operation"
         for name, place in places.items():
             if reason := _reason(results.get(place) or mixed(f"output {name}: there is no such tensor"), name):
                 return reason
@@ -126,6 +135,9 @@ class Alignment:
         return results
 
     def _run(self, plan: _Plan, facts: dict[tuple[str, int], Fact]) -> dict[tuple[str, int], Fact]:
+        self._followed += len(plan.steps)
+        if self._followed > _MAX_FOLLOWED:
+            raise _TooLarge
         for step in plan.steps:
             name = step.node.name
             cyclic = mixed(f"{step.node.op} {name}: a loop of control flow version 1")

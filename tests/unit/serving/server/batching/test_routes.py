@@ -240,8 +240,40 @@ def test_elapsed_time_counts_where_other_threads_may_do_the_work_of_a_run(folder
             return super().run(*arguments)
 
     engine = Waits(str(folder), LoadOptions(intra_op_threads=threads))
-    route = described(engine, folder)["raw"]
-    assert (route["runs"], route["inputs"]) == (runs, "packed")
+    assert described(engine, folder)["raw"]["runs"] == runs
+
+
+def test_a_slow_model_is_tried_only_until_it_has_shown_that(folder):
+    class Slow(SessionEngine):
+        runs = 0
+
+        def run(self, *arguments: Any) -> Any:
+            self.runs += 1
+            until = time.thread_time() + 0.02
+            while time.thread_time() < until:
+                pass
+            return super().run(*arguments)
+
+    engine = Slow(str(folder), LoadOptions())
+    (why,) = described(engine, folder)["raw"]["because"]
+    assert why.startswith("not inline: one row takes ")
+    assert engine.runs <= 3 * len(engine.signatures)
+
+
+def test_nobody_waits_for_a_trial_that_hangs(folder):
+    released = threading.Event()
+
+    class Hangs(SessionEngine):
+        def run(self, *arguments: Any) -> Any:
+            released.wait()
+            return super().run(*arguments)
+
+    try:
+        plan = described(Hangs(str(folder), LoadOptions()), folder)
+    finally:
+        released.set()
+    assert plan["raw"]["because"] == ["not inline: the trials of this version at load took longer than 1.0 s"]
+    assert {route["runs"] for route in plan.values()} == {"thread"}
 
 
 def test_probe_rows_contain_values_that_models_fail_on(folder):

@@ -53,6 +53,17 @@ def test_an_operation_that_mixes_rows_is_named(name: str) -> None:
     assert blocker(drawn_graphs.MIXING[name])
 
 
+def test_a_chain_of_functions_that_each_call_the_next_twice_is_not_followed_for_ever() -> None:
+    def twice(inner: Any) -> Any:
+        return tf.function(lambda x: inner(inner(x)), autograph=False)
+
+    chain = tf.function(lambda x: tf.where(x > 0.0, x, -x), autograph=False)
+    assert not blocker(chain)
+    for _ in range(15):
+        chain = twice(chain)
+    assert blocker(chain) == "its graph is too large to follow every operation"
+
+
 def _assert_drawn(count: int, seed: int) -> None:
     generator, numbers = random.Random(seed), np.random.default_rng(seed)
     recognised, row_wise = 0, 0
