@@ -16,6 +16,7 @@ from typing import Any
 from benison.serving import proto_text
 from benison.serving.errors import UsageError
 from benison.serving.files import atomic_file, file_lock
+from benison.serving.visible_text import visible_line
 
 FILE = "models.config"
 PLATFORM = "tensorflow"
@@ -148,18 +149,23 @@ def from_proto(proto: Any) -> Config:
         if entry.name in models:
             raise UsageError(f"Illegal to list model {entry.name} multiple times in config list")
         model = Model(entry.name, entry.base_path, _policy(entry.model_version_policy), dict(entry.version_labels))
-        check_path(model)
+        check(model)
         _check_platform(entry)
         models[entry.name] = model
     return Config(models)
 
 
-def check_path(model: Model) -> None:
-    """Check that a model's base path is absolute.
+def check(model: Model) -> None:
+    """Check that a model's base path is absolute, and that its texts can stand in a log.
 
     Raises:
-        UsageError: It is relative.
+        UsageError: The path is relative, or a text has control characters, such as a line break.
     """
+    for kind, text in (("name", model.name), ("base path", model.base_path), *(("label", key) for key in model.labels)):
+        if visible_line(text) != text:
+            raise UsageError(
+                f"model {visible_line(model.name)}: its {kind} {visible_line(text)} has control characters"
+            )
     if not PurePosixPath(model.base_path).is_absolute():
         raise UsageError(
             f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"

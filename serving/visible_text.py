@@ -7,6 +7,7 @@ joiners that some scripts need.
 
 from __future__ import annotations
 
+import json
 import re
 
 _LAYOUT = {"\n": r"\n", "\t": r"\t", "\r": r"\r"}
@@ -27,6 +28,11 @@ def visible(text: str) -> str:
 def visible_line(text: str) -> str:
     """Return text on one line: control characters, line breaks and tabs as escapes."""
     return _IN_LINE.sub(_escape, text)
+
+
+def visible_json(text: str) -> str:
+    r"""Return a JSON document with its control characters as JSON's escapes, such as `\u009b`; it means the same."""
+    return _IN_TEXT.sub(lambda match: json.dumps(match.group())[1:-1], text)
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -21,6 +21,7 @@ from benison.serving.server.batching.limits import BatchLimits
 from benison.serving.server.flags import Flags
 from benison.serving.server.observing import logs, tracing
 from benison.serving.server.settings import ServerSettings
+from benison.serving.visible_text import visible
 
 _SWITCH_SECONDS = 0.0005
 _NOT_FOR_OTHERS = 0o117  # permissions that a socket does not have
@@ -60,7 +61,7 @@ def serve(argv: Sequence[str], when_ready: Callable[[], None] | None = None, *, 
             _log.warning("%s", warning)
         return _run(_serve(parsed, server_settings, limits, when_ready, metrics_path))
     except BenisonError as error:
-        print(f"benison-model-server: {error}", file=sys.stderr)
+        print(visible(f"benison-model-server: {error}"), file=sys.stderr)
         return error.exit_code
 
 
@@ -150,6 +151,7 @@ async def _serve(
         as_tensor_content=parsed.enable_serialization_as_tensor_content,
         admin_token=server_settings.admin_token,
         open_reload=server_settings.open_reload,
+        show_paths=server_settings.loopback_only,
     )
     metrics_path = _metrics_path(parsed) if parsed.monitoring_config_file else metrics_path
     freed = FreedMemory()

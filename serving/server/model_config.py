@@ -15,11 +15,11 @@ def single_model(name: str, base_path: str) -> Config:
     """Return the config for --model_name and --model_base_path.
 
     Raises:
-        RequestError: The path is relative.
+        RequestError: The path is relative, or a text has control characters.
     """
     model = Model(name, base_path)
     try:
-        models_config.check_path(model)
+        models_config.check(model)
     except UsageError as error:
         raise invalid(str(error)) from None
     return Config({name: model})

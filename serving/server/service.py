@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from benison.serving.server.status import Code, RequestError, from_exception
 
 _log = logging.getLogger(__name__)
 _LARGE = 256 << 10  # bytes; converting more than this on the event loop would delay other requests
+_ABSOLUTE_PATH = re.compile(r"(?<![\w./…])(?:/[^/\s:;,'\"]+){2,}/?")  # in a message
 _T = TypeVar("_T")
 
 
@@ -33,6 +36,7 @@ class Service:
         as_tensor_content: --enable_serialization_as_tensor_content.
         admin_token: the token that a request to reload the config must contain.
         open_reload: whether every client may reload if there is no token.
+        show_paths: whether the status shows the folders of models: only clients on this machine can read it.
     """
 
     models: Models
@@ -41,6 +45,7 @@ class Service:
     as_tensor_content: bool = False
     admin_token: str = ""
     open_reload: bool = False
+    show_paths: bool = False
 
     async def run(self, version: ManagedVersion, task: BatchTask, seconds: float | None) -> Tensors:
         """Run a task and return its outputs.
@@ -116,15 +121,17 @@ class Service:
         return {
             "models": {
                 name: {
-                    "base_path": self.models.config.models[name].base_path
-                    if name in self.models.config.models
-                    else None,
+                    **({"base_path": self._base_path(name)} if self.show_paths else {}),
                     "labels": self.models.labels.get(name, {}),
-                    "versions": {str(v.number): _version(v) for v in versions.values()},
+                    "versions": {str(v.number): _version(v, self.show_paths) for v in versions.values()},
                 }
                 for name, versions in self.models.versions.items()
             }
         }
+
+    def _base_path(self, model: str) -> str | None:
+        known = self.models.config.models.get(model)
+        return known.base_path if known else None
 
 
 async def offload_if_large(size: int, function: Callable[..., _T], *arguments: Any) -> _T:
@@ -138,15 +145,24 @@ async def offload_if_large(size: int, function: Callable[..., _T], *arguments: A
     return function(*arguments) if size < _LARGE else await asyncio.to_thread(function, *arguments)
 
 
+def _without_paths(message: str, folder: str) -> str:
+    """Return a message with only the last part of each absolute path; those in the version's folder may have blanks."""
+    message = message.replace(folder, f"…/{os.path.basename(folder)}")
+    return _ABSOLUTE_PATH.sub(lambda path: f"…/{os.path.basename(path.group().rstrip('/'))}", message)
+
+
 def _expire(future: asyncio.Future[Any]) -> None:
     if not future.done():
         future.set_exception(RequestError(Code.DEADLINE_EXCEEDED, "Timed out"))
 
 
-def _version(version: ManagedVersion) -> dict[str, Any]:
-    description: dict[str, Any] = {"state": version.state.name, "since": version.since, "path": version.path}
+def _version(version: ManagedVersion, show_paths: bool) -> dict[str, Any]:
+    description: dict[str, Any] = {"state": version.state.name, "since": version.since}
+    if show_paths:
+        description["path"] = version.path
     if version.error:
-        description |= {"error": version.error.message, "tries": version.tries}
+        message = version.error.message if show_paths else _without_paths(version.error.message, version.path)
+        description |= {"error": message, "tries": version.tries}
     if version.state is State.AVAILABLE and version.engine and version.runner:
         description |= {
             "engine": version.engine.kind,

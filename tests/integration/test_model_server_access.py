@@ -86,6 +86,54 @@ def test_a_connection_does_not_keep_the_right_to_another_name(local: Server) -> 
         connection.close()
 
 
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def test_names_with_control_characters_are_refused_and_cannot_forge_a_line_of_the_log(local: Server) -> None:
+    folder = local.log.parent
+    forged = "2026-12-01 00:00:00,000 INFO benison-model-server: forged"
+    m = entry("m", folder / "m")
+    for wrong in (
+        entry("x\\n" + forged, folder / "m"),
+        entry("x", Path(f"{folder}/\\033[2J{forged}")),
+        entry("x", folder / "m", f'version_labels {{ key: "\\r{forged}" value: 1 }}'),
+    ):
+        with pytest.raises(ServerError, match=r"INVALID_ARGUMENT: model x.* has control characters"):
+            reload_by_socket(local, config([m, wrong]))
+    log = local.log.read_text()
+    assert forged in log  # the refusal is logged,
+    assert not [line for line in log.splitlines() if line.startswith(forged)]  # on a line of its own
+    assert "\x1b" not in log
+
+
+def test_a_wrong_name_on_the_command_line_is_shown_with_escapes(tmp_path: Path) -> None:
+    with (
+        pytest.raises(AssertionError, match=r"model x\\x1b\[2J: its name x\\x1b\[2J has control characters"),
+        running(tmp_path, f"--model_base_path={tmp_path}", "--model_name=x\x1b[2J"),
+    ):
+        raise RuntimeError("it started")
+
+
+def test_the_status_shows_folders_on_loopback_only(local: Server, tmp_path: Path, made: dict[int, Path]) -> None:
+    _, status = local.ask("GET", "/benison/status")
+    assert status["models"]["m"]["base_path"] == str(local.log.parent / "m")
+    assert status["models"]["m"]["versions"]["1"]["path"] == str(local.log.parent / "m" / "1")
+    base = tmp_path / "with blank" / "m"
+    publish(made[1], base, 1)
+    (base / "2").mkdir()
+    (base / "2" / "saved_model.pb").symlink_to("/etc/hostname")
+    (tmp_path / "models.config").write_text(config([entry("m", base, "model_version_policy { all {} }")]))
+    flags = (f"--model_config_file={tmp_path / 'models.config'}", "--max_num_load_retries=0")
+    with running(tmp_path, *flags, environment={"BENISON_BIND": "0.0.0.0"}) as server:
+        wait_until(lambda: server.states("m") == {"1": "AVAILABLE", "2": "END"})
+        _, status = server.ask("GET", "/benison/status")
+    failed = status["models"]["m"]["versions"]["2"]
+    assert "leads out of" in failed["error"]
+    assert "hostname" in failed["error"]
+    assert str(tmp_path) not in str(status)
+    assert "/etc" not in str(status)
+
+
 # --- reloads ----------------------------------------------------------------------------------------------------------
 
 

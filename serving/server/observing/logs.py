@@ -8,11 +8,14 @@ import logging
 import os
 import queue
 import random
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from benison.serving.visible_text import visible, visible_json, visible_line
 
 if TYPE_CHECKING:
     from benison.serving.server.observing.observers import ObservedRequest
@@ -34,7 +37,7 @@ def configure(log_format: LogFormat) -> None:
         log_format: `text`, or `json` for a log collector.
     """
     handler = QueuedHandler(_STANDARD_ERROR)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter(_TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
@@ -88,6 +91,21 @@ def _dropped_record(count: int) -> logging.LogRecord:
     return logging.LogRecord(_log.name, logging.WARNING, __file__, 0, message, (count,), None)
 
 
+class TextFormatter(logging.Formatter):
+    """Formats a record as one line, and its traceback as further lines that are indented.
+
+    Texts of clients and models can neither look like another record nor control a terminal.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return visible_line(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        """Return the lines of the traceback."""
+        return textwrap.indent(visible(super().formatException(ei)), "  ")
+
+
 class JsonFormatter(logging.Formatter):
     """Formats a record as one line with `time` (UTC), `level`, `logger`, `message`, and the fields of `extra`."""
 
@@ -103,7 +121,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return json.dumps(fields, ensure_ascii=False, default=str)
+        return visible_json(json.dumps(fields, ensure_ascii=False, default=str))
 
 
 class AccessLog:
