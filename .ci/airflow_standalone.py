@@ -25,7 +25,7 @@ import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 CLONE = Path(__file__).resolve().parent.parent
 GUARD = CLONE / "dags/benison_guard.py"
@@ -142,6 +142,11 @@ def write_privately(file: Path, text: str) -> None:
         stream.write(text)
 
 
+def open_log(file: Path, how: int) -> BinaryIO:
+    """Open a log to write to; it may show rows of the data, so only its owner and the group can read it."""
+    return open(os.open(file, os.O_WRONLY | os.O_CREAT | how, 0o640), "wb")
+
+
 class Standalone:
     """The components of one Airflow, as a context manager that ends them.
 
@@ -177,7 +182,7 @@ class Standalone:
             StartError: the command failed.
         """
         log = self._logs / f"{arguments[0]}.log"
-        with log.open("wb") as out:
+        with open_log(log, os.O_TRUNC) as out:
             done = subprocess.run([self._airflow, *arguments], env=self._environment, stdout=out, stderr=out)
         if done.returncode:
             raise StartError(f"airflow {' '.join(arguments)} failed; see {log}")
@@ -193,7 +198,7 @@ class Standalone:
 
     def _start(self, name: str, words: Sequence[str]) -> None:
         command = [sys.executable, "-I", str(GUARD), str(PATIENCE), *words]
-        with (self._logs / f"{name}.log").open("ab") as out:
+        with open_log(self._logs / f"{name}.log", os.O_APPEND) as out:
             self._running[name] = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=out, stderr=out, env=self._environment, start_new_session=True
             )

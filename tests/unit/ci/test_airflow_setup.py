@@ -159,3 +159,15 @@ def test_the_settings_are_for_a_shell_whatever_they_contain_and_for_the_owner_on
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     shell = ["env", "-i", "sh", "-c", f'. "{file}" && airflow dags "a b" && echo "$PYTHONPATH"']
     assert subprocess.run(shell, check=True, capture_output=True, text=True).stdout == "/modules|it's $HOME|dags|a b|\n"
+
+
+def test_logs_of_components_are_for_the_owner_and_the_group(standalone: ModuleType, tmp_path: Path) -> None:
+    program = tmp_path / "airflow"
+    program.write_text("#!/bin/sh\necho a row of the data\n")
+    program.chmod(0o755)
+    with standalone.Standalone(program, {}, tmp_path) as airflow:
+        airflow.once("db", "migrate")
+        airflow.start("scheduler")
+    for name in ("db", "scheduler"):
+        assert stat.S_IMODE((tmp_path / f"{name}.log").stat().st_mode) & 0o137 == 0
+    assert (tmp_path / "db.log").read_text() == "a row of the data\n"
