@@ -215,35 +215,35 @@ def change(folder: Path, edit: Callable[[Config], Config]) -> Config:
 
 
 def name_all(folder: Path, names: Sequence[str]) -> Config:
-    """Add models to models.config if it does not name them, and leave the other models unchanged.
-
-    A model that it did not name is served by its highest version. A model that it names keeps its versions and labels.
-    Its base path becomes the one in this folder, which may have been moved; so do those of its canary and members.
-
-    Args:
-        folder: ROOT/serving.
-        names: Pushed models.
-
-    Returns:
-        The new config.
+    """Add models to models.config; see `with_models`.
 
     Raises:
         UsageError: As `change`.
         OSError: As `change`.
     """
+    return change(folder, lambda config: with_models(config, folder, names))
 
-    def add(config: Config) -> Config:
-        old_folders = {Path(config.models[name].base_path).parent for name in names if name in config.models}
-        models = {
-            name: _with_base(model, folder / Path(model.base_path).name)
-            if Path(model.base_path).parent in old_folders
-            else model
-            for name, model in config.models.items()
-        }
-        added = {name: _with_base(models.get(name, Model(name, "")), folder / name) for name in names}
-        return Config({**models, **added})
 
-    return change(folder, add)
+def with_models(config: Config, folder: Path, names: Sequence[str]) -> Config:
+    """Return a config that names some models, with the other models unchanged.
+
+    A model that it did not name is served by its highest version. A model that it names keeps its versions and labels.
+    Its base path becomes the one in this folder, which may have been moved; so do those of its canary and members.
+
+    Args:
+        config: The config before.
+        folder: ROOT/serving.
+        names: Pushed models.
+    """
+    old_folders = {Path(config.models[name].base_path).parent for name in names if name in config.models}
+    models = {
+        name: _with_base(model, folder / Path(model.base_path).name)
+        if Path(model.base_path).parent in old_folders
+        else model
+        for name, model in config.models.items()
+    }
+    added = {name: _with_base(models.get(name, Model(name, "")), folder / name) for name in names}
+    return Config({**models, **added})
 
 
 def _with_base(model: Model, base: Path) -> Model:

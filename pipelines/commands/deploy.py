@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,11 @@ def deploy(
     flags = {"serving.image": image, "serving.base_path": base_path}
     overrides = [f"{key}={value}" for key, value in flags.items() if value is not None]
     config = load(name, [*(set_ or []), *overrides], check_data=False)
+    versions_folder = root.absolute() / "serving"
+    is_read_only = versions_folder.is_dir() and not os.access(versions_folder, os.W_OK)
+    if target == "compose" and config.serving.place is None and is_read_only:
+        print(f"{versions_folder} is read-only, so the server gets a copy of its models.config")
+        config = load(name, [*(set_ or []), *overrides, f"serving.base_path={versions_folder}"], check_data=False)
     model, *beside = _models(config.name, config.serving, root.absolute(), target)
     deployment = Deployment(model, config.serving, beside)
     files = TARGETS[target].files(deployment)

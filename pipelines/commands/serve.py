@@ -15,7 +15,7 @@ from benison.pipelines.commands.arguments import DEFAULT_ROOT, Root, served_name
 from benison.pipelines.commands.versions import Verify, check_line, served_version
 
 if TYPE_CHECKING:
-    from benison.serving.models_config import Model
+    from benison.serving.models_config import Config, Model
     from benison.serving.versions.local import Version
 
 _LOOPBACK = "127.0.0.1"
@@ -56,7 +56,11 @@ def serve(
             _verify_canary(folder / name)
     for option, number in (("--port", port), ("--rest-port", rest_port)):
         _refuse_taken(option, number)
-    require_versions(models_config.name_all(folder, names).models.values())
+    if os.access(folder, os.W_OK):
+        config = models_config.name_all(folder, names)
+    else:
+        config = models_config.with_models(models_config.read(folder), folder, names)
+    require_versions(config.models.values())
 
     from benison.pipelines.quiet import quieten
 
@@ -69,17 +73,18 @@ def serve(
     argv = [
         f"--port={port}",
         f"--rest_api_port={rest_port}",
-        f"--model_config_file={folder / models_config.FILE}",
         f"--model_config_file_poll_wait_seconds={poll}",
         "--allow_version_labels_for_unavailable_models=true",
         *(f"--{text}" for text in flag or []),
     ]
     if not verify:
         os.environ["BENISON_VERIFY"] = "off"
-    print(f"starting with the models and versions of {folder / models_config.FILE}", flush=True)
     metrics_path = PATH if metrics else ""
 
     with temporary.for_command(None, "serve") as own, ExitStack() as announcement:
+        file = _config_file(folder, config, own)
+        argv.append(f"--model_config_file={file}")
+        print(f"starting with the models and versions of {file}", flush=True)
         grpc_socket = _socket(own, flag or [])
         if grpc_socket:
             argv.append(f"--grpc_socket_path={grpc_socket}")
@@ -87,10 +92,29 @@ def serve(
         def announce() -> None:
             if grpc_socket:
                 announcement.enter_context(local_servers.announced(folder, port, grpc_socket))
-            _print_addresses(folder, versions, port, rest_port, metrics_path)
+            _print_addresses(config, versions, port, rest_port, metrics_path)
 
         code = main.serve(argv, announce, metrics_path=metrics_path)
     raise typer.Exit(code)
+
+
+def _config_file(folder: Path, config: Config, own: Path) -> Path:
+    """Return ROOT's models.config, or a copy if it is not `config` and cannot become so.
+
+    Args:
+        folder: ROOT/serving.
+        config: the models to serve.
+        own: a folder of this process's own.
+    """
+    from benison.serving import models_config
+
+    file = folder / models_config.FILE
+    if models_config.read(folder) == config:
+        return file
+    copy = own / models_config.FILE
+    copy.write_text(models_config.text(config.models.values()), encoding="utf-8")
+    print(f"{folder} is read-only, so the server has a copy of {file}; it does not see later promotions")
+    return copy
 
 
 def _socket(folder: Path, flags: Sequence[str]) -> Path | None:
@@ -162,10 +186,12 @@ def _refuse_taken(option: str, port: int) -> None:
             ) from None
 
 
-def _print_addresses(folder: Path, versions: dict[str, Version], port: int, rest_port: int, metrics_path: str) -> None:
-    from benison.serving import example_request, models_config
+def _print_addresses(
+    config: Config, versions: dict[str, Version], port: int, rest_port: int, metrics_path: str
+) -> None:
+    from benison.serving import example_request
 
-    for model in models_config.read(folder).models.values():
+    for model in config.models.values():
         print(f"serving {model.name}, version {', '.join(map(str, _numbers(model)))}")
     print(f"REST   http://localhost:{rest_port}/v1/models/NAME:predict")
     print(f"gRPC   localhost:{port}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from benison.serving.promotion.rollout import ChangeRequest
 from benison.serving.versions import sets
 from benison.serving.versions.manifest import Manifest
 from benison.serving.versions.sets import Candidate
-from tests.integration.conftest import BENISON
+from tests.integration.conftest import BENISON, UNPRIVILEGED
 from tests.integration.model_server import predict_request, programs, publish, running, wait_until
 
 np_any: Any = np
@@ -29,8 +29,8 @@ np_any: Any = np
 NAME = "penguins"
 
 
-def deploy(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [str(BENISON), "deploy", NAME, "--root", str(folder / "root"), "-o", str(folder / "out"), *words]
+def deploy(folder: Path, *words: str, prefix: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    command = [*prefix, str(BENISON), "deploy", NAME, "--root", str(folder / "root"), "-o", str(folder / "out"), *words]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BENISON_")}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
 
@@ -66,6 +66,19 @@ def mapped(text: str, mounted: dict[str, Path]) -> str:
     for inside, outside in mounted.items():
         text = text.replace(f"{inside}/", f"{outside}/").replace(f'{inside}"', f'{outside}"')
     return text
+
+
+def test_a_read_only_root_is_deployed_with_a_copy_of_its_models_config(tmp_path: Path, made: dict[int, Path]) -> None:
+    folder = tmp_path / "root" / "serving"
+    publish(made[1], folder / NAME, 1)
+    folder.chmod(0o555)
+    try:
+        done = deploy(tmp_path, "--target", "compose", prefix=UNPRIVILEGED)
+    finally:
+        folder.chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    assert f"{folder} is read-only, so the server gets a copy of its models.config" in done.stdout
+    assert '"/models/penguins"' in (tmp_path / "out" / "config" / "models.config").read_text()
 
 
 @pytest.mark.parametrize("program", programs())

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from benison.serving.missing_values import MISSING_INTEGER
 from benison.serving.predict import predict
 from benison.serving.promotion import labels
 from benison.serving.versions.local import Version
-from tests.integration.conftest import BENISON, Project
+from tests.integration.conftest import BENISON, UNPRIVILEGED, Project
 from tests.integration.model_server import config, entry, free_port, publish, wait_until
 
 
@@ -63,12 +63,12 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(root: Path, *names: str) -> Iterator[Served]:
+def serving(root: Path, *names: str, prefix: Sequence[str] = ()) -> Iterator[Served]:
     port, rest = free_port(), free_port()
     log = root.parent / f"serve-{port}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [BENISON, "serve", *names, "--root", root, "--port", str(port), "--rest-port", str(rest), "--poll", "1"],
+            [*prefix, BENISON, "serve", *names, "--root", root, "--port", str(port), "--rest-port", str(rest), "--poll", "1"],
             cwd=root.parent, stdout=output, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
     try:
@@ -169,6 +169,19 @@ def _check_missing_integer_of_a_required_column(
         as_trained(row)
     with pytest.raises(DataError, match="row 1, column 'year': got -9007199254740991"):
         predict(version, [row])
+
+
+def test_a_read_only_root_that_was_moved_is_served_and_deployed(tmp_path: Path, made: dict[int, Path]) -> None:
+    folder = tmp_path / "root" / "serving"
+    publish(made[1], folder / "one", 1)
+    (folder / "models.config").write_text(config([entry("one", tmp_path / "elsewhere" / "serving" / "one")]))
+    folder.chmod(0o555)
+    try:
+        with serving(tmp_path / "root", "one", prefix=UNPRIVILEGED) as server:
+            assert "serving one, version 1" in server.output()
+            assert f"{folder} is read-only, so the server has a copy of {folder}/models.config" in server.output()
+    finally:
+        folder.chmod(0o755)
 
 
 def test_several_models_are_served_at_once_and_models_config_is_polled(tmp_path: Path, made: dict[int, Path]) -> None:
