@@ -62,6 +62,7 @@ class Signature:
         raw: whether its inputs are columns, as a version that Benison wrote says; then their shapes are checked.
         mixes: why the answer to a row may depend on other rows of a run; empty if the graph proves that it does not.
         writes: an operation with a lasting effect, such as one that counts requests; empty if there is none.
+        cannot_run: why an operation of it cannot run in this TensorFlow; empty if all can.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Signature:
     raw: bool = False
     mixes: str = "its operations cannot be inspected"
     writes: str = ""
+    cannot_run: str = ""
 
     def column_of(self, name: str) -> str:
         """Return the name of the column that an input is; an input that is no column has its own name."""

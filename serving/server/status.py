@@ -6,6 +6,11 @@ from enum import IntEnum
 
 from benison.serving.errors import BenisonError
 
+# TensorFlow's texts about operations that it cannot run; its code for them can be NOT_FOUND, which would say that the
+# model is not there.
+_CANNOT_RUN = ("Op type not registered", "No registered '", "No OpKernel was registered")
+OP_LIBRARIES_HINT = "(BENISON_OP_LIBRARIES names libraries of operations to load at the start)"
+
 
 class Code(IntEnum):
     """The codes of gRPC and of TensorFlow's `error_codes.proto`, which are the same."""
@@ -58,6 +63,11 @@ class RequestError(BenisonError):
     def __str__(self) -> str:
         return self.message
 
+    @property
+    def http_status(self) -> int:
+        """The HTTP status with which TF Serving answers; 500 if there is no better one."""
+        return _HTTP.get(self.code, 500)
+
 
 class TooLarge(RequestError):
     """A request whose content is larger than a limit, after decompression or as values; over HTTP its status is 413."""
@@ -69,10 +79,26 @@ class TooLarge(RequestError):
         """Return how pickle makes the copy."""
         return TooLarge, (self.message,)
 
+    @property
+    def http_status(self) -> int:
+        """The HTTP status of a body that is too large."""
+        return 413
 
-def http_status(code: Code) -> int:
-    """Return the HTTP status with which TF Serving answers a code; 500 if there is no better one."""
-    return _HTTP.get(code, 500)
+
+class CannotRun(RequestError):
+    """An operation that this TensorFlow cannot run; over HTTP the status is 400, because the model is there."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.UNIMPLEMENTED, message)
+
+    def __reduce__(self) -> tuple[type[CannotRun], tuple[str]]:
+        """Return how pickle makes the copy."""
+        return CannotRun, (self.message,)
+
+    @property
+    def http_status(self) -> int:
+        """The HTTP status of a request that no server of this kind can answer."""
+        return 400
 
 
 def invalid(message: str) -> RequestError:
@@ -98,4 +124,6 @@ def from_exception(error: BaseException) -> RequestError:
     text = str(getattr(error, "message", "") or error) or type(error).__name__
     for mark in ("\n\nOriginal stack trace", "\nTraceback (most recent call last)", "\n\nErrors may have originated"):
         text = text.split(mark, 1)[0]
+    if code in (Code.NOT_FOUND, Code.INVALID_ARGUMENT) and any(mark in text for mark in _CANNOT_RUN):
+        return CannotRun(f"{text.strip()} {OP_LIBRARIES_HINT}")
     return RequestError(code, text.strip())

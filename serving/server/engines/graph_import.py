@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benison.serving.server.engines import graph_parts, low_priority, private_tensorflow
+from benison.serving.server.engines import graph_parts, low_priority, op_libraries, private_tensorflow
+from benison.serving.server.status import Code, RequestError
 
 _INIT_SIGNATURE = "__saved_model_init_op"  # part of the SavedModel format (tensorflow/cc/saved_model/constants.h)
+_VARIABLES = frozenset(["VarHandleOp", "Variable", "VariableV2"])
 _log = logging.getLogger(__name__)
 
 
@@ -35,6 +37,7 @@ def load(
 
     Raises:
         tf.errors.OpError, RuntimeError, ValueError, OSError: The SavedModel is broken or has no graph with these tags.
+        RequestError: The files of its variables are missing, or this TensorFlow lacks an operation.
     """
     loader = private_tensorflow.saved_model_loader(path)  # reads the file once, so what runs is what was checked
     meta_graph = loader.get_meta_graph_def_from_tags(tags)
@@ -42,6 +45,8 @@ def load(
         check(path, meta_graph)
     try:
         return _load(path, meta_graph, loader, config, _import)
+    except RequestError:
+        raise
     except Exception as error:
         # For example, a newer TensorFlow has written an unknown attribute. A broken model fails again, with
         # TensorFlow's usual message.
@@ -67,10 +72,17 @@ def _import_with_objects(session: Any, _path: str, meta_graph: Any, loader: Any)
 
 def _import(session: Any, path: str, meta_graph: Any, loader: Any) -> None:
     variables = loader.variables_path
+    op_libraries.find_for(meta_graph.graph_def)
     graph_parts.import_graph(session.graph, meta_graph.graph_def)
     saver = meta_graph.saver_def
-    if saver.restore_op_name and Path(f"{variables}.index").exists():
-        _run(session, saver.restore_op_name, {saver.filename_tensor_name: variables})
+    if saver.restore_op_name:
+        if Path(f"{variables}.index").exists():
+            _run(session, saver.restore_op_name, {saver.filename_tensor_name: variables})
+        elif any(node.op in _VARIABLES for node in meta_graph.graph_def.node):
+            raise RequestError(
+                Code.FAILED_PRECONDITION,
+                f"{variables}.index: no such file, but the graph has variables; copy the whole folder",
+            )
     if operation := _initialization(meta_graph):
         _run(session, operation, private_tensorflow.asset_files(path, meta_graph))
 

@@ -30,6 +30,7 @@ NAMES = {
     "compat.v1.saved_model.constants.MAIN_OP_KEY": "tensorflow.python.saved_model.constants:MAIN_OP_KEY",
     "dtypes.as_dtype": "tensorflow.python.framework.dtypes:as_dtype",
     "errors.OpError": "tensorflow.python.framework.errors_impl:OpError",
+    "load_op_library": "tensorflow.python.framework.load_library:load_op_library",
     "make_ndarray": "tensorflow.python.framework.tensor_util:MakeNdarray",
     "name_scope": "tensorflow.python.framework.ops:name_scope_v2",
     "unstack": "tensorflow.python.ops.array_ops_stack:unstack",

@@ -77,6 +77,16 @@ def operation_definition(name: str) -> Any:
     return op_def_registry.get(name)
 
 
+def registered_kernels(name: str) -> Sequence[Any]:
+    """Return the KernelDefs of a type of operation, for all devices; none if this TensorFlow has no kernel for it.
+
+    It stands in for nothing: TensorFlow has no public call that tells which operations it can run.
+    """
+    from tensorflow.python.framework import kernels
+
+    return tuple(kernels.get_registered_kernels_for_op(name).kernel)
+
+
 def lite_state(model: bytes) -> str:
     """Return an operation with a lasting effect, or of unknown code, in a TensorFlow Lite model; empty if it has none.
 

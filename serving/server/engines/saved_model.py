@@ -15,6 +15,7 @@ from benison.serving.server.engine import LoadOptions, Signature, Tensors, Tenso
 from benison.serving.server.engines import low_priority, private_tensorflow
 from benison.serving.server.graphs import alignment, types, writes
 from benison.serving.server.graphs.indexed import IndexedGraph
+from benison.serving.server.graphs.kernels import Kernels
 from benison.serving.server.status import Code, RequestError, invalid
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class SessionEngine:
                 for name, proto in sorted(meta_graph.signature_def.items())
             ]
             self.signatures: Mapping[str, Signature] = {
-                signature.name: signature for signature in _inspected(declared, graph)
+                signature.name: signature for signature in _inspected(declared, graph, self._kernels(graph))
             }
             self._unbounded = {
                 name: graph_operations.unbounded_operation(graph, [s.tensor for s in signature.outputs.values()])
@@ -139,6 +140,10 @@ class SessionEngine:
         del self._session
         gc.collect()  # graph and session reference each other
 
+    def _kernels(self, graph: IndexedGraph) -> Kernels:
+        devices = {device.device_type for device in self._session.list_devices()}
+        return Kernels(graph, private_tensorflow.registered_kernels, devices)
+
     def _callable(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
         key = (signature.name, outputs)
         call = self._callables.get(key)
@@ -199,8 +204,8 @@ def _takes_raw(name: str, proto: Any, raw: RawInputs) -> bool:
     return name in missing_values.SIGNATURES and (name != "serving_default" or inputs <= proto.inputs.keys())
 
 
-def _inspected(signatures: Sequence[Signature], graph: IndexedGraph) -> list[Signature]:
-    """Return the signatures with what the graph says about their rows and their effects."""
+def _inspected(signatures: Sequence[Signature], graph: IndexedGraph, kernels: Kernels) -> list[Signature]:
+    """Return the signatures with what the graph says about their rows, their effects and their operations."""
     alignments, effects = alignment.Alignment(graph), writes.Writes(graph)
     inspected = []
     for signature in signatures:
@@ -210,7 +215,10 @@ def _inspected(signatures: Sequence[Signature], graph: IndexedGraph) -> list[Sig
             # Every shape of a batched input is known.
             sizes = {spec.tensor: (spec.shape or ())[1:] for spec in signature.inputs.values()}
             mixes = alignments.blocker(sizes, outputs)
-        inspected.append(replace(signature, mixes=mixes, writes=effects.operation(outputs.values())))
+        tensors = tuple(outputs.values())
+        inspected.append(
+            replace(signature, mixes=mixes, writes=effects.operation(tensors), cannot_run=kernels.missing(tensors))
+        )
     return inspected
 
 

@@ -14,16 +14,19 @@ FILE = "assets.extra/tf_serving_warmup_requests"
 _MAX_RECORDS = 1000
 
 
-def replay(path: str, engine: Engine, iterations: int) -> None:
-    """Run every PredictionLog of the version's warm-up file, if there is one.
+def replay(path: str, engine: Engine, iterations: int) -> int:
+    """Run every PredictionLog of the version's warm-up file, if there is one; return the number of runs.
 
     Raises:
         RequestError: The file is broken or too long, or a request does not fit this model.
         tf.errors.OpError: A request fails.
     """
+    runs = 0
     for call in calls(path, engine):
         for _ in range(max(iterations, 1)):
             engine.run(call.signature, call.inputs, call.outputs)
+            runs += 1
+    return runs
 
 
 def calls(path: str, engine: Engine) -> Iterator[inference.Call]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from benison.serving.server.graphs.indexed import IndexedGraph, called_functions
+from benison.serving.server.graphs.indexed import IndexedGraph
 from benison.serving.server.graphs.operation import names
+from benison.serving.server.graphs.search import Search
 
 # Stateful operations of TensorFlow that only read, or whose state ends with the run. Variables and tables begin as they
 # were saved: making the handle of one changes nothing.
@@ -31,7 +32,8 @@ class Writes:
     def __init__(self, graph: IndexedGraph) -> None:
         """Look at nothing yet."""
         self._graph = graph
-        self._effects: dict[str, str] = {}  # of functions
+        # Nobody knows how often a function calls itself.
+        self._search = Search(graph, self._effect, "the function {}, which calls itself,")
 
     def operation(self, outputs: Iterable[str]) -> str:
         """Find an operation with a lasting effect in a run.
@@ -44,31 +46,17 @@ class Writes:
         Returns:
             The type and the name of the operation; empty if there is none.
         """
-        return self._first(self._graph.needed(outputs))
+        return self._search.first(outputs)
 
-    def _first(self, nodes: Iterable[Any]) -> str:
-        """Return the first operation with an effect, among these or in a function that one of them calls."""
-        for node in nodes:
-            if self._writes(node):
-                return f"{node.op} {node.name}"
-            for name in called_functions(node):
-                if effect := self._of_function(name):
-                    return effect
-        return ""
-
-    def _of_function(self, name: str) -> str:
-        if name not in self._effects:
-            self._effects[name] = f"the function {name}, which calls itself,"  # nobody knows how often
-            self._effects[name] = (
-                self._first(self._graph.functions[name].node_def) if name in self._graph.functions else ""
-            )
-        return self._effects[name]
-
-    def _writes(self, node: Any) -> bool:
+    def _effect(self, node: Any) -> str:
         if node.op in _READ:
-            return False
+            return ""
         definition = self._graph.definition(node.op)
-        if definition is None or node.op in _WRITES:
-            return True
         # An operation of TensorFlow 1 that writes a variable takes a reference to it.
-        return bool(definition.is_stateful) or any(argument.is_ref for argument in definition.input_arg)
+        writes = (
+            definition is None
+            or node.op in _WRITES
+            or definition.is_stateful
+            or any(argument.is_ref for argument in definition.input_arg)
+        )
+        return f"{node.op} {node.name}" if writes else ""

@@ -23,7 +23,7 @@ from benison.serving.server.large_bodies.decoder import Decoder
 from benison.serving.server.lifecycle import ManagedVersion
 from benison.serving.server.pages import site
 from benison.serving.server.service import Service, offload_if_large
-from benison.serving.server.status import Code, RequestError, TooLarge, forget_frames, http_status, invalid
+from benison.serving.server.status import Code, RequestError, forget_frames, invalid
 
 _VERSION_OR_LABEL = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _INFERENCE_PATH = re.compile(
@@ -99,8 +99,7 @@ def error_response(error: RequestError, headers: tuple[tuple[str, str], ...]) ->
         headers: headers of every response.
     """
     retry = (("Retry-After", "1"),) if error.code is Code.UNAVAILABLE else ()
-    status = 413 if isinstance(error, TooLarge) else http_status(error.code)
-    return Response(status, json_answers.error(error.message), headers=(*headers, *retry))
+    return Response(error.http_status, json_answers.error(error.message), headers=(*headers, *retry))
 
 
 class Document(Protocol):

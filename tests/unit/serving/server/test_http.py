@@ -18,7 +18,7 @@ from benison.serving.server import metrics
 from benison.serving.server.codec import gzip_members
 from benison.serving.server.http import Connection, HttpServer, Limits, Request, Response
 from benison.serving.server.rest.api import Target, parse_target
-from benison.serving.server.status import Code, RequestError, from_exception, http_status
+from benison.serving.server.status import Code, RequestError, from_exception
 
 LIMITS = Limits(max_body_bytes=100, max_connections=1, slow_seconds=5.0)
 
@@ -400,7 +400,7 @@ def test_another_path_is_malformed(method, path):
     ],
 )  # fmt: skip
 def test_codes_become_tf_servings_http_statuses(code, status):
-    assert http_status(code) == status
+    assert RequestError(code, "").http_status == status
 
 
 class OpError(Exception):

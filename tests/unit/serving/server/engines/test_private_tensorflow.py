@@ -166,6 +166,21 @@ def test_only_modules_for_them_make_private_calls() -> None:
     assert offenders == []
 
 
+def test_registered_kernels_tell_devices_and_types() -> None:
+    kernels = private_tensorflow.registered_kernels("Softsign")
+    types = {
+        number
+        for kernel in kernels
+        if kernel.device_type == "CPU"
+        for constraint in kernel.constraint
+        if constraint.name == "T"
+        for number in constraint.allowed_values.list.type
+    }
+    assert tf.float32.as_datatype_enum in types
+    assert tf.string.as_datatype_enum not in types
+    assert private_tensorflow.registered_kernels("Hardsign") == ()
+
+
 class _Counter(tf.Module):
     def __init__(self) -> None:
         super().__init__()
