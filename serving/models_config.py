@@ -139,11 +139,13 @@ def from_proto(proto: Any) -> Config:
         proto: tensorflow.serving.ModelServerConfig.
 
     Raises:
-        UsageError: It is a custom config, lists a model twice, or has a model without a platform, with another platform
-            or with a relative base path. The messages are the same as TF Serving's.
+        UsageError: It is empty or a custom config, lists a model twice, or has a model without a platform, with another
+            platform or with a relative base path. The messages are the same as TF Serving's, which takes an empty one.
     """
     if proto.WhichOneof("config") == "custom_model_config":
         raise UsageError("ModelServer does not support custom model config; expected model_config_list")
+    if proto.WhichOneof("config") is None:
+        raise UsageError("it is empty; write `model_config_list {}` to serve no model")
     models: dict[str, Model] = {}
     for entry in proto.model_config_list.config:
         if entry.name in models:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, Sets, load
-from benison.pipelines.commands.serve import require_versions
 from benison.pipelines.commands.versions import served_version
 
 if TYPE_CHECKING:
@@ -79,8 +79,25 @@ def _models(name: str, settings: Serving, root: Path, target: str) -> list[Model
         served_version(versions_folder / name)
     if target == "compose" and settings.place is None:
         # The container reads this file.
-        require_versions(models_config.name_all(folder, [name]).models.values())
+        _require_versions(models_config.name_all(folder, [name]).models.values())
     config = models_config.read(folder).models
     beside = [model for other, model in config.items() if other != name and labels.belongs_to(folder / name, other)]
     models = [config.get(name, Model(name, str(folder / name))), *beside]
     return [replace(model, base_path=str(versions_folder / Path(model.base_path).name)) for model in models]
+
+
+def _require_versions(models: Iterable[Model]) -> None:
+    """Check that each model has a version; TF Serving opens its ports only when every model is loaded.
+
+    Raises:
+        VersionError: A model has none of the versions that models.config names.
+    """
+    from benison.serving import models_config
+    from benison.serving.errors import VersionError
+
+    for model in models:
+        if not models_config.selected_versions(model):
+            raise VersionError(
+                f"{models_config.FILE} names {model.name}, but {model.base_path} contains none of its versions; the "
+                "server would wait for one before it serves any model; push one, or remove the model from the file"
+            )

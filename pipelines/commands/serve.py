@@ -49,7 +49,7 @@ def serve(
     metrics = any(_has_metrics(name) for name in names)
     names = list(dict.fromkeys(served_name(name) for name in names))
     folder = root.absolute() / "serving"
-    versions = {name: served_version(folder / name, verify=verify) for name in names}
+    versions = _served_versions([folder / name for name in names], verify)
     if verify:
         for name, version in versions.items():
             print(f"{name} {version.number}: {check_line(version)}")
@@ -60,7 +60,7 @@ def serve(
         config = models_config.name_all(folder, names)
     else:
         config = models_config.with_models(models_config.read(folder), folder, names)
-    require_versions(config.models.values())
+    _print_unserved(config.models.values())
 
     from benison.pipelines.quiet import quieten
 
@@ -129,6 +129,23 @@ def _socket(folder: Path, flags: Sequence[str]) -> Path | None:
     return None if values.get("ssl_config_file") or len(os.fsencode(path)) > _LONGEST_SOCKET else path
 
 
+def _served_versions(bases: Sequence[Path], verify: bool) -> dict[str, Version]:
+    """Return the served version of each model that has one.
+
+    Args:
+        bases: ROOT/serving/NAME of each model.
+        verify: See `served_version`.
+
+    Raises:
+        VersionError: Nothing is pushed for a model, no model has a served version, or a version is damaged.
+    """
+    from benison.serving.promotion import labels
+    from benison.serving.versions import local
+
+    promoted = [base for base in bases if labels.served(base, damaged=True) or not local.all_versions(base)]
+    return {base.name: served_version(base, verify=verify) for base in promoted or bases}
+
+
 def _has_metrics(name: str) -> bool:
     """Return `serving.monitoring` of a pipeline's YAML; its default where there is none that can be read."""
     from benison.serving.deploy.settings import Serving
@@ -142,7 +159,7 @@ def _has_metrics(name: str) -> bool:
 
 
 def _verify_canary(base: Path) -> None:
-    """Verify the canary too: the server would retry a damaged one for minutes before it opens its ports."""
+    """Verify the canary too, so that a damaged one is reported before the start."""
     from benison.serving import models_config
     from benison.serving.promotion import labels
     from benison.serving.versions import sets
@@ -152,20 +169,24 @@ def _verify_canary(base: Path) -> None:
         sets.get_verified(base, canary)
 
 
-def require_versions(models: Iterable[Model]) -> None:
-    """Check that each model has a version; the server opens its ports only when every model is loaded.
+def _print_unserved(entries: Iterable[Model]) -> None:
+    """Print for each model of models.config which pushed version is not served, and how to serve it."""
+    from benison.serving.promotion import labels
+    from benison.serving.versions import local
 
-    Raises:
-        VersionError: A model has none of the versions that models.config names.
-    """
-    from benison.serving import models_config
-    from benison.serving.errors import VersionError
-
-    for model in models:
-        if not _numbers(model):
-            raise VersionError(
-                f"{models_config.FILE} names {model.name}, but {model.base_path} contains none of its versions; the "
-                "server would wait for one before it serves any model; push one, or remove the model from the file"
+    models = {model.name: model for model in entries}
+    for name, model in models.items():
+        base = Path(model.base_path)
+        served = _numbers(model)
+        pushed = [version.number for version in local.all_versions(base)]
+        canary = models.get(labels.canary_name(base))
+        if not served and not pushed:
+            print(f"{name}: no version is pushed yet; it is served as soon as there is one in {base}")
+        elif pushed and max(pushed) not in {*served, *(_numbers(canary) if canary else ())} and base.name == name:
+            now = f"version {max(served)} is served" if served else "no version is served"
+            print(
+                f"{name}: version {max(pushed)} is pushed but not promoted, and {now}; "
+                f"`benison promote {name} {max(pushed)}` serves it"
             )
 
 
@@ -192,7 +213,8 @@ def _print_addresses(
     from benison.serving import example_request
 
     for model in config.models.values():
-        print(f"serving {model.name}, version {', '.join(map(str, _numbers(model)))}")
+        if numbers := _numbers(model):
+            print(f"serving {model.name}, version {', '.join(map(str, numbers))}")
     print(f"REST   http://localhost:{rest_port}/v1/models/NAME:predict")
     print(f"gRPC   localhost:{port}")
     if metrics_path:

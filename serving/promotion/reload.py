@@ -12,6 +12,7 @@ from benison.serving.client import GrpcClient, ServerError, VersionStatus
 from benison.serving.promotion.access import Access
 
 _POLL_S = 0.1
+_OTHERS_S = 10.0
 _T = TypeVar("_T")
 
 
@@ -65,7 +66,7 @@ async def _reload(
     deadline = time.monotonic() + timeout_s
     try:
         async with client:
-            await client.reload(config, token=token)
+            await _send(client, token, config)
             while True:
                 missing = [
                     reason
@@ -80,6 +81,23 @@ async def _reload(
                 await asyncio.sleep(_POLL_S)
     except ServerError as error:
         return str(error)
+
+
+async def _send(client: GrpcClient, token: str, config: str) -> None:
+    """Send a config; do not wait long for other models that are new to the server, nor fail with them.
+
+    A server answers when all new models are available or have failed. It has applied the config before.
+
+    Raises:
+        ServerError: The server refused the config, or cannot be reached.
+    """
+    try:
+        await asyncio.wait_for(client.reload(config, token=token), _OTHERS_S)
+    except asyncio.TimeoutError:
+        pass
+    except ServerError as error:
+        if error.code != "UNKNOWN":  # the code of models that did not become available
+            raise
 
 
 async def _status(client: GrpcClient, model: str) -> list[VersionStatus]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
+from types import MappingProxyType
 
 from benison.serving.files import checksum
-from benison.serving.models_config import Config
+from benison.serving.models_config import Config, Model
 from benison.serving.server import version_folders
 from benison.serving.server.batching import sharing
 from benison.serving.server.batching.limits import BatchLimits
@@ -27,8 +28,13 @@ from benison.serving.server.engine import Engine
 from benison.serving.server.engines import low_priority
 from benison.serving.server.model_config import check_labels
 from benison.serving.server.status import Code, RequestError, from_exception, invalid
+from benison.serving.server.version_folders import Listing
 from benison.serving.versions import condition
 
+_TURN_SECONDS = 3.0  # of a load; then the next one begins beside it, so that a slow model does not hold up the others
+_LOADERS = 32  # threads, which are started as they are needed
+_LOOKS = 8  # into folders at the same time
+_LOOK_SECONDS = 5.0  # a folder that takes longer to list, such as a broken mount, no longer delays the others
 _log = logging.getLogger(__name__)
 
 
@@ -60,7 +66,10 @@ class ManagedVersion:
         since: Unix time of the last change of state (seconds).
         leases: the number of requests that use the version.
         idle: set when the last lease ends.
-        dropped: set when the policy no longer selects the version.
+        dropped: whether the policy stopped selecting the version.
+        files: the files of the version at the last try to load it.
+        seen_files: the files of a version that failed, when its model's folder was last looked at.
+        wake: set when the version need not wait for its next try: it was dropped, or its files changed.
     """
 
     model: str
@@ -76,12 +85,34 @@ class ManagedVersion:
     since: float = field(default_factory=time.time)
     leases: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
-    dropped: asyncio.Event = field(default_factory=asyncio.Event)
+    dropped: bool = False
+    files: Listing | None = None
+    seen_files: Listing | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def name(self) -> str:
         """The name of the version in messages."""
         return f"model {self.model} version {self.number}"
+
+    @property
+    def failed(self) -> bool:
+        """True if the last try to load the version failed."""
+        return self.error is not None and self.state in (State.LOADING, State.END)
+
+    def drop(self) -> None:
+        """Record that the policy no longer selects the version."""
+        self.aspired, self.dropped = False, True
+        self.wake.set()
+
+    def is_repaired(self, files: Listing) -> bool:
+        """Return whether the files of a failed version changed since the last try and have stopped changing.
+
+        Args:
+            files: its files now; remembered for the next call.
+        """
+        settled, self.seen_files = files == self.seen_files, files
+        return settled and files != self.files
 
     def enter(self, state: State) -> None:
         """Change the state."""
@@ -142,7 +173,7 @@ class Models:
         load: Callable[[str], Engine],
         limits: BatchLimits,
         *,
-        load_threads: int = 1,
+        load_threads: int = 0,
         max_retries: int = 5,
         retry_seconds: float = 60.0,
         allow_new_labels: bool = False,
@@ -150,13 +181,14 @@ class Models:
         plain_models: Collection[str] = (),
         verify: bool = True,
         policy: SharingPolicy = SharingPolicy(),  # noqa: B008
+        follow_links: bool = False,
     ) -> None:
         """Start without models; `reload` loads them.
 
         Args:
             load: loads a version's folder; blocks.
             limits: the limits of each version's queues and runs.
-            load_threads: the number of versions that load at the same time.
+            load_threads: the number of versions that load at the same time, not counting those that take long; 0: one.
             max_retries: the number of tries after the first one.
             retry_seconds: the time between two tries (seconds).
             allow_new_labels: whether a new label may name a version that is not available yet.
@@ -164,6 +196,7 @@ class Models:
             plain_models: models whose requests take the plain route anyway.
             verify: whether a version's files are compared with its manifest before it is loaded.
             policy: decides with each version's graph whether its requests share runs.
+            follow_links: whether a version may link to places outside the base path.
         """
         self.config = Config({})
         self.labels: dict[str, dict[str, int]] = {}
@@ -177,14 +210,16 @@ class Models:
         self._plain_models = plain_models
         self._verify = verify
         self._policy = policy
-        self._loaders = ThreadPoolExecutor(max(load_threads, 1), thread_name_prefix="load")
-        self._low_priority_loaders = ThreadPoolExecutor(
-            max(load_threads, 1), "load", initializer=low_priority.lower_this_thread
-        )
+        self._follow_links = follow_links
+        self._turns = asyncio.Semaphore(max(load_threads, 1))
+        self._loaders = ThreadPoolExecutor(_LOADERS, thread_name_prefix="load")
+        self._low_priority_loaders = ThreadPoolExecutor(_LOADERS, "load", initializer=low_priority.lower_this_thread)
+        self._lookers = ThreadPoolExecutor(_LOOKS, thread_name_prefix="look")
         self._unloaders = ThreadPoolExecutor(4, thread_name_prefix="unload")
         self._tasks: dict[str, asyncio.Task[None]] = {}  # each loads and unloads the versions of one model
         self._unloads: set[asyncio.Task[None]] = set()
-        self._reloading = asyncio.Lock()
+        self._looks: dict[str, tuple[Model, asyncio.Task[None]]] = {}  # the last look into the folder of each model
+        self._warnings: dict[str, tuple[str, ...]] = {}  # the last ones about the folder of each model
         self._changed = asyncio.Condition()
 
     @contextmanager
@@ -237,57 +272,103 @@ class Models:
         return [versions[n] for n in sorted(versions, reverse=True)]
 
     async def reload(self, config: Config) -> None:
-        """Replace the whole config, and wait until its new models and versions are available.
+        """Replace the whole config, and wait for the models that it adds or changes.
+
+        A new model is waited for until one of its versions is available, another one until each of its versions is. A
+        version is not waited for if a try to load it failed, nor a model that has no version yet or that a later config
+        replaces.
 
         Raises:
             RequestError: A label names a version that is not available; nothing was changed. Or a new model did not
                 become available. A failed version of an existing model is not an error: the old version stays
                 available, and the status shows the failure.
         """
-        async with self._reloading:
-            available = {
-                name: frozenset(n for n, v in versions.items() if v.state is State.AVAILABLE)
-                for name, versions in self.versions.items()
-            }
-            self.labels = check_labels(config, self.labels, available, self._allow_new_labels)
-            new = config.models.keys() - self.config.models.keys()
-            removed = self.config.models.keys() - config.models.keys()
-            self.config = config
-            for name in removed:
-                self._set_aspired(name, {})
-            await self.poll()
-            async with self._changed:
-                await self._changed.wait_for(lambda: all(self._settled(name, name in new) for name in config.models))
-        failed = [
-            version
-            for name in sorted(new)
-            for version in self.versions.get(name, {}).values()
-            if version.error and not self._serves(name)
-        ]
+        before = self.config.models
+        new = config.models.keys() - before.keys()
+        await self.replace(config)
+        await self._settle([model for name, model in config.models.items() if before.get(name) != model], new)
+        failed = [v for name in sorted(new) if not self._serves(name) for v in self._aspired(name) if v.error]
         if failed:
-            failures = "".join(f"{{{{name: {v.model} version: {v.number}}} due to error: {v.error}}}, " for v in failed)
-            raise RequestError(Code.UNKNOWN, f"{len(failed)} servable(s) did not become available: {{{failures}}}")
+            raise _not_available(failed)
+
+    async def change(self, name: str, model: Model | None) -> None:
+        """Replace, add or remove one model of the config, and wait for it as `reload` does.
+
+        Args:
+            name: the name of the model.
+            model: the model; None removes it.
+
+        Raises:
+            RequestError: A label names a version that is not available; nothing was changed.
+        """
+        others = {other: entry for other, entry in self.config.models.items() if other != name}
+        await self.replace(Config({**others, name: model} if model else others))
+        await self._settle([model] if model else [])
+
+    async def replace(self, config: Config) -> None:
+        """Replace the whole config, and start to load and unload what it changes.
+
+        Raises:
+            RequestError: A label of a model that changes names a version that is not available; nothing was changed.
+        """
+        available = {
+            name: frozenset(n for n, v in versions.items() if v.state is State.AVAILABLE)
+            for name, versions in self.versions.items()
+        }
+        changed = {name: model for name, model in config.models.items() if self.config.models.get(name) != model}
+        labels = check_labels(Config(changed), self.labels, available, self._allow_new_labels)
+        removed = self.config.models.keys() - config.models.keys()
+        kept = {name: own for name, own in self.labels.items() if name not in changed and name not in removed}
+        self.labels = {**kept, **labels}
+        # An equal model stays the same object, which a look into its folder belongs to.
+        self.config = Config({name: changed.get(name) or self.config.models[name] for name in config.models})
+        for name in removed:
+            self._warnings.pop(name, None)
+            self._set_aspired(name, {})
+        await self._look(changed.values())
+        await self._notify()  # nobody waits for what is no longer in the config
+
+    async def wait_for_start(self, patience: float) -> None:
+        """Wait until the ports may open.
+
+        All models are waited for. As soon as one is available, no other is waited for that has failed or has no version
+        yet, or that still loads after a time.
+
+        Args:
+            patience: that time (seconds).
+
+        Raises:
+            RequestError: All versions of all models failed.
+        """
+
+        def none_left() -> bool:
+            names = self.config.models
+            return not names or any(map(self._serves, names)) or all(map(self._failed, names))
+
+        def all_settled() -> bool:
+            return all(self._is_settled(name) for name in self.config.models)
+
+        async with self._changed:
+            await self._changed.wait_for(none_left)
+        if self.config.models and not any(map(self._serves, self.config.models)):
+            raise _not_available([version for name in sorted(self.config.models) for version in self._failed(name)])
+        try:
+            await asyncio.wait_for(self._wait(all_settled), patience)
+        except asyncio.TimeoutError:
+            slow = sorted(name for name in self.config.models if not self._is_settled(name))
+            _log.warning("Still loading: %s; the other models are served meanwhile", ", ".join(slow))
 
     async def poll(self) -> None:
         """Look for versions in the folders of all models, and start to load and unload them."""
-        loop = asyncio.get_running_loop()
-        for model in list(self.config.models.values()):
-            try:
-                paths = await loop.run_in_executor(None, version_folders.aspired_versions, model)
-            except OSError as error:
-                _log.warning("Could not find base path %s for servable %s: %s", model.base_path, model.name, error)
-                continue
-            if not paths:
-                _log.warning("No versions of servable %s found under base path %s", model.name, model.base_path)
-            if self.config.models.get(model.name) is model:  # otherwise the config was replaced meanwhile
-                self._set_aspired(model.name, paths)
+        await self._look(self.config.models.values())
 
     async def close(self) -> None:
         """Unload all versions."""
-        for task in [*self._tasks.values(), *self._unloads]:
+        for task in [*self._tasks.values(), *self._unloads, *(task for _, task in self._looks.values())]:
             task.cancel()
         runners = [v.runner for versions in self.versions.values() for v in versions.values() if v.runner]
         await asyncio.gather(*(asyncio.to_thread(runner.close) for runner in runners), return_exceptions=True)
+        self._lookers.shutdown(wait=False, cancel_futures=True)
         self._loaders.shutdown(wait=False, cancel_futures=True)
         self._low_priority_loaders.shutdown(wait=False, cancel_futures=True)
         self._unloaders.shutdown(wait=False, cancel_futures=True)
@@ -306,23 +387,72 @@ class Models:
             raise RequestError(Code.NOT_FOUND, f"Servable not found for request: {request}")
         return version
 
-    def _set_aspired(self, model: str, paths: Mapping[int, str]) -> None:
+    async def _look(self, models: Iterable[Model]) -> None:
+        """Look into the folders of some models, each on its own; do not wait long for one that cannot be listed."""
+        tasks = []
+        for model in list(models):
+            last, task = self._looks.get(model.name, (None, None))
+            if task is None or task.done() or last is not model:
+                task = asyncio.create_task(self._look_into(model))
+                self._looks[model.name] = model, task
+                tasks.append(task)
+        if tasks:
+            done, _ = await asyncio.wait(tasks, timeout=_LOOK_SECONDS)
+            for task in done:
+                task.result()
+
+    async def _look_into(self, model: Model) -> None:
+        """Look for the versions of a model, and whether those that failed were repaired."""
+        failed = {number: v.path for number, v in self.versions.get(model.name, {}).items() if v.failed and v.aspired}
+        warnings: list[str] = []
+
+        def look() -> tuple[dict[int, str], dict[int, Listing]]:
+            paths = version_folders.aspired_versions(model, self._follow_links, warnings.append)
+            return paths, {number: version_folders.listing(path) for number, path in failed.items() if number in paths}
+
+        try:
+            paths, files = await asyncio.get_running_loop().run_in_executor(self._lookers, look)
+        except OSError as error:
+            self._warn(model, [f"Could not find base path {model.base_path} for servable {model.name}: {error}"])
+            return
+        if self.config.models.get(model.name) is not model:
+            return  # the config was replaced meanwhile
+        if not paths:
+            warnings.append(f"No versions of servable {model.name} found under base path {model.base_path}")
+        self._warn(model, warnings)
+        self._set_aspired(model.name, paths, files)
+
+    def _warn(self, model: Model, warnings: Sequence[str]) -> None:
+        """Log the warnings about a model's folder, unless they are those of the last look."""
+        if self._warnings.get(model.name, ()) != tuple(warnings):
+            self._warnings[model.name] = tuple(warnings)
+            for warning in warnings:
+                _log.warning("%s", warning)
+
+    def _set_aspired(
+        self, model: str, paths: Mapping[int, str], files: Mapping[int, Listing] = MappingProxyType({})
+    ) -> None:
         """Record which versions are aspired now, and start to load and unload.
 
         Args:
             model: the name of the model.
             paths: the folders of the aspired versions.
+            files: the files of the versions that failed.
         """
         versions = self.versions.setdefault(model, {})
         for number, version in versions.items():
             version.aspired = number in paths
             if not version.aspired:
-                version.dropped.set()
+                version.drop()
         for number, path in paths.items():
             old = versions.get(number)
-            # An unloaded or dropped version may return. A failed one is not tried again before it was dropped.
-            if old is None or (old.state is State.END and (old.error is None or old.dropped.is_set())):
+            repaired = bool(old and old.failed and number in files and old.is_repaired(files[number]))
+            # An unloaded or dropped version may return. A failed one is tried again if it was dropped, or repaired.
+            if old is None or (old.state is State.END and (old.error is None or old.dropped or repaired)):
                 versions[number] = ManagedVersion(model, number, path)
+            elif repaired:
+                old.tries = 0
+                old.wake.set()
         self._start_task(model)
         if not versions:
             del self.versions[model]
@@ -347,12 +477,13 @@ class Models:
 
     async def _load_with_retries(self, version: ManagedVersion) -> None:
         """Load a version, with retries; the result is AVAILABLE, or END with the error."""
-        loop = asyncio.get_running_loop()
         version.enter(State.LOADING)
         while True:
             version.tries += 1
+            if not version.dropped:
+                version.wake.clear()
             try:
-                engine, routes, decided = await loop.run_in_executor(self._loader(), self._load_and_plan, version)
+                engine, routes, decided = await self._load_in_turn(version)
             except Exception as error:
                 version.error = from_exception(error)
                 _log.warning(
@@ -367,8 +498,15 @@ class Models:
                 return
         version.error = None
         version.engine, version.routes = engine, routes
-        version.runner = Runner(engine, self._limits, loop, version.name, routes, decided)
+        version.runner = Runner(engine, self._limits, asyncio.get_running_loop(), version.name, routes, decided)
         version.enter(State.AVAILABLE)
+
+    async def _load_in_turn(self, version: ManagedVersion) -> tuple[Engine, Mapping[str, Route], Sharing]:
+        """Load a version in a thread, when it is its turn; several loads at once would slow down requests."""
+        async with self._turns:
+            load = asyncio.get_running_loop().run_in_executor(self._loader(), self._load_and_plan, version)
+            await asyncio.wait([load], timeout=_TURN_SECONDS)
+        return await load
 
     def _loader(self) -> ThreadPoolExecutor:
         """Return the threads to load in; they have low priority if any version is available."""
@@ -377,22 +515,32 @@ class Models:
     def _load_and_plan(self, version: ManagedVersion) -> tuple[Engine, Mapping[str, Route], Sharing]:
         """Load a version; return it, the route of each signature, and whether their requests share runs."""
         folder, start = version.path, time.monotonic()
-        version_folders.check_inside(folder)
+        version.files = version_folders.listing(folder)
+        if not self._follow_links:
+            version_folders.check_inside(folder)
         if self._verify:
             _check_condition(folder)
         engine = self._load(folder)
-        may_be_fast = self._fast_paths and version.model not in self._plain_models
-        routes = plan_routes(engine, folder, self._limits, time.monotonic() - start) if may_be_fast else {}
-        failed_trials = {name: route.why_not_shared for name, route in routes.items() if route.why_not_shared}
-        return engine, routes, sharing.decide(engine, folder, self._policy, failed_trials, version.name)
+        try:
+            may_be_fast = self._fast_paths and version.model not in self._plain_models
+            routes = plan_routes(engine, folder, self._limits, time.monotonic() - start) if may_be_fast else {}
+            failed_trials = {name: route.why_not_shared for name, route in routes.items() if route.why_not_shared}
+            decided = sharing.decide(engine, folder, self._policy, failed_trials, version.name)
+            if version_folders.listing(folder) != version.files:
+                raise RequestError(
+                    Code.FAILED_PRECONDITION,
+                    "the files of the version changed during the load; it is loaded again when they no longer change",
+                )
+        except BaseException:
+            engine.close()
+            raise
+        return engine, routes, decided
 
     async def _dropped_before_retry(self, version: ManagedVersion) -> bool:
         """Wait for the next try; return True as soon as the policy drops the version."""
-        try:
-            await asyncio.wait_for(version.dropped.wait(), max(self._retry_seconds, 0))
-        except asyncio.TimeoutError:
-            return version.dropped.is_set()
-        return True
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(version.wake.wait(), max(self._retry_seconds, 0))
+        return version.dropped
 
     def _begin_unload(self, version: ManagedVersion) -> None:
         """Stop serving a version; its memory is released after its last request."""
@@ -416,7 +564,7 @@ class Models:
     def _end(self, version: ManagedVersion) -> None:
         """End a version. If it was dropped and is aspired again meanwhile, start again."""
         version.enter(State.END)
-        if version.aspired and version.dropped.is_set():
+        if version.aspired and version.dropped:
             self.versions[version.model][version.number] = ManagedVersion(version.model, version.number, version.path)
 
     async def _notify(self) -> None:
@@ -426,9 +574,36 @@ class Models:
     def _serves(self, model: str) -> bool:
         return any(v.state is State.AVAILABLE for v in self.versions.get(model, {}).values())
 
-    def _settled(self, model: str, new: bool) -> bool:
-        """Return whether a reload no longer waits for a model."""
-        aspired = [v for v in self.versions.get(model, {}).values() if v.aspired]
-        if new:
-            return self._serves(model) or bool(aspired and all(v.state is State.END for v in aspired))
-        return all(v.state in (State.AVAILABLE, State.END) or v.error for v in aspired)
+    def _aspired(self, model: str) -> list[ManagedVersion]:
+        return [version for version in self.versions.get(model, {}).values() if version.aspired]
+
+    def _failed(self, model: str) -> list[ManagedVersion]:
+        """Return the versions of a model, all of which failed; none if one may still become available."""
+        aspired = self._aspired(model)
+        return aspired if all(v.state is State.END and v.error for v in aspired) else []
+
+    def _is_settled(self, model: str) -> bool:
+        """Return whether a model is no longer waited for: each of its versions is available or has failed."""
+        return all(v.state in (State.AVAILABLE, State.END) or v.error for v in self._aspired(model))
+
+    async def _settle(self, models: Sequence[Model], new: Collection[str] = ()) -> None:
+        """Wait as `reload` says for some models of the config, of which some are new."""
+
+        def is_settled(model: Model) -> bool:
+            if self.config.models.get(model.name) is not model:
+                return True  # a later config replaced it
+            return (model.name in new and self._serves(model.name)) or self._is_settled(model.name)
+
+        def settled() -> bool:
+            return all(map(is_settled, models))
+
+        await self._wait(settled)
+
+    async def _wait(self, condition: Callable[[], bool]) -> None:
+        async with self._changed:
+            await self._changed.wait_for(condition)
+
+
+def _not_available(versions: Sequence[ManagedVersion]) -> RequestError:
+    failures = "".join(f"{{{{name: {v.model} version: {v.number}}} due to error: {v.error}}}, " for v in versions)
+    return RequestError(Code.UNKNOWN, f"{len(versions)} servable(s) did not become available: {{{failures}}}")

@@ -25,6 +25,8 @@ from benison.serving.visible_text import visible
 
 _SWITCH_SECONDS = 0.0005
 _NOT_FOR_OTHERS = 0o117  # permissions that a socket does not have
+_PATIENCE_SECONDS = 10.0  # at the start, for models that still load when another one is available
+_WRITING_SECONDS = 0.1  # in which an editor writes a config file
 _DECODED = 4  # times the largest body: the memory of its values and of their tensors
 _log = logging.getLogger("benison-model-server")
 
@@ -140,6 +142,7 @@ async def _serve(
         plain_models=server_settings.plain_models,
         verify=server_settings.verify,
         policy=SharingPolicy(server_settings.share_runs, ASKED_BY_FLAG if parsed.enable_batching else ""),
+        follow_links=server_settings.follow_links,
     )
     trace = tracing.configure(os.environ)
     active: list[observers.Observer] = [trace] if trace else []
@@ -195,13 +198,14 @@ async def _serve(
     )
     polls = [asyncio.create_task(_poll_folders(models, parsed.file_system_poll_wait_seconds))]
     try:
-        # Like TF Serving, open the ports only when every model of the first config is available.
-        if not await _completes_before(stop, asyncio.to_thread(_prepare, options)):
+        if not await _completes_before(stop, asyncio.to_thread(_prepare, options, server_settings.op_libraries)):
             return 0
-        if not await _completes_before(stop, models.reload(config)):
+        if not await _completes_before(stop, models.replace(config)):
             return 0
         if parsed.model_config_file and parsed.model_config_file_poll_wait_seconds > 0:
             polls.append(asyncio.create_task(_poll_config(models, parsed)))
+        if not await _completes_before(stop, models.wait_for_start(_PATIENCE_SECONDS)):
+            return 0
         await _listen_grpc(grpc_server, parsed, server_settings)
         if parsed.rest_api_port:
             await _listen_http(http, parsed.rest_api_port, server_settings)
@@ -223,8 +227,8 @@ async def _serve(
             await asyncio.to_thread(trace.close)
 
 
-def _prepare(options: Any) -> None:
-    """Prepare TensorFlow once, and exclude its objects from garbage collection.
+def _prepare(options: Any, libraries: Sequence[str] = ()) -> None:
+    """Prepare TensorFlow and the user's libraries of operations once, and exclude its objects from garbage collection.
 
     TensorFlow's modules alone have a third of a million objects. A full collection that walks through them stops all
     requests for a quarter of a second, every few seconds under load and at each unload. Versions are loaded later, so
@@ -232,9 +236,10 @@ def _prepare(options: Any) -> None:
     """
     import gc
 
-    from benison.serving.server.engines import saved_model
+    from benison.serving.server.engines import op_libraries, saved_model
 
     saved_model.prepare(options)
+    op_libraries.load(libraries)
     gc.collect()
     gc.freeze()
 
@@ -264,18 +269,28 @@ async def _poll_folders(models: Any, seconds: float) -> None:
 
 async def _poll_config(models: Any, parsed: Flags) -> None:
     """Poll the config file and apply it if it differs from the current config, which a reload RPC may have changed."""
-    from benison.serving import models_config
     from benison.serving.server import model_config
+    from benison.serving.server.config_follower import ConfigFollower
 
-    while True:
-        await asyncio.sleep(parsed.model_config_file_poll_wait_seconds)
-        try:
-            config = await asyncio.to_thread(model_config.read, parsed.model_config_file)
-            # The file may have changed more than a single reload can apply.
-            for step in models_config.steps(models.config, config):
-                await models.reload(step)
-        except BenisonError as error:
-            _log.error("%s: not applied: %s", parsed.model_config_file, error)
+    file = parsed.model_config_file
+    follower, last = ConfigFollower(models, file), models.config
+    try:
+        while True:
+            await asyncio.sleep(parsed.model_config_file_poll_wait_seconds)
+            try:
+                config = await asyncio.to_thread(model_config.read, file)
+                if config != last:  # somebody may still be writing it in place
+                    await asyncio.sleep(_WRITING_SECONDS)
+                    if await asyncio.to_thread(model_config.read, file) != config:
+                        continue
+                last = config
+                follower.follow(config)
+            except BenisonError as error:
+                _log.error("%s: not applied: %s", file, error)
+            except Exception:
+                _log.exception("%s: not applied; reading it again at the next poll", file)
+    finally:
+        follower.close()
 
 
 async def _listen_grpc(server: Any, parsed: Flags, server_settings: ServerSettings) -> None:

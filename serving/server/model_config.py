@@ -34,7 +34,11 @@ def read(path: str) -> Config:
     """
     from tensorflow_serving.config import model_server_config_pb2
 
-    return from_proto(proto_text.read(path, model_server_config_pb2.ModelServerConfig()))
+    proto = proto_text.read(path, model_server_config_pb2.ModelServerConfig())
+    try:
+        return from_proto(proto)
+    except RequestError as error:
+        raise RequestError(error.code, f"{path}: {error}") from None
 
 
 def from_proto(proto: Any) -> Config:

@@ -38,6 +38,8 @@ class ServerSettings:
         verify: whether the files of a version are compared with its manifest before it is loaded.
         refuse_ops: the versions that must not reach files, the network or Python; see LoadOptions.
         share_runs: whether requests share runs at all.
+        op_libraries: libraries of operations to load at the start.
+        follow_links: whether a version, or a file in it, may be a link to a place outside its model's base path.
         log: format of the logs.
         access_log: share of requests that get a log line, from 0 to 1.
     """
@@ -58,6 +60,8 @@ class ServerSettings:
     verify: bool = True
     refuse_ops: RefuseOperations = "foreign"
     share_runs: bool = True
+    op_libraries: tuple[str, ...] = ()
+    follow_links: bool = False
     log: logs.LogFormat = "text"
     access_log: float = 0.0
 
@@ -107,6 +111,8 @@ def read(environment: Mapping[str, str]) -> ServerSettings:
         verify=_switch(environment, "BENISON_VERIFY"),
         refuse_ops=_refuse_ops(environment),
         share_runs=_switch(environment, "BENISON_SHARE_RUNS"),
+        op_libraries=_names(environment, "BENISON_OP_LIBRARIES"),
+        follow_links=_switch(environment, "BENISON_FOLLOW_LINKS", "off"),
         log=_log_format(environment),
         access_log=_share(environment, "BENISON_ACCESS_LOG"),
     )

@@ -27,7 +27,7 @@ from benison.serving.predict import predict
 from benison.serving.promotion import labels
 from benison.serving.versions.local import Version
 from tests.integration.conftest import BENISON, UNPRIVILEGED, Project
-from tests.integration.model_server import config, entry, free_port, publish, wait_until
+from tests.integration.model_server import config, entry, free_port, publish, specific, wait_until
 
 
 @dataclass
@@ -235,13 +235,21 @@ def test_a_name_that_was_never_pushed_is_refused_with_a_close_name(tmp_path: Pat
     assert not (tmp_path / "serving" / "models.config").exists()
 
 
-def test_a_model_that_would_keep_the_others_waiting_is_refused(tmp_path: Path, made: dict[int, Path]) -> None:
+def test_models_without_a_served_version_do_not_keep_the_others_waiting(tmp_path: Path, made: dict[int, Path]) -> None:
     base = tmp_path / "serving"
-    publish(made[1], base / "one", 1)
-    (base / "models.config").write_text(config([entry("gone", base / "gone")]))
-    ports = ["--port", str(free_port()), "--rest-port", str(free_port())]
-    done = subprocess.run(
-        [BENISON, "serve", "one", "--root", tmp_path, *ports], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 1
-    assert f"models.config names gone, but {base / 'gone'} contains none of its versions" in done.stderr
+    for name, version in (("one", 1), ("one", 2), ("new", 1)):
+        publish(made[version], base / name, version)
+    models = [
+        entry("gone", base / "gone"),
+        entry("new", base / "new", specific(7)),
+        entry("one", base / "one", specific(1, stable=1)),
+    ]
+    (base / "models.config").write_text(config(models))
+    with serving(tmp_path, "one", "new") as server:
+        assert "serving one, version 1" in server.output()
+        for line in (
+            f"gone: no version is pushed yet; it is served as soon as there is one in {base / 'gone'}",
+            "new: version 1 is pushed but not promoted, and no version is served; `benison promote new 1` serves it",
+            "one: version 2 is pushed but not promoted, and version 1 is served; `benison promote one 2` serves it",
+        ):
+            assert line in server.output()

@@ -7,7 +7,7 @@ tests call each of them, and fail if a new TensorFlow changes one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 CONTROL = -1  # the output index of a control edge, which carries no tensor

@@ -42,8 +42,11 @@ def test_labels_and_the_deprecated_type_are_read(tmp_path):
     assert config.models["m"].labels == {"stable": 7}
 
 
-def test_an_empty_config_serves_nothing(tmp_path):
-    assert read(tmp_path, "") == Config({})
+def test_an_empty_list_serves_nothing_and_an_empty_file_is_refused(tmp_path):
+    assert read(tmp_path, "model_config_list {}") == Config({})
+    for text in ("", "\n", "# model_config_list {}\n"):
+        with pytest.raises(RequestError, match=r"models.config: it is empty; write `model_config_list \{\}`"):
+            read(tmp_path, text)
 
 
 @pytest.mark.parametrize(

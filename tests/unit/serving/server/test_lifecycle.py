@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benison.serving.models_config import All, Config, Latest, Model, Specific
-from benison.serving.server import lifecycle
+from benison.serving.server import lifecycle, version_folders
 from benison.serving.server.batching.limits import BatchLimits
 from benison.serving.server.engines import low_priority
 from benison.serving.server.lifecycle import ManagedVersion, Models, State, next_action
@@ -166,12 +166,10 @@ async def test_a_version_that_is_repaired_is_loaded_at_the_next_try(base):
     served = models(Loader(), max_retries=1000)
     file = publish(base, 1) / "saved_model.pb"
     file.write_bytes(b"hparg")
-    reload = asyncio.create_task(served.reload(config(base)))
-    while not served.versions.get("m", {}).get(1) or not served.versions["m"][1].error:
-        await asyncio.sleep(0)
+    with pytest.raises(RequestError, match="the version is damaged"):
+        await served.reload(config(base))
     file.write_bytes(b"graph")
-    await reload
-    assert served.status("m")[0].state is AVAILABLE
+    await until(served, v1=AVAILABLE)
     await served.close()
 
 
@@ -351,16 +349,130 @@ async def test_a_new_model_that_cannot_be_loaded_fails_the_reload(base):
 
 
 @within_a_loop
-async def test_a_reload_waits_for_the_first_version_of_a_new_model(base):
+async def test_a_reload_does_not_wait_for_a_model_without_a_version_which_is_served_when_it_has_one(base):
     served = models(Loader())
-    waiting = asyncio.create_task(served.reload(config(base)))
-    await served.poll()
-    assert not waiting.done()
+    await served.reload(config(base))
+    assert served.versions == {}
     add(base, 1)
-    while not waiting.done():
+    await until(served, v1=AVAILABLE)
+    await served.close()
+
+
+@within_a_loop
+async def test_a_failed_version_is_tried_again_when_its_files_have_changed_and_no_longer_change(base):
+    loader = Loader()
+    loader.bad = {2}
+    served = models(loader)
+    add(base, 1, 2)
+    await served.reload(config(base, All()))
+    await until(served, v1=AVAILABLE, v2=END)
+    await served.poll()
+    for part in ("saved_model.pb", "variables"):  # each poll sees another state
+        (base / "2" / part).write_text("a part")
         await served.poll()
+    assert loader.tries.count(2) == 1
+    loader.bad = set()
+    await served.poll()
+    await until(served, v1=AVAILABLE, v2=AVAILABLE)
+    assert loader.tries.count(2) == 2
+    await served.close()
+
+
+@within_a_loop
+async def test_a_version_whose_files_change_during_the_load_is_loaded_again(base):
+    loader = Loader()
+    served = models(loader)
+    loader.gate.clear()
+    add(base, 1)
+    reload = asyncio.create_task(served.reload(config(base)))
+    while not loader.tries:
         await asyncio.sleep(0)
-    await waiting
+    (base / "1" / "saved_model.pb").write_text("the copy goes on")
+    loader.gate.set()
+    with pytest.raises(RequestError, match="changed during the load"):
+        await reload
+    assert loader.engines[0].closed
+    await until(served, v1=AVAILABLE)
+    await served.close()
+
+
+@within_a_loop
+async def test_the_start_waits_for_no_model_that_failed_or_has_no_version_or_loads_for_long(base, tmp_path, caplog):
+    loader = Loader()
+    loader.bad = {7}
+    served = models(loader, max_retries=1000, retry_seconds=3600.0)
+    entries = {name: Model(name, str(tmp_path / name)) for name in ("m", "empty", "bad", "nowhere")}
+    for folder in ("m/1", "bad/7", "slow/9"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    await served.replace(Config({name: entries[name] for name in ("bad", "nowhere")}))
+    with pytest.raises(asyncio.TimeoutError):  # nothing to serve yet
+        await asyncio.wait_for(served.wait_for_start(0), 0.05)
+    await served.replace(Config(entries))
+    await served.wait_for_start(60.0)
+    assert served.status("m")[0].state is AVAILABLE
+
+    loader.gate.clear()
+    await served.replace(Config({**entries, "slow": Model("slow", str(tmp_path / "slow"))}))
+    await served.wait_for_start(0.01)
+    assert "Still loading: slow; the other models are served meanwhile" in caplog.text
+    loader.gate.set()
+    await served.close()
+
+
+@within_a_loop
+async def test_the_start_fails_if_every_model_failed(base):
+    loader = Loader()
+    loader.bad = {1}
+    served = models(loader)
+    add(base, 1)
+    await served.replace(config(base))
+    with pytest.raises(RequestError, match=r"1 servable\(s\) did not become available: .*bad 1"):
+        await served.wait_for_start(60.0)
+    await served.close()
+
+
+@within_a_loop
+async def test_a_model_that_loads_for_long_delays_no_other_model(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(lifecycle, "_TURN_SECONDS", 0.01)
+    loader = Loader()
+    served = models(loader)
+    (tmp_path / "slow" / "9").mkdir(parents=True)
+    add(base, 1, 2)
+    slow = {"slow": Model("slow", str(tmp_path / "slow"))}
+    loader.gate.clear()
+    first = asyncio.create_task(served.reload(Config(slow)))
+    while 9 not in loader.tries:
+        await asyncio.sleep(0)
+    gate, loader.gate = loader.gate, threading.Event()
+    loader.gate.set()
+    for number in (1, 2):
+        await served.reload(Config({**slow, **config(base, Specific(frozenset([number]))).models}))
+        with served.lease("m") as version:
+            assert version.number == number
+    assert not first.done()
+    gate.set()
+    await first
+    await served.close()
+
+
+@within_a_loop
+async def test_a_folder_that_cannot_be_listed_in_time_delays_no_other_model(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(lifecycle, "_LOOK_SECONDS", 0.05)
+    hanging = threading.Event()
+    listed = version_folders.aspired_versions
+
+    def look(model, *arguments):
+        if model.name == "mount":
+            hanging.wait(10)
+        return listed(model, *arguments)
+
+    monkeypatch.setattr(version_folders, "aspired_versions", look)
+    served = models(Loader())
+    await served.replace(Config({"mount": Model("mount", str(tmp_path)), **config(base).models}))
+    add(base, 1)
+    await until(served, v1=AVAILABLE)
+    hanging.set()
     await served.close()
 
 
