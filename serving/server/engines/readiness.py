@@ -23,6 +23,7 @@ _MAX_ELEMENTS = 1 << 24  # of one input
 _NO_VALUES = frozenset(["invalid", "resource", "variant"])  # types that no request can have
 # A model says so about the values of a row: what is wrong is the row that was made up.
 _ABOUT_VALUES = frozenset([Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE])
+_EMPTY_FILE_NAME = "; No such file or directory"  # TensorFlow's text begins with the name, here a made-up text
 _log = logging.getLogger(__name__)
 
 
@@ -69,7 +70,7 @@ def _check_signature(engine: Engine, signature: Signature, version: str) -> None
         error = _run(engine, signature, version)
         if error is None:
             return
-        if error.code not in _ABOUT_VALUES:
+        if error.code not in _ABOUT_VALUES and not error.message.startswith(_EMPTY_FILE_NAME):
             message = f"signature {signature.name} failed on a made-up row: {error.message}"
             raise CannotRun(message) if isinstance(error, CannotRun) else RequestError(error.code, message)
     if signature.cannot_run:

@@ -82,6 +82,13 @@ def test_any_other_error_fails_the_load_with_its_code(code: Code) -> None:
     assert error.value.code is code
 
 
+def test_a_file_that_a_request_names_need_not_exist_yet() -> None:
+    def run(_: Signature) -> None:
+        raise RequestError(Code.NOT_FOUND, "; No such file or directory\n\t [[{{node ReadFile}}]]")
+
+    readiness.check(FakeEngine(signature(), run=run), "/m/1")
+
+
 def test_without_a_default_signature_any_other_one_may_run() -> None:
     engine = FakeEngine(signature("a"), signature("b"), run=failing(Code.NOT_FOUND, "a"))
     readiness.check(engine, "/m/1")
