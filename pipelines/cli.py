@@ -110,7 +110,7 @@ def fit_help_to(columns: int) -> None:
 
 def main() -> NoReturn:
     """Run the command line; print Benison's own errors as one message and exit with their code."""
-    from benison.pipelines.commands.output import show_control_characters
+    from benison.pipelines.visible_streams import show_control_characters
     from benison.serving.errors import BenisonError
 
     show_control_characters()

@@ -30,6 +30,7 @@ from benison.pipelines.records import temporary
 from benison.pipelines.running import forked, legacy_keras, timing
 from benison.pipelines.running.live_log import open_log
 from benison.pipelines.running.node_result import failed_result
+from benison.pipelines.visible_streams import show_control_characters
 from benison.serving import errors
 from benison.serving.errors import BenisonError, NodeFailed
 from benison.serving.files import system_errors
@@ -66,6 +67,7 @@ def main() -> None:
     # A node that reads stdin must not consume a request, and a node's output must not be taken for an answer.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
+    show_control_characters()
     with temporary.use(Path(tempfile.gettempdir())):
         for line in requests:
             request = json.loads(line)

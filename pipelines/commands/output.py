@@ -1,9 +1,9 @@
-"""The output of commands: a console for tables, and streams that show control characters as escapes."""
+"""The output of commands: a console for tables."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from benison.serving.visible_text import visible
 
@@ -11,45 +11,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _UNLIMITED = 10_000  # characters
-
-
-class VisibleStream:
-    """A text stream that shows control characters as escapes.
-
-    Everything that Python prints goes through it: lines of commands, errors, tracebacks. Rich's consoles write to the
-    stream below, because their own colours are escape sequences; `console` escapes what they are given instead.
-
-    Args:
-        stream: the stream below.
-
-    Attributes:
-        rich_proxied_file: the stream that Rich's consoles write to.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self.rich_proxied_file = stream
-
-    def write(self, text: str) -> int:
-        """Write text; return the number of its characters."""
-        self.rich_proxied_file.write(visible(text))
-        return len(text)
-
-    def writelines(self, lines: Any) -> None:
-        """Write lines of text."""
-        for line in lines:
-            self.write(line)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.rich_proxied_file, name)
-
-
-def show_control_characters() -> None:
-    """Put a `VisibleStream` in front of stdout and stderr; a name that no encoding can hold is printed as escapes."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is not None and not isinstance(stream, VisibleStream):
-            stream.reconfigure(errors="backslashreplace")
-            setattr(sys, name, VisibleStream(stream))
 
 
 def console() -> Console:

@@ -94,7 +94,7 @@ def serve(
                 announcement.enter_context(local_servers.announced(folder, port, grpc_socket))
             _print_addresses(config, versions, port, rest_port, metrics_path)
 
-        code = main.serve(argv, announce, metrics_path=metrics_path)
+        code = main.serve(argv, announce, metrics_path=metrics_path, trusted_folder=folder)
     raise typer.Exit(code)
 
 

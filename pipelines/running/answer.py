@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from benison.pipelines.running import termination
 from benison.pipelines.running.node_result import Result, failed_result
+from benison.pipelines.visible_streams import show_control_characters
 from benison.serving.errors import BenisonError, UsageError
 
 
@@ -31,6 +32,7 @@ def answer_and_exit(work: Callable[[], tuple[Result, Mapping[str, Any]]]) -> NoR
     # The output of a node or of C++ code, now or at exit, must not follow the result on stdout.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    show_control_characters()
     termination.install_handlers()
     more: Mapping[str, Any] = {}
     terminated = False

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from benison.serving.errors import BenisonError, UsageError
@@ -36,13 +37,20 @@ def main() -> None:
     sys.exit(serve(sys.argv[1:]))
 
 
-def serve(argv: Sequence[str], when_ready: Callable[[], None] | None = None, *, metrics_path: str = "") -> int:
+def serve(
+    argv: Sequence[str],
+    when_ready: Callable[[], None] | None = None,
+    *,
+    metrics_path: str = "",
+    trusted_folder: Path | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         argv: flags of tensorflow_model_server, without the command.
         when_ready: called once, after the ports are open.
         metrics_path: path of the Prometheus page if no flag names a monitoring config; empty: no page.
+        trusted_folder: the folder of models whose pushed versions are trusted; None for the one that the flags name.
 
     Returns:
         The exit code: 0 after a signal, 2 for a wrong command line, 1 if a model cannot be served at the start.
@@ -61,7 +69,8 @@ def serve(argv: Sequence[str], when_ready: Callable[[], None] | None = None, *, 
         limits, limit_warnings = _batch_limits(parsed, server_settings)
         for warning in [*flag_warnings, *limit_warnings]:
             _log.warning("%s", warning)
-        return _run(_serve(parsed, server_settings, limits, when_ready, metrics_path))
+        trusted = os.path.realpath(trusted_folder or _folder_of_models(parsed))
+        return _run(_serve(parsed, server_settings, limits, when_ready, metrics_path, trusted))
     except BenisonError as error:
         print(visible(f"benison-model-server: {error}"), file=sys.stderr)
         return error.exit_code
@@ -97,6 +106,7 @@ async def _serve(
     limits: BatchLimits,
     when_ready: Callable[[], None] | None,
     metrics_path: str,
+    trusted_folder: str,
 ) -> int:
     from benison.serving.server.engines import lean_tensorflow
 
@@ -129,7 +139,7 @@ async def _serve(
     options = replace(
         _load_options(parsed),
         refuse_operations=server_settings.refuse_ops,
-        trusted_folder=_trusted_folder(parsed) if server_settings.verify else "",
+        trusted_folder=trusted_folder if server_settings.verify else "",
     )
     models = Models(
         partial(loading.load, options=options),
@@ -373,9 +383,9 @@ def _load_options(parsed: Flags) -> Any:
     )
 
 
-def _trusted_folder(parsed: Flags) -> str:
+def _folder_of_models(parsed: Flags) -> str:
     """Return the folder of models that the command line names; a reload may name others."""
-    return os.path.realpath(os.path.dirname(os.path.abspath(parsed.model_config_file or parsed.model_base_path)))
+    return os.path.dirname(os.path.abspath(parsed.model_config_file or parsed.model_base_path))
 
 
 def _metrics_path(parsed: Flags) -> str:

@@ -133,7 +133,10 @@ def test_the_health_check_of_compose_succeeds_while_the_model_is_served(tmp_path
     assert not healthy(server.rest)
 
 
-def test_a_compose_server_follows_promotions_with_canary_and_members(tmp_path: Path, made: dict[int, Path]) -> None:
+def test_a_compose_server_follows_promotions_with_canary_and_members(
+    tmp_path: Path, made: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENISON_ADMIN_TOKEN", "shared")  # of the server and the promotions
     base = tmp_path / "root" / "serving" / NAME
     for number in (1, 2):
         deep = Candidate(made[number], Manifest())

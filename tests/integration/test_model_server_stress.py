@@ -29,6 +29,7 @@ from tests.integration.model_server import (
 )
 
 soak = pytest.mark.soak
+TOKEN = {"BENISON_ADMIN_TOKEN": "shared"}  # of a server whose config is reloaded
 SERVER, *_, GENERATOR = sorted(os.sched_getaffinity(0)) * 2  # cores; the same one where there is only one
 
 
@@ -63,11 +64,11 @@ def test_no_request_fails_or_mixes_versions_while_they_are_swapped(
     (tmp_path / "models.config").write_text(config([entry("m", base, specific(1, stable=1))]))
     flags = ("--allow_version_labels_for_unavailable_models=true", "--file_system_poll_wait_seconds=0")
     memory = []
-    with running(tmp_path, f"--model_config_file={tmp_path / 'models.config'}", *flags) as server:
+    with running(tmp_path, f"--model_config_file={tmp_path / 'models.config'}", *flags, environment=TOKEN) as server:
 
         def swap(old: int, new: int) -> None:
             for policy in (specific(old, new, stable=old), specific(old, new, stable=new), specific(new, stable=new)):
-                reload(server, config([entry("m", base, policy)]))
+                reload(server, config([entry("m", base, policy)]), TOKEN["BENISON_ADMIN_TOKEN"])
             memory.append(server.memory())
 
         with under_load(server, "m:predict", "m/labels/stable:predict", "", connections=8) as reports:
@@ -95,14 +96,16 @@ def test_another_model_loads_while_the_first_serves(
     publish(made[1], tmp_path / "m", 1)
     publish(write_ensemble(tmp_path / "large", members, layers), tmp_path / "other", 1)
     m, other = entry("m", tmp_path / "m"), entry("other", tmp_path / "other")
-    with running(tmp_path, f"--model_base_path={tmp_path / 'm'}", "--model_name=m", core=SERVER) as server:
+    with running(
+        tmp_path, f"--model_base_path={tmp_path / 'm'}", "--model_name=m", core=SERVER, environment=TOKEN
+    ) as server:
         most = closed_loop(server, min(seconds, 5))
         half: dict[str, Any] = {"connections": 64, "rate": most / 2, "core": GENERATOR}
         before = Load(server, "m:predict", seconds=seconds, **half).finished()
         load, loads, until = Load(server, "m:predict", **half), 0, time.monotonic() + seconds
         while time.monotonic() < until:
-            reload(server, config([m, other]))
-            reload(server, config([m]))
+            reload(server, config([m, other]), TOKEN["BENISON_ADMIN_TOKEN"])
+            reload(server, config([m]), TOKEN["BENISON_ADMIN_TOKEN"])
             loads += 1
         during = load.seen()
     assert not lost([before, during])

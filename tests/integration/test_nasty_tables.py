@@ -40,6 +40,10 @@ def _fault(table: Table, folder: Path, members: tuple[str, ...]) -> str:
     if started.returncode != DONE:
         return _unclear(started, file.name)
     run = command(BENISON, folder, "run", "odd", *members, *ROOMY)
+    if raw := [
+        log for log in folder.glob(".benison/runs/*/*.log") if re.search("[\0-\x08\x0b-\x1f\x7f]", log.read_text())
+    ]:
+        return f"these logs would control a terminal: {raw}"
     if run.returncode == DONE:
         return _alone(folder) or _unasked(folder, file) or _not_repeated(folder, members)
     if run.returncode == NOT_BLESSED:

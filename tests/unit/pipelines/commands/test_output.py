@@ -13,13 +13,15 @@ import pytest
 from rich.text import Text
 
 import benison.pipelines
-from benison.pipelines.commands.output import VisibleStream, console
+from benison.pipelines.commands.output import console
 from benison.pipelines.reports.tables import DataTable
+from benison.pipelines.visible_streams import VisibleStream
 
 NASTY = "\x1b[31m[red]a:smile:\n\tb\u202e"
 PROGRAM = """
 import sys
-from benison.pipelines.commands.output import console, show_control_characters
+from benison.pipelines.commands.output import console
+from benison.pipelines.visible_streams import show_control_characters
 from benison.pipelines.reports.tables import DataTable
 show_control_characters()
 print("first \\x1b[2J")
