@@ -15,7 +15,10 @@ from benison.serving.server.status import Code, RequestError
 from benison.serving.versions import pushes
 
 _ASSETS, _INIT_SIGNATURE = "assets", "__saved_model_init_op"  # parts of the SavedModel format
-_HINT = "BENISON_REFUSE_OPS=0 loads such models; it lets them run code with the rights of this server"
+_HINT = (
+    "BENISON_REFUSE_OPS=0 loads such models; it lets them run code with the rights of this server. By default, only "
+    "versions that Benison did not push here are refused"
+)
 
 
 def are_checked(path: str, options: LoadOptions) -> bool:
@@ -43,7 +46,7 @@ def check(path: str, meta_graph: Any) -> None:
         RequestError: PERMISSION_DENIED; the message names the operation and what it reaches.
     """
     assets = private_tensorflow.asset_files(path, meta_graph)
-    folder = os.path.join(path, _ASSETS)
+    folder = os.path.normpath(os.path.join(path, _ASSETS))
     for file in map(os.fsdecode, assets.values()):
         if not os.path.normpath(file).startswith(folder + os.sep):
             raise _refusal(path, f"its asset {os.path.relpath(file, folder)} is not in its folder {_ASSETS}")
@@ -66,9 +69,7 @@ def check_lite(path: str, types: list[str]) -> None:
 
 
 def _refusal(path: str, reason: str) -> RequestError:
-    return RequestError(
-        Code.PERMISSION_DENIED, f"{path}: refused, because Benison did not push it and {reason}; {_HINT}"
-    )
+    return RequestError(Code.PERMISSION_DENIED, f"{path}: refused, because {reason}; {_HINT}")
 
 
 def _runs(meta_graph: Any, graph: IndexedGraph, assets: set[str]) -> Iterator[tuple[str, list[str], set[str]]]:

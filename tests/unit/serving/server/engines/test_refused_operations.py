@@ -120,9 +120,7 @@ def write_v1(folder: Path, initializer: Callable[[], Any], output: Callable[[], 
 def test_the_initialization_must_not_reach_outside_and_does_not_run(tmp_path: Path) -> None:
     stolen = tmp_path / "stolen"
     folder = write_v1(tmp_path / "1", lambda: tf.io.write_file(str(stolen), "by the model"))
-    assert f"{folder}: refused, because Benison did not push it and its initialization uses WriteFile" in refusal(
-        folder
-    )
+    assert f"{folder}: refused, because its initialization uses WriteFile" in refusal(folder)
     assert not stolen.exists()
     assert refusal(folder, refuse_operations="none") == ""
     assert stolen.read_text() == "by the model"
