@@ -45,15 +45,15 @@ def reload_servers(
     """
     credentials = access.credentials() if servers else None
 
-    def client(server: str) -> GrpcClient:
+    def reload_one(server: str) -> Coroutine[Any, Any, str]:
         target = targets.get(server, server)
-        is_socket = target.startswith("unix:")
-        return GrpcClient(target, timeout=timeout_s, credentials=None if is_socket else credentials)
+        if target.startswith("unix:"):  # needs no token, so whoever made the socket does not learn it
+            return _reload(GrpcClient(target, timeout=timeout_s), "", config, expected, alone, timeout_s)
+        client = GrpcClient(target, timeout=timeout_s, credentials=credentials)
+        return _reload(client, access.token, config, expected, alone, timeout_s)
 
     async def reload_all() -> list[str]:
-        return await asyncio.gather(
-            *(_reload(client(server), access.token, config, expected, alone, timeout_s) for server in servers)
-        )
+        return await asyncio.gather(*map(reload_one, servers))
 
     reasons = _run(reload_all()) if servers else []
     return {server: reason for server, reason in zip(servers, reasons, strict=True) if reason}
