@@ -16,6 +16,10 @@ Tensors = Mapping[str, "np.ndarray[Any, Any]"]
 RefuseOperations = Literal["foreign", "all", "none"]
 DEFAULT_SIGNATURE = "serving_default"  # of a request without a signature's name
 
+# A time limit is a part of what TensorFlow prepares for a run, so there are few: a run may go on after its deadline.
+STOP_SECONDS = (1, 2, 5, 10, 30, 60, 300, 3600)
+WITHOUT_DEADLINE_SECONDS = 300
+
 # The names of types in messages of TensorFlow's C++ code, where they differ from Python's.
 _CPP_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
 
@@ -101,20 +105,34 @@ class Engine(Protocol):
     parallel: bool
     signatures: Mapping[str, Signature]
 
-    def run(self, signature: Signature, inputs: Tensors, outputs: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+    def run(
+        self, signature: Signature, inputs: Tensors, outputs: Sequence[str], seconds: int = 0
+    ) -> dict[str, np.ndarray[Any, Any]]:
         """Run a signature and return the requested outputs by name.
 
         Args:
             signature: one of `signatures`.
             inputs: every input of the signature, in its dtype; text is bytes in an object array.
             outputs: the names of the requested outputs.
+            seconds: the time after which a run is stopped if it is in a loop, one of STOP_SECONDS; 0: it is not.
 
         Raises:
-            Exception: TensorFlow failed; `status.from_exception` converts the error to TF Serving's form.
+            Exception: TensorFlow failed, or stopped the run; `status.from_exception` converts it to TF Serving's form.
         """
 
     def close(self) -> None:
         """Release the memory. The engine cannot run afterwards."""
+
+
+def stop_after(seconds_left: float) -> int:
+    """Return the time after which to stop a run (seconds), one of STOP_SECONDS.
+
+    Args:
+        seconds_left: the time until the last deadline of its requests; infinity if one has none.
+    """
+    if seconds_left == float("inf"):
+        return WITHOUT_DEADLINE_SECONDS
+    return next((seconds for seconds in STOP_SECONDS if seconds >= seconds_left), STOP_SECONDS[-1])
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def build(
     rules = _Rules(stopping, max_memory, Turns(max_message_bytes, max_held_bytes), freed)
     server.add_generic_rpc_handlers((_prediction_handler(service, rules), _model_handler(service, rules)))
     if health:
-        server.add_generic_rpc_handlers((_health_handler(stopping),))
+        server.add_generic_rpc_handlers((_health_handler(service, stopping),))
     return server
 
 
@@ -104,8 +104,9 @@ async def drain(server: Any, seconds: float) -> None:
     When gRPC stops, it cancels the calls that have arrived but were not dispatched. So this first waits for
     LAST_CALL_SECONDS, in which such calls get an error and clients stop sending new ones.
     """
-    await asyncio.sleep(min(seconds, LAST_CALL_SECONDS))
-    await server.stop(seconds)
+    last_call = min(seconds, LAST_CALL_SECONDS)
+    await asyncio.sleep(last_call)
+    await server.stop(seconds - last_call)
 
 
 def credentials(path: str) -> Any:
@@ -417,7 +418,7 @@ def _serialize(response: Any) -> bytes:
     return response if isinstance(response, bytes) else bytes(response.SerializeToString())
 
 
-def _health_handler(stopping: asyncio.Event) -> Any:
+def _health_handler(service: Service, stopping: asyncio.Event) -> Any:
     """Return grpc.health.v1.Health with Check. Its messages are written by hand, so that no other package is needed."""
     request_class = text_protos.message_class("HealthCheckRequest")
 
@@ -425,7 +426,8 @@ def _health_handler(stopping: asyncio.Event) -> Any:
         if request is None or request.service not in _HEALTHY:
             _refuse(context, _GRPC[int(Code.NOT_FOUND)], "unknown service")
             return b""
-        return b"\x08\x02" if stopping.is_set() else b"\x08\x01"  # HealthCheckResponse: NOT_SERVING, SERVING
+        is_serving = not stopping.is_set() and not service.models.is_stuck()
+        return b"\x08\x01" if is_serving else b"\x08\x02"  # HealthCheckResponse: SERVING, NOT_SERVING
 
     method = grpc.unary_unary_rpc_method_handler(check, request_deserializer=partial(_parse, request_class))
     return grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": method})

@@ -35,6 +35,7 @@ _TURN_SECONDS = 3.0  # of a load; then the next one begins beside it, so that a 
 _LOADERS = 32  # threads, which are started as they are needed
 _LOOKS = 8  # into folders at the same time
 _LOOK_SECONDS = 5.0  # a folder that takes longer to list, such as a broken mount, no longer delays the others
+MAX_HUNG_RUNS = 2  # of a version; its memory and threads are lost until the process ends
 _log = logging.getLogger(__name__)
 
 
@@ -70,6 +71,7 @@ class ManagedVersion:
         files: the files of the version at the last try to load it.
         seen_files: the files of a version that failed, when its model's folder was last looked at.
         wake: set when the version need not wait for its next try: it was dropped, or its files changed.
+        is_stuck: whether it ended because of runs that do not end.
     """
 
     model: str
@@ -89,6 +91,7 @@ class ManagedVersion:
     files: Listing | None = None
     seen_files: Listing | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    is_stuck: bool = False
 
     @property
     def name(self) -> str:
@@ -220,6 +223,7 @@ class Models:
         self._unloads: set[asyncio.Task[None]] = set()
         self._looks: dict[str, tuple[Model, asyncio.Task[None]]] = {}  # the last look into the folder of each model
         self._warnings: dict[str, tuple[str, ...]] = {}  # the last ones about the folder of each model
+        self._abandoned: list[Runner] = []
         self._changed = asyncio.Condition()
 
     @contextmanager
@@ -361,6 +365,28 @@ class Models:
     async def poll(self) -> None:
         """Look for versions in the folders of all models, and start to load and unload them."""
         await self._look(self.config.models.values())
+
+    async def watch_runs(self, seconds: float) -> None:
+        """End each version in which MAX_HUNG_RUNS runs do not end; see `Runner.hung_runs`. It never returns."""
+        while True:
+            await asyncio.sleep(min(seconds, 1.0))
+            for version in [v for versions in self.versions.values() for v in versions.values()]:
+                runner = version.runner if version.state is State.AVAILABLE else None
+                if runner and (hung := runner.hung_runs(seconds)) >= MAX_HUNG_RUNS:
+                    self._end_stuck(version, runner, hung)
+                    await self._notify()
+
+    def is_stuck(self) -> bool:
+        """Return whether a model has no version because its runs did not end; only a new process helps then."""
+        return any(
+            any(version.is_stuck for version in versions.values()) and not self._serves(name)
+            for name, versions in self.versions.items()
+        )
+
+    def runs_in_progress(self) -> int:
+        """Return the number of runs in threads that have not ended."""
+        runners = [v.runner for versions in self.versions.values() for v in versions.values() if v.runner]
+        return sum(runner.runs_in_progress() for runner in [*runners, *self._abandoned])
 
     async def close(self) -> None:
         """Unload all versions."""
@@ -560,6 +586,18 @@ class Models:
         self._end(version)
         self._start_task(version.model)
         await self._notify()
+
+    def _end_stuck(self, version: ManagedVersion, runner: Runner, hung: int) -> None:
+        version.error = RequestError(
+            Code.UNAVAILABLE,
+            f"{version.name}: {hung} runs did not end after their deadlines and cannot be stopped; restart the server",
+        )
+        version.is_stuck = True
+        version.runner = version.engine = None
+        version.routes = {}
+        version.enter(State.END)
+        runner.abandon(version.error)
+        self._abandoned.append(runner)
 
     def _end(self, version: ManagedVersion) -> None:
         """End a version. If it was dropped and is aspired again meanwhile, start again."""

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ from benison.serving.server.observing import logs, tracing
 from benison.serving.server.settings import ServerSettings
 from benison.serving.visible_text import visible
 
+EXIT_CUT_OFF = 3  # runs were in progress when the process ended
+_UNLOAD_SECONDS = 5.0  # after BENISON_DRAIN_SECONDS
 _SWITCH_SECONDS = 0.0005
 _NOT_FOR_OTHERS = 0o117  # permissions that a socket does not have
 _PATIENCE_SECONDS = 10.0  # at the start, for models that still load when another one is available
@@ -53,7 +56,8 @@ def serve(
         trusted_folder: the folder of models whose pushed versions are trusted; None for the one that the flags name.
 
     Returns:
-        The exit code: 0 after a signal, 2 for a wrong command line, 1 if a model cannot be served at the start.
+        The exit code: 0 after a signal, 2 for a wrong command line, 1 if a model cannot be served at the start. If runs
+        do not end in time after a signal, the process ends with EXIT_CUT_OFF instead.
     """
     if {"--help", "-h"} & set(argv):
         _print(flags.usage())
@@ -206,7 +210,11 @@ async def _serve(
         freed=freed,
         interceptors=[observers.GrpcInterceptor(active)] if active else [],
     )
-    polls = [asyncio.create_task(_poll_folders(models, parsed.file_system_poll_wait_seconds))]
+    polls = [
+        asyncio.create_task(_poll_folders(models, parsed.file_system_poll_wait_seconds)),
+        asyncio.create_task(models.watch_runs(server_settings.hung_seconds)),
+        asyncio.create_task(_end_after(stop, server_settings.drain_seconds, models)),
+    ]
     try:
         if not await _completes_before(stop, asyncio.to_thread(_prepare, options, server_settings.op_libraries)):
             return 0
@@ -235,6 +243,28 @@ async def _serve(
         await models.close()
         if trace:
             await asyncio.to_thread(trace.close)
+        if models.runs_in_progress():
+            _end_process(models)
+
+
+async def _end_after(stop: asyncio.Event, drain_seconds: float, models: Any) -> None:
+    """End the process some time after the stop, whatever still runs: a load, an unload, or a run that does not end."""
+    await stop.wait()
+    # A thread, because Python waits for the threads of loads after the event loop has ended.
+    timer = threading.Timer(drain_seconds + _UNLOAD_SECONDS, _end_process, [models])
+    timer.daemon = True
+    timer.start()
+
+
+def _end_process(models: Any) -> None:
+    """End the process at once; its exit code says whether runs were in progress."""
+    runs = models.runs_in_progress()
+    if runs:
+        _log.error("Stopping: %d runs have not ended; the process ends without them", runs)
+    else:
+        _log.warning("Stopping: a version is still being loaded or unloaded; the process ends without it")
+    logging.shutdown()  # writes what waits
+    os._exit(EXIT_CUT_OFF if runs else 0)
 
 
 def _prepare(options: Any, libraries: Sequence[str] = ()) -> None:

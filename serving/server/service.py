@@ -168,9 +168,11 @@ def _version(version: ManagedVersion, show_paths: bool) -> dict[str, Any]:
             "engine": version.engine.kind,
             "signatures": list(version.engine.signatures),
             "waiting": version.runner.waiting,
+            "running": version.runner.runs_in_progress(),
             "requests": version.runner.counts.requests,
             "runs": version.runner.counts.runs,
             "shared_runs": version.runner.counts.shared,
+            "hung_runs": version.runner.count_hung(),
             "sharing": version.runner.sharing.describe(),
             "paths": {name: route.describe() for name, route in version.routes.items()},
         }

@@ -33,6 +33,7 @@ class ServerSettings:
         max_connections: HTTP connections at a time; beyond it, the next one replaces a silent one.
         slow_client_seconds: time in which a request must arrive and a response must be read (seconds).
         drain_seconds: time for accepted requests after SIGTERM (seconds).
+        hung_seconds: time after its deadline in which a run must end (seconds); then it counts as hung.
         fast_paths: whether requests may take a faster path, if a check at load showed that its answers are the same.
         plain_models: models whose requests take the plain path anyway; a large model with many signatures loads sooner.
         verify: whether the files of a version are compared with its manifest before it is loaded.
@@ -55,6 +56,7 @@ class ServerSettings:
     max_connections: int = 4096
     slow_client_seconds: float = 30.0
     drain_seconds: float = 30.0
+    hung_seconds: float = 30.0
     fast_paths: bool = True
     plain_models: frozenset[str] = frozenset()
     verify: bool = True
@@ -106,6 +108,7 @@ def read(environment: Mapping[str, str]) -> ServerSettings:
         max_connections=int(_number(environment, "BENISON_MAX_CONNECTIONS", ServerSettings.max_connections)),
         slow_client_seconds=_number(environment, "BENISON_SLOW_CLIENT_SECONDS", ServerSettings.slow_client_seconds),
         drain_seconds=_number(environment, "BENISON_DRAIN_SECONDS", ServerSettings.drain_seconds),
+        hung_seconds=_number(environment, "BENISON_HUNG_SECONDS", ServerSettings.hung_seconds),
         fast_paths=_switch(environment, "BENISON_FAST_PATHS"),
         plain_models=frozenset(_names(environment, "BENISON_PLAIN_MODELS")),
         verify=_switch(environment, "BENISON_VERIFY"),

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -162,31 +163,30 @@ def strained(tmp_path_factory: pytest.TempPathFactory, made: dict[int, Path]) ->
         yield server
 
 
-def runs(server: Server) -> int:
-    """Return how often version 1 ran."""
-    return int(server.ask("GET", "/benison/status")[1]["models"]["m"]["versions"]["1"]["runs"])
+def count(server: Server, name: str) -> int:
+    """Return a number of version 1: `runs` that ended, `running` ones, or requests that are `waiting`."""
+    return int(server.ask("GET", "/benison/status")[1]["models"]["m"]["versions"]["1"][name])
 
 
 def waiting(server: Server) -> int:
     """Requests in version 1's queue."""
-    return int(server.ask("GET", "/benison/status")[1]["models"]["m"]["versions"]["1"]["waiting"])
+    return count(server, "waiting")
 
 
 @pytest.fixture
 def busy(strained: Server) -> Iterator[int]:
-    """Keeps version 1 busy; so many loops keep it so again. In the end only that one run was made."""
+    """Keeps all cores busy with version 1; so many loops keep one so again. In the end only those runs were made."""
+    cores = len(os.sched_getaffinity(0))
     loops = calibrated(strained)
-    before = runs(strained)
+    before = count(strained, "runs")
     ask = {"signature_name": "slow", "inputs": [4 * loops]}
-    answers: list[int] = []
-    first = threading.Thread(target=lambda: answers.append(strained.post("m:predict", ask)[0]))
-    first.start()
-    wait_until(lambda: runs(strained) == before + 1)
-    yield loops
-    first.join()
-    assert answers == [200]
+    with ThreadPoolExecutor(cores) as clients:
+        codes = [clients.submit(lambda: strained.post("m:predict", ask)[0]) for _ in range(cores)]
+        wait_until(lambda: count(strained, "running") == cores)
+        yield loops
+        assert [code.result() for code in codes] == [200] * cores
     assert strained.post("m:predict", {"instances": [0.0]})[0] == 200
-    assert runs(strained) == before + 2
+    assert count(strained, "runs") == before + cores + 1
 
 
 def test_nothing_is_run_for_an_http_client_who_has_hung_up(strained: Server, busy: int) -> None:

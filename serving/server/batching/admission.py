@@ -13,6 +13,7 @@ _BURST_SECONDS = 0.25  # seconds; a burst that clears within this time is accept
 _ALWAYS_ADMITTED = 64  # requests that may always wait, whatever they cost
 _SHORT_WAIT = 0.1  # seconds; the wait that requests may expect while the queue is congested
 _BURST_WAIT = 0.5  # seconds; only the part of a burst that clears in this time is accepted
+_MEASURED = 0.05  # seconds; the shortest time in which the speed is measured
 _WEIGHT = 0.2  # weight of the newest run in the moving averages
 
 
@@ -30,8 +31,8 @@ class Admission:
         """
         self._max_waiting = max_waiting
         self._congested_since = float("inf")  # start of the current streak of long waits
-        self._last_run_at = 0.0
-        self._last_run_size = 0.0
+        self._measured_since = 0.0
+        self._measured_requests = 0
         self._requests_per_run = 0.0
         self._rate = 0.0  # requests per second; 0 until the version was busy long enough to measure it
 
@@ -44,10 +45,13 @@ class Admission:
             now: the current time.
         """
         waited_long = waited > _LONG_WAIT
-        if waited_long and now > self._last_run_at:  # otherwise the version may have been idle in between
-            self._rate = _average(self._rate, self._last_run_size / (now - self._last_run_at))
+        if waited_long and now - self._measured_since < _MEASURED:  # runs that go side by side may begin together
+            self._measured_requests += count
+        else:
+            if waited_long:  # otherwise the version may have been idle in between
+                self._rate = _average(self._rate, self._measured_requests / (now - self._measured_since))
+            self._measured_requests, self._measured_since = count, now
         self._requests_per_run = _average(self._requests_per_run, count)
-        self._last_run_size, self._last_run_at = float(count), now
         self._congested_since = min(self._congested_since, now) if waited_long else float("inf")
 
     def refuses(self, waiting: int, now: float) -> bool:

@@ -18,7 +18,7 @@ class BatchLimits:
         refuse_larger: whether a larger request is refused instead, as TF Serving does when batching is enabled.
         timeout: how long the first request waits for others (seconds).
         max_queue: the number of requests that may wait.
-        threads: the number of runs at the same time.
+        threads: the number of runs side by side; 0 for as many as cores.
         allowed_rows: the sizes to which runs are padded; empty for any size.
     """
 
@@ -26,7 +26,7 @@ class BatchLimits:
     refuse_larger: bool = False
     timeout: float = 0.0
     max_queue: int = 1024
-    threads: int = 1
+    threads: int = 0
     allowed_rows: tuple[int, ...] = ()
 
 
@@ -61,7 +61,7 @@ def read_parameters(path: str, max_queue: int) -> tuple[BatchLimits, list[str]]:
         refuse_larger=not splits,
         timeout=max(proto.batch_timeout_micros.value, 0) / 1e6,
         max_queue=max(min(waiting, max_queue), 1),
-        threads=max(proto.num_batch_threads.value, 1),
+        threads=max(proto.num_batch_threads.value, 0),
         allowed_rows=allowed,
     )
     ignored = {

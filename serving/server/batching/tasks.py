@@ -31,12 +31,13 @@ class BatchTask(Protocol):
     def key(self) -> Any:
         """A value that is equal for requests that may share a run."""
 
-    def run(self, tasks: Sequence[Any], padding: int) -> list[Any]:
+    def run(self, tasks: Sequence[Any], padding: int, seconds: int) -> list[Any]:
         """Run several tasks at once.
 
         Args:
             tasks: tasks with this task's key, including this task.
             padding: the number of rows to add so that the run has an allowed size.
+            seconds: the time after which the engine stops the run; see `Engine`.
 
         Returns:
             The answer to each task.
@@ -62,18 +63,18 @@ class CallTask:
         shapes = tuple(call.inputs[name].shape[1:] for name in call.signature.inputs)
         self.key: tuple[Any, ...] = (call.signature.name, call.outputs, shapes)
 
-    def run(self, tasks: Sequence[CallTask], padding: int) -> list[Tensors]:
+    def run(self, tasks: Sequence[CallTask], padding: int, seconds: int) -> list[Tensors]:
         """See `BatchTask`."""
         import numpy as np
 
         call = self._call
         if len(tasks) == 1 and not padding:
-            return [self._engine.run(call.signature, call.inputs, call.outputs)]
+            return [self._engine.run(call.signature, call.inputs, call.outputs, seconds)]
         inputs = {
             name: np.concatenate([task._call.inputs[name] for task in tasks] + [call.inputs[name][:1]] * padding)
             for name in call.signature.inputs
         }
-        outputs = self._engine.run(call.signature, inputs, call.outputs)
+        outputs = self._engine.run(call.signature, inputs, call.outputs, seconds)
         sizes = [task.rows for task in tasks]
         check_rows(outputs, sum(sizes) + padding)
         return list(json_answers.split(outputs, sizes))
@@ -136,7 +137,7 @@ class PackedRowsTask:
         self.signature = target.name
         self.key: tuple[str, ...] = target.key
 
-    def run(self, tasks: Sequence[PackedRowsTask], padding: int) -> list[Any]:
+    def run(self, tasks: Sequence[PackedRowsTask], padding: int, seconds: int) -> list[Any]:
         """See `BatchTask`."""
         return self.target.response_bodies([task.packed_rows for task in tasks], [task.rows for task in tasks])
 
@@ -150,7 +151,7 @@ class PackedTensorsTask(PackedRowsTask):
         super().__init__(target, packed_rows, rows)
         self.key = target.tensors_key
 
-    def run(self, tasks: Sequence[PackedRowsTask], padding: int) -> list[Any]:
+    def run(self, tasks: Sequence[PackedRowsTask], padding: int, seconds: int) -> list[Any]:
         """See `BatchTask`."""
         return self.target.split_outputs([task.packed_rows for task in tasks], [task.rows for task in tasks])
 
@@ -162,10 +163,10 @@ class JsonRowsTask(CallTask):
         super().__init__(engine, call)
         self.key = (*self.key, "rows")
 
-    def run(self, tasks: Sequence[CallTask], padding: int) -> list[Any]:
+    def run(self, tasks: Sequence[CallTask], padding: int, seconds: int) -> list[Any]:
         """See `BatchTask`."""
         specs = self._call.signature.outputs
-        return [json_answers.predictions(answer, specs, True) for answer in super().run(tasks, padding)]
+        return [json_answers.predictions(answer, specs, True) for answer in super().run(tasks, padding, seconds)]
 
 
 def check_rows(outputs: Tensors, rows: int) -> None:

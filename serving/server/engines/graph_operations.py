@@ -7,7 +7,7 @@ from typing import Any
 
 from benison.serving.server.graphs.indexed import IndexedGraph, called_functions
 
-# Loops, and operations that call Python or read files or datasets.
+# Loops, and operations that call Python, read files or datasets, or wait for other runs.
 _UNBOUNDED = frozenset(
     [
         "Enter",
@@ -21,6 +21,23 @@ _UNBOUNDED = frozenset(
         "IteratorGetNext",
         "ReduceDataset",
         "ReadFile",
+        "QueueDequeue",
+        "QueueDequeueV2",
+        "QueueDequeueMany",
+        "QueueDequeueManyV2",
+        "QueueDequeueUpTo",
+        "QueueDequeueUpToV2",
+        "QueueEnqueue",
+        "QueueEnqueueV2",
+        "QueueEnqueueMany",
+        "QueueEnqueueManyV2",
+        "BarrierTakeMany",
+        "Stage",
+        "Unstage",
+        "MapStage",
+        "MapUnstage",
+        "OrderedMapStage",
+        "OrderedMapUnstage",
     ]
 )
 

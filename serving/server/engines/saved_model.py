@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from benison.serving.server.codec.packing import Group
     from benison.serving.server.engines.raw_inputs import RawInputs
 
+_STOPPABLE_POOL, _STOPPABLE_THREADS = 1, 32  # of all versions: threads of runs with a time limit
 _MAX_CALLABLES = 256  # of one version; clients choose the outputs, but must not control the memory
 
 
@@ -53,10 +54,9 @@ class SessionEngine:
             raise RequestError(
                 Code.NOT_FOUND, f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}"
             )
-        self._callables: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._callables: dict[tuple[str, tuple[str, ...], int], Any] = {}
         self._lock = threading.Lock()
-        # With one thread, the calling thread runs the operations itself; this saves a switch to another thread.
-        self._in_callers_thread = options.inter_op_threads == 1 and not options.session_config_file
+        self._in_callers_thread = _runs_in_callers_thread(options)
         self.single_threaded = self._in_callers_thread and options.intra_op_threads == 1
         check = refused_operations.check if refused_operations.are_checked(path, options) else None
         self._session, meta_graph = graph_import.load(path, options.tags, _config(options), check)
@@ -79,11 +79,13 @@ class SessionEngine:
             self._session.close()
             raise
 
-    def run(self, signature: Signature, inputs: Tensors, outputs: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+    def run(
+        self, signature: Signature, inputs: Tensors, outputs: Sequence[str], seconds: int = 0
+    ) -> dict[str, np.ndarray[Any, Any]]:
         """See `Engine`."""
         import numpy as np
 
-        call = self._callable(signature, tuple(outputs))
+        call = self._callable(signature, tuple(outputs), seconds if self._unbounded[signature.name] else 0)
         try:
             values = low_priority.call(call, *[inputs[name] for name in signature.inputs])
         except UnicodeDecodeError as error:  # TensorFlow's message quotes bytes from the client
@@ -144,19 +146,23 @@ class SessionEngine:
         devices = {device.device_type for device in self._session.list_devices()}
         return Kernels(graph, private_tensorflow.registered_kernels, devices)
 
-    def _callable(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
-        key = (signature.name, outputs)
+    def _callable(self, signature: Signature, outputs: tuple[str, ...], seconds: int = 0) -> Any:
+        key = (signature.name, outputs, seconds)
         call = self._callables.get(key)
         if call is None:
-            call = self._make_callable(signature, outputs)
+            call = self._make_callable(signature, outputs, seconds)
             with self._lock:
                 while len(self._callables) >= _MAX_CALLABLES:
                     self._callables.pop(next(iter(self._callables)))
                 self._callables[key] = call
         return call
 
-    def _make_callable(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
+    def _make_callable(self, signature: Signature, outputs: tuple[str, ...], seconds: int) -> Any:
         options = self._callable_options(signature, outputs)
+        if seconds:
+            options.run_options.timeout_in_ms = seconds * 1000
+            # In the caller's thread a time-out is not noticed.
+            options.run_options.inter_op_thread_pool = _STOPPABLE_POOL if self._in_callers_thread else 0
         return low_priority.call(private_tensorflow.make_callable, self._session, options)
 
     def _callable_options(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
@@ -183,6 +189,11 @@ def _scalar(value: Any) -> np.ndarray[Any, Any]:
     return np.array(value, object if isinstance(value, bytes) else None)
 
 
+def _runs_in_callers_thread(options: LoadOptions) -> bool:
+    """Return whether the calling thread runs the operations itself; this saves a switch to another thread."""
+    return options.inter_op_threads == 1 and not options.session_config_file
+
+
 def _config(options: LoadOptions) -> Any:
     import tensorflow as tf
 
@@ -193,6 +204,10 @@ def _config(options: LoadOptions) -> Any:
         text_protos.read(options.session_config_file, config)
     config.intra_op_parallelism_threads = config.intra_op_parallelism_threads or options.intra_op_threads
     config.inter_op_parallelism_threads = config.inter_op_parallelism_threads or options.inter_op_threads
+    if _runs_in_callers_thread(options):
+        # All sessions share these pools by their names. Runs without a time limit are in the caller's thread.
+        config.session_inter_op_thread_pool.add(num_threads=1, global_name="benison")
+        config.session_inter_op_thread_pool.add(num_threads=_STOPPABLE_THREADS, global_name="benison-stoppable")
     if options.gpu_memory_fraction:
         config.gpu_options.per_process_gpu_memory_fraction = options.gpu_memory_fraction
     return config

@@ -52,7 +52,9 @@ class TFLiteEngine:
             name: replace(_signature(name, runner), writes=state) for name, runner in self._runners.items()
         }
 
-    def run(self, signature: Signature, inputs: Tensors, outputs: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+    def run(
+        self, signature: Signature, inputs: Tensors, outputs: Sequence[str], seconds: int = 0
+    ) -> dict[str, np.ndarray[Any, Any]]:
         """See `Engine`."""
         try:
             results = self._runners[signature.name](**inputs)

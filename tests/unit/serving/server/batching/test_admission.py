@@ -35,9 +35,19 @@ def test_a_queue_that_each_run_empties_can_still_be_congested():
     """As many requests as one run takes may wait, so each run empties the queue."""
     admission, now = busy(64, 0.1, lasting=5.0)
     for _ in range(100):
-        admission.record_run(64, 0.1, now)
         now += 0.1
+        admission.record_run(64, 0.1, now)
         assert admission.refuses(65, now)
+
+
+def test_runs_that_begin_together_are_no_sign_of_a_fast_model():
+    admission, now = Admission(1000), 100.0
+    for _ in range(100):
+        now += 0.5
+        for _ in range(4):
+            admission.record_run(1, 0.2, now)
+            now += 0.0001
+    assert admission.refuses(70, now)
 
 
 @pytest.mark.parametrize(("waiting", "refused"), [(319, False), (322, True)])

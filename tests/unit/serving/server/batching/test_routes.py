@@ -314,7 +314,7 @@ class Engine:
         self.sizes: list[int] = []
         self.work = 0.0
 
-    def run(self, signature: Signature, inputs: Any, outputs: Any) -> Any:
+    def run(self, signature: Signature, inputs: Any, outputs: Any, seconds: int = 0) -> Any:
         self.threads.append(threading.get_ident())
         self.sizes.append(len(inputs["x"]))
         until = time.thread_time() + self.work

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ class Engine:
         self.function = function
         self.closed = False
 
-    def run(self, signature, inputs, outputs):
+    def run(self, signature, inputs, outputs, seconds=0):
         self.entered.set()
         self.gate.wait(10)
         self.sizes.append(len(inputs["x"]))
@@ -93,7 +94,7 @@ def test_a_request_of_another_shape_than_the_declared_one_runs_alone():
     engine = Engine()
     square = Call(DOUBLE, {"x": np_any.float32([[1, 2], [3, 4]])}, ("y",))
     assert answers(engine, [call(1), square, square]) == [[2], [[2, 4], [6, 8]], [[2, 4], [6, 8]]]
-    assert engine.sizes == [1, 2, 2]
+    assert sorted(engine.sizes) == [1, 2, 2]
 
 
 def test_a_model_whose_output_does_not_have_one_row_per_input_row_is_not_batched():
@@ -165,5 +166,60 @@ def test_cancelled_and_expired_requests_are_not_run():
         await first
         await asyncio.to_thread(runner.close)
         assert engine.sizes == [1, 1]
+
+    asyncio.run(run())
+
+
+class Limited(Engine):
+    """Takes for ever over a row of -2, until the time limit; records the limits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits: list[int] = []
+
+    def run(self, signature, inputs, outputs, seconds=0):
+        answer = super().run(signature, inputs, outputs)
+        self.limits.append(seconds)
+        if (inputs["x"] == -2).any():
+            raise RequestError(Code.DEADLINE_EXCEEDED, "stopped")
+        return answer
+
+
+def test_a_shared_run_ends_at_its_first_deadline_and_the_others_run_again():
+    async def run() -> None:
+        engine = Limited()
+        runner = Runner(engine, BatchLimits(), asyncio.get_running_loop(), "model m version 1")
+        first = runner.submit(call(1))
+        await asyncio.to_thread(engine.entered.wait, 10)
+        now = time.monotonic()
+        stopped, late, endless = (
+            runner.submit(call(-2), now + 4),
+            runner.submit(call(3), now + 50),
+            runner.submit(call(4)),
+        )
+        engine.gate.set()
+        with pytest.raises(RequestError, match="stopped"):
+            await stopped
+        assert [(await future)["y"].tolist() for future in (first, late, endless)] == [[2], [6], [8]]
+        await asyncio.to_thread(runner.close)
+        assert engine.limits == [300, 5, 5, 60, 300]
+
+    asyncio.run(run())
+
+
+def test_a_version_that_is_abandoned_refuses_the_waiting_requests_and_later_ones():
+    async def run() -> None:
+        engine = Engine()
+        runner = Runner(engine, BatchLimits(), asyncio.get_running_loop(), "model m version 1")
+        first = runner.submit(call(1))
+        await asyncio.to_thread(engine.entered.wait, 10)
+        waiting = runner.submit(call(2))
+        runner.abandon(RequestError(Code.UNAVAILABLE, "it is stuck"))
+        with pytest.raises(RequestError, match="it is stuck"):
+            await waiting
+        with pytest.raises(RequestError, match="it is stuck"):
+            runner.submit(call(3))
+        engine.gate.set()
+        assert (await first)["y"].tolist() == [2]
 
     asyncio.run(run())

@@ -32,9 +32,9 @@ class FakeEngine:
         self.runs: list[tuple[str, Tensors]] = []
         self._run = run
 
-    def run(self, each: Signature, inputs: Tensors, outputs: Any) -> Any:
-        self.runs.append((each.name, inputs))
-        return self._run(each)
+    def run(self, signature: Signature, inputs: Tensors, outputs: Any, seconds: int = 0) -> Any:
+        self.runs.append((signature.name, inputs))
+        return self._run(signature)
 
     def close(self) -> None:
         pass
