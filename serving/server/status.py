@@ -9,7 +9,9 @@ from benison.serving.errors import BenisonError
 # TensorFlow's texts about operations that it cannot run; its code for them can be NOT_FOUND, which would say that the
 # model is not there.
 _CANNOT_RUN = ("Op type not registered", "No registered '", "No OpKernel was registered")
-OP_LIBRARIES_HINT = "(BENISON_OP_LIBRARIES names libraries of operations to load at the start)"
+OP_LIBRARIES_HINT = (
+    "(BENISON_OP_LIBRARIES names libraries of operations to load at the start; install tensorflow-text for its own)"
+)
 
 
 class Code(IntEnum):
