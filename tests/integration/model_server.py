@@ -80,6 +80,7 @@ def write_model(folder: Path, offset: float) -> Path:
                 },
             ),
             "mixed": _signature({"s": s, "i": i}, {"text": tf.identity(s), "i": i + 1}),
+            "cut": _signature({"s": s, "i": i}, {"i": i[:20] - tf.reduce_min(i), "length": tf.strings.length(s)[:20]}),
             "strings": _signature({"s": s}, {"s_bytes": tf.identity(s)}),
             "total": _signature({"x": x}, {"total": tf.reduce_sum(x)}),
             "centred": _signature({"x": x}, {"c": x - tf.reduce_mean(x)}),

@@ -46,6 +46,8 @@ BODIES: list[Any] = [
     {"signature_name": "mixed", "instances": [{**PACKED, "s": None}]},
     {"signature_name": "mixed", "instances": [{**PACKED, "s": {"b64": "AP8="}}]},
     {"signature_name": "mixed", "instances": [PACKED] * 100},
+    {"signature_name": "cut", "instances": [PACKED] * 30},
+    {"signature_name": "cut", "instances": [PACKED, {"s": "bc", "i": -2}]},
 ]
 RAW = [
     b'{"instances": [NaN, Infinity, 1e39]}',
@@ -100,12 +102,13 @@ TENSORS: list[Any] = [
 ]
 
 
+@pytest.mark.parametrize("signature", ["mixed", "cut"])
 @pytest.mark.parametrize("inputs", TENSORS)
-def test_the_answer_over_grpc_is_the_same_whichever_way_is_taken(servers, inputs):
+def test_the_answer_over_grpc_is_the_same_whichever_way_is_taken(servers, inputs, signature):
     async def answer(server: Server, outputs: list[str]) -> Any:
         async with GrpcClient(f"127.0.0.1:{server.port}") as client:
             try:
-                by_name = await client.predict("m", inputs, signature="mixed", outputs=outputs)
+                by_name = await client.predict("m", inputs, signature=signature, outputs=outputs)
             except ServerError as error:
                 return str(error)
         return {name: (values.dtype, values.tolist()) for name, values in by_name.items()}
@@ -146,8 +149,8 @@ def paths(server: Server) -> dict[str, Any]:
 def test_the_status_page_says_which_way_each_signature_goes(servers):
     fast, *plain = servers
     ways = paths(fast)
-    assert ways["mixed"]["inputs"] == "packed"
-    for way in (ways["mixed"], ways["serving_default"]):
+    assert ways["mixed"]["inputs"] == ways["cut"]["inputs"] == "packed"
+    for way in (ways["mixed"], ways["cut"], ways["serving_default"]):
         # On a busy machine a run may take too long, and the next ones are in a thread.
         assert way["runs"] == "inline" or "moved_off_the_loop" in way
     assert ways["slow"] == {

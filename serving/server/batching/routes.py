@@ -16,7 +16,7 @@ from benison.serving.server.batching import inline_policy, route_parity
 from benison.serving.server.batching.graph_engine import GraphEngine
 from benison.serving.server.batching.inline_policy import InlinePolicy
 from benison.serving.server.batching.route_parity import Row
-from benison.serving.server.batching.tasks import PackedSignature
+from benison.serving.server.batching.tasks import PackedSignature, wrong_outputs
 from benison.serving.server.batching.trials import Stopped, TimeLimit, Trials
 from benison.serving.server.codec import packing
 from benison.serving.server.engine import DEFAULT_SIGNATURE, Engine, Signature, Tensors
@@ -133,9 +133,8 @@ def _fast_route_blocker(engine: GraphEngine, signature: Signature, limits: Batch
         sizes = (spec.shape or ())[1:]
         if -1 in sizes or _product(sizes) > _MAX_ELEMENTS:
             return f"input {name} has rows of variable size, or very large rows"
-    if operation := engine.unbounded(signature):
-        return f"{operation} may take any time"
-    return signature.mixes
+    operation = engine.unbounded(signature)
+    return f"{operation} may take any time" if operation else ""
 
 
 def _fast_route(trials: Trials, signature: Signature, folder: str, limits: BatchLimits) -> Route:
@@ -148,7 +147,8 @@ def _fast_route(trials: Trials, signature: Signature, folder: str, limits: Batch
     if len(accepted) < _MIN_ROWS:
         row_count = len(accepted) + len(rejected)
         return _plain_route(signature, f"the model accepts only {len(accepted)} of {row_count} probe rows")
-    if reason := route_parity.batching_blocker(trials, signature, accepted, outputs):
+    # Requests for a signature that mixes rows have runs of their own, packed or not.
+    if not signature.mixes and (reason := route_parity.batching_blocker(trials, signature, accepted, outputs)):
         return replace(_plain_route(signature, reason), why_not_shared=reason)
     seconds = _run_seconds(trials, signature, [accepted[index % len(accepted)] for index in range(limits.max_rows)])
     packed, reason = _packed(trials, signature, accepted, rejected)
@@ -174,6 +174,8 @@ def _packed(
         return trials.timed(packed.outputs, [row for row in packed_rows if row is not None])
 
     expected = route_parity.plain_outputs(trials, signature, accepted)
+    if wrong := wrong_outputs(expected, len(accepted)):
+        return None, f"output {wrong[0]} does not have one row per input row"
     if reason := route_parity.first_difference(run, signature, expected, accepted, rejected):
         return None, f"with packed inputs, {reason}"
     return packed, ""

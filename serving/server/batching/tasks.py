@@ -111,18 +111,19 @@ class PackedSignature:
             packed_rows: the rows of each request.
             sizes: the number of rows of each request.
         """
-        outputs = self._checked(packed_rows, sizes)
-        return json_answers.prediction_bodies(outputs, self._signature.outputs, sizes)
+        outputs, specs = self.outputs(packed_rows), self._signature.outputs
+        if len(sizes) == 1 and wrong_outputs(outputs, sizes[0]):  # of a signature that mixes rows
+            return [json_answers.predictions(outputs, specs, True)]
+        check_rows(outputs, sum(sizes))
+        return json_answers.prediction_bodies(outputs, specs, sizes)
 
     def split_outputs(self, packed_rows: Sequence[PackedRows], sizes: Sequence[int]) -> list[Tensors]:
         """Compute the outputs for several requests; see `response_bodies`."""
-        outputs = self._checked(packed_rows, sizes)
-        return [outputs] if len(sizes) == 1 else list(json_answers.split(outputs, sizes))
-
-    def _checked(self, packed_rows: Sequence[PackedRows], sizes: Sequence[int]) -> Tensors:
         outputs = self.outputs(packed_rows)
+        if len(sizes) == 1:
+            return [outputs]
         check_rows(outputs, sum(sizes))
-        return outputs
+        return list(json_answers.split(outputs, sizes))
 
 
 class PackedRowsTask:
@@ -175,9 +176,13 @@ def check_rows(outputs: Tensors, rows: int) -> None:
     Raises:
         RowCountMismatch: An output has a different number of rows.
     """
-    wrong = [name for name, values in outputs.items() if values.ndim == 0 or values.shape[0] != rows]
-    if wrong:
+    if wrong := wrong_outputs(outputs, rows):
         raise RowCountMismatch(f"{', '.join(wrong)}: does not have one row per input row")
+
+
+def wrong_outputs(outputs: Tensors, rows: int) -> list[str]:
+    """Return the names of the outputs that do not have one row per input row."""
+    return [name for name, values in outputs.items() if values.ndim == 0 or values.shape[0] != rows]
 
 
 def _rows(call: Call) -> int:
