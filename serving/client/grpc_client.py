@@ -35,6 +35,7 @@ class GrpcClient:
         self._credentials = credentials
         self._timeout = checked_timeout(timeout)
         self._channel: Any = None
+        self._stubs: dict[str, Any] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
@@ -196,9 +197,11 @@ class GrpcClient:
                 if self._credentials
                 else grpc.aio.insecure_channel(self._target, options)
             )
-        if service == "ModelService":
-            return model_service_pb2_grpc.ModelServiceStub(self._channel)
-        return prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+            self._stubs = {
+                "ModelService": model_service_pb2_grpc.ModelServiceStub(self._channel),
+                "PredictionService": prediction_service_pb2_grpc.PredictionServiceStub(self._channel),
+            }
+        return self._stubs[service]
 
 
 def _in_native_order(values: Any) -> Any:
@@ -214,20 +217,27 @@ def _fill_plain(proto: Any, values: Any) -> bool:
     """
     import numpy as np
 
-    number = _plain_types().get(values.dtype.str) if type(values) is np.ndarray else None
-    if number is None:
+    if type(values) is not np.ndarray or (number := _plain_types().get(values.dtype.str)) is None:
         return False
     if values.dtype == object:
         cells = values.ravel().tolist()
         if not all(type(cell) is bytes for cell in cells):
             return False
+        proto.MergeFrom(_empty_tensor(number, values.shape))
         proto.string_val.extend(cells)
     else:
+        proto.MergeFrom(_empty_tensor(number, values.shape))
         proto.tensor_content = values.tobytes()
-    proto.dtype = number
-    for size in values.shape:
-        proto.tensor_shape.dim.add(size=size)
     return True
+
+
+@functools.lru_cache(maxsize=256)
+def _empty_tensor(dtype: int, shape: tuple[int, ...]) -> Any:
+    """Return a TensorProto of a type and shape without its values."""
+    from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2
+
+    dims = [tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in shape]
+    return tensor_pb2.TensorProto(dtype=dtype, tensor_shape=tensor_shape_pb2.TensorShapeProto(dim=dims))
 
 
 @functools.cache
