@@ -21,7 +21,7 @@ from benison.serving.server.freed_memory import LARGE, FreedMemory
 from benison.serving.server.http import LAST_CALL_SECONDS
 from benison.serving.server.inference import CLASSIFY, Call
 from benison.serving.server.large_bodies.turns import Turns
-from benison.serving.server.lifecycle import ManagedVersion, State
+from benison.serving.server.managed_version import ManagedVersion, State
 from benison.serving.server.service import Service
 from benison.serving.server.status import Code, RequestError, forget_frames, invalid
 

@@ -7,165 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from enum import IntEnum
-from pathlib import Path
 from types import MappingProxyType
 
-from benison.serving.files import checksum
 from benison.serving.models_config import Config, Model
 from benison.serving.server import version_folders
-from benison.serving.server.batching import sharing
 from benison.serving.server.batching.limits import BatchLimits
-from benison.serving.server.batching.routes import Route, plan_routes
 from benison.serving.server.batching.runner import Runner
-from benison.serving.server.batching.sharing import Sharing, SharingPolicy
+from benison.serving.server.batching.sharing import SharingPolicy
 from benison.serving.server.engine import Engine
-from benison.serving.server.engines import low_priority
+from benison.serving.server.managed_version import ManagedVersion, State, newest, next_action
 from benison.serving.server.model_config import check_labels
 from benison.serving.server.status import Code, RequestError, from_exception, invalid
 from benison.serving.server.version_folders import Listing
-from benison.serving.versions import condition
+from benison.serving.server.version_loader import VersionLoader
 
-_TURN_SECONDS = 3.0  # of a load; then the next one begins beside it, so that a slow model does not hold up the others
-_LOADERS = 32  # threads, which are started as they are needed
 _LOOKS = 8  # into folders at the same time
 _LOOK_SECONDS = 5.0  # a folder that takes longer to list, such as a broken mount, no longer delays the others
 MAX_HUNG_RUNS = 2  # of a version; its memory and threads are lost until the process ends
 _log = logging.getLogger(__name__)
-
-
-class State(IntEnum):
-    """A version's state, with the numbers of ModelVersionStatus."""
-
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
-
-
-@dataclass
-class ManagedVersion:
-    """One version of a model.
-
-    Attributes:
-        model: the name of the model.
-        number: the version number.
-        path: the version's folder.
-        aspired: whether the policy selects the version now (TF Serving's word).
-        state: the current state.
-        error: why the version failed, or why the last try to load it failed.
-        tries: the number of tries to load it.
-        engine: the loaded engine; None unless the state is AVAILABLE or UNLOADING.
-        runner: the queues of the version.
-        routes: the route of each signature's requests.
-        since: Unix time of the last change of state (seconds).
-        leases: the number of requests that use the version.
-        idle: set when the last lease ends.
-        dropped: whether the policy stopped selecting the version.
-        files: the files of the version at the last try to load it.
-        seen_files: the files of a version that failed, when its model's folder was last looked at.
-        wake: set when the version need not wait for its next try: it was dropped, or its files changed.
-        is_stuck: whether it ended because of runs that do not end.
-    """
-
-    model: str
-    number: int
-    path: str
-    aspired: bool = True
-    state: State = State.START
-    error: RequestError | None = None
-    tries: int = 0
-    engine: Engine | None = None
-    runner: Runner | None = None
-    routes: Mapping[str, Route] = field(default_factory=dict)
-    since: float = field(default_factory=time.time)
-    leases: int = 0
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
-    dropped: bool = False
-    files: Listing | None = None
-    seen_files: Listing | None = None
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    is_stuck: bool = False
-
-    @property
-    def name(self) -> str:
-        """The name of the version in messages."""
-        return f"model {self.model} version {self.number}"
-
-    @property
-    def failed(self) -> bool:
-        """True if the last try to load the version failed."""
-        return self.error is not None and self.state in (State.LOADING, State.END)
-
-    def drop(self) -> None:
-        """Record that the policy no longer selects the version."""
-        self.aspired, self.dropped = False, True
-        self.wake.set()
-
-    def is_repaired(self, files: Listing) -> bool:
-        """Return whether the files of a failed version changed since the last try and have stopped changing.
-
-        Args:
-            files: its files now; remembered for the next call.
-        """
-        settled, self.seen_files = files == self.seen_files, files
-        return settled and files != self.files
-
-    def enter(self, state: State) -> None:
-        """Change the state."""
-        self.state, self.since = state, time.time()
-        _log.info(
-            "model %s version %d: %s%s",
-            self.model,
-            self.number,
-            state.name,
-            f": {self.error}" if self.error else "",
-            extra={"event": "version", "model": self.model, "version": self.number, "state": state.name},
-        )
-
-
-def next_action(versions: Mapping[int, ManagedVersion]) -> tuple[str, int] | None:
-    """Return the next step that keeps a version available (TF Serving's AvailabilityPreservingPolicy).
-
-    A version that is not aspired is unloaded once an aspired one is available, or no version is aspired, or another
-    version that is not aspired remains. Otherwise the highest aspired version that was not tried yet is loaded.
-
-    Returns:
-        `load` or `unload` and the version number; None if there is nothing to do.
-    """
-    aspired = [version for version in versions.values() if version.aspired]
-    old = [v.number for v in versions.values() if not v.aspired and v.state is State.AVAILABLE]
-    available = any(version.state is State.AVAILABLE for version in aspired)
-    if old and (not aspired or available or len(old) > 1):
-        return "unload", min(old)
-    new = [version.number for version in aspired if version.state is State.START]
-    return ("load", max(new)) if new else None
-
-
-def _newest(versions: Mapping[int, ManagedVersion]) -> ManagedVersion | None:
-    """Return the highest available version; None if no version is available."""
-    available = [number for number, version in versions.items() if version.state is State.AVAILABLE]
-    return versions[max(available)] if available else None
-
-
-def _check_condition(folder: str) -> None:
-    """Check that a version that Benison pushed is as it was pushed; log what that cost.
-
-    Raises:
-        RequestError: DATA_LOSS; the message names the first changed files.
-    """
-    state = condition.check(Path(folder), lambda path: low_priority.call(checksum.of_file, path))
-    if state.is_damaged:
-        problems = "; ".join([*state.problems[:3], *(["…"] if len(state.problems) > 3 else [])])
-        raise RequestError(Code.DATA_LOSS, f"the version is damaged: {problems}; BENISON_VERIFY=off loads it anyway")
-    if state.kind == "whole":
-        _log.info("%s: as it was pushed (%s)", folder, state.cost())
 
 
 class Models:
@@ -204,19 +66,21 @@ class Models:
         self.config = Config({})
         self.labels: dict[str, dict[str, int]] = {}
         self.versions: dict[str, dict[int, ManagedVersion]] = {}
-        self._load = load
+        self._loader = VersionLoader(
+            load,
+            limits,
+            load_threads=load_threads,
+            fast_paths=fast_paths,
+            plain_models=plain_models,
+            verify=verify,
+            policy=policy,
+            follow_links=follow_links,
+        )
         self._limits = limits
         self._max_retries = max_retries
         self._retry_seconds = retry_seconds
         self._allow_new_labels = allow_new_labels
-        self._fast_paths = fast_paths
-        self._plain_models = plain_models
-        self._verify = verify
-        self._policy = policy
         self._follow_links = follow_links
-        self._turns = asyncio.Semaphore(max(load_threads, 1))
-        self._loaders = ThreadPoolExecutor(_LOADERS, thread_name_prefix="load")
-        self._low_priority_loaders = ThreadPoolExecutor(_LOADERS, "load", initializer=low_priority.lower_this_thread)
         self._lookers = ThreadPoolExecutor(_LOOKS, thread_name_prefix="look")
         self._unloaders = ThreadPoolExecutor(4, thread_name_prefix="unload")
         self._tasks: dict[str, asyncio.Task[None]] = {}  # each loads and unloads the versions of one model
@@ -395,8 +259,7 @@ class Models:
         runners = [v.runner for versions in self.versions.values() for v in versions.values() if v.runner]
         await asyncio.gather(*(asyncio.to_thread(runner.close) for runner in runners), return_exceptions=True)
         self._lookers.shutdown(wait=False, cancel_futures=True)
-        self._loaders.shutdown(wait=False, cancel_futures=True)
-        self._low_priority_loaders.shutdown(wait=False, cancel_futures=True)
+        self._loader.close()
         self._unloaders.shutdown(wait=False, cancel_futures=True)
 
     def _find(self, model: str, number: int | None, label: str | None) -> ManagedVersion:
@@ -407,7 +270,7 @@ class Models:
             if number is None:
                 raise invalid(f"Unrecognized servable version label: {label}")
         versions = self.versions.get(model, {})
-        version = versions.get(number) if number is not None else _newest(versions)
+        version = versions.get(number) if number is not None else newest(versions)
         if version is None or version.state is not State.AVAILABLE:
             request = f"Latest({model})" if number is None else f"Specific({model}, {number})"
             raise RequestError(Code.NOT_FOUND, f"Servable not found for request: {request}")
@@ -509,7 +372,7 @@ class Models:
             if not version.dropped:
                 version.wake.clear()
             try:
-                engine, routes, decided = await self._load_in_turn(version)
+                loaded = await self._loader.load(version, any(map(self._serves, self.versions)))
             except Exception as error:
                 version.error = from_exception(error)
                 _log.warning(
@@ -523,44 +386,11 @@ class Models:
                 self._end(version)
                 return
         version.error = None
-        version.engine, version.routes = engine, routes
-        version.runner = Runner(engine, self._limits, asyncio.get_running_loop(), version.name, routes, decided)
+        version.engine, version.routes = loaded.engine, loaded.routes
+        version.runner = Runner(
+            loaded.engine, self._limits, asyncio.get_running_loop(), version.name, loaded.routes, loaded.sharing
+        )
         version.enter(State.AVAILABLE)
-
-    async def _load_in_turn(self, version: ManagedVersion) -> tuple[Engine, Mapping[str, Route], Sharing]:
-        """Load a version in a thread, when it is its turn; several loads at once would slow down requests."""
-        async with self._turns:
-            load = asyncio.get_running_loop().run_in_executor(self._loader(), self._load_and_plan, version)
-            await asyncio.wait([load], timeout=_TURN_SECONDS)
-        return await load
-
-    def _loader(self) -> ThreadPoolExecutor:
-        """Return the threads to load in; they have low priority if any version is available."""
-        return self._low_priority_loaders if any(map(self._serves, self.versions)) else self._loaders
-
-    def _load_and_plan(self, version: ManagedVersion) -> tuple[Engine, Mapping[str, Route], Sharing]:
-        """Load a version; return it, the route of each signature, and whether their requests share runs."""
-        folder, start = version.path, time.monotonic()
-        version.files = version_folders.listing(folder)
-        if not self._follow_links:
-            version_folders.check_inside(folder)
-        if self._verify:
-            _check_condition(folder)
-        engine = self._load(folder)
-        try:
-            may_be_fast = self._fast_paths and version.model not in self._plain_models
-            routes = plan_routes(engine, folder, self._limits, time.monotonic() - start) if may_be_fast else {}
-            failed_trials = {name: route.why_not_shared for name, route in routes.items() if route.why_not_shared}
-            decided = sharing.decide(engine, folder, self._policy, failed_trials, version.name)
-            if version_folders.listing(folder) != version.files:
-                raise RequestError(
-                    Code.FAILED_PRECONDITION,
-                    "the files of the version changed during the load; it is loaded again when they no longer change",
-                )
-        except BaseException:
-            engine.close()
-            raise
-        return engine, routes, decided
 
     async def _dropped_before_retry(self, version: ManagedVersion) -> bool:
         """Wait for the next try; return True as soon as the policy drops the version."""

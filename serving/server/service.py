@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from benison.serving.server.batching.tasks import BatchTask
 from benison.serving.server.engine import Tensors
-from benison.serving.server.lifecycle import ManagedVersion, Models, State
+from benison.serving.server.lifecycle import Models
+from benison.serving.server.managed_version import ManagedVersion, State
 from benison.serving.server.metrics import Metrics
 from benison.serving.server.status import Code, RequestError, from_exception
 

@@ -19,7 +19,7 @@ from benison.serving.server.batching.tasks import BatchTask
 from benison.serving.server.codec import json_answers
 from benison.serving.server.engine import Tensors
 from benison.serving.server.http import Begin, Cancellable, Handler, Request, Response
-from benison.serving.server.lifecycle import ManagedVersion
+from benison.serving.server.managed_version import ManagedVersion
 from benison.serving.server.service import Service
 
 REQUEST_ID = "x-request-id"

@@ -14,7 +14,7 @@ import orjson
 from benison.serving.server.codec import json_answers
 from benison.serving.server.engine import Engine
 from benison.serving.server.http import Request, Response
-from benison.serving.server.lifecycle import State
+from benison.serving.server.managed_version import State
 from benison.serving.server.pages import html_pages, input_fields, model_info, openapi
 from benison.serving.server.pages.openapi import ServedModel
 from benison.serving.server.service import Service

@@ -20,7 +20,7 @@ from benison.serving.server.engine import Signature, Tensors, find_signature
 from benison.serving.server.http import Request, Response
 from benison.serving.server.inference import Call
 from benison.serving.server.large_bodies.decoder import Decoder
-from benison.serving.server.lifecycle import ManagedVersion
+from benison.serving.server.managed_version import ManagedVersion
 from benison.serving.server.pages import site
 from benison.serving.server.service import Service, offload_if_large
 from benison.serving.server.status import Code, RequestError, forget_frames, invalid

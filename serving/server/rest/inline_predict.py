@@ -18,7 +18,7 @@ from benison.serving.server.codec import column_names, json_values
 from benison.serving.server.engine import DEFAULT_SIGNATURE
 from benison.serving.server.http import Request, Response
 from benison.serving.server.inference import Call
-from benison.serving.server.lifecycle import ManagedVersion
+from benison.serving.server.managed_version import ManagedVersion
 from benison.serving.server.rest.api import MAX_BODY_HERE, error_response, parse_target
 from benison.serving.server.service import Service
 from benison.serving.server.status import Code, RequestError, forget_frames

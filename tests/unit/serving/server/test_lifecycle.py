@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from benison.serving.models_config import All, Config, Latest, Model, Specific
-from benison.serving.server import lifecycle, version_folders
+from benison.serving.server import lifecycle, version_folders, version_loader
 from benison.serving.server.batching.limits import BatchLimits
 from benison.serving.server.engines import low_priority
-from benison.serving.server.lifecycle import ManagedVersion, Models, State, next_action
+from benison.serving.server.lifecycle import Models
+from benison.serving.server.managed_version import ManagedVersion, State, next_action
 from benison.serving.server.status import Code, RequestError
 from benison.serving.versions import local
 from benison.serving.versions.manifest import Manifest
@@ -434,7 +435,7 @@ async def test_the_start_fails_if_every_model_failed(base):
 
 @within_a_loop
 async def test_a_model_that_loads_for_long_delays_no_other_model(base, tmp_path, monkeypatch):
-    monkeypatch.setattr(lifecycle, "_TURN_SECONDS", 0.01)
+    monkeypatch.setattr(version_loader, "_TURN_SECONDS", 0.01)
     loader = Loader()
     served = models(loader)
     (tmp_path / "slow" / "9").mkdir(parents=True)
@@ -506,4 +507,4 @@ async def test_an_error_names_what_is_not_served(arguments, code, message):
 
 
 def test_the_states_have_tf_servings_numbers():
-    assert [state.value for state in lifecycle.State] == [10, 20, 30, 40, 50]
+    assert [state.value for state in State] == [10, 20, 30, 40, 50]

@@ -18,7 +18,7 @@ from benison.serving.server.batching.tasks import CallTask
 from benison.serving.server.engine import Signature, TensorSpec
 from benison.serving.server.http import Request, Response
 from benison.serving.server.inference import Call
-from benison.serving.server.lifecycle import ManagedVersion
+from benison.serving.server.managed_version import ManagedVersion
 from benison.serving.server.observing import observers, tracing
 from benison.serving.server.observing.observers import ObservedService
 from benison.serving.server.status import RequestError
