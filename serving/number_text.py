@@ -26,6 +26,7 @@ _CODES = "AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD HUF ILS INR JPY KRW MXN NOK NZ
 _CURRENCY = rf"[$€£¥₹₽₩₺₪₫₴₦₱฿¢]|[A-Z]{{0,2}}\$|{'|'.join(_CODES.split())}|kr\.?|zł|Fr\.|Rs\.?"
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"  # a number with a decimal point, as a regular expression
 CODE = "0[0-9]+"
+_ZEROS = re.compile(r"(?<=[0-9])\.0*(?=\s*$)")  # after the decimal point
 THOUSANDS = r"[-+]?[1-9]\d{0,2},\d{3}"  # a comma that may be between thousands; 0,537 has none
 
 
@@ -90,15 +91,24 @@ def _amount_pattern(form: str) -> re.Pattern[str]:
     )
 
 
-def whole_number(value: str | float, form: str = ".") -> int:
+def whole_number(value: str | float, form: str = ".", *, zeros: bool = False) -> int:
     """Convert a number or its text to an int64.
+
+    Args:
+        value: The number or the text.
+        form: See `normalize_number`.
+        zeros: Whether a text may have zeros after its decimal sign: pandas writes 3 as 3.0 beside missing values.
 
     Raises:
         ValueError: It is not whole, or not an int64.
     """
     if isinstance(value, PointNumber) and not value.lstrip("-").isdigit():  # 5.0 is whole where numbers have a type
         value = float(value)
-    whole = int(normalize_number(value, form)) if isinstance(value, str) else int(value)
+    if isinstance(value, str):
+        text = normalize_number(value, form)
+        whole = int(_ZEROS.sub("", text) if zeros else text)
+    else:
+        whole = int(value)
     if not -(2**63) <= whole < 2**63 or (not isinstance(value, str) and whole != value):
         raise ValueError(value)
     return whole

@@ -195,7 +195,7 @@ class _Cells:
             return str(value)
         if self.dtype.is_floating:
             return finite_number(value, self.form)
-        return _known_integer(whole_number(value, self.form))
+        return _known_integer(whole_number(value, self.form, zeros=True))
 
     @property
     def _expected(self) -> str:

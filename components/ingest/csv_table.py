@@ -179,7 +179,7 @@ class CsvTable:
 
     def _value(self, row: Row, name: str, cell: str, kind: str, form: str) -> bytes | int | float:
         try:
-            return _known_integer(_convert(cell, kind, form))
+            return _known_integer(_convert(cell, kind, form, zeros=True))
         except ValueError:
             raise DataError(
                 f"{row.file}, {row.place}, column {name!r}: got {cell[:80]!r}, expected {_EXPECTED[kind]}; "
@@ -232,10 +232,19 @@ def _known_integer(value: bytes | int | float) -> bytes | int | float:
     return value
 
 
-def _convert(cell: str, kind: str, form: str) -> bytes | int | float:
+def fits(cell: str, kind: str, form: str = ".") -> bool:
+    """Return whether a cell can be read as a kind that its column was given."""
+    try:
+        _convert(cell, kind, form, zeros=True)
+    except ValueError:
+        return False
+    return True
+
+
+def _convert(cell: str, kind: str, form: str, zeros: bool = False) -> bytes | int | float:
     if kind == "bytes":
         return cell.encode()
-    return whole_number(cell, form) if kind == "int" else finite_number(cell, form)
+    return whole_number(cell, form, zeros=zeros) if kind == "int" else finite_number(cell, form)
 
 
 def _converted(texts: Any, kind: str, form: str) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benison.components.ingest.csv_table import KINDS, CsvTable, kind_of
+from benison.components.ingest.csv_table import CsvTable, fits
 from benison.serving.number_text import normalize_number
 from benison.serving.rows.chunks import Row
 
@@ -110,7 +110,7 @@ def _column_check(feature: Any, domains: dict[str, frozenset[str]], form: str) -
     def is_valid(cell: str) -> bool:
         if not cell:
             return not required
-        if KINDS.index(kind_of(cell, form)) > KINDS.index(kind):
+        if not fits(cell, kind, form):
             return False
         if low is not None and high is not None:
             return bool(low <= float(normalize_number(cell, form)) <= high)

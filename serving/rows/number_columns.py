@@ -37,7 +37,7 @@ def floats(texts: Any, decimal: str = ".") -> NDArray[np.float64]:
 
 
 def integers(texts: Any) -> Any:
-    """Return texts as an Arrow array of int64; None unless all clearly are such numbers.
+    """Return texts as an Arrow array of int64; None unless all clearly are such numbers, such as 3 or 3.0.
 
     Args:
         texts: an Arrow array of text.
@@ -45,7 +45,11 @@ def integers(texts: Any) -> Any:
     try:
         numbers = pc.cast(texts, pa.int64())
     except pa.ArrowInvalid:
-        return None
+        texts = pc.replace_substring_regex(texts, r"^([-+]?[0-9]+)\.0*$", r"\1")
+        try:
+            numbers = pc.cast(texts, pa.int64())
+        except pa.ArrowInvalid:
+            return None
     hexadecimal = pc.match_substring(texts, "x", ignore_case=True)  # Arrow reads 0x1f
     odd = pc.any(pc.or_(pc.equal(numbers, MISSING_INTEGER), hexadecimal)).as_py()
     return None if odd else numbers

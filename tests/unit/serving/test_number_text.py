@@ -46,6 +46,19 @@ def test_a_text_that_is_no_amount_of_the_form_is_refused(form, cell):
         finite_number(cell, form)
 
 
+@pytest.mark.parametrize(("text", "form"), [("3.0", "."), ("+3.", "."), (" 3.00 ", "."), ("3,0", ",")])
+def test_a_whole_number_may_have_zeros_after_its_decimal_sign(text, form):
+    assert whole_number(text, form, zeros=True) == 3
+    with pytest.raises(ValueError, match="3"):
+        whole_number(text, form)
+
+
+@pytest.mark.parametrize("text", ["3.5", ".0", "-", "1e3", "3.0.0", "nan"])
+def test_zeros_after_the_decimal_sign_follow_digits(text):
+    with pytest.raises(ValueError, match="invalid literal"):
+        whole_number(text, zeros=True)
+
+
 def test_a_whole_amount_is_a_whole_number():
     assert whole_number("$9,007,199,254,740,993", "1,234.5") == 2**53 + 1
     with pytest.raises(ValueError, match="5"):

@@ -122,6 +122,15 @@ def test_a_cell_of_the_wrong_type_is_named_by_file_line_and_column(write) -> Non
         _batch(file, {"a": "int", "b": "int"})
 
 
+@pytest.mark.parametrize("last", ["6", " 6.0"])  # Arrow reads the column, or it is read cell by cell
+def test_an_integer_column_may_have_zeros_after_the_point_as_pandas_writes_them(write, last: str) -> None:
+    file = write(f"a,b\n1,3.0\n2,\n3,-4.00\n4,{last}\n")
+    assert _batch(file, {"a": "int", "b": "int"})["b"] == [[3], None, [-4], [6]]
+    assert CsvTable((file,), NA).infer_kinds(["b"])[0] == {"b": "float"}
+    with pytest.raises(DataError, match=r"line 3, column 'b': got '3.5', expected a whole number"):
+        _batch(write("a,b\n1,3.0\n2,3.5\n"), {"a": "int", "b": "int"})
+
+
 def test_files_with_different_headers_are_refused(write) -> None:
     files = [write("a,b\n", "1.csv"), write("b,a\n", "2.csv")]
     with pytest.raises(DataError, match=r"2\.csv: header differs from that of .*1\.csv"):

@@ -15,7 +15,7 @@ feature { name: "distance" type: FLOAT float_domain { min: 10 max: 5000 } presen
 feature { name: "seats" type: INT }
 string_domain { name: "origin" value: "EWR" value: "JFK" }
 """
-ROWS = ["EWR,200,150", "JFK,NA,NA", "LGA,22000,3.5", ",90,2", "JFK,far,1"]
+ROWS = ["EWR,200,150", "JFK,NA,NA", "LGA,22000,3.5", ",90,2", "JFK,far,1.0"]
 
 
 @pytest.fixture
