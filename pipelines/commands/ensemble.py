@@ -24,8 +24,8 @@ AllowCode = Annotated[
     str,
     typer.Option(
         "--allow-code",
-        metavar="FILE.py:FUNCTION",
-        help="Run this custom combiner. Without it, Python code in the folder's JSON does not run.",
+        metavar="FILE:FUNCTION",
+        help="Run this custom combiner, such as vote.py:vote. Without it, no code in the folder's JSON runs.",
     ),
 ]
 
