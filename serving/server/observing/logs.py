@@ -8,6 +8,7 @@ import logging
 import os
 import queue
 import random
+import re
 import textwrap
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ _MAX_WAITING_LINES = 10_000
 _CLOSE_SECONDS = 1.0  # in which the last lines are written
 LogFormat = Literal["text", "json"]
 
+_PLAIN_ID = re.compile(r"""[^\s"'=,\\]+""")  # another one is quoted, so that it cannot look like further fields
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _STANDARD_FIELDS = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"])
 _log = logging.getLogger("benison.access")
@@ -168,4 +170,5 @@ class AccessLog:
         known = {name: value for name, value in fields.items() if value not in ("", 0)}
         model = f", model {request.model} version {request.version}, {request.rows} rows" if request.model else ""
         message = "%s: %s%s, %.1f ms, id %s"
-        _log.info(message, request.name, status, model, request.milliseconds, request.request_id, extra=known)
+        shown_id = request.request_id if _PLAIN_ID.fullmatch(request.request_id) else json.dumps(request.request_id)
+        _log.info(message, request.name, status, model, request.milliseconds, shown_id, extra=known)

@@ -131,6 +131,26 @@ def test_an_id_that_is_not_safe_in_a_log_is_replaced(caplog: pytest.LogCaptureFi
     assert len(line["request_id"]) == 16
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("abc-1:2/3", "abc-1:2/3"),
+        ("x status=200 model=evil", '"x status=200 model=evil"'),
+        ("x,model", '"x,model"'),
+        ("Root=1-5e", '"Root=1-5e"'),
+        ('a" b', r'"a\" b"'),
+        ('"', r'"\""'),
+    ],
+)
+def test_an_id_cannot_look_like_further_fields_of_its_line(
+    caplog: pytest.LogCaptureFixture, given: str, shown: str
+) -> None:
+    response, (line,) = answered(caplog, {b"x-request-id": given.encode()})
+    assert line["message"].endswith(f" ms, id {shown}")
+    assert line["request_id"] == given  # a field of its own in JSON
+    assert ("x-request-id", given) in response.headers
+
+
 def test_only_a_share_of_the_requests_is_logged() -> None:
     random.seed(1)
     log = logs.AccessLog(0.1)
