@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import http
 import logging
-import re
 import socket
 import struct
 import time
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 import httptools
 
+from benison.serving.server import hosts
 from benison.serving.server.codec import gzip_members, json_answers
 from benison.serving.server.freed_memory import LARGE, FreedMemory
 
@@ -30,7 +30,6 @@ LAST_CALL_SECONDS = 1.0  # after the stop signal, requests that are already on t
 _SLOWEST_BYTES_PER_SECOND = 64 << 10  # a large body may take longer, if it arrives at this speed or faster
 _SMALL_BODY = 64 << 10  # bytes; a body of up to this size is accepted even if the total limit is reached
 _MAX_CACHED_URL = 512  # bytes; hundreds of URLs of 64 kB each would stay in memory
-_HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d*)?")
 _MAX_SHOWN_HOST = 100  # bytes of a wrong one in the error
 _HEAD_TOO_LARGE = f"The headers are longer than {_MAX_HEADER_BYTES} bytes"
 _TOTAL_TOO_LARGE = "The bodies of all requests together are too large; try later"
@@ -100,7 +99,7 @@ class HttpServer:
         limits: Limits,
         begin: Begin | None = None,
         error_headers: tuple[tuple[str, str], ...] = (),
-        hosts: frozenset[str] | None = None,
+        host_names: frozenset[str] | None = None,
         freed: FreedMemory | None = None,
     ) -> None:
         """Create the server; `listen` opens the ports.
@@ -110,14 +109,14 @@ class HttpServer:
             limits: for every client.
             begin: called first for every request; it must not block.
             error_headers: headers of the errors that the server itself answers.
-            hosts: names and addresses that a request's Host may have, with any port; None for every Host.
+            host_names: names that a request's Host may have, as in `hosts`; None for every Host.
             freed: gives the memory of large bodies back.
         """
         self.handler = handler
         self.begin = begin
         self.limits = limits
         self.error_headers = error_headers
-        self.hosts = hosts
+        self.host_names = host_names
         self.connections: set[Connection] = set()
         self.waiting: dict[Connection, None] = {}  # for a whole request; the longest first
         self.held_bytes = 0  # bytes, of the bodies of all unanswered requests
@@ -389,18 +388,18 @@ class Connection(asyncio.Protocol):
     def _check_host(self, host: bytes | None) -> None:
         """Refuse a request without its one Host, or with the name of another server.
 
-        A page that a browser has open may let its own name point to loopback, and then read the answers of this server.
+        See `hosts` for the attack that this prevents.
         """
         is_missing = host is None and self._parser.get_http_version() == "1.1"
         if is_missing or b"host" in dict(self._repeated):
             self._refuse(400, "Malformed request: it must have one Host header")
             raise ValueError("no host")  # stops the parser
-        hosts = self._server.hosts
-        if hosts is not None and host is not None and _host_name(host) not in hosts:
+        names = self._server.host_names
+        if names is not None and host is not None and not hosts.is_accepted(host, names):
             self._refuse(
                 421,
-                f"Host: {host[:_MAX_SHOWN_HOST].decode('latin-1')}: this server answers only for "
-                f"{', '.join(sorted(hosts))}; BENISON_ALLOWED_HOSTS adds names",
+                f"Host: {host[:_MAX_SHOWN_HOST].decode('latin-1')}: this server answers only for IP addresses and for "
+                f"{', '.join(sorted(names))}; BENISON_ALLOWED_HOSTS adds names",
             )
             raise ValueError("another host")
         self._host = host
@@ -489,13 +488,6 @@ class Connection(asyncio.Protocol):
             with contextlib.suppress(RuntimeError):  # reading was not paused
                 self._transport.resume_reading()
         self._next()
-
-
-def _host_name(host: bytes) -> str:
-    """Return the name or address in a Host header, in lower case, without the port."""
-    text = host.decode("latin-1").lower()
-    parts = _HOST.fullmatch(text)
-    return parts[1] if parts else text
 
 
 @lru_cache(maxsize=256)

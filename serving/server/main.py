@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benison.serving.errors import BenisonError, UsageError
-from benison.serving.server import descriptors, flags, settings, text_protos
+from benison.serving.server import descriptors, flags, settings, text_protos, unix_socket
 from benison.serving.server.batching import limits as batching_limits
 from benison.serving.server.batching.limits import BatchLimits
 from benison.serving.server.flags import Flags
@@ -195,7 +195,7 @@ async def _serve(
         ),
         begin=observers.begin(inline.begin, rest.answer, active) if active else inline.begin,
         error_headers=headers,
-        hosts=server_settings.hosts,
+        host_names=server_settings.host_names,
         freed=freed,
     )
     grpc_server = grpc_api.build(
@@ -339,6 +339,7 @@ async def _listen_grpc(server: Any, parsed: Flags, server_settings: ServerSettin
     tls = grpc_api.credentials(parsed.ssl_config_file) if parsed.ssl_config_file else None
     addresses = [f"{_bracketed(address)}:{parsed.port}" for address in server_settings.bind] if parsed.port else []
     if parsed.grpc_socket_path:
+        unix_socket.check_free(parsed.grpc_socket_path)
         addresses.append(f"unix:{parsed.grpc_socket_path}")
     for address in addresses:
         try:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import get_args
 
 from benison.serving.errors import UsageError
+from benison.serving.server import hosts
 from benison.serving.server.engine import RefuseOperations
 from benison.serving.server.observing import logs
 
 _DEFAULT_BIND = ("127.0.0.1", "::1")
-_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+_LOOPBACK_NAME = "localhost"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class ServerSettings:
     Attributes:
         bind: addresses to listen on, without a port. Default: both loopback addresses.
         bind_is_explicit: whether the user set them. If not, a default address that the machine lacks is skipped.
-        allowed_hosts: names that a request's Host may have, besides those of loopback.
+        allowed_hosts: names that a request's Host may have besides localhost, as `hosts.canonical_name` returns them.
         admin_token: token that a config reload over TCP must send; over the Unix socket none is needed.
         open_reload: whether everybody may reload the config, if there is no token.
         max_queue: requests that may wait for one version; the next one gets 503 or UNAVAILABLE.
@@ -73,16 +74,14 @@ class ServerSettings:
         return all(_is_loopback(address) for address in self.bind)
 
     @property
-    def hosts(self) -> frozenset[str] | None:
-        """Names and addresses that the Host of an HTTP request may have; None for every Host.
+    def host_names(self) -> frozenset[str] | None:
+        """Names that the Host of an HTTP request may have, as in `hosts`; None for every Host.
 
         Beyond loopback, names are checked only if the user lists them.
         """
         if not self.loopback_only and not self.allowed_hosts:
             return None
-        loopback = [address for address in self.bind if _is_loopback(address)]
-        addresses = [f"[{address.strip('[]')}]" if ":" in address else address for address in loopback]
-        return frozenset([*_LOOPBACK_HOSTS, *addresses, *(name.lower() for name in self.allowed_hosts)])
+        return frozenset([_LOOPBACK_NAME, *self.allowed_hosts])
 
 
 def read(environment: Mapping[str, str]) -> ServerSettings:
@@ -126,11 +125,16 @@ def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 
 def _hosts(environment: Mapping[str, str]) -> tuple[str, ...]:
-    names = _names(environment, "BENISON_ALLOWED_HOSTS")
-    for name in names:
-        if "/" in name or (":" in name and not name.startswith("[")):
-            raise UsageError(f"BENISON_ALLOWED_HOSTS: got {name}, expected names as in a URL, without scheme and port")
-    return names
+    names = []
+    for entry in _names(environment, "BENISON_ALLOWED_HOSTS"):
+        name = hosts.canonical_name(entry)
+        if name is None and not hosts.is_address(entry):
+            raise UsageError(
+                f"BENISON_ALLOWED_HOSTS: got {entry}, expected whole names as in a URL, such as models.example.org, "
+                "without scheme, port and wildcard; IP addresses are always accepted"
+            )
+        names.append(name or entry)
+    return tuple(names)
 
 
 def _number(environment: Mapping[str, str], name: str, default: float) -> float:
@@ -182,4 +186,4 @@ def _is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address.strip("[]")).is_loopback
     except ValueError:
-        return address == "localhost"
+        return address == _LOOPBACK_NAME

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,19 @@ def local(tmp_path_factory: pytest.TempPathFactory, made: dict[int, Path]) -> It
         ("127.0.0.1", 200),
         ("[::1]:8501", 200),
         ("models.example:80", 200),
+        ("localhost.:8501", 200),  # with the dot of the root
+        ("models.example.", 200),
+        ("localhost ", 200),
+        ("10.1.2.3:8501", 200),  # a probe by address
+        ("127.0.0.2", 200),
+        ("127.1", 200),
+        ("[0:0:0:0:0:0:0:1]:8501", 200),
+        ("[::FFFF:127.0.0.1]", 200),
+        ("10.1.2.3.4", 421),
+        ("127.0.0.1 evil.example", 421),
+        ("[evil.example]", 421),
+        ("::1", 421),
+        ("localhost..", 421),
         ("evil.example", 421),
         ("localhost.evil.example:8501", 421),
         ("127.0.0.1.evil.example", 421),
@@ -158,14 +172,31 @@ def test_on_loopback_too_only_the_sockets_owner_reloads_without_a_token(local: S
     reload_by_socket(local, config([entry("m", folder / "m")]))
 
 
-def test_a_socket_that_cannot_be_opened_ends_the_start(tmp_path: Path, made: dict[int, Path]) -> None:
+def test_a_socket_that_cannot_be_opened_ends_the_start(local: Server, tmp_path: Path, made: dict[int, Path]) -> None:
     publish(made[1], tmp_path / "m", 1)
-    path = tmp_path / ("x" * 120)
-    with (
-        pytest.raises(AssertionError, match=r"grpc_socket_path.*cannot be opened"),
-        running(tmp_path, f"--model_base_path={tmp_path / 'm'}", "--model_name=m", f"--grpc_socket_path={path}"),
+    (tmp_path / "file").write_text("mine")
+    taken = local.log.parent / "socket"
+    for path, reason in (
+        (tmp_path / ("x" * 120), "cannot be opened; expected at most 107 bytes"),
+        (tmp_path / "file", "a file exists there that is no socket"),
+        (taken, "another server listens there"),
     ):
-        raise RuntimeError("it started")
+        with (
+            pytest.raises(AssertionError, match=rf"grpc_socket_path={path}: {reason}"),
+            running(tmp_path, f"--model_base_path={tmp_path / 'm'}", "--model_name=m", f"--grpc_socket_path={path}"),
+        ):
+            raise RuntimeError("it started")
+    assert (tmp_path / "file").read_text() == "mine"
+    reload_by_socket(local, config([entry("m", local.log.parent / "m")]))  # it still has its socket
+
+
+def test_the_socket_of_a_server_that_was_killed_is_replaced(tmp_path: Path, made: dict[int, Path]) -> None:
+    publish(made[1], tmp_path / "m", 1)
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(tmp_path / "socket"))
+    flags = (f"--model_base_path={tmp_path / 'm'}", "--model_name=m", f"--grpc_socket_path={tmp_path / 'socket'}")
+    with running(tmp_path, *flags) as server:
+        reload_by_socket(server, config([entry("m", tmp_path / "m")]))
 
 
 @pytest.fixture

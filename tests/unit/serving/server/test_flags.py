@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from benison.serving.errors import UsageError
@@ -122,3 +124,30 @@ def test_a_switch_is_on_or_off():
 def test_a_limit_must_be_a_positive_number(value):
     with pytest.raises(UsageError, match=f"BENISON_MAX_QUEUE={value}: expected a number above 0"):
         settings.read({"BENISON_MAX_QUEUE": value})
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "*",
+        "*.svc.local",
+        "a b",
+        "[::1]:85",
+        "models.example:80",
+        "https://models.example",
+        "::1",
+        "größe.example",
+        ".a",
+    ],
+)
+def test_a_host_that_could_never_match_is_refused(entry):
+    with pytest.raises(UsageError, match=rf"BENISON_ALLOWED_HOSTS: got {re.escape(entry)}, expected whole names"):
+        settings.read({"BENISON_ALLOWED_HOSTS": f"models.example.org,{entry}"})
+
+
+def test_names_beyond_loopback_are_checked_only_if_they_are_listed():
+    everywhere = {"BENISON_BIND": "0.0.0.0"}
+    assert settings.read(everywhere).host_names is None
+    listed = {**everywhere, "BENISON_ALLOWED_HOSTS": "Models.Example.org., other"}
+    assert settings.read(listed).host_names == {"localhost", "models.example.org", "other"}
+    assert settings.read({}).host_names == {"localhost"}
