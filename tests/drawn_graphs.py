@@ -197,6 +197,26 @@ MIXING: dict[str, Step] = {
     "scan": lambda x: tf.scan(lambda total, row: total * 0.5 + row, x),
     "backwards": _backwards,
     "number of steps": lambda x: x / tf.while_loop(lambda i: i < tf.cast(_rows(x), tf.float32), lambda i: i + 1, [0.0]),
+    "step for each row": lambda x: tf.while_loop(lambda i, _: i < _rows(x), lambda i, v: (i + 1, v * 1.5), [0, x])[1],
+    "constant with a step for each row": lambda x: (
+        x * tf.while_loop(lambda i, _: i < _rows(x), lambda i, c: (i + 1, c * 1.5), [0, 1.0])[1]
+    ),
+    "text with a step for each row": lambda x: (
+        x
+        * tf.cast(
+            tf.strings.length(tf.while_loop(lambda i, _: i < _rows(x), lambda i, s: (i + 1, s + "a"), [0, ""])[1]),
+            tf.float32,
+        )
+    ),
+    "swap for each row": lambda x: tf.while_loop(
+        lambda i, *_: i < _rows(x), lambda i, a, b: (i + 1, b, a), [0, x, x + 1]
+    )[1],
+    "scan of a constant": lambda x: x * tf.scan(lambda c, _: c * 0.5, x[:, 0], tf.constant(1.0))[:, None],
+    "steps of steps": lambda x: tf.while_loop(
+        lambda i, _: i < 2,
+        lambda i, v: (i + 1, tf.while_loop(lambda j, _: j < _rows(x), lambda j, w: (j + 1, w * 1.5), [0, v])[1]),
+        [0, x],
+    )[1],
     "check": _checked_together,
     "check of any": _checked_any,
     "check of the number": _checked_number,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from benison.serving.server.status import Code, RequestError
+from benison.serving.server.status import Code, RequestError, invalid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,11 +32,13 @@ class TensorSpec:
         dtype: TensorFlow's name of the dtype, such as `float32` or `string`.
         shape: the sizes, -1 for an unknown size; None for an unknown rank.
         tensor: the name of the tensor in the graph; empty for a sparse or composite one, which requests cannot use.
+        takes_any_shape: whether the graph takes a tensor of any shape, whatever the signature declares.
     """
 
     dtype: str
     shape: tuple[int, ...] | None
     tensor: str = ""
+    takes_any_shape: bool = False
 
     @property
     def cpp_dtype(self) -> str:
@@ -96,6 +98,28 @@ class Signature:
         """True if several requests may share a run: the first dimension of every input and output has any size."""
         specs = [*self.inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all(spec.batched for spec in specs)
+
+
+def check_shapes(signature: Signature, inputs: Tensors) -> None:
+    """Refuse inputs that do not have the declared shapes; some operations end the process for other ones.
+
+    An input that is declared a scalar or a vector may have any shape, as in TF Serving.
+
+    Args:
+        signature: the signature that will run.
+        inputs: its inputs by name.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT; it names the first such input.
+    """
+    for name, spec in signature.inputs.items():
+        shape, got = spec.shape, inputs[name].shape
+        if shape is None or len(shape) < 2 or got == shape or spec.takes_any_shape:
+            continue
+        if len(got) != len(shape) or any(size not in (own, -1) for own, size in zip(got, shape, strict=True)):
+            declared = ",".join("?" if size == -1 else str(size) for size in shape)
+            sent = ",".join(map(str, got))
+            raise invalid(f"input {name}: got a tensor of shape [{sent}], but the signature declares [{declared}]")
 
 
 class Engine(Protocol):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
+from typing import Any
 
 from benison.serving.models_config import Config, Model
 from benison.serving.server import version_folders
@@ -22,7 +23,7 @@ from benison.serving.server.managed_version import ManagedVersion, State, newest
 from benison.serving.server.model_config import check_labels
 from benison.serving.server.status import Code, RequestError, from_exception, invalid
 from benison.serving.server.version_folders import Listing
-from benison.serving.server.version_loader import VersionLoader
+from benison.serving.server.version_loader import Loaded, VersionLoader
 
 _LOOKS = 8  # into folders at the same time
 _LOOK_SECONDS = 5.0  # a folder that takes longer to list, such as a broken mount, no longer delays the others
@@ -84,7 +85,7 @@ class Models:
         self._lookers = ThreadPoolExecutor(_LOOKS, thread_name_prefix="look")
         self._unloaders = ThreadPoolExecutor(4, thread_name_prefix="unload")
         self._tasks: dict[str, asyncio.Task[None]] = {}  # each loads and unloads the versions of one model
-        self._unloads: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Task[None]] = set()  # which unload versions, or load them again
         self._looks: dict[str, tuple[Model, asyncio.Task[None]]] = {}  # the last look into the folder of each model
         self._warnings: dict[str, tuple[str, ...]] = {}  # the last ones about the folder of each model
         self._abandoned: list[Runner] = []
@@ -254,7 +255,7 @@ class Models:
 
     async def close(self) -> None:
         """Unload all versions."""
-        for task in [*self._tasks.values(), *self._unloads, *(task for _, task in self._looks.values())]:
+        for task in [*self._tasks.values(), *self._beside, *(task for _, task in self._looks.values())]:
             task.cancel()
         runners = [v.runner for versions in self.versions.values() for v in versions.values() if v.runner]
         await asyncio.gather(*(asyncio.to_thread(runner.close) for runner in runners), return_exceptions=True)
@@ -291,13 +292,13 @@ class Models:
                 task.result()
 
     async def _look_into(self, model: Model) -> None:
-        """Look for the versions of a model, and whether those that failed were repaired."""
-        failed = {number: v.path for number, v in self.versions.get(model.name, {}).items() if v.failed and v.aspired}
+        """Look for the versions of a model, and whether the files of some have changed."""
+        watched = {number: v.path for number, v in self.versions.get(model.name, {}).items() if v.is_watched}
         warnings: list[str] = []
 
         def look() -> tuple[dict[int, str], dict[int, Listing]]:
             paths = version_folders.aspired_versions(model, self._follow_links, warnings.append)
-            return paths, {number: version_folders.listing(path) for number, path in failed.items() if number in paths}
+            return paths, {number: version_folders.listing(path) for number, path in watched.items() if number in paths}
 
         try:
             paths, files = await asyncio.get_running_loop().run_in_executor(self._lookers, look)
@@ -326,7 +327,7 @@ class Models:
         Args:
             model: the name of the model.
             paths: the folders of the aspired versions.
-            files: the files of the versions that failed.
+            files: the files of the versions that are watched.
         """
         versions = self.versions.setdefault(model, {})
         for number, version in versions.items():
@@ -335,11 +336,14 @@ class Models:
                 version.drop()
         for number, path in paths.items():
             old = versions.get(number)
-            repaired = bool(old and old.failed and number in files and old.is_repaired(files[number]))
+            changed = bool(old and number in files and old.has_changed(files[number]))
             # An unloaded or dropped version may return. A failed one is tried again if it was dropped, or repaired.
-            if old is None or (old.state is State.END and (old.error is None or old.dropped or repaired)):
+            if old is None or (old.state is State.END and (old.error is None or old.dropped or changed)):
                 versions[number] = ManagedVersion(model, number, path)
-            elif repaired:
+            elif changed and old.state is State.AVAILABLE:
+                old.files = files[number]  # the next reload is after the next change
+                self._begin(self._load_again(old))
+            elif changed:
                 old.tries = 0
                 old.wake.set()
         self._start_task(model)
@@ -372,6 +376,8 @@ class Models:
             if not version.dropped:
                 version.wake.clear()
             try:
+                if self._serves(version.model):
+                    await self._loader.wait_for_copy(version)  # there is no hurry
                 loaded = await self._loader.load(version, any(map(self._serves, self.versions)))
             except Exception as error:
                 version.error = from_exception(error)
@@ -385,12 +391,7 @@ class Models:
             if is_refused or version.tries > self._max_retries or await self._dropped_before_retry(version):
                 self._end(version)
                 return
-        version.error = None
-        version.engine, version.routes = loaded.engine, loaded.routes
-        version.runner = Runner(
-            loaded.engine, self._limits, asyncio.get_running_loop(), version.name, loaded.routes, loaded.sharing
-        )
-        version.enter(State.AVAILABLE)
+        self._serve(version, loaded)
 
     async def _dropped_before_retry(self, version: ManagedVersion) -> bool:
         """Wait for the next try; return True as soon as the policy drops the version."""
@@ -401,9 +402,38 @@ class Models:
     def _begin_unload(self, version: ManagedVersion) -> None:
         """Stop serving a version; its memory is released after its last request."""
         version.enter(State.UNLOADING)
-        task = asyncio.create_task(self._unload(version))
-        self._unloads.add(task)
-        task.add_done_callback(self._unloads.discard)
+        self._begin(self._unload(version))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    async def _load_again(self, old: ManagedVersion) -> None:
+        """Replace an available version by one with its files as they are now; if they do not load, keep it."""
+        _log.error("%s: its files changed after it was loaded, as those of a slow copy; loading it again", old.name)
+        new = ManagedVersion(old.model, old.number, old.path)
+        try:
+            loaded = await self._loader.load(new, beside_requests=True)
+        except Exception as error:
+            _log.error("%s: not loaded again: %s", old.name, from_exception(error))
+            return
+        versions = self.versions.get(old.model, {})
+        if versions.get(old.number) is not old or old.state is not State.AVAILABLE:
+            await asyncio.to_thread(loaded.engine.close)
+            return
+        self._serve(new, loaded)
+        versions[old.number] = new
+        self._begin_unload(old)
+
+    def _serve(self, version: ManagedVersion, loaded: Loaded) -> None:
+        """Make a loaded version available."""
+        version.error = None
+        version.engine, version.routes = loaded.engine, loaded.routes
+        version.runner = Runner(
+            loaded.engine, self._limits, asyncio.get_running_loop(), version.name, loaded.routes, loaded.sharing
+        )
+        version.enter(State.AVAILABLE)
 
     async def _unload(self, version: ManagedVersion) -> None:
         while version.leases:

@@ -15,6 +15,7 @@ from benison.serving.server.engine import Engine
 from benison.serving.server.status import RequestError
 from benison.serving.server.version_folders import Listing
 
+_WATCH_SECONDS = 600.0  # after which a copy of a version is taken to be whole
 _log = logging.getLogger(__name__)
 
 
@@ -48,7 +49,7 @@ class ManagedVersion:
         idle: set when the last lease ends.
         dropped: whether the policy stopped selecting the version.
         files: the files of the version at the last try to load it.
-        seen_files: the files of a version that failed, when its model's folder was last looked at.
+        seen_files: the files of the version, when its model's folder was last looked at.
         wake: set when the version need not wait for its next try: it was dropped, or its files changed.
         is_stuck: whether it ended because of runs that do not end.
     """
@@ -87,8 +88,14 @@ class ManagedVersion:
         self.aspired, self.dropped = False, True
         self.wake.set()
 
-    def is_repaired(self, files: Listing) -> bool:
-        """Return whether the files of a failed version changed since the last try and have stopped changing.
+    @property
+    def is_watched(self) -> bool:
+        """True if the version is loaded again when its files change: it failed, or was perhaps copied only in part."""
+        is_new = self.state is State.AVAILABLE and time.time() - self.since < _WATCH_SECONDS
+        return self.aspired and (self.failed or is_new)
+
+    def has_changed(self, files: Listing) -> bool:
+        """Return whether the files of the version changed since the last try to load it and have stopped changing.
 
         Args:
             files: its files now; remembered for the next call.

@@ -21,8 +21,10 @@ from benison.serving.server.engines import low_priority
 from benison.serving.server.managed_version import ManagedVersion
 from benison.serving.server.status import Code, RequestError
 from benison.serving.versions import condition
+from benison.serving.versions.local import MANIFEST
 
 _TURN_SECONDS = 3.0  # of a load; then the next one begins beside it, so that a slow model does not hold up the others
+_COPY_SECONDS = 5.0  # a pause between two files or pieces of a copy is shorter
 _LOADERS = 32  # threads, which are started as they are needed
 _log = logging.getLogger(__name__)
 
@@ -61,6 +63,15 @@ class VersionLoader:
         self._turns = asyncio.Semaphore(max(load_threads, 1))
         self._threads = ThreadPoolExecutor(_LOADERS, thread_name_prefix="load")
         self._low_priority_threads = ThreadPoolExecutor(_LOADERS, "load", initializer=low_priority.lower_this_thread)
+
+    async def wait_for_copy(self, version: ManagedVersion) -> None:
+        """Wait while the files of a version are being written, unless its manifest shows which files it must have."""
+        while not (self._verify and (Path(version.path) / MANIFEST).exists()):
+            files = await asyncio.to_thread(version_folders.listing, version.path)
+            age = time.time() - max((changed for _, _, changed in files), default=0) / 1e9
+            if not 0 <= age < _COPY_SECONDS:
+                return
+            await asyncio.sleep(min(_COPY_SECONDS - age, 1.0))
 
     async def load(self, version: ManagedVersion, beside_requests: bool) -> Loaded:
         """Load a version in a thread, when it is its turn; several loads at once would slow down requests.

@@ -171,10 +171,12 @@ def write_ensemble(folder: Path, members: int, layers: int) -> Path:
 
 
 def publish(made: Path, base: Path, version: int) -> None:
-    """Makes a version visible all at once."""
+    """Makes a version visible all at once; its files are old, so the server need not wait for the end of a copy."""
     base.mkdir(parents=True, exist_ok=True)
     aside = base / f".{version}"
     shutil.copytree(made, aside, copy_function=os.link)
+    for file in aside.rglob("*"):
+        os.utime(file, (1e9, 1e9))
     aside.rename(base / str(version))
 
 

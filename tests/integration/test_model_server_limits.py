@@ -20,6 +20,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
@@ -312,3 +313,25 @@ def test_tls_without_certificates_of_clients(tmp_path: Path, made: dict[int, Pat
             prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(
                 predict_request({"x": np_any.float32([1])}), timeout=30
             )
+
+
+@pytest.mark.parametrize("fast", ["on", "off"])
+def test_a_tensor_of_a_wrong_shape_is_refused_and_ends_no_process(tmp_path: Path, fast: str) -> None:
+    pictures = tf.Module()
+    kernel, bias = tf.ones([3, 3, 3, 4]), tf.ones([4])
+    pictures.run = tf.function(
+        lambda x: {"y": tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), bias))},
+        input_signature=[tf.TensorSpec([None, 16, 16, 3], tf.float32, name="x")],
+    )
+    tf.saved_model.save(pictures, str(tmp_path / "m" / "1"), signatures=pictures.run)
+    flags = (f"--model_base_path={tmp_path / 'm'}", "--model_name=m")
+    picture = np.zeros((16, 16, 3)).tolist()
+    with running(tmp_path, *flags, environment={"BENISON_FAST_PATHS": fast}) as server:
+        for inputs in ([], [1.0], [[1, 2], [3, 4]], picture, [[[[1.0]]]]):
+            code, answer = server.post("m:predict", {"inputs": inputs})
+            assert (code, answer["error"].endswith("but the signature declares [?,16,16,3]")) == (400, True)
+        with server.channel() as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            with pytest.raises(grpc.RpcError, match=r"got a tensor of shape \[2,16,16\]"):
+                stub.Predict(predict_request({"x": np.zeros((2, 16, 16), np.float32)}), timeout=60)
+        assert server.post("m:predict", {"instances": [picture]})[0] == 200

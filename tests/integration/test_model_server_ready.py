@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def serves(server: Server, model: str, y: float) -> bool:
 def cautious(tmp_path_factory: pytest.TempPathFactory, made: dict[int, Path]) -> Iterator[Server]:
     """A server of models that each serve version 1, which answers 1; the folder of its log holds theirs."""
     folder = tmp_path_factory.mktemp("cautious")
-    names = ["copied", "growing", *BROKEN, *WORKING, "mixed"]
+    names = ["copied", "growing", "slow", "edited", *BROKEN, *WORKING, "mixed"]
     for name in names:
         publish(made[1], folder / name, 1)
     (folder / "models.config").write_text(config([entry(name, folder / name) for name in names]))
@@ -217,7 +218,7 @@ def test_a_version_that_is_still_copied_ends_and_is_loaded_when_it_is_whole(
 ) -> None:
     version = cautious.log.parent / "copied" / "2"
     version.mkdir()
-    shutil.copy(made[2] / "saved_model.pb", version)
+    shutil.copy2(made[2] / "saved_model.pb", version)
     wait_until(lambda: status(cautious, "copied", 2)[0] == "END")
     _, code, message = status(cautious, "copied", 2)
     assert code == "FAILED_PRECONDITION"
@@ -233,11 +234,54 @@ def test_a_copy_that_ends_is_not_waited_for_until_the_next_retry(tmp_path: Path,
     with running(tmp_path, f"--model_base_path={tmp_path / 'm'}", "--model_name=m") as server:
         version = tmp_path / "m" / "2"
         version.mkdir()
-        shutil.copy(made[2] / "saved_model.pb", version)
+        shutil.copy2(made[2] / "saved_model.pb", version)
         wait_until(lambda: "version 2, try 1" in server.log.read_text())
         assert status(server, "m", 2)[0] == "LOADING"  # it would be tried again in a minute
         shutil.copytree(made[2] / "variables", version / "variables")
         wait_until(lambda: serves(server, "m", 2.0))
+
+
+def test_a_slow_copy_never_serves_in_part(cautious: Server, tmp_path: Path) -> None:
+    words = [f"word{number}" for number in range(1000)]
+    vocabulary = tmp_path / "words.txt"
+    vocabulary.write_text("\n".join(words))
+
+    def last(_: Any, x: Any) -> Any:
+        table = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(
+                str(vocabulary), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64,
+                tf.lookup.TextFileIndex.LINE_NUMBER,
+            ), -1,
+        )  # fmt: skip
+        module.table = table
+        return x + tf.cast(table.lookup(tf.constant([words[-1]])), tf.float32)
+
+    module = tf.Module()
+    module.run = tf.function(lambda x: {"y": last(module, x)}, input_signature=[X])
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures=module.run)
+    (asset,) = (tmp_path / "saved" / "assets").iterdir()
+    text, version = asset.read_bytes(), cautious.log.parent / "slow" / "2"
+    asset.write_bytes(text[: len(text) // 2])
+    shutil.copytree(tmp_path / "saved", version, ignore=shutil.ignore_patterns("assets"))
+    (version / "assets").mkdir()
+    with (version / "assets" / asset.name).open("wb") as copy:
+        for piece in (text[: len(text) // 2], text[len(text) // 2 :]):
+            copy.write(piece)
+            copy.flush()
+            for _ in range(30):
+                assert serves(cautious, "slow", 1.0)
+                time.sleep(0.1)
+    wait_until(lambda: serves(cautious, "slow", 999.0))
+
+
+def test_a_version_whose_files_change_after_its_load_is_loaded_again(cautious: Server, made: dict[int, Path]) -> None:
+    version = cautious.log.parent / "edited" / "1"
+    for file in (version / "variables").iterdir():
+        file.unlink()  # it is a link to the one of the other models
+        shutil.copy(made[2] / "variables" / file.name, file)
+    wait_until(lambda: serves(cautious, "edited", 2.0))
+    assert "its files changed after it was loaded" in cautious.log.read_text()
+    assert status(cautious, "edited", 1) == ("AVAILABLE", "OK", "")
 
 
 def test_libraries_of_operations_are_loaded_by_a_variable_and_if_tensorflow_text_is_installed(

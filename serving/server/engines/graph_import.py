@@ -107,5 +107,7 @@ def _run(session: Any, operation: str, feeds: Mapping[str, str | bytes]) -> None
     from tensorflow.core.protobuf import config_pb2
 
     options = config_pb2.CallableOptions(feed=list(feeds), target=[operation])
+    # In this thread: all sessions share the threads of TensorFlow, and a slow model would hold up the loads of others.
+    options.run_options.inter_op_thread_pool = -1
     run = low_priority.call(private_tensorflow.make_callable, session, options)
     low_priority.call(run, *[np.array(text, object) for text in feeds.values()])

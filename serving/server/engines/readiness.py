@@ -22,7 +22,8 @@ _LIMIT_SECONDS = 10.0  # a model may take longer for a row; then it is loaded be
 _MAX_ELEMENTS = 1 << 24  # of one input
 _NO_VALUES = frozenset(["invalid", "resource", "variant"])  # types that no request can have
 # A model says so about the values of a row: what is wrong is the row that was made up.
-_ABOUT_VALUES = frozenset([Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE])
+# ABORTED is oneDNN's answer to an image that is too small, such as one of a single pixel.
+_ABOUT_VALUES = frozenset([Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE, Code.ABORTED])
 _EMPTY_FILE_NAME = "; No such file or directory"  # TensorFlow's text begins with the name, here a made-up text
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.serving import missing_values
-from benison.serving.server.engine import LoadOptions, Signature, Tensors, TensorSpec
+from benison.serving.server.engine import LoadOptions, Signature, Tensors, TensorSpec, check_shapes
 from benison.serving.server.engines import low_priority, private_tensorflow
 from benison.serving.server.graphs import alignment, types, writes
 from benison.serving.server.graphs.indexed import IndexedGraph
@@ -85,6 +85,7 @@ class SessionEngine:
         """See `Engine`."""
         import numpy as np
 
+        check_shapes(signature, inputs)
         call = self._callable(signature, tuple(outputs), seconds if self._unbounded[signature.name] else 0)
         try:
             values = low_priority.call(call, *[inputs[name] for name in signature.inputs])
@@ -254,6 +255,10 @@ def _signature(name: str, proto: Any, raw: RawInputs, graph: IndexedGraph) -> Si
     )
 
 
+def _takes_any_shape(node: Any) -> bool:
+    return node is not None and node.op == "Placeholder" and node.attr["shape"].shape.unknown_rank
+
+
 def _spec(info: Any, graph: IndexedGraph) -> TensorSpec:
     import tensorflow as tf
 
@@ -265,4 +270,5 @@ def _spec(info: Any, graph: IndexedGraph) -> TensorSpec:
         dtype=tf.dtypes.as_dtype(dtype).base_dtype.name if dtype else "invalid",
         shape=None if shape.unknown_rank else tuple(dim.size for dim in shape.dim),
         tensor=info.name if info.WhichOneof("encoding") == "name" else "",
+        takes_any_shape=_takes_any_shape(graph.nodes.get(info.name.partition(":")[0])),
     )

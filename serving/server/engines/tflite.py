@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benison.serving.server.engine import LoadOptions, Signature, Tensors, TensorSpec
+from benison.serving.server.engine import LoadOptions, Signature, Tensors, TensorSpec, check_shapes
 from benison.serving.server.engines import private_tensorflow, refused_operations, tflite_runners
 from benison.serving.server.engines.tflite_runners import Runner
 from benison.serving.server.status import Code, RequestError, invalid
@@ -47,6 +47,7 @@ class TFLiteEngine:
             refused_operations.check_lite(path, private_tensorflow.lite_flex_types(model))
         self._interpreter = interpreter(model_content=model, num_threads=1)
         self._runners = tflite_runners.runners(self._interpreter, model)
+        self._errors = ""
         state = private_tensorflow.lite_state(model)
         self.signatures: Mapping[str, Signature] = {
             name: replace(_signature(name, runner), writes=state) for name, runner in self._runners.items()
@@ -56,11 +57,18 @@ class TFLiteEngine:
         self, signature: Signature, inputs: Tensors, outputs: Sequence[str], seconds: int = 0
     ) -> dict[str, np.ndarray[Any, Any]]:
         """See `Engine`."""
+        check_shapes(signature, inputs)
         try:
             results = self._runners[signature.name](**inputs)
-        except ValueError as error:  # the model does not support the shape
-            raise invalid(str(error)) from None
+        except (RuntimeError, ValueError) as error:  # the model does not support the shape, or the values
+            raise invalid(self._new_part(str(error))) from None
         return {name: results[name] for name in outputs}
+
+    def _new_part(self, message: str) -> str:
+        """Return an error's own text: TensorFlow Lite writes it behind those of all errors before."""
+        text = message.removeprefix(self._errors) or message
+        self._errors = message
+        return text
 
     def close(self) -> None:
         """See `Engine`."""

@@ -63,14 +63,15 @@ def _over_rows(operation: Operation, reason: str) -> list[Fact]:
     """Return the facts of a loop with one step for each row, as `tf.map_fn` makes it.
 
     Counters begin at 0 and grow by 1 while they are less than the number of rows; lists are read and written only at
-    the place of the step's row. Nothing else changes from step to step.
+    the place of the step's row. Nothing else changes from step to step: what is carried has a tag, which only an equal
+    tensor has.
     """
     if any(fact.kind in SPECIAL and fact.kind is not Kind.ROW_LIST for fact in operation.inputs):
         raise Mixes("a loop over the rows within another one")
     attributes = operation.node.attr
     begin, one_later = (Fact(Kind.STEP, (), (Size(number),)) for number in (0, 1))
     zero = Fact(Kind.CONSTANT, (), (Size(0),))
-    state = [begin if fact == zero else fact for fact in operation.inputs]
+    state = [begin if fact == zero else _tagged(operation, fact) for fact in operation.inputs]
     for _ in range(_MAX_STEPS):
         after = operation.call(attributes["body"].func.name, state)
         # A 0 that stays one is no counter, and a list that is written is filled.
@@ -90,6 +91,11 @@ def _over_rows(operation: Operation, reason: str) -> list[Fact]:
     if any(fact.kind is Kind.ROW_LIST and fact.of != of for fact in state):
         raise Mixes("it takes rows of something else")
     return [Fact(Kind.SIZE, (), (of.size,)) if fact == begin else fact for fact in state]
+
+
+def _tagged(operation: Operation, fact: Fact) -> Fact:
+    is_list = fact.kind is Kind.ROW_LIST
+    return fact if is_list or fact.tag else replace(fact, tag=operation.symbols.tag())
 
 
 def _is_filled(old: Fact, new: Fact) -> bool:
