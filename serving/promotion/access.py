@@ -52,6 +52,26 @@ class Access:
         files = (self.ca, self.key, self.certificate)
         return grpc.ssl_channel_credentials(*(_content(file) if file else None for file in files))
 
+    def hint(self, message: str) -> str:
+        """Return what to do about gRPC's message for a connection that failed; empty if the message says it itself.
+
+        Args:
+            message: The text of the error UNAVAILABLE.
+        """
+        if "http1.x server" in message:
+            return "it speaks HTTP; expected the server's gRPC port"
+        if "WRONG_VERSION_NUMBER" in message and self.is_encrypted:
+            return f"it does not speak TLS; leave out --ca ({CA}) and the client's certificate"
+        if "Socket closed" not in message:
+            return ""
+        if not self.is_encrypted:
+            return f"if it speaks TLS, --ca ({CA}) names the certificates that sign the server's one"
+        if not self.certificate:
+            return (
+                f"if it requires a client certificate, set --client-certificate and --client-key ({CERTIFICATE}, {KEY})"
+            )
+        return ""
+
 
 def from_environment() -> Access:
     """Return what the environment variables say."""

@@ -6,14 +6,31 @@ import asyncio
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from benison.serving.client import GrpcClient, ServerError, VersionStatus
 from benison.serving.promotion.access import Access
 
+ASK_AGAIN_S = 10.0
 _POLL_S = 0.1
-_OTHERS_S = 10.0
+_NOT_CONNECTED = "failed to connect"  # begins gRPC's message if nothing was sent
+_NOT_AVAILABLE = "did not become available"  # TF Serving's message about models that are new to it
+_REFUSALS = frozenset(["PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED"])
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A server that does not serve the expected versions.
+
+    Attributes:
+        reason: Why, for people.
+        unchanged: True if the server certainly did not take the config, and so serves what it served before.
+    """
+
+    reason: str
+    unchanged: bool = False
 
 
 def reload_servers(
@@ -25,7 +42,7 @@ def reload_servers(
     targets: Mapping[str, str],
     alone: bool = False,
     timeout_s: float,
-) -> dict[str, str]:
+) -> dict[str, Failure]:
     """Send a config to all servers at once, and wait until each of them serves the expected versions.
 
     Args:
@@ -38,35 +55,43 @@ def reload_servers(
         timeout_s: For all of them (seconds).
 
     Returns:
-        The reason by server that does not serve them; empty if all do.
+        The failure of each server that does not serve them; empty if all do.
 
     Raises:
         UsageError: A file for TLS cannot be used.
     """
     credentials = access.credentials() if servers else None
 
-    def reload_one(server: str) -> Coroutine[Any, Any, str]:
+    def reload_one(server: str) -> Coroutine[Any, Any, Failure | None]:
         target = targets.get(server, server)
         if target.startswith("unix:"):  # needs no token, so whoever made the socket does not learn it
-            return _reload(GrpcClient(target, timeout=timeout_s), "", config, expected, alone, timeout_s)
+            return _reload(GrpcClient(target, timeout=timeout_s), Access(), config, expected, alone, timeout_s)
         client = GrpcClient(target, timeout=timeout_s, credentials=credentials)
-        return _reload(client, access.token, config, expected, alone, timeout_s)
+        return _reload(client, access, config, expected, alone, timeout_s)
 
-    async def reload_all() -> list[str]:
+    async def reload_all() -> list[Failure | None]:
         return await asyncio.gather(*map(reload_one, servers))
 
-    reasons = _run(reload_all()) if servers else []
-    return {server: reason for server, reason in zip(servers, reasons, strict=True) if reason}
+    failures = _run(reload_all()) if servers else []
+    return {server: failure for server, failure in zip(servers, failures, strict=True) if failure}
 
 
 async def _reload(
-    client: GrpcClient, token: str, config: str, expected: Mapping[str, frozenset[int]], alone: bool, timeout_s: float
-) -> str:
-    """Reload one server; return why it does not serve the expected versions, or an empty text."""
+    client: GrpcClient,
+    access: Access,
+    config: str,
+    expected: Mapping[str, frozenset[int]],
+    alone: bool,
+    timeout_s: float,
+) -> Failure | None:
+    """Reload one server; return why it does not serve the expected versions, or None."""
     deadline = time.monotonic() + timeout_s
-    try:
-        async with client:
-            await _send(client, token, config)
+    async with client:
+        try:
+            await _send(client, access.token, config)
+        except ServerError as error:
+            return _failed_reload(error, access, timeout_s)
+        try:
             while True:
                 missing = [
                     reason
@@ -74,30 +99,51 @@ async def _reload(
                     for reason in _missing(model, await _status(client, model), numbers, alone)
                 ]
                 if not missing:
-                    return ""
+                    return None
                 failed = [reason for reason, final in missing if final]
                 if failed or time.monotonic() > deadline:
-                    return "; ".join(failed) or "; ".join(reason for reason, _ in missing) + f" after {timeout_s:g} s"
+                    late = "; ".join(reason for reason, _ in missing) + f" after {timeout_s:g} s"
+                    return Failure("; ".join(failed) or late)
                 await asyncio.sleep(_POLL_S)
-    except ServerError as error:
-        return str(error)
+        except ServerError as error:
+            return Failure(str(error))
 
 
 async def _send(client: GrpcClient, token: str, config: str) -> None:
-    """Send a config; do not wait long for other models that are new to the server, nor fail with them.
+    """Send a config until the server answers; do not wait long for other models that are new to it, nor fail with them.
 
-    A server answers when all new models are available or have failed. It has applied the config before.
+    A server answers when all new models are available or have failed. It has applied the config before, so if the same
+    config comes again, no model is new, and Benison's server answers at once. Only an answer shows that a config has
+    arrived: versions that are available may have been so before.
 
     Raises:
-        ServerError: The server refused the config, or cannot be reached.
+        ServerError: The server refused the config, did not answer in the client's time, or cannot be reached.
     """
+    sent = [asyncio.create_task(client.reload(config, token=token))]
     try:
-        await asyncio.wait_for(client.reload(config, token=token), _OTHERS_S)
-    except asyncio.TimeoutError:
-        pass
+        answered, _ = await asyncio.wait(sent, timeout=ASK_AGAIN_S)
+        if not answered:
+            sent.append(asyncio.create_task(client.reload(config, token=token)))
+            answered, _ = await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
+        for answer in answered:
+            await answer
     except ServerError as error:
-        if error.code != "UNKNOWN":  # the code of models that did not become available
+        if error.code != "UNKNOWN" or _NOT_AVAILABLE not in error.message:
             raise
+    finally:
+        for task in sent:
+            task.cancel()
+        await asyncio.gather(*sent, return_exceptions=True)
+
+
+def _failed_reload(error: ServerError, access: Access, timeout_s: float) -> Failure:
+    """Return the failure of a server that did not take a config, or did not say so."""
+    if error.code == "DEADLINE_EXCEEDED":
+        return Failure(f"{error.code}: it did not answer the reload of its config within {timeout_s:g} s")
+    if error.code == "UNAVAILABLE" and error.message.startswith(_NOT_CONNECTED):
+        hint = access.hint(error.message)
+        return Failure(f"{error}; {hint}" if hint else str(error), unchanged=True)
+    return Failure(str(error), unchanged=error.code in _REFUSALS)
 
 
 async def _status(client: GrpcClient, model: str) -> list[VersionStatus]:

@@ -13,6 +13,7 @@ from benison.serving.models_config import Config
 from benison.serving.promotion import access, labels, local_servers, reload
 from benison.serving.promotion.access import Access
 from benison.serving.promotion.labels import ServedVersions
+from benison.serving.promotion.reload import Failure
 
 TIMEOUT_S = 120.0
 
@@ -69,37 +70,39 @@ def roll_out(base: Path, start: Config, target: ServedVersions, request: ChangeR
         request.access.credentials()  # a missing file is an error before anything changes
     goal = labels.with_served_versions(start, base, target)
     steps = models_config.steps(start, goal) or [goal]
-    reached = start
+    reached, failed = start, dict[str, Failure]()
+    changed: set[str] = set()  # servers that may have taken a config
     try:
         for step in steps[-1:] if request.in_one_step else steps:
             reached = step
-            _apply(base, step, goal, request, subject, last=step is steps[-1])
-    except BaseException as error:  # an interrupt must not leave it half done either
-        failed = _restore(base, reached, start, request)
-        if not isinstance(error, VersionError):
-            raise
-        exceptions = f", but not on {_listed(failed)}" if failed else ""
-        raise VersionError(f"{error}; everything was rolled back{exceptions}") from None
-
-
-def _apply(base: Path, step: Config, goal: Config, request: ChangeRequest, subject: str, *, last: bool) -> None:
-    """Write one step to the file and send it to the servers.
-
-    Raises:
-        VersionError: A server does not serve the goal's versions.
-    """
-    text = _write(base, step)
-    expected = _selected(base, goal)
-    failed = _reload(base, text, expected, request, alone=last)
+            failed = _apply(base, step, goal, request, last=step is steps[-1])
+            changed |= {server for server in request.servers if server not in failed or not failed[server].unchanged}
+            if failed:
+                break
+    except BaseException:  # an interrupt must not leave it half done either
+        _restore(base, reached, start, request)
+        raise
     if failed:
-        raise VersionError(f"{base.name}: {subject} is not served: {_listed(failed)}")
+        behind = _restore(base, reached, start, request)
+        unrestored = {server: failure for server, failure in behind.items() if server in changed}
+        raise VersionError(
+            f"{base.name}: {subject} is not served: {_listed(failed)}; everything was rolled back"
+            + (f", but not on {_listed(unrestored, known=failed)}" if unrestored else "")
+        )
+
+
+def _apply(base: Path, step: Config, goal: Config, request: ChangeRequest, *, last: bool) -> dict[str, Failure]:
+    """Write one step to the file and send it to the servers; return those that do not serve the goal's versions."""
+    text = _write(base, step)
+    failed = _reload(base, text, _selected(base, goal), request, alone=last)
     if not request.servers and not last:
         time.sleep(request.settle_s)
+    return failed
 
 
-def _restore(base: Path, reached: Config, start: Config, request: ChangeRequest) -> dict[str, str]:
+def _restore(base: Path, reached: Config, start: Config, request: ChangeRequest) -> dict[str, Failure]:
     """Go back by the same steps; return the servers that failed and why."""
-    failed: dict[str, str] = {}
+    failed: dict[str, Failure] = {}
     steps = models_config.steps(reached, start)
     for step in steps[-1:] if request.in_one_step else steps:
         text = _write(base, step)
@@ -109,7 +112,7 @@ def _restore(base: Path, reached: Config, start: Config, request: ChangeRequest)
 
 def _reload(
     base: Path, text: str, expected: Mapping[str, frozenset[int]], request: ChangeRequest, *, alone: bool = False
-) -> dict[str, str]:
+) -> dict[str, Failure]:
     """Send a config to the servers; one that `benison serve` runs for this ROOT is reached by its socket."""
     local = local_servers.sockets(base.parent) if request.servers else {}
     return reload.reload_servers(
@@ -139,5 +142,9 @@ def _selected(base: Path, config: Config) -> dict[str, frozenset[int]]:
     return {name: models_config.selected_versions(model) for name, model in own.items()}
 
 
-def _listed(failed: dict[str, str]) -> str:
-    return "; ".join(f"{server}: {reason}" for server, reason in failed.items())
+def _listed(failed: Mapping[str, Failure], known: Mapping[str, Failure] | None = None) -> str:
+    """Return the servers with their reasons, without a reason that is known."""
+    known = known or {}
+    return "; ".join(
+        server if known.get(server) == failure else f"{server}: {failure.reason}" for server, failure in failed.items()
+    )

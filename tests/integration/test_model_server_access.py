@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ import tensorflow as tf
 
 from benison.serving import models_config
 from benison.serving.client import GrpcClient, ServerError
+from benison.serving.errors import VersionError
 from benison.serving.promotion import promote as promotion
+from benison.serving.promotion.access import Access
 from benison.serving.promotion.rollout import ChangeRequest
 from benison.serving.versions import local as versions
 from benison.serving.versions.manifest import Manifest
@@ -273,6 +276,16 @@ def test_promote_sends_the_token_over_tls(base: Path, tmp_path: Path, monkeypatc
         half = promote(base, *to, *ca, *certificate)
         assert (half.returncode, "--client-key" in half.stderr) == (2, True)
         assert server.post("m:predict", {"instances": [0.0]}) == (200, {"predictions": [1.0]})
+        ca_file = str(tmp_path / "ca.pem")
+        for port, access, hint in (
+            (server.port, Access(), "if it speaks TLS, --ca (BENISON_SERVER_CA) names"),
+            (server.port, Access(ca=ca_file), "if it requires a client certificate, set --client-certificate"),
+            (server.rest, Access(), "it speaks HTTP; expected the server's gRPC port"),
+            (server.rest, Access(ca=ca_file), "it does not speak TLS; leave out --ca"),
+        ):
+            request = ChangeRequest("ann", "trying", (f"127.0.0.1:{port}",), access=access)
+            with pytest.raises(VersionError, match=rf"UNAVAILABLE.*; {re.escape(hint)}.*; everything was rolled back$"):
+                promotion.promote(base, 2, request)
         done = promote(base, *to, *ca, *certificate, "--client-key", str(tmp_path / "client.key"))
         assert (done.returncode, done.stderr) == (0, "")
         assert server.post("m:predict", {"instances": [0.0]}) == (200, {"predictions": [2.0]})
