@@ -53,7 +53,8 @@ def serve(
         argv: flags of tensorflow_model_server, without the command.
         when_ready: called once, after the ports are open.
         metrics_path: path of the Prometheus page if no flag names a monitoring config; empty: no page.
-        trusted_folder: the folder of models whose pushed versions are trusted; None for the one that the flags name.
+        trusted_folder: the folder of models whose pushed versions are trusted; None: none. Only a
+            caller that knows them may name it, because a record of pushes in a folder says what its owner wants.
 
     Returns:
         The exit code: 0 after a signal, 2 for a wrong command line, 1 if a model cannot be served at the start. If runs
@@ -73,7 +74,7 @@ def serve(
         limits, limit_warnings = _batch_limits(parsed, server_settings)
         for warning in [*flag_warnings, *limit_warnings]:
             _log.warning("%s", warning)
-        trusted = os.path.realpath(trusted_folder or _folder_of_models(parsed))
+        trusted = os.path.realpath(trusted_folder) if trusted_folder else ""
         return _run(_serve(parsed, server_settings, limits, when_ready, metrics_path, trusted))
     except BenisonError as error:
         print(visible(f"benison-model-server: {error}"), file=sys.stderr)
@@ -412,11 +413,6 @@ def _load_options(parsed: Flags) -> Any:
         gpu_memory_fraction=parsed.per_process_gpu_memory_fraction,
         session_config_file=parsed.tensorflow_session_config_file,
     )
-
-
-def _folder_of_models(parsed: Flags) -> str:
-    """Return the folder of models that the command line names; a reload may name others."""
-    return os.path.dirname(os.path.abspath(parsed.model_config_file or parsed.model_base_path))
 
 
 def _metrics_path(parsed: Flags) -> str:

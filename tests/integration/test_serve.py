@@ -184,13 +184,28 @@ def test_a_read_only_root_that_was_moved_is_served_and_deployed(tmp_path: Path, 
         folder.chmod(0o755)
 
 
+def write_reader(folder: Path) -> Path:
+    """A SavedModel that reads the file which a request names."""
+    import tensorflow as tf
+
+    read = tf.function(lambda s: {"y": tf.io.read_file(s[0])}, input_signature=[tf.TensorSpec([None], tf.string, "s")])
+    tf.saved_model.save(tf.Module(), str(folder), signatures=read)
+    return folder
+
+
 def test_several_models_are_served_at_once_and_models_config_is_polled(tmp_path: Path, made: dict[int, Path]) -> None:
     root = tmp_path / "root"
     for name in ("one", "two"):
         for version in (1, 2):
             publish(made[version], root / "serving" / name, version)
-    with serving(root, "one", "two") as server:
-        assert re.findall("serving (.*, version .*)", server.output()) == ["one, version 2", "two, version 2"]
+    publish(write_reader(tmp_path / "reader"), root / "serving" / "reader", 1)
+    with serving(root, "one", "two", "reader") as server:
+        # ROOT's own versions may use files.
+        assert sorted(re.findall("serving (.*, version .*)", server.output())) == [
+            "one, version 2",
+            "reader, version 1",
+            "two, version 2",
+        ]
         (metrics,) = re.findall("^Prometheus +(http.*)$", server.output(), re.MULTILINE)
         assert urllib.request.urlopen(metrics).read().startswith(b"# TYPE :tensorflow:serving:request_count counter")
         assert "serving_default" in str(

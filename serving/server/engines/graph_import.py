@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def load(
-    path: str, tags: Sequence[str], config: Any, check: Callable[[str, Any], None] | None = None
+    path: str, tags: Sequence[str], config: Any, check: Callable[[str, Any], object] | None = None
 ) -> tuple[Any, Any]:
     """Load a SavedModel into a new session, with its variables and tables.
 

@@ -110,19 +110,54 @@ def lite_state(model: bytes) -> str:
     return next((stateful[number] for number in numbers if number in stateful), "a state" if has_state else "")
 
 
-def lite_flex_types(model: bytes) -> list[str]:
-    """Return the types of TensorFlow's operations that a TensorFlow Lite model uses.
+def lite_flex_nodes(model: bytes) -> list[Any]:
+    """Return the operations that a TensorFlow Lite model takes from TensorFlow, as tf.compat.v1.NodeDefs.
 
-    It stands in for nothing: TensorFlow has no public call that tells which operations a model has.
+    It stands in for nothing: TensorFlow has no public call that tells which operations a model has. The name in the
+    list of operations only says that TensorFlow runs it; the NodeDef in the options says what it runs. See
+    `OpNode::InitializeNodeDef` in tensorflow/lite/delegates/flex/kernel.cc.
 
     Args:
         model: the content of its file.
+
+    Raises:
+        ValueError: The options of such an operation cannot be read.
     """
     from tensorflow.lite.python import schema_py_generated as schema
 
     root = schema.Model.GetRootAsModel(model, 0)
-    codes = [root.OperatorCodes(index).CustomCode() or b"" for index in range(root.OperatorCodesLength())]
-    return [code.decode("utf-8", "replace")[4:] for code in codes if code.startswith(b"Flex")]
+    nodes = []
+    for graph in (root.Subgraphs(index) for index in range(root.SubgraphsLength())):
+        for operator in (graph.Operators(index) for index in range(graph.OperatorsLength())):
+            name = root.OperatorCodes(operator.OpcodeIndex()).CustomCode() or b""
+            if name.startswith(b"Flex"):
+                nodes.append(_flex_node(name, operator))
+    return nodes
+
+
+def _flex_node(name: bytes, operator: Any) -> Any:
+    from flatbuffers import flexbuffers
+    from tensorflow.core.framework import node_def_pb2
+
+    try:
+        if operator.CustomOptionsIsNone() or _has_large_options(operator):
+            raise ValueError("no options beside the operation")
+        options = flexbuffers.GetRoot(bytearray(operator.CustomOptionsAsNumpy()))
+        if not options.IsVector or not all(part.IsString for part in options.AsVector):
+            raise ValueError("no list of texts")
+        operation, node = (bytes(part.AsStringBytes) for part in options.AsVector)
+        definition = node_def_pb2.NodeDef.FromString(node)
+        if definition.op.encode() != operation:
+            raise ValueError("two operations")
+    except Exception as error:  # the parsers raise many kinds of errors on broken bytes
+        text = name.decode("utf-8", "replace")
+        raise ValueError(f"the options of its operation {text} cannot be read: {error}") from None
+    return definition
+
+
+def _has_large_options(operator: Any) -> bool:
+    """Return whether the options are elsewhere in the file; then those of the operation may be ignored."""
+    return hasattr(operator, "LargeCustomOptionsOffset") and operator.LargeCustomOptionsOffset() > 0
 
 
 def lite_metadata(model: bytes, name: bytes) -> bytes:

@@ -58,7 +58,13 @@ class SessionEngine:
         self._lock = threading.Lock()
         self._in_callers_thread = _runs_in_callers_thread(options)
         self.single_threaded = self._in_callers_thread and options.intra_op_threads == 1
-        check = refused_operations.check if refused_operations.are_checked(path, options) else None
+        self._refused: dict[str, str] = {}  # why a signature must not run
+        check = None
+        if refused_operations.are_checked(path, options):
+
+            def check(path: str, meta_graph: Any) -> None:
+                self._refused = refused_operations.check(path, meta_graph)
+
         self._session, meta_graph = graph_import.load(path, options.tags, _config(options), check)
         try:
             raw = raw_inputs.read(path)
@@ -169,6 +175,8 @@ class SessionEngine:
     def _callable_options(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
         from tensorflow.core.protobuf import config_pb2
 
+        if signature.name in self._refused:
+            raise RequestError(Code.PERMISSION_DENIED, self._refused[signature.name])
         specs = [*signature.inputs.items(), *((name, signature.outputs[name]) for name in outputs)]
         composite = [name for name, spec in specs if not spec.tensor]
         if composite:

@@ -44,7 +44,7 @@ class TFLiteEngine:
         if interpreter is None:
             raise RequestError(Code.UNIMPLEMENTED, f"{path}: TensorFlow {tf.__version__} has no tf.lite.Interpreter")
         if refused_operations.are_checked(path, options):
-            refused_operations.check_lite(path, private_tensorflow.lite_flex_types(model))
+            refused_operations.check_lite(path, model)
         self._interpreter = interpreter(model_content=model, num_threads=1)
         self._runners = tflite_runners.runners(self._interpreter, model)
         self._errors = ""
