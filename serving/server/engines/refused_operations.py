@@ -46,7 +46,7 @@ def check(path: str, meta_graph: Any) -> dict[str, str]:
         meta_graph: its tf.compat.v1.MetaGraphDef.
 
     Returns:
-        By signature that must not run, the reason; each is logged. The other signatures can run.
+        By signature that must not run, the message for requests; each is logged. The other signatures can run.
 
     Raises:
         RequestError: PERMISSION_DENIED if the load, the default signature or all signatures use refused operations;
@@ -68,16 +68,20 @@ def check(path: str, meta_graph: Any) -> dict[str, str]:
     ):
         if operation := outside.operation(outputs, own_files):
             raise _refusal(path, f"{run} uses {operation}")
-    refused: dict[str, RequestError] = {}
+    refused: dict[str, str] = {}
     for name, signature in signatures.items():
         # A request feeds the signature's inputs, and no names of assets.
         if operation := outside.operation(_tensors(signature.outputs), kept, _tensors(signature.inputs)):
-            refused[name] = _refusal(path, f"its signature {name} uses {operation}")
+            refused[name] = operation
     if refused and (DEFAULT_SIGNATURE in refused or refused.keys() == signatures.keys()):
-        raise refused.get(DEFAULT_SIGNATURE) or next(iter(refused.values()))
-    for error in refused.values():
-        _log.warning("%s. The other signatures can be used", error.message)
-    return {name: error.message for name, error in refused.items()}
+        name = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in refused else next(iter(refused))
+        raise _refusal(path, f"its signature {name} uses {refused[name]}")
+    for name, operation in refused.items():
+        _log.warning("%s: loaded without its signature %s, which uses %s; %s", path, name, operation, _HINT)
+    return {
+        name: f"Signature {name} is refused, because it uses {operation}; {_HINT}"
+        for name, operation in refused.items()
+    }
 
 
 def check_lite(path: str, model: bytes) -> None:

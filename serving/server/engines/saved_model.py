@@ -58,7 +58,7 @@ class SessionEngine:
         self._lock = threading.Lock()
         self._in_callers_thread = _runs_in_callers_thread(options)
         self.single_threaded = self._in_callers_thread and options.intra_op_threads == 1
-        self._refused: dict[str, str] = {}  # why a signature must not run
+        self._refused: dict[str, str] = {}  # by signature that must not run, the message for requests
         check = None
         if refused_operations.are_checked(path, options):
 

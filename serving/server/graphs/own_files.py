@@ -128,5 +128,11 @@ def _operation(tensor: str) -> str:
 
 
 def _whole_name(tensor: str) -> str:
-    """Return a tensor's name with the index of the output; the first one may be left out."""
-    return tensor if ":" in tensor else f"{tensor}:0"
+    """Return a tensor's name with the index of the output, in the one way that TensorFlow writes it too.
+
+    TensorFlow reads `x` and `x:00` as `x:0`.
+    """
+    name, _, index = tensor.rpartition(":")
+    if not name:
+        return f"{tensor}:0"
+    return f"{name}:{int(index)}" if index.isascii() and index.isdecimal() else tensor

@@ -146,7 +146,7 @@ def feed_the_path(graph: Any) -> None:
     )
     info = graph.signature_def["serving_default"].inputs["path"]
     info.CopyFrom(graph.signature_def["serving_default"].inputs["s"])
-    info.name = f"{reader}:0"
+    info.name = f"{reader}:00"  # TensorFlow reads it as reader:0
     info.tensor_shape.Clear()
 
 
@@ -203,8 +203,8 @@ def test_a_signature_that_needs_files_does_not_keep_others_from_requests(
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.plain, "dump": module.dump})
     with caplog.at_level("WARNING"):
         assert answer(folder, {"s": [b"a"]})["y"].tolist() == [b"a!"]
-    assert "its signature dump uses ReadFile" in caplog.text
-    with pytest.raises(RequestError, match="its signature dump uses ReadFile") as caught:
+    assert f"{folder}: loaded without its signature dump, which uses ReadFile" in caplog.text
+    with pytest.raises(RequestError, match=r"^Signature dump is refused, because it uses ReadFile") as caught:
         answer(folder, {"s": [b"/etc/passwd"]}, "dump")
     assert caught.value.code is Code.PERMISSION_DENIED
     edit(folder, lambda graph: graph.signature_def["serving_default"].CopyFrom(graph.signature_def["dump"]))
