@@ -1,4 +1,4 @@
-"""Gives the memory of large requests back to the system.
+"""Gives freed memory back to the system.
 
 After the first block of several megabytes is freed, the allocator of glibc keeps blocks of that size for later ones,
 64 MB and more. They would stay with the server until the next large request, while its neighbours on the machine lack
@@ -9,24 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
+import os
 from collections.abc import Callable
 
-LARGE = 4 << 20  # bytes; glibc keeps less than this of smaller requests
-_SECONDS = 2.0  # after which a request and its answer are no longer held by anything
+_SECONDS = 5.0
+_GROWN = 32 << 20  # bytes
 
 
-class FreedMemory:
-    """Gives memory back a little later, once for many requests."""
+async def give_back_regularly() -> None:
+    """Give memory back whenever the process has grown. It never returns."""
+    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
+    size = 0
+    while trim is not None:
+        await asyncio.sleep(_SECONDS)
+        if _resident_bytes() > size + _GROWN:
+            gc.collect()  # less than a millisecond: TensorFlow's objects are frozen
+            await asyncio.to_thread(trim, 0)  # some milliseconds, without Python's lock
+            size = _resident_bytes()
 
-    def __init__(self) -> None:
-        self._timer: asyncio.TimerHandle | None = None
-        self._trim: Callable[[int], int] = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)  # only glibc has it
 
-    def give_back_soon(self) -> None:
-        """Give back what large requests have left, in some seconds; call it on the event loop."""
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_SECONDS, self._give_back)
-
-    def _give_back(self) -> None:
-        self._timer = None
-        asyncio.get_running_loop().run_in_executor(None, self._trim, 0)  # it takes milliseconds, without Python's lock
+def _resident_bytes() -> int:
+    """Return the memory of this process; 0 on a system without /proc."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0

@@ -17,7 +17,6 @@ from benison.serving.server.batching.tasks import BatchTask, CallTask, PackedTen
 from benison.serving.server.codec import tensors, wire
 from benison.serving.server.codec.wire import LargeMessage, Parts
 from benison.serving.server.engine import DEFAULT_SIGNATURE
-from benison.serving.server.freed_memory import LARGE, FreedMemory
 from benison.serving.server.http import LAST_CALL_SECONDS
 from benison.serving.server.inference import CLASSIFY, Call
 from benison.serving.server.large_bodies.turns import Turns
@@ -50,7 +49,6 @@ class _Rules(NamedTuple):
     stopping: asyncio.Event
     max_memory: int
     turns: Turns
-    freed: FreedMemory
 
 
 def build(
@@ -63,7 +61,6 @@ def build(
     max_memory: int,
     max_held_bytes: int,
     handshake_seconds: float,
-    freed: FreedMemory,
     interceptors: Sequence[Any] = (),
 ) -> Any:
     """Return a grpc.aio server with all services and no open port.
@@ -77,7 +74,6 @@ def build(
         max_memory: largest memory of the values of a request (bytes).
         max_held_bytes: largest total size of the large messages that are not answered yet.
         handshake_seconds: time in which a new connection must begin to speak HTTP/2.
-        freed: gives the memory of large messages back.
         interceptors: interceptors of every call.
 
     Raises:
@@ -91,7 +87,7 @@ def build(
         **dict(_arguments(channel_arguments)),  # in a dict, because gRPC uses the first of two equal names
     }
     server = grpc.aio.server(interceptors=interceptors, options=list(options.items()))
-    rules = _Rules(stopping, max_memory, Turns(max_message_bytes, max_held_bytes), freed)
+    rules = _Rules(stopping, max_memory, Turns(max_message_bytes, max_held_bytes))
     server.add_generic_rpc_handlers((_prediction_handler(service, rules), _model_handler(service, rules)))
     if health:
         server.add_generic_rpc_handlers((_health_handler(service, stopping),))
@@ -403,9 +399,6 @@ async def _call(method: Method, rules: _Rules, request: Any, context: Any) -> An
     except RequestError as error:
         forget_frames(error)
         return _refuse(context, _GRPC[int(error.code)], error.message)
-    finally:
-        if isinstance(request, LargeMessage) and len(request.data) > LARGE:
-            rules.freed.give_back_soon()
 
 
 def _refuse(context: Any, code: grpc.StatusCode, message: str) -> None:

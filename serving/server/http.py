@@ -21,7 +21,6 @@ import httptools
 
 from benison.serving.server import hosts
 from benison.serving.server.codec import gzip_members, json_answers
-from benison.serving.server.freed_memory import LARGE, FreedMemory
 
 _MAX_HEADER_BYTES = 64 << 10
 _MAX_PIPELINED = 16
@@ -100,7 +99,6 @@ class HttpServer:
         begin: Begin | None = None,
         error_headers: tuple[tuple[str, str], ...] = (),
         host_names: frozenset[str] | None = None,
-        freed: FreedMemory | None = None,
     ) -> None:
         """Create the server; `listen` opens the ports.
 
@@ -110,7 +108,6 @@ class HttpServer:
             begin: called first for every request; it must not block.
             error_headers: headers of the errors that the server itself answers.
             host_names: names that a request's Host may have, as in `hosts`; None for every Host.
-            freed: gives the memory of large bodies back.
         """
         self.handler = handler
         self.begin = begin
@@ -120,7 +117,6 @@ class HttpServer:
         self.connections: set[Connection] = set()
         self.waiting: dict[Connection, None] = {}  # for a whole request; the longest first
         self.held_bytes = 0  # bytes, of the bodies of all unanswered requests
-        self.freed = freed or FreedMemory()
         self.draining = False
         self.date = _date_and_length()  # a second old at most
         self._servers: list[asyncio.Server] = []
@@ -409,8 +405,6 @@ class Connection(asyncio.Protocol):
         raise ValueError("body too long")
 
     def _release(self) -> None:
-        if self._held_bytes > LARGE:
-            self._server.freed.give_back_soon()
         self._server.held_bytes -= self._held_bytes
         self._held_bytes = 0
 

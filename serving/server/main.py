@@ -121,7 +121,7 @@ async def _serve(
     from benison.serving.server import grpc_api, model_config
     from benison.serving.server.batching.sharing import ASKED_BY_FLAG, SharingPolicy
     from benison.serving.server.engines import loading
-    from benison.serving.server.freed_memory import FreedMemory
+    from benison.serving.server.freed_memory import give_back_regularly
     from benison.serving.server.http import HttpServer, Limits
     from benison.serving.server.large_bodies.decoder import Decoder
     from benison.serving.server.lifecycle import Models
@@ -172,7 +172,6 @@ async def _serve(
         show_paths=server_settings.loopback_only,
     )
     metrics_path = _metrics_path(parsed) if parsed.monitoring_config_file else metrics_path
-    freed = FreedMemory()
     decoder = Decoder(server_settings.max_body_bytes, _DECODED * server_settings.max_body_bytes)
     rest = RestApi(service, decoder, parsed.rest_api_timeout_in_ms, parsed.rest_api_enable_cors_support, metrics_path)
     headers = cors_headers(parsed.rest_api_enable_cors_support)
@@ -197,7 +196,6 @@ async def _serve(
         begin=observers.begin(inline.begin, rest.answer, active) if active else inline.begin,
         error_headers=headers,
         host_names=server_settings.host_names,
-        freed=freed,
     )
     grpc_server = grpc_api.build(
         service,
@@ -208,10 +206,10 @@ async def _serve(
         max_memory=_DECODED * server_settings.max_body_bytes,
         max_held_bytes=server_settings.max_held_bytes,
         handshake_seconds=server_settings.slow_client_seconds,
-        freed=freed,
         interceptors=[observers.GrpcInterceptor(active)] if active else [],
     )
     polls = [
+        asyncio.create_task(give_back_regularly()),
         asyncio.create_task(_poll_folders(models, parsed.file_system_poll_wait_seconds)),
         asyncio.create_task(models.watch_runs(server_settings.hung_seconds)),
         asyncio.create_task(_end_after(stop, server_settings.drain_seconds, models)),

@@ -18,9 +18,10 @@ _MAX_EXCERPT = 256  # characters
 # The memory of what a sign of JSON begins, in bytes: a number, an entry of a dict, a dict, a list, half of a string.
 _OBJECT_BYTES = {b",": 40, b":": 72, b"{": 250, b"[": 90, b'"': 28}
 _BASE64 = str.maketrans("-_", "+/", " \t\n\v\f\r")
-# A quote, an escape, or a bare Inf, which Python's parser does not know. No match is long: a pattern of whole strings
-# would try every quote of a string that is not closed as its start.
-_QUOTE_ESCAPE_INF = re.compile(r'"|\\.|\bInf\b', re.DOTALL)
+# A quote, an escape, or Inf, which Python's parser does not know. No match is long: a pattern of whole strings would
+# try every quote of a string that is not closed as its start. Each begins with a sign of its own, so the rest of the
+# text is skipped at once.
+_QUOTE_ESCAPE_INF = re.compile(r'"|\\.|Inf(?!\w)', re.DOTALL)
 
 
 def parse(body: bytes | bytearray) -> dict[str, Any]:
@@ -100,6 +101,8 @@ def excerpt(value: Any) -> str:
 
 def _with_infinity(text: str) -> str:
     """Write every Inf outside strings as Infinity."""
+    if "Inf" not in text:
+        return text
     in_string = False
 
     def written(match: re.Match[str]) -> str:
