@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from benison.serving.visible_text import visible
 
@@ -43,5 +43,16 @@ def show_control_characters() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, VisibleStream):
-            stream.reconfigure(errors="backslashreplace")
-            setattr(sys, name, VisibleStream(stream))
+            setattr(sys, name, VisibleStream(_with_escapes(stream)))
+
+
+def _with_escapes(stream: Any) -> TextIO:
+    """Return a stream that writes what its encoding cannot hold as escapes."""
+    try:
+        stream.reconfigure(errors="backslashreplace")
+    except OSError:  # its descriptor has become a pipe since it was made, as that of a node under Airflow
+        stream.flush()
+        return open(
+            stream.fileno(), "w", buffering=1, encoding=stream.encoding, errors="backslashreplace", closefd=False
+        )
+    return cast(TextIO, stream)
