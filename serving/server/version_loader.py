@@ -67,7 +67,9 @@ class VersionLoader:
     async def wait_for_copy(self, version: ManagedVersion) -> None:
         """Wait while the files of a version are being written, unless its manifest shows which files it must have."""
         while not (self._verify and (Path(version.path) / MANIFEST).exists()):
-            files = await asyncio.to_thread(version_folders.listing, version.path)
+            # Not in the loop's own threads, which convert requests: a folder may hang.
+            look = asyncio.get_running_loop().run_in_executor(self._threads, version_folders.listing, version.path)
+            files = await look
             age = time.time() - max((changed for _, _, changed in files), default=0) / 1e9
             if not 0 <= age < _COPY_SECONDS:
                 return

@@ -7,6 +7,7 @@ import functools
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -267,14 +268,20 @@ async def test_a_bad_version_is_retried_then_ends_with_its_error_and_the_old_one
     await served.close()
 
 
-@within_a_loop
-async def test_a_failed_version_that_is_removed_and_returns_fixed_is_loaded(base):
+async def with_a_failed_version(base: Path) -> tuple[Loader, Models]:
+    """Load version 1, and fail to load version 2."""
     loader = Loader()
     loader.bad = {2}
     served = models(loader)
     add(base, 1, 2)
     await served.reload(config(base, All()))
     await until(served, v1=AVAILABLE, v2=END)
+    return loader, served
+
+
+@within_a_loop
+async def test_a_failed_version_that_is_removed_and_returns_fixed_is_loaded(base):
+    loader, served = await with_a_failed_version(base)
     (base / "2").rmdir()
     await served.poll()
     loader.bad = set()
@@ -361,12 +368,7 @@ async def test_a_reload_does_not_wait_for_a_model_without_a_version_which_is_ser
 
 @within_a_loop
 async def test_a_failed_version_is_tried_again_when_its_files_have_changed_and_no_longer_change(base):
-    loader = Loader()
-    loader.bad = {2}
-    served = models(loader)
-    add(base, 1, 2)
-    await served.reload(config(base, All()))
-    await until(served, v1=AVAILABLE, v2=END)
+    loader, served = await with_a_failed_version(base)
     await served.poll()
     for part in ("saved_model.pb", "variables"):  # each poll sees another state
         (base / "2" / part).write_text("a part")
@@ -474,6 +476,33 @@ async def test_a_folder_that_cannot_be_listed_in_time_delays_no_other_model(base
     add(base, 1)
     await until(served, v1=AVAILABLE)
     hanging.set()
+    await served.close()
+
+
+@within_a_loop
+async def test_a_folder_that_hangs_takes_no_thread_of_the_requests(base, monkeypatch):
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    hanging, reached = threading.Event(), threading.Event()
+    listing = version_folders.listing
+
+    def look(path):
+        if path.endswith("/2"):
+            reached.set()
+            hanging.wait(10)
+        return listing(path)
+
+    served = models(Loader())
+    add(base, 1)
+    await served.reload(config(base))
+    monkeypatch.setattr(version_folders, "listing", look)
+    add(base, 2)
+    await served.poll()
+    while not reached.is_set():
+        await asyncio.sleep(0.01)
+
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: "converted"), 5) == "converted"
+    hanging.set()
+    await until(served, v1=END, v2=AVAILABLE)
     await served.close()
 
 
