@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _LIMIT_SECONDS = 10.0  # a model may take longer for a row; then it is loaded before the end of its run
+_STOP_SECONDS = 30  # after which a loop ends that nobody waits for
 _MAX_ELEMENTS = 1 << 24  # of one input
 _NO_VALUES = frozenset(["invalid", "resource", "variant"])  # types that no request can have
 # A model says so about the values of a row: what is wrong is the row that was made up.
@@ -89,7 +90,7 @@ def _run(engine: Engine, signature: Signature, version: str) -> RequestError | N
 
     def run() -> None:
         try:
-            engine.run(signature, inputs, tuple(signature.outputs))
+            engine.run(signature, inputs, tuple(signature.outputs), _STOP_SECONDS)
         except Exception as error:
             errors.append(from_exception(error))
         ended.append(True)

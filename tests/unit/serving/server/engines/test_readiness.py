@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from benison.serving.server.engine import Signature, Tensors, TensorSpec
+from benison.serving.server.engine import LoadOptions, Signature, Tensors, TensorSpec
 from benison.serving.server.engines import readiness
+from benison.serving.server.engines.saved_model import SessionEngine
 from benison.serving.server.status import Code, RequestError
 
 X = TensorSpec("float32", (-1, 2), "x:0")
@@ -122,3 +125,24 @@ def test_a_run_that_takes_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
     readiness.check(engine, "/m/1")
     assert "/m/1: signature serving_default runs for more than 0.01 s on one made-up row" in caplog.text
     over.set()
+
+
+def test_a_loop_that_a_made_up_row_never_ends_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(readiness, "_LIMIT_SECONDS", 0.01)
+    monkeypatch.setattr(readiness, "_STOP_SECONDS", 1)
+    module = tf.Module()
+    module.run = tf.function(
+        lambda x: {"y": x + tf.while_loop(lambda i: i < 1.0, lambda i: i + tf.reduce_max(x), [0.0])[0]},
+        input_signature=[tf.TensorSpec([None], tf.float32, name="x")],
+    )
+    tf.saved_model.save(module, str(tmp_path), signatures=module.run)
+    engine = SessionEngine(str(tmp_path), LoadOptions())
+    before = set(threading.enumerate())
+    readiness.check(engine, "/m/1")
+    assert "runs for more than 0.01 s on one made-up row" in caplog.text
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+        assert not thread.is_alive()
+    engine.close()
