@@ -211,7 +211,7 @@ def _in_native_order(values: Any) -> Any:
 
 
 def _fill_plain(proto: Any, values: Any) -> bool:
-    """Write an array of a usual type into an empty TensorProto; return False if TensorFlow must write it.
+    """Write an array of a usual type into an empty TensorProto; return False if TensorFlow must write all of it.
 
     A request has a tensor per column, and TensorFlow's own function takes ten times as long for a small one.
     """
@@ -219,14 +219,13 @@ def _fill_plain(proto: Any, values: Any) -> bool:
 
     if type(values) is not np.ndarray or (number := _plain_types().get(values.dtype.str)) is None:
         return False
+    proto.MergeFrom(_empty_tensor(number, values.shape))
     if values.dtype == object:
         cells = values.ravel().tolist()
         if not all(type(cell) is bytes for cell in cells):
             return False
-        proto.MergeFrom(_empty_tensor(number, values.shape))
         proto.string_val.extend(cells)
     else:
-        proto.MergeFrom(_empty_tensor(number, values.shape))
         proto.tensor_content = values.tobytes()
     return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import ClassVar
 
 from benison.serving.errors import BenisonError
 
@@ -71,36 +72,35 @@ class RequestError(BenisonError):
         return _HTTP.get(self.code, 500)
 
 
-class TooLarge(RequestError):
+class _OfOneCode(RequestError):
+    """A RequestError whose class decides its code and its HTTP status."""
+
+    _code: ClassVar[Code]
+    _http_status: ClassVar[int]
+
+    def __init__(self, message: str) -> None:
+        super().__init__(self._code, message)
+
+    def __reduce__(self) -> tuple[type[_OfOneCode], tuple[str]]:
+        """Return how pickle makes the copy."""
+        return type(self), (self.message,)
+
+    @property
+    def http_status(self) -> int:
+        """The HTTP status of the class."""
+        return self._http_status
+
+
+class TooLarge(_OfOneCode):
     """A request whose content is larger than a limit, after decompression or as values; over HTTP its status is 413."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(Code.INVALID_ARGUMENT, message)
-
-    def __reduce__(self) -> tuple[type[TooLarge], tuple[str]]:
-        """Return how pickle makes the copy."""
-        return TooLarge, (self.message,)
-
-    @property
-    def http_status(self) -> int:
-        """The HTTP status of a body that is too large."""
-        return 413
+    _code, _http_status = Code.INVALID_ARGUMENT, 413
 
 
-class CannotRun(RequestError):
+class CannotRun(_OfOneCode):
     """An operation that this TensorFlow cannot run; over HTTP the status is 400, because the model is there."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(Code.UNIMPLEMENTED, message)
-
-    def __reduce__(self) -> tuple[type[CannotRun], tuple[str]]:
-        """Return how pickle makes the copy."""
-        return CannotRun, (self.message,)
-
-    @property
-    def http_status(self) -> int:
-        """The HTTP status of a request that no server of this kind can answer."""
-        return 400
+    _code, _http_status = Code.UNIMPLEMENTED, 400
 
 
 def invalid(message: str) -> RequestError:

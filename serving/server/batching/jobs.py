@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,6 +66,21 @@ class FutureJob(Job):
             self.future.set_exception(answer)
         else:
             self.future.set_result(answer)
+
+
+def take_run(waiting: deque[Job], max_rows: int) -> list[Job]:
+    """Take the first job out of a queue, and those after it that fit into the same run.
+
+    Args:
+        waiting: the jobs, the oldest first; at least one.
+        max_rows: the number of rows that fill a run; the first job may have more.
+    """
+    jobs = [waiting.popleft()]
+    rows = jobs[0].task.rows
+    while waiting and rows + waiting[0].task.rows <= max_rows:
+        jobs.append(waiting.popleft())
+        rows += jobs[-1].task.rows
+    return jobs
 
 
 def settle_all(jobs: Sequence[Job], answers: Sequence[Any]) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benison.serving.server.batching.admission import Admission
-from benison.serving.server.batching.jobs import FutureJob, Job, settle_all
+from benison.serving.server.batching.jobs import FutureJob, Job, settle_all, take_run
 from benison.serving.server.batching.limits import BatchLimits
 from benison.serving.server.batching.sharing import Sharing
 from benison.serving.server.batching.tasks import BatchTask, CallTask, RowCountMismatch
@@ -298,11 +298,7 @@ class Runner:
     def _pop_inline(self) -> list[Job]:
         """Remove and return the jobs of the next run on the loop; the caller holds the lock. Task keys take turns."""
         key, queue = self._inline_queues.popitem(last=False)
-        jobs = [queue.popleft()]
-        rows = jobs[0].task.rows
-        while queue and rows + queue[0].task.rows <= self._limits.max_rows:
-            jobs.append(queue.popleft())
-            rows += jobs[-1].task.rows
+        jobs = take_run(queue, self._limits.max_rows)
         if queue:
             self._inline_queues[key] = queue
         self._record(jobs)

@@ -112,9 +112,12 @@ class PackedSignature:
             sizes: the number of rows of each request.
         """
         outputs, specs = self.outputs(packed_rows), self._signature.outputs
-        if len(sizes) == 1 and wrong_outputs(outputs, sizes[0]):  # of a signature that mixes rows
-            return [json_answers.predictions(outputs, specs, True)]
-        check_rows(outputs, sum(sizes))
+        try:
+            check_rows(outputs, sum(sizes))
+        except RowCountMismatch:
+            if len(sizes) > 1:
+                raise
+            return [json_answers.predictions(outputs, specs, True)]  # of a signature that mixes rows
         return json_answers.prediction_bodies(outputs, specs, sizes)
 
     def split_outputs(self, packed_rows: Sequence[PackedRows], sizes: Sequence[int]) -> list[Tensors]:

@@ -16,7 +16,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
-from benison.serving.server.batching.jobs import Job
+from benison.serving.server.batching.jobs import Job, take_run
 
 WRITERS = "writers"  # the lane of all signatures that write
 
@@ -115,11 +115,7 @@ class ThreadQueues:
     def begin(self, key: Hashable) -> Run:
         """Take the requests of a run out of their queue. Keys take turns."""
         queue = self._queues.pop(key)
-        jobs = [queue.jobs.popleft()]
-        rows = jobs[0].task.rows
-        while queue.shares and queue.jobs and rows + queue.jobs[0].task.rows <= self._max_rows:
-            jobs.append(queue.jobs.popleft())
-            rows += jobs[-1].task.rows
+        jobs = take_run(queue.jobs, self._max_rows) if queue.shares else [queue.jobs.popleft()]
         if queue.jobs:
             self._queues[key] = queue
         return self._started(Run(jobs, key, queue))

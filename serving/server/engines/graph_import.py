@@ -16,7 +16,7 @@ from typing import Any
 from benison.serving.server.engines import graph_parts, low_priority, op_libraries, private_tensorflow
 from benison.serving.server.status import Code, RequestError
 
-_INIT_SIGNATURE = "__saved_model_init_op"  # part of the SavedModel format (tensorflow/cc/saved_model/constants.h)
+INIT_SIGNATURE = "__saved_model_init_op"  # part of the SavedModel format (tensorflow/cc/saved_model/constants.h)
 _VARIABLES = frozenset(["VarHandleOp", "Variable", "VariableV2"])
 _log = logging.getLogger(__name__)
 
@@ -91,8 +91,8 @@ def _initialization(meta_graph: Any) -> str:
     """Return the operation that fills the tables; empty if there is none. TensorFlow 2 names it in a signature."""
     import tensorflow as tf
 
-    if _INIT_SIGNATURE in meta_graph.signature_def:
-        (output,) = meta_graph.signature_def[_INIT_SIGNATURE].outputs.values()
+    if INIT_SIGNATURE in meta_graph.signature_def:
+        (output,) = meta_graph.signature_def[INIT_SIGNATURE].outputs.values()
         return str(output.name).partition(":")[0]
     constants = tf.compat.v1.saved_model.constants
     for key in (constants.MAIN_OP_KEY, constants.LEGACY_INIT_OP_KEY):

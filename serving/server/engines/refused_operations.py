@@ -10,13 +10,14 @@ from typing import Any
 
 from benison.serving.server.engine import DEFAULT_SIGNATURE, LoadOptions
 from benison.serving.server.engines import private_tensorflow
+from benison.serving.server.engines.graph_import import INIT_SIGNATURE
 from benison.serving.server.graphs.indexed import IndexedGraph
 from benison.serving.server.graphs.outside import Outside, reach_of
 from benison.serving.server.graphs.own_files import kept_in_variables
 from benison.serving.server.status import Code, RequestError
 from benison.serving.versions import pushes
 
-_ASSETS, _INIT_SIGNATURE = "assets", "__saved_model_init_op"  # parts of the SavedModel format
+_ASSETS = "assets"  # part of the SavedModel format
 _HINT = (
     "BENISON_REFUSE_OPS=0 loads such models; it lets them run code with the rights of this server. By default, "
     "`benison serve` loads those that were pushed into its ROOT"
@@ -111,7 +112,7 @@ def _signatures(meta_graph: Any, graph: IndexedGraph) -> Iterator[tuple[str, Any
     """Yield the signatures that a request can run: not the usual initialization, because NoOp has no output."""
     for name, signature in sorted(meta_graph.signature_def.items()):
         operations = [graph.nodes.get(tensor.partition(":")[0]) for tensor in _tensors(signature.outputs)]
-        if not (name == _INIT_SIGNATURE and {node.op for node in operations if node is not None} <= {"NoOp"}):
+        if not (name == INIT_SIGNATURE and {node.op for node in operations if node is not None} <= {"NoOp"}):
             yield name, signature
 
 
@@ -119,8 +120,8 @@ def _initializers(meta_graph: Any) -> Iterator[str]:
     """Yield every operation that TensorFlow's loader or this server may take for the initialization."""
     import tensorflow as tf
 
-    if _INIT_SIGNATURE in meta_graph.signature_def:
-        yield from _tensors(meta_graph.signature_def[_INIT_SIGNATURE].outputs)
+    if INIT_SIGNATURE in meta_graph.signature_def:
+        yield from _tensors(meta_graph.signature_def[INIT_SIGNATURE].outputs)
     constants = tf.compat.v1.saved_model.constants
     for key in (constants.MAIN_OP_KEY, constants.LEGACY_INIT_OP_KEY):
         if key in meta_graph.collection_def:

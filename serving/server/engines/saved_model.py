@@ -77,8 +77,9 @@ class SessionEngine:
             self.signatures: Mapping[str, Signature] = {
                 signature.name: signature for signature in _inspected(declared, graph, self._kernels(graph))
             }
+            unbounded = graph_operations.unbounded_operations(graph)
             self._unbounded = {
-                name: graph_operations.unbounded_operation(graph, [s.tensor for s in signature.outputs.values()])
+                name: unbounded.first(spec.tensor for spec in signature.outputs.values())
                 for name, signature in self.signatures.items()
             }
         except BaseException:
