@@ -70,7 +70,7 @@ from benison.pipelines.config.types import (
     Target,
     Text,
 )
-from benison.pipelines.generic.columns import TREE_FEATURES, ColumnConfig, with_generic_code
+from benison.pipelines.generic.columns import GENERIC, TREE_FEATURES, ColumnConfig, with_generic_code
 from benison.serving.deploy.settings import Serving
 
 if TYPE_CHECKING:
@@ -108,7 +108,11 @@ class Pipeline(ConfigModel):
         default={}, description="the kind of each column, for Benison's generic features"
     )
     features: Features = Field(description="the module or Python file that holds preprocessing_fn")
-    models: Target = Field(description="the module or Python file that holds the members' functions")
+    models: Target = Field(
+        default=GENERIC["models"],
+        validate_default=True,
+        description="the module or Python file that holds the members' functions; default: Benison's own",
+    )
     metric: Text = Field(
         default=None,
         validate_default=True,

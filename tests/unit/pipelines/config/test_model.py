@@ -54,6 +54,14 @@ def test_paths_are_relative_to_the_yaml_and_references_stand_alone():
     assert read.ensemble.members["deep"].function == "/home/me/configs/more.py:make_deep"
 
 
+def test_members_of_benisons_own_kinds_need_no_module_of_models():
+    written = {key: value for key, value in WRITTEN.items() if key != "models"}
+    of_kinds = {"members": {"straight": {"kind": "linear"}, "boosted": {"kind": "trees"}, "deep": None}}
+    read = Pipeline.model_validate({"source": "/home/me/flights.yaml", **written, "ensemble": of_kinds})
+    assert read.features == "/home/me/features.py:preprocessing_fn"
+    assert read.ensemble.members["deep"].function == "benison.pipelines.generic.models:deep"
+
+
 def test_a_trial_lasts_as_long_as_the_training_unless_said_otherwise():
     space = {"units": [1, 2]}
     inherited = pipeline(ensemble=members(epochs=9, tuner={"space": space}))
