@@ -177,8 +177,7 @@ def _importances(run: Run, console: Console) -> None:
 def _gain(gain: Mapping[str, Any]) -> str:
     if gain.get("gain") is None:
         return "-"
-    # Two equal metrics may differ in the last bit.
-    numbers = [None if gain[key] is None else round(gain[key], 12) + 0.0 for key in ("gain", "low", "high")]
+    numbers = [gain[key] for key in ("gain", "low", "high")]
     middle, low, high = (figure(number, *numbers, sign="+") for number in numbers)
     return middle if gain["low"] is None else f"{middle} ({low} to {high})"
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rich.style import StyleType
 
 
+_ROUNDING = 1e-12  # anything smaller is a zero that was rounded
+
+
 def figure(value: float | None, *others: float | None, sign: str = "") -> str:
     """Return a number with four decimals, or with significant digits where four decimals show none, or far too many.
 
@@ -25,8 +28,9 @@ def figure(value: float | None, *others: float | None, sign: str = "") -> str:
     if value is None:
         return "-"
     largest = max(abs(number) for number in (value, *others) if number is not None)
-    form = ".6g" if largest >= 1e7 else ".2g" if 0 < largest < 0.0005 else ".4f"
-    return f"{value:{sign}{form}}"
+    form = ".6g" if largest >= 1e7 else ".2g" if _ROUNDING < largest < 0.0005 else ".4f"
+    text = f"{value:{sign}{form}}"
+    return text if float(text) else text.replace("-", sign)
 
 
 class DataTable(Table):

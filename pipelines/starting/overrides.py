@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from benison.pipelines import config_file
 from benison.pipelines.config import strict_yaml
@@ -18,6 +18,7 @@ from benison.pipelines.generic.columns import ColumnConfig
 from benison.pipelines.starting.guess import Fixed
 from benison.serving.errors import UsageError
 
+_Model = TypeVar("_Model", bound=BaseModel)
 # The keys of `data` that say how the file is read.
 _READ_BY = ("encoding", "delimiter", "decimal", "missing", "amounts")
 _GIVEN_ELSEWHERE = {"name": "NAME", "label": "--label", "problem": "--problem", "weight": "--weight"}
@@ -52,11 +53,11 @@ def fixed(given: Mapping[tuple[str, ...], Any], problem: str | None, weight: str
     for path, value in given.items():
         if path[0] in ("data", "columns", "splits"):
             tree = config_file.put(tree, path, value)
-    try:
-        data = Data.model_validate(tree.get("data") or {})
-        columns = {name: ColumnConfig.model_validate(kind) for name, kind in (tree.get("columns") or {}).items()}
-    except ValidationError as error:
-        raise UsageError("\n".join(f"--set: {mistake.message}" for mistake in shape_mistakes(error))) from None
+    data = _checked(Data, ("data",), tree.get("data") or {}, given)
+    columns = {
+        name: _checked(ColumnConfig, ("columns", name), kind, given)
+        for name, kind in (tree.get("columns") or {}).items()
+    }
     by = value_at(tree, "splits", "by")
     known = {key: getattr(data, key) for key in _READ_BY if key in data.model_fields_set}
     return Fixed(
@@ -78,14 +79,26 @@ def applied(given: Mapping[tuple[str, ...], Any], text: str, path: Path) -> str:
         if loc[0] != "columns" and loc[:2] not in {("data", key) for key in _READ_BY}:  # these are in the text already
             text = _with_value(text, loc, value)
     if given and (mistakes := config_file.mistakes_in(strict_yaml.parse(text).value, path)):
-        keys = {".".join(loc): loc for loc in given}
-        raise UsageError("\n".join(f"--set {_named(mistake.loc, keys)}: {mistake.message}" for mistake in mistakes))
+        raise UsageError("\n".join(f"--set {_named(mistake.loc, given)}: {mistake.message}" for mistake in mistakes))
     return text
 
 
-def _named(loc: tuple[str, ...], keys: Mapping[str, tuple[str, ...]]) -> str:
+def _checked(model: type[_Model], at: tuple[str, ...], raw: Any, given: Collection[tuple[str, ...]]) -> _Model:
+    """Return a part of the config; `at` is the path to it.
+
+    Raises:
+        UsageError: a value is wrong.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        lines = (f"--set {_named((*at, *mistake.loc), given)}: {mistake.message}" for mistake in shape_mistakes(error))
+        raise UsageError("\n".join(lines)) from None
+
+
+def _named(loc: tuple[str, ...], given: Collection[tuple[str, ...]]) -> str:
     """Return the key of a mistake, as `--set` names it."""
-    return next((key for key, given in keys.items() if loc[: len(given)] == given), ".".join(loc))
+    return ".".join(next((path for path in given if loc[: len(path)] == path), loc))
 
 
 def _path(key: str) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ from benison.pipelines.reports.tables import figure
         (4.21e-7, "4.2e-07"),
         (-3e-5, "-3e-05"),
         (2.5e25, "2.5e+25"),
+        (7.6e-17, "0.0000"),
+        (-0.0, "0.0000"),
     ],
 )
 def test_a_figure_has_digits_whatever_its_unit_is(value: float | None, text: str) -> None:
