@@ -9,7 +9,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from benison.serving import missing_values
-from benison.serving.client.protocol import ServerError, VersionStatus, check_free, check_names, checked_timeout
+from benison.serving.client.protocol import (
+    Answer,
+    ServerError,
+    VersionStatus,
+    check_free,
+    check_names,
+    checked_timeout,
+    version_of,
+)
 from benison.serving.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,6 +83,26 @@ class GrpcClient:
             ServerError: The server refused the request, or did not answer in time.
             UsageError: An input cannot be written as a tensor, or the client is closed.
         """
+        answer = await self.answer(
+            model, inputs, signature=signature, version=version, label=label, outputs=outputs, missing=missing
+        )
+        return dict(answer.predictions)
+
+    async def answer(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        *,
+        signature: str = "",
+        version: int | None = None,
+        label: str | None = None,
+        outputs: Sequence[str] = (),
+        missing: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Request predictions, and return them with the version that gave them; arguments and errors as in `predict`.
+
+        A label, or no version at all, may mean another version at any time.
+        """
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
@@ -88,8 +116,9 @@ class GrpcClient:
                 proto.CopyFrom(tf.make_tensor_proto(values))
             except (TypeError, ValueError) as error:
                 raise UsageError(f"inputs: {name}: not a tensor: {error}") from None
-        answer = await self._call("PredictionService", "Predict", request)
-        return {name: tf.make_ndarray(proto) for name, proto in answer.outputs.items()}
+        response, metadata = await self._call_with_metadata("PredictionService", "Predict", request)
+        arrays = {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
+        return Answer(arrays, version_of(metadata))
 
     async def status(self, model: str, version: int | None = None) -> list[VersionStatus]:
         """Return the state of a model's versions, or of one version.
@@ -166,11 +195,23 @@ class GrpcClient:
         headers: Sequence[tuple[str, str]] = (),
         timeout: float | None = None,
     ) -> Any:
+        return (await self._call_with_metadata(service, method, request, headers, timeout))[0]
+
+    async def _call_with_metadata(
+        self,
+        service: str,
+        method: str,
+        request: Any,
+        headers: Sequence[tuple[str, str]] = (),
+        timeout: float | None = None,
+    ) -> tuple[Any, Any]:
+        """Return the response and its trailing metadata."""
         import grpc
 
         send = getattr(self._stub(service), method)
         try:
-            return await send(request, timeout=timeout or self._timeout, metadata=headers or None)
+            call = send(request, timeout=timeout or self._timeout, metadata=headers or None)
+            return await call, await call.trailing_metadata()
         except grpc.aio.AioRpcError as error:
             raise ServerError(error.code().name, error.details() or "") from None
         except asyncio.CancelledError:

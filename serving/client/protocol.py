@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from benison.serving.errors import BenisonError, UsageError
+
+VERSION_HEADER = "x-benison-version"
 
 
 class ServerError(BenisonError):
@@ -28,6 +32,20 @@ class ServerError(BenisonError):
 
 
 @dataclass(frozen=True)
+class Answer:
+    """Predictions, and the version that gave them.
+
+    Attributes:
+        predictions: As `predict` of the same client returns them.
+        version: `NAME/VERSION`, which `benison lineage` takes; empty if the server does not name it, as TensorFlow
+            Serving does not.
+    """
+
+    predictions: Any
+    version: str
+
+
+@dataclass(frozen=True)
 class VersionStatus:
     """State of one version on a server.
 
@@ -42,6 +60,11 @@ class VersionStatus:
     state: str
     error_code: str
     error_message: str
+
+
+def version_of(headers: Iterable[tuple[str, Any]]) -> str:
+    """Return the version that the headers of an answer name; '' if they name none."""
+    return next((unquote(str(value)) for name, value in headers if name == VERSION_HEADER), "")
 
 
 def check_free(closed: bool, loop: asyncio.AbstractEventLoop | None) -> None:

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from benison.serving import missing_values
-from benison.serving.client.protocol import ServerError, VersionStatus, check_free, check_names, checked_timeout
+from benison.serving.client.protocol import (
+    Answer,
+    ServerError,
+    VersionStatus,
+    check_free,
+    check_names,
+    checked_timeout,
+    version_of,
+)
 from benison.serving.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-_Answer = TypeVar("_Answer")
+_Value = TypeVar("_Value")
 
 _LONGEST_ERROR = 500  # characters
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -102,6 +110,32 @@ class RestClient:
             ServerError: The server refused the request, or did not answer in time.
             UsageError: An argument is wrong, or the client is closed.
         """
+        answer = await self.answer(
+            model,
+            instances=instances,
+            inputs=inputs,
+            signature=signature,
+            version=version,
+            label=label,
+            missing=missing,
+        )
+        return answer.predictions
+
+    async def answer(
+        self,
+        model: str,
+        *,
+        instances: Sequence[Any] | np.ndarray[Any, Any] | None = None,
+        inputs: Any = None,
+        signature: str = "",
+        version: int | None = None,
+        label: str | None = None,
+        missing: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Request predictions, and return them with the version that gave them; arguments and errors as in `predict`.
+
+        A label, or no version at all, may mean another version at any time.
+        """
         if (instances is None) == (inputs is None):
             raise UsageError(f"got {'neither' if inputs is None else 'both'} of instances and inputs, expected one")
         if missing and instances is not None:
@@ -112,7 +146,9 @@ class RestClient:
         body = _json({key: value, **({"signature_name": signature} if signature else {})})
         answer = "outputs" if instances is None else "predictions"
         path = f"{_path(model, version, label)}:predict"
-        return await self._request("POST", path, body, read=lambda response: response[answer])
+        response = await self._response("POST", path, body)
+        predictions = self._read(response, lambda document: document[answer])
+        return Answer(predictions, version_of(response.headers.items()))
 
     async def status(self, model: str, version: int | None = None) -> list[VersionStatus]:
         """Return the state of a model's versions, or of one version.
@@ -140,8 +176,12 @@ class RestClient:
         if http is not None and self._loop is asyncio.get_running_loop():
             await http.aclose()
 
-    async def _request(self, method: str, path: str, body: bytes = b"", *, read: Callable[[Any], _Answer]) -> _Answer:
+    async def _request(self, method: str, path: str, body: bytes = b"", *, read: Callable[[Any], _Value]) -> _Value:
         """Send a request and return what `read` takes out of the answer's JSON."""
+        return self._read(await self._response(method, path, body), read)
+
+    async def _response(self, method: str, path: str, body: bytes = b"") -> httpx.Response:
+        """Send a request and return the response, which is not an error."""
         url = self._url + path
         http = self._open()
         try:
@@ -153,12 +193,15 @@ class RestClient:
             raise ServerError("UNAVAILABLE", f"{self._url}: {reason}") from None
         if response.status_code != 200:
             raise ServerError(f"HTTP {response.status_code}", _refusal(response))
+        return response
+
+    def _read(self, response: httpx.Response, read: Callable[[Any], _Value]) -> _Value:
         try:
             # NaN and Infinity are allowed, as TF Serving writes them.
             return read(json.loads(response.content))
         except (LookupError, TypeError, ValueError, RecursionError):
             got = response.text[:_LONGEST_ERROR] or "nothing"
-            raise ServerError("UNKNOWN", f"{url}: not an answer of TF Serving's API: {got}") from None
+            raise ServerError("UNKNOWN", f"{response.url}: not an answer of TF Serving's API: {got}") from None
 
     def _open(self) -> httpx.AsyncClient:
         """Return the HTTP client of the running event loop.

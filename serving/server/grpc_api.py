@@ -141,6 +141,7 @@ class PredictionService:
                     contents = parts.contents if parts else None
                     task = CallTask(engine, await _converted(parts, inference.predict_call, engine, request, contents))
                 outputs = await self._service.run(version, task, context.time_remaining())
+            _name_version(context, version)
             response = predict_pb2.PredictResponse()
             _fill_spec(response.model_spec, version, task.signature)
             specs = engine.signatures[task.signature].outputs
@@ -180,6 +181,7 @@ class PredictionService:
                 results = await asyncio.gather(
                     *(self._service.run(version, CallTask(version.engine, call), seconds_left) for call in calls)
                 )
+            _name_version(context, version)
             response = inference_pb2.MultiInferenceResponse()
             for task, call, outputs in zip(request.tasks, calls, results, strict=True):
                 result = response.results.add()
@@ -205,6 +207,7 @@ class PredictionService:
             with self._lease(request.model_spec) as version:
                 for name, signature in version.engine.signatures.items():
                     signatures.signature_def[name].CopyFrom(signature.proto)
+            _name_version(context, version)
             response = get_model_metadata_pb2.GetModelMetadataResponse()
             _fill_spec(response.model_spec, version, "")
             response.metadata["signature_def"].Pack(signatures)
@@ -236,6 +239,7 @@ class PredictionService:
                 call = await _converted(parts, make_call, version.engine, name, examples, check)
                 task = CallTask(version.engine, call)
                 outputs = await self._service.run(version, task, context.time_remaining())
+            _name_version(context, version)
             _fill_spec(response.model_spec, version, call.signature.name)
             fill_result(response.result, outputs, len(call.inputs["inputs"]))
         return response
@@ -299,6 +303,11 @@ def _packed_task(version: ManagedVersion, request: Any) -> BatchTask | None:
         return None
     packed = route.packed.read_tensors(request.inputs)
     return None if packed is None else PackedTensorsTask(route.packed, *packed)
+
+
+def _name_version(context: Any, version: ManagedVersion) -> None:
+    """Add the version to the answer's trailing metadata, which may have the id of the request."""
+    context.set_trailing_metadata((*(context.trailing_metadata() or ()), *version.headers))
 
 
 def _fill_spec(spec: Any, version: ManagedVersion, signature_name: str) -> None:

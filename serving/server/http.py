@@ -494,7 +494,7 @@ def _parse_path(url: bytes) -> str:
     return (httptools.parse_url(url).path or b"/").decode("latin-1")
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)  # each version has headers of its own
 def _head(status: int, content_type: str, headers: tuple[tuple[str, str], ...], keep: bool) -> bytes:
     """Return the head of a response up to its last two headers."""
     try:

@@ -429,7 +429,7 @@ class Models:
     def _serve(self, version: ManagedVersion, loaded: Loaded) -> None:
         """Make a loaded version available."""
         version.error = None
-        version.engine, version.routes = loaded.engine, loaded.routes
+        version.engine, version.routes, version.headers = loaded.engine, loaded.routes, loaded.headers
         version.runner = Runner(
             loaded.engine, self._limits, asyncio.get_running_loop(), version.name, loaded.routes, loaded.sharing
         )

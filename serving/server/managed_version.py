@@ -14,6 +14,7 @@ from benison.serving.server.batching.runner import Runner
 from benison.serving.server.engine import Engine
 from benison.serving.server.status import RequestError
 from benison.serving.server.version_folders import Listing
+from benison.serving.server.version_header import Headers
 
 _WATCH_SECONDS = 600.0  # after which a copy of a version is taken to be whole
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class ManagedVersion:
         seen_files: the files of the version, when its model's folder was last looked at.
         wake: set when the version need not wait for its next try: it was dropped, or its files changed.
         is_stuck: whether it ended because of runs that do not end.
+        headers: the header of its answers; see `version_header`.
     """
 
     model: str
@@ -72,6 +74,7 @@ class ManagedVersion:
     seen_files: Listing | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     is_stuck: bool = False
+    headers: Headers = ()
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benison.serving.files import checksum
-from benison.serving.server import version_folders
+from benison.serving.server import version_folders, version_header
 from benison.serving.server.batching import sharing
 from benison.serving.server.batching.limits import BatchLimits
 from benison.serving.server.batching.routes import Route, plan_routes
@@ -20,6 +20,7 @@ from benison.serving.server.engine import Engine
 from benison.serving.server.engines import low_priority
 from benison.serving.server.managed_version import ManagedVersion
 from benison.serving.server.status import Code, RequestError
+from benison.serving.server.version_header import Headers
 from benison.serving.versions import condition
 from benison.serving.versions.local import MANIFEST
 
@@ -30,11 +31,12 @@ _log = logging.getLogger(__name__)
 
 
 class Loaded(NamedTuple):
-    """A version in memory, the route of each signature, and whether their requests share runs."""
+    """A version in memory, the route of each signature, whether their requests share runs, and its answers' header."""
 
     engine: Engine
     routes: Mapping[str, Route]
     sharing: Sharing
+    headers: Headers
 
 
 class VersionLoader:
@@ -117,7 +119,7 @@ class VersionLoader:
         except BaseException:
             engine.close()
             raise
-        return Loaded(engine, routes, decided)
+        return Loaded(engine, routes, decided, version_header.headers(version.model, version.number, folder))
 
 
 def _check_condition(folder: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -517,3 +518,61 @@ def test_our_client_speaks_both(shop: Server) -> None:
                 await client.status("none")
 
     asyncio.run(talk())
+
+
+# --- the version that answered ----------------------------------------------------------------------------------------
+
+
+@ours_only
+@pytest.mark.parametrize(("where", "version"), [("", 2), ("/versions/1", 1), ("/labels/stable", 1)])
+def test_every_rest_answer_names_its_version(shop: Server, where: str, version: int) -> None:
+    requests: dict[str, Any] = {
+        ":predict": {"instances": [1.0]},  # inline
+        ":predict ": {"inputs": [1.0]},
+        ":classify": {"signature_name": "classify", "examples": [{"x": 0.25}]},
+        ":regress": {"signature_name": "regress", "examples": [{"x": 1.0}]},
+        "/metadata": None,
+    }
+    for path, body in requests.items():
+        url = f"http://127.0.0.1:{shop.rest}/v1/models/m{where}{path.strip()}"
+        with urllib.request.urlopen(url, None if body is None else json.dumps(body).encode()) as answer:
+            assert answer.headers.get_all("x-benison-version") == [f"m/{version}"], path
+
+
+@ours_only
+def test_every_grpc_answer_names_its_version(shop: Server, stub: Any) -> None:
+    predict, metadata = predict_request({"x": np.ones(1, np.float32)}), get_model_metadata_pb2.GetModelMetadataRequest()
+    metadata.metadata_field.append("signature_def")
+    classify = classification_pb2.ClassificationRequest()
+    classify.input.example_list.examples.append(example(x=0.25))
+    several = inference_pb2.MultiInferenceRequest(input=classify.input)
+    several.tasks.add(method_name="tensorflow/serving/classify").model_spec.signature_name = "classify"
+    classify.model_spec.signature_name = "classify"
+    calls = {"Predict": predict, "GetModelMetadata": metadata, "Classify": classify, "MultiInference": several}
+    for method, request in calls.items():
+        for spec in [task.model_spec for task in request.tasks] if request is several else [request.model_spec]:
+            spec.name, spec.version_label = "m", "stable"
+        _, call = getattr(stub, method).with_call(request, timeout=30)
+        assert dict(call.trailing_metadata())["x-benison-version"] == "m/1", method
+
+
+@ours_only
+def test_the_clients_tell_the_version_of_an_answer(shop: Server) -> None:
+    async def versions() -> tuple[str, str]:
+        async with RestClient(port=shop.rest) as rest, GrpcClient(f"127.0.0.1:{shop.port}") as grpc_client:
+            one = await rest.answer("m", instances=[1.0], label="stable")
+            two = await grpc_client.answer("m", {"x": np.ones(1, np.float32)})
+        assert one.predictions == [1.5]
+        return one.version, two.version
+
+    assert asyncio.run(versions()) == ("m/1", "m/2")
+
+
+def test_the_version_has_its_pipelines_name_under_any_other(made: dict[int, Path], tmp_path: Path) -> None:
+    publish(made[1], tmp_path / "base", 4)
+    (tmp_path / "base" / "4" / "manifest.json").write_text('{"name": "Zug & Ü"}')
+    flags = (f"--model_base_path={tmp_path / 'base'}", "--model_name=alias")
+    with running(tmp_path, *flags, environment={"BENISON_VERIFY": "off"}) as server:
+        url = f"http://127.0.0.1:{server.rest}/v1/models/alias:predict"
+        with urllib.request.urlopen(url, b'{"instances": [1.0]}') as answer:
+            assert answer.headers["x-benison-version"] == "Zug%20%26%20%C3%9C/4"

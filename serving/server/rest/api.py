@@ -24,6 +24,7 @@ from benison.serving.server.managed_version import ManagedVersion
 from benison.serving.server.pages import site
 from benison.serving.server.service import Service, offload_if_large
 from benison.serving.server.status import Code, RequestError, forget_frames, invalid
+from benison.serving.server.version_header import Headers
 
 _VERSION_OR_LABEL = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _INFERENCE_PATH = re.compile(
@@ -32,6 +33,7 @@ _INFERENCE_PATH = re.compile(
 _STATUS_PATH = re.compile(
     rf"/v1/models(?:/(?P<model>[^/:]+))?{_VERSION_OR_LABEL}(?:/(?P<verb>metadata))?", re.IGNORECASE | re.ASCII
 )
+_Answer = tuple[bytes, Headers]  # the body, and the header of the version that gave it
 _MAX_CACHED_PATH = 512  # characters; a thousand paths of 64 kB each would stay in memory
 MAX_BODY_HERE = 64 << 10  # bytes; to parse a larger body would stop others
 _MAX_CELLS_HERE = 16 << 10  # values of a request, those of missing cells too
@@ -166,12 +168,13 @@ class RestApi:
         if request.method == "OPTIONS":
             return self._preflight(request)
         try:
-            return Response(200, await self._dispatch(request), headers=self._cors)
+            body, headers = await self._dispatch(request)
+            return Response(200, body, headers=headers + self._cors)
         except RequestError as error:
             forget_frames(error)
             return error_response(error, self._cors)
 
-    async def _dispatch(self, request: Request) -> bytes:
+    async def _dispatch(self, request: Request) -> _Answer:
         try:
             target = parse_target(request.method, request.path)
         except RequestError as error:
@@ -184,9 +187,9 @@ class RestApi:
                 return await self._classify_or_regress(target, request)
             if not target.model:
                 raise invalid("Missing model name in request.")
-            return self._metadata(target) if target.verb == "metadata" else self._status(target)
+            return self._metadata(target) if target.verb == "metadata" else (self._status(target), ())
 
-    async def _predict(self, target: Target, request: Request) -> bytes:
+    async def _predict(self, target: Target, request: Request) -> _Answer:
         deadline = self._deadline()
         with ExitStack() as leased:
             async with self._document(request, deadline) as document:
@@ -196,9 +199,10 @@ class RestApi:
             call = Call(signature, inputs, tuple(signature.outputs))
             outputs = await self._service.run(version, CallTask(_engine(version), call), _seconds_left(deadline))
         size = sum(values.nbytes for values in outputs.values())
-        return await offload_if_large(size, json_answers.predictions, outputs, signature.outputs, row_form)
+        body = await offload_if_large(size, json_answers.predictions, outputs, signature.outputs, row_form)
+        return body, version.headers
 
-    async def _classify_or_regress(self, target: Target, request: Request) -> bytes:
+    async def _classify_or_regress(self, target: Target, request: Request) -> _Answer:
         from tensorflow_serving.apis import classification_pb2, regression_pb2
 
         deadline = self._deadline()
@@ -213,9 +217,9 @@ class RestApi:
         result = classification_pb2.ClassificationResult() if classify else regression_pb2.RegressionResult()
         if classify:
             inference.fill_classification(result, outputs, count)
-            return json_answers.classifications(result)
+            return json_answers.classifications(result), version.headers
         inference.fill_regression(result, outputs, count)
-        return json_answers.regressions(result)
+        return json_answers.regressions(result), version.headers
 
     @asynccontextmanager
     async def _document(self, request: Request, deadline: float | None) -> AsyncIterator[Document]:
@@ -234,11 +238,12 @@ class RestApi:
         versions = self._service.models.status(target.model, target.version)
         return orjson.dumps({"model_version_status": [_version_status(version) for version in versions]})
 
-    def _metadata(self, target: Target) -> bytes:
+    def _metadata(self, target: Target) -> _Answer:
         with self._service.models.lease(target.model, target.version, target.label) as version:
             signatures = {name: _signature_json(s.proto) for name, s in _engine(version).signatures.items()}
         spec = {"name": version.model, "signature_name": "", "version": str(version.number)}
-        return orjson.dumps({"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}})
+        document = {"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}}
+        return orjson.dumps(document), version.headers
 
     def _preflight(self, request: Request) -> Response:
         if re.match(rb"https?://", request.headers.get(b"origin", b"")):

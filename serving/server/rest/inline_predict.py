@@ -122,7 +122,7 @@ class _Predict(Job):
             self._reply(error_response(answer, self._inline.headers))
         else:
             self._end(Code.OK)
-            self._reply(Response(200, answer, headers=self._inline.headers))
+            self._reply(Response(200, answer, headers=self._version.headers + self._inline.headers))
 
     def _end(self, code: Code) -> None:
         service, model = self._inline.service, self._version.model
