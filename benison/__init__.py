@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from benison.pipelines.graph import build
     from benison.pipelines.notebook import Context
     from benison.pipelines.runner import LocalRunner
+    from benison.pipelines.running.partial_run import Part
     from benison.serving.client import GrpcClient, RestClient, ServerError
     from benison.serving.errors import (
         BenisonError,
@@ -43,6 +44,7 @@ __all__ = [
     "LocalRunner",
     "Manifest",
     "NodeFailed",
+    "Part",
     "Prediction",
     "RestClient",
     "ServerError",
@@ -77,6 +79,7 @@ _MODULES = {
     "LocalRunner": "pipelines.runner",
     "Manifest": "serving.versions.manifest",
     "NodeFailed": _ERRORS,
+    "Part": "pipelines.running.partial_run",
     "Prediction": "serving.predict",
     "RestClient": "serving.client",
     "ServerError": "serving.client",

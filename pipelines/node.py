@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from benison.components import alone
 from benison.pipelines.code import cache_key, reads, watching
-from benison.pipelines.records import attempts, locks, metadata_store, temporary
+from benison.pipelines.records import attempts, locks, metadata_store, runs, temporary
 from benison.pipelines.running import legacy_keras, node_cache, reruns, timing
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result, failed_result, reason_of
@@ -71,6 +71,7 @@ def run(
     params: Mapping[str, Any] | None = None,
     cache: bool = True,
     code: Code | None = None,
+    taking: node_cache.Taking | None = None,
 ) -> Result:
     """Run one node with TFX's launcher and read its result from ML Metadata.
 
@@ -83,6 +84,7 @@ def run(
         cache: use the result of an earlier execution with the same inputs, properties and code, if there is one. A
             node that has already succeeded in this run is never taken from the cache.
         code: from `code_of`, if the caller has it already.
+        taking: what the node takes from an earlier run, in a partial run.
 
     Returns:
         The result; a failure is a result too, with its traceback on stderr.
@@ -105,7 +107,7 @@ def run(
         if node_code.key:
             node.parameters.parameters[node_cache.FINGERPRINT].field_value.string_value = node_code.key
         watched = watching.watched() if node_code.users else contextlib.nullcontext()
-        with _locked(root), node_cache.checked(), watched, timing.phase(timing.LAUNCHER):
+        with _locked(root), node_cache.checked(taking), watched, timing.phase(timing.LAUNCHER):
             launcher.Launcher(
                 pipeline_node=node,
                 mlmd_connection=connection,
@@ -277,6 +279,10 @@ def _record_and_read(
             if node_cache.FINGERPRINT in node.parameters.parameters
             else node_cache.changed_artifact(handle, artifacts)
         )
+        cached = execution.last_known_state == mlmd.Execution.CACHED and node.HasField("execution_options")
+        # TFX publishes a Resolver and an Importer as if cached; neither computes anything.
+        origin = node_cache.origin(handle, artifacts) if cached else ""
+    origin = runs.whole_run_id(origin)
     outputs = {key: [_describe(a) for a in values] for key, values in artifacts.items()}
     if execution.last_known_state not in (mlmd.Execution.COMPLETE, mlmd.Execution.CACHED):
         reason = _unresolved(execution)
@@ -288,13 +294,11 @@ def _record_and_read(
     for described in (d for values in outputs.values() for d in values):
         if described["type"] in _BLESSINGS and described["properties"].get("blessed") == 0:
             return Result(
-                "not_blessed", outputs, str(described["properties"].get("reason", "the model is not blessed"))
+                "not_blessed", outputs, str(described["properties"].get("reason", "the model is not blessed")), origin
             )
         if described["type"] == "PushedModel" and (reason := described["properties"].get("not_pushed")):
             return Result("not_pushed", outputs, str(reason))
-    cached = execution.last_known_state == mlmd.Execution.CACHED
-    # TFX publishes a Resolver and an Importer as if cached; neither computes anything.
-    return Result("cached" if cached and node.HasField("execution_options") else "complete", outputs)
+    return Result("cached" if cached else "complete", outputs, origin=origin)
 
 
 _BLESSINGS = ("ModelBlessing", "InfraBlessing")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from benison.pipelines.compilation import main_module
 from benison.pipelines.compilation.compiled import Compiled, Node, compile_to
 from benison.pipelines.records import runs
-from benison.pipelines.running import code_trial, timing, unchanged
+from benison.pipelines.running import code_trial, partial_run, timing, unchanged
+from benison.pipelines.running.partial_run import WHOLE, Part, Plan
 from benison.pipelines.running.workers import Worker, WorkerDied, end_workers, first_ready
 from benison.serving.errors import DataError, NodeFailed
 
@@ -68,7 +69,7 @@ class LocalRunner:
             runs.begin(self._root, pipeline.pipeline_info.pipeline_name) as run,
             _Pool(self._workers, run.temporary) as pool,
         ):
-            self._execute(run, compile_to(pipeline, run.folder / _IR), pool)
+            self._execute(run, Plan(compile_to(pipeline, run.folder / _IR)), pool)
         for node in run.failed_nodes:
             error_type = DataError if node.state == "invalid" else NodeFailed
             raise error_type(f"{node.id}: {node.reason} (log: {node.log})")
@@ -81,6 +82,7 @@ class LocalRunner:
         span: str | None = None,
         only_ingest: bool = False,
         sets: Mapping[str, str] = MappingProxyType({}),
+        part: Part = WHOLE,
     ) -> runs.Run:
         """Build and run a pipeline from its config, without importing TFX in this process.
 
@@ -89,41 +91,63 @@ class LocalRunner:
             span: `3` or `1-3`, for a pipeline with spans. Defaults to the newest window.
             only_ingest: infer the schema and stop after the AnomalyGate.
             sets: the values in the config that replaced those of the YAML, by key, for the record of the run.
+            part: the part of the pipeline to run, such as `Part(last="Evaluator")` or `Part(resume=RUN)`. Defaults to
+                the whole pipeline.
 
         Returns:
             The run. A failed node raises no exception; its state and reason are in the run.
 
         Raises:
             NodeFailed: the pipeline could not be built, or ML Metadata could not be reached.
-            UsageError: another run of this pipeline is under way, or the user's code has mistakes.
+            UsageError: another run of this pipeline is under way, the user's code has mistakes, the pipeline has no
+                such part, or no earlier run has what the part takes: the message names what has changed.
         """
+        part.check(cache=self._cache, span=span)
+        resumed = partial_run.find_resumable(self._root, config.name, part.resume) if part.resume else None
+        if resumed is not None:
+            span, sets = partial_run.window_of(resumed), sets or resumed.sets
         with runs.begin(self._root, config.name) as run:
             run.sets = dict(sets)
+            run.part = part.options | (partial_run.part_of(resumed).options if resumed else {})
             self._observe(run)
             timing.begin()
             comparison = None if only_ingest else unchanged.Comparison(config, self._root, span)
             with timing.phase("comparing with the last run"):
-                repeats = comparison is not None and self._cache and comparison.repeat(run)
+                repeats = part.is_whole and comparison is not None and self._cache and comparison.repeat(run)
             if repeats:
                 self._observe(run)
             else:
                 with _Pool(self._workers, run.temporary) as pool:
                     if comparison is not None and (comparison.is_first or not self._cache):
                         pool.grow()  # every node will run
-                    self._run_config(run, config, span, pool, comparison)
+                    self._run_config(run, config, span, pool, comparison, part)
             run.phases = timing.measured()
         return run
 
     def _run_config(
-        self, run: runs.Run, config: Pipeline, span: str | None, pool: _Pool, comparison: unchanged.Comparison | None
+        self,
+        run: runs.Run,
+        config: Pipeline,
+        span: str | None,
+        pool: _Pool,
+        comparison: unchanged.Comparison | None,
+        part: Part,
     ) -> None:
         """Compile the pipeline and run its nodes; without a comparison, only those that ingest."""
         if comparison is not None:
             with timing.phase("reading the code"):
-                comparison.begin()
+                comparison.begin(run)
         with timing.phase("compiling and trying the code, with the start of the worker"):
             compiled = self._compile(run, config, span, pool, only_ingest=comparison is None)
-        functions = self._execute(run, compiled, pool)
+        plan = Plan(compiled)
+        if comparison is not None and not part.is_whole:
+            earlier = [
+                other for other in runs.history(self._root) if other.pipeline == run.pipeline and other.id != run.id
+            ]
+            with timing.phase("comparing with the last run"):
+                plan = partial_run.plan(part, compiled, earlier, comparison.changed_since)
+        functions = self._execute(run, plan, pool)
+        plan.refuse_untaken(run)
         if comparison is not None:
             with timing.phase("recording the run"):
                 comparison.remember(run, functions)
@@ -156,12 +180,13 @@ class LocalRunner:
         answer = answers[0] if answers else pool.ask(**request)  # the code was tried before
         return Compiled.from_json(answer["compiled"])
 
-    def _execute(self, run: runs.Run, compiled: Compiled, pool: _Pool) -> dict[str, str | None]:
+    def _execute(self, run: runs.Run, plan: Plan, pool: _Pool) -> dict[str, str | None]:
         """Start each node when its upstream nodes have ended; after a failure, start no more.
 
         Returns:
             By node, the hash of the user's functions in the key of its cache; None if it is not known.
         """
+        compiled = plan.compiled
         run.plan(compiled)
         self._observe(run)
         with timing.phase("cleaning up"):
@@ -178,7 +203,7 @@ class LocalRunner:
         ready: dict[str, float] = {}
         while True:
             for node in [] if run.failed_nodes else order:
-                self._start_or_skip(node, by_id, run, compiled, pool, ready)
+                self._start_or_skip(node, by_id, run, plan, pool, ready)
             run.save()
             self._observe(run)
             if not pool.busy:
@@ -198,7 +223,7 @@ class LocalRunner:
         node: Node,
         by_id: dict[str, runs.NodeRun],
         run: runs.Run,
-        compiled: Compiled,
+        plan: Plan,
         pool: _Pool,
         ready: dict[str, float],
     ) -> None:
@@ -221,9 +246,10 @@ class LocalRunner:
                 ir=str(node.ir),
                 node=node.name,
                 # A pipeline that ingests an earlier span has its own run in ML Metadata.
-                run_id=run.id if node.ir == compiled.ir else runs.sub_run_id(run.id, node.ir.stem),
+                run_id=run.id if node.ir == plan.compiled.ir else runs.sub_run_id(run.id, node.ir.stem),
                 root=str(self._root),
-                cache=self._cache,
+                cache=self._cache and not plan.is_fresh(node.id),
+                taking=plan.taking(node.id),
                 log=record.log,
             )
 
@@ -318,5 +344,6 @@ def _settle(node: runs.NodeRun, answer: dict[str, Any] | NodeFailed) -> None:
         node.state, node.reason = "failed", str(answer)
     else:
         node.state, node.reason, node.outputs = answer["state"], answer["reason"], answer["outputs"]
+        node.origin = answer["origin"]
         if measured := answer.get("profile"):
             node.profile = {**measured, "phases": {**node.profile["phases"], **measured["phases"]}}

@@ -204,12 +204,19 @@ def _run_here(request: dict[str, Any], code: Code | None) -> tuple[dict[str, Any
     import numpy as np
 
     from benison.pipelines import node
+    from benison.pipelines.running.node_cache import Taking
 
     np.random.seed()  # a fork has its parent's seed
     root = Path(request["root"])
     try:
         result = node.run(
-            Path(request["ir"]), request["node"], request["run_id"], root=root, cache=request["cache"], code=code
+            Path(request["ir"]),
+            request["node"],
+            request["run_id"],
+            root=root,
+            cache=request["cache"],
+            code=code,
+            taking=Taking(**request["taking"]) if request["taking"] else None,
         )
     except Exception as error:  # ML Metadata could not be read or written
         traceback.print_exc()

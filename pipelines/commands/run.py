@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
 from benison.pipelines.commands.arguments import DEFAULT_ROOT, ConfigOnly, Name, Root, Sets, load, pairs, served_name
 from benison.pipelines.commands.output import console
+
+if TYPE_CHECKING:
+    from benison.pipelines.running.partial_run import Part
 
 
 def list_() -> None:
@@ -68,6 +71,25 @@ def run(
             "--span", metavar="SPANS", help="The spans to use, such as 3 or 1-3; default: the newest `window`."
         ),
     ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="NODE", help="Run this node and all downstream again; take the rest from earlier runs."
+        ),
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="NODE", help="Run this node and what it needs; nothing else.")
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="NODE", help="Run only this node again; take its inputs from earlier runs."),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume", metavar="RUN", help="Continue a run that failed or was interrupted, with its --set and --span."
+        ),
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Print where the time went, by node and by phase.")
     ] = False,
@@ -80,20 +102,29 @@ def run(
     from benison.pipelines.running import termination
 
     termination.interrupt_on_signals()
+    from benison.pipelines.running import partial_run
+
+    root = root.absolute()
+    part = partial_run.Part(from_ or "", to or "", only or "", resume or "")
+    part.check(cache=not no_cache, span=span)
     if on == "airflow":
-        _on_airflow(name, set_, root.absolute(), no_cache, span)
-    config = load(name, set_)
+        _on_airflow(name, set_, root, no_cache, span, part)
+    sets = pairs(set_)
+    if resume:
+        sets = partial_run.resumed_sets(partial_run.find_resumable(root, served_name(name), resume), sets)
+    from benison.pipelines import config_file
+
+    config = config_file.load(name, sets)
     from benison.pipelines.made_from import recordable
     from benison.pipelines.records import runs
     from benison.pipelines.reports import report
     from benison.pipelines.reports.progress import Progress
     from benison.pipelines.runner import LocalRunner
 
-    root = root.absolute()
     screen = console()
     with Progress(screen, runs.usual_seconds(root, config.name)) as progress:
         finished = LocalRunner(root, cache=not no_cache, observer=progress).run_config(
-            config, span=span, sets=recordable(pairs(set_))
+            config, span=span, sets=recordable(sets), part=part
         )
     report.show(finished, screen, root)
     if profile:
@@ -103,8 +134,16 @@ def run(
     raise typer.Exit(report.EXIT_CODES[finished.outcome])
 
 
-def _on_airflow(name: str, sets: list[str] | None, root: Path, no_cache: bool, span: str | None) -> NoReturn:
+def _on_airflow(
+    name: str, sets: list[str] | None, root: Path, no_cache: bool, span: str | None, part: Part
+) -> NoReturn:
+    if not part.is_whole:
+        from benison.serving.errors import UsageError
 
+        option = next(iter(part.options))
+        raise UsageError(
+            f"--on airflow and --{option} contradict each other: in Airflow, clear the tasks that are to run again"
+        )
     from benison.pipelines.airflow import api, triggered_run
     from benison.pipelines.reports import report
     from benison.pipelines.reports.progress import Progress

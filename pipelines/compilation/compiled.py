@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +58,10 @@ class Compiled:
         earlier_ids = tuple(n.id for n in nodes)
         own = [n if n.upstream else replace(n, upstream=earlier_ids) for n in self.nodes]
         return replace(self, nodes=(*nodes, *own))
+
+    def with_nodes(self, nodes: Iterable[Node]) -> Compiled:
+        """Return this pipeline with some of its nodes: with each, all nodes upstream of it."""
+        return replace(self, nodes=tuple(nodes))
 
     def by_urgency(self) -> tuple[Node, ...]:
         """Return the nodes in topological order, sorted by the longest chain of nodes that depends on each."""

@@ -36,6 +36,7 @@ class NodeRun:
         outputs: by key, each artifact's `uri`, `type` and `properties`.
         turn: the order in which a scheduler started the nodes, from 1; higher if it ran again later. 0 if none did.
         profile: where its time went: `phases` (seconds), `processor_s` and `memory_mb`; empty if it was not measured.
+        origin: the earlier run that wrote its outputs; '' if this run did.
     """
 
     id: str
@@ -48,6 +49,7 @@ class NodeRun:
     outputs: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     turn: int = 0
     profile: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = ""
 
 
 @dataclass
@@ -69,6 +71,8 @@ class Run:
         sets: the values that replaced those of the YAML, by key: of `--set`, or of Airflow's form.
         metric: what the Blessing measured of the ensemble on `test`: `name` and `value`; None if the run ended before.
         phases: seconds that the runner itself took, by phase.
+        part: of a partial run, the options that name its part, such as `{"to": "Evaluator"}`; empty for a whole run.
+            A run that continues another one (`resume`) also has the options of that run.
     """
 
     id: str
@@ -84,11 +88,17 @@ class Run:
     sets: Mapping[str, str] = field(default_factory=dict)
     metric: Mapping[str, Any] | None = None
     phases: Mapping[str, float] = field(default_factory=dict)
+    part: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def temporary(self) -> Path:
         """The run's temporary folder; `begin` makes and removes it."""
         return self.folder.parents[1] / temporary.FOLDER / self.id
+
+    @property
+    def options(self) -> str:
+        """The options of a partial run, such as `--to Evaluator`; '' for a whole run."""
+        return " ".join(f"--{name} {value}" for name, value in self.part.items())
 
     @property
     def failed_nodes(self) -> list[NodeRun]:
@@ -195,6 +205,11 @@ def _begun(root: Path, pipeline: str) -> Iterator[Run]:
 def sub_run_id(run_id: str, name: str) -> str:
     """Return the id in ML Metadata of the part of a run that ingests an earlier span."""
     return f"{run_id}+{name}"
+
+
+def whole_run_id(run_id: str) -> str:
+    """Return the id of the run that a run in ML Metadata is, or is a part of."""
+    return run_id.partition("+span-")[0]
 
 
 def belongs_to_root(run_id: str, root: Path) -> bool:

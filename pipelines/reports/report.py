@@ -14,6 +14,7 @@ from rich.markup import escape
 from benison.components.evaluate.verdicts import is_refusal
 from benison.components.train.tree_cost import TreeCost
 from benison.pipelines.reports.tables import DataTable, figure
+from benison.pipelines.running import partial_run
 from benison.pipelines.running.workers import last_lines
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ EXIT_CODES: Mapping[str, int] = {
     "not_pushed": 3,
     "interrupted": 130,
 }
+_PUSHES_NOTHING = "this pipeline pushes nothing"
 _COLUMNS = 5  # shown of each member's importances
 _WARNING = ("Examples", "DataVerdict", "LabelReport")
 _NO_SCHEMA = (
@@ -52,6 +54,7 @@ def show(run: Run, console: Console, root: Path) -> None:
         _slices(blessing, console)
         _verdicts(blessing["verdicts"], console)
     _serving(run, console)
+    _taken(run, console)
     _outcome(run, console, root)
 
 
@@ -230,6 +233,18 @@ def _serving(run: Run, console: Console) -> None:
     _verdicts([summary], console)
 
 
+def _taken(run: Run, console: Console) -> None:
+    """Print what a partial run took from which run, and what it ran."""
+    if not run.part:
+        return
+    lines = [f"from run {origin}: {', '.join(nodes)}" for origin, nodes in partial_run.origins(run).items()]
+    if ran := [node.id for node in run.nodes if node.started and not node.origin]:
+        lines.append(f"run now: {', '.join(ran)}")
+    console.print()
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def _outcome(run: Run, console: Console, root: Path) -> None:
     pushed: Mapping[str, Any] = next((output["properties"] for output in run.outputs("PushedModel")), {})
     option = "" if root == Path(".benison").absolute() else f" --root {shlex.quote(str(root))}"
@@ -244,11 +259,15 @@ def _outcome(run: Run, console: Console, root: Path) -> None:
         console.print(f"[bold yellow]blessed, not pushed:[/] {escape(reason)}", highlight=False, soft_wrap=True)
         console.print("the served version stays")
     elif run.outcome == "complete":
-        console.print("[bold green]complete[/]; this pipeline pushes nothing", highlight=False)
+        reason = f"nothing was pushed ({run.options}); the served version stays" if run.part else _PUSHES_NOTHING
+        console.print(f"[bold green]complete[/]; {escape(reason)}", highlight=False, soft_wrap=True)
     else:
         console.print(f"[bold red]{run.outcome}[/]: nothing was pushed; the served version stays", highlight=False)
         if run.outcome == "interrupted":
             console.print("Finished nodes are cached; run the same command to continue.")
+        if run.part:
+            resume = f"to continue it: benison run {run.pipeline}{option} --resume {run.id}"
+            console.print(resume, markup=False, highlight=False, soft_wrap=True)
     took = f"{run.seconds:.0f} s" if run.seconds is not None else ""
     console.print(f"{took}, {run.folder / 'run.json'}", style="dim", markup=False, highlight=False, soft_wrap=True)
 

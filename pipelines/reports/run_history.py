@@ -37,10 +37,11 @@ class ComparedRun:
 
     @property
     def outcome(self) -> str:
-        """Return the outcome, and whether a pushed version is not promoted."""
+        """Return the outcome, whether a pushed version is not promoted, and the part of a partial run."""
         pushed = self.run.outputs("PushedModel")
         is_waiting = self.run.outcome == "pushed" and pushed and "not_promoted" in pushed[-1]["properties"]
-        return "pushed, not promoted" if is_waiting else self.run.outcome
+        outcome = "pushed, not promoted" if is_waiting else self.run.outcome
+        return f"{outcome}, {self.run.options}" if self.run.part else outcome
 
     @property
     def differs(self) -> str:
@@ -124,6 +125,7 @@ def _plain(row: ComparedRun) -> dict[str, Any]:
         "set": dict(run.sets),
         "changed": run.changed,
         "repeats": run.repeats or None,
+        "part": dict(run.part),
         "spans": list(run.window),
         "why": row.why,
     }

@@ -9,14 +9,17 @@ the execution is reused.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.pipelines.code import reads
+from benison.serving.errors import NodeFailed
 
 if TYPE_CHECKING:
     from ml_metadata.proto import metadata_store_pb2 as mlmd
@@ -28,13 +31,30 @@ RECORD = "benison_reads_and_writes"  # custom property of an execution: what it 
 _END = 64 << 10  # bytes hashed at the start and at the end of a file
 
 
+@dataclass(frozen=True)
+class Taking:
+    """The outputs of an earlier run that a node of a partial run takes.
+
+    Attributes:
+        uris: URIs of the outputs that it takes if it can; without them, or else, the newest outputs.
+        refusal: the error if it can take none; '' if it may run instead.
+    """
+
+    uris: Sequence[str] = ()
+    refusal: str = ""
+
+
 @contextlib.contextmanager
-def checked() -> Iterator[None]:
-    """Make TFX's launcher ask this module which execution can be reused; TFX has no other way to replace its rule."""
+def checked(taking: Taking | None = None) -> Iterator[None]:
+    """Make TFX's launcher ask this module which execution can be reused; TFX has no other way to replace its rule.
+
+    Args:
+        taking: what the node takes from an earlier run; None for a node of a whole run.
+    """
     from tfx.orchestration.portable import cache_utils
 
     original = cache_utils.get_cached_outputs
-    cache_utils.get_cached_outputs = _reusable_outputs
+    cache_utils.get_cached_outputs = functools.partial(_reusable_outputs, taking=taking or Taking())
     try:
         yield
     finally:
@@ -87,28 +107,68 @@ def changed_artifact(handle: Metadata, artifacts: Mapping[str, Sequence[Artifact
     return ""
 
 
-def _reusable_outputs(metadata_handle: Metadata, cache_context: mlmd.Context) -> dict[str, list[Artifact]] | None:
-    """Return the outputs of the newest execution that can be reused; the contract is TFX's `get_cached_outputs`."""
+def _reusable_outputs(
+    metadata_handle: Metadata, cache_context: mlmd.Context, taking: Taking
+) -> dict[str, list[Artifact]] | None:
+    """Return the outputs of the newest execution that can be reused; the contract is TFX's `get_cached_outputs`.
+
+    Raises:
+        NodeFailed: there are none, and the node may not run.
+    """
     from ml_metadata.proto import metadata_store_pb2 as mlmd
     from tfx.orchestration.portable.mlmd import execution_lib
 
     # Executions that were cached themselves have the outputs of a complete one, which is in the same context.
     executions = metadata_handle.store.get_executions_by_context(cache_context.id)
     complete = [execution for execution in executions if execution.last_known_state == mlmd.Execution.COMPLETE]
-    for execution in sorted(complete, key=lambda execution: execution.id, reverse=True):
+
+    @functools.cache
+    def outputs_of(number: int) -> dict[str, list[Artifact]]:
+        return {
+            key: list(values) for key, values in execution_lib.get_output_artifacts(metadata_handle, number).items()
+        }
+
+    def is_preferred(execution: mlmd.Execution) -> bool:
+        return bool(taking.uris) and any(a.uri in taking.uris for a in _flat(outputs_of(execution.id)))
+
+    why = ""
+    for execution in sorted(complete, key=lambda execution: (is_preferred(execution), execution.id), reverse=True):
         if RECORD not in execution.custom_properties:  # its process was killed before it wrote the record
             continue
-        outputs = execution_lib.get_output_artifacts(metadata_handle, execution.id)
+        outputs = outputs_of(execution.id)
         live = all(artifact.mlmd_artifact.state == mlmd.Artifact.LIVE for artifact in _flat(outputs))
         recorded = json.loads(execution.custom_properties[RECORD].string_value)
         written = recorded["outputs"]
         if not live or "" in written.values() or _files_of(outputs) != written:
+            why = why or "files of its outputs were removed or changed"
             continue
         if difference := reads.difference(recorded["inputs"]):
             print(f"execution {execution.id} is not reused: {difference}")
+            why = why or difference
             continue
-        return {key: list(artifacts) for key, artifacts in outputs.items()}
+        return outputs
+    if taking.refusal:
+        raise NodeFailed(f"{taking.refusal} ({why})" if why else taking.refusal)
     return None
+
+
+def origin(handle: Metadata, outputs: Mapping[str, Sequence[Artifact]]) -> str:
+    """Return the id in ML Metadata of the run that wrote the outputs of a cached execution; '' if it is not known.
+
+    Args:
+        handle: the open metadata store.
+        outputs: the outputs, by key.
+    """
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+    first = next(iter(_flat(outputs)), None)
+    if first is None:
+        return ""
+    events = handle.store.get_events_by_artifact_ids([first.id])
+    # A cached execution has an event for the same artifact; the first one wrote it.
+    writer = min((event.execution_id for event in events if event.type == mlmd.Event.OUTPUT), default=None)
+    contexts = handle.store.get_contexts_by_execution(writer) if writer is not None else ()
+    return next((str(context.name) for context in contexts if context.type == "pipeline_run"), "")
 
 
 def _files_of(outputs: Mapping[str, Sequence[Artifact]]) -> dict[str, str]:

@@ -25,11 +25,13 @@ class Result:
             found another version served than the run compared its model with.
         outputs: by key, each artifact's `uri`, `type` and `properties`.
         reason: why it failed, was skipped or refused; else empty.
+        origin: the earlier run that wrote its outputs; '' if this run did.
     """
 
     state: State
     outputs: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     reason: str = ""
+    origin: str = ""
 
     @property
     def exit_code(self) -> int:

@@ -95,7 +95,16 @@ def inputs(config: Pipeline, root: Path, span: str | None, files: FilesRead) -> 
     yield from surroundings(config, files)
     yield "data", _data(config, root, span, files)
     yield "served", _served(root / "serving" / config.name)
-    yield "code", {key: config.user_code(key).hash() for key in config.references}
+    yield "code", code(config)
+
+
+def code(config: Pipeline) -> dict[str, str]:
+    """Return the hash of the user's code at each key of the YAML.
+
+    Raises:
+        BenisonError: such as a missing file.
+    """
+    return {key: config.user_code(key).hash() for key in config.references}
 
 
 def in_words(names: Iterable[str]) -> list[str]:

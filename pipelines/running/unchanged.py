@@ -16,7 +16,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,12 +98,28 @@ class Comparison:
         last = self._last()
         return last if isinstance(last, str) else ""
 
-    def begin(self) -> None:
-        """Read what must not change while the nodes run; call this before the first node starts."""
+    def begin(self, run: runs.Run) -> None:
+        """Read what must not change while the nodes run; call this before the first node starts.
+
+        It is written into the run's folder, so that a run that is interrupted has a record too.
+        """
         try:
             self._before = dict(run_inputs.surroundings(self._config, self._files))
+            whole_run.save_inputs(run.folder, {**self._before, "code": run_inputs.code(self._config)})
         except Exception:
             self._before = None
+
+    def changed_since(self, run: runs.Run) -> Sequence[str]:
+        """Return what has changed since an earlier run, in the words of a user; of what that run has recorded."""
+        then = whole_run.read_inputs(run.folder) or {}
+        now: dict[str, Any] = {}
+        with suppress(Exception):
+            now["code"] = run_inputs.code(self._config)
+        with suppress(Exception):  # the first ones are known, even if the last cannot be read
+            for name, value in run_inputs.inputs(self._config, self._root, self._span, self._files):
+                now[name] = value
+        both = now.keys() & then.keys()
+        return run_inputs.in_words(d for name in both for d in whole_run.differences(then[name], now[name], name))
 
     def remember(self, run: runs.Run, functions: Mapping[str, str | None]) -> None:
         """Record what a run whose nodes have ended depended on, and all of it if the next one could repeat it.
@@ -120,7 +137,8 @@ class Comparison:
                 return
             before = runs.before(self._root, run)
             if before is not None and (earlier := whole_run.read_inputs(before.folder)) is not None:
-                run.changed = run_inputs.in_words(whole_run.differences(earlier, inputs))
+                known = {name: inputs[name] for name in inputs.keys() & earlier.keys()}
+                run.changed = run_inputs.in_words(whole_run.differences(earlier, known))
             whole_run.save_inputs(run.folder, inputs)
             record = self._recorded(run, functions, inputs, files)
         except Exception:  # such as a file that was removed at this moment; a record is never needed
@@ -170,6 +188,7 @@ class Comparison:
                 started=time.time(),
                 seconds=0.0,
                 profile={},
+                origin=(node.origin or last.run.id) if node.id in cached else "",
             )
             for node in last.run.nodes
         ]
@@ -207,7 +226,7 @@ class Comparison:
         return WholeRun(run.id, inputs, lineage.origins, lineage.hash(), lineage.newest)
 
     def _can_be_repeated(self, run: runs.Run) -> bool:
-        if self._config.serving.store or not {node.state for node in run.nodes} <= _WHOLE:
+        if run.part or self._config.serving.store or not {node.state for node in run.nodes} <= _WHOLE:
             return False
         outcome = run.outcome_of_nodes()
         if outcome == "pushed":

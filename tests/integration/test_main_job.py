@@ -342,7 +342,7 @@ class Continued:
         errors: what the first run wrote to stderr.
         first: the outcome of the first run.
         pushed: whether the first run pushed something.
-        second: the second run.
+        second: the second run, which resumed the first one.
     """
 
     project: Project
@@ -362,7 +362,7 @@ def continued(tmp_path_factory: pytest.TempPathFactory) -> Continued:
         yaml.write("validation: {severity: {leak: warn}}\n")
     with fork_server.bypassed():
         process = subprocess.Popen(
-            project.command("run", "birds.yaml"),
+            project.command("run", "birds.yaml", *ONE_MEMBER),
             cwd=project.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -380,8 +380,9 @@ def continued(tmp_path_factory: pytest.TempPathFactory) -> Continued:
     process.send_signal(signal.SIGINT)
     _, left = psutil.wait_procs([*children], timeout=15)  # a busy machine
     _, errors = process.communicate(timeout=30)
-    outcome, pushed = project.last_run()["outcome"], project.base.exists()
-    return Continued(project, left, process.returncode, errors, outcome, pushed, project.run(*ONE_MEMBER))
+    first, pushed = project.last_run(), project.base.exists()
+    second = project.run("--resume", first["id"])
+    return Continued(project, left, process.returncode, errors, first["outcome"], pushed, second)
 
 
 def test_ctrl_c_leaves_no_process_and_nothing_half_done(continued: Continued) -> None:
@@ -392,8 +393,12 @@ def test_ctrl_c_leaves_no_process_and_nothing_half_done(continued: Continued) ->
     assert not continued.pushed
 
 
-def test_after_ctrl_c_the_next_run_continues(continued: Continued) -> None:
+def test_after_ctrl_c_the_run_is_resumed_with_its_parameters(continued: Continued) -> None:
     assert continued.second.returncode == 0, continued.second.stdout + continued.second.stderr
+    first, second = continued.project.first_run(), continued.project.last_run()
+    assert second["sets"] == first["sets"] == dict([ONE_MEMBER[1].split("=", 1)])
+    assert second["part"] == {"resume": first["id"]}
+    assert f"from run {first['id']}: CsvExampleGen, " in continued.second.stdout
     states = continued.project.states()
     assert [states[n] for n in ("CsvExampleGen", "StatisticsGen", "ExampleValidator", "AnomalyGate")] == ["cached"] * 4
     executions = {path.name for path in continued.project.root.glob("artifacts/birds/Transform/transform_graph/*")}
@@ -414,3 +419,30 @@ def test_a_leak_that_is_accepted_is_named_at_the_end_in_the_report_and_by_the_ve
     manifest = json.loads((project.base / version / "manifest.json").read_text())
     verdicts = {verdict["rule"]: verdict["reason"] for verdict in manifest["verdicts"]}
     assert verdicts["suspicious column ring"] == f"{WARNING} (accepted)"
+
+
+def test_a_node_runs_alone_on_outputs_of_earlier_runs_and_never_on_outdated_ones(continued: Continued) -> None:
+    project = continued.project
+    whole = project.last_run()["id"]
+    done = project.run("--only", "MemberScores", *ONE_MEMBER)
+    assert done.returncode == 0, done.stdout + done.stderr
+    partial_run = project.last_run()
+    states = {node["id"]: (node["state"], node["origin"]) for node in partial_run["nodes"]}
+    assert states.pop("MemberScores") == ("complete", "")
+    assert {state for state, _ in states.values()} == {"cached"}
+    assert states["Trainer.linear"][1] == whole
+    assert "EnsembleBuilder" not in states
+    assert f"from run {whole}: " in done.stdout
+    assert "nothing was pushed (--only MemberScores); the served version stays" in done.stdout
+    assert "complete, --only MemberScores" in project.benison("runs", "birds").stdout
+    assert _differs(project), "a partial run is no whole run"
+
+    content = project.models.read_text()
+    linear = "layers.Concatenate()(list(inputs.values()))"
+    assert f"return {linear}" in content
+    project.models.write_text(content.replace(f"return {linear}", f"return layers.Activation('tanh')({linear})"))
+    refused = project.run("--from", "MemberScores", *ONE_MEMBER)
+    project.models.write_text(content)
+    assert refused.returncode == 2
+    assert "Trainer.linear: its outputs cannot be taken from run" in refused.stderr
+    assert "(code of " in refused.stderr
