@@ -50,6 +50,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
     from benison.components.ensemble.ensemble_builder import EnsembleBuilder
     from benison.components.evaluate.baseline import Baseline
     from benison.components.evaluate.blessing import ENSEMBLE, Blessing
+    from benison.components.evaluate.own_metrics import OwnMetric
     from benison.components.evaluate.scorer import Scorer
     from benison.components.transform_node import Transform
     from benison.components.validate.label_check import LabelCheck
@@ -162,6 +163,8 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         confidence=config.blessing.confidence,
         resamples=config.blessing.resamples,
         seed=config.seed,
+        own=[OwnMetric(**metric.model_dump()) for metric in config.metrics],
+        user_code=_user_code(config, "Blessing"),
     )
     with Cond(blessing.outputs["blessing"].future()[0].custom_property("blessed") == 1):
         validator = ServingValidator(
@@ -279,7 +282,19 @@ def _builder_settings(config: Pipeline) -> BuilderSettings:
         quorum=ensemble.quorum,
         threshold=Costs(**config.cost.model_dump()).threshold if config.cost else config.threshold,
         seed=config.seed,
+        **({"interval": config.interval} if config.interval else {}),
+        scaled_interval=config.target == "auto",
+        caveat=_caveat(config),
     )
+
+
+def _caveat(config: Pipeline) -> str:
+    """Return why the rows of `blend` and new rows may not be exchangeable; '' if they are as far as is known."""
+    if config.data.time:
+        return f"new rows are later than those of blend ({config.data.time}), so this share is not guaranteed"
+    if config.splits.by:
+        return f"rows with the same {config.splits.by} are alike, so this share is not guaranteed"
+    return ""
 
 
 def _rules(config: Pipeline) -> list[dict[str, Any]]:

@@ -244,6 +244,7 @@ def _begin_trial(request: dict[str, Any]) -> forked.Fork:
     Args:
         request: `project`, fields of `dry_run.Project`; `log`; and `seconds`, the longest time.
     """
+    from benison.components.evaluate import own_metrics
     from benison.components.train import dry_run
 
     _import(_TRIAL)  # before the fork: the nodes need them too
@@ -251,7 +252,7 @@ def _begin_trial(request: dict[str, Any]) -> forked.Fork:
 
     def mistakes() -> list[str]:
         with _logging_to(Path(request["log"])):
-            return dry_run.mistakes(project)
+            return [*dry_run.mistakes(project), *own_metrics.mistakes(project)]
 
     return forked.Fork(mistakes)
 

@@ -36,12 +36,14 @@ class Prediction:
         members: The same by member; empty unless requested.
         decision: The class that the version decides for; '' for regression and for older versions.
         member_decisions: The class that each member would decide for at the version's threshold; empty for regression.
+        interval: The ends of the answer's interval; None for classes, and for a version without one.
     """
 
     output: Mapping[str, float]
     members: Mapping[str, Mapping[str, float]]
     decision: str = ""
     member_decisions: Mapping[str, str] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
 
 
 def predict(version: Version, rows: Sequence[Row], *, members: bool = False, verify: bool = True) -> list[Prediction]:
@@ -95,6 +97,7 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False, ver
         name: decide(values, names, version.manifest.threshold).numpy()
         for name, values in (by_member if "classes" in answer else {}).items()
     }
+    intervals = _intervals(version, output)
     shown = [member for member in version.manifest.members or sorted(by_member) if member in by_member]
     return [
         Prediction(
@@ -102,9 +105,19 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False, ver
             members={member: _named(names, by_member[member][i]) for member in shown},
             decision=answer["decision"][i].decode() if "decision" in answer else "",
             member_decisions={member: values[i].decode() for member, values in decisions.items()},
+            interval=intervals[i] if intervals else None,
         )
         for i in range(len(rows))
     ]
+
+
+def _intervals(version: Version, output: Any) -> list[tuple[float, float]]:
+    """Return the ends of the interval of each answer [rows, 1]; empty if the version has none."""
+    interval = version.manifest.interval
+    if interval is None or output.shape[1] != 1:
+        return []
+    low, high = interval.bounds(output[:, 0].astype("float64"))
+    return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 @dataclass(frozen=True)

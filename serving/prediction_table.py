@@ -12,6 +12,7 @@ from benison.serving.predict import Prediction
 from benison.serving.versions.local import Version
 
 PREDICTION, PROBABILITY, VERSION = "prediction", "probability", "version"
+LOW, HIGH = "low", "high"
 _NUMBER = pa.float32()  # as models answer
 
 
@@ -25,8 +26,9 @@ def build(version: Version, keys: Mapping[str, pa.Array], predictions: Sequence[
 
     Returns:
         The key columns; `prediction`, the class that the version decides for or the number; for classes `probability`
-        of that class and `probability CLASS` of each class, the positive one first; the same for each member after its
-        name; `version`.
+        of that class and `probability CLASS` of each class, the positive one first; for a number `low` and `high`, the
+        ends of its interval, if the version has one; the same, but no interval, for each member after its name;
+        `version`.
 
     Raises:
         UsageError: A key has the name of another column of the table.
@@ -38,6 +40,10 @@ def build(version: Version, keys: Mapping[str, pa.Array], predictions: Sequence[
     table = [*keys.items()]
     for prefix, outputs in named.items():
         table += [(prefix + name, values) for name, values in _answers(outputs, version.manifest.positive).items()]
+    if predictions and predictions[0].interval:
+        ends = zip(*(prediction.interval or (None, None) for prediction in predictions), strict=True)
+        interval = [(name, pa.array(values, _NUMBER)) for name, values in zip((LOW, HIGH), ends, strict=True)]
+        table[len(keys) + 1 : len(keys) + 1] = interval  # after the answer
     table.append((VERSION, pa.array([version.number] * len(predictions), pa.int64())))
     names = [name for name, _ in table]
     if twice := next((name for name in names if names.count(name) > 1), None):

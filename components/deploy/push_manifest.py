@@ -26,7 +26,8 @@ def describe(
         facts: The pipeline's name, label, problem, data format and spans.
         ensemble: The spec.
         report: EnsembleBuilder's `ensemble_report.json`.
-        blessing: `blessing.json`: verdicts, metrics, gains, quality without each member, slices and baseline.
+        blessing: `blessing.json`: verdicts, metrics, gains, quality without each member, slices, the interval of a
+            regression's answers, and baseline.
         certificate: ServingValidator's `serving.json`: verdicts, parity by path, budget and measurements.
         hashes: See `hashes`.
     """

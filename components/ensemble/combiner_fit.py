@@ -79,6 +79,7 @@ class Fit:
         contributions: one for each member, including dropped ones.
         correlations: Pearson's correlation between the members' errors (label minus prediction), by member and member.
         rows: number of rows of the fit.
+        is_fitted: the combiner has learnt parameters from the rows.
     """
 
     combiner: Combiner
@@ -86,6 +87,7 @@ class Fit:
     contributions: tuple[Contribution, ...]
     correlations: Mapping[str, Mapping[str, float | None]]
     rows: int
+    is_fitted: bool = False
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -136,7 +138,8 @@ def fit(
         labels = np.asarray(labels, np.float64)
     folds = np.random.default_rng(seed).permutation(len(labels)) % FOLDS
     rows = _Rows(labels, sample_weights.equal(len(labels)) if row_weights is None else row_weights, folds)
-    if isinstance(kind, Custom) or weights is not None or kind not in FITTED:
+    is_fitted = not isinstance(kind, Custom) and weights is None and kind in FITTED
+    if isinstance(kind, Custom) or not is_fitted:
         combiner = _unfitted_combiner(kind, weights)
         contributions = tuple(Contribution(name, weights.get(name, 0.0) if weights else None) for name in outputs)
     else:
@@ -147,7 +150,36 @@ def fit(
     if calibrate != "none":
         _require_rows(rows)
         calibration = _calibration(calibrate, rows, _combine(combiner, kept, problem))
-    return Fit(combiner, calibration, contributions, _correlations(problem, rows, usable), len(labels))
+    return Fit(combiner, calibration, contributions, _correlations(problem, rows, usable), len(labels), is_fitted)
+
+
+def out_of_fold_answers(
+    kind: str,
+    problem: str,
+    labels: NDArray,
+    outputs: Mapping[str, NDArray],
+    *,
+    seed: int = 0,
+    row_weights: NDArray | None = None,
+) -> NDArray:
+    """Answer each row with a combiner of the given members that is fitted to the other folds; arguments as for `fit`.
+
+    Returns:
+        float64 [rows, n].
+    """
+    folds = np.random.default_rng(seed).permutation(len(labels)) % FOLDS
+    rows = _Rows(labels, sample_weights.equal(len(labels)) if row_weights is None else row_weights, folds)
+    pool = opinion_pools.pool_for(kind, problem)
+    usable = {name: np.asarray(values, np.float64) for name, values in outputs.items()}
+    penalty = _solve(pool, rows, usable).penalty
+    stacked = np.stack(list(usable.values()))
+    answers = np.empty(stacked.shape[1:])
+    for fold in range(FOLDS):
+        out = folds == fold
+        parameters = pool.fit(labels[~out], stacked[:, ~out], penalty, rows.weights[~out])
+        coefficients, intercept = pool.stack(parameters, len(stacked))
+        answers[out] = (coefficients[:, None, :] * stacked[:, out]).sum(axis=0) + intercept
+    return answers
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,16 @@ from tfx.utils import path_utils
 
 from benison.components.ensemble import combiner_fit
 from benison.components.ensemble.combiner_fit import Contribution, Fit
+from benison.components.evaluate import conformal
 from benison.components.evaluate.score_tables import labels_of
 from benison.components.evaluate.scorer import BLEND, OUT_OF_FOLD, ModelScores, Scores
 from benison.components.train import signatures
 from benison.components.transform import as_arguments
 from benison.serving.ensemble import Ensemble, read_custom
+from benison.serving.versions.answer_interval import AnswerInterval
 
 REPORT_FILE = "ensemble_report.json"
+_CROSS = "the members of these answers were trained without a fold each, so the coverage is approximate"
 ROWS_OF = {BLEND: "of blend", OUT_OF_FOLD: "out of fold"}
 
 
@@ -43,6 +46,9 @@ class BuilderSettings:
         quorum: number of members that must answer, in a fan-out.
         threshold: lowest probability that decides for the positive class; None: the most likely class is the decision.
         seed: seed of the cross-validation folds.
+        interval: the share of the labels of a regression that the intervals of its answers hold.
+        scaled_interval: let the intervals grow with the answers if the label is skewed.
+        caveat: why that share is not guaranteed; '' if it is.
     """
 
     combiner: str = "mean"
@@ -52,6 +58,9 @@ class BuilderSettings:
     quorum: int = 1
     threshold: float | None = None
     seed: int = 0
+    interval: float = 0.9
+    scaled_interval: bool = False
+    caveat: str = ""
 
 
 class Executor(base_executor.BaseExecutor):
@@ -95,6 +104,8 @@ class Executor(base_executor.BaseExecutor):
         ensemble.save(Path(target))
         report = {**fit.to_json(), "split": scores.combiner_split}
         Path(target, REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        if exec_properties["problem"] == "regression" and (interval := fit_interval(settings, scores, fit, ensemble)):
+            conformal.save(interval, Path(target))
         for line in summarize(fit, scores.combiner_split):
             print(line)
 
@@ -144,6 +155,30 @@ def fit_ensemble(settings: BuilderSettings, problem: str, scores: Scores, member
         threshold=settings.threshold,
     )
     return fit, ensemble
+
+
+def fit_interval(settings: BuilderSettings, scores: Scores, fit: Fit, ensemble: Ensemble) -> AnswerInterval | None:
+    """Return the interval of a regression's answers, from the rows of the combiner; None if they are too few."""
+    labels = labels_of(scores)
+    if labels.shape[1] != 1:
+        return None
+    outputs = {name: scores.outputs[name] for name in fit.kept}
+    if fit.is_fitted:
+        # The combiner has learnt from these rows, so its own errors on them would be a little too small.
+        answers = combiner_fit.out_of_fold_answers(
+            fit.combiner.kind, "regression", labels, outputs, seed=settings.seed, row_weights=scores.weights
+        )
+    else:
+        answers = ensemble.combine(outputs).numpy()
+    interval = conformal.fit(
+        labels[:, 0], answers[:, 0], settings.interval, scores.weights, scaled=settings.scaled_interval
+    )
+    if interval is None:
+        print(f"no interval of the answers: {len(labels)} rows {ROWS_OF[scores.combiner_split]} are too few")
+        return None
+    caveats = [*([settings.caveat] if settings.caveat else []), *([_CROSS] if scores.combiner_split != BLEND else [])]
+    source, caveat = ROWS_OF[scores.combiner_split], "; ".join(caveats)
+    return interval.model_copy(update={"source": source, "caveat": caveat})
 
 
 def summarize(fit: Fit, split: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tfx import types
@@ -18,15 +19,17 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from benison.components.evaluate import baseline as baselines
+from benison.components.evaluate import conformal, own_metrics, rules, score_tables
 from benison.components.evaluate import label_report as label_reports
-from benison.components.evaluate import rules, score_tables
 from benison.components.evaluate.judged_rows import MemberChoice
-from benison.components.evaluate.metrics import Costs, Decision, metric_for
+from benison.components.evaluate.metrics import Costs, Decision, metrics_for
+from benison.components.evaluate.own_metrics import OwnMetric
 from benison.components.evaluate.score_tables import Resampling
 from benison.components.evaluate.scorer import BLEND, SERVED, TEST, ModelScores, Scores
 from benison.components.evaluate.verdicts import is_refusal, verdict_line
 from benison.components.sample_weights import effective_rows
 from benison.serving.ensemble import Ensemble
+from benison.serving.versions.answer_interval import AnswerInterval
 
 FILE = "blessing.json"
 ENSEMBLE = "ensemble"
@@ -48,9 +51,14 @@ class Executor(base_executor.BaseExecutor):
         options = _parse_judgement(exec_properties["judgement"])
         outputs = {**member_scores.outputs, **ensemble_scores.outputs}
         labels, weights = score_tables.labels_of(ensemble_scores), ensemble_scores.weights
-        spec = Ensemble.load(Path(artifact_utils.get_single_uri(input_dict["model"])), allow_code=True)
+        model_folder = Path(artifact_utils.get_single_uri(input_dict["model"]))
+        spec = Ensemble.load(model_folder, allow_code=True)
         # The threshold of the candidate itself: metrics of the decision are about the class that it answers with.
         decision = Decision(spec.threshold, options.pop("costs"))
+        own = own_metrics.load(
+            own_metrics.parse(exec_properties["custom_config"]), problem, decision, ensemble_scores.classes
+        )
+        metrics = metrics_for(problem, decision, own)
         report = rules.judge(
             problem=problem,
             metric=exec_properties["metric"],
@@ -63,10 +71,11 @@ class Executor(base_executor.BaseExecutor):
             no_baseline=ensemble_scores.absent.get(SERVED, rules.NOTHING_SERVED),
             slices=score_tables.slices_of(ensemble_scores),
             decision=decision,
+            own=own,
             weights=weights,
             **options,
         )
-        metric = metric_for(exec_properties["metric"], problem, decision)
+        metric = metrics[exec_properties["metric"]]
         resampling = Resampling(options["confidence"], options["resamples"], options["seed"])
         record = {
             **report.to_json(),
@@ -75,14 +84,13 @@ class Executor(base_executor.BaseExecutor):
             "positive": ensemble_scores.classes[1] if problem == "binary" else "",
             "threshold": spec.threshold,
             "weight": _weight(ensemble_scores),
-            "metrics": score_tables.metric_table(problem, decision, labels, outputs, weights),
+            "metrics": score_tables.metric_table(metrics, labels, outputs, weights),
             "gains": score_tables.gain_table(metric, labels, outputs, ENSEMBLE, resampling, weights),
             "without": score_tables.leave_one_out_table(
-                spec, problem, metric, decision, labels, member_scores.outputs, outputs[ENSEMBLE], resampling, weights
+                spec, metrics, metric, labels, member_scores.outputs, outputs[ENSEMBLE], resampling, weights
             ),
-            "slices": score_tables.slice_tables(
-                problem, metric, decision, ensemble_scores, outputs, ENSEMBLE, resampling
-            ),
+            "slices": score_tables.slice_tables(metrics, metric, ensemble_scores, outputs, ENSEMBLE, resampling),
+            "interval": _interval(model_folder, ensemble_scores),
             "baseline": baselines.load(artifact_utils.get_single_instance(input_dict["baseline"])),
         }
         if "label_report" in input_dict:
@@ -106,6 +114,8 @@ class Executor(base_executor.BaseExecutor):
         artifact.set_string_custom_property("reason", "; ".join(refused))
         for verdict in record["verdicts"]:
             print(verdict_line(verdict))
+        if record["interval"]:
+            print(AnswerInterval.model_validate(record["interval"]).text)
         print("blessed" if blessed else "NOT BLESSED")
 
 
@@ -114,6 +124,7 @@ class _Spec(ComponentSpec):
         "problem": ExecutionParameter(type=str),
         "metric": ExecutionParameter(type=str),
         "judgement": ExecutionParameter(type=str),
+        "custom_config": ExecutionParameter(type=str),
     }
     INPUTS = {
         "model": ChannelParameter(type=standard_artifacts.Model),
@@ -141,6 +152,8 @@ class Blessing(base_component.BaseComponent):
         resamples: number of bootstrap resamples.
         seed: seed of the bootstrap.
         label_report: output of LabelCheck; suspicious columns that the YAML accepts are named in the verdicts.
+        own: the user's own metrics.
+        user_code: added to `custom_config`, for the cache key (benison.pipelines.code.cache_key).
     """
 
     SPEC_CLASS = _Spec
@@ -160,6 +173,8 @@ class Blessing(base_component.BaseComponent):
         resamples: int,
         seed: int,
         label_report: types.BaseChannel | None = None,
+        own: Sequence[OwnMetric] = (),
+        user_code: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         judgement = {
             "rules": list(additional_rules),
@@ -178,6 +193,7 @@ class Blessing(base_component.BaseComponent):
                 problem=problem,
                 metric=metric,
                 judgement=json.dumps(judgement, sort_keys=True),
+                custom_config=own_metrics.to_json(own, user_code),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),
             )
         )
@@ -188,6 +204,16 @@ def _weight(scores: Scores) -> dict[str, Any] | None:
     if scores.weights is None:
         return None
     return {"column": scores.weight, "rows": len(scores.rows), "effective_rows": effective_rows(scores.weights)}
+
+
+def _interval(model: Path, scores: Scores) -> dict[str, Any] | None:
+    """Return the interval of a regression's answers with its coverage on `test`; None if there is none."""
+    interval = conformal.load(model)
+    if interval is None or not len(scores.rows):
+        return None
+    answers = scores.outputs[ENSEMBLE][:, 0]
+    covered = conformal.coverage(interval, score_tables.labels_of(scores)[:, 0], answers, scores.weights)
+    return {**interval.to_dict(), **covered}
 
 
 def _parse_judgement(text: str) -> dict[str, Any]:

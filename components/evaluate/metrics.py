@@ -82,6 +82,8 @@ class Metric:
         problems: the problems of `PROBLEMS` that it is defined for.
         prepare: does the work that does not depend on weights, and returns the function of the weights.
         ends: the lowest and the highest possible value.
+        of_decisions: it measures the decision for one class, not the probabilities.
+        simulated: `benison.components.evaluate.power` may compute it a hundred thousand times on made-up answers.
     """
 
     name: str
@@ -89,6 +91,8 @@ class Metric:
     problems: frozenset[str]
     prepare: Callable[[NDArray, NDArray], WeightedMetric] = field(repr=False)
     ends: tuple[float, float] = (0.0, 1.0)
+    of_decisions: bool = False
+    simulated: bool = True
 
     def compute(self, y: NDArray, prediction: NDArray, weights: NDArray | None = None) -> float:
         """Compute the metric; NaN if it is undefined (no rows, one class only for AUC, a prediction that is NaN).
@@ -155,6 +159,41 @@ def _weighted_mean(per_row: NDArray) -> WeightedMetric:
 def _accuracy(decision: Decision) -> Callable[[NDArray, NDArray], WeightedMetric]:
     """Return the share of rows whose decision is the label."""
     return lambda y, probabilities: _weighted_mean(decision.classes(probabilities) == y)
+
+
+def _of_decisions(
+    figure: Callable[[Floats, Floats, Floats], Floats],
+) -> Callable[[Decision], Callable[[NDArray, NDArray], WeightedMetric]]:
+    """Return a metric of the decisions: of class 1, or for multiclass the unweighted mean over the present classes.
+
+    It is undefined where no row has the label. Decisions that no row gets count as wrong ones: precision is 0 then.
+
+    Args:
+        figure: from the weights of the hits, of the decisions and of the labels of a class, each float64 [resamples,
+            classes], to its figure.
+    """
+
+    def of_decision(decision: Decision) -> Callable[[NDArray, NDArray], WeightedMetric]:
+        def prepare(y: NDArray, probabilities: NDArray) -> WeightedMetric:
+            ids = np.array([1]) if probabilities.shape[1] == 2 else np.unique(y)
+            labelled = (y[:, None] == ids).astype(np.float64)
+            decided = (decision.classes(probabilities)[:, None] == ids).astype(np.float64)
+
+            def macro(weights: Floats) -> Floats:
+                hits, decisions, labels = weights @ (labelled * decided), weights @ decided, weights @ labelled
+                figures, present = figure(hits, decisions, labels), labels > 0
+                return np.where(present, figures, 0).sum(axis=1) / present.sum(axis=1)
+
+            return macro
+
+        return prepare
+
+    return of_decision
+
+
+_precision = _of_decisions(lambda hits, decisions, labels: np.where(decisions > 0, hits / decisions, 0))
+_recall = _of_decisions(lambda hits, decisions, labels: hits / labels)
+_f1 = _of_decisions(lambda hits, decisions, labels: 2 * hits / (decisions + labels))
 
 
 def _log_loss(y: NDArray, probabilities: NDArray) -> WeightedMetric:
@@ -302,6 +341,7 @@ def _r2(y: NDArray, prediction: NDArray) -> WeightedMetric:
 
 
 ACCURACY, COST, CALIBRATION = "accuracy", "cost", "calibration_error"
+F1, PRECISION, RECALL = "f1", "precision", "recall"
 MEDIAN_METRIC = "mae"  # of all answers that are the same for every row, the median is the best one, not the mean
 _EQUAL_COSTS = Costs(1, 1)
 # Here the decision is the most likely class and costs are equal; `metrics_for` returns the metrics of a pipeline.
@@ -309,11 +349,14 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         metric.name: metric
         for metric in (
-            Metric(ACCURACY, True, CLASSIFICATION, _accuracy(MOST_LIKELY)),
+            Metric(ACCURACY, True, CLASSIFICATION, _accuracy(MOST_LIKELY), of_decisions=True),
             Metric("auc", True, CLASSIFICATION, _auc),
             Metric("pr_auc", True, CLASSIFICATION, _pr_auc),
             Metric("log_loss", False, CLASSIFICATION, _log_loss, (0.0, np.inf)),
-            Metric(CALIBRATION, False, CLASSIFICATION, _calibration_error),
+            Metric(CALIBRATION, False, CLASSIFICATION, _calibration_error, simulated=False),
+            Metric(F1, True, CLASSIFICATION, _f1(MOST_LIKELY), of_decisions=True),
+            Metric(PRECISION, True, CLASSIFICATION, _precision(MOST_LIKELY), of_decisions=True),
+            Metric(RECALL, True, CLASSIFICATION, _recall(MOST_LIKELY), of_decisions=True),
             Metric(COST, False, BINARY, _cost(Decision.cheapest(_EQUAL_COSTS), _EQUAL_COSTS), (0.0, np.inf)),
             Metric("rmse", False, REGRESSION, _rmse, (0.0, np.inf)),
             Metric(MEDIAN_METRIC, False, REGRESSION, _mae, (0.0, np.inf)),
@@ -322,6 +365,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
     }
 )
 
+# Metrics of the decisions, which the decision of a pipeline changes.
+_BY_DECISION = MappingProxyType({ACCURACY: _accuracy, F1: _f1, PRECISION: _precision, RECALL: _recall})
 _DEFAULTS = {"binary": "auc", "multiclass": ACCURACY, "regression": "rmse"}
 
 
@@ -335,32 +380,41 @@ def default_metric(problem: str) -> str:
     return _DEFAULTS[problem]
 
 
-def metrics_for(problem: str, decision: Decision = MOST_LIKELY) -> dict[str, Metric]:
+def metrics_for(
+    problem: str, decision: Decision = MOST_LIKELY, own: Mapping[str, Metric] = MappingProxyType({})
+) -> dict[str, Metric]:
     """Return all metrics that are defined for a problem, by name; `cost` only if the costs of mistakes are known.
 
     Args:
         problem: one of `PROBLEMS`.
-        decision: the decision that `accuracy` and `cost` measure; a threshold needs a binary problem.
+        decision: the decision that `accuracy`, `f1`, `precision`, `recall` and `cost` measure; a threshold needs a
+            binary problem.
+        own: the user's own metrics, by name; see `benison.components.evaluate.own_metrics`.
 
     Raises:
         UsageError: unknown problem.
     """
     _check_problem(problem)
     metrics = {name: metric for name, metric in METRICS.items() if problem in metric.problems and name != COST}
-    if ACCURACY in metrics:
-        metrics[ACCURACY] = replace(METRICS[ACCURACY], prepare=_accuracy(decision))
+    for name in filter(metrics.__contains__, _BY_DECISION):
+        metrics[name] = replace(METRICS[name], prepare=_BY_DECISION[name](decision))
     if decision.costs is not None and problem in METRICS[COST].problems:
         metrics[COST] = replace(METRICS[COST], prepare=_cost(decision, decision.costs))
-    return metrics
+    return {**metrics, **own}
 
 
-def metric_for(name: str, problem: str, decision: Decision = MOST_LIKELY) -> Metric:
+def metric_for(
+    name: str,
+    problem: str,
+    decision: Decision = MOST_LIKELY,
+    own: Mapping[str, Metric] = MappingProxyType({}),
+) -> Metric:
     """Return the metric with a name, if it is defined for the problem; see `metrics_for`.
 
     Raises:
         UsageError: no such metric, or one that is not defined for the problem; lists the defined ones.
     """
-    metrics = metrics_for(problem, decision)
+    metrics = metrics_for(problem, decision, own)
     if name in metrics:
         return metrics[name]
     if name == COST and problem in METRICS[COST].problems:

@@ -18,7 +18,8 @@ A rule has enough rows if it decides such cases correctly in at least `POWER` of
 - "not worse than" must refuse a candidate that has lost half of what the model of the first kind knows.
 - A bound must refuse the candidate's own predictions after a shuffle, if it refuses the guess.
 
-`calibration_error` is not about knowledge: the guess is calibrated too. Only the number of rows counts there.
+`calibration_error` is not about knowledge: the guess is calibrated too. Only the number of rows counts there, and for a
+user's own metric that gives one number for all rows, because a simulation would call it too often.
 
 Sample weights stay at their labels in a draw. Where rows are counted, it is the number of rows of equal weight that
 tell as much (`benison.components.sample_weights`).
@@ -38,7 +39,7 @@ from numpy.typing import NDArray
 
 from benison.components.evaluate import permutation
 from benison.components.evaluate.bootstrap import Interval, paired_difference
-from benison.components.evaluate.metrics import ACCURACY, CALIBRATION, Metric
+from benison.components.evaluate.metrics import Metric
 from benison.components.sample_weights import effective_rows
 
 POWER = 0.8
@@ -87,9 +88,18 @@ class Shortage:
 
 
 def best_guess(metric: Metric, frequencies: NDArray) -> NDArray:
-    """Return the class frequencies, or for accuracy the majority class, whatever a threshold would decide for them."""
-    frequencies = np.asarray(frequencies)
-    return np.eye(len(frequencies))[frequencies.argmax()] if metric.name == ACCURACY else frequencies
+    """Return the class frequencies, or for a metric of decisions the best class, whatever a threshold would decide.
+
+    For accuracy it is the majority class, and for f1 and precision of a binary problem the positive class.
+    """
+    frequencies = np.asarray(frequencies, np.float64)
+    if not metric.of_decisions:
+        return frequencies
+    # One row for each class, which counts as often as the class is seen.
+    ids, certain = np.arange(len(frequencies)), np.eye(len(frequencies))
+    sign = 1 if metric.greater_is_better else -1
+    values = [sign * metric.compute(ids, np.tile(of_class, (len(ids), 1)), frequencies) for of_class in certain]
+    return np.asarray(certain[int(np.argmax(np.nan_to_num(values, nan=-np.inf)))])
 
 
 @dataclass(frozen=True)
@@ -225,7 +235,7 @@ def _size(problem: str, labels: NDArray, weights: NDArray | None = None) -> str:
 
 def _is_usual(case: Case, decides: Callable[[np.random.Generator], bool], power: float) -> bool:
     """Return True if a share `power` of the draws is decided as it should be."""
-    if case.metric.name == CALIBRATION:
+    if not case.metric.simulated:
         return True
     rng = np.random.default_rng(case.seed)
     mistakes = 0

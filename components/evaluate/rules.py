@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benison.components.evaluate import permutation, power
 from benison.components.evaluate.comparison import Comparison, Difference, distinct_figures, format_number
 from benison.components.evaluate.judged_rows import JudgedRows, MemberChoice
-from benison.components.evaluate.metrics import MEDIAN_METRIC, MOST_LIKELY, Decision, Metric, metric_for
+from benison.components.evaluate.metrics import ACCURACY, MEDIAN_METRIC, MOST_LIKELY, Decision, Metric, metric_for
 from benison.components.evaluate.verdicts import BlessingReport, Verdict
 from benison.serving.errors import DataError, UsageError
 
@@ -95,6 +95,7 @@ def judge(
     rules: Sequence[Rule] = (),
     slices: Mapping[str, NDArray] = MappingProxyType({}),
     decision: Decision = MOST_LIKELY,
+    own: Mapping[str, Metric] = MappingProxyType({}),
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
@@ -116,7 +117,9 @@ def judge(
         no_baseline: the reason why there is no baseline, as a clause such as "nothing was served before it".
         rules: additional rules.
         slices: a text for each row [rows], by column.
-        decision: the candidate's decision, which `accuracy` and `cost` measure for every model; `cost` requires costs.
+        decision: the candidate's decision, which `accuracy`, `f1`, `precision`, `recall` and `cost` measure for every
+            model; `cost` requires costs.
+        own: the user's own metrics, by name.
         confidence: confidence level of the intervals, between 0 and 1. For a comparison by slice, it is the level of
             all slices together (Bonferroni). The comparison with the reference uses at least `GUESS_CONFIDENCE`, and
             with few rows a permutation test too.
@@ -132,8 +135,8 @@ def judge(
         UsageError: a metric that the problem does not have, a rule without a condition, or a column without slices.
         DataError: arrays whose shapes do not match.
     """
-    main_metric = metric_for(metric, problem, decision)
-    named_rules = [(metric_for(rule.metric, problem, decision), rule, rule.name) for rule in rules]
+    main_metric = metric_for(metric, problem, decision, own)
+    named_rules = [(metric_for(rule.metric, problem, decision, own), rule, rule.name) for rule in rules]
     comparison = Comparison(main_metric, labels, ensemble, confidence, resamples, seed, weights)
     guess = np.asarray(reference)
     test = JudgedRows(problem, labels, ensemble, guess, members, served, no_baseline, slices, choice, weights)
@@ -266,6 +269,8 @@ def _better_than_reference(comparison: Comparison, test: JudgedRows) -> Verdict:
     regression = test.problem == "regression"
     guess = "median" if comparison.metric.name == MEDIAN_METRIC else "mean" if regression else "majority"
     rule, whose = f"better_than_{guess}", f"the {guess}{'' if regression else ' class'}'s"
+    if comparison.metric.of_decisions and comparison.metric.name != ACCURACY:
+        whose = "that of the best class for all rows,"  # for f1, the positive class, even if it is rare
     certain = replace(comparison, confidence=max(comparison.confidence, GUESS_CONFIDENCE))
     if _is_undecidable(test.problem, test.labels):
         return _undecided(rule, certain, test)

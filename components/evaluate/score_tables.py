@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components.evaluate.bootstrap import bootstrap, percentile_interval
-from benison.components.evaluate.metrics import Decision, Metric, metrics_for
+from benison.components.evaluate.metrics import Metric
 from benison.components.evaluate.scorer import Scores
 from benison.components.evaluate.verdicts import finite_or_none
 from benison.components.sample_weights import effective_rows
@@ -43,30 +43,36 @@ def slices_of(scores: Scores) -> dict[str, NDArray]:
 
 
 def metric_table(
-    problem: str,
-    decision: Decision,
+    metrics: Mapping[str, Metric],
     labels: NDArray,
     outputs: Mapping[str, NDArray],
     weights: NDArray | None = None,
 ) -> dict[str, Figures]:
-    """Compute every metric of the problem, by model; None if it is undefined on these rows."""
-    defined = metrics_for(problem, decision).items()
+    """Compute every metric, by model; None if it is undefined on these rows."""
     return {
-        model: {name: finite_or_none(metric.compute(labels, values, weights)) for name, metric in defined}
+        model: {name: finite_or_none(metric.compute(labels, values, weights)) for name, metric in metrics.items()}
         for model, values in outputs.items()
     }
 
 
 def slice_tables(
-    problem: str,
+    metrics: Mapping[str, Metric],
     metric: Metric,
-    decision: Decision,
     scores: Scores,
     outputs: Mapping[str, NDArray],
     of: str,
     resampling: Resampling,
 ) -> dict[str, Any]:
-    """Compute the tables of each slice, such as `island=Dream`, with its number of rows."""
+    """Compute the tables of each slice, such as `island=Dream`, with its number of rows.
+
+    Args:
+        metrics: the metrics to compute.
+        metric: the one to compare the models by.
+        scores: labels, sample weights and slices of the rows.
+        outputs: predictions by model.
+        of: name of the model whose gains are measured.
+        resampling: settings of the intervals.
+    """
     labels, weights = labels_of(scores), scores.weights
     tables: dict[str, Any] = {}
     for name, mask in _slice_masks(scores):
@@ -76,7 +82,7 @@ def slice_tables(
         large = (rows if of_rows is None else effective_rows(of_rows)) >= MIN_SLICE_ROWS
         tables[name] = {
             "rows": rows,
-            "metrics": metric_table(problem, decision, labels[mask], slice_outputs, of_rows),
+            "metrics": metric_table(metrics, labels[mask], slice_outputs, of_rows),
             "gains": gain_table(metric, labels[mask], slice_outputs, of, resampling, of_rows) if large else {},
         }
     return tables
@@ -118,9 +124,8 @@ def gain_table(
 
 def leave_one_out_table(
     ensemble: Ensemble,
-    problem: str,
+    metrics: Mapping[str, Metric],
     metric: Metric,
-    decision: Decision,
     labels: NDArray,
     members: Mapping[str, NDArray],
     whole: NDArray,
@@ -143,7 +148,7 @@ def leave_one_out_table(
         degraded = reduced.combine({name: members[name] for name in reduced.members}).numpy()
         outputs = {"whole": whole, "degraded": degraded}
         table[missing] = {
-            "metrics": metric_table(problem, decision, labels, {"degraded": degraded}, weights)["degraded"],
+            "metrics": metric_table(metrics, labels, {"degraded": degraded}, weights)["degraded"],
             **gain_table(metric, labels, outputs, "whole", resampling, weights)["degraded"],
         }
     return table

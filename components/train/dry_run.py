@@ -50,6 +50,7 @@ class Project:
         combiner: reference to the user's own combiner; '' if there is none.
         others: references to other functions, which are only imported, by their key in the YAML.
         withheld: columns besides the label that are no features.
+        metrics: references to the user's own metrics, by their key.
     """
 
     features: str
@@ -61,33 +62,34 @@ class Project:
     combiner: str = ""
     others: Mapping[str, str] = field(default_factory=dict)
     withheld: Collection[str] = ()
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
 
 def mistakes(project: Project) -> list[str]:
     """Return the mistakes in the user's code, one line each with its key in the YAML."""
-    lines = [f"{key}: {line}" for key, reference in project.others.items() for line in _tried(reference, _load)]
+    lines = [f"{key}: {line}" for key, reference in project.others.items() for line in tried(reference, _load)]
     specs: dict[str, Any] = {}
 
     def trace(reference: str) -> Iterator[str]:
         specs.update(_feature_spec(project) if project.schema else {})
         return iter(_load(reference))
 
-    lines += [f"features: {line}" for line in _tried(project.features, trace)]
-    classes = _class_count(project)
+    lines += [f"features: {line}" for line in tried(project.features, trace)]
+    classes = class_count(project)
     for fields in project.recipes:
         recipe = member.Recipe(**fields)
         if recipe.kind != "keras":
-            tried = _tried(recipe.function, _trees_faults)
+            faults = tried(recipe.function, _trees_faults)
         else:
-            tried = _tried(recipe.function, lambda _, recipe=recipe: _member_faults(recipe, specs, classes))
-        lines += [f"ensemble.members.{recipe.name}: {line}" for line in tried]
+            faults = tried(recipe.function, lambda _, recipe=recipe: _member_faults(recipe, specs, classes))
+        lines += [f"ensemble.members.{recipe.name}: {line}" for line in faults]
     if project.combiner:
-        tried = _tried(project.combiner, lambda reference: _combiner_faults(reference, project, classes))
-        lines += [f"ensemble.combiner: {line}" for line in tried]
+        faults = tried(project.combiner, lambda reference: _combiner_faults(reference, project, classes))
+        lines += [f"ensemble.combiner: {line}" for line in faults]
     return lines
 
 
-def _tried(reference: str, check: Any) -> Iterator[str]:
+def tried(reference: str, check: Any) -> Iterator[str]:
     """Yield the faults that a check returns or raises, each with the place of the function."""
     try:
         with answers.at(reference):
@@ -243,7 +245,8 @@ def _raw_values(shape: Sequence[int], dtype: Any) -> Any:
     return tf.fill(shape, "a") if dtype == tf.string else tf.ones(shape, dtype)
 
 
-def _class_count(project: Project) -> int | None:
+def class_count(project: Project) -> int | None:
+    """Return the number of classes of a project, 0 for regression; None if only the data can tell."""
     if project.problem != "multiclass":
         return 0 if project.problem == "regression" else 2
     listed = LabelSchema.of(_schema(project), project.label).listed if project.schema else ()

@@ -6,13 +6,13 @@ must see all mistakes at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import Any
 
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from benison.components.evaluate.metrics import COST, METRICS, PROBLEMS
+from benison.components.evaluate.metrics import COST, F1, METRICS, PROBLEMS, RECALL
 from benison.components.ingest.data_files import SPAN
 from benison.components.train.linear import settings as linear
 from benison.components.train.trees import settings as trees
@@ -55,21 +55,33 @@ def contradictions(raw: Any) -> Iterator[InitErrorDetails]:
 
 def _metrics(raw: Any) -> Iterator[InitErrorDetails]:
     """Check that metrics and costs fit the problem."""
-    problem, cost = value_at(raw, "problem"), value_at(raw, COST)
+    problem, cost, own = value_at(raw, "problem"), value_at(raw, COST), _own_metrics(raw)
     metrics: list[tuple[tuple[str | int, ...], Any]] = [(("metric",), value_at(raw, "metric"))]
     metrics += [(("blessing", "rules", i, "metric"), value_at(rule, "metric")) for i, rule in enumerate(_rules(raw))]
     for loc, metric in metrics:
-        if isinstance(metric, str) and (message := _metric_mistake(metric, problem)):
+        if isinstance(metric, str) and (message := _metric_mistake(metric, problem, [name for name, _ in own])):
             yield _refused(loc, message, metric)
         elif metric == COST and cost is None:
             yield _refused(loc, "needs the top-level key cost, such as {false_negative: 10, false_positive: 1}", metric)
+    if value_at(raw, "metric") == RECALL and problem == "binary":
+        message = f"got {RECALL}, which an answer that is always positive has in full; expected {F1}, or a rule on it"
+        yield _refused(("metric",), message, RECALL)
     for i, rule in enumerate(_rules(raw)):
         yield from _bounds(("blessing", "rules", i), rule)
+        yield from _own_direction(("blessing", "rules", i), rule, dict(own))
+    for i, (name, _) in enumerate(own):
+        if name in METRICS:
+            yield _refused(("metrics", i, "name"), f"Benison has a metric {name!r}; choose another name", name)
+        elif name in [earlier for earlier, _ in own[:i]]:
+            yield _refused(("metrics", i, "name"), f"another metric is named {name!r}", name)
     if cost is not None and problem in PROBLEMS - {"binary"}:
         yield _refused((COST,), f"got costs for a {problem} problem; only binary problems have costs", cost)
     if (positive := value_at(raw, "positive")) is not None and problem in PROBLEMS - {"binary"}:
         message = f"got a positive class for a {problem} problem; only binary problems have one"
         yield _refused(("positive",), message, positive)
+    if value_at(raw, "interval") is not None and problem in PROBLEMS - {"regression"}:
+        message = f"got an interval for a {problem} problem; only the answers of a regression have one"
+        yield _refused(("interval",), message, value_at(raw, "interval"))
     if value_at(raw, "target") == "auto" and problem in PROBLEMS - {"regression"}:
         yield _refused(
             ("target",), f"got auto for a {problem} problem; only the label of a regression has a scale", "auto"
@@ -81,6 +93,26 @@ def _metrics(raw: Any) -> Iterator[InitErrorDetails]:
         elif cost is not None:
             message = "the key cost gives a threshold too, at the lowest expected cost; keep one of the two"
             yield _refused(("threshold",), message, threshold)
+
+
+def _own_metrics(raw: Any) -> list[tuple[str, Any]]:
+    """Return name and `larger_is_better` of each metric of the user's own, as far as they can be read."""
+    metrics = value_at(raw, "metrics")
+    return [
+        (str(value_at(metric, "name")), value_at(metric, "larger_is_better"))
+        for metric in (metrics if isinstance(metrics, (list, tuple)) else ())
+    ]
+
+
+def _own_direction(loc: tuple[str | int, ...], rule: Any, own: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+    """Check that a rule bounds a metric of the user's own on its bad side; `RuleConfig` knows only Benison's."""
+    name = str(value_at(rule, "metric"))
+    if name not in own:
+        return
+    wrong, right = ("min", "max") if own[name] is False else ("max", "min")
+    if value_at(rule, wrong) is not None:
+        better = "lower" if own[name] is False else "higher"
+        yield _refused(loc, f"got {wrong}, expected {right}: {better} is better in {name}", rule)
 
 
 def _bounds(loc: tuple[str | int, ...], rule: Any) -> Iterator[InitErrorDetails]:
@@ -258,10 +290,17 @@ def _rules(raw: Any) -> list[Any]:
     return list(rules) if isinstance(rules, (list, tuple)) else []
 
 
-def _metric_mistake(metric: str, problem: Any) -> str | None:
-    """Return why a metric does not fit the problem, or None; if the problem is wrong, every known metric fits."""
+def _metric_mistake(metric: str, problem: Any, own: Sequence[str]) -> str | None:
+    """Return why a metric does not fit the problem, or None; if the problem is wrong, every known metric fits.
+
+    Args:
+        metric: its name.
+        problem: the problem, unchecked.
+        own: names of the user's own metrics.
+    """
     known_problem = isinstance(problem, str) and problem in PROBLEMS
     fitting = [name for name, known in METRICS.items() if problem in known.problems] if known_problem else [*METRICS]
+    fitting += own
     if metric in fitting:
         return None
     of_problem = f" for a {problem} problem" if known_problem else ""

@@ -259,6 +259,11 @@ def _references(raw: Mapping[str, Any]) -> Iterator[_Reference]:
     if _has_form(f".+\\.py:{FUNCTION}", combiner):
         target, _, function = combiner.rpartition(":")
         yield _Reference(("ensemble", "combiner"), target, function)
+    metrics = value_at(raw, "metrics")
+    for i, metric in enumerate(metrics if isinstance(metrics, list) else ()):
+        if _has_form(f"{TARGET}:{FUNCTION}", function := value_at(metric, "function")):
+            target, _, name = function.rpartition(":")
+            yield _Reference(("metrics", str(i), "function"), target, name)
     for name, member in members.items() if isinstance(members, Mapping) else ():
         loc, written = (*_MEMBERS, name), value_at(member, "function")
         if value_at(member, "kind") == "linear" or (

@@ -3,6 +3,7 @@
     Pipeline
     ├── Data            the files that hold the rows
     ├── Splits          the split of the rows
+    ├── OwnMetricConfig a metric of the user's own
     ├── Cost            the costs of wrong predictions
     ├── DeclaredReads   what the Python code reads besides the data
     ├── Ensemble
@@ -54,6 +55,7 @@ from benison.pipelines.config.sections import (
     DeclaredReads,
     EnsembleConfig,
     Member,
+    OwnMetricConfig,
     Spans,
     Splits,
     Validation,
@@ -62,6 +64,7 @@ from benison.pipelines.config.types import (
     COMBINERS,
     PREPROCESSING,
     ClassName,
+    Confidence,
     ConfigModel,
     Features,
     PipelineName,
@@ -118,6 +121,9 @@ class Pipeline(ConfigModel):
         validate_default=True,
         description="the metric of blessings and comparisons; default: auc, accuracy or rmse, by problem",
     )
+    metrics: tuple[OwnMetricConfig, ...] = Field(
+        default=(), description="metrics of your own, beside those of the problem: in tables, rules and `metric`"
+    )
     cost: Cost | None = Field(
         default=None, description="the costs of wrong predictions; gives a binary problem the metric cost"
     )
@@ -128,6 +134,10 @@ class Pipeline(ConfigModel):
     weight: Text | None = Field(
         default=None,
         description="column of sample weights, numbers of at least 0: how much a row counts in training and metrics",
+    )
+    interval: Confidence | None = Field(
+        default=None,
+        description="the share of the labels of a regression that the intervals of its answers hold; default: 0.9",
     )
     slices: tuple[Text, ...] = Field(default=(), description="columns; metrics are computed for each of their values")
     code: DeclaredReads = Field(default=DeclaredReads(), description="what the Python code reads besides the data")
@@ -153,7 +163,8 @@ class Pipeline(ConfigModel):
         source = {"data.source": self.data.source} if self.data.source else {}
         combiner = {} if self.ensemble.combiner in COMBINERS else {"ensemble.combiner": self.ensemble.combiner}
         trees = {"trees": TREE_FEATURES} if any(m.kind == "trees" for m in self.ensemble.members.values()) else {}
-        return {"features": self.features, **members, **source, **combiner, **trees}
+        metrics = {f"metrics.{metric.name}": metric.function for metric in self.metrics}
+        return {"features": self.features, **members, **source, **combiner, **metrics, **trees}
 
     @property
     def called(self) -> dict[str, tuple[str, ...]]:
@@ -165,6 +176,7 @@ class Pipeline(ConfigModel):
         return {
             "Transform": tuple(key for key in keys if key in ("features", "trees")),
             "EnsembleBuilder": tuple(key for key in keys if key == "ensemble.combiner"),
+            "Blessing": tuple(key for key in keys if key.startswith("metrics.")),
             "Pusher": tuple(key for key in keys if key != "data.source"),
             **{f"Trainer.{name}": (f"ensemble.members.{name}",) for name in self.ensemble.members},
         }
@@ -263,6 +275,17 @@ class Pipeline(ConfigModel):
     @classmethod
     def _models_beside_the_yaml(cls, models: str, info: ValidationInfo) -> str:
         return code_reference.absolute(models, _folder(info))
+
+    @field_validator("metrics")
+    @classmethod
+    def _complete_metrics(
+        cls, metrics: tuple[OwnMetricConfig, ...], info: ValidationInfo
+    ) -> tuple[OwnMetricConfig, ...]:
+        return tuple(
+            metric.model_copy(update={"function": f"{code_reference.absolute(target, _folder(info))}:{name}"})
+            for metric in metrics
+            for target, _, name in [metric.function.rpartition(":")]
+        )
 
     @field_validator("code")
     @classmethod

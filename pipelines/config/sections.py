@@ -38,8 +38,10 @@ from benison.pipelines.config.types import (
     Encoding,
     Features,
     Folds,
+    FunctionReference,
     MemberFunction,
     MemberName,
+    MetricName,
     NotNegative,
     Number,
     Other,
@@ -273,6 +275,14 @@ class RuleConfig(ConfigModel):
                 "refused", "by is a margin for better_than and not_worse_than, not for min and max"
             )
         return self
+
+
+class OwnMetricConfig(ConfigModel):
+    """A metric of your own: its name, and the function that computes it."""
+
+    name: MetricName = Field(description="the name in tables and rules")
+    function: FunctionReference = Field(description="file.py:function or module:function")
+    larger_is_better: Bool = Field(default=True, description="false for costs and errors")
 
 
 class Cost(ConfigModel):

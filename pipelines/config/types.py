@@ -135,6 +135,14 @@ MemberName = Annotated[
 ]
 Combiner = Annotated[Text, AfterValidator(_known_combiner)]
 NotNegative = Annotated[_Int | _Float, Field(ge=0), _expected("a number >= 0")]
+FunctionReference = Annotated[
+    str, Field(pattern=f"^{TARGET}:{FUNCTION}$"), _expected("file.py:function or module:function")
+]
+MetricName = Annotated[
+    str,
+    Field(pattern="^[a-z][a-z0-9_]{0,59}$"),
+    _expected("a metric's name of at most 60 characters of a-z, 0-9 and '_' that begins with a letter"),
+]
 ParameterName = Annotated[
     str, Field(pattern=f"^{FUNCTION}$"), _expected("a hyperparameter's name of letters, digits and '_'")
 ]

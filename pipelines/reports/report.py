@@ -16,6 +16,7 @@ from benison.components.train.tree_cost import TreeCost
 from benison.pipelines.reports.tables import DataTable, figure
 from benison.pipelines.running import partial_run
 from benison.pipelines.running.workers import last_lines
+from benison.serving.versions.answer_interval import AnswerInterval
 
 if TYPE_CHECKING:
     from benison.pipelines.records.runs import NodeRun, Run
@@ -83,12 +84,14 @@ def _file(run: Run, kind: str, name: str) -> Path | None:
 
 
 def show_predictions(predictions: list[Prediction], console: Console) -> None:
-    """Print one row per prediction: the ensemble's answer, then each member's."""
+    """Print one row per prediction: the ensemble's answer, the ends of its interval, then each member's answer."""
     members = list(predictions[0].members) if predictions else []
-    table = DataTable("row", "ensemble", *members)
+    interval = ["low", "high"] if predictions and predictions[0].interval else []
+    table = DataTable("row", "ensemble", *interval, *members)
     for number, prediction in enumerate(predictions, start=1):
         by_member = [_answer(o, prediction.member_decisions.get(name, "")) for name, o in prediction.members.items()]
-        table.add_row(str(number), _answer(prediction.output, prediction.decision), *by_member)
+        ends = [f"{end:.6g}" for end in prediction.interval or ()]
+        table.add_row(str(number), _answer(prediction.output, prediction.decision), *ends, *by_member)
     console.print(table)
 
 
@@ -125,6 +128,8 @@ def _metrics(blessing: Mapping[str, Any], console: Console) -> None:
     if weight := blessing.get("weight"):
         rows = f"{weight['rows']} rows of test, which tell as much as {weight['effective_rows']:.1f} of equal weight"
         console.print(f"metrics are weighted by {weight['column']}: {rows}", markup=False, highlight=False)
+    if interval := blessing.get("interval"):
+        console.print(AnswerInterval.model_validate(interval).text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _combiner(run: Run, blessing: Mapping[str, Any], console: Console) -> None:

@@ -107,6 +107,7 @@ def _project(config: Pipeline) -> dict[str, Any]:
         "recipes": [recipe_of(name, member, config) for name, member in config.ensemble.members.items()],
         "schema": str(config.schema_path) if config.schema_path.is_file() else None,
         "combiner": config.references.get("ensemble.combiner", ""),
+        "metrics": {key: reference for key, reference in config.references.items() if key.startswith("metrics.")},
         "others": {key: reference for key, reference in config.references.items() if key in _IMPORTED_ONLY},
     }
 

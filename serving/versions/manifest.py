@@ -11,24 +11,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from benison.serving.errors import VersionError
+from benison.serving.versions.answer_interval import AnswerInterval
+from benison.serving.versions.record import Record
 
 FORMAT = 3
 
 
-class _Record(BaseModel):
-    """A part of a manifest. Keys that this release does not know are kept."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain data: exactly the keys that were set or read."""
-        return self.model_dump(exclude_unset=True)
-
-
-class FileRecord(_Record):
+class FileRecord(Record):
     """A file of a version.
 
     Attributes:
@@ -40,7 +32,7 @@ class FileRecord(_Record):
     bytes: int
 
 
-class RawInput(_Record):
+class RawInput(Record):
     """An input of the signature `raw`.
 
     Attributes:
@@ -54,7 +46,7 @@ class RawInput(_Record):
     missing: int | str | None = None
 
 
-class DateForm(_Record):
+class DateForm(Record):
     """The dates that the features of a column read.
 
     Attributes:
@@ -68,7 +60,7 @@ class DateForm(_Record):
     letters: str
 
 
-class PinnedMember(_Record):
+class PinnedMember(Record):
     """A member's version that was pushed with an ensemble.
 
     Attributes:
@@ -80,7 +72,7 @@ class PinnedMember(_Record):
     version: int
 
 
-class Republished(_Record):
+class Republished(Record):
     """The origin of a version that was published once more.
 
     Attributes:
@@ -94,7 +86,7 @@ class Republished(_Record):
     why: str = ""
 
 
-class RuleVerdict(_Record):
+class RuleVerdict(Record):
     """The decision of one rule about the candidate.
 
     Attributes:
@@ -116,7 +108,7 @@ class RuleVerdict(_Record):
     warning: bool = False
 
 
-class SampleWeights(_Record):
+class SampleWeights(Record):
     """The sample weights by which the rows of `test` count.
 
     Attributes:
@@ -130,7 +122,7 @@ class SampleWeights(_Record):
     effective_rows: float
 
 
-class Gain(_Record):
+class Gain(Record):
     """The paired difference of a metric, with the ends of its confidence interval; None where it is undefined."""
 
     gain: float | None = None
@@ -153,7 +145,7 @@ class MemberContribution(Gain):
     why: str = ""
 
 
-class Slice(_Record):
+class Slice(Record):
     """The quality on some of the test rows: metrics by model, gains by member."""
 
     rows: int
@@ -161,7 +153,7 @@ class Slice(_Record):
     gains: Mapping[str, Gain] = Field(default_factory=dict)
 
 
-class ServedBaseline(_Record):
+class ServedBaseline(Record):
     """The served version that the candidate was compared with.
 
     Attributes:
@@ -177,7 +169,7 @@ class ServedBaseline(_Record):
     why_not: str = ""
 
 
-class Parity(_Record):
+class Parity(Record):
     """The difference between the answers of one path of prediction and those of the training path.
 
     Attributes:
@@ -193,7 +185,7 @@ class Parity(_Record):
     row: int | None = None
 
 
-class ServingCertificate(_Record):
+class ServingCertificate(Record):
     """The findings of ServingValidator.
 
     Attributes:
@@ -215,7 +207,7 @@ class ServingCertificate(_Record):
     share_runs: bool = False
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """Everything that is recorded about a version. Each field has a default: other tools push without a manifest.
 
     Attributes:
@@ -257,6 +249,8 @@ class Manifest(_Record):
         gains: What the ensemble gains over each member.
         without: The ensemble without each member.
         slices: Quality by slice of the test rows.
+        interval: The interval of a regression's answers; None for classes, in an older version, or if the rows were too
+            few.
         baseline: The served version that it was compared with.
         serving: What ServingValidator found.
         hashes: SHA-256 by what the model came from: schema, transform, code, config.
@@ -304,6 +298,7 @@ class Manifest(_Record):
     gains: Mapping[str, Gain] = Field(default_factory=dict)
     without: Mapping[str, WithoutMember] = Field(default_factory=dict)
     slices: Mapping[str, Slice] = Field(default_factory=dict)
+    interval: AnswerInterval | None = None
     baseline: ServedBaseline | None = None
     serving: ServingCertificate | None = None
     hashes: Mapping[str, str | None] = Field(default_factory=dict)

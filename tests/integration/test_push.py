@@ -253,7 +253,7 @@ def test_an_ensemble_without_a_killed_member_is_as_good_as_predicted(
 
     from benison.components.deploy.raw_rows import first_records, raw_rows
     from benison.components.evaluate import score_tables
-    from benison.components.evaluate.metrics import MOST_LIKELY
+    from benison.components.evaluate.metrics import metrics_for
     from benison.components.evaluate.scorer import Scores
 
     number = int(node.push(fan_out=True)["pushed_version"])
@@ -292,7 +292,7 @@ def test_an_ensemble_without_a_killed_member_is_as_good_as_predicted(
     assert (before.members, after.members) == (MEMBERS, tuple(name for name in MEMBERS if name != killed))
     assert after.failures.keys() == {killed}
     answers = {"whole": before.values, "degraded": after.values}
-    found = score_tables.metric_table("multiclass", MOST_LIKELY, labels, answers)
+    found = score_tables.metric_table(metrics_for("multiclass"), labels, answers)
     assert found["whole"] == pytest.approx(whole.manifest.metrics["ensemble"], abs=1e-5)
     assert found["degraded"] == pytest.approx(whole.manifest.without[killed].metrics, abs=1e-5)
 

@@ -215,13 +215,33 @@ def test_the_positive_class_is_text(folder, written: str, read: str):
         (
             "label: late",
             "label: late\nmetric: acuracy",
-            "metric: got 'acuracy', expected one of accuracy, auc, pr_auc, log_loss, calibration_error, cost for a binary problem; "
+            "metric: got 'acuracy', expected one of accuracy, auc, pr_auc, log_loss, calibration_error, f1, precision, recall, cost for a binary problem; "
             "did you mean 'accuracy'?",
         ),
         (
             "metric: auc, min: 0.7",
             "metric: rmse, max: 3",
-            "blessing.rules.0.metric: got 'rmse', expected one of accuracy, auc, pr_auc, log_loss, calibration_error, cost for a binary problem",
+            "blessing.rules.0.metric: got 'rmse', expected one of accuracy, auc, pr_auc, log_loss, calibration_error, f1, precision, recall, cost for a binary problem",
+        ),
+        (
+            "label: late",
+            "label: late\nmetric: recall",
+            "metric: got recall, which an answer that is always positive has in full; expected f1, or a rule on it",
+        ),
+        (
+            "label: late",
+            "label: late\ninterval: 0.9",
+            "interval: got an interval for a binary problem; only the answers of a regression have one",
+        ),
+        (
+            "label: late",
+            "label: late\nmetrics: [{name: auc, function: benison.pipelines.flights.models:deep}]",
+            "metrics.0.name: Benison has a metric 'auc'; choose another name",
+        ),
+        (
+            "metric: auc, min: 0.7",
+            "metric: profit, max: 0.7",
+            "blessing.rules.0.metric: got 'profit', expected one of accuracy, auc, pr_auc, log_loss, calibration_error, f1, precision, recall, cost for a binary problem",
         ),
         ("min: 0.7", "max: 0.7", "blessing.rules.0: got max, expected min: higher is better in this metric"),
         (", min: 0.7", "", "blessing.rules.0: expected exactly one of min, max, better_than and not_worse_than"),

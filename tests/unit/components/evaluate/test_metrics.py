@@ -10,6 +10,7 @@ from sklearn import metrics as sklearn_metrics
 
 from benison.components.evaluate.bootstrap import bootstrap, paired_difference, percentile_interval
 from benison.components.evaluate.metrics import METRICS, Costs, Decision, default_metric, metric_for, metrics_for
+from benison.components.evaluate.power import best_guess
 from benison.serving.errors import DataError, UsageError
 
 ROWS = 300
@@ -49,6 +50,10 @@ def of_sklearn(name: str, y, prediction, weights):
                 for k in np.unique(y)
             ]
         )
+    if name in ("f1", "precision", "recall"):
+        of_name = getattr(sklearn_metrics, f"{name}_score")
+        average = "binary" if prediction.shape[1] == 2 else "macro"
+        return of_name(y, prediction.argmax(axis=1), sample_weight=weights, average=average, zero_division=0)
     if name == "calibration_error":
         return calibration_error(y, prediction, np.ones(len(y)) if weights is None else weights)
     if name == "cost":  # at equal costs, acting from 0.5 on: the error rate
@@ -258,12 +263,14 @@ def test_every_problem_has_a_default_metric_that_is_defined_for_it(problem, name
         (
             "acuracy",
             "binary",
-            "no metric 'acuracy'; allowed: accuracy, auc, calibration_error, log_loss, pr_auc; did you mean 'accuracy'",
+            "no metric 'acuracy'; allowed: accuracy, auc, calibration_error, f1, log_loss, pr_auc, precision, "
+            "recall; did you mean 'accuracy'",
         ),
         (
             "rmse",
             "binary",
-            "'rmse' is not defined for a binary problem; allowed: accuracy, auc, calibration_error, log_loss, pr_auc",
+            "'rmse' is not defined for a binary problem; allowed: accuracy, auc, calibration_error, f1, log_loss, "
+            "pr_auc, precision, recall",
         ),
         ("cost", "binary", "'cost' requires the costs of mistakes; set `cost` in the config"),
         ("cost", "multiclass", "'cost' is not defined for a multiclass problem"),
@@ -351,3 +358,21 @@ def test_less_confidence_is_a_narrower_interval():
     values = np.arange(101.0)
     assert percentile_interval(values, 0.9) == pytest.approx((5, 95))
     assert percentile_interval(values, 0.5) == pytest.approx((25, 75))
+
+
+def test_a_class_that_is_never_decided_for_has_a_precision_of_0_and_one_without_rows_does_not_count():
+    y, prediction = np.array([0, 1, 1]), np.array([[0.9, 0.1, 0.0]] * 3)
+    assert METRICS["precision"].compute(y, prediction) == pytest.approx((1 / 3 + 0) / 2)
+    assert METRICS["recall"].compute(y, prediction) == pytest.approx((1 + 0) / 2)
+    assert math.isnan(METRICS["recall"].compute(np.zeros(3, int), prediction[:, :2]))
+
+
+def test_f1_follows_the_threshold_of_the_decision():
+    y, prediction = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]])
+    assert metric_for("f1", "binary").compute(y, prediction) == pytest.approx(2 / 3)
+    assert metric_for("f1", "binary", Decision(0.3)).compute(y, prediction) == 1
+
+
+@pytest.mark.parametrize(("name", "guess"), [("accuracy", [1, 0]), ("f1", [0, 1]), ("auc", [0.9, 0.1])])
+def test_the_guess_that_f1_is_compared_with_is_always_positive(name, guess):
+    assert list(best_guess(METRICS[name], np.array([0.9, 0.1]))) == guess
