@@ -44,7 +44,7 @@ def record(config: Pipeline) -> dict[str, Any]:
         "config": config.model_dump_json(exclude=set(_LATER)),
         "code": {key: config.user_code(key).hash() for key in sorted(config.references)},
         "schema": _schema(config),
-        "packages": _versions(),
+        "packages": package_versions(),
         "machine": _machine(),
     }
 
@@ -83,7 +83,7 @@ def changes(recorded: Mapping[str, Any], config: Pipeline) -> list[str]:
 def other_versions(recorded: Mapping[str, Any]) -> list[str]:
     """Return what this machine has other versions of than the record: one line each. Results may differ for them."""
     before = {**recorded["packages"], **recorded["machine"]}
-    now = {**_versions(), **_machine()}
+    now = {**package_versions(), **_machine()}
     return [
         f"{name}: {before.get(name) or 'none'} then, {now.get(name) or 'none'} now"
         for name in sorted(before.keys() | now.keys())
@@ -96,7 +96,8 @@ def _schema(config: Pipeline) -> str | None:
     return checksum.of_file(file) if file.is_file() else None
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a model depends on, by name."""
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

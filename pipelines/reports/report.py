@@ -13,7 +13,8 @@ from rich.markup import escape
 
 from benison.components.evaluate.verdicts import is_refusal
 from benison.components.train.tree_cost import TreeCost
-from benison.pipelines.reports.tables import DataTable, figure
+from benison.pipelines.drawings.numbers import figure
+from benison.pipelines.reports.tables import DataTable
 from benison.pipelines.running import partial_run
 from benison.pipelines.running.workers import last_lines
 from benison.serving.versions.answer_interval import AnswerInterval

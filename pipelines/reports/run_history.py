@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benison.pipelines.drawings.numbers import figure
 from benison.pipelines.records.runs import Run
-from benison.pipelines.reports.tables import DataTable, figure
+from benison.pipelines.reports.tables import DataTable
 
 _UNSUCCESSFUL = ("failed", "invalid", "not_blessed", "not_pushed")
 

@@ -14,25 +14,6 @@ if TYPE_CHECKING:
     from rich.style import StyleType
 
 
-_ROUNDING = 1e-12  # anything smaller is a zero that was rounded
-
-
-def figure(value: float | None, *others: float | None, sign: str = "") -> str:
-    """Return a number with four decimals, or with significant digits where four decimals show none, or far too many.
-
-    Args:
-        value: the number; "-" stands for None.
-        others: numbers beside it, which get the same form.
-        sign: "+" to show a plus sign too.
-    """
-    if value is None:
-        return "-"
-    largest = max(abs(number) for number in (value, *others) if number is not None)
-    form = ".6g" if largest >= 1e7 else ".2g" if _ROUNDING < largest < 0.0005 else ".4f"
-    text = f"{value:{sign}{form}}"
-    return text if float(text) else text.replace("-", sign)
-
-
 class DataTable(Table):
     """A table whose strings are data, not markup: each is shown on one line, with control characters as escapes.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from benison.pipelines.drawings.numbers import figure
 from benison.pipelines.records.sizes import folder_size, format_size
-from benison.pipelines.reports.tables import DataTable, figure
+from benison.pipelines.reports.tables import DataTable
 from benison.serving import models_config
 from benison.serving.promotion import history
 from benison.serving.promotion import labels as promotion_labels

@@ -6,10 +6,10 @@ import json
 from typing import Any
 from urllib.parse import quote
 
+from benison.serving.markup import Markup, element
 from benison.serving.server.engine import Signature
 from benison.serving.server.pages import input_fields, openapi
 from benison.serving.server.pages.input_fields import Field
-from benison.serving.server.pages.markup import Markup, element
 from benison.serving.server.pages.openapi import ServedModel
 
 Json = dict[str, Any]

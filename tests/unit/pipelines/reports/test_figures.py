@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from benison.components.train.tree_cost import TreeCost
+from benison.pipelines.drawings.numbers import figure
 from benison.pipelines.records.runs import NodeRun, Run
 from benison.pipelines.reports import report
-from benison.pipelines.reports.tables import figure
 
 
 @pytest.mark.parametrize(

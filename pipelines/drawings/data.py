@@ -1,0 +1,298 @@
+"""Draw data: distributions by split, missing values, drift, anomalies, the schema, and which columns matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benison.pipelines.drawings import theme
+from benison.pipelines.drawings.drawing import Cell, Chart, Folded, Grid, Part, Table
+from benison.pipelines.drawings.marks import ROW_STEP, color_by, names, quantity
+from benison.pipelines.drawings.numbers import count, percent, short
+from benison.pipelines.facts import statistics as facts
+from benison.pipelines.facts.anomalies import Anomaly
+from benison.pipelines.facts.drift import Drift
+from benison.pipelines.facts.importances import LabelAlone, Permutation
+from benison.pipelines.facts.schema import SchemaColumn
+
+_FIRST, _MOST = 12, 200  # columns whose distributions are shown at once, and at all
+
+
+def columns(statistics: facts.Statistics) -> Table:
+    """Draw one row per column: what it holds in the first split, and its missing values in each split."""
+    splits = list(statistics)
+    first = statistics[splits[0]]
+    rows = []
+    for name, column in first.items():
+        of_splits = [statistics[split].get(name) for split in splits]
+        missing = [None if c is None else c.missing_share for c in of_splits]
+        rows.append(
+            [
+                name,
+                column.kind,
+                _number_cell(column.mean),
+                _number_cell(column.std),
+                _number_cell(column.low),
+                _number_cell(column.median),
+                _number_cell(column.high),
+                Cell("-" if column.unique is None else count(column.unique), _sort(column.unique)),
+                Cell(column.values[0][0][:60] if column.values else "-", mark="" if column.values else "muted"),
+                *(
+                    Cell(
+                        "-" if share is None else percent(share),
+                        _sort(share),
+                        "muted" if not share else "",
+                        share or None,
+                    )
+                    for share in missing
+                ),
+            ]
+        )
+    headers = [
+        "column",
+        "type",
+        "mean",
+        "deviation",
+        "smallest",
+        "median",
+        "largest",
+        "different",
+        "most frequent",
+        *(f"missing in {split}" for split in splits),
+    ]
+    rows_of = ", ".join(f"{split} {count(next(iter(c.values())).rows)}" for split, c in statistics.items() if c)
+    return Table(f"Columns of {splits[0]}", headers, rows, note=f"Rows: {rows_of}.", most=20)
+
+
+def _number_cell(value: float | None) -> Cell:
+    return Cell(short(value), _sort(value))
+
+
+def _sort(value: float | None) -> float:
+    return float("-inf") if value is None else float(value)
+
+
+def distributions(
+    statistics: facts.Statistics, first: Sequence[str] = (), earlier: Mapping[str, facts.Column] | None = None
+) -> list[Part]:
+    """Draw the distribution of each column in all splits.
+
+    Args:
+        statistics: by split and column.
+        first: columns to begin with, such as the label and those that drifted.
+        earlier: the columns of the data that the served version learnt from.
+    """
+    known = list(next(iter(statistics.values())))
+    order = [*dict.fromkeys(name for name in first if name in known)]
+    order += [name for name in known if name not in set(order)]
+    charts = []
+    for name in order[:_MOST]:
+        of_splits = {split: c[name] for split, c in statistics.items() if name in c and c[name].rows}
+        if earlier and name in earlier:
+            of_splits[theme.EARLIER] = earlier[name]
+        chart = distribution(of_splits)
+        if chart is not None:
+            charts.append(chart)
+    parts: list[Part] = [Grid(charts[:_FIRST])] if charts else []
+    if len(charts) > _FIRST:
+        parts.append(Folded(f"Distributions of {len(charts) - _FIRST} more columns", [Grid(charts[_FIRST:])]))
+    return parts
+
+
+def distribution(of_splits: Mapping[str, facts.Column]) -> Chart | None:
+    """Draw a column's distribution in several splits; None if it has neither numbers nor texts."""
+    found = facts.distribution(of_splits)
+    if found is None:
+        return None
+    colors = theme.split_colors(list(found.shares))
+    rows: list[dict[str, Any]] = []
+    share = quantity("y", "share of the rows", axis={"format": "%", "tickCount": 4})
+    if found.kind == "number":
+        for split, shares in found.shares.items():
+            rows += [
+                {"split": split, "x": low, "x2": high, "y": round(y, 6)}
+                for (low, high), y in zip(found.places, shares, strict=True)
+            ]
+            rows.append({"split": split, "x": found.places[-1][1], "y": round(shares[-1], 6)})
+        spec: dict[str, Any] = {
+            "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1.8},
+            "encoding": {
+                "x": quantity("x", found.column, scale={"zero": False, "nice": False}, axis={"tickCount": 5}),
+                "y": share,
+                "color": color_by("split", colors),
+            },
+        }
+    else:
+        for split, shares in found.shares.items():
+            rows += [
+                {"split": split, "x": str(text)[:60], "y": round(y, 6)}
+                for text, y in zip(found.places, shares, strict=True)
+            ]
+        spec = {
+            "mark": {"type": "bar", "cornerRadius": 1},
+            "encoding": {
+                "y": {**names("x", [str(text)[:60] for text in found.places]), "axis": {"labelLimit": 110}},
+                "x": {**share},
+                "yOffset": {"field": "split", "sort": list(found.shares)},
+                "color": color_by("split", colors),
+                "tooltip": [{"field": "x", "title": found.column}, {"field": "split"}, {"field": "y", "format": ".2%"}],
+            },
+        }
+    height = 140 if found.kind == "number" else max(120, 9 * len(found.places) * len(found.shares))
+    text = "; ".join(f"{split}: {_summary(column)}" for split, column in of_splits.items())
+    return Chart(found.column, text, {"data": {"values": rows}, **spec}, height=min(height, 340), small=True)
+
+
+def _summary(column: facts.Column) -> str:
+    missing = f", {percent(column.missing_share)} missing" if column.missing else ""
+    if column.kind == "number":
+        return f"mean {short(column.mean)}, {short(column.low)} to {short(column.high)}{missing}"
+    top = ", ".join(f"{text[:40]} {percent(rows / max(column.rows, 1))}" for text, rows in column.values[:3])
+    return f"{count(column.unique or 0)} different, {top}{missing}"
+
+
+def drift(report: Drift, most: int = 20) -> list[Part]:
+    """Draw the distance of each column from the earlier span, in units of its limit."""
+    if not report.columns:
+        return []
+    shown = report.columns[:most]
+    rows = [
+        {"column": c.column, "share": c.distance / c.limit if c.limit else 0.0, "drifted": c.drifted} for c in shown
+    ]
+    spec = {
+        "data": {"values": rows},
+        "height": {"step": ROW_STEP - 4},
+        "layer": [
+            {
+                "mark": {"type": "bar", "height": 11},
+                "encoding": {
+                    "y": names("column", [c.column for c in shown]),
+                    "x": quantity("share", "distance, in units of its limit"),
+                    "color": color_by("drifted", {True: theme.BAD, False: theme.ACCENT}, legend=False),  # type: ignore[dict-item]
+                },
+            },
+            {
+                "mark": {"type": "rule", "color": theme.TEXT, "strokeDash": [3, 3]},
+                "encoding": {"x": {"datum": 1}},
+            },
+        ],
+    }
+    title = f"Drift against span {report.span}, which version {report.version} learnt from"
+    text = "; ".join(f"{c.column} {c.distance:.3f} of {c.limit:g}" for c in shown[:5])
+    table = Table(
+        "Drift by column",
+        ["column", "distance", "limit", "before", "now"],
+        [
+            [
+                Cell(c.column, mark="strong" if c.drifted else ""),
+                Cell(f"{c.distance:.4f}", c.distance, "bad" if c.drifted else ""),
+                Cell(f"{c.limit:g}", c.limit),
+                c.before,
+                c.now,
+            ]
+            for c in report.columns
+        ],
+        most=10,
+    )
+    return [Chart(title, text, spec, height=None), table]
+
+
+def anomalies(found: Sequence[Anomaly]) -> Table:
+    """Draw anomalies, worst first, with example rows."""
+    marks = {"stop": "bad", "warn": "warn", "ignore": "muted"}
+    rows = []
+    for anomaly in found:
+        share = "-"
+        if anomaly.count is not None and anomaly.rows:
+            share = f"{count(anomaly.count)} ({percent(anomaly.count / anomaly.rows)})"
+        rows.append(
+            [
+                Cell(anomaly.severity or "-", mark=marks.get(anomaly.severity, "")),
+                anomaly.column or "(whole data)",
+                anomaly.kind.replace("_", " "),
+                anomaly.text,
+                Cell(share, _sort(anomaly.count)),
+                "; ".join(anomaly.examples) or "-",
+            ]
+        )
+    return Table("Anomalies", ["severity", "column", "kind", "what is wrong", "rows", "for example"], rows)
+
+
+def schema(found: Sequence[SchemaColumn]) -> Table:
+    """Draw a schema: type, presence and domain of each column."""
+    rows = [[c.name, c.type, "yes" if c.required else "no", c.domain[:300] or "any"] for c in found]
+    return Table("Schema", ["column", "type", "required", "domain"], rows)
+
+
+def label_alone(found: LabelAlone, most: int = 20) -> Chart | None:
+    """Draw how well each column alone predicts the label; None if no column was measured."""
+    if not found.columns:
+        return None
+    shown = list(found.columns)[:most]
+    rows = [{"column": c, "value": found.columns[c], "suspicious": c in found.suspicious} for c in shown]
+    spec = {
+        "data": {"values": rows},
+        "height": {"step": 20},
+        "mark": {"type": "bar", "height": 10},
+        "encoding": {
+            "y": names("column", shown),
+            "x": quantity("value", "of 1: 0.5 tells nothing, 1 tells all", scale={"domain": [0.5, 1], "clamp": True}),
+            "color": color_by("suspicious", {True: theme.BAD, False: theme.ACCENT}, legend=False),  # type: ignore[dict-item]
+        },
+    }
+    text = "; ".join(f"{column} {found.columns[column]:.3f}" for column in shown[:5])
+    return Chart(f"How well each column alone predicts {found.label}", text, spec, height=None)
+
+
+def importances(shares: Mapping[str, float], member: str, color: str = theme.ACCENT, most: int = 15) -> Chart | None:
+    """Draw the columns that a member of trees looks at; None if it looks at nothing."""
+    shown = [(c, s) for c, s in sorted(shares.items(), key=lambda e: -e[1]) if s > 0][:most]
+    if not shown:
+        return None
+    spec = {
+        "data": {"values": [{"column": c, "share": s} for c, s in shown]},
+        "height": {"step": 20},
+        "mark": {"type": "bar", "height": 10, "color": color},
+        "encoding": {
+            "y": names("column", [c for c, _ in shown]),
+            "x": quantity("share", "share of the importance", axis={"format": "%", "tickCount": 5}),
+        },
+    }
+    text = "; ".join(f"{c} {percent(s)}" for c, s in shown[:5])
+    return Chart(f"Columns that {member} looks at", text, spec, height=None, small=True)
+
+
+def permutation(found: Permutation, models: Sequence[str], most: int = 15) -> Chart | None:
+    """Draw what the metric loses if a column is shuffled, with intervals, for each model; None without columns."""
+    order = list(next(iter(found.models.values()), {}))[:most]
+    if not order:
+        return None
+    colors = {m: c for m, c in theme.model_colors(models).items() if m in found.models}
+    rows = [
+        {"column": c, "model": m, "value": losses[c].lost, "low": losses[c].low, "high": losses[c].high}
+        for m, losses in found.models.items()
+        for c in order
+        if c in losses
+    ]
+    axis = f"{found.metric} lost if the column is shuffled"
+    color, offset = color_by("model", colors), {"field": "model", "sort": list(colors)}
+    y = names("column", order)
+    spec = {
+        "data": {"values": rows},
+        "height": {"step": max(20, 9 * len(colors))},
+        "encoding": {"y": y, "yOffset": offset},
+        "layer": [
+            {
+                "mark": {"type": "rule", "strokeWidth": 2},
+                "encoding": {"x": quantity("low", axis), "x2": {"field": "high"}, "color": color},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 45, "opacity": 1},
+                "encoding": {"x": quantity("value", axis), "color": color},
+            },
+        ],
+    }
+    first = found.models.get(theme.ENSEMBLE) or next(iter(found.models.values()))
+    text = "; ".join(f"{c} {first[c].lost:.4g}" for c in order[:5] if c in first)
+    note = f"{count(found.rows)} rows of test, {found.repeats} shuffles per column."
+    return Chart("Which columns matter", text, spec, note=note, height=None)

@@ -1,0 +1,242 @@
+"""Drawings: a chart of Vega-Lite with a title and a text alternative, tables that can be sorted, and HTML."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from benison.serving.markup import Markup, element, joined
+from benison.serving.visible_text import visible_json, visible_line
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart.
+
+    Attributes:
+        title: one line above it.
+        text: what it shows, for readers who do not see it.
+        spec: of Vega-Lite, without size, title and theme; its data is inline.
+        note: a line below it; '' for none.
+        height: in pixels; None where the spec has a step per row.
+        small: it may stand beside others.
+    """
+
+    title: str
+    text: str
+    spec: dict[str, Any]
+    note: str = ""
+    height: int | None = 240
+    small: bool = False
+
+    def vega_lite(self) -> dict[str, Any]:
+        """Return the complete spec; it takes the width of its place."""
+        size = {"height": self.height} if self.height is not None else {}
+        return {"$schema": SCHEMA, "width": "container", **size, **self.spec}
+
+    def html(self) -> Markup:
+        """Return the chart's place with its spec; the script of the page draws it when it comes into view."""
+        height = f"min-height:{(self.height or 60) + 40}px"
+        return element(
+            "figure",
+            element("figcaption", visible_line(self.title)),
+            element(
+                "div", class_="chart", role="img", aria_label=visible_line(f"{self.title}. {self.text}"), style=height
+            ),
+            element("script", Markup(as_json(self.vega_lite())), type="application/json"),
+            element("p", visible_line(self.note), class_="note") if self.note else None,
+            class_="small" if self.small else None,
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        text: what is shown; strangers may have written it.
+        sort: the number to sort by; None sorts by the text.
+        mark: a class of the style sheet, such as good, bad, warn, muted or strong; '' for none.
+        bar: a share from 0 to 1, drawn behind the text; None for none.
+    """
+
+    text: str
+    sort: float | None = None
+    mark: str = ""
+    bar: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; a click on a header sorts it.
+
+    Attributes:
+        title: its caption.
+        headers: names of the columns.
+        rows: cells; texts and numbers are cells, too, and None is an empty one.
+        note: a line below it; '' for none.
+        most: further rows are folded.
+    """
+
+    title: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    note: str = ""
+    most: int = 30
+
+    def html(self) -> Markup:
+        """Return the table in a region that can be scrolled by keyboard."""
+        rows = [[_cell(cell) for cell in row] for row in self.rows]
+        numeric = {i for i in range(len(self.headers)) if rows and all(_is_number(row[i]) for row in rows)}
+        head = [
+            element(
+                "th",
+                element("button", visible_line(name), type="button"),
+                scope="col",
+                class_="number" if i in numeric else None,
+            )
+            for i, name in enumerate(self.headers)
+        ]
+        body = [
+            element("tr", [_td(cell, i, i in numeric) for i, cell in enumerate(row)], class_=_fold(n, self.most))
+            for n, row in enumerate(rows)
+        ]
+        more = len(rows) - self.most
+        return element(
+            "div",
+            element(
+                "div",
+                element(
+                    "table",
+                    element("caption", visible_line(self.title)),
+                    element("thead", element("tr", head)),
+                    element("tbody", body),
+                ),
+                class_="scroll",
+                role="region",
+                tabindex="0",
+                aria_label=f"{visible_line(self.title)}, table",
+            ),
+            element("button", f"Show {more} more rows", type="button", class_="more") if more > 0 else None,
+            element("p", visible_line(self.note), class_="note") if self.note else None,
+            class_="table",
+        )
+
+
+def _fold(number: int, most: int) -> str | None:
+    return "folded" if number >= most else None
+
+
+def _cell(cell: object) -> Cell:
+    if isinstance(cell, Cell):
+        return cell
+    if cell is None:
+        return Cell("-", float("-inf"))
+    if isinstance(cell, (int, float)) and not isinstance(cell, bool):
+        return Cell(str(cell), float(cell))
+    return Cell(str(cell))
+
+
+def _is_number(cell: Cell) -> bool:
+    return cell.sort is not None
+
+
+def _td(cell: Cell, column: int, number: bool) -> Markup:
+    classes = " ".join(filter(None, ["number" if number else "", cell.mark, "bar" if cell.bar is not None else ""]))
+    share = None if cell.bar is None else f"--share:{min(max(cell.bar, 0.0), 1.0) * 100:.1f}%"
+    sort = None if cell.sort is None else f"{cell.sort:.12g}"
+    text = visible_line(cell.text)
+    if column == 0:
+        return element("th", text, scope="row", class_=classes or None, data_sort=sort, style=share)
+    return element("td", text, class_=classes or None, data_sort=sort, style=share)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph.
+
+    Attributes:
+        text: strangers may have written it.
+        mark: a class of the style sheet; '' for none.
+    """
+
+    text: str
+    mark: str = ""
+
+    def html(self) -> Markup:
+        """Return the paragraph."""
+        return element("p", visible_line(self.text), class_=self.mark or None)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Drawings beside each other where there is room."""
+
+    parts: Sequence[Part]
+
+    def html(self) -> Markup:
+        """Return the drawings in a grid."""
+        return element("div", [part.html() for part in self.parts], class_="grid")
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Drawings that a reader opens."""
+
+    title: str
+    parts: Sequence[Part]
+
+    def html(self) -> Markup:
+        """Return a closed `details`."""
+        return element("details", element("summary", visible_line(self.title)), [part.html() for part in self.parts])
+
+
+@dataclass(frozen=True)
+class Code:
+    """A command or a text in a fixed font."""
+
+    text: str
+
+    def html(self) -> Markup:
+        """Return the text in a region that can be scrolled by keyboard."""
+        return element("pre", element("code", visible_line(self.text)), tabindex="0")
+
+
+@dataclass(frozen=True)
+class Html:
+    """HTML that is made of `element` already."""
+
+    markup: Markup
+
+    def html(self) -> Markup:
+        """Return it."""
+        return self.markup
+
+
+Part: TypeAlias = "Chart | Table | Text | Grid | Folded | Code | Html"
+
+
+def html_of(parts: Sequence[Part]) -> Markup:
+    """Return parts one after another."""
+    return joined([part.html() for part in parts])
+
+
+def as_json(data: Any) -> str:
+    """Return data as JSON for a script element: no text in it can end the element, and numbers not finite are null."""
+    text = json.dumps(_finite(data), ensure_ascii=False, separators=(",", ":"))
+    return visible_json(text).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(value) for value in data]
+    return data.item() if hasattr(data, "item") else data

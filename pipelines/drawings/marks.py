@@ -1,0 +1,101 @@
+"""Marks that several drawings share: dots with intervals, lines of models, colours by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benison.pipelines.drawings import theme
+
+ROW_STEP = 26  # pixels
+
+
+def color_by(field: str, colors: Mapping[str, str], *, legend: bool = True) -> dict[str, Any]:
+    """Return the encoding of a colour by name."""
+    scale = {"domain": list(colors), "range": list(colors.values())}
+    return {"field": field, "type": "nominal", "scale": scale, "legend": {} if legend else None}
+
+
+def quantity(field: str, title: str, **more: Any) -> dict[str, Any]:
+    """Return the encoding of a number."""
+    return {"field": field, "type": "quantitative", "title": title, **more}
+
+
+def names(field: str, order: Sequence[str], title: str | None = None) -> dict[str, Any]:
+    """Return the encoding of names in an order."""
+    return {"field": field, "type": "nominal", "sort": list(order), "title": title}
+
+
+def dots_with_intervals(
+    rows: Sequence[Mapping[str, Any]], order: Sequence[str], title: str, colors: Mapping[str, str], by: str = "name"
+) -> dict[str, Any]:
+    """Return a spec: per row a dot at `value` on a line from `low` to `high`, beside a line at 0.
+
+    Args:
+        rows: `name`, `value`, `low`, `high` and the field of the colour.
+        order: the names from top to bottom.
+        title: of the axis, with its unit.
+        colors: by value of the field.
+        by: the field of the colour.
+    """
+    y = names("name", order)
+    color = color_by(by, colors, legend=by != "name")
+    tooltip = [
+        {"field": "name", "title": " "},
+        {"field": "value", "format": ".4~g", "title": "gain"},
+        {"field": "low", "format": ".4~g", "title": "from"},
+        {"field": "high", "format": ".4~g", "title": "to"},
+    ]
+    return {
+        "data": {"values": list(rows)},
+        "height": {"step": ROW_STEP},
+        "encoding": {"y": y, "tooltip": tooltip},
+        "layer": [
+            {
+                "mark": {"type": "rule", "color": theme.MUTED, "strokeDash": [3, 3]},
+                "encoding": {
+                    "x": {"datum": 0},
+                    "y": {"value": 0},
+                    "y2": {"value": "height"},
+                    "tooltip": {"value": None},
+                },
+            },
+            {
+                "transform": [{"filter": "isValid(datum.low)"}],
+                "mark": {"type": "rule", "strokeWidth": 2.5, "strokeCap": "round"},
+                "encoding": {
+                    "x": quantity("low", title, scale={"zero": False}),
+                    "x2": {"field": "high"},
+                    "color": color,
+                },
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 75, "opacity": 1},
+                "encoding": {"x": quantity("value", title, scale={"zero": False}), "color": color},
+            },
+        ],
+    }
+
+
+def model_lines(
+    rows: Sequence[Mapping[str, Any]], x: Mapping[str, Any], y: Mapping[str, Any], colors: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return a layer of one line per `model`; the ensemble is thicker, the served version is dashed."""
+    return {
+        "data": {"values": list(rows)},
+        "mark": {"type": "line", "clip": True},
+        "encoding": {
+            "x": x,
+            "y": y,
+            "order": {"field": "at", "type": "quantitative"},
+            "color": color_by("model", colors),
+            "strokeWidth": {
+                "condition": {"test": f"datum.model === '{theme.ENSEMBLE}'", "value": 3},
+                "value": 1.6,
+            },
+            "strokeDash": {
+                "condition": {"test": f"datum.model === '{theme.SERVED}'", "value": [5, 4]},
+                "value": [1, 0],
+            },
+        },
+    }

@@ -1,0 +1,133 @@
+"""Pages and fragments of drawings: one HTML file that loads nothing, and one output of a notebook."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benison.pipelines.drawings import theme
+from benison.pipelines.drawings.drawing import Part, html_of
+from benison.serving.files import atomic_file
+from benison.serving.markup import Markup, element, joined
+from benison.serving.visible_text import visible_line
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a page.
+
+    Attributes:
+        id: its anchor.
+        title: its heading.
+        parts: the drawings; if there are none, `empty` is shown.
+        empty: why there are none; '' leaves the section out.
+    """
+
+    id: str
+    title: str
+    parts: Sequence[Part]
+    empty: str = ""
+
+
+def page(title: str, sections: Sequence[Section], *, heading: str = "", footer: str = "", links: bool = True) -> str:
+    """Return a page: one HTML file that works without a network.
+
+    Args:
+        title: of the window.
+        sections: in order; those without drawings say why, or are left out.
+        heading: the first heading. Defaults to the title.
+        footer: the last line.
+        links: begin with links to the sections.
+    """
+    shown = [section for section in sections if section.parts or section.empty]
+    scripts = [vega(), theme.script()]
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {' '.join(_hash(script) for script in scripts)}",
+            "style-src 'unsafe-inline'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", visible_line(title)),
+        element("style", Markup(theme.style())),
+    )
+    menu = element("ul", [element("li", element("a", s.title, href=f"#{s.id}")) for s in shown])
+    body = element(
+        "body",
+        element(
+            "header",
+            element("h1", visible_line(heading or title)),
+            element("button", "Light / dark", type="button", class_="theme", aria_pressed="false"),
+        ),
+        element("nav", menu, aria_label="Sections") if links else None,
+        element("main", [_section(section) for section in shown]),
+        element("footer", visible_line(footer)) if footer else None,
+        [element("script", Markup(script)) for script in scripts],
+        class_="benison",
+    )
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _section(section: Section) -> Markup:
+    heading = f"{section.id}-heading"
+    content = html_of(section.parts) if section.parts else element("p", visible_line(section.empty), class_="empty")
+    return element("section", element("h2", section.title, id=heading), content, id=section.id, aria_labelledby=heading)
+
+
+def fragment(parts: Sequence[Part], *, script: bool = True) -> str:
+    """Return drawings as HTML for an output of a notebook.
+
+    Args:
+        parts: the drawings.
+        script: False leaves Vega's script out (900 kB), where an earlier output of the same page has it.
+    """
+    loaded = [element("script", Markup(f"if (!window.vegaEmbed) {{{vega()}}}"))] if script else []
+    return joined(
+        element("style", Markup(theme.style())),
+        element("div", html_of(parts), class_="benison"),
+        [*loaded, element("script", Markup(theme.script()))],
+    )
+
+
+@functools.cache
+def vega() -> str:
+    """Return the script of Vega, Vega-Lite and Vega-Embed, as one expression that sets them in `window`.
+
+    To bundle it takes two seconds, so a copy is kept in the user's cache, for each version of vl_convert.
+    """
+    from importlib.metadata import version
+
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "benison"
+    file = folder / f"vega-{version('vl-convert-python')}.js"
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError:
+        import vl_convert
+
+        bundle = f"(() => {{{vl_convert.javascript_bundle(_SNIPPET)}}})();"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_file.write(file, bundle)
+    except OSError:  # a home that is read-only costs two seconds each time
+        pass
+    return bundle
+
+
+_SNIPPET = "window.vega = vega; window.vegaLite = vegaLite; window.vegaEmbed = vegaEmbed;"
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -1,0 +1,83 @@
+"""Draw the trial on a model server: parity of the serving paths, and costs beside their budget."""
+
+from __future__ import annotations
+
+from benison.pipelines.drawings import theme
+from benison.pipelines.drawings.drawing import Cell, Chart, Part, Table
+from benison.pipelines.drawings.marks import color_by, names, quantity
+from benison.pipelines.drawings.numbers import count
+from benison.pipelines.facts.serving_trial import TOLERANCE, ServingTrial
+
+
+def trial(found: ServingTrial) -> list[Part]:
+    """Draw parity, budget and the other checks."""
+    parts: list[Part] = []
+    if found.parity:
+        parts.append(parity(found))
+    if found.costs:
+        parts.append(budget(found))
+    checks = sorted(found.checks, key=lambda check: check.passed)
+    rows = [
+        [Cell("passed" if c.passed else "refused", mark="good" if c.passed else "bad"), c.rule, c.reason]
+        for c in checks
+    ]
+    return [*parts, Table("Checks on a model server", ["verdict", "check", "reason"], rows, most=8)]
+
+
+def parity(found: ServingTrial) -> Chart:
+    """Draw the largest difference of each path from the training path."""
+    smallest = 1e-9  # a difference of 0 has no place on a log scale
+    rows = [
+        {
+            "path": p.path,
+            "shown": max(p.difference if p.difference is not None else 1.0, smallest),
+            "difference": "not finite" if p.difference is None else f"{p.difference:.1e}",
+            "rows": p.rows,
+            "agrees": p.difference is not None and p.difference <= TOLERANCE,
+        }
+        for p in found.parity
+    ]
+    spec = {
+        "data": {"values": rows},
+        "height": {"step": 20},
+        "layer": [
+            {
+                "mark": {"type": "point", "filled": True, "size": 65, "opacity": 1},
+                "encoding": {
+                    "y": names("path", [p.path for p in found.parity]),
+                    "x": quantity(
+                        "shown",
+                        "largest difference from the training path (of the answers' scale)",
+                        scale={"type": "log", "domainMin": smallest},
+                        axis={"format": ".0e", "tickCount": 5},
+                    ),
+                    "color": color_by("agrees", {True: theme.GOOD, False: theme.BAD}, legend=False),  # type: ignore[dict-item]
+                    "tooltip": [{"field": "path"}, {"field": "difference"}, {"field": "rows"}],
+                },
+            },
+            {
+                "mark": {"type": "rule", "color": theme.TEXT, "strokeDash": [3, 3]},
+                "encoding": {"x": {"datum": TOLERANCE}},
+            },
+        ],
+    }
+    rows_compared = max((p.rows for p in found.parity), default=0)
+    worst = max((p.difference for p in found.parity if p.difference is not None), default=0.0)
+    text = f"{len(found.parity)} paths, {count(rows_compared)} rows; the largest difference is {worst:.1e}."
+    note = f"The dashed line is the tolerance, {TOLERANCE:g}. Up to {count(rows_compared)} rows."
+    return Chart("Parity of the serving paths", text, spec, note=note, height=None)
+
+
+def budget(found: ServingTrial) -> Table:
+    """Draw each cost beside its budget."""
+    rows = [
+        [
+            cost.name,
+            Cell(f"{cost.value:.3g} {cost.unit}", cost.value, "" if cost.value <= cost.budget else "bad"),
+            Cell(f"{cost.budget:g} {cost.unit}", cost.budget),
+            Cell(f"{cost.value / cost.budget:.0%}", cost.value / cost.budget, "", cost.value / cost.budget),
+        ]
+        for cost in found.costs
+        if cost.budget
+    ]
+    return Table("Costs and budget", ["cost", "measured", "budget", "used"], rows)

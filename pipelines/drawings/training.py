@@ -1,0 +1,84 @@
+"""Draw how members were trained: curves by epoch or tree, and the trials of tuners."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benison.pipelines.drawings import theme
+from benison.pipelines.drawings.drawing import Cell, Chart, Table
+from benison.pipelines.drawings.marks import color_by, quantity
+from benison.pipelines.drawings.numbers import figure, short
+from benison.pipelines.facts.training import History, Trial
+
+_MOST_POINTS = 300
+
+
+def history(found: History, name: str) -> list[Chart]:
+    """Draw the metrics of a training, one chart per metric with `train` and `valid`."""
+    bases = dict.fromkeys(metric.removeprefix("val_") for metric in found.metrics)
+    charts = []
+    for base in bases:
+        rows: list[dict[str, Any]] = []
+        for metric, split in ((base, "train"), (f"val_{base}", "valid")):
+            values = found.metrics.get(metric, ())
+            step = max(1, len(values) // _MOST_POINTS)
+            rows += [
+                {"x": at + 1, "y": value, "split": split}
+                for at, value in enumerate(values)
+                if value is not None and (at % step == 0 or at == len(values) - 1)
+            ]
+        if not rows:
+            continue
+        colors = theme.split_colors(["train", "valid"])
+        layers: list[dict[str, Any]] = [
+            {
+                "data": {"values": rows},
+                "mark": {"type": "line", "point": {"size": 18} if len(rows) < 60 else False},
+                "encoding": {
+                    "x": quantity("x", found.unit, axis={"tickMinStep": 1, "format": "d"}, scale={"zero": False}),
+                    "y": quantity("y", base, scale={"zero": False}),
+                    "color": color_by("split", colors),
+                },
+            }
+        ]
+        if found.best is not None:
+            layers.append(
+                {
+                    "data": {"values": [{"x": found.best + 1}]},
+                    "mark": {"type": "rule", "strokeDash": [3, 3], "color": theme.MUTED},
+                    "encoding": {"x": quantity("x", found.unit)},
+                }
+            )
+        last = {row["split"]: row["y"] for row in rows}
+        text = "; ".join(f"{split} ends at {short(value)}" for split, value in last.items())
+        note = f"The dashed line is the {found.unit} that was kept." if found.best is not None else ""
+        charts.append(Chart(f"{name}: {base}", text, {"layer": layers}, note=note, height=180, small=True))
+    return charts
+
+
+def trials(found: Sequence[Trial], name: str) -> Table:
+    """Draw the trials of a tuner, best first, with their hyperparameters."""
+    values = list(dict.fromkeys(key for trial in found for key in trial.values))
+    scores = [trial.score for trial in found if trial.score is not None]
+    worst = max(scores, default=1.0) or 1.0
+    rows = [
+        [
+            f"{trial.id}",
+            Cell(
+                figure(trial.score) if trial.score is not None else "failed",
+                float("inf") if trial.score is None else trial.score,
+                "strong" if number == 0 else "",
+                None if trial.score is None or worst <= 0 else trial.score / worst,
+            ),
+            *(_value(trial.values.get(key)) for key in values),
+        ]
+        for number, trial in enumerate(found)
+    ]
+    return Table(f"Trials of {name}, best first", ["trial", "loss on valid", *values], rows, most=15)
+
+
+def _value(value: Any) -> Cell:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return Cell(short(value), float(value))
+    return Cell("-" if value is None else str(value))
