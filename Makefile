@@ -75,7 +75,7 @@ check: setup ## check formatting, lint, English, types, imports between packages
 
 docs: setup ## write docs/cli.md from the code and build the documentation into site/
 	$(BIN)/python docs/make_cli.py
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: setup ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix --exit-zero

@@ -29,6 +29,7 @@ from benison.pipelines.config.mistakes import (
     slice_mistakes,
     unknown_key,
 )
+from benison.pipelines.config.nested import put
 from benison.pipelines.config.strict_yaml import Document, Loc, NotYaml
 from benison.pipelines.config.types import ConfigModel
 from benison.serving.close_names import did_you_mean
@@ -246,25 +247,6 @@ def _with_default(raw: dict[str, Any], loc: Loc) -> dict[str, Any]:
     if len(loc) == 1 or loc[0] in raw or field is None or not isinstance(field.default, ConfigModel):
         return raw
     return {**raw, loc[0]: field.default.model_dump(mode="json")}
-
-
-def put(node: Any, loc: Loc, value: Any) -> Any:
-    """Return a copy of `node` with `value` at `loc`; missing mappings on the path are created.
-
-    Raises:
-        ValueError: a value on the path is neither mapping nor list, or a list is too short.
-    """
-    if not loc:
-        return value
-    key, rest = loc[0], loc[1:]
-    if isinstance(node, list):
-        if not key.isdecimal() or int(key) >= len(node):
-            raise ValueError(f"no entry {key!r} in a list of {len(node)} (entries count from 0)")
-        return [*node[: int(key)], put(node[int(key)], rest, value), *node[int(key) + 1 :]]
-    if node is not None and not isinstance(node, dict):
-        raise ValueError(f"no key {key!r} in {node!r}, which is not a mapping")
-    node = node or {}
-    return {**node, key: put(node.get(key), rest, value)}
 
 
 def _lines(mistakes: list[Mistake], name: str, document: Document, applied: list[_Override]) -> list[str]:

@@ -19,9 +19,9 @@ from benison.pipelines.airflow import manifest_texts
 from benison.pipelines.config import Member, Pipeline, RuleConfig
 from benison.pipelines.config.limits import with_limits
 from benison.pipelines.config.mistakes import shape_mistakes
+from benison.pipelines.config.nested import put
 from benison.pipelines.config.periods import FORMS
 from benison.pipelines.config.types import is_number
-from benison.pipelines.config_file import put
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
 

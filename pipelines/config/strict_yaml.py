@@ -45,15 +45,15 @@ class Document:
     faults: tuple[tuple[Loc, str], ...]
 
 
-class _Loader(yaml.SafeLoader):
-    pass
+class Loader(yaml.SafeLoader):
+    """Reads dates as text, and the floats of YAML 1.2."""
 
 
-_Loader.yaml_implicit_resolvers = {
+Loader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in forms if tag not in (_FLOAT, _DATE)]
     for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(_FLOAT, _FLOAT_FORM, list("-+0123456789."))
+Loader.add_implicit_resolver(_FLOAT, _FLOAT_FORM, list("-+0123456789."))
 
 
 def parse(text: str) -> Document:
@@ -63,7 +63,7 @@ def parse(text: str) -> Document:
         NotYaml: the text cannot be parsed.
     """
     try:
-        loader = _Loader(text)
+        loader = Loader(text)
         node = loader.get_single_node()
         if node is None:
             return Document(None, {}, ())

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from benison.pipelines import config_file
-from benison.pipelines.config import strict_yaml
+from benison.pipelines.config import strict_yaml, yaml_edit
 from benison.pipelines.config.contradictions import value_at
 from benison.pipelines.config.mistakes import shape_mistakes
+from benison.pipelines.config.nested import put
 from benison.pipelines.config.sections import Data
 from benison.pipelines.generic.columns import ColumnConfig
 from benison.pipelines.starting.guess import Fixed
@@ -52,7 +52,7 @@ def fixed(given: Mapping[tuple[str, ...], Any], problem: str | None, weight: str
     tree: Any = {}
     for path, value in given.items():
         if path[0] in ("data", "columns", "splits"):
-            tree = config_file.put(tree, path, value)
+            tree = put(tree, path, value)
     data = _checked(Data, ("data",), tree.get("data") or {}, given)
     columns = {
         name: _checked(ColumnConfig, ("columns", name), kind, given)
@@ -77,7 +77,10 @@ def applied(given: Mapping[tuple[str, ...], Any], text: str, path: Path) -> str:
     """
     for loc, value in given.items():
         if loc[0] != "columns" and loc[:2] not in {("data", key) for key in _READ_BY}:  # these are in the text already
-            text = _with_value(text, loc, value)
+            try:
+                text = yaml_edit.edit(text, loc, value)
+            except ValueError as error:  # a key on the way has no mapping
+                raise UsageError(f"--set {'.'.join(loc)}: {error}") from None
     if given and (mistakes := config_file.mistakes_in(strict_yaml.parse(text).value, path)):
         raise UsageError("\n".join(f"--set {_named(mistake.loc, given)}: {mistake.message}" for mistake in mistakes))
     return text
@@ -109,42 +112,3 @@ def _path(key: str) -> tuple[str, ...]:
     if key.startswith("data.amounts."):
         return ("data", "amounts", key.removeprefix("data.amounts."))
     return tuple(key.split("."))
-
-
-def _with_value(text: str, loc: tuple[str, ...], value: Any) -> str:
-    """Return YAML text with a value in place of that of a key; the key is added if it is missing."""
-    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
-    depth = 0
-    while depth < len(loc) and isinstance(node, yaml.MappingNode):
-        child = next((value for key, value in node.value if key.value == loc[depth]), None)
-        if child is None:
-            break
-        node, depth = child, depth + 1
-    if depth == len(loc):
-        return text[: node.start_mark.index] + _flow(value) + text[_end(node) :]
-    rest = loc[depth:]
-    for key in reversed(rest[1:]):
-        value = {key: value}
-    if not isinstance(node, yaml.MappingNode):
-        raise UsageError(f"--set {'.'.join(loc)}: {'.'.join(loc[:depth])} is no mapping in the YAML that init writes")
-    if node.flow_style:
-        comma = ", " if node.value else ""
-        return (
-            f"{text[: node.end_mark.index - 1]}{comma}{_flow(rest[0])}: {_flow(value)}{text[node.end_mark.index - 1 :]}"
-        )
-    line_end = text.find("\n", _end(node))
-    indent = " " * node.value[0][0].start_mark.column
-    return f"{text[:line_end]}\n{indent}{_flow(rest[0])}: {_flow(value)}{text[line_end:]}"
-
-
-def _end(node: Any) -> int:
-    """Return the end of a node, without the comments after it."""
-    if isinstance(node, yaml.ScalarNode) or node.flow_style or not node.value:
-        return int(node.end_mark.index)
-    last = node.value[-1]
-    return _end(last[1] if isinstance(node, yaml.MappingNode) else last)
-
-
-def _flow(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
-    return text.removesuffix("\n").removesuffix("\n...")

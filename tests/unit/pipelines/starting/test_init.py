@@ -101,7 +101,7 @@ def test_spans_need_a_column_of_times(here):
         ({"ensemble.combiner": "stacking"}, ["  combiner: stacking"]),
         ({"ensemble.members.deep.hyperparameters.units": "8"}, ["      hyperparameters: {layers: 2, units: 8, drop"]),
         ({"ensemble.members.deep.hyperparameters.l2": "0.1"}, [", learning_rate: 0.003, l2: 0.1}"]),
-        ({"splits": "{train: 1, valid: 1, blend: 1, test: 1}"}, ["splits: {blend: 1, test: 1, train: 1, valid: 1}"]),
+        ({"splits": "{train: 1, valid: 1, blend: 1, test: 1}"}, ["splits: {train: 1, valid: 1, blend: 1, test: 1}"]),
         ({"blessing.rules": "[{metric: auc, min: 0.6}]"}, ["blessing: {rules: [{metric: auc, min: 0.6}]}"]),
         ({"serving.fan_out": "true"}, ["serving: {fan_out: true}"]),
         ({"data.time": "born"}, ["  time: born"]),
