@@ -59,7 +59,9 @@ def begin(file: Path, run_id: str, root: Path, form_values: Mapping[str, str]) -
     sets = {name: json.dumps(value) for name, value in values.items() if value != defaults[name]}
     config = _config(pipeline, file.parent, values)
     params = {} if config else _params(pipeline, values)
-    settings = scheduled_run.RunSettings(cache, params, pipeline.import_path)
+    settings = scheduled_run.RunSettings(
+        cache, params, pipeline.import_path, openlineage=(config.lineage.openlineage or "") if config else ""
+    )
     folder = scheduled_run.run_folder(root, run_id)
     with (
         system_errors.about(root),

@@ -20,6 +20,7 @@ from benison.pipelines.commands import (
     deploy,
     doctor,
     ensemble,
+    lineage,
     predict,
     promotion,
     prune,
@@ -92,6 +93,7 @@ app.add_typer(ensembles, rich_help_panel=SERVE)
 
 app.command("versions", rich_help_panel=VERSIONS)(versions.versions_)
 app.command(rich_help_panel=VERSIONS)(versions.diff)
+app.command(rich_help_panel=VERSIONS)(lineage.lineage)
 app.command(rich_help_panel=VERSIONS)(reproduce.reproduce)
 app.command(rich_help_panel=VERSIONS)(versions.verify)
 app.command(rich_help_panel=VERSIONS)(versions.fetch)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benison.pipelines import after_run
 from benison.pipelines.records import temporary
 from benison.pipelines.running import scheduled_run
 from benison.pipelines.running.answer import answer_and_exit
@@ -39,6 +40,7 @@ def finish(run_id: str, root: Path, tasks: Mapping[str, str] | None = None) -> t
     """
     run = scheduled_run.finish(root, run_id, tasks)
     temporary.sweep(root)
+    after_run.follow(root, run, scheduled_run.read_settings(root, run_id).openlineage)
     reasons = [f"{node.id}: {node.reason}" for node in run.nodes if node.state in _WITH_REASON]
     return Result("complete", reason="; ".join(reasons)), {"outcome": run.outcome}
 

@@ -335,7 +335,9 @@ def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushS
             "span_hashes": spans.content_hashes(root, config.name, window),
             "made_from": made_from.record(config),
         },
-        config=hashlib.sha256(config.model_dump_json(exclude={"source", "schedule", "airflow"}).encode()).hexdigest(),
+        config=hashlib.sha256(
+            config.model_dump_json(exclude={"source", "schedule", "airflow", "lineage"}).encode()
+        ).hexdigest(),
         fan_out=config.serving.fan_out,
         share_runs=config.serving.share_runs,
         promote=config.serving.promote,

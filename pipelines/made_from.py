@@ -14,7 +14,9 @@ from benison.pipelines.config import Pipeline
 from benison.serving.errors import BenisonError
 from benison.serving.files import checksum
 
-_LATER = frozenset({"serving", "schedule", "airflow"})  # about what happens after a model is made; may name secrets
+_LATER = frozenset(
+    {"serving", "schedule", "airflow", "lineage"}
+)  # about what happens after a model is made; may name secrets
 _PACKAGES = (
     "benison",
     "tfx",

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,9 @@ class Executor(base_executor.Executor):
                 return
             # Even if the highest number is served, the new version must not be served before it is promoted.
             promotion.pin(base)
+        if self._context and self._context.pipeline_run_id:
+            facts = {**settings.facts, "run": self._context.pipeline_run_id}
+            settings = replace(settings, facts=facts)
         version = before or _publish(settings, input_dict, Path(pushed.uri), exec_properties.get(_CODE), own)
         self._MarkPushed(pushed, pushed_destination=str(version.path), pushed_version=str(version.number))
         print("already pushed as" if before else "pushed", f"version {version.number}: {version.path}")

@@ -16,6 +16,7 @@ from tfx.utils import proto_utils
 from benison.components.ingest.splits import SPAN_SPLIT
 
 FILES = "files"  # execution and artifact property: JSON list of the files that were read, in this order
+CONTENTS = "contents"  # likewise: JSON list, for each of these files its `sha256`, and its DVC `pointer` and `md5`
 SPAN_HASH = "span_hash"  # execution and artifact property: the hash of a landed span's data, as in its span.json
 
 
@@ -61,8 +62,9 @@ def options_of(exec_properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def record_files(exec_properties: Mapping[str, Any], examples: types.Artifact) -> tuple[str, ...]:
-    """Return the files that the driver found; record them, and the hash of a span, in the Examples made from them."""
+    """Return the files that the driver found; record them and their hashes in the Examples made from them."""
     examples.set_string_custom_property(FILES, exec_properties[FILES])
+    examples.set_string_custom_property(CONTENTS, exec_properties[CONTENTS])
     if SPAN_HASH in exec_properties:
         examples.set_string_custom_property(SPAN_HASH, exec_properties[SPAN_HASH])
     return tuple(json.loads(exec_properties[FILES]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tfx.types import standard_component_specs
 from tfx.utils import proto_utils
 
 from benison.components.ingest import data_files
-from benison.components.ingest.arguments import FILES, SPAN_HASH
+from benison.components.ingest.arguments import CONTENTS, FILES, SPAN_HASH
 from benison.serving.errors import DataError
 from benison.serving.files import checksum
 
@@ -41,13 +41,19 @@ class ContentDriver(base_driver.Driver):
             proto_utils.json_to_proto(exec_properties[standard_component_specs.RANGE_CONFIG_KEY], span_range)
         span = span_range.static_range.start_span_number
         path = os.path.join(exec_properties[standard_component_specs.INPUT_BASE_KEY], inputs.splits[0].pattern)
-        files = data_files.find(path.replace(data_files.SPAN, str(span)) if landed else path)
+        pattern = path.replace(data_files.SPAN, str(span)) if landed else path
+        files = data_files.contents(pattern)
+        contents = [_record(file, landed) for file in files]
         exec_properties[utils.SPAN_PROPERTY_NAME] = span
         exec_properties[utils.VERSION_PROPERTY_NAME] = None
-        exec_properties[utils.FINGERPRINT_PROPERTY_NAME] = _hash(files, landed)
-        exec_properties[FILES] = json.dumps(files)
+        exec_properties[utils.FINGERPRINT_PROPERTY_NAME] = data_files.of_contents(
+            (file.path, _span_hash(file.path) if landed else record["sha256"])
+            for file, record in zip(files, contents, strict=True)
+        )
+        exec_properties[FILES] = json.dumps([file.path for file in files])
+        exec_properties[CONTENTS] = json.dumps(contents)
         if landed:
-            exec_properties[SPAN_HASH] = _content_hash(Path(files[0]), landed)
+            exec_properties[SPAN_HASH] = _span_hash(files[0].path)
         return exec_properties
 
 
@@ -59,7 +65,8 @@ def refuse_changed(exec_properties: Mapping[str, Any]) -> None:
     """
     files, landed = json.loads(exec_properties[FILES]), SPAN_HASH in exec_properties
     try:
-        changed = _hash(files, landed) != exec_properties[utils.FINGERPRINT_PROPERTY_NAME]
+        hashes = ((file, _span_hash(file) if landed else checksum.of_file(Path(file))) for file in files)
+        changed = data_files.of_contents(hashes) != exec_properties[utils.FINGERPRINT_PROPERTY_NAME]
     except OSError:
         changed = True
     if changed:
@@ -69,12 +76,23 @@ def refuse_changed(exec_properties: Mapping[str, Any]) -> None:
         )
 
 
-def _hash(files: Sequence[str], landed: bool) -> str:
-    return data_files.of_contents((file, _content_hash(Path(file), landed)) for file in files)
+def _record(file: data_files.DataFile, landed: bool) -> dict[str, str]:
+    """Return the hash of a file, and the pointer of DVC that named it.
 
-
-def _content_hash(file: Path, landed: bool) -> str:
-    """Return a hash of a file's content. A landed span never changes, so its hash is the one recorded on landing."""
+    A landed span never changes, so its files have the hashes that were recorded on landing; earlier releases recorded
+    none.
+    """
     if landed:
-        return str(json.loads(file.with_name("span.json").read_text())["sha256"])
-    return checksum.of_file(file)
+        span = json.loads(_span_json(file.path).read_text())
+        return dict(span.get("files", {}).get(os.path.basename(file.path), {}))
+    pointer = {"pointer": file.pointer, "md5": file.md5} if file.pointer else {}
+    return {"sha256": checksum.of_file(Path(file.path)), **pointer}
+
+
+def _span_hash(file: str) -> str:
+    """Return the hash of a landed span's files, as recorded on landing."""
+    return str(json.loads(_span_json(file).read_text())["sha256"])
+
+
+def _span_json(file: str) -> Path:
+    return Path(file).with_name("span.json")

@@ -46,22 +46,32 @@ def schema(
 def span_add(
     name: Name,
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="Files of the new span: CSV, JSON lines or Parquet.")
+        list[Path],
+        typer.Argument(metavar="FILE", help="Files of the new span: CSV, JSON lines or Parquet, or DVC pointers."),
     ],
     number: Annotated[
         int | None, typer.Option("--number", metavar="NUMBER", help="The span's number; default: the next one.")
     ] = None,
     allow_repeated: AllowRepeated = False,
+    dvc: Annotated[
+        bool, typer.Option("--dvc", help="Track each FILE as `dvc add` does first: write FILE.dvc, fill DVC's cache.")
+    ] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Add a new span, all of it or nothing; notify Airflow if BENISON_AIRFLOW_URL is set.
 
-    A file is refused if its rows, or at least half of them, have already landed.
+    A file is refused if its rows, or at least half of them, have already landed. FILE.dvc, a pointer of DVC, stands for
+    the file that it names.
     """
+    from benison.components.ingest import dvc_pointers
     from benison.pipelines.data import span_changes
 
     config = _with_spans(name)
+    if dvc:
+        files = [file if dvc_pointers.is_pointer(file) else dvc_pointers.write(file) for file in files]
     _announce(config, span_changes.add(config, root.absolute(), files, number, allow_repeated=allow_repeated))
+    if dvc:
+        print(f"next: git add {' '.join(map(str, files))}, and `dvc push`")
 
 
 def span_remove(name: Name, number: Number, why: Why = "", root: Root = DEFAULT_ROOT) -> None:

@@ -14,6 +14,7 @@
     ├── Blessing
     │   └── Rule        a threshold on a metric
     ├── Serving         see benison.serving.deploy.settings
+    ├── Lineage         records for other tools
     └── Airflow         see benison.pipelines.config.airflow
 
 The sections above Serving are in `benison.pipelines.config.sections`.
@@ -54,6 +55,7 @@ from benison.pipelines.config.sections import (
     Data,
     DeclaredReads,
     EnsembleConfig,
+    Lineage,
     Member,
     OwnMetricConfig,
     Spans,
@@ -152,6 +154,7 @@ class Pipeline(ConfigModel):
         default=None, description="when Airflow runs it: cron, or a preset such as @monthly"
     )
     airflow: AirflowConfig = AirflowConfig()
+    lineage: Lineage = Lineage()
 
     @property
     def references(self) -> dict[str, str]:
@@ -292,6 +295,14 @@ class Pipeline(ConfigModel):
     def _files_beside_the_yaml(cls, code: DeclaredReads, info: ValidationInfo) -> DeclaredReads:
         files = tuple(csv_paths.absolute(path, _folder(info)) for path in code.files)
         return code.model_copy(update={"files": files})
+
+    @field_validator("lineage")
+    @classmethod
+    def _events_beside_the_yaml(cls, lineage: Lineage, info: ValidationInfo) -> Lineage:
+        place = lineage.openlineage
+        if place is None or "://" in place:
+            return lineage
+        return lineage.model_copy(update={"openlineage": os.path.abspath(_folder(info) / Path(place).expanduser())})
 
     @field_validator("metric", mode="before")
     @classmethod

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     Discriminator,
@@ -335,6 +336,24 @@ class Validation(ConfigModel):
     max_overlap: Share = Field(
         default=0.01, description="the largest share of the rows of test that may also be in train, beyond chance"
     )
+
+
+class Lineage(ConfigModel):
+    """Records of what was made from what, for other tools."""
+
+    openlineage: Text | None = Field(
+        default=None,
+        description="where the OpenLineage events of each run go: a file, beside the YAML if relative, or http(s)://…",
+    )
+
+    @field_validator("openlineage")
+    @classmethod
+    def _without_password(cls, place: str | None) -> str | None:
+        if place and "@" in urlsplit(place).netloc:
+            raise PydanticCustomError(
+                "refused", "got an address with a password in it, expected one without; set OPENLINEAGE_API_KEY"
+            )
+        return place
 
 
 class Spans(ConfigModel):

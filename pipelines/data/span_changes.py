@@ -17,13 +17,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benison.components.ingest import data_files
+from benison.components.ingest import data_files, dvc_pointers
 from benison.pipelines.code import fingerprint
 from benison.pipelines.data import expected_columns, row_index, sources, spans
 from benison.pipelines.data.spans import RemovedSpan, Span
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
-from benison.serving.files import atomic_file, file_lock
+from benison.serving.files import atomic_file, checksum, file_lock
 
 if TYPE_CHECKING:
     from benison.pipelines.config import Pipeline
@@ -163,6 +163,8 @@ def _incoming(
     Raises:
         DataError, UsageError: see `add`.
     """
+    sources = [source for file in files for source in _sources(file)]
+    files = [Path(source.path) for source in sources]
     names = [file.name for file in files]
     if len(set(names)) < len(names):
         raise UsageError(f"two of the files have the same name: {', '.join(sorted(names))}")
@@ -176,14 +178,23 @@ def _incoming(
     temporary = spans.folder(root, config.name) / f"{_INCOMING}{uuid.uuid4().hex}"
     temporary.mkdir()
     try:
-        for file in files:
-            shutil.copyfile(file, temporary / (file.name if file.suffix == ".csv" else f"{file.name}.csv"))
-        span = Span(number, len(rows), fingerprint.files(sorted(temporary.iterdir())), time.time())
+        landed = {}
+        for file, source in zip(files, sources, strict=True):
+            name = file.name if file.suffix == ".csv" else f"{file.name}.csv"
+            shutil.copyfile(file, temporary / name)
+            pointer = {"pointer": source.pointer, "md5": source.md5} if source.pointer else {}
+            landed[name] = {"sha256": checksum.of_file(temporary / name), "from": os.path.abspath(file), **pointer}
+        span = Span(number, len(rows), fingerprint.files(sorted(temporary.iterdir())), time.time(), landed)
         row_index.write(temporary, rows)
         (temporary / spans.FILE).write_text(json.dumps(asdict(span), indent=2) + "\n")
         yield span, temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sources(file: Path) -> Sequence[data_files.DataFile]:
+    """Return the file itself; those that it names if it is a pointer of DVC."""
+    return data_files.contents(str(file)) if dvc_pointers.is_pointer(file) else (data_files.DataFile(str(file)),)
 
 
 def _refuse_repeated(config: Pipeline, root: Path, files: Sequence[Path], rows: row_index.Hashes, number: int) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,12 +37,15 @@ class Span:
         rows: the number of rows in all its files.
         sha256: hash of its files' names and contents.
         landed: when it was added, in Unix seconds.
+        files: by name here, each file's `sha256`, where it came `from`, and the `pointer` and `md5` of DVC if one named
+            it. Empty in a span of an earlier release.
     """
 
     number: int
     rows: int
     sha256: str
     landed: float
+    files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def folder(root: Path, name: str) -> Path:

@@ -39,12 +39,14 @@ class RunSettings:
         params: values of the pipeline's runtime parameters.
         import_path: folders besides the installed packages that hold the pipeline's modules.
         host: name of the machine that began the run, and the id of its kernel's start.
+        openlineage: where the run's OpenLineage events go; '' for nowhere.
     """
 
     cache: bool
     params: Mapping[str, Any] = field(default_factory=dict)
     import_path: tuple[str, ...] = ()
     host: tuple[str, str] = ("", "")
+    openlineage: str = ""
 
 
 def this_host() -> tuple[str, str]:

@@ -220,6 +220,7 @@ class Manifest(Record):
         bytes: Size of all of them; None if unknown.
         name: The model's name.
         source: The YAML file of the run that pushed it, relative to ROOT; '' in an older version.
+        run: The id of the run that pushed it, which `benison lineage` follows; '' in an older version.
         label: The column that it predicts.
         problem: binary, multiclass or regression.
         inputs: The inputs of the signature `raw`; empty in versions that take -1 for a missing integer.
@@ -269,6 +270,7 @@ class Manifest(Record):
     bytes: int | None = None
     name: str = ""
     source: str = ""
+    run: str = ""
     label: str = ""
     problem: str = ""
     inputs: Mapping[str, RawInput] = Field(default_factory=dict)
