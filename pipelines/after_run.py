@@ -1,4 +1,4 @@
-"""What follows each run, also one that failed: its OpenLineage events. It never fails a run."""
+"""Follow each run, also one that failed: send its OpenLineage events. It never fails a run."""
 
 from __future__ import annotations
 

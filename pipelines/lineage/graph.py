@@ -104,7 +104,7 @@ class RunGraph:
 
     @property
     def artifacts(self) -> list[Artifact]:
-        """What the nodes of the run wrote or took from the cache, each once."""
+        """The outputs of the nodes, written or taken from the cache, each once."""
         return [a for step in self.steps if step.kind != RESOLVER for each in step.outputs.values() for a in each]
 
     @property

@@ -232,7 +232,7 @@ def _distinct(datasets: Sequence[Any]) -> list[Any]:
 
 
 def _columns(graph: RunGraph) -> list[tuple[str, str]]:
-    """Return the columns with their types, from the schema of the run; none if it has no schema any more."""
+    """Return the columns with their types, from the schema of the run; none if its schema is gone."""
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     for artifact in graph.outputs("Schema"):

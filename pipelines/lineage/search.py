@@ -51,7 +51,7 @@ class PushedVersion:
 
 @dataclass(frozen=True)
 class Lineage:
-    """What a version or a run was made from.
+    """The origin of a version or a run.
 
     Attributes:
         target: what was asked for, as NAME/VERSION or the run's id.
@@ -85,7 +85,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Uses:
-    """What a file or an artifact went into.
+    """The runs and versions that a file or an artifact went into.
 
     Attributes:
         path: the file, or the artifact's folder.
@@ -148,7 +148,7 @@ class Finder:
         manifest = source.version.manifest
         found = self._pushed_by(source)
         if found is None:
-            run = f"its run {manifest.run} has" if manifest.run else "the run that pushed it has"
+            run = f"its run {manifest.run}" if manifest.run else "the run that pushed it"
             notes.append(f"{run} no record any more, neither in {self.root / 'runs'} nor in ML Metadata")
         elif found.from_metadata:
             notes.append(f"the folder of run {found.run.id} is gone; this is what ML Metadata has")

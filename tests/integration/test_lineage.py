@@ -125,7 +125,7 @@ def test_ml_metadata_answers_for_a_run_whose_folder_is_gone(pushed: Project, tmp
     (project.root / "metadata.sqlite").unlink()
     found = lineage(project, "birds")
     assert found.graph is None
-    assert any("has no record any more" in note for note in found.notes)
+    assert any("is no longer on record" in note for note in found.notes)
     assert json.dumps(plain.of(found))
 
 
