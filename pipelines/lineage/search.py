@@ -149,7 +149,7 @@ class Finder:
         found = self._pushed_by(source)
         if found is None:
             run = f"its run {manifest.run}" if manifest.run else "the run that pushed it"
-            notes.append(f"{run} no record any more, neither in {self.root / 'runs'} nor in ML Metadata")
+            notes.append(f"{run} is no longer on record, neither in {self.root / 'runs'} nor in ML Metadata")
         elif found.from_metadata:
             notes.append(f"the folder of run {found.run.id} is gone; this is what ML Metadata has")
         if manifest.member_of:
