@@ -50,6 +50,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
     from benison.components.ensemble.ensemble_builder import EnsembleBuilder
     from benison.components.evaluate.baseline import Baseline
     from benison.components.evaluate.blessing import ENSEMBLE, Blessing
+    from benison.components.evaluate.column_importance import ColumnImportance
     from benison.components.evaluate.own_metrics import OwnMetric
     from benison.components.evaluate.scorer import Scorer
     from benison.components.transform_node import Transform
@@ -150,6 +151,17 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         example_splits=[JUDGING],
         module_path="benison.components.evaluate.labelled_rows",  # rows without a label are in no metric
     )
+    judged: dict[str, Any] = {
+        "metric": config.metric,
+        "costs": config.cost.model_dump() if config.cost else None,
+        "confidence": config.blessing.confidence,
+        "seed": config.seed,
+        "own": [OwnMetric(**metric.model_dump()) for metric in config.metrics],
+        "user_code": _user_code(config, "Blessing"),
+    }
+    importance = ColumnImportance(
+        model, members, data.examples, graph, config.label, config.problem, weight=config.weight, **judged
+    )
     blessing = Blessing(
         model=model,
         member_scores=member_scores.outputs["scores"],
@@ -157,14 +169,9 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         baseline=baseline.outputs["baseline"],
         label_report=label_check.outputs["report"],
         problem=config.problem,
-        metric=config.metric,
         additional_rules=_rules(config),
-        costs=config.cost.model_dump() if config.cost else None,
-        confidence=config.blessing.confidence,
         resamples=config.blessing.resamples,
-        seed=config.seed,
-        own=[OwnMetric(**metric.model_dump()) for metric in config.metrics],
-        user_code=_user_code(config, "Blessing"),
+        **judged,
     )
     with Cond(blessing.outputs["blessing"].future()[0].custom_property("blessed") == 1):
         validator = ServingValidator(
@@ -189,7 +196,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             user_code=_user_code(config, "Pusher"),
         )
     pusher.add_upstream_node(evaluator)  # no push after a failed evaluation
-    nodes += [member_scores, ensemble, baseline, ensemble_scores, evaluator, blessing, validator, pusher]
+    nodes += [member_scores, ensemble, baseline, ensemble_scores, evaluator, importance, blessing, validator, pusher]
     return _pipeline(config, root, nodes)
 
 
@@ -344,6 +351,8 @@ def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushS
         servers=list(config.serving.servers),
         settle_s=config.serving.settle_s,
         store=config.serving.store,
+        background=config.serving.background,
+        seed=config.seed,
     )
 
 

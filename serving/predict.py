@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import numbers
+import time
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benison.serving import missing_values, unseen_values
 from benison.serving.close_names import closest, did_you_mean
 from benison.serving.ensemble.spec import decide
 from benison.serving.errors import DataError, VersionError
+from benison.serving.explanations import background as background_rows
+from benison.serving.explanations import shapley
 from benison.serving.number_text import finite_number, whole_number
 from benison.serving.rows.read import Row as Row
 from benison.serving.rows.read import read_rows as read_rows
@@ -37,6 +40,7 @@ class Prediction:
         decision: The class that the version decides for; '' for regression and for older versions.
         member_decisions: The class that each member would decide for at the version's threshold; empty for regression.
         interval: The ends of the answer's interval; None for classes, and for a version without one.
+        explanation: The shares of the columns in the answer; None unless `explain` made it.
     """
 
     output: Mapping[str, float]
@@ -44,6 +48,65 @@ class Prediction:
     decision: str = ""
     member_decisions: Mapping[str, str] = field(default_factory=dict)
     interval: tuple[float, float] | None = None
+    explanation: shapley.Explanation | None = None
+
+
+@dataclass(frozen=True)
+class ExplanationCost:
+    """The cost of the explanations of some rows.
+
+    Attributes:
+        background_rows: The number of rows of `train` that they compare with.
+        calls: How often the model was called.
+        scored_rows: How many rows it has answered.
+        seconds: The time that it took.
+    """
+
+    background_rows: int
+    calls: int
+    scored_rows: int
+    seconds: float
+
+
+def explain(
+    version: Version, rows: Sequence[Row], *, members: bool = False, verify: bool = True
+) -> tuple[list[Prediction], ExplanationCost]:
+    """Predict as `predict` does, and explain each answer by the columns of its row.
+
+    Returns:
+        The predictions with `explanation`, and what the explanations cost.
+
+    Raises:
+        VersionError: The version has no background rows; and what `predict` raises.
+    """
+    background = background_rows.read(version.path)
+    if background is None:
+        raise VersionError(
+            f"{version.path}: the version has no background rows, so its answers cannot be explained: it is of an "
+            "older release, or `serving.background` was 0"
+        )
+    if not rows:
+        return [], ExplanationCost(len(next(iter(background.values()))), 0, 0, 0.0)
+    model = _Model.load(version, verify)
+    inputs = model.inputs(rows)
+    predictions = model.predict(inputs, members)
+    started = time.monotonic()
+    explained = _answered(
+        shapley.explain(
+            inputs, background, lambda answers: shapley.targets(answers, model.classes, version.manifest.positive)
+        ),
+        lambda values: model.output(model.answer(values)),
+    )
+    seconds = time.monotonic() - started
+    columns = {name: cell.column or name for name, cell in model.cells.items()}
+    with_columns = [
+        replace(explanation, shares={columns[name]: share for name, share in explanation.shares.items()})
+        for explanation in explained.explanations
+    ]
+    return (
+        [replace(p, explanation=explanation) for p, explanation in zip(predictions, with_columns, strict=True)],
+        ExplanationCost(explained.background_rows, explained.calls, explained.scored_rows, seconds),
+    )
 
 
 def predict(version: Version, rows: Sequence[Row], *, members: bool = False, verify: bool = True) -> list[Prediction]:
@@ -67,48 +130,111 @@ def predict(version: Version, rows: Sequence[Row], *, members: bool = False, ver
     """
     if not rows:
         return []
-    if verify and (state := condition.check(version.path)).is_damaged:
-        raise local.damage(version.path.parent, version.number, state.problems)
-    import tensorflow as tf
+    model = _Model.load(version, verify)
+    return model.predict(model.inputs(rows), members)
 
-    loaded = tf.saved_model.load(str(version.path))
-    signatures = loaded.signatures
-    for name in ["raw", "members"] if members else ["raw"]:
-        if name not in signatures:
-            raise VersionError(f"{version.path}: no signature {name!r}; it has {', '.join(sorted(signatures))}")
-    # Sorted, because their order changes from run to run in newer TensorFlow: the first mistake is always the same.
-    specs = dict(sorted(signatures["raw"].structured_input_signature[1].items()))
-    described = missing_values.read_inputs(version.path)
-    rows = [_by_input(row, described) for row in rows]
-    cells = _cells(version, described, {name: spec.dtype for name, spec in specs.items()}, rows)
-    values: dict[str, list[Any]] = {
-        name: cells[name].lists(rows, spec.shape[1]) if spec.shape.rank == 2 else cells[name].values(rows)
-        for name, spec in specs.items()
-    }
-    for line in [*_absent(rows, cells), *unseen_values.find(version, values, {n: c.missing for n, c in cells.items()})]:
-        warnings.warn(line, UnseenValues, stacklevel=2)
-    inputs = {name: tf.constant(values[name], spec.dtype) for name, spec in specs.items()}
-    answer = {name: value.numpy() for name, value in signatures["raw"](**inputs).items()}
-    names = [name.decode() for name in answer["classes"][0]] if "classes" in answer else ["prediction"]
-    output = answer["probabilities"] if "classes" in answer else answer["prediction"]
-    by_member = {n: v.numpy() for n, v in signatures["members"](**inputs).items()} if members else {}
-    _refuse_not_finite({"the ensemble": output, **by_member}, inputs, cells)
-    decisions = {
-        name: decide(values, names, version.manifest.threshold).numpy()
-        for name, values in (by_member if "classes" in answer else {}).items()
-    }
-    intervals = _intervals(version, output)
-    shown = [member for member in version.manifest.members or sorted(by_member) if member in by_member]
-    return [
-        Prediction(
-            output=_named(names, output[i]),
-            members={member: _named(names, by_member[member][i]) for member in shown},
-            decision=answer["decision"][i].decode() if "decision" in answer else "",
-            member_decisions={member: values[i].decode() for member, values in decisions.items()},
-            interval=intervals[i] if intervals else None,
-        )
-        for i in range(len(rows))
-    ]
+
+@dataclass
+class _Model:
+    """A loaded version.
+
+    Attributes:
+        version: The version.
+        signatures: Its signatures by name.
+        specs: The inputs of the signature `raw` by name.
+        cells: How to read the cells of each input; empty until rows are read.
+        classes: Names of the classes by id; empty for regression, or until it has answered.
+    """
+
+    version: Version
+    signatures: Mapping[str, Any]
+    specs: Mapping[str, Any]
+    loaded: Any
+    cells: dict[str, _Cells] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, version: Version, verify: bool) -> _Model:
+        if verify and (state := condition.check(version.path)).is_damaged:
+            raise local.damage(version.path.parent, version.number, state.problems)
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(str(version.path))
+        signatures = loaded.signatures
+        _require("raw", signatures, version)
+        # Sorted, because their order changes from run to run in newer TensorFlow: the first mistake is always the same.
+        specs = dict(sorted(signatures["raw"].structured_input_signature[1].items()))
+        return cls(version, signatures, specs, loaded)  # without `loaded`, its variables would be gone
+
+    def inputs(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Return arrays [rows] or [rows, n] by input; warn of values that the model does not know."""
+        import tensorflow as tf
+
+        described = missing_values.read_inputs(self.version.path)
+        rows = [_by_input(row, described) for row in rows]
+        cells = _cells(self.version, described, {name: spec.dtype for name, spec in self.specs.items()}, rows)
+        values: dict[str, list[Any]] = {
+            name: cells[name].lists(rows, spec.shape[1]) if spec.shape.rank == 2 else cells[name].values(rows)
+            for name, spec in self.specs.items()
+        }
+        unseen = unseen_values.find(self.version, values, {name: cell.missing for name, cell in cells.items()})
+        for line in [*_absent(rows, cells), *unseen]:
+            warnings.warn(line, UnseenValues, stacklevel=3)
+        self.cells = cells
+        return {name: tf.constant(values[name], spec.dtype).numpy() for name, spec in self.specs.items()}
+
+    def answer(self, inputs: Mapping[str, Any], signature: str = "raw") -> dict[str, Any]:
+        """Return the arrays of a signature's outputs."""
+        import tensorflow as tf
+
+        _require(signature, self.signatures, self.version)
+        tensors = {name: tf.constant(inputs[name], spec.dtype) for name, spec in self.specs.items()}
+        return {name: value.numpy() for name, value in self.signatures[signature](**tensors).items()}
+
+    def output(self, answer: Mapping[str, Any]) -> Any:
+        """Return the numbers of an answer [rows, k]."""
+        return answer["probabilities"] if "classes" in answer else answer["prediction"]
+
+    def predict(self, inputs: Mapping[str, Any], members: bool) -> list[Prediction]:
+        """Return the predictions for inputs."""
+        if members:
+            _require("members", self.signatures, self.version)
+        version, answer = self.version, self.answer(inputs)
+        self.classes = tuple(name.decode() for name in answer["classes"][0]) if "classes" in answer else ()
+        names, output = list(self.classes) or ["prediction"], self.output(answer)
+        by_member = self.answer(inputs, "members") if members else {}
+        _refuse_not_finite({"the ensemble": output, **by_member}, inputs, self.cells)
+        decisions = {
+            name: decide(values, names, version.manifest.threshold).numpy()
+            for name, values in (by_member if self.classes else {}).items()
+        }
+        intervals = _intervals(version, output)
+        shown = [member for member in version.manifest.members or sorted(by_member) if member in by_member]
+        return [
+            Prediction(
+                output=_named(names, output[i]),
+                members={member: _named(names, by_member[member][i]) for member in shown},
+                decision=answer["decision"][i].decode() if "decision" in answer else "",
+                member_decisions={member: values[i].decode() for member, values in decisions.items()},
+                interval=intervals[i] if intervals else None,
+            )
+            for i in range(len(output))
+        ]
+
+
+def _require(name: str, signatures: Mapping[str, Any], version: Version) -> None:
+    if name not in signatures:
+        raise VersionError(f"{version.path}: no signature {name!r}; it has {', '.join(sorted(signatures))}")
+
+
+def _answered(steps: Generator[Any, Any, shapley.Explained], answer: Callable[[Any], Any]) -> shapley.Explained:
+    """Run a generator that asks for the model's answers; see `shapley.explain`."""
+    try:
+        inputs = next(steps)
+        while True:
+            inputs = steps.send(answer(inputs))
+    except StopIteration as end:
+        return end.value
 
 
 def _intervals(version: Version, output: Any) -> list[tuple[float, float]]:

@@ -13,6 +13,7 @@ from benison.serving.versions.local import Version
 
 PREDICTION, PROBABILITY, VERSION = "prediction", "probability", "version"
 LOW, HIGH = "low", "high"
+MEAN, SHARE = "mean", "share"
 _NUMBER = pa.float32()  # as models answer
 
 
@@ -28,7 +29,8 @@ def build(version: Version, keys: Mapping[str, pa.Array], predictions: Sequence[
         The key columns; `prediction`, the class that the version decides for or the number; for classes `probability`
         of that class and `probability CLASS` of each class, the positive one first; for a number `low` and `high`, the
         ends of its interval, if the version has one; the same, but no interval, for each member after its name;
-        `version`.
+        `version`; for explained predictions `mean`, the mean answer to the background, and `share COLUMN` of each
+        column, in float64, so that the shares add up.
 
     Raises:
         UsageError: A key has the name of another column of the table.
@@ -45,6 +47,12 @@ def build(version: Version, keys: Mapping[str, pa.Array], predictions: Sequence[
         interval = [(name, pa.array(values, _NUMBER)) for name, values in zip((LOW, HIGH), ends, strict=True)]
         table[len(keys) + 1 : len(keys) + 1] = interval  # after the answer
     table.append((VERSION, pa.array([version.number] * len(predictions), pa.int64())))
+    if explained := [p.explanation for p in predictions if p.explanation is not None]:
+        table.append((MEAN, pa.array([explanation.mean for explanation in explained], pa.float64())))
+        table += [
+            (f"{SHARE} {name}", pa.array([explanation.shares[name] for explanation in explained], pa.float64()))
+            for name in explained[0].shares
+        ]
     names = [name for name, _ in table]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"--key {twice}: the answers have a column {twice!r}, too; rename that of the rows")

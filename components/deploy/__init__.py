@@ -9,8 +9,8 @@ Helper modules:
     serving_costs: the costs of a candidate, and their budget.
     candidate_server: a temporary model server for candidates.
     path_parity: compares the answers of several serving paths.
+    background_sample: the rows of `train` that a version keeps, to explain its answers.
     boundary_rows: rows with edge values.
-    raw_rows: rows as inputs of a model's signatures.
     trial_rows: the rows of a trial in the forms of all paths.
     push_manifest: the manifest of a pushed version.
     warmup_requests: the warm-up requests of a pushed version.

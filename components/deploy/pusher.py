@@ -1,8 +1,9 @@
 """Pusher: make a blessed ensemble a version in TF Serving's layout, copy it to a store and promote it.
 
 In `assets.extra/`, beside the SavedModel, a version holds the ensemble's spec and report, ServingValidator's rows with
-their expected predictions, and warm-up requests. With fan-out, each member is pushed first as a model of its own. If
-there is a store, all of it is copied there next. Then the version is promoted, unless the YAML or the spans forbid it.
+their expected predictions, warm-up requests, and rows of `train` as the background of explanations. With fan-out, each
+member is pushed first as a model of its own. If there is a store, all of it is copied there next. Then the version is
+promoted, unless the YAML or the spans forbid it.
 
 A model that was pushed before is not pushed again. If another version is served than the one that Blessing compared the
 candidate with, nothing is pushed; with `serving.promote: manual` the version is stored. The comparison is made again
@@ -30,14 +31,15 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
-from benison.components.deploy import push_manifest, serving_validator, warmup_requests
-from benison.components.deploy.raw_rows import first_records
+from benison.components.deploy import background_sample, push_manifest, serving_validator, warmup_requests
 from benison.components.driver import Driver
 from benison.components.ensemble import ensemble_builder
 from benison.components.evaluate import blessing
+from benison.components.evaluate.raw_rows import first_records
 from benison.components.raw_examples import split_files
 from benison.serving.ensemble import SPEC_FILE, Ensemble
 from benison.serving.errors import ServedChanged
+from benison.serving.explanations import background
 from benison.serving.promotion import history, labels, shared_stable
 from benison.serving.promotion import promote as promotion
 from benison.serving.promotion.rollout import ChangeRequest
@@ -66,6 +68,8 @@ class PushSettings:
         servers: host:port of gRPC of the servers to notify; others poll models.config.
         settle_s: Pause between the steps of a promotion if no server is notified (seconds).
         store: s3://… or gs://… to copy a version to before it is served; None for none.
+        background: How many rows of `train` the version keeps, to explain its answers; 0 for none.
+        seed: Seed of their choice.
     """
 
     serving: str
@@ -77,6 +81,8 @@ class PushSettings:
     servers: Sequence[str] = ()
     settle_s: float = 0.0
     store: str | None = None
+    background: int = 0
+    seed: int = 0
 
 
 class _Driver(Driver):
@@ -163,7 +169,7 @@ class Pusher(base_component.BaseComponent):
         members: Channel of each trained member's model, by name.
         model_blessing: Blessing's output.
         infra_blessing: ServingValidator's output.
-        examples: Raw examples with the split `test`, for the warm-up requests.
+        examples: Raw examples, for the warm-up requests (of `test`) and the background of explanations (of `train`).
         transform_graph: Transform's output, which the members were trained with.
         settings: Settings of the push.
         user_code: Added to `custom_config` (benison.pipelines.code.cache_key); the manifest contains its hash.
@@ -273,10 +279,12 @@ def _publish(
     Args:
         settings: Settings of the push.
         input_dict: The component's inputs.
-        scratch: A folder for the warm-up requests.
+        scratch: A folder for the warm-up requests and the background.
         code: Hash of the code.
         own: Hash of the ensemble's content.
     """
+    from tensorflow_transform import TFTransformOutput
+
     built, validated, blessed, transform_graph = (
         Path(artifact_utils.get_single_uri(input_dict[key]))
         for key in ("model", "infra_blessing", "model_blessing", "transform_graph")
@@ -293,6 +301,18 @@ def _publish(
     model, ensemble = _saved_model(input_dict, "model"), Ensemble.load(built, allow_code=True)
     real_rows = _real_rows(rows, certificate["rows"]["real"])
     warmup_requests.write(warmup, settings.facts["name"], model, real_rows, records)
+    beside = [spec, report, rows, warmup]
+    if settings.background:
+        beside.append(scratch / background.FILE)
+        background_sample.write(
+            beside[-1],
+            split_files(input_dict["examples"], "train"),
+            TFTransformOutput(str(transform_graph)),
+            settings.facts["label"],
+            settings.background,
+            settings.seed,
+            model,
+        )
     manifest = push_manifest.describe(
         settings.facts,
         ensemble,
@@ -314,7 +334,7 @@ def _publish(
         name: Candidate(member, Manifest.model_validate({**settings.facts, **facts[name]}), _extra(warmup))
         for name, member in trained.items()
     }
-    candidate = Candidate(model, manifest.model_copy(update={"candidate": own}), _extra(spec, report, rows, warmup))
+    candidate = Candidate(model, manifest.model_copy(update={"candidate": own}), _extra(*beside))
     return sets.publish(candidate, Path(settings.serving), members)
 
 

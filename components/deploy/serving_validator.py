@@ -21,9 +21,9 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
-from benison.components.deploy.raw_rows import first_records, seen_ranges
 from benison.components.deploy.serving_costs import ServingBudget
 from benison.components.deploy.serving_trial import ServingTrial, TrialData
+from benison.components.evaluate.raw_rows import first_records, seen_ranges
 from benison.components.evaluate.verdicts import verdict_line
 from benison.components.raw_examples import input_spec, split_files
 from benison.components.train.member import class_names

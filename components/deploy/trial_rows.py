@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benison.components import raw_examples
 from benison.components.deploy.boundary_rows import RawColumn, boundary_rows
-from benison.components.deploy.raw_rows import examples, raw_rows
+from benison.components.evaluate.raw_rows import examples, raw_rows
 from benison.serving.missing_values import is_marker, marker
 
 

@@ -5,6 +5,7 @@ TFX's Evaluator writes its tables beside them.
 Nodes:
     scorer: Scorer (`MemberScores` and `EnsembleScores` in a pipeline), scores models row by row.
     baseline: Baseline, looks up the served version that the candidate is compared with.
+    column_importance: ColumnImportance, measures what each raw column is worth to the models.
     blessing: Blessing, applies the rules to the scores and blesses or refuses the candidate.
 
 Helper modules:
@@ -15,6 +16,10 @@ Helper modules:
     labelled_rows: keeps rows without a label out of the metrics of TFX's Evaluator.
     metrics: metrics on NumPy arrays with row weights.
     bootstrap: confidence intervals by the paired bootstrap.
+    conformal: intervals of a regression's answers.
+    own_metrics: the user's own metrics.
+    column_permutation: what models lose if a column is shuffled.
+    raw_rows: rows as inputs of a model's signatures.
     permutation: tells knowledge from chance where rows are few.
     power: tells whether the rows are enough for a rule, and how many would do.
     judged_rows: the rows of `test` that a rule is about.

@@ -169,7 +169,7 @@ class Executor(base_executor.BaseExecutor):
             if several:
                 raise UsageError(f"slices: the column {min(several)!r} has several values per row; expected one")
         weight = exec_properties["weight"]
-        reader = _ExampleReader(input_dict["examples"], spec, label, tuple(class_names(transform)), weight)
+        reader = ExampleReader(input_dict["examples"], spec, label, tuple(class_names(transform)), weight)
         folder = Path(artifact_utils.get_single_uri(output_dict["scores"]))
         splits = json.loads(exec_properties["splits"])
         apart = _out_of_fold(input_dict, names) if BLEND in splits else {}
@@ -259,7 +259,7 @@ class Scorer(base_component.BaseComponent):
         )
 
 
-class _ExampleReader:
+class ExampleReader:
     """Reader of labelled raw examples, in batches."""
 
     def __init__(
@@ -325,7 +325,7 @@ def _schema_spec(schema: list[types.Artifact]) -> dict[str, Any]:
 
 
 def _score_models(
-    reader: _ExampleReader,
+    reader: ExampleReader,
     paths: Mapping[str, str],
     slices: Sequence[str],
     splits: Sequence[str],

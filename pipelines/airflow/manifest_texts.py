@@ -34,6 +34,7 @@ _KINDS = {
     "EnsembleBuilder": ("ensemble", "Combines the members into one model"),
     "Baseline": ("ensemble", "Reads the served version, which the ensemble is compared with"),
     "Evaluator": ("ensemble", "Computes the ensemble's metrics on the test rows"),
+    "ColumnImportance": ("ensemble", "Measures what each column is worth to the models"),
     "Blessing": ("ensemble", "Checks the rules that decide if the ensemble may be pushed"),
     "ServingValidator": ("deploy", "Tests the ensemble in a model server: answers, latency, memory"),
     "Pusher": ("deploy", "Pushes the ensemble as a new version"),

@@ -32,6 +32,9 @@ def predict(
         list[str] | None,
         typer.Option("--key", metavar="COLUMN", help="Copy this column of the rows to the output; may be repeated."),
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also the share of each column in each answer, by Shapley values.")
+    ] = False,
     root: Root = DEFAULT_ROOT,
     verify: Verify = True,
 ) -> None:
@@ -54,18 +57,23 @@ def predict(
     rows = prediction.read_rows(files[0], served.manifest.delimiter, served.manifest.encoding)
     keys = read_columns(files[0], rows, key or [])
     from benison.pipelines.quiet import quieten
-    from benison.pipelines.reports import report
+    from benison.pipelines.reports import explanations, report
 
     quieten()
     print(f"{name} version {served.number}, {served.path} ({check_line(served) if verify else 'not verified'})")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", prediction.UnseenValues)
-        predictions = prediction.predict(served, rows, members=members, verify=False)
+        if explain:
+            predictions, cost = prediction.explain(served, rows, members=members, verify=False)
+        else:
+            predictions, cost = prediction.predict(served, rows, members=members, verify=False), None
     for warning in caught:
         if issubclass(warning.category, prediction.UnseenValues):
             print(warning.message, file=sys.stderr)
     if output is None:
         report.show_predictions(predictions, console())
+        if cost is not None:
+            explanations.show(predictions, rows, cost, console())
         return
     from benison.serving import prediction_table
 
@@ -74,3 +82,5 @@ def predict(
         for batch in table.to_batches():
             write_batch(batch)
     print(f"{len(predictions)} predictions written to {output}")
+    if cost is not None:
+        print(explanations.cost_line(cost, len(predictions)))

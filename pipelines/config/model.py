@@ -179,7 +179,7 @@ class Pipeline(ConfigModel):
         return {
             "Transform": tuple(key for key in keys if key in ("features", "trees")),
             "EnsembleBuilder": tuple(key for key in keys if key == "ensemble.combiner"),
-            "Blessing": tuple(key for key in keys if key.startswith("metrics.")),
+            **dict.fromkeys(("ColumnImportance", "Blessing"), tuple(key for key in keys if key.startswith("metrics."))),
             "Pusher": tuple(key for key in keys if key != "data.source"),
             **{f"Trainer.{name}": (f"ensemble.members.{name}",) for name in self.ensemble.members},
         }

@@ -52,6 +52,7 @@ def show(run: Run, console: Console, root: Path) -> None:
     if blessing:
         _metrics(blessing, console)
         _combiner(run, blessing, console)
+        _tree_costs(run, console)
         _importances(run, console)
         _slices(blessing, console)
         _verdicts(blessing["verdicts"], console)
@@ -165,20 +166,38 @@ def _combiner(run: Run, blessing: Mapping[str, Any], console: Console) -> None:
 
 
 def _importances(run: Run, console: Console) -> None:
-    """Print the columns that matter most to each member that knows it."""
+    """Print the columns that are worth most to the ensemble."""
+    file = _file(run, "ColumnImportance", "importance.json")
+    if file is None:
+        return
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if not found["models"]:
+        return
+    models = {name: found["models"][name] for name in names_of_models(found["models"])}
+    columns = list(found["models"]["ensemble"])
+    table = DataTable(f"{found['metric']} lost without", *models)
+    for column in columns[:_COLUMNS]:
+        losses = {name: of_model[column] for name, of_model in models.items()}
+        figures = [
+            _gain({"gain": loss["lost"], **loss}) if name == "ensemble" else figure(loss["lost"], sign="+")
+            for name, loss in losses.items()
+        ]
+        table.add_row(column, *figures)
+    console.print(f"\nwhat each column is worth, by shuffling it in {found['rows']} rows of test:", highlight=False)
+    console.print(table)
+    more = len(columns) - _COLUMNS
+    rest = [f"{more} more columns are in {file}"] if more > 0 else []
+    if found["not_measured"]:
+        rest.append(f"{len(found['not_measured'])} columns were not measured")
+    if rest:
+        console.print("; ".join(rest), markup=False, highlight=False, soft_wrap=True)
+
+
+def _tree_costs(run: Run, console: Console) -> None:
+    """Print what trees cost that are not symmetric."""
     for node in run.nodes:
         for output in node.outputs.get("model", ()):
-            file = Path(output["uri"]) / "importances.json"
-            if not file.is_file():
-                continue
-            shares = [
-                (name, share) for name, share in json.loads(file.read_text(encoding="utf-8")).items() if share > 0
-            ]
-            first = ", ".join(f"{name} {share:.0%}" for name, share in shares[:_COLUMNS])
-            more = f", and {len(shares) - _COLUMNS} more in {file}" if len(shares) > _COLUMNS else ""
             name = node.id.partition(".")[2]
-            text = f"what {name} looks at: {first or 'nothing'}{more}"
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
             if (cost := TreeCost.load(Path(output["uri"]))) is not None and not cost.symmetric:
                 console.print(f"what {name} costs: {cost.text}", markup=False, highlight=False, soft_wrap=True)
 

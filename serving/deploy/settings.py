@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from benison.serving.config_values import AnyText, Bool, Count, Text, expected
+from benison.serving.explanations.background import MOST_ROWS, ROWS
 
 # The newest release of TF Serving that `tensorflow-serving-api` has stubs for.
 DEFAULT_IMAGE = "tensorflow/serving:2.19.1"
@@ -45,6 +46,11 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), expected("a number 
 Cores = Annotated[float, Field(gt=0, allow_inf_nan=False), expected("a number of cores > 0, such as 0.5")]
 Size = Annotated[str, Field(pattern="^[1-9][0-9]*(Mi|Gi)$"), expected("a size in Mi or Gi, such as 512Mi or 2Gi")]
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False), expected("a number > 0")]
+Background = Annotated[
+    int,
+    Field(strict=True, ge=0, le=MOST_ROWS),
+    expected(f"a number of rows up to {MOST_ROWS}, or 0 for none"),
+]
 Percent = Annotated[int, Field(strict=True, ge=1, le=100), expected("an integer from 1 to 100")]
 KubernetesName = Annotated[
     str,
@@ -202,6 +208,10 @@ class Serving(SettingsModel):
     store: Store | None = Field(
         default=None,
         description="s3://… or gs://… to which each version is copied, as NAME/VERSION, before it is served",
+    )
+    background: Background = Field(
+        default=ROWS,
+        description="rows of train that a version keeps, to explain its answers; 0: none, and no explanations",
     )
     keep: Count = Field(
         default=5, description="number of versions that `benison prune` keeps, in addition to the served ones"

@@ -152,6 +152,6 @@ def test_the_nodes_after_a_cleared_trainer_run_again_on_its_new_outputs(accident
     again = {node for node, count in counted.items() if count > earlier[node]}
     assert again == {
         *(TRAINER, "MemberScores", "EnsembleBuilder", "Baseline", "EnsembleScores"),
-        *("Evaluator", "Blessing", "ServingValidator", "Pusher"),
+        *("Evaluator", "ColumnImportance", "Blessing", "ServingValidator", "Pusher"),
     }
     lineage.assert_whole(accidents.again, accidents.run.folder / IR)

@@ -36,6 +36,7 @@ AFTER_DEEP = {
     "EnsembleBuilder",
     "Baseline",
     "EnsembleScores",
+    "ColumnImportance",
     "Evaluator",
     "Blessing",
     "ServingValidator",

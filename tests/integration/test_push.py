@@ -251,9 +251,9 @@ def test_an_ensemble_without_a_killed_member_is_as_good_as_predicted(
 ) -> None:
     from tensorflow_transform import TFTransformOutput
 
-    from benison.components.deploy.raw_rows import first_records, raw_rows
     from benison.components.evaluate import score_tables
     from benison.components.evaluate.metrics import metrics_for
+    from benison.components.evaluate.raw_rows import first_records, raw_rows
     from benison.components.evaluate.scorer import Scores
 
     number = int(node.push(fan_out=True)["pushed_version"])

@@ -101,6 +101,11 @@ class Runner:
         return self._loop_counts + self._thread_counts
 
     @property
+    def most_rows(self) -> float:
+        """The largest number of rows in a request."""
+        return self._limits.max_rows if self._limits.refuse_larger else float("inf")
+
+    @property
     def waiting(self) -> int:
         """The number of requests that wait now."""
         return self._waiting

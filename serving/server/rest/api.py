@@ -22,6 +22,8 @@ from benison.serving.server.inference import Call
 from benison.serving.server.large_bodies.decoder import Decoder
 from benison.serving.server.managed_version import ManagedVersion
 from benison.serving.server.pages import site
+from benison.serving.server.rest import explanations
+from benison.serving.server.rest.explanations import Explanations
 from benison.serving.server.service import Service, offload_if_large
 from benison.serving.server.status import Code, RequestError, forget_frames, invalid
 from benison.serving.server.version_header import Headers
@@ -156,12 +158,15 @@ class RestApi:
         self._cors = cors_headers(cors)
         self._metrics_path = metrics_path
         self._site = site.Site(service)
+        self._explanations = Explanations(service)
 
     async def answer(self, request: Request) -> Response:
         """Answer a request. Client errors become responses, not exceptions."""
         if self._metrics_path and request.path == self._metrics_path:
             return Response(200, self._metrics().encode(), "text/plain")
         if not request.path.lower().startswith("/v1/"):
+            if match := explanations.PATH.fullmatch(request.path):
+                return await self._explanation(match, request)
             if site.has_path(request.path):
                 return await self._site.answer(request)
             return Response(404, json_answers.error(f"Not Found: {request.path}"), headers=self._cors)
@@ -220,6 +225,39 @@ class RestApi:
             return json_answers.classifications(result), version.headers
         inference.fill_regression(result, outputs, count)
         return json_answers.regressions(result), version.headers
+
+    async def _explanation(self, match: re.Match[str], request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return self._preflight(request)
+        if request.method not in ("GET", "HEAD", "POST"):
+            return Response(405, json_answers.error(f"Method Not Allowed: {request.method} {request.path}"))
+        target = Target(
+            unquote(match["model"]),
+            int(match["version"]) if match["version"] else None,
+            unquote(match["label"]) if match["label"] else None,
+            "explain",
+        )
+        try:
+            with self._service.counted(target.model, target.verb, "REST"):
+                explain = self._explain if request.method == "POST" else self._describe_explanations
+                body, headers = await explain(target, request)
+            return Response(200, body, headers=headers + self._cors)
+        except RequestError as error:
+            forget_frames(error)
+            return error_response(error, self._cors)
+
+    async def _describe_explanations(self, target: Target, request: Request) -> _Answer:
+        with self._lease(target) as version:
+            return await self._explanations.describe(version), version.headers
+
+    async def _explain(self, target: Target, request: Request) -> _Answer:
+        deadline = self._deadline()
+        with ExitStack() as leased:
+            async with self._document(request, deadline) as document:
+                version = leased.enter_context(self._lease(target))
+                signature = await self._explanations.signature(version, document.signature_name)
+                inputs, _ = await document.inputs(signature)
+            return await self._explanations.explain(version, inputs, deadline), version.headers
 
     @asynccontextmanager
     async def _document(self, request: Request, deadline: float | None) -> AsyncIterator[Document]:

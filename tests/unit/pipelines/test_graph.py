@@ -29,7 +29,7 @@ def _parameters(root: Path, **changes: str) -> dict[str, str]:
         ({"ensemble__members__deep__epochs": "61"}, {"Trainer.deep"}),
         ({"ensemble__members__deep__tuner__trials": "5"}, {"Tuner.deep"}),
         ({"ensemble__members__deep__batch_size": "16"}, {"Tuner.deep", "Trainer.deep"}),
-        ({"blessing__confidence": "0.9", "blessing__resamples": "500"}, {"Blessing"}),
+        ({"blessing__confidence": "0.9", "blessing__resamples": "500"}, {"ColumnImportance", "Blessing"}),
         ({"ensemble__calibration": "temperature"}, {"EnsembleBuilder"}),
         ({"description": "birds"}, set()),
         ({"code__env": "[SIZE]"}, {"Transform", "Tuner.deep", *TRAINERS}),

@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 
 from benison.components import raw_examples
-from benison.components.deploy import raw_rows, trial_rows
+from benison.components.deploy import trial_rows
 from benison.components.deploy.boundary_rows import RawColumn, boundary_rows
 from benison.components.deploy.path_parity import compare
+from benison.components.evaluate import raw_rows
 from benison.serving.missing_values import MISSING_INTEGER
 from benison.serving.signature_names import argument_names
 

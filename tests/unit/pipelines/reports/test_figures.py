@@ -46,24 +46,39 @@ def test_a_gain_and_its_interval_have_one_form(gain: tuple[float | None, ...], t
     assert report._gain(dict(zip(("gain", "low", "high"), gain, strict=True))) == text
 
 
-def test_the_columns_that_a_member_looks_at_most_are_named(tmp_path: Path) -> None:
-    (tmp_path / "importances.json").write_text(json.dumps({"Größe": 0.7, "[b]": 0.2, "c": 0.1, "d": 0.0}))
-    model = {"uri": str(tmp_path), "type": "Model", "properties": {}}
-    node = NodeRun("Trainer.trees", "Trainer", "", outputs={"model": [model]})
+def test_the_columns_that_are_worth_most_are_shown_with_their_intervals(tmp_path: Path) -> None:
+    def losses(*lost: float | None) -> dict[str, dict[str, float | None]]:
+        return {
+            name: {"lost": value, "low": value and value - 0.1, "high": value and value + 0.1}
+            for name, value in zip(("Größe", "[b]", *"cdef"), lost, strict=True)
+        }
+
+    models = {"ensemble": losses(0.3, 0.2, 0.0, 0.0, None, None), "deep": losses(0.1, -0.2, 0.0, 0.0, None, None)}
+    found = {"metric": "auc", "rows": 40, "models": models, "not_measured": ["g"]}
+    (tmp_path / "importance.json").write_text(json.dumps(found))
+    output = {"uri": str(tmp_path), "type": "ColumnImportance", "properties": {}}
+    node = NodeRun("ColumnImportance", "ColumnImportance", "", outputs={"importances": [output]})
     console = Console(width=200)
     with console.capture() as captured:
         report._importances(Run("id", "birds", tmp_path, 0.0, nodes=[node]), console)
-    assert captured.get() == "what trees looks at: Größe 70%, [b] 20%, c 10%\n"
+    lines = [line.split() for line in captured.get().splitlines() if line]
+    assert " ".join(lines[0]) == "what each column is worth, by shuffling it in 40 rows of test:"
+    assert lines[1:4] == [
+        ["auc", "lost", "without", "deep", "ensemble"],
+        ["Größe", "+0.1000", "+0.3000", "(+0.2000", "to", "+0.4000)"],
+        ["[b]", "-0.2000", "+0.2000", "(+0.1000", "to", "+0.3000)"],
+    ]
+    assert lines[-1][:4] == ["1", "more", "columns", "are"]
+    assert lines[-1][-5:] == ["1", "columns", "were", "not", "measured"]
 
 
 def test_what_walked_trees_cost_is_told(tmp_path: Path) -> None:
-    (tmp_path / "importances.json").write_text("{}")
     TreeCost(1200, 22, symmetric=False, one_ms=2.512, many_ms=240.1, rows=256).save(tmp_path)
     node = NodeRun(
         "Trainer.mine", "Trainer", "", outputs={"model": [{"uri": str(tmp_path), "type": "Model", "properties": {}}]}
     )
     console = Console(width=200)
     with console.capture() as captured:
-        report._importances(Run("id", "birds", tmp_path, 0.0, nodes=[node]), console)
+        report._tree_costs(Run("id", "birds", tmp_path, 0.0, nodes=[node]), console)
     cost = "1,200 trees of up to 22 levels, walked node by node: 2.5 ms for one row, 240 ms for 256"
-    assert captured.get() == f"what mine looks at: nothing\nwhat mine costs: {cost}\n"
+    assert captured.get() == f"what mine costs: {cost}\n"
