@@ -23,6 +23,7 @@ _LINKS = {
     ),
     **dict.fromkeys(("Poisson", "Tweedie"), "exp"),
 }
+_BY_ROUNDS = ("leaf_estimation_iterations", "learning_rate")  # CatBoost chooses these by `iterations`
 
 
 def reads(model: Any) -> bool:
@@ -39,7 +40,8 @@ def read(model: Any, rows: OwnRows) -> ReadModel:
     import catboost
 
     refuse_classes(model, rows.classes)
-    loss = str(model.get_all_params().get("loss_function", "")).partition(":")[0]
+    used = model.get_all_params()
+    loss = str(used.get("loss_function", "")).partition(":")[0]
     if loss not in _LINKS:
         raise UsageError(
             f"the loss of the CatBoost model is {loss!r}, expected one of {', '.join(_LINKS)}, since a served model "
@@ -74,6 +76,7 @@ def read(model: Any, rows: OwnRows) -> ReadModel:
         depth=depth,
         symmetric="oblivious_trees" in stored,
         importances=columns.spread(model.get_feature_importance()),
+        chosen={name: used[name] for name in _BY_ROUNDS if name in used and name not in model.get_params()},
     )
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _CHECKED_ROWS = 1000
 _STRANGE = (np.nan, np.inf, -np.inf, 0.0, 1e-40)  # numbers that libraries treat in their own ways
+_SAME = 1.25  # factor: what a library chooses also depends on the number of rows, which folds have fewer of
 _OF_SPREAD, _OF_LARGEST = 1e-5, 3e-6  # tolerance: XGBoost sums its trees as float32, and all served answers are float32
 
 
@@ -40,6 +41,7 @@ class OwnTreesFitter:
         self._columns = Columns.of(task.spec, task.names)
         self._written = [*self._columns.number_names, *self._columns.category_names]
         self._names = column_names(self._written)
+        self._chosen: Mapping[str, float] = {}
 
     def fit(self, learn: Rows, stop: Rows | int) -> Fitted:
         """See `fitting.Fitter`."""
@@ -62,6 +64,10 @@ class OwnTreesFitter:
             model = self._call(self._with_every_class(rows), is_weighted=weights is not None)
             read = library.read(model, rows)
             self._compare(read, rows, type(model).__name__)
+            if valid is not None:
+                self._chosen = read.chosen
+            else:
+                self._refuse_other_choices(read.chosen)
         return Fitted(
             self._predict(read, balance),
             rounds=read.rounds,
@@ -114,6 +120,20 @@ class OwnTreesFitter:
         if not len(absent):
             return rows
         return rows.with_copies(np.random.default_rng(rows.seed).integers(0, len(rows), len(absent)), absent, 0.5)
+
+    def _refuse_other_choices(self, chosen: Mapping[str, float]) -> None:
+        """Refuse parameters that differ from those with which the number of rounds was found.
+
+        Raises:
+            UsageError: the library chose a parameter by the number of rounds.
+        """
+        for name, value in chosen.items():
+            before = self._chosen.get(name, value)
+            if max(before, value) > _SAME * min(before, value):
+                raise UsageError(
+                    f"sets no {name}; the library chose {before:.3g} while the number of rounds was looked for, and "
+                    f"{value:.3g} for the last training with that number, which makes another model; set {name}"
+                )
 
     def _compare(self, read: ReadModel, rows: OwnRows, name: str) -> None:
         """Compare the trees as they are served with the library's own answers.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class ReadModel:
         depth: number of conditions on the longest way to a leaf.
         symmetric: the trees are symmetric, which is many times as fast.
         importances: importance of each column of the table.
+        chosen: parameters that the library chose by the number of rounds, because the function does not set them.
     """
 
     answers: Callable[[Any], Any]
@@ -41,6 +42,7 @@ class ReadModel:
     depth: int
     symmetric: bool
     importances: NDArray
+    chosen: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def walked(

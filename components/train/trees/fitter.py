@@ -29,6 +29,9 @@ MANY_BORDERS, FEW_BORDERS = 254, 64  # of a number; with many classes a tree's t
 # The values of all leaves are constants of the served graph. With hundreds of classes they would be gigabytes.
 MAX_LEAF_VALUES = 1 << 23
 _LOSSES = {"regression": "RMSE", "binary": "Logloss", "multiclass": "MultiClass"}
+# Newton steps for the values of a tree's leaves. CatBoost's own choice for Logloss depends on the number of trees (10
+# from 200 trees on, else 1), so the last training, which has fewer, would learn less by each tree than the folds.
+_LEAF_STEPS = {"regression": 1, "binary": 10, "multiclass": 1}
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,9 @@ class TreesFitter:
             "depth": depth,
             "learning_rate": PARAMETERS.value(values, "learning_rate"),
             "l2_leaf_reg": PARAMETERS.value(values, "l2"),
+            "leaf_estimation_iterations": _LEAF_STEPS[recipe.problem],
+            # Of rare classes, a few trees would not reach the frequency from a probability of one half.
+            "boost_from_average": recipe.problem != "multiclass",
             "random_seed": recipe.seed,
             "one_hot_max_size": ONE_HOT,
             "border_count": FEW_BORDERS if self._task.classes >= MANY_CLASSES else MANY_BORDERS,

@@ -36,6 +36,17 @@ def boosting(rows: Any, hp: Any) -> Any:
     return model.fit(rows.features, rows.labels, sample_weight=rows.weights, eval_set=eval_set, verbose=False)
 
 
+def catboost(rows: Any, hp: Any) -> Any:
+    """Return CatBoost's model, with the parameters that it does not choose by the number of trees."""
+    from catboost import CatBoostClassifier
+
+    model = CatBoostClassifier(
+        iterations=rows.rounds or 1000, random_seed=rows.seed, allow_writing_files=False, verbose=0, **hp.values
+    )
+    valid = {"eval_set": (rows.valid.features, rows.valid.labels)} if rows.valid else {}
+    return model.fit(rows.features, rows.labels, early_stopping_rounds=rows.patience if rows.valid else None, **valid)
+
+
 def forest(rows: Any, hp: Any) -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
@@ -154,6 +165,25 @@ def test_the_function_is_called_for_each_fold_and_for_all_rows():
     predictions, rounds = out_of_fold.fit(mine, rows, folds=3, seed=1, name="mine")
     assert (predictions.answers.argmax(axis=1) == rows.targets).mean() > 0.7
     assert mine.fit(rows, rounds).rounds == rounds
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "missing"),
+    [
+        ({}, "learning_rate|leaf_estimation_iterations"),
+        ({"learning_rate": 0.3}, "leaf_estimation_iterations"),
+        ({"learning_rate": 0.3, "leaf_estimation_iterations": 3}, None),
+    ],
+)
+def test_parameters_that_catboost_chooses_by_the_number_of_trees_must_be_set(hyperparameters, missing):
+    learn, stop = rows_of("binary", 800, 0), rows_of("binary", 200, 1)
+    mine = fitter("binary", "catboost", hyperparameters=hyperparameters)
+    stopped = mine.fit(learn, stop)
+    if missing:
+        with pytest.raises(UsageError, match=f"catboost.*sets no ({missing}); the library chose"):
+            mine.fit(learn, min(stopped.rounds, 20))
+    else:
+        assert np.array_equal(answers(mine.fit(learn, stopped.rounds), stop), answers(stopped, stop))
 
 
 def test_the_example_of_the_documentation_learns(tmp_path):

@@ -87,6 +87,24 @@ def test_the_same_rows_and_seed_give_the_same_trees_and_the_rounds_can_be_fixed(
     assert fitter.fit(learn, 7).rounds == 7
 
 
+@pytest.mark.parametrize(("problem", "classes"), [("binary", 2), ("multiclass", 3), ("regression", 0)])
+def test_the_rounds_of_early_stopping_give_the_model_of_early_stopping(problem, classes):
+    """CatBoost chooses some parameters by the number of trees; then the last training would make another model."""
+    learn, stop = labelled(problem, 800, 0), labelled(problem, 300, 1)
+    fitter = TreesFitter(task(problem, classes, learn, hyperparameters={"trees": 400, "learning_rate": 0.3}))
+    stopped = fitter.fit(learn, stop)
+    assert stopped.rounds < 200
+    assert np.array_equal(answers(fitter.fit(learn, stopped.rounds), stop), answers(stopped, stop))
+
+
+def test_a_few_trees_answer_rare_classes_with_their_frequency():
+    learn = labelled("binary", 4000, 0)
+    rare = ArrayRows(learn.features, (values(learn.features) > 4.5).astype(np.int64))
+    assert 0.005 < rare.targets.mean() < 0.05
+    got = answers(TreesFitter(task("binary", 2, rare)).fit(rare, 5), rare)
+    assert got[:, 1].mean() == pytest.approx(rare.targets.mean(), rel=0.5)  # not near one half
+
+
 @pytest.mark.parametrize("method", ["class_weight", "undersample"])
 def test_probabilities_are_corrected_for_the_weights_of_rare_classes(method):
     learn = labelled("binary", 6000, 0)
