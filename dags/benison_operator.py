@@ -272,6 +272,8 @@ class BenisonNodeOperator(BaseOperator):
     def _publish(self, result: dict[str, Any], context: Any) -> dict[str, Any]:
         """Publish the result of a successful step: skip the task, emit asset events, send notifications."""
         state, reason, report = result["state"], str(result.get("reason", "")), result.get("report") or {}
+        if page := result.get("page"):
+            self.log.info("report of the run, one HTML file: %s", page)
         if state == "skipped":
             if because := result.get("because"):
                 page = str(getattr(context["ti"], "log_url", "") or "").rpartition("/tasks/")[0]

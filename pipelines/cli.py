@@ -24,6 +24,7 @@ from benison.pipelines.commands import (
     predict,
     promotion,
     prune,
+    report,
     reproduce,
     run,
     serve,
@@ -66,6 +67,7 @@ app.command("list", rich_help_panel=RUN)(run.list_)
 app.command(rich_help_panel=RUN)(run.validate)
 app.command(rich_help_panel=RUN)(run.run)
 app.command("runs", rich_help_panel=RUN)(run.runs_)
+app.command(rich_help_panel=RUN)(report.report)
 app.command("compile", rich_help_panel=RUN)(compile.compile_)
 
 app.command(rich_help_panel=DATA)(data.schema)

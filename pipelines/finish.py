@@ -17,6 +17,7 @@ from typing import Any
 
 from benison.pipelines import after_run
 from benison.pipelines.records import temporary
+from benison.pipelines.reports import reported_run
 from benison.pipelines.running import scheduled_run
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result
@@ -33,16 +34,19 @@ def finish(run_id: str, root: Path, tasks: Mapping[str, str] | None = None) -> t
         tasks: the state of each node's task in Airflow, if the scheduler is Airflow.
 
     Returns:
-        The result, with the nodes' reasons joined; and `outcome`, see `benison.pipelines.records.runs.Run`.
+        The result, with the nodes' reasons joined; `outcome`, see `benison.pipelines.records.runs.Run`; and `page`, the
+        link to the run's report.
 
     Raises:
         UsageError: there is no such run.
     """
     run = scheduled_run.finish(root, run_id, tasks)
     temporary.sweep(root)
+    page = reported_run.report(run, root)
     after_run.follow(root, run, scheduled_run.read_settings(root, run_id).openlineage)
     reasons = [f"{node.id}: {node.reason}" for node in run.nodes if node.state in _WITH_REASON]
-    return Result("complete", reason="; ".join(reasons)), {"outcome": run.outcome}
+    link = {"page": page.as_uri()} if page else {}
+    return Result("complete", reason="; ".join(reasons)), {"outcome": run.outcome, **link}
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from benison.pipelines.config import Pipeline
 from benison.pipelines.quiet import quieten
 from benison.pipelines.records import runs, temporary
-from benison.pipelines.reports import views
+from benison.pipelines.reports import reported_run, views
 from benison.pipelines.running.live_log import open_log
 from benison.pipelines.running.node_result import Result
 from benison.serving.errors import NodeFailed, UsageError
@@ -82,7 +82,7 @@ class Context:
         if isinstance(pipeline, Pipeline):
             pipeline = graph.build(pipeline, self._root)
         with ExitStack() as stack:
-            self._run = stack.enter_context(runs.begin(self._root, pipeline.pipeline_info.pipeline_name))
+            self._run = stack.enter_context(reported_run.begin(self._root, pipeline.pipeline_info.pipeline_name))
             self._compiled = compile_to(pipeline, self._run.folder / "pipeline.json")
             self._ir = load_ir(self._compiled.ir, self._run.id, {})
             metadata_store.make_tables(metadata_store.of_pipeline(self._ir, self._root), self._root)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from benison.pipelines.compilation import main_module
 from benison.pipelines.compilation.compiled import Compiled, Node, compile_to
 from benison.pipelines.records import runs
+from benison.pipelines.reports import reported_run
 from benison.pipelines.running import code_trial, partial_run, timing, unchanged
 from benison.pipelines.running.partial_run import WHOLE, Part, Plan
 from benison.pipelines.running.workers import Worker, WorkerDied, end_workers, first_ready
@@ -66,7 +67,7 @@ class LocalRunner:
         """
         main_module.forbid_in_worker()
         with (
-            runs.begin(self._root, pipeline.pipeline_info.pipeline_name) as run,
+            reported_run.begin(self._root, pipeline.pipeline_info.pipeline_name) as run,
             _Pool(self._workers, run.temporary) as pool,
         ):
             self._execute(run, Plan(compile_to(pipeline, run.folder / _IR)), pool)
@@ -106,7 +107,7 @@ class LocalRunner:
         resumed = partial_run.find_resumable(self._root, config.name, part.resume) if part.resume else None
         if resumed is not None:
             span, sets = partial_run.window_of(resumed), sets or resumed.sets
-        with runs.begin(self._root, config.name) as run:
+        with reported_run.begin(self._root, config.name) as run:
             run.sets = dict(sets)
             run.part = part.options | (partial_run.part_of(resumed).options if resumed else {})
             self._observe(run)

@@ -18,6 +18,7 @@ from benison.pipelines import node
 from benison.pipelines.quiet import quieten
 from benison.pipelines.records import attempts, metadata_store, runs, temporary
 from benison.pipelines.records.runs import NodeRun
+from benison.pipelines.reports import reported_run
 from benison.pipelines.running import live_log, reruns, scheduled_run
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result, failed_result
@@ -63,7 +64,15 @@ def run(
             scheduled_run.record_end(root, run_id, node_id, "failed", str(error), {})
             raise
         scheduled_run.record_end(root, run_id, node_id, result.state, result.reason, result.outputs)
-    return result, {**report(known[node_id].kind, result), **more}
+    return result, {**report(known[node_id].kind, result), **_page(root, folder, known[node_id].kind), **more}
+
+
+def _page(root: Path, folder: Path, kind: str) -> dict[str, str]:
+    """Write the report of the run so far after the Blessing, so that its task links to it; Finish completes it."""
+    if kind != "Blessing":
+        return {}
+    page = reported_run.report(runs.read(folder / runs.FILE), root)
+    return {"page": page.as_uri()} if page else {}
 
 
 def _run(

@@ -56,9 +56,11 @@ def binary(
     recall = {m: curves.precision_recall(hits, p, scores.weights) for m, p in outputs.items()}
     rate = float(np.average(hits, weights=scores.weights))
     parts: list[Part] = [
-        roc(of_model, colors, positive),
-        precision_recall(recall, colors, rate, positive),
-        calibration({m: curves.calibration(hits, p, scores.weights) for m, p in outputs.items()}, colors, positive),
+        roc(of_model, colors, f"class {positive}"),
+        precision_recall(recall, colors, rate, f"class {positive}"),
+        calibration(
+            {m: curves.calibration(hits, p, scores.weights) for m, p in outputs.items()}, colors, f"class {positive}"
+        ),
     ]
     if ENSEMBLE in outputs and costs:
         curve = curves.costs(hits, outputs[ENSEMBLE], costs["false_negative"], costs["false_positive"], scores.weights)
@@ -225,6 +227,7 @@ def confusion(matrix: Any, classes: Sequence[str], note: str = "") -> Chart:
             "label": classes[i],
             "decision": classes[j],
             "rows": round(float(matrix[i, j]), 2),
+            "text": count(matrix[i, j]),
             "share": round(float(shares[i, j]), 5),
             "right": i == j,
         }
@@ -232,7 +235,8 @@ def confusion(matrix: Any, classes: Sequence[str], note: str = "") -> Chart:
         for j in range(len(classes))
     ]
     wrong = sorted((r for r in rows if not r["right"] and r["rows"]), key=lambda r: -r["rows"])[:3]  # type: ignore[operator]
-    text = "; ".join(f"{count(r['rows'])} rows of {r['label']} decided as {r['decision']}" for r in wrong)  # type: ignore[arg-type]
+    mistakes = "; ".join(f"{count(r['rows'])} rows of {r['label']} decided as {r['decision']}" for r in wrong)  # type: ignore[arg-type]
+    text = mistakes or "Every row is decided as its label says."
     spec = {
         "data": {"values": rows},
         "encoding": {
@@ -261,7 +265,7 @@ def confusion(matrix: Any, classes: Sequence[str], note: str = "") -> Chart:
             {
                 "transform": [{"filter": "datum.rows > 0"}],
                 "mark": {"type": "text"},
-                "encoding": {"text": {"field": "rows", "format": ",.4~g"}},
+                "encoding": {"text": {"field": "text"}},
             },
         ],
     }

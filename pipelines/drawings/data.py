@@ -7,7 +7,7 @@ from typing import Any
 
 from benison.pipelines.drawings import theme
 from benison.pipelines.drawings.drawing import Cell, Chart, Folded, Grid, Part, Table
-from benison.pipelines.drawings.marks import ROW_STEP, color_by, names, quantity
+from benison.pipelines.drawings.marks import color_by, names, quantity, rows_height
 from benison.pipelines.drawings.numbers import count, percent, short
 from benison.pipelines.facts import statistics as facts
 from benison.pipelines.facts.anomalies import Anomaly
@@ -133,7 +133,7 @@ def distribution(of_splits: Mapping[str, facts.Column]) -> Chart | None:
             "encoding": {
                 "y": {**names("x", [str(text)[:60] for text in found.places]), "axis": {"labelLimit": 110}},
                 "x": {**share},
-                "yOffset": {"field": "split", "sort": list(found.shares)},
+                "yOffset": {"field": "split", "sort": None, "scale": {"domain": list(found.shares)}},
                 "color": color_by("split", colors),
                 "tooltip": [{"field": "x", "title": found.column}, {"field": "split"}, {"field": "y", "format": ".2%"}],
             },
@@ -161,7 +161,6 @@ def drift(report: Drift, most: int = 20) -> list[Part]:
     ]
     spec = {
         "data": {"values": rows},
-        "height": {"step": ROW_STEP - 4},
         "layer": [
             {
                 "mark": {"type": "bar", "height": 11},
@@ -194,7 +193,7 @@ def drift(report: Drift, most: int = 20) -> list[Part]:
         ],
         most=10,
     )
-    return [Chart(title, text, spec, height=None), table]
+    return [Chart(title, text, spec, height=rows_height(len(shown), 22)), table]
 
 
 def anomalies(found: Sequence[Anomaly]) -> Table:
@@ -232,7 +231,6 @@ def label_alone(found: LabelAlone, most: int = 20) -> Chart | None:
     rows = [{"column": c, "value": found.columns[c], "suspicious": c in found.suspicious} for c in shown]
     spec = {
         "data": {"values": rows},
-        "height": {"step": 20},
         "mark": {"type": "bar", "height": 10},
         "encoding": {
             "y": names("column", shown),
@@ -241,7 +239,7 @@ def label_alone(found: LabelAlone, most: int = 20) -> Chart | None:
         },
     }
     text = "; ".join(f"{column} {found.columns[column]:.3f}" for column in shown[:5])
-    return Chart(f"How well each column alone predicts {found.label}", text, spec, height=None)
+    return Chart(f"How well each column alone predicts {found.label}", text, spec, height=rows_height(len(shown), 20))
 
 
 def importances(shares: Mapping[str, float], member: str, color: str = theme.ACCENT, most: int = 15) -> Chart | None:
@@ -251,7 +249,6 @@ def importances(shares: Mapping[str, float], member: str, color: str = theme.ACC
         return None
     spec = {
         "data": {"values": [{"column": c, "share": s} for c, s in shown]},
-        "height": {"step": 20},
         "mark": {"type": "bar", "height": 10, "color": color},
         "encoding": {
             "y": names("column", [c for c, _ in shown]),
@@ -259,7 +256,7 @@ def importances(shares: Mapping[str, float], member: str, color: str = theme.ACC
         },
     }
     text = "; ".join(f"{c} {percent(s)}" for c, s in shown[:5])
-    return Chart(f"Columns that {member} looks at", text, spec, height=None, small=True)
+    return Chart(f"Columns that {member} looks at", text, spec, height=rows_height(len(shown), 20), small=True)
 
 
 def permutation(found: Permutation, models: Sequence[str], most: int = 15) -> Chart | None:
@@ -275,11 +272,10 @@ def permutation(found: Permutation, models: Sequence[str], most: int = 15) -> Ch
         if c in losses
     ]
     axis = f"{found.metric} lost if the column is shuffled"
-    color, offset = color_by("model", colors), {"field": "model", "sort": list(colors)}
+    color, offset = color_by("model", colors), {"field": "model", "sort": None, "scale": {"domain": list(colors)}}
     y = names("column", order)
     spec = {
         "data": {"values": rows},
-        "height": {"step": max(20, 9 * len(colors))},
         "encoding": {"y": y, "yOffset": offset},
         "layer": [
             {
@@ -295,4 +291,6 @@ def permutation(found: Permutation, models: Sequence[str], most: int = 15) -> Ch
     first = found.models.get(theme.ENSEMBLE) or next(iter(found.models.values()))
     text = "; ".join(f"{c} {first[c].lost:.4g}" for c in order[:5] if c in first)
     note = f"{count(found.rows)} rows of test, {found.repeats} shuffles per column."
-    return Chart("Which columns matter", text, spec, note=note, height=None)
+    return Chart(
+        "Which columns matter", text, spec, note=note, height=rows_height(len(order), max(20, 9 * len(colors)))
+    )

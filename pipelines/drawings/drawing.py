@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from benison.serving.markup import Markup, element, joined
-from benison.serving.visible_text import visible_json, visible_line
+from benison.serving.visible_text import visible_line
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
@@ -23,7 +23,7 @@ class Chart:
         text: what it shows, for readers who do not see it.
         spec: of Vega-Lite, without size, title and theme; its data is inline.
         note: a line below it; '' for none.
-        height: in pixels; None where the spec has a step per row.
+        height: of the plot without its axes, in pixels.
         small: it may stand beside others.
     """
 
@@ -31,17 +31,16 @@ class Chart:
     text: str
     spec: dict[str, Any]
     note: str = ""
-    height: int | None = 240
+    height: int = 240
     small: bool = False
 
     def vega_lite(self) -> dict[str, Any]:
         """Return the complete spec; it takes the width of its place."""
-        size = {"height": self.height} if self.height is not None else {}
-        return {"$schema": SCHEMA, "width": "container", **size, **self.spec}
+        return {"$schema": SCHEMA, "width": "container", "height": self.height, **self.spec}
 
     def html(self) -> Markup:
         """Return the chart's place with its spec; the script of the page draws it when it comes into view."""
-        height = f"min-height:{(self.height or 60) + 40}px"
+        height = f"min-height:{self.height + 60}px"
         return element(
             "figure",
             element("figcaption", visible_line(self.title)),
@@ -73,7 +72,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; a click on a header sorts it.
+    """A table; a click on a header sorts it. Columns without anything in them are left out.
 
     Attributes:
         title: its caption.
@@ -91,8 +90,10 @@ class Table:
 
     def html(self) -> Markup:
         """Return the table in a region that can be scrolled by keyboard."""
-        rows = [[_cell(cell) for cell in row] for row in self.rows]
-        numeric = {i for i in range(len(self.headers)) if rows and all(_is_number(row[i]) for row in rows)}
+        cells = [[_cell(cell) for cell in row] for row in self.rows]
+        shown = [i for i in range(len(self.headers)) if i == 0 or any(row[i].text not in _EMPTY for row in cells)]
+        headers, rows = [self.headers[i] for i in shown], [[row[i] for i in shown] for row in cells]
+        numeric = {i for i in range(len(headers)) if rows and all(row[i].sort is not None for row in rows)}
         head = [
             element(
                 "th",
@@ -100,7 +101,7 @@ class Table:
                 scope="col",
                 class_="number" if i in numeric else None,
             )
-            for i, name in enumerate(self.headers)
+            for i, name in enumerate(headers)
         ]
         body = [
             element("tr", [_td(cell, i, i in numeric) for i, cell in enumerate(row)], class_=_fold(n, self.most))
@@ -128,6 +129,10 @@ class Table:
         )
 
 
+_EMPTY = ("", "-")
+_LONG = 40  # characters; such a cell gets a width, so that no row becomes tall
+
+
 def _fold(number: int, most: int) -> str | None:
     return "folded" if number >= most else None
 
@@ -142,12 +147,11 @@ def _cell(cell: object) -> Cell:
     return Cell(str(cell))
 
 
-def _is_number(cell: Cell) -> bool:
-    return cell.sort is not None
-
-
 def _td(cell: Cell, column: int, number: bool) -> Markup:
-    classes = " ".join(filter(None, ["number" if number else "", cell.mark, "bar" if cell.bar is not None else ""]))
+    long = "long" if len(cell.text) > _LONG and not number else ""
+    classes = " ".join(
+        filter(None, ["number" if number else "", long, cell.mark, "bar" if cell.bar is not None else ""])
+    )
     share = None if cell.bar is None else f"--share:{min(max(cell.bar, 0.0), 1.0) * 100:.1f}%"
     sort = None if cell.sort is None else f"{cell.sort:.12g}"
     text = visible_line(cell.text)
@@ -227,16 +231,18 @@ def html_of(parts: Sequence[Part]) -> Markup:
 
 
 def as_json(data: Any) -> str:
-    """Return data as JSON for a script element: no text in it can end the element, and numbers not finite are null."""
-    text = json.dumps(_finite(data), ensure_ascii=False, separators=(",", ":"))
-    return visible_json(text).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    """Return data as JSON for a script element: no text in it can end the element."""
+    text = json.dumps(_plain(data), ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _finite(data: Any) -> Any:
+def _plain(data: Any) -> Any:
+    if isinstance(data, str):
+        return visible_line(data)  # Vega-Lite puts some texts into expressions, where a line break is a mistake
     if isinstance(data, float):
         return data if math.isfinite(data) else None
     if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
+        return {_plain(key): _plain(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
-        return [_finite(value) for value in data]
+        return [_plain(value) for value in data]
     return data.item() if hasattr(data, "item") else data

@@ -7,7 +7,10 @@ from typing import Any
 
 from benison.pipelines.drawings import theme
 
-ROW_STEP = 26  # pixels
+
+def rows_height(rows: int, step: int = 26) -> int:
+    """Return the height of a chart with one row per name, in pixels."""
+    return max(rows, 1) * step
 
 
 def color_by(field: str, colors: Mapping[str, str], *, legend: bool = True) -> dict[str, Any]:
@@ -21,9 +24,16 @@ def quantity(field: str, title: str, **more: Any) -> dict[str, Any]:
     return {"field": field, "type": "quantitative", "title": title, **more}
 
 
+def room_for_text(values: Sequence[float | None]) -> dict[str, Any]:
+    """Return the scale of bars from 0 on with room for a text at the end of the longest; empty for negative numbers."""
+    known = [value for value in values if value is not None]
+    return {"domainMax": max(known) * 1.15} if known and min(known) >= 0 and max(known) > 0 else {}
+
+
 def names(field: str, order: Sequence[str], title: str | None = None) -> dict[str, Any]:
     """Return the encoding of names in an order."""
-    return {"field": field, "type": "nominal", "sort": list(order), "title": title}
+    # Not `sort`, which becomes an expression that holds the names.
+    return {"field": field, "type": "nominal", "scale": {"domain": list(order)}, "sort": None, "title": title}
 
 
 def dots_with_intervals(
@@ -48,7 +58,6 @@ def dots_with_intervals(
     ]
     return {
         "data": {"values": list(rows)},
-        "height": {"step": ROW_STEP},
         "encoding": {"y": y, "tooltip": tooltip},
         "layer": [
             {

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benison.pipelines.drawings import theme
-from benison.pipelines.drawings.drawing import Cell, Chart, Part, Table
-from benison.pipelines.drawings.marks import ROW_STEP, color_by, dots_with_intervals, names, quantity
+from benison.pipelines.drawings.drawing import Cell, Chart, Grid, Part, Table
+from benison.pipelines.drawings.marks import color_by, dots_with_intervals, names, quantity, room_for_text, rows_height
 from benison.pipelines.drawings.numbers import count, figure, with_interval
 from benison.pipelines.facts.blessing import ENSEMBLE, Blessing, Rule
 from benison.pipelines.facts.ensemble import EnsembleReport
 
 _MOST_SLICES = 25  # in a chart; the table has all
+_ABOVE_0 = "Above 0 the ensemble is better."
 
 
 def rules(blessing: Blessing) -> list[Part]:
@@ -28,7 +29,11 @@ def rules(blessing: Blessing) -> list[Part]:
         ]
         for rule in blessing.rules
     ]
-    table = Table("Rules", ["verdict", "rule", "ensemble", "bound or other model", "gain (interval)", "reason"], rows)
+    table = Table(
+        "Verdict of each rule",
+        ["verdict", "rule", "ensemble", "bound or other model", "gain (interval)", "reason"],
+        rows,
+    )
     compared, bounded = ([r for r in blessing.rules if (r.gain is not None) is is_gain] for is_gain in (True, False))
     charts: list[Part] = [
         _gains_of_rules(metric, [r for r in compared if r.metric == metric])
@@ -39,20 +44,22 @@ def rules(blessing: Blessing) -> list[Part]:
         _bounds(metric, [r for r in bounds if r.metric == metric])
         for metric in dict.fromkeys(rule.metric for rule in bounds)
     ]
-    return [*charts, table]
+    return [table, Grid(charts)] if charts else [table]
 
 
 def _number(value: float | None) -> float:
     return float("-inf") if value is None else value
 
 
+def _states(found: Sequence[Rule]) -> dict[str, str]:
+    return {state: color for state, color in theme.STATES.items() if any(rule.state == state for rule in found)}
+
+
 def _gains_of_rules(metric: str, found: Sequence[Rule]) -> Chart:
     rows = [{"name": r.name, "value": r.gain, "low": r.low, "high": r.high, "verdict": r.state} for r in found]
     text = "; ".join(f"{r.name}: {with_interval(r.gain, r.low, r.high)}, {r.state}" for r in found)
-    spec = dots_with_intervals(
-        rows, [r.name for r in found], f"gain in {metric}; above 0 the ensemble is better", theme.STATES, "verdict"
-    )
-    return Chart(f"Rules that compare {metric}", text, spec, height=None)
+    spec = dots_with_intervals(rows, [r.name for r in found], f"gain in {metric}", _states(found), "verdict")
+    return Chart(f"Rules that compare {metric}", text, spec, note=_ABOVE_0, height=rows_height(len(found)))
 
 
 def _bounds(metric: str, found: Sequence[Rule]) -> Chart:
@@ -61,12 +68,11 @@ def _bounds(metric: str, found: Sequence[Rule]) -> Chart:
     y = names("name", [r.name for r in found])
     spec = {
         "data": {"values": rows},
-        "height": {"step": ROW_STEP},
         "encoding": {"y": y},
         "layer": [
             {
                 "mark": {"type": "bar", "height": 10},
-                "encoding": {"x": quantity("value", metric), "color": color_by("verdict", theme.STATES)},
+                "encoding": {"x": quantity("value", metric), "color": color_by("verdict", _states(found))},
             },
             {
                 "mark": {"type": "tick", "thickness": 2.5, "height": 18, "color": theme.TEXT},
@@ -74,7 +80,9 @@ def _bounds(metric: str, found: Sequence[Rule]) -> Chart:
             },
         ],
     }
-    return Chart(f"Rules with a limit of {metric}", text, spec, note="The line is the limit.", height=None)
+    return Chart(
+        f"Rules with a limit of {metric}", text, spec, note="The line is the limit.", height=rows_height(len(found))
+    )
 
 
 def metrics(blessing: Blessing) -> Table:
@@ -110,10 +118,9 @@ def gains(blessing: Blessing) -> Chart | None:
     rows = [{"name": model, "value": g["gain"], "low": g["low"], "high": g["high"]} for model, g in found]
     text = "; ".join(f"over {model} {with_interval(g['gain'], g['low'], g['high'])}" for model, g in found)
     colors = theme.model_colors(blessing.models)
-    spec = dots_with_intervals(
-        rows, [model for model, _ in found], f"gain in {blessing.metric}; above 0 the ensemble is better", colors
-    )
-    return Chart(f"Gain of the ensemble over each model, {blessing.metric} on test", text, spec, height=None)
+    spec = dots_with_intervals(rows, [model for model, _ in found], f"gain in {blessing.metric}", colors)
+    title = f"Gain of the ensemble over each model, {blessing.metric} on test"
+    return Chart(title, text, spec, note=_ABOVE_0, height=rows_height(len(found)))
 
 
 def metric_bars(blessing: Blessing) -> Chart:
@@ -122,8 +129,10 @@ def metric_bars(blessing: Blessing) -> Chart:
     text = "; ".join(f"{model} {figure(value)}" for model, value in values.items())
     spec = {
         "data": {"values": [{"model": model, "value": value} for model, value in values.items()]},
-        "height": {"step": ROW_STEP},
-        "encoding": {"y": names("model", blessing.models), "x": quantity("value", f"{blessing.metric} on test")},
+        "encoding": {
+            "y": names("model", blessing.models),
+            "x": quantity("value", f"{blessing.metric} on test", scale=room_for_text(list(values.values()))),
+        },
         "layer": [
             {
                 "mark": {"type": "bar", "height": 14},
@@ -136,7 +145,7 @@ def metric_bars(blessing: Blessing) -> Chart:
         ],
     }
     better = "more" if blessing.greater_is_better else "less"
-    return Chart(f"{blessing.metric} on test ({better} is better)", text, spec, height=None)
+    return Chart(f"{blessing.metric} on test ({better} is better)", text, spec, height=rows_height(len(values)))
 
 
 def slices(blessing: Blessing) -> list[Part]:
@@ -154,7 +163,6 @@ def slices(blessing: Blessing) -> list[Part]:
     colors = theme.model_colors(blessing.models)
     spec = {
         "data": {"values": rows},
-        "height": {"step": 20},
         "mark": {"type": "point", "filled": True},
         "encoding": {
             "y": names("slice", [cut.name for cut in shown]),
@@ -173,7 +181,7 @@ def slices(blessing: Blessing) -> list[Part]:
     worst = f"Worst: {shown[0].name} with {figure(shown[0].values[ENSEMBLE])}." if shown else ""
     title = f"{metric} by slice, worst first"
     table = Table(
-        title,
+        f"{metric} of all slices",
         ["slice", "rows", *blessing.models, *(["gain over served (interval)"] if _has_served(blessing) else [])],
         [
             [
@@ -191,7 +199,7 @@ def slices(blessing: Blessing) -> list[Part]:
     )
     left_out = len(blessing.slices) - len(shown)
     note = f"{left_out} more slices are in the table." if left_out else ""
-    return [*([Chart(title, worst, spec, note=note, height=None)] if shown else []), table]
+    return [*([Chart(title, worst, spec, note=note, height=rows_height(len(shown), 20))] if shown else []), table]
 
 
 def _has_served(blessing: Blessing) -> bool:
@@ -215,8 +223,12 @@ def contributions(report: EnsembleReport, blessing: Blessing | None) -> list[Par
     if weighted:
         spec = {
             "data": {"values": [{"member": c.member, "weight": c.weight} for c in weighted]},
-            "height": {"step": ROW_STEP},
-            "encoding": {"y": names("member", members), "x": quantity("weight", f"weight in the {report.combiner}")},
+            "encoding": {
+                "y": names("member", members),
+                "x": quantity(
+                    "weight", f"weight in the {report.combiner}", scale=room_for_text([c.weight for c in weighted])
+                ),
+            },
             "layer": [
                 {
                     "mark": {"type": "bar", "height": 14},
@@ -229,14 +241,21 @@ def contributions(report: EnsembleReport, blessing: Blessing | None) -> list[Par
             ],
         }
         text = "; ".join(f"{c.member} {c.weight:.3f}" for c in weighted if c.weight is not None)
-        parts.append(Chart("Weights of the members", text, spec, height=None))
+        parts.append(Chart("Weights of the members", text, spec, height=rows_height(len(weighted))))
     measured = [c for c in report.contributions if c.gain is not None]
     if measured:
         rows = [{"name": c.member, "value": c.gain, "low": c.low, "high": c.high} for c in measured]
         where = "of blend" if report.split == "blend" else "out of fold"
         spec = dots_with_intervals(rows, members, "loss without the member, less the loss with it", colors)
         text = "; ".join(f"{c.member} {with_interval(c.gain, c.low, c.high)}" for c in measured)
-        parts.append(Chart(f"Loss that each member saves, {count(report.rows)} rows {where}", text, spec, height=None))
+        parts.append(
+            Chart(
+                f"Loss that each member saves, {count(report.rows)} rows {where}",
+                text,
+                spec,
+                height=rows_height(len(measured)),
+            )
+        )
     if blessing is not None:
         alone = {m: w for m, w in blessing.without.items() if w.get("gain") is not None}
         if alone:
@@ -244,7 +263,9 @@ def contributions(report: EnsembleReport, blessing: Blessing | None) -> list[Par
             text = "; ".join(f"{m} {with_interval(w['gain'], w['low'], w['high'])}" for m, w in alone.items())
             axis = f"gain in {blessing.metric} over the ensemble without it"
             spec = dots_with_intervals(rows, members, axis, colors)
-            parts.append(Chart(f"What each member adds, {blessing.metric} on test", text, spec, height=None))
+            parts.append(
+                Chart(f"What each member adds, {blessing.metric} on test", text, spec, height=rows_height(len(alone)))
+            )
     return parts
 
 
@@ -271,7 +292,6 @@ def correlations(report: EnsembleReport) -> Chart | None:
     text = "; ".join(f"{a} and {b} {value:.2f}" for value, a, b in pairs)
     spec = {
         "data": {"values": rows},
-        "height": {"step": 30},
         "encoding": {
             "x": {**names("a", members), "axis": {"labelAngle": -30, "title": None}},
             "y": names("b", members),
@@ -292,7 +312,7 @@ def correlations(report: EnsembleReport) -> Chart | None:
         ],
     }
     note = "Members with different errors help each other most."
-    return Chart("Correlation of the members' errors", text, spec, note=note, height=None)
+    return Chart("Correlation of the members' errors", text, spec, note=note, height=rows_height(len(members), 30))
 
 
 def dropped(report: EnsembleReport) -> Table | None:

@@ -10,6 +10,7 @@
       domainColor: line, tickColor: line, gridColor: line, gridOpacity: 0.7, labelColor: muted, titleColor: muted,
       labelFontSize: 11, titleFontSize: 11, titleFontWeight: 500, titlePadding: 8, labelLimit: 150, tickSize: 4,
     },
+    axisQuantitative: { tickCount: 6 },
     axisY: { domain: false, ticks: false, labelPadding: 6 },
     axisBand: { grid: false },
     legend: {
@@ -22,13 +23,15 @@
   };
   const draw = (place) => {
     const spec = JSON.parse(place.parentElement.querySelector("script[type='application/json']").textContent);
-    // `ast`: expressions are interpreted, because the page's policy allows no `eval`.
+    // `ast`: expressions are interpreted, because the policy of a page allows no `eval`.
     const options = {
-      actions: false, ast: true, config, logLevel: window.vega.Error, renderer: "svg", tooltip: { theme: "benison" },
+      actions: false, ast: true, config, renderer: "svg", tooltip: { theme: "benison" },
     };
-    return window.vegaEmbed(place, spec, options)
+    const inner = document.createElement("div"); // Vega sets its own role and label; the place has the text alternative
+    inner.setAttribute("aria-hidden", "true");
+    place.replaceChildren(inner);
+    return window.vegaEmbed(inner, spec, options)
       .then(() => {
-        place.querySelector("svg").setAttribute("aria-hidden", "true"); // the place has the text alternative
         place.style.minHeight = "";
         place.dataset.drawn = "yes";
       })

@@ -126,7 +126,7 @@ def vega() -> str:
     return bundle
 
 
-_SNIPPET = "window.vega = vega; window.vegaLite = vegaLite; window.vegaEmbed = vegaEmbed;"
+_SNIPPET = "window.vegaEmbed = vegaEmbed;"
 
 
 def _hash(script: str) -> str:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from benison.pipelines.drawings import theme
-from benison.pipelines.drawings.drawing import Cell, Chart, Part, Table
-from benison.pipelines.drawings.marks import color_by, names, quantity
+from benison.pipelines.drawings.drawing import Cell, Chart, Folded, Grid, Part, Table
+from benison.pipelines.drawings.marks import color_by, names, quantity, rows_height
 from benison.pipelines.drawings.numbers import count
 from benison.pipelines.facts.serving_trial import TOLERANCE, ServingTrial
 
 
 def trial(found: ServingTrial) -> list[Part]:
     """Draw parity, budget and the other checks."""
-    parts: list[Part] = []
-    if found.parity:
-        parts.append(parity(found))
-    if found.costs:
-        parts.append(budget(found))
+    beside: list[Part] = [*([parity(found)] if found.parity else []), *([budget(found)] if found.costs else [])]
     checks = sorted(found.checks, key=lambda check: check.passed)
     rows = [
         [Cell("passed" if c.passed else "refused", mark="good" if c.passed else "bad"), c.rule, c.reason]
         for c in checks
     ]
-    return [*parts, Table("Checks on a model server", ["verdict", "check", "reason"], rows, most=8)]
+    table = Table("Checks on a model server", ["verdict", "check", "reason"], rows)
+    refused = sum(not check.passed for check in checks)
+    if refused:
+        return [table, Grid(beside)]
+    return [Grid(beside), Folded(f"All {len(checks)} checks on a model server passed", [table])]
 
 
 def parity(found: ServingTrial) -> Chart:
@@ -39,7 +39,6 @@ def parity(found: ServingTrial) -> Chart:
     ]
     spec = {
         "data": {"values": rows},
-        "height": {"step": 20},
         "layer": [
             {
                 "mark": {"type": "point", "filled": True, "size": 65, "opacity": 1},
@@ -65,7 +64,7 @@ def parity(found: ServingTrial) -> Chart:
     worst = max((p.difference for p in found.parity if p.difference is not None), default=0.0)
     text = f"{len(found.parity)} paths, {count(rows_compared)} rows; the largest difference is {worst:.1e}."
     note = f"The dashed line is the tolerance, {TOLERANCE:g}. Up to {count(rows_compared)} rows."
-    return Chart("Parity of the serving paths", text, spec, note=note, height=None)
+    return Chart("Parity of the serving paths", text, spec, note=note, height=rows_height(len(rows), 20))
 
 
 def budget(found: ServingTrial) -> Table:

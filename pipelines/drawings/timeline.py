@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benison.pipelines.drawings import theme
-from benison.pipelines.drawings.drawing import Cell, Chart, Part, Table
-from benison.pipelines.drawings.marks import color_by, names, quantity
+from benison.pipelines.drawings.drawing import Cell, Chart, Folded, Part, Table
+from benison.pipelines.drawings.marks import color_by, names, quantity, rows_height
 from benison.pipelines.drawings.numbers import seconds
 from benison.pipelines.facts.timeline import Step
 
@@ -47,7 +47,8 @@ def timeline(steps: Sequence[Step]) -> list[Part]:
         for s in steps
     ]
     headers = ["node", "state", "start (s)", "time (s)", "processor (s)", "memory (MB)", "reason"]
-    return [*parts, Table("Nodes", headers, rows, most=30)]
+    table = Table("Nodes", headers, rows, most=200)
+    return [*parts, Folded("The nodes as a table", [table])] if ran else [table]
 
 
 def _sort(value: float | None) -> float:
@@ -72,7 +73,6 @@ def gantt(steps: Sequence[Step]) -> Chart:
     end = max(row["end"] for row in rows)  # type: ignore[type-var]
     spec = {
         "data": {"values": rows},
-        "height": {"step": 21},
         "encoding": {"y": names("node", order)},
         "layer": [
             {
@@ -92,4 +92,4 @@ def gantt(steps: Sequence[Step]) -> Chart:
     }
     slowest = max(steps, key=lambda s: s.seconds or 0)
     text = f"{len(steps)} nodes; the slowest is {slowest.node} with {seconds(slowest.seconds)}."
-    return Chart("Time line of the nodes", text, spec, height=None)
+    return Chart("Time line of the nodes", text, spec, height=rows_height(len(steps), 21))

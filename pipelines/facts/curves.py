@@ -79,14 +79,31 @@ class CalibrationBin:
 
 
 def calibration(
-    positive: NDArray, scores: NDArray, weights: NDArray | None = None, bins: int = 10
+    positive: NDArray, scores: NDArray, weights: NDArray | None = None, bins: int = 10, least: int = 20
 ) -> list[CalibrationBin]:
-    """Compare probabilities with frequencies, in bins of equal width between 0 and 1; empty bins are left out."""
+    """Compare probabilities with frequencies, in bins of equal width between 0 and 1.
+
+    Args:
+        positive: True for rows of the class [rows].
+        scores: its probability [rows].
+        weights: sample weights [rows]; None if all are equal.
+        bins: number of bins.
+        least: bins with fewer rows are joined with the next ones, because a few rows tell nothing.
+    """
     rows = np.ones(len(scores)) if weights is None else weights
     places = np.clip((scores * bins).astype(int), 0, bins - 1)
+    counts = np.bincount(places, minlength=bins)
+    joined: list[list[int]] = []
+    for place in range(bins):
+        if joined and counts[joined[-1]].sum() < least:
+            joined[-1].append(place)
+        else:
+            joined.append([place])
+    if len(joined) > 1 and counts[joined[-1]].sum() < least:
+        joined[-2:] = [joined[-2] + joined[-1]]
     result = []
-    for place in np.unique(places):
-        here = places == place
+    for group in joined:
+        here = np.isin(places, group)
         total = float(rows[here].sum())
         if total <= 0:
             continue

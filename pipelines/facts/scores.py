@@ -58,29 +58,52 @@ def _read(folder: Path, split: str) -> Scores:
     import pyarrow.parquet as pq
 
     metadata = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    file = folder / "scores.parquet"
+    # `read_table`, filters, `flatten` and `to_numpy` would import pandas, which takes longer than all else.
+    file = pq.ParquetFile(folder / "scores.parquet", read_dictionary=["split"])
     weight = bool(metadata.get("weight"))
     models = {
         name: name.removeprefix(_PREFIX)
-        for name in pq.read_schema(file).names
+        for name in file.schema_arrow.names
         if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in metadata["absent"]
     }
-    columns = ["label", *(["weight"] if weight else []), *models]
-    table = pq.read_table(file, columns=columns, filters=[("split", "=", split)])
+    table = file.read(columns=["split", "label", *(["weight"] if weight else []), *models])
+    here = np.concatenate([np.zeros(0, bool), *(_is(chunk, split) for chunk in table["split"].chunks)])
     width = len(metadata["reference"])
     classes = tuple(str(name) for name in metadata["classes"])
     return Scores(
-        table["label"].to_numpy().astype(np.int64 if classes else np.float64),
-        {name: _matrix(table[column], width) for column, name in models.items()},
+        _numbers(table["label"])[here].astype(np.int64 if classes else np.float64),
+        {name: _matrix(table[column], width)[here] for column, name in models.items()},
         classes,
-        table["weight"].to_numpy().astype(np.float64) if weight else None,
+        _numbers(table["weight"])[here].astype(np.float64) if weight else None,
         metadata["absent"],
     )
 
 
+def _is(texts: Any, text: str) -> NDArray:
+    """Return which of the texts of a dictionary array are a text, as bool [rows]."""
+    known = texts.dictionary.to_pylist()
+    places = _buffer(texts.indices)
+    return np.asarray(places == known.index(text)) if text in known else np.zeros(len(places), bool)
+
+
 def _matrix(column: Any, width: int) -> NDArray:
-    chunks = [chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, width) for chunk in column.chunks]
-    return np.concatenate([np.zeros((0, width), np.float32), *chunks])
+    """Convert a column of lists to an array float32 [rows, width]."""
+    return np.concatenate([np.zeros((0, width), np.float32), *(_flat(c).reshape(-1, width) for c in column.chunks)])
+
+
+def _flat(lists: Any) -> NDArray:
+    ends = np.frombuffer(lists.buffers()[1], np.int32)[lists.offset : lists.offset + len(lists) + 1]
+    return _buffer(lists.values)[ends[0] : ends[-1]] if len(lists) else np.zeros(0, np.float32)
+
+
+def _numbers(column: Any) -> NDArray:
+    return np.concatenate([_buffer(chunk) for chunk in column.chunks])
+
+
+def _buffer(array: Any) -> NDArray:
+    """Return the numbers of an Arrow array without missing values, not copied."""
+    values = np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())
+    return values[array.offset : array.offset + len(array)]
 
 
 def examples(folder: Path, rows: int = 10) -> tuple[list[str], list[list[Any]]]:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from benison.components.evaluate.verdicts import is_refusal
 from benison.components.train.tree_cost import TreeCost
 from benison.pipelines.drawings.numbers import figure
+from benison.pipelines.facts import data_warnings
+from benison.pipelines.reports import run_page
 from benison.pipelines.reports.tables import DataTable
 from benison.pipelines.running import partial_run
 from benison.pipelines.running.workers import last_lines
@@ -35,18 +38,13 @@ EXIT_CODES: Mapping[str, int] = {
 }
 _PUSHES_NOTHING = "this pipeline pushes nothing"
 _COLUMNS = 5  # shown of each member's importances
-_WARNING = ("Examples", "DataVerdict", "LabelReport")
-_NO_SCHEMA = (
-    "there is no schema file: the schema is inferred from this data, so types, domains and presence are not checked; "
-    "`benison schema {} --accept` writes one"
-)
 
 
 def show(run: Run, console: Console, root: Path) -> None:
     """Print the report of a run."""
     for node in run.failed_nodes:
         _failure(node, console)
-    for warning in warnings(run):
+    for warning in data_warnings.of_run(run):
         console.print(f"\n[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
     blessing = read_blessing(run)
     if blessing:
@@ -59,14 +57,6 @@ def show(run: Run, console: Console, root: Path) -> None:
     _serving(run, console)
     _taken(run, console)
     _outcome(run, console, root)
-
-
-def warnings(run: Run) -> list[str]:
-    """Return the warnings of the nodes that check the data, each once; also that no schema of the user checked it."""
-    lists = [json.loads(o["properties"].get("warnings", "[]")) for t in _WARNING for o in run.outputs(t)]
-    if any(node.kind == "SchemaGen" for node in run.nodes):
-        lists.append([_NO_SCHEMA.format(run.pipeline)])
-    return list(dict.fromkeys(line for lines in lists for line in lines))
 
 
 def read_blessing(run: Run) -> dict[str, Any] | None:
@@ -293,6 +283,8 @@ def _outcome(run: Run, console: Console, root: Path) -> None:
         if run.part:
             resume = f"to continue it: benison run {run.pipeline}{option} --resume {run.id}"
             console.print(resume, markup=False, highlight=False, soft_wrap=True)
+    if (page := run.folder / run_page.FILE).is_file():
+        console.print(Text.assemble("report: ", (str(page), f"link {page.as_uri()}")), soft_wrap=True)
     took = f"{run.seconds:.0f} s" if run.seconds is not None else ""
     console.print(f"{took}, {run.folder / 'run.json'}", style="dim", markup=False, highlight=False, soft_wrap=True)
 

@@ -27,6 +27,7 @@ from benison.pipelines.facts import (
     anomalies,
     blessing,
     compiled,
+    data_warnings,
     drift,
     ensemble,
     importances,
@@ -39,7 +40,6 @@ from benison.pipelines.facts import (
 from benison.pipelines.facts import scores as scores_facts
 from benison.pipelines.records import runs
 from benison.pipelines.records.runs import Run
-from benison.pipelines.reports import report
 from benison.pipelines.running.workers import last_lines
 from benison.serving.files import atomic_file
 from benison.serving.markup import element
@@ -61,18 +61,6 @@ def write(run: Run, root: Path) -> Path:
     file = run.folder / FILE
     atomic_file.write(file, html(run, root))
     return file
-
-
-def write_if_possible(run: Run, root: Path) -> tuple[Path | None, str]:
-    """Write the report of a run that has ended; a run never fails for its report.
-
-    Returns:
-        The file, and ''; or None, and why it could not be written.
-    """
-    try:
-        return write(run, root), ""
-    except Exception as error:  # whatever it is, the run's own outcome counts
-        return None, f"the report of run {run.id} could not be written: {str(error) or type(error).__name__}"
 
 
 def html(run: Run, root: Path) -> str:
@@ -190,7 +178,8 @@ def verdict(run: Run, blessed: blessing.Blessing | None) -> tuple[str, str]:
         reasons = "; ".join(f"{rule.name}: {rule.reason}" for rule in refused)
         too_few = bool(refused) and all(rule.too_few_rows for rule in refused)
         start = "Too few rows to judge, so not blessed" if too_few else "Not blessed"
-        return f"{start}: {reasons or 'a rule refused it'}. The served version stays.", "warn"
+        recorded = next((node.reason for node in run.nodes if node.state == "not_blessed"), "")
+        return f"{start}: {reasons or recorded}. The served version stays.", "warn"
     if run.outcome == "not_pushed":
         reason = next((node.reason for node in run.nodes if node.state == "not_pushed"), "")
         return f"Blessed, not pushed: {reason}. The served version stays.", "warn"
@@ -228,7 +217,7 @@ def _summary(subject: _Subject) -> Sequence[Part]:
         blessed = None
     sentence, mark = verdict(run, blessed)
     parts: list[Part] = [Html(element("p", visible_line(sentence), class_=f"verdict {mark}".strip()))]
-    parts += [Text(f"Warning: {warning}", "warn") for warning in report.warnings(run)]
+    parts += [Text(f"Warning: {warning}", "warn") for warning in data_warnings.of_run(run)]
     for node in run.failed_nodes:
         if node.state == "failed" and (lines := last_lines(Path(node.log))):
             parts.append(Html(element("pre", visible_lines(lines), tabindex="0", aria_label=f"The log of {node.id}")))
@@ -246,7 +235,9 @@ def _key_facts(subject: _Subject, blessed: blessing.Blessing | None) -> Html:
     run = subject.run
     measured = run.measured() or {}
     value, previous = measured.get("value"), _value_before(subject, str(measured.get("name", "")))
-    change = "" if value is None or previous is None else f" ({figure(value - previous, value, sign='+')})"
+    change = ""
+    if value is not None and previous is not None:
+        change = f" ({figure(value - previous, value, sign='+')})" if value != previous else " (unchanged)"
     cached = sum(node.state == "cached" for node in run.nodes)
     shown = {
         f"{measured.get('name', 'metric')} on test": f"{figure(value)}{change}" if value is not None else "",
@@ -362,9 +353,7 @@ def _data(subject: _Subject) -> Sequence[Part] | str:
     folders = subject.folders("ExampleStatistics")
     if not folders:
         return subject.ended_before("StatisticsGen")
-    # With spans, the statistics of the window come from SpanWindow's examples: the last artifact with a train split.
-    found = [statistics.read(folder) for folder in folders]
-    split = next((s for s in reversed(found) if "train" in s), found[-1])
+    split = _by_span(subject.run) or statistics.read(folders[-1])
     moved = subject.drift
     earlier = moved.earlier() if moved else {}
     drifted = [c.column for c in moved.columns if c.drifted] if moved else []
@@ -376,6 +365,19 @@ def _data(subject: _Subject) -> Sequence[Part] | str:
     for folder in subject.folders("Schema")[:1]:
         parts.append(Folded("Schema", [draw_data.schema(schema.read(folder))]))
     return parts
+
+
+def _by_span(run: Run) -> statistics.Statistics:
+    """Return the statistics of the spans of the window, oldest first; empty for a pipeline without spans."""
+    nodes = [node for node in run.nodes if node.kind == "StatisticsGen" and node.outputs]
+    if not run.window or len(nodes) != len(run.window):
+        return {}
+    of_span: dict[str, Mapping[str, statistics.Column]] = {}
+    for span in run.window:
+        node = next((n for n in nodes if n.id.endswith(f"[{span}]")), nodes[-1])
+        ((_, (output, *_)), *_) = node.outputs.items()
+        of_span[f"span {span}"] = next(iter(statistics.read(Path(output["uri"])).values()))
+    return of_span
 
 
 def _anomalies(subject: _Subject) -> Sequence[Part] | str:

@@ -116,6 +116,7 @@ def test_with_nothing_changed_all_is_cached_and_the_candidate_is_served_already(
     assert {id for id, state in kept.states().items() if state != "cached"} == {"Pusher"}
     assert kept.versions() == before
     assert kept.last_run()["repeats"], "it ran nodes"
+    assert f"report: {kept.root}/runs/{kept.last_run()['id']}/report.html" in again.stdout
     assert "nothing since" in kept.benison("runs", "birds").stdout
 
 
@@ -172,10 +173,11 @@ subprocess.Popen = refuse
 from benison.pipelines import config_file, runner
 config = config_file.load(pathlib.Path({str(kept.folder / "birds.yaml")!r}))
 run = runner.LocalRunner({str(kept.root)!r}).run_config(config)
-print(run.outcome, bool(run.repeats), [name for name in ("tensorflow", "tfx", "apache_beam") if name in sys.modules])
+print(run.outcome, bool(run.repeats), (run.folder / "report.html").stat().st_size > 800_000)
+print([name for name in ("tensorflow", "tfx", "apache_beam") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout == "already_served True []\n", done.stderr
+    assert done.stdout == "already_served True True\n[]\n", done.stderr
 
 
 def _output(project: Project, node: str, name: str) -> Path:
