@@ -128,7 +128,8 @@ def judge(
         weights: sample weights float [rows], above 0; None if all rows count the same.
 
     Returns:
-        One verdict per rule: better than the reference, not worse than the served version, then the additional rules.
+        One verdict per rule: better than the reference, not worse than the served version, then the additional rules;
+        and a warning if probabilities say less than the classes' frequencies.
         If the split is too small to decide, such as fewer than 2 rows, or one class, every rule refuses.
 
     Raises:
@@ -151,6 +152,8 @@ def judge(
         else:
             verdict = _apply_rule(rule, by_metric, test)
         verdicts.append(replace(verdict, warning=rule.warns and not verdict.passed))
+    if problem != "regression" and not undecidable:
+        verdicts += _probabilities(replace(comparison, metric=metric_for("log_loss", problem)), test)
     return BlessingReport(all(verdict.passed or verdict.warning for verdict in verdicts), tuple(verdicts))
 
 
@@ -331,6 +334,22 @@ def _not_worse_than_served(comparison: Comparison, test: JudgedRows) -> Verdict:
         verdict = difference.verdict(rule, True, f"{figures}{gain}, so it is not significantly worse")
         return _enough_for_loss(verdict, comparison, test, difference, test.served)
     return difference.verdict(rule, False, f"{figures}{gain}; its interval must reach 0")
+
+
+def _probabilities(comparison: Comparison, test: JudgedRows) -> list[Verdict]:
+    """Warn if the probabilities say less than the classes' frequencies: the order of the rows may be good all the same.
+
+    `auc` and `accuracy` do not see this.
+    """
+    difference = comparison.to(np.broadcast_to(test.reference, test.ensemble.shape))
+    if difference.undefined or difference.interval.high >= 0:
+        return []
+    value, bound = distinct_figures(difference.value, difference.bound)
+    reason = (
+        f"log_loss {value} is worse than {bound}, that of the classes' frequencies in the training rows "
+        f"({difference.bounds}): do not use the probabilities as such; compare the members' calibration and log_loss"
+    )
+    return [replace(difference.verdict("probabilities", False, reason), warning=True)]
 
 
 def _enough_for_loss(

@@ -47,6 +47,26 @@ def off_by(error: float):
     return TARGETS + error * np.where(np.arange(ROWS) % 2, 1, -1)[:, None] * np.linspace(0.5, 1.5, ROWS)[:, None]
 
 
+@pytest.mark.parametrize(("sharpness", "warned"), [(1.0, False), (8.0, True)])
+def test_probabilities_that_say_less_than_the_frequencies_are_a_warning(sharpness, warned):
+    """The order of the rows is the same, so that auc is; only the probabilities are too sure."""
+    rng = np.random.default_rng(3)
+    logit = rng.normal(-1.5, 1, 2000)
+    labels = (rng.random(2000) < 1 / (1 + np.exp(-logit))).astype(int)
+    yes = 1 / (1 + np.exp(-(logit * sharpness)))
+    report = judged(
+        problem="binary",
+        metric="auc",
+        labels=labels,
+        ensemble=np.stack([1 - yes, yes], axis=1),
+        reference=np.array([1 - labels.mean(), labels.mean()]),
+    )
+    assert report.blessed
+    warnings = {verdict.rule: verdict.reason for verdict in report.verdicts if verdict.warning}
+    assert set(warnings) == ({"probabilities"} if warned else set())
+    assert all("do not use the probabilities" in reason for reason in warnings.values())
+
+
 def judged_regression(error: float, **changes) -> BlessingReport:
     arguments = {
         "problem": "regression",
