@@ -18,6 +18,7 @@ from benison.pipelines.starting.csv_dialect import dialect_of
 from benison.pipelines.starting.kinds import FEW, GuessedColumn, missing_share
 from benison.pipelines.starting.profile import Profile
 from benison.pipelines.starting.reading import Reading
+from benison.pipelines.starting.remarks import set_option
 from benison.pipelines.starting.row_sample import RowSample
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
@@ -134,7 +135,9 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
     for option, name in options:
         if name in table.lists and fixed.columns.get(name, {}).get("kind") != "ignore":
             raise UsageError(f"{option}: the column has lists of values; expected one value per row, or ignore")
-    profiles = {name: Profile(decimal, missing=fixed.missing) for name in table.header if name not in table.lists}
+    # An empty cell always means "no value", as the YAML that is written says.
+    missing = None if fixed.missing is None else tuple(dict.fromkeys(("", *fixed.missing)))
+    profiles = {name: Profile(decimal, missing=missing) for name in table.header if name not in table.lists}
     lists = dict.fromkeys((name for name in table.header if name in table.lists), 0)
     rows = RowSample()
     count = 0
@@ -151,7 +154,7 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
     if count == 0:
         raise DataError(f"{file}: no rows after the header; expected rows to learn from")
     readings = {name: reading.read(profile, fixed.amounts.get(name)) for name, profile in profiles.items()}
-    marks = frozenset(fixed.missing) if fixed.missing is not None else _marks(profiles, readings)
+    marks = frozenset(missing) if missing is not None else _marks(profiles, readings)
     target, problem, notes = _label(file, label, profiles[label], readings[label], marks, fixed.problem)
     own = {name: marks if found.is_numeric(marks) else among_texts(marks) for name, found in readings.items()}
     own |= {name: among_texts(marks) for name, given in fixed.columns.items() if given["kind"] != "number"}
@@ -170,7 +173,7 @@ def look(file: Path, label: str, fixed: Fixed = NOTHING, sample: int | None = No
     )
     forms = {name: found.form for name, found in readings.items()}
     leaks = remarks.leaks(columns, target, forms, rows.columns(), marks)
-    notes += tuple(_remarks((target, *columns), profiles, readings, own, given=fixed.missing is not None))
+    notes += tuple(_remarks((target, *columns), profiles, readings, own, marks, given=fixed.missing is not None))
     notes += tuple(remarks.infinite(table, {c.name: readings[c.name].infinite for c in columns if c.kind == "number"}))
     notes += tuple(_leak_remarks(columns, leaks, fixed.columns))
     columns = tuple(
@@ -219,6 +222,7 @@ def _remarks(
     profiles: Mapping[str, Profile],
     readings: Mapping[str, Reading],
     marks: Mapping[str, frozenset[str]],
+    everywhere: frozenset[str],
     *,
     given: bool,
 ) -> Iterator[str]:
@@ -231,7 +235,7 @@ def _remarks(
             yield from remarks.signs(name, profile, column)
             if note := remarks.lost_digits(name, profile, column, readings[name].form):
                 yield note
-        elif note := remarks.strays(name, readings[name], marks[name]):
+        elif note := remarks.strays(name, readings[name], marks[name], everywhere):
             yield note
         yield from remarks.spellings(name, profile, column, marks[name])
         if not given:
@@ -251,13 +255,13 @@ def _leak_remarks(columns: Iterable[GuessedColumn], leaks: Mapping[str, str], gi
             continue
         name = column.name
         fact = f"alone it predicts the label ({leaks[name]}): a copy of it, or known only after it?"
-        accept = f"--set validation.columns.{name}=warn"
+        accept = set_option(f"validation.columns.{name}", "warn")
         if name in given:
             yield f"{name}: {fact} The run stops there, unless it is left out or accepted with {accept}"
         else:
             yield (
                 f"{name}: {fact} It is left out. If it is known before the label, it is the best feature: use it with "
-                f"--set columns.{name}={column.kind} {accept}"
+                f"{set_option(f'columns.{name}', column.kind)} {accept}"
             )
 
 

@@ -33,6 +33,7 @@ from benison.serving.rows.tables import CSV
 from benison.serving.visible_text import visible_line
 
 NAME = re.compile("[a-z][a-z0-9_-]*")
+_JUDGED_ROWS = 30  # of test; with fewer, only a model that is nearly always right can be told from a guess
 FEW_ROWS = 1000  # below this, the usual shares may leave a split empty
 SHARES = ((6, 1, 1, 2), (3, 1, 1, 1), (2, 1, 1, 1), (4, 2, 1, 2), (3, 1, 2, 2), (5, 2, 2, 3), (1, 1, 1, 1))
 SAMPLE = 1_000_000  # rows that are looked at
@@ -83,8 +84,8 @@ class NewPipeline:
         withheld = {guess.by, *(column.name for column in guess.columns if column.weight)}
         ignored = [column for column in guess.columns if column.kind == "ignore" and column.name not in withheld]
         if ignored:
-            usable = next((column.name for column in ignored if not (column.is_list or column.is_leak)), None)
-            use = f" (columns.{visible_line(usable)}: number, for example, uses it)" if usable is not None else ""
+            usable = next((column for column in ignored if column.usable_as), None)
+            use = f" (columns.{usable.name}: {usable.usable_as}, for example, uses it)" if usable is not None else ""
             yield f"left out: {', '.join(visible_line(column.name) for column in ignored)}{use}"
         yield from guess.remarks
         if group := _group(guess):
@@ -92,8 +93,17 @@ class NewPipeline:
                 f"{group}: several rows have the same value; if the model is for new ones, set splits.by: {group}, and "
                 "their rows are never in two splits"
             )
+        for column in guess.columns:
+            if column.repeated_id:
+                yield f"{column.name}: for later rows of the same ones, use columns.{column.name}: hashed"
         if self.splits != Splits(train=6, valid=1, blend=1, test=2):
             yield f"splits {_flow(self.splits.buckets)}: with so few rows, the usual splits could be empty"
+        share = self.splits.test / sum(self.splits.buckets.values())
+        if guess.is_whole and (rows := share * guess.rows * (1 - label.missing)) < _JUDGED_ROWS:
+            yield (
+                f"test has about {rows:.0f} rows, which are too few to judge most models by: the run may end as 'too few "
+                "rows to judge'; add rows, or give test more of them (splits.test)"
+            )
         yield f"wrote {', '.join(map(str, self.files))}"
 
 

@@ -19,9 +19,16 @@ FEW = 50  # the most distinct values of a category, whatever the number of rows
 _ROWS_PER_VALUE = 10  # on average, from which a value of its own is worth more than a place among hash buckets
 _MOST_VALUES = 4000  # that all such columns together have; each is a feature
 _ID_NAME = re.compile(r"(?:^|[\W_])(?:id|uuid|guid|key|index|idx|row|rowid|serial|nr)$|[a-z]I[dD]$", re.IGNORECASE)
+# Names of ids if each row has another number; also the index that pandas writes.
+_NUMBER_NAME = re.compile(
+    r"(?:^|[\W_])(?:no|num|account|mobile|id_str)$|(?:nr|nummer|number)$|(?-i:[a-z](?:No|Num))$"
+    r"|^unnamed: \d+$|^__index_level_\d+__$",
+    re.IGNORECASE,
+)
 _KEY_NAME = re.compile(r"(?:^|[\W_])(?:id|uuid|guid|key)$|[a-z]I[dD]$", re.IGNORECASE)
 _CODE_NAME = re.compile(
-    r"(?:^|[\W_])(?:zip(?:[ _-]?code)?|post(?:al)?[ _-]?code|plz|phone|fax|iban|ssn|isbn|ean)$|[a-z]Zip$",
+    r"(?:^|[\W_])(?:zip[45]?|zip ?code|post(?:al)? ?code|code|plz|postleitzahl|phone|fax|iban|ssn|isbn|ean|naics|sic)$"
+    r"|(?-i:[a-z](?:Zip|Code))$",
     re.IGNORECASE,
 )
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
@@ -47,6 +54,7 @@ class GuessedColumn:
         is_list: rows have any number of values.
         is_leak: it alone predicts the label.
         weight: it holds the sample weights, which are numbers and no feature.
+        usable_as: a kind that uses the column all the same, if it is left out; '' for none.
     """
 
     name: str
@@ -63,6 +71,7 @@ class GuessedColumn:
     is_list: bool = False
     is_leak: bool = False
     weight: bool = False
+    usable_as: str = ""
 
 
 def guess(name: str, profile: Profile, reading: Reading, marks: frozenset[str]) -> GuessedColumn:
@@ -197,6 +206,10 @@ class _Column:
     def guessed(self, kind: str, why: str, **options: object) -> GuessedColumn:
         return GuessedColumn(self.name, kind, why, self.missing, **options)  # type: ignore[arg-type]
 
+    def left_out(self, why: str) -> GuessedColumn:
+        """Return the column as one that is no feature unless the user gives its kind."""
+        return self.guessed("ignore", why, usable_as="number" if self.numeric else "hashed")
+
     def of_kind(self, kind: str) -> GuessedColumn:
         """Return the column as a kind that was not guessed."""
         sizes = {"category": min(self.distinct, FEW), "hashed": self._buckets(), "text": self._words()}
@@ -211,7 +224,7 @@ class _Column:
 
     def row_number(self) -> GuessedColumn | None:
         if self.unique and self.profile.counting and self.present == self.profile.rows:
-            return self.guessed("ignore", "a row number")
+            return self.left_out("a row number")
         return None
 
     def date(self) -> GuessedColumn | None:
@@ -231,14 +244,14 @@ class _Column:
         finite = not self.reading.infinite  # others mean "no value" among numbers only, so the column stays one of them
         # pandas writes 5.0 if a cell of the column is missing.
         whole, named = self.profile.integral and finite and not self.reading.example, bool(_ID_NAME.search(self.name))
-        if whole and self.unique and named:
-            return self.guessed("ignore", "an id: as many values as rows")
+        if whole and self.unique and (named or _NUMBER_NAME.search(self.name)):
+            return self.left_out("an id: as many values as rows")
         if whole and (_KEY_NAME.search(self.name) or (named and self.distinct <= FEW)):
             return self._key()
         if whole and self._is_code() and not self.unique:
             return self._strings(f"{self.counted} codes")
         if whole and self._is_code():
-            return self.guessed("ignore", "codes: as many values as rows")
+            return self.left_out("codes: as many values as rows")
         if self.distinct == 2 and finite and set(numbers_in(self.values, self.reading.form)) in _TRUTH:
             return self._strings("two values: " + ", ".join(self.values))
         amounts = self.reading.form if self.reading.example else None
@@ -261,16 +274,16 @@ class _Column:
             why = f"numbers such as {texts[0]}, too large for a model (above {FLOAT32_MAX:.1e}): use another unit"
             return self.guessed("ignore", why)
         if self.unique:
-            named = bool(_ID_NAME.search(self.name))
+            named = bool(_ID_NAME.search(self.name) or _NUMBER_NAME.search(self.name))
             example = _short(visible_line(next(iter(texts or self.sample))))
             why = "an id: as many values as rows" if named else f"as many values as rows, such as {example}; an id?"
-            return self.guessed("ignore", why)
+            return self.left_out(why)
         if _KEY_NAME.search(self.name) or all(_UUID.fullmatch(value) for value in self.sample):
             return self._key()
         if self.distinct >= 0.8 * self.present and self.present >= 100 and max(words) == 1 and not self._is_code():
             example = _short(visible_line(self.sample[0]))
-            return self.guessed(
-                "ignore", f"almost as many values as rows ({self.counted} of {self.present}), such as {example}; an id?"
+            return self.left_out(
+                f"almost as many values as rows ({self.counted} of {self.present}), such as {example}; an id?"
             )
         code = self.profile.code
         return self._strings(f"{self.counted} codes, such as {code}" if code else f"{self.counted} different texts")
@@ -283,7 +296,7 @@ class _Column:
         if self.distinct <= FEW:
             return self._strings(f"an id with {self.distinct} values")
         why = f"an id of something that several rows have: {self.counted} values in {self.present} rows"
-        return self.guessed("ignore", why, repeated_id=True)
+        return self.guessed("ignore", why, repeated_id=True, usable_as="hashed")
 
     def _strings(self, why: str) -> GuessedColumn:
         if self.distinct <= FEW:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
@@ -19,6 +21,7 @@ from benison.serving.number_text import FLOAT32_MAX, finite_number, is_too_large
 
 _FEWEST_ROWS = 40  # rows with a label from which a leak is looked for
 _FEWEST_SENTINELS = 3
+_FEW_MARKS, _NUMBERS = 5, 20  # so few different texts, and so many numbers for each, are marks among numbers
 _KEPT_SHARE = 0.9  # the share of different numbers that a model has to see as different ones
 
 
@@ -74,10 +77,23 @@ def signs(name: str, profile: Profile, column: GuessedColumn) -> Iterator[str]:
         yield f"{name}: amounts in {' and '.join(sorted(currencies))} are read as numbers of one unit"
 
 
-def strays(name: str, reading: Reading, marks: frozenset[str]) -> str:
-    """Return a remark about the cells that are no numbers in a column of numbers; '' if there is none."""
+def set_option(key: str, value: str) -> str:
+    """Return the option `--set` as it is typed in a shell."""
+    return f"--set {shlex.quote(f'{key}={value}')}"
+
+
+def strays(name: str, reading: Reading, marks: frozenset[str], everywhere: frozenset[str]) -> str:
+    """Return a remark about the cells that are no numbers in a column of numbers; '' if there is none.
+
+    Args:
+        name: the column.
+        reading: how it writes numbers.
+        marks: the cells that mean "no value" in it.
+        everywhere: the cells that mean "no value" in the file.
+    """
     others = {cell: count for cell, count in reading.strays.items() if cell not in marks}
-    if not others or not reading.is_mostly_numbers or len(others) > FEW:
+    among_many = reading.is_mostly_numbers and len(others) <= FEW
+    if not others or not (among_many or (len(others) <= _FEW_MARKS and reading.numbers >= _NUMBERS * len(others))):
         return ""
     shown = ", ".join(f"{cell!r} ({count})" for cell, count in list(others.items())[:5])
     more = ", ..." if len(others) > 5 else ""
@@ -86,9 +102,11 @@ def strays(name: str, reading: Reading, marks: frozenset[str]) -> str:
             f"{name}: {reading.numbers} cells are numbers, others are too large for one, above {FLOAT32_MAX:.1e}: "
             f"{shown}{more}: write the column in another unit, or its logarithm, and it is a number"
         )
+    missing = [*sorted(everywhere), *(cell for cell in others if cell not in everywhere)]
+    option = set_option("data.missing", json.dumps(missing, ensure_ascii=False))
     return (
         f"{name}: {reading.numbers} cells are numbers, others are {shown}{more}: if they mean 'no value', add them to "
-        "data.missing (--set data.missing=[...] at init) and the column is a number"
+        f"data.missing ({option} at init) and the column is a number"
     )
 
 

@@ -226,6 +226,13 @@ def test_a_date_that_could_be_read_either_way_says_so(tmp_path):
         ("n", [str(i) for i in range(5, ROWS + 5)], ("ignore", "a row number")),
         ("store_id", [str(i % 4) for i in range(ROWS)], ("category", "an id with 4 values")),
         ("income", [str(7919 * i % 10007) for i in range(ROWS)], ("number", "40 different numbers")),
+        *(
+            (name, [str(7919 * i % 10007) for i in range(ROWS)], ("ignore", "an id: as many values as rows"))
+            for name in ("Kundennr", "CustomerNo", "InvoiceNumber", "account", "Unnamed: 0", "__index_level_0__")
+        ),
+        ("InvoiceNumber", [str(i % 4) for i in range(ROWS)], ("number", "4 different numbers")),
+        ("branch_code", [str(71 + i % 9) for i in range(ROWS)], ("category", "9 codes")),
+        ("Postleitzahl", [str(80331 + i % 9) for i in range(ROWS)], ("category", "9 codes")),
         ("currency", ["CHF"] * ROWS, ("ignore", "always 'CHF'")),
         ("note", [""] * ROWS, ("ignore", "empty")),
         ("note", ["NA", ""] * (ROWS // 2), ("ignore", "empty")),
@@ -246,6 +253,22 @@ def test_a_date_that_could_be_read_either_way_says_so(tmp_path):
 )
 def test_columns_are_what_their_cells_say(tmp_path, name, cells, expected):
     assert column(tmp_path, name, cells) == expected
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6])
+def test_a_text_among_numbers_is_pointed_out_whatever_its_share(tmp_path, share):
+    cells = [f"{i}.5" if i >= share * 400 else "k.A." for i in range(400)]
+    (remark, *_) = guess(tmp_path, {"a": cells, "b": ["NA", *["1"] * 399]}).remarks
+    assert "cells are numbers, others are 'k.A.'" in remark
+    assert """--set 'data.missing=["", "NA", "k.A."]'""" in remark
+
+
+def test_an_empty_cell_means_no_value_whatever_the_user_adds(tmp_path):
+    cells = ["$1.50", "", "$2.50", "closed"] * (ROWS // 4)
+    file = written(tmp_path, {"a": cells, "y": CYCLE})
+    guessed = look(file, "y", Fixed(missing=("closed",)))
+    assert [(c.kind, c.missing) for c in guessed.columns] == [("number", 0.5)]
+    assert guessed.missing == ("", "closed")
 
 
 def test_strings_of_many_values_are_hashed_unless_each_comes_up_often(tmp_path):

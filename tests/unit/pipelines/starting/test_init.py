@@ -182,6 +182,12 @@ def test_with_very_few_rows_no_weights_are_fitted(here, rows, combiner):
     assert load("pets").ensemble.combiner == combiner
 
 
+@pytest.mark.parametrize(("rows", "told"), [(60, True), (400, False)])
+def test_too_few_rows_to_judge_a_model_by_are_told_before_a_run(here, rows, told):
+    lines = list(create("pets", pets(here / "pets.csv", rows), "yes").lines())
+    assert any("too few to judge most models by" in line for line in lines) is told
+
+
 def test_the_yaml_names_the_json_schema_beside_it(here):
     create("pets", pets(here / "pets.csv"), "yes")
     assert Path("pets.yaml").read_text().startswith("# yaml-language-server: $schema=schemas/benison.schema.json\n")
@@ -214,7 +220,7 @@ def test_it_prints_each_guess_with_its_reason(here):
         "Kind category 2 different texts",
         "born date %d/%m/%Y, day first (could be month first)" if "could be" in lines[7] else "born date %d/%m/%Y",
     ]
-    assert "left out: id (columns.id: number, for example, uses it)" in lines
+    assert "left out: id (columns.id: hashed, for example, uses it)" in lines
 
 
 def test_the_schema_has_types_presence_and_domains_but_no_ranges(here):
