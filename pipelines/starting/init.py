@@ -99,10 +99,11 @@ class NewPipeline:
         if self.splits != Splits(train=6, valid=1, blend=1, test=2):
             yield f"splits {_flow(self.splits.buckets)}: with so few rows, the usual splits could be empty"
         share = self.splits.test / sum(self.splits.buckets.values())
-        if guess.is_whole and (rows := share * guess.rows * (1 - label.missing)) < _JUDGED_ROWS:
+        judged = share * guess.rows * (1 - label.missing)
+        if guess.is_whole and judged < _JUDGED_ROWS:
             yield (
-                f"test has about {rows:.0f} rows, which are too few to judge most models by: the run may end as 'too few "
-                "rows to judge'; add rows, or give test more of them (splits.test)"
+                f"test has about {judged:.0f} rows, too few to judge most models by: the run may end as 'too few rows "
+                "to judge'; add rows, or give test more of them (splits.test)"
             )
         yield f"wrote {', '.join(map(str, self.files))}"
 
