@@ -6,6 +6,7 @@ but not blessed or not pushed, 130 interrupted.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -124,6 +125,15 @@ def main() -> NoReturn:
     except BenisonError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if importlib.util.find_spec("tfx") is not None:
+            raise
+        print(
+            f"no module named {error.name!r}: TFX is not installed, which pipelines need; install benison[tfx], or run "
+            "`make setup` in a clone",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     except OSError as error:  # a full disk, a read-only root
         from benison.serving.files import system_errors
 

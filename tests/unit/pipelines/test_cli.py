@@ -77,3 +77,16 @@ def test_the_help_lists_the_commands_in_groups(tmp_path: Path) -> None:
     done = benison("--help", cwd=tmp_path)
     groups = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("╭─")]
     assert groups == ["Options", "Begin", "Run", "Data", "Predict", "Versions", "This"]
+
+
+def test_a_machine_without_tfx_is_told_what_to_install(tmp_path: Path) -> None:
+    script = (
+        "import sys; from benison.pipelines import cli\n"
+        "sys.modules['tfx'] = sys.modules['tensorflow_metadata'] = None\n"
+        "sys.argv = ['benison', 'run', 'penguins', '--to', 'SchemaGen']\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "TFX is not installed, which pipelines need; install benison[tfx]" in done.stderr
+    assert "Traceback" not in done.stderr
