@@ -108,11 +108,14 @@ def _column(feature: Any, rows: int) -> Column:
         )
     if field == "string_stats":
         values = [(b.label, b.sample_count) for b in stats.rank_histogram.buckets[:_MOST_VALUES]]
+        if any(text == _BYTES for text, _ in values):
+            return Column(name, "bytes", rows, missing, unique=int(stats.unique))
         return Column(name, "text", rows, missing, unique=int(stats.unique), values=values)
     return Column(name, "bytes", rows, missing)
 
 
 _MOST_VALUES = 50
+_BYTES = "__BYTES_VALUE__"  # TFDV's word for all values that are no text
 
 
 @dataclass(frozen=True)

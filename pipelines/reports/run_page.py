@@ -178,8 +178,10 @@ def verdict(run: Run, blessed: blessing.Blessing | None) -> tuple[str, str]:
         reasons = "; ".join(f"{rule.name}: {rule.reason}" for rule in refused)
         too_few = bool(refused) and all(rule.too_few_rows for rule in refused)
         start = "Too few rows to judge, so not blessed" if too_few else "Not blessed"
-        recorded = next((node.reason for node in run.nodes if node.state == "not_blessed"), "")
-        return f"{start}: {reasons or recorded}. The served version stays.", "warn"
+        judge = next((node for node in run.nodes if node.state == "not_blessed"), None)
+        if not reasons and judge is not None:
+            start, reasons = f"{start}, by {judge.id}", judge.reason
+        return f"{start}: {reasons}. The served version stays.", "warn"
     if run.outcome == "not_pushed":
         reason = next((node.reason for node in run.nodes if node.state == "not_pushed"), "")
         return f"Blessed, not pushed: {reason}. The served version stays.", "warn"

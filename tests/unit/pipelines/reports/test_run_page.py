@@ -46,7 +46,7 @@ def verdict_in(page: str) -> str:
         (
             "not_blessed",
             [node("Blessing", "not_blessed", "worse")],
-            "Not blessed: worse. The served version stays.",
+            "Not blessed, by Blessing: worse. The served version stays.",
         ),
         (
             "not_pushed",
