@@ -12,7 +12,9 @@ Helper modules:
     recorded: hyperparameters that record which of them a function reads.
     parameters: hyperparameters of the kinds that Benison fits itself: names, defaults and ranges.
     tree_tuner: the trials of the Tuner for members that are no networks.
+    tree_curves: the losses by tree that a fitted model has recorded.
     tree_cost: the cost of a member of trees in a served graph.
+    history: the losses of a training, for the report and TensorBoard.
     keras_member: the kind `keras`.
     keras_loop: trains a Keras model on rows in memory.
     label_scale: the scale on which the label of a regression is learnt.

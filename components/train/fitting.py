@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from benison.components.train.history import History
 from benison.components.train.imbalance import ClassBalance
 from benison.components.train.member import Recipe
 from benison.components.train.rows import ArrayRows, Rows
@@ -63,6 +64,7 @@ class Fitted:
         tracked: the objects with the variables and tables that `predict` uses.
         importances: importance of each feature by name; empty if the kind does not know it.
         size: the size of trees; None for other kinds.
+        history: the losses of the training; None if there are none.
     """
 
     predict: Callable[[Mapping[str, Any]], Any]
@@ -70,6 +72,7 @@ class Fitted:
     tracked: Sequence[Any] = ()
     importances: Mapping[str, float] = field(default_factory=dict)
     size: Size | None = None
+    history: History | None = None
 
 
 class Fitter(Protocol):

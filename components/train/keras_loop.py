@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components.train.divergence import stop_if_not_finite
+from benison.components.train.history import History
 from benison.components.train.imbalance import ClassBalance
 from benison.components.train.member import Recipe
 from benison.components.train.rows import ArrayRows
@@ -49,17 +50,16 @@ class Loop:
             variable.assign(value)
         return self._model
 
-    def fit(self, learn: ArrayRows, stop: ArrayRows | int, balance: ClassBalance, logs: str | None = None) -> int:
+    def fit(self, learn: ArrayRows, stop: ArrayRows | int, balance: ClassBalance) -> History:
         """Train until the loss on `stop` no longer falls, or for `stop` epochs.
 
         Args:
             learn: the rows to learn from.
             stop: the rows that tell when to stop, or the number of epochs.
             balance: the method for rare classes.
-            logs: folder for the losses, as TensorBoard reads them; None if nothing is logged.
 
         Returns:
-            The number of the best epoch.
+            The losses, and the best epoch.
         """
         rows = _tensors(learn, balance.training_weights(learn.targets, learn.weights))
         held_out = None
@@ -91,26 +91,13 @@ class Loop:
             print(f"{len(history)} epochs; loss {history[-1]['loss']:.4f}")
         else:
             print(f"{len(history)} epochs; best loss on other rows {best:.4f}")
-        if logs is not None:
-            _write([losses["loss"] for losses in history], f"{logs}/train")
-            _write([losses["val_loss"] for losses in history if "val_loss" in losses], f"{logs}/validation")
-        return best_epoch
+        return History("epoch", best_epoch - 1, {name: [losses[name] for losses in history] for name in history[0]})
 
     def _orders(self, learn: ArrayRows, balance: ClassBalance, stop: ArrayRows | int) -> Iterator[NDArray]:
         """Yield the rows of each epoch in a random order."""
         random = np.random.default_rng(self._recipe.seed)
         for _ in range(stop if isinstance(stop, int) else self._recipe.epochs):
             yield balance.draw(learn.targets, random.permutation(len(learn)), random).astype(np.int32)
-
-
-def _write(losses: list[float], folder: str) -> None:
-    """Write the losses of epochs, if there are any, as Keras's TensorBoard callback does."""
-    import tensorflow as tf
-
-    if losses:
-        with tf.summary.create_file_writer(folder).as_default():
-            for epoch, loss in enumerate(losses):
-                tf.summary.scalar("epoch_loss", loss, step=epoch)
 
 
 def _tensors(rows: ArrayRows, weights: NDArray) -> tuple[Any, Any, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from benison.components.train import answers, keras_loop, member
 from benison.components.train.divergence import stop_if_not_finite
 from benison.components.train.fitting import Fitted, Task, class_balance, target_scale
+from benison.components.train.history import History, of_keras
 from benison.components.train.imbalance import ClassBalance
 from benison.components.train.rows import ArrayRows, FileRows, Rows
 
@@ -50,14 +51,14 @@ class KerasFitter:
             assert isinstance(learn, ArrayRows)
             model = self._loop.restart()
             self._set_target(learn)
-            rounds = self._loop.fit(learn, stop if isinstance(stop, int) else stop.arrays(), balance, logs)
+            history = self._loop.fit(learn, stop if isinstance(stop, int) else stop.arrays(), balance)
         else:
-            rounds = self._fit_by_keras(model, learn, stop, balance, logs)
+            history = self._fit_by_keras(model, learn, stop, balance, logs)
 
         def predict(transformed: Mapping[str, Any]) -> Any:
             return balance.correct(answers.as_promised(model(transformed), recipe.problem))
 
-        return Fitted(predict, rounds, tracked=[model])
+        return Fitted(predict, 1 + (history.best or 0), tracked=[model], history=history)
 
     def _build(self, rows: Rows) -> keras.Model:
         """Build the model, and check its answers to some rows."""
@@ -81,8 +82,8 @@ class KerasFitter:
 
     def _fit_by_keras(
         self, model: keras.Model, learn: Rows, stop: Rows | int, balance: ClassBalance, logs: str | None
-    ) -> int:
-        """Train a model, and return the number of the best epoch."""
+    ) -> History:
+        """Train a model, and return its losses and the best epoch."""
         import keras
 
         recipe = self._task.recipe
@@ -94,7 +95,7 @@ class KerasFitter:
             callbacks.append(keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True))
         if logs is not None:
             callbacks.append(keras.callbacks.TensorBoard(logs))
-        history = model.fit(
+        losses = model.fit(
             splits["train"],
             validation_data=splits.get("valid"),
             epochs=stop if isinstance(stop, int) else recipe.epochs,
@@ -102,11 +103,9 @@ class KerasFitter:
             shuffle=False,  # the dataset is shuffled already
             verbose=2,
         ).history
-        losses = history.get("val_loss")
-        if not losses:
-            return len(history["loss"])
-        print(f"{len(losses)} epochs; best loss on valid {min(losses):.4f}")
-        return int(losses.index(min(losses)) + 1)
+        if on_valid := losses.get("val_loss"):
+            print(f"{len(on_valid)} epochs; best loss on valid {min(on_valid):.4f}")
+        return of_keras(losses)
 
     def _dataset(self, rows: Rows, balance: ClassBalance, *, learn: bool) -> tf.data.Dataset:
         recipe = self._task.recipe

@@ -199,7 +199,7 @@ def fit(
     def predict(transformed: Mapping[str, Any]) -> Any:
         return back(fitted.predict(transformed))
 
-    return OutOfFold(rows.targets, answers, rows.weights), replace(fitted, predict=predict)
+    return OutOfFold(rows.targets, answers, rows.weights, scaled.histories), replace(fitted, predict=predict)
 
 
 def _forward(values: NDArray[np.float64], width: float | None) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from benison.components import equal_rows, groups
 from benison.components.train.fitting import Fitter
+from benison.components.train.history import History
 from benison.components.train.rows import ArrayRows
 from benison.serving.errors import DataError
 
@@ -41,11 +42,13 @@ class OutOfFold:
         labels: int64 class ids [rows], or float32 numbers [rows].
         answers: probabilities float32 [rows, classes] or predictions [rows, 1].
         weights: float32 [rows], sample weights; None if there are none.
+        histories: the losses of each fold; no file has them.
     """
 
     labels: NDArray
     answers: NDArray
     weights: NDArray | None = None
+    histories: Sequence[History | None] = ()
 
     def save(self, folder: Path) -> None:
         """Write the answers into a folder."""
@@ -118,7 +121,7 @@ def fit(fitter: Fitter, rows: ArrayRows, folds: int, seed: int, name: str) -> tu
         raise DataError(f"{len(rows)} labelled rows to learn from; {folds} folds need at least {2 * folds}: add rows")
     fold, stops = assign(rows, folds, seed)
     answers: NDArray | None = None
-    rounds = []
+    rounds, histories = [], []
     for number in range(folds):
         out, stop = fold == number, stops[:, number]
         if not stop.any():  # so few rows that none came to this part
@@ -128,6 +131,7 @@ def fit(fitter: Fitter, rows: ArrayRows, folds: int, seed: int, name: str) -> tu
         else:
             fitted = fitter.fit(rows.select(~out), 1)
         rounds.append(fitted.rounds)
+        histories.append(fitted.history)
         of_fold = answer(fitted.predict, rows.select(out))
         answers = np.zeros((len(rows), of_fold.shape[1]), np.float32) if answers is None else answers
         answers[out] = of_fold
@@ -139,7 +143,7 @@ def fit(fitter: Fitter, rows: ArrayRows, folds: int, seed: int, name: str) -> tu
         )
     chosen = int(np.ceil(np.median(rounds)))
     print(f"{folds} folds of {len(rows)} rows; best rounds {', '.join(map(str, rounds))}; all rows: {chosen}")
-    return OutOfFold(rows.targets, answers, rows.weights), max(chosen, 1)
+    return OutOfFold(rows.targets, answers, rows.weights, histories), max(chosen, 1)
 
 
 def answer(predict: Any, rows: ArrayRows) -> NDArray:

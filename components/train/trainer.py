@@ -13,6 +13,7 @@ from typing import Any
 from benison.components import feature_groups
 from benison.components.train import answers, kinds, label_scale, member, out_of_fold, signatures
 from benison.components.train.fitting import Task
+from benison.components.train.history import FILE
 from benison.components.train.rows import FileRows
 from benison.components.train.tree_cost import TreeCost
 
@@ -52,10 +53,11 @@ def run_fn(fn_args: Any) -> None:
             predictions, rounds = out_of_fold.fit(*options)
             fitted = fitter.fit(rows, rounds)
         predictions.save(Path(fn_args.serving_model_dir).parent)
+        folds = predictions.histories
     else:
         if "label_scale" in fn_args.custom_config:
             print("target: auto: no rows are learnt in folds, so the label is learnt as it is")
-        fitted = fitter.fit(learn, stop)
+        fitted, folds = fitter.fit(learn, stop), ()
     if (few := stop.first()) is not None:
         answers.check_trained(fitted.predict, few, answers.Promise(recipe.problem, classes), recipe.function)
     signatures.export(
@@ -65,6 +67,10 @@ def run_fn(fn_args: Any) -> None:
         predict=lambda transformed: fitted.predict(feature_groups.select(group, transformed)),
         tracked=fitted.tracked,
     )
+    if fitted.history is not None:
+        history = fitted.history.with_folds(folds)
+        history.save(Path(fn_args.serving_model_dir).with_name(FILE))
+        history.write_events(Path(fn_args.model_run_dir))
     if fitted.size is not None and few is not None:
         cost = TreeCost.measure(fitted, fitted.size, few)
         print(cost.text)

@@ -21,7 +21,7 @@ def tree_tuner(base: Any, fitter_of: Callable[[Any], Fitter], problem: str, fail
     """Return a class of tuners, whose `search` takes the rows `learn` and `stop`.
 
     Args:
-        base: KerasTuner's BaseTuner, or a child of it.
+        base: a child of KerasTuner's BaseTuner that has `tuner`'s `record`.
         fitter_of: from hyperparameters to the Fitter of a trial.
         problem: binary, multiclass or regression.
         failed: from a reason to the exception for a trial that failed.
@@ -37,6 +37,7 @@ def tree_tuner(base: Any, fitter_of: Callable[[Any], Fitter], problem: str, fail
             if not np.isfinite(value):
                 raise failed("the loss on valid is not finite")
             values = dict(trial.hyperparameters.values)
+            self.record(trial, fitted.history)
             print(f"trial {trial.trial_id}: {values}: {fitted.rounds} rounds, loss {value:.5g}", flush=True)
             return {OBJECTIVE: value}
 

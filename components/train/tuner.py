@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from benison.components import feature_groups, users_line
 from benison.components.train import answers, kinds, member, tree_tuner
 from benison.components.train.divergence import stop_if_not_finite
 from benison.components.train.fitting import Fitter, Task, class_balance, target_scale
+from benison.components.train.history import EVENTS, TRIALS, History, of_keras
 from benison.components.train.rows import FileRows
 from benison.components.train.trainer import fixed_hyperparameters
 from benison.serving.errors import UsageError
@@ -56,7 +58,7 @@ def tuner_fn(fn_args: Any) -> Any:
     train = member.dataset(fn_args.train_files, transform, recipe, balance, learn=True)
     valid = member.dataset(fn_args.eval_files, transform, recipe, balance, learn=False)
     return TunerFnResult(
-        tuner=build_tuner(search, build, hp, recipe.seed, fn_args.working_dir),
+        tuner=build_tuner(search, build, hp, recipe.seed, fn_args.working_dir, _results(fn_args)),
         fit_kwargs={
             "x": train,
             "validation_data": valid,
@@ -90,12 +92,27 @@ def _search_in_memory(fn_args: Any, recipe: member.Recipe, search: Mapping[str, 
         for key, files in (("learn", fn_args.train_files), ("stop", fn_args.eval_files))
     }
     return TunerFnResult(
-        tuner=build_tree_tuner(search, fitter_of, recipe.problem, hp, recipe.seed, fn_args.working_dir), fit_kwargs=rows
+        tuner=build_tree_tuner(
+            search, fitter_of, recipe.problem, hp, recipe.seed, fn_args.working_dir, _results(fn_args)
+        ),
+        fit_kwargs=rows,
     )
 
 
+def _results(fn_args: Any) -> Path | None:
+    """Return the folder of the Tuner's results, see `benison.components.tuner_node`."""
+    folder = fn_args.custom_config.get("results")
+    return Path(folder) if folder else None
+
+
 def build_tree_tuner(
-    search: Mapping[str, Any], fitter_of: Callable[[Any], Fitter], problem: str, hp: Any, seed: int, folder: str
+    search: Mapping[str, Any],
+    fitter_of: Callable[[Any], Fitter],
+    problem: str,
+    hp: Any,
+    seed: int,
+    folder: str,
+    results: Path | None = None,
 ) -> Any:
     """Return the KerasTuner for a search over trees; its `search` takes the rows `learn` and `stop`.
 
@@ -106,6 +123,7 @@ def build_tree_tuner(
         hp: KerasTuner's HyperParameters, with the search space.
         seed: seed of the search.
         folder: working folder of the search.
+        results: folder for the histories of the trials; None for none.
     """
     import keras_tuner
 
@@ -121,7 +139,7 @@ def build_tree_tuner(
         max_consecutive_failed_trials=_NO_LIMIT,
     )
     kind = tree_tuner.tree_tuner(
-        _with_result(keras_tuner.engine.base_tuner.BaseTuner), fitter_of, problem, failed_trial
+        _with_result(keras_tuner.engine.base_tuner.BaseTuner, results), fitter_of, problem, failed_trial
     )
     return kind(oracle=oracle, directory=folder, project_name="search", overwrite=True)
 
@@ -134,13 +152,24 @@ def failed_trial(reason: str) -> Exception:
     return FailedTrialError(reason)
 
 
-def _with_result(kind: Any) -> Any:
+def _with_result(kind: Any, results: Path | None) -> Any:
     """Return a class of tuners that try every trial, and raise UsageError if all of them failed.
 
-    KerasTuner would stop after three failures in turn, and TFX would look for the best of no trials.
+    KerasTuner would stop after three failures in turn, and TFX would look for the best of no trials. The losses of
+    each trial are written into `histories` and `logs` of the folder `results`.
     """
 
     class Tuner(kind):
+        def record(self, trial: Any, history: History | None) -> None:
+            if results is not None and history is not None:
+                history.save(results / TRIALS / f"{trial.trial_id}.json")
+                history.write_events(results / EVENTS / trial.trial_id)
+
+        def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+            trained = super().run_trial(trial, *args, **kwargs)
+            self.record(trial, of_keras(trained[0].history))
+            return trained
+
         def on_search_end(self) -> None:
             super().on_search_end()
             trials = list(self.oracle.trials.values())
@@ -153,7 +182,9 @@ def _with_result(kind: Any) -> Any:
     return Tuner
 
 
-def build_tuner(search: Mapping[str, Any], build: Any, hp: Any, seed: int, folder: str) -> Any:
+def build_tuner(
+    search: Mapping[str, Any], build: Any, hp: Any, seed: int, folder: str, results: Path | None = None
+) -> Any:
     """Return the KerasTuner for a search.
 
     Args:
@@ -162,6 +193,7 @@ def build_tuner(search: Mapping[str, Any], build: Any, hp: Any, seed: int, folde
         hp: KerasTuner's HyperParameters, with the search space.
         seed: seed of the search.
         folder: working folder of the search.
+        results: folder for the histories of the trials; None for none.
     """
     import keras_tuner
 
@@ -175,12 +207,12 @@ def build_tuner(search: Mapping[str, Any], build: Any, hp: Any, seed: int, folde
         "max_consecutive_failed_trials": _NO_LIMIT,
     }
     if search["algorithm"] == "hyperband":
-        tuner = _with_result(keras_tuner.Hyperband)(max_epochs=search["epochs"], seed=seed, **common)
+        tuner = _with_result(keras_tuner.Hyperband, results)(max_epochs=search["epochs"], seed=seed, **common)
         tuner.oracle.max_trials = _NO_LIMIT  # TFX reads this number, and Hyperband does not set it
         return tuner
     kinds = {"grid": keras_tuner.GridSearch, "bayesian": keras_tuner.BayesianOptimization}
     kind = kinds.get(search["algorithm"], keras_tuner.RandomSearch)
-    return _with_result(kind)(max_trials=search["trials"], seed=seed, **common)
+    return _with_result(kind, results)(max_trials=search["trials"], seed=seed, **common)
 
 
 def declare_hyperparameter(hp: Any, name: str, values: Any) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components.train.fitting import Fitted, Task, class_balance, drawn, target_scale
+from benison.components.train.history import History
 from benison.components.train.linear.scaled import Scaled
 from benison.components.train.linear.settings import PARAMETERS
 from benison.components.train.rows import Rows
@@ -46,15 +47,19 @@ class LinearFitter:
         weights = balance.training_weights(rows.targets, rows.weights).astype(np.float64)
         scaled = Scaled.of(self._parts(rows.features), weights)
         l2 = PARAMETERS.value(self._task.hp.values, "l2") / scaled.widths**2
+        losses: list[float] = []
         if (unit := target_scale(recipe, learn)) is not None:
             mean, deviation = unit
             solution = _ridge(scaled, (rows.targets.astype(np.float64) - mean) / deviation, weights, l2)
             solution = solution * deviation + np.append(np.zeros(len(solution) - 1), mean)[:, None]
         elif recipe.problem == "binary":
-            solution = _logistic(scaled, rows.targets, weights, l2)
+            solution = _logistic(scaled, rows.targets, weights, l2, losses)
         else:
-            solution = _softmax(scaled, rows.targets, weights, l2, classes)
-        return Fitted(self._predict(*scaled.unscaled(solution), balance), rounds=1)
+            solution = _softmax(scaled, rows.targets, weights, l2, classes, losses)
+        history = (
+            History("step", len(losses) - 1, {"loss": losses}) if losses else None
+        )  # the least squares have no steps
+        return Fitted(self._predict(*scaled.unscaled(solution), balance), rounds=1, history=history)
 
     def _parts(self, features: Mapping[str, NDArray]) -> Iterator[NDArray]:
         """Yield the features in the order of the spec, each [rows, n]."""
@@ -121,8 +126,8 @@ def _wide_ridge(features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray
     return found[0] / unit
 
 
-def _logistic(features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray) -> NDArray:
-    """Return the weights and the intercept of the second class [features + 1, 1]."""
+def _logistic(features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray, losses: list[float]) -> NDArray:
+    """Return the weights and the intercept of the second class [features + 1, 1]; see `_minimum` for `losses`."""
     from scipy.special import expit
 
     signs, total = np.where(labels == 1, 1.0, -1.0), weights.sum()
@@ -134,11 +139,13 @@ def _logistic(features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray) 
         cost = (weights * np.logaddexp(0, -margins)).sum() + l2 @ kernel**2 / 2
         return cost / total, np.append(features.transposed_times(slopes) + l2 * kernel, slopes.sum()) / total
 
-    return _minimum(loss, _curvatures(l2, total))[:, None]
+    return _minimum(loss, _curvatures(l2, total), losses)[:, None]
 
 
-def _softmax(features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray, classes: int) -> NDArray:
-    """Return the weights and the intercept of each class [features + 1, classes]."""
+def _softmax(
+    features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray, classes: int, losses: list[float]
+) -> NDArray:
+    """Return the weights and the intercept of each class [features + 1, classes]; see `_minimum` for `losses`."""
     from scipy.special import logsumexp
 
     rows, total = np.arange(len(labels)), weights.sum()
@@ -154,7 +161,7 @@ def _softmax(features: Scaled, labels: NDArray, weights: NDArray, l2: NDArray, c
         kernel = features.transposed_times(slopes) + l2[:, None] * parts[:-1]
         return cost / total, np.concatenate([kernel, slopes.sum(axis=0)[None]]).ravel() / total
 
-    return _minimum(loss, np.repeat(_curvatures(l2, total), classes)).reshape(-1, classes)
+    return _minimum(loss, np.repeat(_curvatures(l2, total), classes), losses).reshape(-1, classes)
 
 
 def _curvatures(l2: NDArray, total: float) -> NDArray:
@@ -162,12 +169,13 @@ def _curvatures(l2: NDArray, total: float) -> NDArray:
     return np.append(0.25 + l2 / total, 0.25)
 
 
-def _minimum(loss: Any, curvatures: NDArray) -> NDArray:
+def _minimum(loss: Any, curvatures: NDArray, losses: list[float]) -> NDArray:
     """Return the arguments [size] at which a convex function is smallest.
 
     Args:
         loss: the function, which also returns its slopes.
         curvatures: about the second derivative by each argument [size]. Of very different ones the solver finds no way.
+        losses: the value after each step is added to it.
 
     Raises:
         DataError: it was not found.
@@ -181,7 +189,11 @@ def _minimum(loss: Any, curvatures: NDArray) -> NDArray:
         return value, slopes / units
 
     options = {"maxiter": _STEPS, "maxfun": 2 * _STEPS, "gtol": _PRECISION, "ftol": 0, "maxcor": 20}
-    found = minimize(scaled, np.zeros(len(units)), jac=True, method="L-BFGS-B", options=options)
+
+    def after_step(intermediate_result: Any) -> None:
+        losses.append(float(intermediate_result.fun))
+
+    found = minimize(scaled, np.zeros(len(units)), jac=True, method="L-BFGS-B", options=options, callback=after_step)
     slope = np.abs(found.jac).max()
     print(f"linear: {found.nit} steps of L-BFGS, loss {found.fun:.5f}, largest slope {slope:.1e}")
     if not slope <= _STEEP:  # also of NaN

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benison.components import user_code
 from benison.components.sample_weights import normalized
-from benison.components.train import answers, recorded
+from benison.components.train import answers, recorded, tree_curves
 from benison.components.train.fitting import Fitted, Size, Task, class_balance, drawn
 from benison.components.train.imbalance import ClassBalance
 from benison.components.train.own_trees import library
@@ -73,6 +73,7 @@ class OwnTreesFitter:
             rounds=read.rounds,
             importances=self._named(read.importances),
             size=Size(read.trees, read.depth, read.symmetric),
+            history=tree_curves.history(model, read.rounds),
         )
 
     def _call(self, rows: OwnRows, *, is_weighted: bool) -> Any:

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.components.train import tree_curves
 from benison.components.train.fitting import Fitted, Size, Task, class_balance, drawn, target_scale
+from benison.components.train.history import History
 from benison.components.train.imbalance import ClassBalance
 from benison.components.train.rows import ArrayRows, Rows
 from benison.components.train.trees import in_graph, symmetric, target_statistics
@@ -22,7 +24,7 @@ from benison.components.train.trees.symmetric import SymmetricTrees
 from benison.components.train.trees.target_statistics import TargetStatistics
 from benison.serving.errors import UsageError
 
-FILE = "trees.json"  # in the folder of logs: importances, and the loss by tree
+FILE = "trees.json"  # in the folder of logs: sizes and importances
 ONE_HOT = 255  # a category of more values has target statistics instead
 MAX_ID = 1_000_000
 MANY_BORDERS, FEW_BORDERS = 254, 64  # of a number; with many classes a tree's time is that of its borders
@@ -96,7 +98,7 @@ class TreesFitter:
                 self._labels(others, unit),
                 balance.validation_weights(others.targets, others.weights),
             )
-        trees, importances = self._fit(table, valid, stop if isinstance(stop, int) else None, balance)
+        trees, importances, history = self._fit(table, valid, stop if isinstance(stop, int) else None, balance)
         trees = trees.in_unit(unit[1], unit[0]) if recipe.problem == "regression" else trees
         named = self._named(importances, few, many, statistics)
         self._log(trees, named)
@@ -105,25 +107,27 @@ class TreesFitter:
             rounds=len(trees.picks),
             importances=named,
             size=Size(len(trees.picks), trees.picks.shape[1], symmetric=True),
+            history=history,
         )
 
     def _fit(
         self, table: _Table, valid: _Table | None, rounds: int | None, balance: ClassBalance
-    ) -> tuple[SymmetricTrees, NDArray]:
-        """Return the trees, and the importance of each column of `table`."""
+    ) -> tuple[SymmetricTrees, NDArray, History | None]:
+        """Return the trees, the importance of each column of `table`, and the losses by tree."""
         import catboost
 
         nothing = np.zeros(table.numbers.shape[1] + table.categories.shape[1])
         if not _can_learn(table):
             print("trees: the rows have only one label, or the same features; the answer is constant")
-            return SymmetricTrees.constant(self._constant(table, balance)), nothing
+            return SymmetricTrees.constant(self._constant(table, balance)), nothing, None
         pool = table.pool()
         model = catboost.CatBoost(self._parameters(rounds))
         model.fit(pool, eval_set=valid.pool() if valid is not None else None)
         if valid is not None:
             losses = next(iter(model.get_evals_result()["validation"].values()))
             print(f"{model.tree_count_} trees; best loss on valid {min(losses):.4f}")
-        return symmetric.from_catboost(model, pool), np.asarray(model.get_feature_importance())
+        history = tree_curves.history(model, int(model.tree_count_))
+        return symmetric.from_catboost(model, pool), np.asarray(model.get_feature_importance()), history
 
     def _parameters(self, rounds: int | None) -> dict[str, Any]:
         recipe, values = self._task.recipe, self._task.hp.values

@@ -59,6 +59,7 @@ def test_a_member_learns_from_files_and_logs_its_losses_for_tensorboard(
     fitted = fitter.fit(write(tmp_path / "train.gz", 300, 0), write(tmp_path / "valid.gz", 60, 1))
     answers = np.asarray(fitted.predict({"x": tf.constant([[2.0, 2.0], [-2.0, -2.0]])}))
     assert answers[0, 1] > 0.9 > 0.1 > answers[1, 1]
+    fitted.history.write_events(logs)
     losses = {folder.name: sorted(folder.glob("events*")) for folder in logs.iterdir()}
     assert set(losses) == {"train", "validation"}
     for (events,) in losses.values():

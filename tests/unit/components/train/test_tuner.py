@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ def test_a_search_tries_several_values_from_the_space(algorithm: str, tmp_path: 
     hp = keras_tuner.HyperParameters()
     for name, values in SPACE.items():
         tuner.declare_hyperparameter(hp, name, values)
-    search = tuner.build_tuner({"algorithm": algorithm, "trials": 3, "epochs": 2}, build, hp, 7, str(tmp_path))
+    options = {"algorithm": algorithm, "trials": 3, "epochs": 2}
+    search = tuner.build_tuner(options, build, hp, 7, str(tmp_path), tmp_path / "results")
     x = np.linspace(0, 1, 16).reshape(-1, 1)
     search.search(x, x, validation_data=(x, x), epochs=2, verbose=0)
 
@@ -38,6 +40,18 @@ def test_a_search_tries_several_values_from_the_space(algorithm: str, tmp_path: 
     assert len(trials) >= 2
     assert all(trial.hyperparameters.get("units") in (2, 4) for trial in trials)
     assert len({tuple(trial.hyperparameters.values.items()) for trial in trials}) >= 2
+    for trial in trials:
+        history = _history(tmp_path / "results", trial)
+        assert history["unit"] == "epoch"
+        assert set(history["metrics"]) == {"loss", "val_loss"}
+        assert history["metrics"]["val_loss"][history["best"]] == pytest.approx(trial.score)
+
+
+def _history(results: Path, trial: Any) -> dict[str, Any]:
+    """Return the history of a trial, whose event files must exist too."""
+    for part in ("train", "validation"):
+        assert list((results / "logs" / trial.trial_id / part).glob("events.out.tfevents.*"))
+    return dict(json.loads((results / "histories" / f"{trial.trial_id}.json").read_text()))
 
 
 @pytest.mark.filterwarnings("ignore")  # KerasTuner's own
@@ -68,7 +82,7 @@ def test_a_search_over_trees_finds_the_values_with_the_smallest_loss_on_valid(al
         return kinds.fitter(Task(recipe, values, spec, 0))
 
     settings = {"algorithm": algorithm, "trials": 6}
-    search = tuner.build_tree_tuner(settings, fitter_of, "regression", hp, 7, str(tmp_path))
+    search = tuner.build_tree_tuner(settings, fitter_of, "regression", hp, 7, str(tmp_path), tmp_path / "results")
     search.search(learn=rows(0), stop=rows(1))
     trials = search.oracle.get_best_trials(search.oracle.max_trials)  # the call of TFX's Tuner
     assert 3 <= len(trials) <= 6
@@ -76,6 +90,7 @@ def test_a_search_over_trees_finds_the_values_with_the_smallest_loss_on_valid(al
     best = search.get_best_hyperparameters()[0]
     assert (best.get("depth"), best.get("trees")) == (4, 20)
     assert trials[0].score < 0.9 * float((rows(1).targets.astype(float) ** 2).mean())
+    assert {_history(tmp_path / "results", trial)["unit"] for trial in trials} == {"tree"}
 
 
 @pytest.mark.filterwarnings("ignore")  # KerasTuner's own

@@ -153,6 +153,8 @@ def test_the_function_learns_with_early_stopping_and_for_given_rounds(problem):
         assert (got.argmax(axis=1) == other.targets).mean() > 0.8
         assert np.allclose(got.sum(axis=1), 1, atol=1e-5)
     assert trained.rounds < 60
+    assert trained.history.best == trained.rounds - 1
+    assert int(np.argmin(trained.history.metrics["val_loss"])) == trained.history.best
     assert trained.size.trees >= trained.rounds
     assert set(trained.importances) == {"size (cm)[0]", "size (cm)[1]", "colour"}
     assert sum(trained.importances.values()) == pytest.approx(1)

@@ -73,6 +73,9 @@ def test_trees_learn_from_numbers_few_and_many_values(problem, classes):
         assert np.allclose(got.sum(axis=1), 1, atol=1e-5)
         assert (got.argmax(axis=1) == other.targets).mean() > {"binary": 0.8, "multiclass": 0.7}[problem]
     assert 1 <= fitted.rounds <= 200
+    assert fitted.history.unit == "tree"
+    assert fitted.history.best == fitted.rounds - 1 == int(np.argmin(fitted.history.metrics["val_loss"]))
+    assert fitted.history.metrics["loss"][-1] < fitted.history.metrics["loss"][0]
     assert sum(fitted.importances.values()) == pytest.approx(1)
     assert set(fitted.importances) == {"numbers[0]", "numbers[1]", "numbers[2]", "ids[0]", "ids[1]"}
     assert min(fitted.importances["ids[1]"], fitted.importances["numbers[0]"]) > 0.1
