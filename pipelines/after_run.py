@@ -1,10 +1,10 @@
-"""Follow each run, also one that failed: send its OpenLineage events. It never fails a run."""
+"""Follow each run, also one that failed: send its OpenLineage events, and tell trackers. It never fails a run."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,19 +29,23 @@ def following(root: Path, config: Pipeline) -> Iterator[None]:
     finally:
         mine = [run for run in runs.history(root) if run.pipeline == config.name and run.started >= began]
         if mine:
-            follow(root, mine[-1], config.lineage.openlineage or "")
+            follow(root, mine[-1], config.lineage.openlineage or "", lambda: config)
 
 
-def follow(root: Path, run: runs.Run, openlineage: str = "") -> None:
+def follow(
+    root: Path, run: runs.Run, openlineage: str = "", config: Callable[[], Pipeline | None] = lambda: None
+) -> None:
     """Follow a run that has ended.
 
     Args:
         root: ROOT.
         run: the run.
         openlineage: a file or an address for its events; '' for none.
+        config: returns the run's config, which names its trackers; None for a pipeline without one.
     """
     if openlineage:
         _attempt("OpenLineage", lambda: _send_events(root, run, openlineage))
+    _attempt("tracking", lambda: _track(root, run, config()))
 
 
 def _send_events(root: Path, run: runs.Run, place: str) -> None:
@@ -49,6 +53,14 @@ def _send_events(root: Path, run: runs.Run, place: str) -> None:
     from benison.pipelines.lineage import openlineage as events
 
     events.send(graph.of_run(root, run), place)
+
+
+def _track(root: Path, run: runs.Run, config: Pipeline | None) -> None:
+    from benison.pipelines.tracking import sending
+
+    if config is not None:
+        for warning in sending.after_run(root, run, config).warnings:
+            print(f"warning: {warning}", file=sys.stderr)
 
 
 def _attempt(what: str, work: object) -> None:

@@ -60,7 +60,11 @@ def begin(file: Path, run_id: str, root: Path, form_values: Mapping[str, str]) -
     config = _config(pipeline, file.parent, values)
     params = {} if config else _params(pipeline, values)
     settings = scheduled_run.RunSettings(
-        cache, params, pipeline.import_path, openlineage=(config.lineage.openlineage or "") if config else ""
+        cache,
+        params,
+        pipeline.import_path,
+        openlineage=(config.lineage.openlineage or "") if config else "",
+        manifest=str(file),
     )
     folder = scheduled_run.run_folder(root, run_id)
     with (

@@ -29,6 +29,7 @@ from benison.pipelines.commands import (
     reproduce,
     run,
     serve,
+    tracking,
     versions,
 )
 
@@ -69,6 +70,8 @@ app.command(rich_help_panel=RUN)(run.validate)
 app.command(rich_help_panel=RUN)(run.run)
 app.command("runs", rich_help_panel=RUN)(run.runs_)
 app.command(rich_help_panel=RUN)(report.report)
+app.command(rich_help_panel=RUN)(tracking.tensorboard)
+app.command(rich_help_panel=RUN)(tracking.track)
 app.command("compile", rich_help_panel=RUN)(compile.compile_)
 
 app.command(rich_help_panel=DATA)(data.schema)

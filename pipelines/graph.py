@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from benison.pipelines.config import Member, Pipeline
     from benison.pipelines.generic.columns import ColumnConfig
 
+# Keys without a part in what is pushed.
+_NOT_PUSHED = frozenset({"source", "schedule", "airflow", "lineage", "tracking"})
 TRAINING, JUDGING = ("train", "valid"), "test"
 
 
@@ -214,8 +216,10 @@ def build_ingest(config: Pipeline, root: Path, window: Sequence[int] = (), infer
 
 def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNode, schema: Any) -> list[BaseNode]:
     """Return a member's Trainer, after its Tuner if it declares a search space."""
-    from tfx.components import Trainer, Tuner
+    from tfx.components import Trainer
     from tfx.proto import trainer_pb2
+
+    from benison.components.tuner_node import Tuner
 
     # A node's config is part of its cache key, so it holds only what the node reads.
     recipe = recipe_of(name, member, config)
@@ -342,9 +346,7 @@ def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushS
             "span_hashes": spans.content_hashes(root, config.name, window),
             "made_from": made_from.record(config),
         },
-        config=hashlib.sha256(
-            config.model_dump_json(exclude={"source", "schedule", "airflow", "lineage"}).encode()
-        ).hexdigest(),
+        config=hashlib.sha256(config.model_dump_json(exclude=set(_NOT_PUSHED)).encode()).hexdigest(),
         fan_out=config.serving.fan_out,
         share_runs=config.serving.share_runs,
         promote=config.serving.promote,

@@ -14,9 +14,9 @@ from benison.pipelines.config import Pipeline
 from benison.serving.errors import BenisonError
 from benison.serving.files import checksum
 
-_LATER = frozenset(
-    {"serving", "schedule", "airflow", "lineage"}
-)  # about what happens after a model is made; may name secrets
+# About what happens after a model is made; may name secrets.
+_LATER = frozenset({"serving", "schedule", "airflow", "lineage", "tracking"})
+LEFT_OUT = "..."  # stands for a value that may be a secret, in the record of a run
 _PACKAGES = (
     "benison",
     "tfx",
@@ -53,7 +53,7 @@ def record(config: Pipeline) -> dict[str, Any]:
 
 def recordable(sets: Mapping[str, str]) -> dict[str, str]:
     """Return values of `--set` for a record: `...` stands for those that are left out, because they may be secrets."""
-    return {key: "..." if key.partition(".")[0] in _LATER else value for key, value in sets.items()}
+    return {key: LEFT_OUT if key.partition(".")[0] in _LATER else value for key, value in sets.items()}
 
 
 def config_of(recorded: Mapping[str, Any]) -> Pipeline:

@@ -10,6 +10,8 @@ from benison.serving.visible_text import visible
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from benison.pipelines.tracking.sending import Sent
+
 _UNLIMITED = 10_000  # characters
 
 
@@ -28,3 +30,9 @@ def console() -> Console:
     out = getattr(sys.stdout, "rich_proxied_file", sys.stdout)
     usual = Screen(file=out, emoji=False)
     return usual if usual.is_terminal else Screen(file=out, emoji=False, width=_UNLIMITED)
+
+
+def print_warnings(sent: Sent) -> None:
+    """Print what trackers did not take, on stderr."""
+    for warning in sent.warnings:
+        print(f"warning: {warning}", file=sys.stderr)

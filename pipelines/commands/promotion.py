@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, serving_settings
+from benison.pipelines.commands.arguments import DEFAULT_ROOT, Name, Root, load, serving_settings
+from benison.pipelines.commands.output import print_warnings
 from benison.pipelines.commands.versions import Number, pushed_base
 from benison.serving.promotion import access
 from benison.serving.promotion.access import Access
@@ -93,6 +94,7 @@ def promote(
     _copy_to_store(base, number, settings)
     change = promotion.promote(base, number, _request(why, timeout, settings, tls, force=force), label=label)
     _print_change(base.name, change)
+    _tell_trackers(name, base, change)
 
 
 def rollback(
@@ -147,6 +149,7 @@ def rollback(
         else:
             _warn_of_copy(base, number, settings)
     _print_change(base.name, change)
+    _tell_trackers(name, base, change)
 
 
 def _settings(name: str, base: Path, servers: list[str] | None, settle_s: float | None) -> Serving:
@@ -233,6 +236,19 @@ def _print_change(name: str, change: Change) -> None:
         print(f"served by {server}")
     if not change.servers:
         print("written to models.config; servers that poll it follow")
+
+
+def _tell_trackers(name: str, base: Path, change: Change) -> None:
+    """Tell the trackers in the pipeline's YAML, if there is one, that a label has moved."""
+    from benison.pipelines import config_file
+    from benison.pipelines.tracking import sending
+    from benison.serving.errors import UsageError
+
+    try:
+        config_file.find(name)
+    except UsageError:  # as on a machine that only serves
+        return
+    print_warnings(sending.after_change(base, change, load(name, None, check_data=False)))
 
 
 def _user() -> str:

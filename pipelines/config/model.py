@@ -62,6 +62,7 @@ from benison.pipelines.config.sections import (
     Splits,
     Validation,
 )
+from benison.pipelines.config.tracking import TrackingConfig
 from benison.pipelines.config.types import (
     COMBINERS,
     PREPROCESSING,
@@ -155,6 +156,7 @@ class Pipeline(ConfigModel):
     )
     airflow: AirflowConfig = AirflowConfig()
     lineage: Lineage = Lineage()
+    tracking: TrackingConfig = TrackingConfig()
 
     @property
     def references(self) -> dict[str, str]:

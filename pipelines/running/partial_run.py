@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benison.pipelines.compilation.compiled import Compiled
+from benison.pipelines.made_from import LEFT_OUT
 from benison.pipelines.records import runs
 from benison.pipelines.records.locks import SCHEDULED
 from benison.pipelines.records.runs import NodeRun, Run
@@ -27,7 +28,6 @@ Role = Literal["again", "needed", "taken"]  # run without the cache; with it; on
 CANNOT_TAKE = "its outputs cannot be taken from"
 _COMPARES, _PUSHES = "Baseline", "Pusher"
 _UNFINISHED = frozenset({"failed", "invalid", "interrupted", "not_pushed"})
-_LEFT_OUT = "..."  # the value in a run's record that stands for one that may be a secret
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def resumed_sets(run: Run, sets: Mapping[str, str]) -> dict[str, str]:
     Raises:
         UsageError: other values are given, or one of these is missing.
     """
-    left_out = {key for key, value in run.sets.items() if value == _LEFT_OUT}
+    left_out = {key for key, value in run.sets.items() if value == LEFT_OUT}
     if other := sorted(set(sets) - left_out):
         raise UsageError(
             f"--resume and --set {other[0]} contradict each other: the run continues with the values of {run.id}"

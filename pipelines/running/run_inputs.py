@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from benison.pipelines.config import Pipeline
 
 _METADATA = {".dist-info": "METADATA", ".egg-info": "PKG-INFO"}  # the file with a package's version, by its folder
-_FORMAT_KEYS = frozenset({"description", "schedule", "airflow", "lineage"})  # of the config: no node depends on them
+# Of the config: no node depends on them.
+_FORMAT_KEYS = frozenset({"description", "schedule", "airflow", "lineage", "tracking"})
 
 
 class Changing(Exception):

@@ -40,6 +40,7 @@ class RunSettings:
         import_path: folders besides the installed packages that hold the pipeline's modules.
         host: name of the machine that began the run, and the id of its kernel's start.
         openlineage: where the run's OpenLineage events go; '' for nowhere.
+        manifest: path of the pipeline's manifest, for Finish.
     """
 
     cache: bool
@@ -47,6 +48,7 @@ class RunSettings:
     import_path: tuple[str, ...] = ()
     host: tuple[str, str] = ("", "")
     openlineage: str = ""
+    manifest: str = ""
 
 
 def this_host() -> tuple[str, str]:

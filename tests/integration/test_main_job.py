@@ -89,6 +89,20 @@ def test_evaluator_and_scores_agree(pushed: Project) -> None:
         assert set(cut["metrics"]) >= {*MEMBERS, "ensemble"}
 
 
+def test_each_member_and_trial_leaves_its_losses_and_event_files(pushed: Project) -> None:
+    outputs = {node["id"]: node["outputs"] for node in pushed.last_run()["nodes"]}
+    for name, epochs in zip(MEMBERS, (30, 20, 12), strict=True):
+        history = json.loads((Path(outputs[f"Trainer.{name}"]["model"][0]["uri"]) / "history.json").read_text())
+        assert history["unit"] == "epoch"
+        assert set(history["metrics"]) == {"loss", "val_loss"}, "val_loss is the mean of the folds"
+        assert 1 <= history["best"] + 1 <= epochs
+        assert {len(values) for values in history["metrics"].values()} <= set(range(1, epochs + 1))
+        assert list(Path(outputs[f"Trainer.{name}"]["model_run"][0]["uri"]).glob("train/events.*"))
+    results = Path(outputs["Tuner.deep"]["tuner_results"][0]["uri"])
+    trials = json.loads((results / "tuner_results.json").read_text())
+    assert {file.stem for file in (results / "histories").iterdir()} == {trial["trial_id"] for trial in trials}
+
+
 def test_no_row_is_in_two_splits(pushed: Project) -> None:
     import tensorflow as tf
 
