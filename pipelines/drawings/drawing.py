@@ -153,7 +153,7 @@ def _td(cell: Cell, column: int, number: bool) -> Markup:
         filter(None, ["number" if number else "", long, cell.mark, "bar" if cell.bar is not None else ""])
     )
     share = None if cell.bar is None else f"--share:{min(max(cell.bar, 0.0), 1.0) * 100:.1f}%"
-    sort = None if cell.sort is None else f"{cell.sort:.12g}"
+    sort = None if cell.sort is None else f"{cell.sort:.12g}".replace("inf", "Infinity")
     text = visible_line(cell.text)
     if column == 0:
         return element("th", text, scope="row", class_=classes or None, data_sort=sort, style=share)

@@ -19,7 +19,7 @@ class Step:
         seconds: how long it took; None if it did not end.
         processor_s: processor time; None if it was not measured.
         memory_mb: peak memory in MB; None likewise.
-        reason: why it failed, refused or was skipped.
+        reason: why it failed, refused or was skipped, or the run whose outputs it took.
         log: the file with its output.
     """
 
@@ -43,7 +43,7 @@ def of_run(run: Run) -> Sequence[Step]:
             node.seconds,
             node.profile.get("processor_s"),
             node.profile.get("memory_mb"),
-            node.reason,
+            node.reason or (f"taken from run {node.origin}" if node.origin else ""),
             node.log,
         )
         for node in run.nodes

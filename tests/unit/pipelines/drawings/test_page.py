@@ -107,6 +107,11 @@ def test_a_table_without_anything_in_a_column_leaves_it_out() -> None:
     assert "reason" not in table
 
 
+def test_a_missing_number_is_sorted_by_the_browser_as_the_smallest() -> None:
+    table = Table("rows", ["name", "size"], [["a", None], ["b", 2]]).html()
+    assert 'data-sort="-Infinity"' in table
+
+
 def test_columns_by_the_hundred_stay_small() -> None:
     columns = strangers.statistics(200)
     parts = [data.columns(columns), *data.distributions(columns)]

@@ -65,6 +65,11 @@ def test_the_verdict_comes_first_in_one_sentence(
     assert page.index('id="verdict"') < page.index('id="timeline"')
 
 
+def test_the_verdict_of_a_partial_run_names_its_options(tmp_path: Path) -> None:
+    run = run_of(tmp_path, "complete", node("Trainer", "complete"), part={"only": "Trainer"})
+    assert "a run with --only Trainer pushes nothing" in verdict_in(run_page.html(run, tmp_path))
+
+
 def test_a_run_that_ended_early_says_what_it_ended_before(tmp_path: Path) -> None:
     nodes = [node("Trainer", "failed", "no memory"), node("Blessing", "not_run")]
     page = run_page.html(run_of(tmp_path, "failed", *nodes), tmp_path)
