@@ -16,6 +16,7 @@ import typer
 
 from benison.pipelines.commands import (
     begin,
+    card,
     compile,
     data,
     deploy,
@@ -99,6 +100,7 @@ app.add_typer(ensembles, rich_help_panel=SERVE)
 
 app.command("versions", rich_help_panel=VERSIONS)(versions.versions_)
 app.command(rich_help_panel=VERSIONS)(versions.diff)
+app.command(rich_help_panel=VERSIONS)(card.card)
 app.command(rich_help_panel=VERSIONS)(lineage.lineage)
 app.command(rich_help_panel=VERSIONS)(reproduce.reproduce)
 app.command(rich_help_panel=VERSIONS)(versions.verify)

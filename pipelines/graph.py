@@ -196,6 +196,8 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             transform_graph=graph,
             settings=_push_settings(config, root, window),
             user_code=_user_code(config, "Pusher"),
+            data_verdict=data.gate.outputs["verdict"],
+            label_report=label_check.outputs["report"],
         )
     pusher.add_upstream_node(evaluator)  # no push after a failed evaluation
     nodes += [member_scores, ensemble, baseline, ensemble_scores, evaluator, importance, blessing, validator, pusher]
@@ -336,6 +338,8 @@ def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushS
             ),  # so that a copy of the project with its ROOT is the same one
             "label": config.label,
             "problem": config.problem,
+            "purpose": config.purpose or config.description,
+            "limits": list(config.limits),
             "missing": list(config.data.missing),
             "delimiter": config.data.delimiter,
             "encoding": config.data.encoding,

@@ -1,9 +1,9 @@
 """Pusher: make a blessed ensemble a version in TF Serving's layout, copy it to a store and promote it.
 
-In `assets.extra/`, beside the SavedModel, a version holds the ensemble's spec and report, ServingValidator's rows with
-their expected predictions, warm-up requests, and rows of `train` as the background of explanations. With fan-out, each
-member is pushed first as a model of its own. If there is a store, all of it is copied there next. Then the version is
-promoted, unless the YAML or the spans forbid it.
+Beside the SavedModel, a version holds its model card, `card.md`, and in `assets.extra/` the ensemble's spec and report,
+ServingValidator's rows with their expected predictions, warm-up requests, and rows of `train` as the background of
+explanations. With fan-out, each member is pushed first as a model of its own. If there is a store, all of it is copied
+there next. Then the version is promoted, unless the YAML or the spans forbid it.
 
 A model that was pushed before is not pushed again. If another version is served than the one that Blessing compared the
 candidate with, nothing is pushed; with `serving.promote: manual` the version is stored. The comparison is made again
@@ -16,6 +16,7 @@ and does not compare with what is served.
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -35,21 +36,29 @@ from benison.components.deploy import background_sample, push_manifest, serving_
 from benison.components.driver import Driver
 from benison.components.ensemble import ensemble_builder
 from benison.components.evaluate import blessing
+from benison.components.evaluate.label_report import LabelReport
 from benison.components.evaluate.raw_rows import first_records
+from benison.components.ingest.arguments import FILES
+from benison.components.ingest.csv_table import WARNINGS
+from benison.components.ingest.splits import ROW_COUNTS
 from benison.components.raw_examples import split_files
+from benison.components.validate.anomaly_gate import Verdict
 from benison.serving.ensemble import SPEC_FILE, Ensemble
 from benison.serving.errors import ServedChanged
 from benison.serving.explanations import background
+from benison.serving.files import checksum
 from benison.serving.promotion import history, labels, shared_stable
 from benison.serving.promotion import promote as promotion
 from benison.serving.promotion.rollout import ChangeRequest
-from benison.serving.versions import content, local, remote, sets
+from benison.serving.versions import card, content, local, remote, sets
 from benison.serving.versions.local import Version
 from benison.serving.versions.manifest import Manifest, ServedBaseline
 from benison.serving.versions.sets import Candidate
 
 ALREADY_SERVED = "already_served"
 NOT_PROMOTED = "not_promoted"
+SPLITS = ("train", "valid", "blend", "test")
+_MOST_HASHED = 1 << 30  # bytes of a data file: a push must not take minutes
 NOT_PUSHED = "not_pushed"  # the reason; benison.pipelines.node reads it
 _CODE = "benison_fingerprint"  # the execution property in which benison.pipelines.node passes the hash of a node's code
 
@@ -173,6 +182,8 @@ class Pusher(base_component.BaseComponent):
         transform_graph: Transform's output, which the members were trained with.
         settings: Settings of the push.
         user_code: Added to `custom_config` (benison.pipelines.code.cache_key); the manifest contains its hash.
+        data_verdict: AnomalyGate's output, and
+        label_report: LabelCheck's output: the model card has their warnings.
     """
 
     SPEC_CLASS = ComponentSpec
@@ -189,6 +200,8 @@ class Pusher(base_component.BaseComponent):
         transform_graph: types.BaseChannel,
         settings: PushSettings,
         user_code: Mapping[str, Any],
+        data_verdict: types.BaseChannel | None = None,
+        label_report: types.BaseChannel | None = None,
     ) -> None:
         # One input per member, so that lineage names them; this is why the spec's class is defined here.
         class Spec(ComponentSpec):
@@ -200,6 +213,8 @@ class Pusher(base_component.BaseComponent):
                 "infra_blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
                 "examples": ChannelParameter(type=standard_artifacts.Examples),
                 "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+                "data_verdict": ChannelParameter(type=Verdict, optional=True),
+                "label_report": ChannelParameter(type=LabelReport, optional=True),
             }
             OUTPUTS = {"pushed_model": ChannelParameter(type=standard_artifacts.PushedModel)}
 
@@ -211,6 +226,8 @@ class Pusher(base_component.BaseComponent):
                 infra_blessing=infra_blessing,
                 examples=examples,
                 transform_graph=transform_graph,
+                data_verdict=data_verdict,
+                label_report=label_report,
                 custom_config=json.dumps({"settings": asdict(settings), **user_code}, sort_keys=True),
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             )
@@ -314,13 +331,15 @@ def _publish(
             model,
         )
     manifest = push_manifest.describe(
-        settings.facts,
+        {**settings.facts, **_facts_of_data(settings, input_dict)},
         ensemble,
         _read(report),
         _read(blessed / blessing.FILE),
         {**certificate, **asked},
         push_manifest.hashes(model, transform_graph, code, settings.config),
     )
+    card_file = scratch / card.FILE
+    card_file.write_text(card.render(manifest), encoding="utf-8")
     trained = {name: _saved_model(input_dict, _input(name)) for name in (ensemble.members if settings.fan_out else ())}
     facts = {
         name: {
@@ -334,8 +353,34 @@ def _publish(
         name: Candidate(member, Manifest.model_validate({**settings.facts, **facts[name]}), _extra(warmup))
         for name, member in trained.items()
     }
-    candidate = Candidate(model, manifest.model_copy(update={"candidate": own}), _extra(*beside))
+    candidate = Candidate(
+        model, manifest.model_copy(update={"candidate": own}), {**_extra(*beside), card.FILE: card_file}
+    )
     return sets.publish(candidate, Path(settings.serving), members)
+
+
+def _facts_of_data(settings: PushSettings, input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]:
+    """Return what the manifest says about the data: rows by split, files with their hashes, and warnings."""
+    examples = artifact_utils.get_single_instance(input_dict["examples"])
+    counts = json.loads(examples.get_string_custom_property(ROW_COUNTS) or "{}")
+    files = [] if settings.facts["spans"] else json.loads(examples.get_string_custom_property(FILES) or "[]")
+    folder = Path(settings.serving).parents[1]  # ROOT, as for `source`
+    source = (folder / settings.facts["source"]).resolve().parent
+    sources = [examples, *(input_dict[key][0] for key in ("data_verdict", "label_report") if input_dict.get(key))]
+    warned = [json.loads(artifact.get_string_custom_property(WARNINGS) or "[]") for artifact in sources]
+    return {
+        "rows": {split: counts[split] for split in SPLITS if split in counts},
+        "data_files": {os.path.relpath(file, source): _hash(Path(file)) for file in files},
+        "warnings": list(dict.fromkeys(line for lines in warned for line in lines)),
+    }
+
+
+def _hash(file: Path) -> str | None:
+    """Return the SHA-256 of a data file; None if it is very large, or gone."""
+    try:
+        return checksum.of_file(file) if file.stat().st_size <= _MOST_HASHED else None
+    except OSError:
+        return None
 
 
 def _extra(*files: Path) -> dict[str, Path]:

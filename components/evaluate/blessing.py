@@ -80,6 +80,7 @@ class Executor(base_executor.BaseExecutor):
         record = {
             **report.to_json(),
             "metric": exec_properties["metric"],
+            "larger_is_better": metric.greater_is_better,
             "classes": list(ensemble_scores.classes),
             "positive": ensemble_scores.classes[1] if problem == "binary" else "",
             "threshold": spec.threshold,

@@ -100,8 +100,11 @@ class Executor(base_executor.BaseExecutor):
             for pairs in files.values():
                 for source, target in pairs:
                     groups.link(source, target)
+        left_out = _link_by_group(files, by) if by is not None else {}
+        kept = {split: count - left_out.get(split, 0) for split, count in counts.items()}
+        window.set_string_custom_property(ROW_COUNTS, json.dumps(kept))
+        if by is None:
             return
-        left_out = _link_by_group(files, by)
         window.set_string_custom_property(WARNINGS, json.dumps(left_out_warnings(source_of_rows, by, counts, left_out)))
 
 

@@ -91,6 +91,10 @@ class Pipeline(ConfigModel):
     source: Path = Field(description="the YAML file, absolute; not a key in it")
     name: PipelineName = Field(description="the pipeline's name; models are served under it")
     description: str = Field(default="", description="one line for `benison list`")
+    purpose: str = Field(default="", description="what the model is for, for its model card; default: the description")
+    limits: tuple[Text, ...] = Field(
+        default=(), description="what the model is not for, or not good at, one sentence each, for its model card"
+    )
     problem: Literal["binary", "multiclass", "regression"] = Field(description="binary, multiclass or regression")
     label: Text = Field(description="the column to predict")
     positive: ClassName | None = Field(

@@ -250,6 +250,13 @@ class Manifest(Record):
         gains: What the ensemble gains over each member.
         without: The ensemble without each member.
         slices: Quality by slice of the test rows.
+        larger_is_better: Of the metric; None in an older version.
+        purpose: What the model is for, as the YAML says; '' if it does not.
+        limits: What it is not for, or not good at, as the YAML says.
+        rows: The number of rows by split; empty in an older version.
+        data_files: The SHA-256 of each data file by its path, relative to the YAML where it can be; None if it was too
+            large to hash. Empty with spans, whose hashes are in `span_hashes`.
+        warnings: What the run warned of about the data.
         interval: The interval of a regression's answers; None for classes, in an older version, or if the rows were too
             few.
         baseline: The served version that it was compared with.
@@ -300,6 +307,12 @@ class Manifest(Record):
     gains: Mapping[str, Gain] = Field(default_factory=dict)
     without: Mapping[str, WithoutMember] = Field(default_factory=dict)
     slices: Mapping[str, Slice] = Field(default_factory=dict)
+    larger_is_better: bool | None = None
+    purpose: str = ""
+    limits: tuple[str, ...] = ()
+    rows: Mapping[str, int] = Field(default_factory=dict)
+    data_files: Mapping[str, str | None] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     interval: AnswerInterval | None = None
     baseline: ServedBaseline | None = None
     serving: ServingCertificate | None = None

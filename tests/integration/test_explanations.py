@@ -1,4 +1,4 @@
-"""A pushed version explains its answers: `benison predict --explain`, and the model server."""
+"""A pushed version explains its answers: by `predict --explain`, the model server, its card and its importances."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from benison.serving import predict
 from benison.serving.explanations import background
+from benison.serving.files import checksum
 from benison.serving.promotion import labels
 from benison.serving.versions import local
 from tests.integration.conftest import Project
@@ -57,6 +58,36 @@ def test_a_push_keeps_rows_of_train_with_their_checksum(version: local.Version) 
     assert {len(values) for values in rows.values()} == {64}
     assert set(rows) == set(version.manifest.inputs)
     assert background.PLACE in version.manifest.files
+
+
+def test_a_push_writes_a_model_card_and_the_command_prints_it_with_the_number(
+    pushed: Project, version: local.Version
+) -> None:
+    text = (version.path / "card.md").read_text()
+    assert "card.md" in version.manifest.files
+    assert version.manifest.rows.keys() == {"train", "valid", "blend", "test"}
+    assert f"- Rows: train {version.manifest.rows['train']}, " in text
+    assert version.manifest.data_files == {"penguins.csv": checksum.of_file(pushed.csv)}
+    assert "| island=Dream |" in text
+    for target in ("birds", f"birds/{version.number}", str(version.number)):
+        said = pushed.benison("card", target)
+        assert said.returncode == 0, said.stderr
+        assert said.stdout.startswith(f"# Model card: birds version {version.number}\n")
+    assert "no model has a version 5" in pushed.benison("card", "5").stderr
+
+
+def test_a_run_measures_what_each_column_is_worth(pushed: Project) -> None:
+    (file,) = pushed.root.parents[1].glob("pipelines/.benison/artifacts/birds/ColumnImportance/importances/*/*.json")
+    found = json.loads(file.read_text())
+    assert "ensemble" in found["models"]
+    losses = found["models"]["ensemble"]
+    assert set(losses) == COLUMNS
+    assert max(losses, key=lambda name: losses[name]["lost"]) in (
+        "bill_length_mm",
+        "bill_depth_mm",
+        "flipper_length_mm",
+    )
+    assert all(loss["low"] <= loss["lost"] <= loss["high"] for loss in losses.values())
 
 
 def test_predict_shows_the_shares_of_columns_which_add_up(pushed: Project, version: local.Version) -> None:
