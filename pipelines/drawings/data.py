@@ -228,13 +228,14 @@ def label_alone(found: LabelAlone, most: int = 20) -> Chart | None:
     if not found.columns:
         return None
     shown = list(found.columns)[:most]
+    scale = {"domain": [found.nothing, 1], "clamp": True}
     rows = [{"column": c, "value": found.columns[c], "suspicious": c in found.suspicious} for c in shown]
     spec = {
         "data": {"values": rows},
         "mark": {"type": "bar", "height": 10},
         "encoding": {
             "y": names("column", shown),
-            "x": quantity("value", "of 1: 0.5 tells nothing, 1 tells all", scale={"domain": [0.5, 1], "clamp": True}),
+            "x": quantity("value", f"of 1: {found.nothing:g} tells nothing, 1 tells all", scale=scale),
             "color": color_by("suspicious", {True: theme.BAD, False: theme.ACCENT}, legend=False),  # type: ignore[dict-item]
         },
     }
@@ -290,7 +291,8 @@ def permutation(found: Permutation, models: Sequence[str], most: int = 15) -> Ch
     }
     first = found.models.get(theme.ENSEMBLE) or next(iter(found.models.values()))
     text = "; ".join(f"{c} {first[c].lost:.4g}" for c in order[:5] if c in first)
-    note = f"{count(found.rows)} rows of test, {found.repeats} shuffles per column."
+    shuffles = "1 shuffle" if found.repeats == 1 else f"{found.repeats} shuffles"
+    note = f"{count(found.rows)} rows of test, {shuffles} per column."
     return Chart(
         "Which columns matter", text, spec, note=note, height=rows_height(len(order), max(20, 9 * len(colors)))
     )

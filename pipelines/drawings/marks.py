@@ -13,10 +13,16 @@ def rows_height(rows: int, step: int = 26) -> int:
     return max(rows, 1) * step
 
 
+_LEGEND = 40  # characters
+
+
 def color_by(field: str, colors: Mapping[str, str], *, legend: bool = True) -> dict[str, Any]:
     """Return the encoding of a colour by name."""
     scale = {"domain": list(colors), "range": list(colors.values())}
-    return {"field": field, "type": "nominal", "scale": scale, "legend": {} if legend else None}
+    # In one line where the names are short, else in columns that fit on a phone.
+    fits = sum(len(str(name)) + 4 for name in colors) <= _LEGEND
+    shown = {"columns": len(colors) if fits else 3} if legend else None
+    return {"field": field, "type": "nominal", "scale": scale, "legend": shown}
 
 
 def quantity(field: str, title: str, **more: Any) -> dict[str, Any]:

@@ -224,7 +224,7 @@ def contributions(report: EnsembleReport, blessing: Blessing | None) -> list[Par
         spec = {
             "data": {"values": [{"member": c.member, "weight": c.weight} for c in weighted]},
             "encoding": {
-                "y": names("member", members),
+                "y": names("member", [c.member for c in weighted]),
                 "x": quantity(
                     "weight", f"weight in the {report.combiner}", scale=room_for_text([c.weight for c in weighted])
                 ),
@@ -246,7 +246,9 @@ def contributions(report: EnsembleReport, blessing: Blessing | None) -> list[Par
     if measured:
         rows = [{"name": c.member, "value": c.gain, "low": c.low, "high": c.high} for c in measured]
         where = "of blend" if report.split == "blend" else "out of fold"
-        spec = dots_with_intervals(rows, members, "loss without the member, less the loss with it", colors)
+        spec = dots_with_intervals(
+            rows, [c.member for c in measured], "loss without the member, less the loss with it", colors
+        )
         text = "; ".join(f"{c.member} {with_interval(c.gain, c.low, c.high)}" for c in measured)
         parts.append(
             Chart(
@@ -262,7 +264,7 @@ def contributions(report: EnsembleReport, blessing: Blessing | None) -> list[Par
             rows = [{"name": m, "value": w["gain"], "low": w["low"], "high": w["high"]} for m, w in alone.items()]
             text = "; ".join(f"{m} {with_interval(w['gain'], w['low'], w['high'])}" for m, w in alone.items())
             axis = f"gain in {blessing.metric} over the ensemble without it"
-            spec = dots_with_intervals(rows, members, axis, colors)
+            spec = dots_with_intervals(rows, list(alone), axis, colors)
             parts.append(
                 Chart(f"What each member adds, {blessing.metric} on test", text, spec, height=rows_height(len(alone)))
             )

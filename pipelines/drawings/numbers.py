@@ -47,7 +47,9 @@ def short(number: float | None) -> str:
     """Return a number of any size with four significant digits; "-" for None."""
     if number is None:
         return "-"
-    if number and (abs(number) >= 1e6 or abs(number) < 1e-4):
+    if 1e4 <= abs(number) < 1e9:
+        return count(number)
+    if number and (abs(number) >= 1e9 or abs(number) < 1e-4):
         return f"{number:.3e}"
     return f"{number:.4g}"
 

@@ -23,12 +23,14 @@ class LabelAlone:
         columns: area under the curve of the column alone, or its like, by column; highest first.
         suspicious: columns that predict it too well.
         unlabelled: by split, the rows without a label and all rows.
+        nothing: the number of a column that tells nothing: 0.5 for classes, 0 for a regression.
     """
 
     label: str
     columns: Mapping[str, float]
     suspicious: Sequence[str]
     unlabelled: Mapping[str, tuple[int, int]]
+    nothing: float = 0.5
 
 
 def of_label(folder: Path) -> LabelAlone:
@@ -40,7 +42,8 @@ def of_label(folder: Path) -> LabelAlone:
     data = json.loads((folder / "label.json").read_text(encoding="utf-8"))
     columns = dict(sorted(data["columns"].items(), key=lambda entry: -entry[1]))
     missing = {split: (counts[0], counts[1]) for split, counts in data.get("unlabelled", {}).items()}
-    return LabelAlone(data["label"], columns, list(data["suspicious"]), missing)
+    nothing = 0.5 if data.get("classes") else 0.0
+    return LabelAlone(data["label"], columns, list(data["suspicious"]), missing, nothing)
 
 
 @dataclass(frozen=True)

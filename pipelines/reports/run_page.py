@@ -21,7 +21,7 @@ from benison.pipelines.drawings import theme
 from benison.pipelines.drawings import timeline as draw_timeline
 from benison.pipelines.drawings import training as draw_training
 from benison.pipelines.drawings.drawing import Cell, Chart, Code, Folded, Grid, Html, Part, Table, Text
-from benison.pipelines.drawings.numbers import count, figure, seconds
+from benison.pipelines.drawings.numbers import count, figure, percent, seconds, short
 from benison.pipelines.drawings.page import Section, page
 from benison.pipelines.facts import (
     anomalies,
@@ -234,12 +234,10 @@ def _models(subject: _Subject) -> Sequence[Part] | str:
     if why := found.baseline.get("why_not"):
         parts.append(Text(f"Not compared with a served version: {why}.", "note"))
     if interval := found.interval:
-        parts.append(
-            Text(
-                f"An answer's {interval['level']:.0%} interval is ± {interval['half_width']:.4g}; on test it holds "
-                f"{interval['coverage']:.1%} of {count(interval['rows'])} labels."
-            )
-        )
+        held = interval.get("coverage")
+        on_test = "" if held is None else f"; on test it holds {percent(held)} of the labels"
+        width = f"± {short(interval['half_width'])}, from {count(interval['rows'])} rows"
+        parts.append(Text(f"The {interval['level']:.0%} interval of an answer is {width}{on_test}."))
     return parts
 
 
