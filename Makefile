@@ -1,7 +1,7 @@
 # Start with `make demo` or `make test`; both create .venv first. `make help` lists all targets.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup airflow-setup airflow demo demo-penguins test test-system test-all track soak check docs format \
+.PHONY: help setup airflow-setup airflow demo demo-penguins test test-system test-all track soak check docs format notebook \
 	system-deps clean
 
 ROOT := .benison
@@ -76,6 +76,10 @@ check: setup ## check formatting, lint, English, types, imports between packages
 docs: setup ## write docs/cli.md from the code and build the documentation into site/
 	$(BIN)/python docs/make_cli.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+notebook: setup ## open the notebooks in JupyterLab on loopback, with the ROOT of the command line
+	BENISON_ROOT=$(abspath $(ROOT)) $(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=notebooks \
+		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(if $(filter 0,$(shell id -u)),--allow-root)
 
 format: setup ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix --exit-zero

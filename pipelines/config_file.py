@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from benison.pipelines.code.code_reference import display_path
-from benison.pipelines.config import Pipeline, strict_yaml
+from benison.pipelines.config import Pipeline, strict_yaml, yaml_edit
 from benison.pipelines.config.mistakes import (
     Mistake,
     code_mistakes,
@@ -29,7 +29,7 @@ from benison.pipelines.config.mistakes import (
     slice_mistakes,
     unknown_key,
 )
-from benison.pipelines.config.nested import put
+from benison.pipelines.config.nested import at, put
 from benison.pipelines.config.strict_yaml import Document, Loc, NotYaml
 from benison.pipelines.config.types import ConfigModel
 from benison.serving.close_names import did_you_mean
@@ -104,6 +104,31 @@ def load(
     if mistakes or override_errors or not isinstance(checked, Pipeline):
         raise UsageError("\n".join([*_lines(mistakes, name, document, applied), *override_errors]))
     return checked
+
+
+def written(path_or_name: str | Path, overrides: Mapping[str, str]) -> str:
+    """Return the text of a pipeline's YAML with values of `--set` written into it; its comments and order stay.
+
+    Args:
+        path_or_name: see `load`.
+        overrides: values of `--set`, as YAML text, by dotted key.
+
+    Raises:
+        UsageError: the file cannot be read, or a value cannot be written without other changes.
+    """
+    path = find(path_or_name)
+    with path.open(encoding="utf-8", newline="") as file:  # the ends of its lines stay, too
+        text = file.read()
+    mark, text = text[: text.startswith("\ufeff")], text.removeprefix("\ufeff")
+    try:
+        for key, value in overrides.items():
+            raw = strict_yaml.parse(text).value
+            loc = _dotted(key, raw)
+            known = loc if _with_default(raw, loc) is raw else loc[:1]  # a default mapping is written whole
+            text = yaml_edit.edit(text, known, at(put(_with_default(raw, loc), loc, override_value(value)), known))
+    except ValueError as error:
+        raise UsageError(f"{display_path(path)}: {error}") from error
+    return mark + text
 
 
 def find(path_or_name: str | Path) -> Path:
@@ -211,9 +236,14 @@ def _from_flags(overrides: Mapping[str, str], raw: Mapping[str, Any]) -> Iterato
 
 
 def _dotted(key: str, raw: Any) -> Loc:
-    """Return the keys of a dotted key; a key of the config may contain dots, such as that of a column `a.b`."""
+    """Return the keys of a dotted key; a key of the config may contain dots, such as that of a column `a.b`.
+
+    A key of `ensemble` may stand for itself: `members.deep.epochs` is `ensemble.members.deep.epochs`.
+    """
     loc: Loc = ()
     parts = key.split(".")
+    if parts[0] not in keys_at(()) and parts[0] in keys_at(("ensemble",)):
+        parts = ["ensemble", *parts]
     while parts:
         known = raw if isinstance(raw, Mapping) else {}
         length = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in known), 1)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from benison.pipelines.compilation import main_module
 from benison.pipelines.compilation.compiled import Compiled, Node, compile_to
-from benison.pipelines.records import runs
+from benison.pipelines.records import runs, temporary
 from benison.pipelines.reports import reported_run
 from benison.pipelines.running import code_trial, partial_run, timing, unchanged
 from benison.pipelines.running.partial_run import WHOLE, Part, Plan
 from benison.pipelines.running.workers import Worker, WorkerDied, end_workers, first_ready
-from benison.serving.errors import DataError, NodeFailed
+from benison.serving.errors import BenisonError, DataError, NodeFailed
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline as TfxPipeline
@@ -31,6 +31,8 @@ _MOST_WORKERS, _WORKER_BYTES = 4, 2 << 30  # the memory of a worker that has Ten
 
 class LocalRunner:
     """Runs pipelines node by node, in worker processes that have imported TensorFlow already.
+
+    In a `with` block the worker processes stay for the next run, which then starts seconds earlier.
 
     Args:
         root: ROOT, for logs, locks and (where a pipeline names no metadata store of its own) ML Metadata.
@@ -52,9 +54,25 @@ class LocalRunner:
         self._cache = cache
         self._workers = workers or _workers_here()
         self._observe = observer or (lambda run: None)
+        self._between_runs: ExitStack | None = None
+        self._kept: _Pool | None = None
 
-    def run(self, pipeline: TfxPipeline) -> runs.Run:
+    def __enter__(self) -> LocalRunner:
+        self._between_runs = ExitStack()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the worker processes."""
+        if self._between_runs is not None:
+            self._end_kept(self._between_runs)
+            self._between_runs = None
+
+    def run(self, pipeline: TfxPipeline, *, part: Part = WHOLE) -> runs.Run:
         """Run any `tfx.dsl.Pipeline`, as TFX's LocalDagRunner does.
+
+        Args:
+            pipeline: the pipeline.
+            part: the part of it to run: the whole, or up to a node, `Part(last="Trainer")`.
 
         Returns:
             The run; each of its nodes succeeded or was skipped.
@@ -68,9 +86,11 @@ class LocalRunner:
         main_module.forbid_in_worker()
         with (
             reported_run.begin(self._root, pipeline.pipeline_info.pipeline_name) as run,
-            _Pool(self._workers, run.temporary) as pool,
+            self._pool(run.temporary) as pool,
         ):
-            self._execute(run, Plan(compile_to(pipeline, run.folder / _IR)), pool)
+            run.part = part.options
+            plan = partial_run.plan(part, compile_to(pipeline, run.folder / _IR), (), lambda earlier: ())
+            self._execute(run, plan, pool)
         for node in run.failed_nodes:
             error_type = DataError if node.state == "invalid" else NodeFailed
             raise error_type(f"{node.id}: {node.reason} (log: {node.log})")
@@ -118,12 +138,64 @@ class LocalRunner:
             if repeats:
                 self._observe(run)
             else:
-                with _Pool(self._workers, run.temporary) as pool:
+                with self._pool(run.temporary) as pool:
                     if comparison is not None and (comparison.is_first or not self._cache):
                         pool.grow()  # every node will run
                     self._run_config(run, config, span, pool, comparison, part)
             run.phases = timing.measured()
         return run
+
+    def nodes(self, config: Pipeline, *, span: str | None = None) -> tuple[Node, ...]:
+        """Return the nodes of a pipeline in topological order; none runs.
+
+        Args:
+            config: the pipeline's config.
+            span: see `run_config`.
+
+        Raises:
+            NodeFailed: the pipeline could not be built.
+            UsageError: the user's code has mistakes.
+        """
+        self._root.mkdir(parents=True, exist_ok=True)
+        with temporary.for_command(self._root, "nodes") as folder, self._pool(folder) as pool:
+            return self._compile(folder, config, span, pool, only_ingest=False).nodes
+
+    def first_rows(self, examples: Path, split: str, count: int, graph: Path | None = None) -> dict[str, Any]:
+        """Return the first rows of a split of an Examples artifact, see `benison.pipelines.running.first_rows`."""
+        return self._ask(
+            "first_rows", examples=str(examples), split=split, count=count, graph=str(graph) if graph else None
+        )
+
+    def evaluation(self, folder: Path) -> list[dict[str, Any]]:
+        """Return the metrics of TFX's Evaluator, see `benison.pipelines.running.evaluations`."""
+        return list(self._ask("evaluation", folder=str(folder))["rows"])
+
+    def _ask(self, operation: str, **request: Any) -> dict[str, Any]:
+        """Ask a worker to read something that only TensorFlow and TFX can read."""
+        with temporary.for_command(self._root, "read") as folder, self._pool(folder) as pool:
+            return pool.ask(operation=operation, log=str(folder / "read.log"), **request)
+
+    @contextmanager
+    def _pool(self, folder: Path) -> Iterator[_Pool]:
+        """Yield the worker processes: those that stay between runs, or else new ones, with a temporary folder."""
+        if self._between_runs is None:
+            with _Pool(self._workers, folder) as pool:
+                yield pool
+            return
+        if self._kept is None:
+            own = self._between_runs.enter_context(temporary.for_command(self._root, "runner"))
+            self._kept = self._between_runs.enter_context(_Pool(self._workers, own))
+        try:
+            yield self._kept
+        except BaseException as error:
+            # After Ctrl-C a worker may still be busy. After a mistake of the user they all wait for the next run.
+            if self._kept.busy or isinstance(error, WorkerDied) or not isinstance(error, BenisonError):
+                self._end_kept(self._between_runs)
+            raise
+
+    def _end_kept(self, stack: ExitStack) -> None:
+        self._kept = None
+        stack.close()
 
     def _run_config(
         self,
@@ -139,7 +211,7 @@ class LocalRunner:
             with timing.phase("reading the code"):
                 comparison.begin(run)
         with timing.phase("compiling and trying the code, with the start of the worker"):
-            compiled = self._compile(run, config, span, pool, only_ingest=comparison is None)
+            compiled = self._compile(run.folder, config, span, pool, only_ingest=comparison is None)
         plan = Plan(compiled)
         if comparison is not None and not part.is_whole:
             earlier = [
@@ -153,9 +225,7 @@ class LocalRunner:
             with timing.phase("recording the run"):
                 comparison.remember(run, functions)
 
-    def _compile(
-        self, run: runs.Run, config: Pipeline, span: str | None, pool: _Pool, *, only_ingest: bool
-    ) -> Compiled:
+    def _compile(self, folder: Path, config: Pipeline, span: str | None, pool: _Pool, *, only_ingest: bool) -> Compiled:
         """Compile the pipeline in a worker, which meanwhile tries the user's code; a run that only ingests needs none.
 
         Raises:
@@ -166,9 +236,9 @@ class LocalRunner:
             "config": config.model_dump(mode="json"),
             "span": span,
             "only_ingest": only_ingest,
-            "ir": str(run.folder / _IR),
+            "ir": str(folder / _IR),
             "root": str(self._root),
-            "log": str(run.folder / "compile.log"),
+            "log": str(folder / "compile.log"),
         }
         answers: list[dict[str, Any]] = []
 
@@ -177,7 +247,7 @@ class LocalRunner:
             return dict(answers[0]["trial"])
 
         if not only_ingest:
-            code_trial.try_code(config, self._root, compile_and_try, run.folder / "code.log")
+            code_trial.try_code(config, self._root, compile_and_try, folder / "code.log")
         answer = answers[0] if answers else pool.ask(**request)  # the code was tried before
         return Compiled.from_json(answer["compiled"])
 

@@ -262,7 +262,32 @@ def _end_trial(trial: forked.Fork, request: dict[str, Any]) -> dict[str, Any]:
     return {"mistakes": result.value or [], "unfinished": result.reason}
 
 
+def _first_rows(request: dict[str, Any]) -> dict[str, Any]:
+    """Read the first rows of examples in a fork, because TensorFlow reads them."""
+    from benison.pipelines.running import first_rows
+
+    _import(["tensorflow_transform"])  # before the fork, for the next one
+    graph = Path(request["graph"]) if request["graph"] else None
+    folder, split, count = Path(request["examples"]), request["split"], request["count"]
+    return dict(_value(forked.call(lambda: first_rows.read(folder, split, count, graph))))
+
+
+def _evaluation(request: dict[str, Any]) -> dict[str, Any]:
+    """Read the metrics of TFX's Evaluator in a fork."""
+    from benison.pipelines.running import evaluations
+
+    return {"rows": _value(forked.call(lambda: evaluations.read(Path(request["folder"]))))}
+
+
+def _value(result: forked.ForkResult) -> Any:
+    if result.reason:
+        raise NodeFailed(result.reason)
+    return result.value
+
+
 _OPERATIONS = {
+    "first_rows": _first_rows,
+    "evaluation": _evaluation,
     "compile": _compile,
     "write_source": _write_source,
     "tidy": _tidy,

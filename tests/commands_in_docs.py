@@ -97,8 +97,10 @@ def in_sentences(page: Path) -> list[Command]:
 
 
 def _commands(page: str, first_line: int, block: str, why_not: str) -> Iterator[Command]:
-    whole = ""
+    whole, has_outputs = "", block.startswith("$ ")
     for number, line in enumerate(block.splitlines(), first_line):
+        if has_outputs and not whole and not line.startswith("$ "):
+            continue
         whole = f"{whole}\n{line}" if whole else line.removeprefix("$ ")
         try:
             words = shlex.split(whole, comments=True)

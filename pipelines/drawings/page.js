@@ -21,7 +21,12 @@
     rule: { stroke: muted }, bar: { cornerRadius: 2 }, line: { strokeWidth: 2 },
     header: { labelColor: text, titleColor: muted },
   };
-  const draw = (place) => {
+  const draw = (place, waited = 0) => {
+    if (!window.vegaEmbed) { // in a notebook another output brings it
+      if (waited < 10_000) setTimeout(() => draw(place, waited + 100), 100);
+      else place.textContent = "To see this chart, run the cell that makes the Context again.";
+      return;
+    }
     const spec = JSON.parse(place.parentElement.querySelector("script[type='application/json']").textContent);
     // `ast`: expressions are interpreted, because the policy of a page allows no `eval`.
     const options = {
@@ -30,7 +35,7 @@
     const inner = document.createElement("div"); // Vega sets its own role and label; the place has the text alternative
     inner.setAttribute("aria-hidden", "true");
     place.replaceChildren(inner);
-    return window.vegaEmbed(inner, spec, options)
+    window.vegaEmbed(inner, spec, options)
       .then(() => {
         place.style.minHeight = "";
         place.dataset.drawn = "yes";

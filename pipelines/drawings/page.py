@@ -87,31 +87,31 @@ def _section(section: Section) -> Markup:
     return element("section", element("h2", section.title, id=heading), content, id=section.id, aria_labelledby=heading)
 
 
-def fragment(parts: Sequence[Part], *, script: bool = True) -> str:
-    """Return drawings as HTML for an output of a notebook.
-
-    Args:
-        parts: the drawings.
-        script: False leaves Vega's script out (900 kB), where an earlier output of the same page has it.
-    """
-    loaded = [element("script", Markup(f"if (!window.vegaEmbed) {{{vega()}}}"))] if script else []
+def fragment(parts: Sequence[Part]) -> str:
+    """Return drawings as HTML for an output of a notebook; an earlier output of it has `scripts()`."""
     return joined(
         element("style", Markup(theme.style())),
         element("div", html_of(parts), class_="benison"),
-        [*loaded, element("script", Markup(theme.script()))],
+        element("script", Markup(theme.script())),
     )
+
+
+def scripts() -> str:
+    """Return Vega's script as HTML for one output of a notebook: 900 kB, so the drawings leave it out."""
+    return element("script", Markup(f"if (!window.vegaEmbed) {{{vega()}}}"))
 
 
 @functools.cache
 def vega() -> str:
     """Return the script of Vega, Vega-Lite and Vega-Embed, as one expression that sets them in `window`.
 
-    To bundle it takes two seconds, so a copy is kept in the user's cache, for each version of vl_convert.
+    To bundle it takes two seconds, so a copy is kept in the user's cache, for each version of vl_convert and snippet.
     """
     from importlib.metadata import version
 
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "benison"
-    file = folder / f"vega-{version('vl-convert-python')}.js"
+    made_of = hashlib.sha256(_SNIPPET.encode()).hexdigest()[:8]
+    file = folder / f"vega-{version('vl-convert-python')}-{made_of}.js"
     try:
         return file.read_text(encoding="utf-8")
     except OSError:

@@ -77,6 +77,17 @@ def html(run: Run, root: Path) -> str:
     )
 
 
+def content(name: str, run: Run, root: Path) -> Sequence[Part] | str:
+    """Return the drawings of one section of the report; or, as text, why there are none.
+
+    Args:
+        name: the section's anchor, such as `slices`.
+        run: the run.
+        root: ROOT.
+    """
+    return {key: function for key, _, function in _SECTIONS}[name](_Subject(run, root))
+
+
 class _Subject:
     """A run with what its artifacts say; each is read once."""
 

@@ -123,7 +123,7 @@ def test_every_figure_of_a_metric_counts_rows_by_their_weights(project: Project)
     from sklearn.metrics import average_precision_score, log_loss
 
     from benison.components.evaluate.scorer import Scores
-    from benison.pipelines.reports.views import evaluation
+    from benison.pipelines.running import evaluations
 
     (folder,) = project.root.glob("artifacts/frauds/EnsembleScores/scores/*")
     loaded, blessing = Scores.load(folder, "test"), judged(project)
@@ -138,8 +138,8 @@ def test_every_figure_of_a_metric_counts_rows_by_their_weights(project: Project)
     assert ours["pr_auc"] == pytest.approx(precision)
     assert abs(average_precision_score(labels, probabilities[:, 1]) - precision) > 0.05
     (evaluated,) = project.root.glob("artifacts/frauds/Evaluator/evaluation/*")
-    of_tfx = evaluation(evaluated).iloc[0]
-    (name,) = [column for column in of_tfx.index if "precision" in column]
+    of_tfx = evaluations.read(evaluated)[0]
+    (name,) = [metric for metric in of_tfx if "precision" in metric]
     assert of_tfx[name] == pytest.approx(precision, abs=0.02)  # TFX's is by buckets of the probability
     assert blessing["weight"]["rows"] == len(weights)
     assert "metrics are weighted by counts: " in (project.folder / "report.txt").read_text()

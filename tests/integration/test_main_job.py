@@ -73,12 +73,14 @@ def test_the_first_run_pushes_a_blessed_ensemble_of_three_members(pushed: Projec
 
 
 def test_evaluator_and_scores_agree(pushed: Project) -> None:
-    from benison.pipelines.reports import views
+    import pandas as pd
+
+    from benison.pipelines.running import evaluations
 
     run = pushed.last_run()
     outputs = {node["id"]: node["outputs"] for node in run["nodes"]}
     blessing = json.loads((Path(outputs["Blessing"]["blessing"][0]["uri"]) / "blessing.json").read_text())
-    table = views.evaluation(Path(outputs["Evaluator"]["evaluation"][0]["uri"])).set_index("slice")
+    table = pd.DataFrame(evaluations.read(Path(outputs["Evaluator"]["evaluation"][0]["uri"]))).set_index("slice")
     assert set(table.index) == {"all", *blessing["slices"]}
     cuts = {**blessing["slices"], "all": {"rows": table.loc["all", "example_count"], "metrics": blessing["metrics"]}}
     for name, cut in cuts.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benison.pipelines.reports import views
+from benison.pipelines.facts import anomalies
 from tests.unit.serving.test_signature_names import NASTY
 
 # TFX and its dependencies emit warnings about one another.
@@ -106,4 +106,4 @@ def test_an_anomaly_names_its_column_as_it_is_called(tmp_path: Path) -> None:
     (tmp_path / "Split-train/SchemaDiff.pb").write_bytes(found.SerializeToString())
     named = {column: kind for column, kind, _ in tfdv_anomalies(tmp_path, "train")}
     assert named == dict.fromkeys(names, "new_column")
-    assert set(views.anomalies(tmp_path)["feature"]) == set(names)
+    assert {anomaly.column for anomaly in anomalies.read_validation(tmp_path)} == set(names)
