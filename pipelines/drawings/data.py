@@ -52,13 +52,13 @@ def columns(statistics: facts.Statistics) -> Table:
         "column",
         "type",
         "mean",
-        "deviation",
-        "smallest",
+        "std",
+        "min",
         "median",
-        "largest",
-        "different",
-        "most frequent",
-        *(f"missing in {split}" for split in splits),
+        "max",
+        "unique",
+        "top value",
+        *(f"missing {split}" for split in splits),
     ]
     rows_of = ", ".join(f"{split} {count(next(iter(c.values())).rows)}" for split, c in statistics.items() if c)
     return Table(f"Columns of {splits[0]}", headers, rows, note=f"Rows: {rows_of}.", most=20)

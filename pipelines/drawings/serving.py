@@ -48,7 +48,7 @@ def parity(found: ServingTrial) -> Chart:
                         "shown",
                         "largest difference from the training path (of the answers' scale)",
                         scale={"type": "log", "domainMin": smallest},
-                        axis={"format": ".0e", "tickCount": 5},
+                        axis={"format": ".0e", "values": [10.0**e for e in range(-9, 3)]},
                     ),
                     "color": color_by("agrees", {True: theme.GOOD, False: theme.BAD}, legend=False),  # type: ignore[dict-item]
                     "tooltip": [{"field": "path"}, {"field": "difference"}, {"field": "rows"}],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,4 +86,6 @@ def _text(value: Any) -> str:
     if value is _ABSENT:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if re.fullmatch(r"[0-9a-f]{64}", text):
+        return f"{text[:12]}…"
     return text if len(text) <= 300 else f"{text[:300]}…"
