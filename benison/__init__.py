@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         VersionError,
     )
     from benison.serving.fan_out import FanOut
-    from benison.serving.predict import Prediction, predict, read_rows
+    from benison.serving.predict import Prediction, explain, predict, read_rows
     from benison.serving.promotion.labels import served
     from benison.serving.versions.local import Version, versions
 
@@ -57,6 +57,7 @@ __all__ = [
     "category_ids",
     "dense",
     "dense_columns",
+    "explain",
     "load_config",
     "number_scores",
     "one_hot",
@@ -91,6 +92,7 @@ _MODULES = {
     "category_ids": _VOCABULARIES,
     "dense": "components.raw_columns",
     "dense_columns": "components.raw_columns",
+    "explain": "serving.predict",
     "load_config": "pipelines.config_file",
     "number_scores": "components.number_scores",
     "one_hot": _VOCABULARIES,

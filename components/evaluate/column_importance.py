@@ -52,6 +52,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
+        import tensorflow as tf
         import tensorflow_transform as tft
 
         settings = json.loads(exec_properties["settings"])
@@ -82,6 +83,7 @@ class Executor(base_executor.BaseExecutor):
             column_permutation.ranked(list(arguments), _of_members(input_dict)),
             confidence=settings["confidence"],
             seed=seed,
+            refusals=(tf.errors.OpError,),
         )
         text = json.dumps(importances.to_json(), indent=2)
         Path(artifact_utils.get_single_uri(output_dict["importances"]), FILE).write_text(text, encoding="utf-8")

@@ -98,6 +98,7 @@ def measure(
     *,
     confidence: float = 0.95,
     seed: int = 0,
+    refusals: tuple[type[Exception], ...] = (),
 ) -> Importances:
     """Measure the columns.
 
@@ -111,6 +112,7 @@ def measure(
         order: all columns; the last ones are not measured if there are too many.
         confidence: confidence level of the intervals.
         seed: seed of the shuffles and the bootstrap.
+        refusals: errors by which a model refuses shuffled rows; such columns are not measured.
     """
     rows, random = len(labels), np.random.default_rng(seed)
     if not rows:
@@ -127,10 +129,15 @@ def measure(
     until = time.monotonic() + _SECONDS
     whole = {model: values(outputs) for model, outputs in answer(inputs).items()}
     losses: dict[str, dict[str, Loss]] = {model: {} for model in whole}
-    for names in _blocks(list(shuffles), rows * plan.repeats):
-        if time.monotonic() > until:
-            break
-        outputs = answer(_shuffled(inputs, {name: shuffles[name] for name in names}))
+    waiting = list(_blocks(list(shuffles), rows * plan.repeats))
+    while waiting and time.monotonic() < until:
+        names = waiting.pop(0)
+        try:
+            outputs = answer(_shuffled(inputs, {name: shuffles[name] for name in names}))
+        except refusals:
+            # Columns that the user's features compare with each other: find the one whose shuffled values they refuse.
+            waiting[:0] = [[name] for name in names] if len(names) > 1 else []
+            continue
         for model, of_model in outputs.items():
             parts = np.split(of_model, len(names) * plan.repeats)
             for number, name in enumerate(names):

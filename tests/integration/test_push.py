@@ -107,7 +107,7 @@ def version(pushed: Project) -> Version:
 def test_a_version_holds_all_that_belongs_to_the_model(version: Version) -> None:
     extra = {path.name for path in (version.path / "assets.extra").iterdir()}
     assert extra == {
-        "ensemble.json", "ensemble_report.json", "parity_rows.npz", "raw_inputs.json", "schema.pbtxt",
+        "background.json", "ensemble.json", "ensemble_report.json", "parity_rows.npz", "raw_inputs.json", "schema.pbtxt",
         "tf_serving_warmup_requests",
     }  # fmt: skip
     assert local.verify(version) == []

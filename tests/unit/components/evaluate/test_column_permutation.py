@@ -96,3 +96,21 @@ def test_a_slow_model_is_not_asked_about_further_columns(monkeypatch):
 
 def test_columns_are_ranked_by_the_importances_of_all_members():
     assert column_permutation.ranked(["a", "b", "c"], [{"b": 0.2, "c": 0.3}, {"b": 0.5}]) == ["b", "c", "a"]
+
+
+def test_a_column_whose_shuffled_values_the_features_refuse_is_not_measured():
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=200)
+    inputs = {"start": start, "end": start + 1, "other": rng.normal(size=200)}
+
+    def answer(rows):
+        if (rows["start"] > rows["end"]).any():
+            raise ValueError("start is after end")
+        return {"ensemble": (rows["start"] + rows["other"])[:, None]}
+
+    labels = (start + inputs["other"])[:, None]
+    found = measure(
+        inputs, labels, None, METRICS["rmse"], answer, Plan.of(200, 3), list(inputs), refusals=(ValueError,)
+    )
+    assert list(found.models["ensemble"]) == ["other"]
+    assert list(found.not_measured) == ["start", "end"]
