@@ -83,7 +83,11 @@ class Node:
 def _artifact(output: Mapping[str, Any]) -> Any:
     from tfx.types import artifact_utils, standard_artifacts
 
-    made = getattr(standard_artifacts, output["type"])()
+    from benison.components.evaluate.label_report import LabelReport
+    from benison.components.validate.anomaly_gate import Verdict
+
+    own = {kind.TYPE_NAME: kind for kind in (LabelReport, Verdict)}
+    made = own[output["type"]]() if output["type"] in own else getattr(standard_artifacts, output["type"])()
     made.uri = output["uri"]
     for name, value in output["properties"].items():
         (made.set_int_custom_property if isinstance(value, int) else made.set_string_custom_property)(name, value)
