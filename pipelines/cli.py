@@ -31,6 +31,7 @@ from benison.pipelines.commands import (
     run,
     serve,
     tracking,
+    ui,
     versions,
 )
 
@@ -73,6 +74,8 @@ app.command("runs", rich_help_panel=RUN)(run.runs_)
 app.command(rich_help_panel=RUN)(report.report)
 app.command(rich_help_panel=RUN)(tracking.tensorboard)
 app.command(rich_help_panel=RUN)(tracking.track)
+app.command(rich_help_panel=RUN)(ui.compare)
+app.command(rich_help_panel=RUN)(ui.ui)
 app.command("compile", rich_help_panel=RUN)(compile.compile_)
 
 app.command(rich_help_panel=DATA)(data.schema)

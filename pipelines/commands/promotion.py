@@ -86,6 +86,7 @@ def promote(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Promote a version: serve it as NAME, or with --label canary as NAME-canary beside it."""
+    from benison.pipelines.reports import index_page
     from benison.serving.promotion import promote as promotion
 
     base = pushed_base(name, root)
@@ -95,6 +96,7 @@ def promote(
     change = promotion.promote(base, number, _request(why, timeout, settings, tls, force=force), label=label)
     _print_change(base.name, change)
     _tell_trackers(name, base, change)
+    index_page.refresh(root.absolute())
 
 
 def rollback(
@@ -119,6 +121,7 @@ def rollback(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Roll back: serve an earlier version again."""
+    from benison.pipelines.reports import index_page
     from benison.serving.errors import StoreError, UsageError
     from benison.serving.promotion import promote as promotion
 
@@ -150,6 +153,7 @@ def rollback(
             _warn_of_copy(base, number, settings)
     _print_change(base.name, change)
     _tell_trackers(name, base, change)
+    index_page.refresh(root.absolute())
 
 
 def _settings(name: str, base: Path, servers: list[str] | None, settle_s: float | None) -> Serving:

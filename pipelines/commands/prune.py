@@ -28,6 +28,7 @@ def prune(
     from benison.pipelines.quiet import quieten
     from benison.pipelines.records import pruning
     from benison.pipelines.records.sizes import format_size
+    from benison.pipelines.reports import index_page
     from benison.serving.deploy.settings import Serving
 
     quieten()  # pruning opens ML Metadata through TFX
@@ -40,6 +41,8 @@ def prune(
         if dry_run
         else pruning.remove(root, base.name, count, settings.store)
     )
+    if not dry_run:
+        index_page.refresh(root)
     for version in pruned.versions:
         print(f"version {version.number} of {version.path.parent.name}  {format_size(pruned.sizes[version.path])}")
     for path in pruned.artifacts:

@@ -62,12 +62,14 @@ class Cell:
         sort: the number to sort by; None sorts by the text.
         mark: a class of the style sheet, such as good, bad, warn, muted or strong; '' for none.
         bar: a share from 0 to 1, drawn behind the text; None for none.
+        link: the address that the text links to; '' for none.
     """
 
     text: str
     sort: float | None = None
     mark: str = ""
     bar: float | None = None
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,9 @@ def _td(cell: Cell, column: int, number: bool) -> Markup:
     )
     share = None if cell.bar is None else f"--share:{min(max(cell.bar, 0.0), 1.0) * 100:.1f}%"
     sort = None if cell.sort is None else f"{cell.sort:.12g}".replace("inf", "Infinity")
-    text = visible_line(cell.text)
+    text: str = visible_line(cell.text)
+    if cell.link:
+        text = element("a", text, href=cell.link)
     if column == 0:
         return element("th", text, scope="row", class_=classes or None, data_sort=sort, style=share)
     return element("td", text, class_=classes or None, data_sort=sort, style=share)

@@ -34,7 +34,15 @@ class Section:
     empty: str = ""
 
 
-def page(title: str, sections: Sequence[Section], *, heading: str = "", footer: str = "", links: bool = True) -> str:
+def page(
+    title: str,
+    sections: Sequence[Section],
+    *,
+    heading: str = "",
+    footer: str = "",
+    links: bool = True,
+    script: str = "",
+) -> str:
     """Return a page: one HTML file that works without a network.
 
     Args:
@@ -43,15 +51,19 @@ def page(title: str, sections: Sequence[Section], *, heading: str = "", footer: 
         heading: the first heading. Defaults to the title.
         footer: the last line.
         links: begin with links to the sections.
+        script: a script of the page's own, which may ask the server that the page is from; '' for none.
     """
     shown = [section for section in sections if section.parts or section.empty]
-    scripts = [vega(), theme.script()]
+    content = element("main", [_section(section) for section in shown])
+    charts = [vega()] if 'class="chart"' in content else []  # 900 kB
+    scripts = [*charts, theme.script(), *([script] if script else [])]
     policy = "; ".join(
         [
             "default-src 'none'",
             f"script-src {' '.join(_hash(script) for script in scripts)}",
             "style-src 'unsafe-inline'",
             "img-src data:",
+            *(["connect-src 'self'"] if script else []),
             "base-uri 'none'",
             "form-action 'none'",
         ]
@@ -73,7 +85,7 @@ def page(title: str, sections: Sequence[Section], *, heading: str = "", footer: 
             element("button", "Light / dark", type="button", class_="theme", aria_pressed="false"),
         ),
         element("nav", menu, aria_label="Sections") if links else None,
-        element("main", [_section(section) for section in shown]),
+        content,
         element("footer", visible_line(footer)) if footer else None,
         [element("script", Markup(script)) for script in scripts],
         class_="benison",

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benison.pipelines.lineage.graph import Artifact, RawFile, RunGraph
-from benison.pipelines.lineage.search import Lineage, PushedVersion, Uses
+from benison.pipelines.lineage.pushed_versions import PushedVersion
+from benison.pipelines.lineage.search import Lineage, Uses
 from benison.pipelines.lineage.verification import Checked
 
 

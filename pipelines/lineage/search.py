@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,39 +14,16 @@ from urllib.parse import unquote
 
 from benison.components.ingest import dvc_pointers
 from benison.pipelines.data import spans
-from benison.pipelines.lineage import graph
+from benison.pipelines.lineage import graph, pushed_versions
 from benison.pipelines.lineage.graph import Artifact, RawFile, RunGraph
+from benison.pipelines.lineage.pushed_versions import PushedVersion
 from benison.pipelines.records import runs
-from benison.serving import models_config
 from benison.serving.close_names import did_you_mean
-from benison.serving.errors import BenisonError, UsageError
+from benison.serving.errors import UsageError
 from benison.serving.files import checksum
-from benison.serving.promotion import labels
-from benison.serving.versions import local
 
 if TYPE_CHECKING:
     from benison.pipelines.records.runs import Run
-    from benison.serving.versions.local import Version
-
-
-@dataclass(frozen=True)
-class PushedVersion:
-    """A version of a pipeline.
-
-    Attributes:
-        name: NAME of ROOT/serving/NAME.
-        version: the version.
-        served: `stable` or `canary`; '' if it is not served.
-    """
-
-    name: str
-    version: Version
-    served: str = ""
-
-    @property
-    def id(self) -> str:
-        """NAME/VERSION."""
-        return f"{self.name}/{self.version.number}"
 
 
 @dataclass(frozen=True)
@@ -164,25 +141,12 @@ class Finder:
     @cached_property
     def names(self) -> list[str]:
         """The names under which versions are pushed."""
-        return sorted(base.name for base in (self.root / "serving").glob("*") if base.is_dir())
+        return pushed_versions.names(self.root)
 
     @cached_property
     def versions(self) -> list[PushedVersion]:
         """All versions, damaged ones too."""
-        try:
-            config = models_config.read(self.root / "serving")
-        except BenisonError:
-            config = models_config.Config({})
-        pushed = []
-        for name in self.names:
-            base = self.root / "serving" / name
-            try:
-                versions, served = local.all_versions(base), labels.served_versions(config, base)
-            except BenisonError:  # of a newer release
-                continue
-            label = {served.canary: "canary", served.stable: "stable"}
-            pushed += [PushedVersion(name, _with_manifest(v), label.get(v.number, "")) for v in versions]
-        return pushed
+        return pushed_versions.read(self.root)
 
     @cached_property
     def graphs(self) -> list[RunGraph]:
@@ -315,16 +279,6 @@ class Finder:
 
     def _raw_files(self) -> Sequence[RawFile]:
         return [file for each in self.graphs for file in each.files]
-
-
-def _with_manifest(version: Version) -> Version:
-    """Return a version with what its manifest says even if it is damaged; nobody uses it for that."""
-    if not version.condition.is_damaged:
-        return version
-    try:
-        return replace(version, manifest=local.read_manifest(version.path))
-    except (OSError, ValueError, BenisonError):
-        return version
 
 
 def members(lineage: Lineage) -> dict[str, float | None]:

@@ -229,13 +229,17 @@ def read(file: Path) -> Run:
     return Run(**{**data, "folder": file.parent, "nodes": nodes})
 
 
-def history(root: Path) -> list[Run]:
-    """Return all runs in ROOT, oldest first; skip folders without a valid `run.json`.
+def history(root: Path, newest: int | None = None) -> list[Run]:
+    """Return the runs in ROOT, oldest first; skip folders without a valid `run.json`.
 
     A run that was killed could not write its outcome. It is `interrupted` here.
+
+    Args:
+        root: ROOT.
+        newest: how many of the runs that were written last; None for all.
     """
     records = []
-    for run, was_killed in _recorded(root):
+    for run, was_killed in _recorded(root, newest):
         with suppress(OSError):  # its folder is being removed
             if was_killed:
                 run.interrupt()
@@ -249,12 +253,21 @@ def before(root: Path, run: Run) -> Run | None:
     return max(earlier, key=lambda other: other.started, default=None)
 
 
-def _recorded(root: Path) -> Iterator[tuple[Run, bool]]:
+def _recorded(root: Path, newest: int | None = None) -> Iterator[tuple[Run, bool]]:
     """Yield each run in ROOT as its `run.json` has it, and whether it was killed before it could write its outcome."""
-    for file in root.glob(f"runs/*/{FILE}"):
+    files = list(root.glob(f"runs/*/{FILE}"))
+    if newest is not None and len(files) > newest:
+        files = sorted(files, key=_written)[-newest:]
+    for file in files:
         with suppress(OSError, ValueError, TypeError, KeyError):
             run = read(file)
             yield run, run.outcome == "running" and not locks.is_under_way(root, run.pipeline, run.id)
+
+
+def _written(file: Path) -> float:
+    with suppress(OSError):  # it is being removed
+        return file.stat().st_mtime
+    return 0.0
 
 
 def _end_killed(root: Path, pipeline: str) -> None:

@@ -12,7 +12,8 @@ from rich.tree import Tree
 
 from benison.pipelines.lineage import search, verification
 from benison.pipelines.lineage.graph import Artifact, RawFile, RunGraph
-from benison.pipelines.lineage.search import Lineage, PushedVersion, Use, Uses
+from benison.pipelines.lineage.pushed_versions import PushedVersion
+from benison.pipelines.lineage.search import Lineage, Use, Uses
 from benison.pipelines.lineage.verification import Checked
 from benison.serving.visible_text import visible_line
 

@@ -28,11 +28,20 @@ def begin(root: Path, pipeline: str) -> Iterator[runs.Run]:
 
 
 def report(run: runs.Run, root: Path) -> Path | None:
-    """Write the report of a run; if that fails, only print a warning to stderr, because the run's own outcome counts.
+    """Write the report of a run, and the index, which links to it; a failure is only a warning on stderr.
 
     Returns:
-        The file; None if it could not be written.
+        The report; None if it could not be written.
     """
+    file = _written(run, root)
+    from benison.pipelines.reports import index_page
+
+    index_page.refresh(root)
+    return file
+
+
+def _written(run: runs.Run, root: Path) -> Path | None:
+    """Write the report; if that fails, only print a warning to stderr, because the run's own outcome counts."""
     try:
         from benison.pipelines.reports import run_page
 
