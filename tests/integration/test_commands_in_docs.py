@@ -1,7 +1,7 @@
 """The commands in the documentation run, page by page and in their order.
 
 `tests/unit/ci/test_commands_in_docs.py` checks that every command is one that exists; here they run. Only those about
-versions and deployment run in each `make test`; the others train models, and run in the soak tests.
+versions, deployment and reports run in each `make test`; the others train models, and run in the soak tests.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def pets(file: Path, seed: int, rows: int = 400, *, label: bool = True) -> None:
     file.write_text("\n".join(lines) + "\n")
 
 
-def test_the_commands_about_versions_and_deployment_run(pushed: Project, tmp_path: Path) -> None:
+def test_the_commands_about_versions_deployment_and_reports_run(pushed: Project, tmp_path: Path) -> None:
     birds = pushed.copy(tmp_path / "project")
     (version,) = local.versions(birds.base)
     later = shutil.copytree(version.path, version.path.with_name(str(int(version.number) + 1)))
@@ -122,7 +122,7 @@ def test_the_commands_about_versions_and_deployment_run(pushed: Project, tmp_pat
     manifest.write_text(manifest.read_text().replace(str(version.number), later.name))
     reader = Reader(birds.folder, birds.root, birds.base, ("penguins", "birds"))
     makes = ("benison reproduce", "benison fetch")  # trains again; needs an object store
-    commands = [command for page in ("versions", "deploy") for command in in_blocks(DOCS / f"{page}.md")]
+    commands = [command for page in ("versions", "deploy", "report") for command in in_blocks(DOCS / f"{page}.md")]
     reader.runs([command for command in commands if not command.text.startswith(makes)])
 
 
