@@ -165,7 +165,7 @@ def plan(part: Part, compiled: Compiled, earlier: Sequence[Run], changed_since: 
         _refuse_unknown(taken, earlier, compiled)
     source = resumed or next((run for run in reversed(earlier) if _has(run, taken)), None)
     nodes = tuple(node for node in compiled.nodes if node.id in roles)
-    return Plan(compiled.with_nodes(nodes), roles, source, changed_since(source) if source else ())
+    return Plan(compiled.with_nodes(nodes), roles, source, changed_since(source) if source and taken else ())
 
 
 def part_of(run: Run) -> Part:

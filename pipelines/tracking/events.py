@@ -53,7 +53,7 @@ def of_run(run: Run, config: Pipeline) -> dict[str, Any]:
         },
         "files": files,
         "texts": {"pipeline.yaml": _yaml(config)},
-        "version": {"number": number, "path": pushed["pushed_destination"]} if number else None,
+        "version": _version(run.folder.parents[1] / "serving" / run.pipeline, number) if number else None,
         "label": "stable" if number and "not_promoted" not in pushed else None,
     }
 
@@ -66,7 +66,6 @@ def of_change(change: Change, base: Path, config: Pipeline) -> dict[str, Any]:
         base: ROOT/serving/NAME.
         config: the pipeline's config.
     """
-    version = None if change.to is None else {"number": str(change.to), "path": str(base / str(change.to))}
     return {
         "kind": "label",
         "id": f"{base.name}-{change.action}-{change.label}-{change.to}-{change.when}",
@@ -75,9 +74,13 @@ def of_change(change: Change, base: Path, config: Pipeline) -> dict[str, Any]:
         "at": datetime.now().timestamp(),  # `when` has whole seconds
         "action": change.action,
         "label": change.label,
-        "version": version,
+        "version": None if change.to is None else _version(base, str(change.to)),
         "tags": {"who": change.who, "why": change.why, "when": change.when, "before": str(change.before or "")},
     }
+
+
+def _version(base: Path, number: str) -> dict[str, str]:
+    return {"number": number, "path": str(base / number)}
 
 
 def _blessing(run: Run) -> tuple[dict[str, Any], dict[str, str]]:

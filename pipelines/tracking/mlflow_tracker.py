@@ -141,7 +141,7 @@ class MlflowTracker:
         # A path on a host, in a scheme of our own: MLflow refuses `file`, which would be the server's own disk.
         source = f"benison://{socket.gethostname()}{quote(version['path'])}"
         for known in self._client.search_model_versions(f"name = '{name}'"):
-            if known.tags.get("benison.version") == version["number"] and known.source == source:
+            if known.tags.get("benison.version") == version["number"]:  # also if ROOT was moved since
                 return str(known.version)
         tags = {"benison.version": version["number"]}
         return str(self._client.create_model_version(name, source, run_id, tags=tags).version)
