@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 from benison.pipelines.tracking.reachable import without_secrets
 from benison.pipelines.tracking.refusal import Refused, require
 
-_FIRST_S, _LATER_S = 4, 30  # timeouts of a request
+_REQUEST_S = 20  # of a server that has answered already, see `reachable`
 _BATCH = 100  # MLflow's limit of parameters, and of tags, in a request
 _KEY, _VALUE = 250, 5000  # characters that MLflow allows
 _WRONG = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
@@ -36,12 +36,12 @@ class MlflowTracker:
         UsageError: the library is not installed.
     """
 
-    first_s = 5.0
+    first_s = 25.0
 
     def __init__(self, uri: str) -> None:
         require("mlflow", "mlflow-skinny", "tracking.mlflow")
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(_FIRST_S)
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(_REQUEST_S)
         from mlflow import MlflowClient
 
         self.shown = f"MLflow at {without_secrets(uri)}"
@@ -56,7 +56,6 @@ class MlflowTracker:
             if found is not None and found.lifecycle_stage == "deleted":
                 self._client.restore_experiment(found.experiment_id)
             self._experiments[experiment] = found.experiment_id if found else self._client.create_experiment(experiment)
-            os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(_LATER_S)
 
     def send(self, event: Mapping[str, Any]) -> None:
         """Send an event."""

@@ -1,6 +1,6 @@
 """The process that sends events to the trackers of a pipeline: a request on stdin, JSON lines on stdout.
 
-{"step": "MLflow at http://host:5000", "limit": 5}    begins a step that takes at most so many seconds
+{"step": "MLflow at http://host:5000", "limit": 25}   begins a step that takes at most so many seconds
 {"event": "sent"}                                     a tracker took an event
 {"warning": "…"}                                      a tracker did not
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -114,7 +115,7 @@ def _mlflow(folder: Path, port: int) -> Iterator[str]:
         eventually(is_up, 180, (folder / "log").read_text)
         yield url
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # its workers, too; nothing of it is needed later
         process.wait(60)
 
 
