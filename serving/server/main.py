@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benison.serving.errors import BenisonError, UsageError
-from benison.serving.server import descriptors, flags, settings, text_protos, unix_socket
+from benison.serving.server import descriptors, flags, freed_memory, settings, text_protos, unix_socket
 from benison.serving.server.batching import limits as batching_limits
 from benison.serving.server.batching.limits import BatchLimits
 from benison.serving.server.flags import Flags
@@ -70,6 +70,7 @@ def serve(
             return 0
         server_settings = settings.read(os.environ)
         _silence_tensorflow()
+        freed_memory.use_one_heap()
         logs.configure(server_settings.log)
         limits, limit_warnings = _batch_limits(parsed, server_settings)
         for warning in [*flag_warnings, *limit_warnings]:
@@ -121,7 +122,6 @@ async def _serve(
     from benison.serving.server import grpc_api, model_config
     from benison.serving.server.batching.sharing import ASKED_BY_FLAG, SharingPolicy
     from benison.serving.server.engines import loading
-    from benison.serving.server.freed_memory import give_back_regularly
     from benison.serving.server.http import HttpServer, Limits
     from benison.serving.server.large_bodies.decoder import Decoder
     from benison.serving.server.lifecycle import Models
@@ -209,7 +209,7 @@ async def _serve(
         interceptors=[observers.GrpcInterceptor(active)] if active else [],
     )
     polls = [
-        asyncio.create_task(give_back_regularly()),
+        asyncio.create_task(freed_memory.give_back_regularly()),
         asyncio.create_task(_poll_folders(models, parsed.file_system_poll_wait_seconds)),
         asyncio.create_task(models.watch_runs(server_settings.hung_seconds)),
         asyncio.create_task(_end_after(stop, server_settings.drain_seconds, models)),

@@ -208,6 +208,7 @@ def test_large_tensors_that_come_together_take_turns(server: Server, size: int, 
     assert all(len(answer.float_val) == size // 4 for answer in answers if answer not in refused)
     # gRPC itself receives all of them at the same time.
     assert watched.memory <= before + count * size / MB + 4 * LIMIT / MB
+    wait_until(lambda: memory(server) <= 1.1 * before, 60)
 
 
 def test_refused_bodies_are_dropped_at_once(server: Server) -> None:
