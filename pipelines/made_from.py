@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -56,13 +56,26 @@ def recordable(sets: Mapping[str, str]) -> dict[str, str]:
     return {key: LEFT_OUT if key.partition(".")[0] in _LATER else value for key, value in sets.items()}
 
 
-def config_of(recorded: Mapping[str, Any]) -> Pipeline:
+def config_of(recorded: Mapping[str, Any], now: Callable[[str], str] = str) -> Pipeline:
     """Return the config of a record; `serving` has its defaults, so nobody is notified and nothing is stored.
+
+    Args:
+        recorded: the record.
+        now: returns where an absolute path is now.
 
     Raises:
         ValueError: another release wrote it, and this one does not know a key.
     """
-    return Pipeline.model_validate(json.loads(recorded["config"]))
+    return Pipeline.model_validate(_with_paths(json.loads(recorded["config"]), now))
+
+
+def _with_paths(value: Any, now: Callable[[str], str]) -> Any:
+    """Return a value of JSON with each absolute path, also `FILE:FUNCTION`, as `now` has it."""
+    if isinstance(value, dict):
+        return {key: _with_paths(item, now) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_paths(item, now) for item in value]
+    return now(value) if isinstance(value, str) and os.path.isabs(value) else value
 
 
 def changes(recorded: Mapping[str, Any], config: Pipeline) -> list[str]:

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.components.ingest import data_files
-from benison.pipelines import made_from
+from benison.pipelines import config_file, made_from
 from benison.pipelines.code import fingerprint
 from benison.pipelines.data import spans
+from benison.pipelines.lineage.graph import Places, former_root
 from benison.pipelines.records import runs
 from benison.pipelines.runner import LocalRunner, Observer
-from benison.serving.errors import VersionError
+from benison.serving.errors import UsageError, VersionError
 from benison.serving.versions import local
 
 if TYPE_CHECKING:
@@ -72,6 +73,9 @@ class Recorded:
 def find(root: Path, name: str, number: int) -> Recorded:
     """Find what a version was made from, and check that all of it is as it was.
 
+    ROOT and the project may have moved, also to another machine: files are looked for at the same places relative to
+    ROOT and to the YAML, which may be the one of this name that is found here.
+
     Args:
         root: ROOT.
         name: the pipeline's name.
@@ -91,8 +95,14 @@ def find(root: Path, name: str, number: int) -> Recorded:
     run = next((run for run in runs.history(root) if run.pipeline == name and _pushed(run, version.number)), None)
     if run is None:
         raise VersionError(f"{what}: the record of its run is gone: no run.json in {root / 'runs'} names this version")
+    places = Places(root, former_root(run))
+    run = _moved_run(run, places)
     try:
         config = made_from.config_of(recorded)
+        yaml = _yaml_now(config, places)
+        if yaml != config.source:
+            project = Places(yaml.parent, config.source.parent)
+            config = made_from.config_of(recorded, lambda path: str(project.now(path)))
     except ValueError as error:
         raise VersionError(f"{what}: this Benison does not read its recorded config: {error}") from None
     problems = [*made_from.changes(recorded, config), *_data_changes(root, config, run, version)]
@@ -138,6 +148,27 @@ def compare(recorded: Recorded, again: Run) -> list[Compared]:
                     Compared(f"{metric} of {model}", _number(value), _number(theirs.get(model, {}).get(metric)))
                 )
     return rows
+
+
+def _yaml_now(config: Pipeline, places: Places) -> Path:
+    """Return where the YAML is now: where it was, beside ROOT as it was then, or that of the pipeline's name here."""
+    moved = places.now(str(config.source))
+    if moved.is_file():
+        return moved
+    try:
+        return Path(os.path.abspath(config_file.find(config.name)))
+    except UsageError:
+        return config.source
+
+
+def _moved_run(run: Run, places: Places) -> Run:
+    """Return a run whose outputs, and the files that it read, are where they are now."""
+    for node in run.nodes:
+        for output in (output for outputs in node.outputs.values() for output in outputs):
+            output["uri"] = str(places.now(output["uri"]))
+            if files := output["properties"].get("files"):
+                output["properties"]["files"] = json.dumps([str(places.now(file)) for file in json.loads(files)])
+    return run
 
 
 def _pushed(run: Run, number: int) -> bool:

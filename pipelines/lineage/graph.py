@@ -143,7 +143,7 @@ def of_run(root: Path, run: Run) -> RunGraph:
         root: ROOT.
         run: the run.
     """
-    places = Places(root, _former_root(run))
+    places = Places(root, former_root(run))
     edges = _edges(root, run)
     outputs = {
         (node.id, key): tuple(
@@ -312,7 +312,7 @@ def _compiled(root: Path, run: Run) -> Iterator[tuple[str, Mapping[str, Any]]]:
             continue
 
 
-def _former_root(run: Run) -> Path:
+def former_root(run: Run) -> Path:
     """Return ROOT when the run ended, as its `run.json` has it."""
     try:
         return Path(json.loads((run.folder / runs.FILE).read_text())["folder"]).parents[1]

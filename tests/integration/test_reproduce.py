@@ -13,6 +13,7 @@ import pytest
 from benison.pipelines import made_from, reproduction
 from benison.pipelines.records import runs
 from benison.pipelines.records.runs import Run
+from benison.serving.errors import VersionError
 from benison.serving.versions import local
 from tests.integration.conftest import Project
 
@@ -77,6 +78,22 @@ def _change_a_bit(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[0] ^= 1  # of the first variable
     file.write_bytes(content)
+
+
+def test_a_project_that_has_moved_is_read_where_it_is_now(pushed: Project, tmp_path: Path) -> None:
+    moved = shutil.copytree(pushed.folder, tmp_path / "mo ved", symlinks=True)
+    (version,) = local.versions(pushed.base)
+    found = reproduction.find(moved / pushed.root.name, "birds", version.number)
+    assert found.config.source.parent == moved
+    assert all(file.is_relative_to(moved) for file in map(Path, found.config.files()))
+    here = {row.name for row in reproduction.compare(found, found.run) if row.is_equal}
+    assert here >= SAME
+    assert all(Path(output["uri"]).is_relative_to(moved) for output in found.run.outputs("Model"))
+
+    first = Path(found.config.files()[0])
+    first.write_text(first.read_text() + first.read_text().splitlines()[-1] + "\n")
+    with pytest.raises(VersionError, match=f"data: {first} has changed"):
+        reproduction.find(moved / pushed.root.name, "birds", version.number)
 
 
 @pytest.mark.soak
