@@ -114,10 +114,12 @@ def distribution(of_splits: Mapping[str, facts.Column]) -> Chart | None:
                 for (low, high), y in zip(found.places, shares, strict=True)
             ]
             rows.append({"split": split, "x": found.places[-1][1], "y": round(shares[-1], 6)})
+        largest = max(abs(end) for places in found.places for end in places)
+        plain = {"format": ".6~g"} if largest < 1e5 else {}  # no 2,007 for a year
         spec: dict[str, Any] = {
             "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1.8},
             "encoding": {
-                "x": quantity("x", found.column, scale={"zero": False, "nice": False}, axis={"tickCount": 5}),
+                "x": quantity("x", found.column, scale={"zero": False, "nice": False}, axis={"tickCount": 5, **plain}),
                 "y": share,
                 "color": color_by("split", colors),
             },
