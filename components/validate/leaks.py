@@ -11,6 +11,8 @@ from benison.components.evaluate.metrics import METRICS
 
 LEAK_THRESHOLD = 0.99  # AUC, or R² for regression
 QUANTILE_BINS = 64
+_ROWS_PER_BIN = 30  # of the coarse quantiles: the means of a few rows each are worse than the mean of all
+_PRIOR_ROWS = 5  # of the mean of all rows, in the mean of a coarse group
 MAX_CLASSES = 100  # less frequent classes are counted as one class
 
 
@@ -40,9 +42,15 @@ def _power(values: NDArray, label: NDArray, regression: bool) -> float:
     fitted = _random_half(len(label))
     if regression:
         known = np.isfinite(label)
-        truth, prediction = _predict_group_means(groups, label[:, None], fitted & known, ~fitted & known)
-        value = METRICS["r2"].compute(truth, prediction) if len(truth) > 1 else float("nan")
-        return float(np.clip(np.nan_to_num(max(value, _rank_r2(values, label, fitted & known, ~fitted & known))), 0, 1))
+        fitted, evaluated = fitted & known, ~fitted & known
+        if evaluated.sum() < 2:
+            return 0.0
+        coarse = _value_groups(values, bins=int(np.clip(len(label) // _ROWS_PER_BIN, 2, QUANTILE_BINS)))
+        found = [_rank_r2(values, label, fitted, evaluated)]
+        for group, prior in ((groups, 0), (coarse, _PRIOR_ROWS)):
+            truth, prediction = _predict_group_means(group, label[:, None], fitted, evaluated, prior)
+            found.append(METRICS["r2"].compute(truth, prediction))
+        return float(np.clip(np.nan_to_num(found), 0, 1).max())
     ids = _class_ids(label)
     if not ids.any():
         return 0.5
@@ -109,19 +117,19 @@ def _class_ids(label: NDArray) -> NDArray[np.int64]:
     return np.minimum(ranks[ids], MAX_CLASSES)
 
 
-def _value_groups(values: NDArray) -> NDArray[np.int64]:
+def _value_groups(values: NDArray, bins: int = QUANTILE_BINS) -> NDArray[np.int64]:
     """Return a group id for each row: one id per value or, if there are many different numbers, per quantile."""
     if values.dtype.kind == "f":
         finite = values[np.isfinite(values)]
-        if len(np.unique(finite)) > QUANTILE_BINS:
-            edges = np.unique(np.quantile(finite, np.linspace(0, 1, QUANTILE_BINS + 1)[1:-1]))
-            return np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), QUANTILE_BINS)
+        if len(np.unique(finite)) > bins:
+            edges = np.unique(np.quantile(finite, np.linspace(0, 1, bins + 1)[1:-1]))
+            return np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), bins)
         values = np.where(np.isfinite(values), values, np.finfo(np.float64).max)
     return np.unique(values, return_inverse=True)[1]
 
 
 def _predict_group_means(
-    groups: NDArray[np.int64], target: NDArray, fitted: NDArray, evaluated: NDArray
+    groups: NDArray[np.int64], target: NDArray, fitted: NDArray, evaluated: NDArray, prior: float = 0
 ) -> tuple[NDArray, NDArray]:
     """Predict the target of the evaluated rows by the mean of their group, over the fitted rows.
 
@@ -130,17 +138,19 @@ def _predict_group_means(
         target: [rows, n].
         fitted: mask [rows].
         evaluated: mask [rows].
+        prior: this many rows with the mean of all fitted rows count in each group.
 
     Returns:
         Target and prediction of the evaluated rows; a group without fitted rows gets the mean of all fitted rows.
     """
-    prediction = np.tile(target[fitted].mean(axis=0) if fitted.any() else 0.0, (int(evaluated.sum()), 1))
+    mean = target[fitted].mean(axis=0) if fitted.any() else np.zeros(target.shape[1])
+    prediction = np.tile(mean, (int(evaluated.sum()), 1))
     size = int(groups.max(initial=0)) + 1
     counts = np.bincount(groups[fitted], minlength=size)
     sums = np.stack([np.bincount(groups[fitted], column, size) for column in target[fitted].T], axis=1)
     has_mean = counts[groups[evaluated]] > 0
     known_groups = groups[evaluated][has_mean]
-    prediction[has_mean] = sums[known_groups] / counts[known_groups, None]
+    prediction[has_mean] = (sums[known_groups] + prior * mean) / (counts[known_groups, None] + prior)
     return target[evaluated], prediction
 
 

@@ -65,6 +65,17 @@ def test_predictive_power_for_several_classes() -> None:
     assert leaks.predictive_power(RNG.choice(["x", "y"], ROWS), label, regression=False) == pytest.approx(0.5, abs=0.05)
 
 
+def test_a_small_table_shows_what_a_column_alone_explains() -> None:
+    """With a few rows per quantile, the means of quantiles are worse than the mean of all rows."""
+    rng = np.random.default_rng(4)
+    numbers, texts = rng.normal(size=(2, 440)), rng.choice(["u", "v", "w"], 440)
+    label = 7 * numbers[0] - 9 * numbers[1] + 5 * (texts == "v") - 5 * (texts == "w") + rng.normal(0, 2, 440)
+    explained = [np.corrcoef(number, label)[0, 1] ** 2 for number in numbers]
+    found = [leaks.predictive_power(number, label, regression=True) for number in numbers]
+    assert found == pytest.approx(explained, abs=0.12)
+    assert 0.05 < leaks.predictive_power(texts, label, regression=True) < 0.25
+
+
 def test_predictive_power_for_a_number() -> None:
     price = RNG.normal(100, 20, ROWS)
     assert leaks.predictive_power(price * 1.1, price, regression=True) >= 0.97
