@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from typing import Any
 
 from benison.pipelines.compilation.compiled import Compiled
 from benison.pipelines.records import locks, temporary
+from benison.serving.errors import UsageError
 from benison.serving.files import system_errors
 
 FILE = "run.json"
@@ -196,7 +198,10 @@ def _begun(root: Path, pipeline: str) -> Iterator[Run]:
         except KeyboardInterrupt:
             run.end("interrupted")
             raise
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, UsageError) and run.part and not run.nodes:  # a part that does not exist is no run
+                shutil.rmtree(run.folder)
+                raise
             run.end("failed")
             raise
         run.end()
@@ -247,10 +252,11 @@ def history(root: Path, newest: int | None = None) -> list[Run]:
     return sorted(records, key=lambda run: run.started)
 
 
-def before(root: Path, run: Run) -> Run | None:
-    """Return the last earlier run of the same pipeline; None if there is none."""
-    earlier = (other for other in history(root) if other.pipeline == run.pipeline and other.started < run.started)
-    return max(earlier, key=lambda other: other.started, default=None)
+def earlier(root: Path, run: Run) -> list[Run]:
+    """Return the earlier runs of the same pipeline, the last one first; without those of which no node has ended."""
+    others = (other for other in history(root) if other.pipeline == run.pipeline and other.started < run.started)
+    ended = (other for other in others if other.repeats or any(node.state in ENDED for node in other.nodes))
+    return sorted(ended, key=lambda other: other.started, reverse=True)
 
 
 def _recorded(root: Path, newest: int | None = None) -> Iterator[tuple[Run, bool]]:

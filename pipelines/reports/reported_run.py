@@ -23,7 +23,7 @@ def begin(root: Path, pipeline: str) -> Iterator[runs.Run]:
         with runs.begin(root, pipeline) as run:
             yield run
     finally:
-        if run is not None:
+        if run is not None and run.folder.is_dir():
             report(run, root)
 
 

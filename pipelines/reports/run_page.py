@@ -111,7 +111,12 @@ class _Subject:
     @cached_property
     def before(self) -> Run | None:
         """The run of the pipeline before this one; of a run without changes, the one that it repeats."""
-        return runs.before(self.root, self.run)
+        return next(iter(self.earlier), None)
+
+    @cached_property
+    def earlier(self) -> list[Run]:
+        """The runs of the pipeline before this one, the last one first."""
+        return runs.earlier(self.root, self.run)
 
     @cached_property
     def blessing(self) -> blessing.Blessing | None:
@@ -219,9 +224,9 @@ def _key_facts(subject: _Subject, blessed: blessing.Blessing | None) -> Html:
 
 
 def _value_before(subject: _Subject, metric: str) -> float | None:
-    before = subject.before
-    measured = (before.measured() or {}) if before else {}
-    return measured.get("value") if measured.get("name") == metric else None
+    """Return the metric's value in the last run before this one that measured it, as `benison runs` does."""
+    measured = (run.measured() or {} for run in subject.earlier)
+    return next((found.get("value") for found in measured if found.get("name") == metric), None)
 
 
 def _baseline(blessed: blessing.Blessing | None) -> str:

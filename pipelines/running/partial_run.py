@@ -186,7 +186,7 @@ def find_resumable(root: Path, pipeline: str, run_id: str) -> Run:
     """
     history = {run.id: run for run in runs.history(root) if run.pipeline == pipeline}
     if run_id not in history:
-        known = [run.id for run in history.values() if run.outcome in _UNFINISHED]
+        known = [run.id for run in history.values() if run.outcome in _UNFINISHED and _has_ended_nodes(run)]
         hint = did_you_mean(run_id, history, 0.9)
         if known and not hint:
             hint = f"; the last one that did not finish is {known[-1]}"
@@ -200,7 +200,7 @@ def find_resumable(root: Path, pipeline: str, run_id: str) -> Run:
         raise UsageError(
             f"--resume {run_id}: this run has finished ({run.outcome}); to run a part of it again use --from NODE"
         )
-    if not any(node.state in runs.ENDED for node in run.nodes):
+    if not _has_ended_nodes(run):
         raise UsageError(
             f"--resume {run_id}: it ended before any of its nodes finished; start a new run: benison run {pipeline}"
         )
@@ -232,6 +232,10 @@ def resumed_sets(run: Run, sets: Mapping[str, str]) -> dict[str, str]:
 def window_of(run: Run) -> str | None:
     """Return the value of `--span` with which a run is continued; None for a pipeline without spans."""
     return f"{run.window[0]}-{run.window[-1]}" if run.window else None
+
+
+def _has_ended_nodes(run: Run) -> bool:
+    return any(node.state in runs.ENDED for node in run.nodes)
 
 
 def _option_of(part: Part) -> str:

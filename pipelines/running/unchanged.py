@@ -135,10 +135,11 @@ class Comparison:
             inputs = dict(run_inputs.inputs(self._config, self._root, self._span, files))
             if any(inputs[name] != value for name, value in (self._before or {}).items()):
                 return
-            before = runs.before(self._root, run)
-            if before is not None and (earlier := whole_run.read_inputs(before.folder)) is not None:
-                known = {name: inputs[name] for name in inputs.keys() & earlier.keys()}
-                run.changed = run_inputs.in_words(whole_run.differences(earlier, known))
+            for other in runs.earlier(self._root, run):
+                before = whole_run.read_inputs(other.folder)
+                if before is not None and inputs.keys() <= before.keys():  # a part may have read no data
+                    run.changed = run_inputs.in_words(whole_run.differences(before, inputs))
+                    break
             whole_run.save_inputs(run.folder, inputs)
             record = self._recorded(run, functions, inputs, files)
         except Exception:  # such as a file that was removed at this moment; a record is never needed

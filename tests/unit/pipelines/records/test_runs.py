@@ -53,6 +53,26 @@ def test_the_outcome_follows_from_the_nodes(tmp_path: Path, states: list[str], o
     assert kept == run
 
 
+def test_a_part_that_does_not_exist_leaves_no_run(tmp_path: Path) -> None:
+    def plan(run: runs.Run) -> None:
+        run.part = {"only": "Blessng"}
+        raise UsageError("no such node")
+
+    with pytest.raises(UsageError), runs.begin(tmp_path, "p") as run:
+        plan(run)
+    assert list(runs.history(tmp_path)) == []
+
+
+def test_the_earlier_runs_are_those_of_which_a_node_has_ended(tmp_path: Path) -> None:
+    made = []
+    for state in ("complete", "cached", "failed", "complete"):
+        with runs.begin(tmp_path, "p") as run:
+            run.plan(COMPILED)
+            run.nodes[0].state = state
+        made.append(run)
+    assert [other.id for other in runs.earlier(tmp_path, made[-1])] == [made[1].id, made[0].id]
+
+
 @pytest.mark.parametrize(("error", "outcome"), [(KeyboardInterrupt, "interrupted"), (RuntimeError, "failed")])
 def test_an_interrupted_run_records_its_outcome(tmp_path: Path, error: type[BaseException], outcome: str) -> None:
     def break_off() -> None:

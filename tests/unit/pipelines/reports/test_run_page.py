@@ -117,7 +117,7 @@ def test_what_changed_since_the_run_before_is_told_with_both_values(tmp_path: Pa
         entry = {"pipelineNode": {"nodeInfo": {"id": "Trainer.deep"}, "parameters": parameters}}
         (folder / "pipeline.json").write_text(json.dumps({"nodes": [entry]}))
 
-    before = run_of(tmp_path, "failed")
+    before = run_of(tmp_path, "failed", node("Transform", "complete"))
     now = run_of(tmp_path, "complete", node("Trainer.deep", "complete"))
     now.started += 100
     now.save()
