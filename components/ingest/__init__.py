@@ -7,6 +7,7 @@ Nodes:
 
 Helper modules:
     data_files: the files that a data path names.
+    dvc_pointers: DVC's pointer files, and the files that they stand for.
     csv_table: CSV files as one table, in batches.
     times: the column that rows are ordered by.
     arguments: the arguments of TFX's ExampleGen.

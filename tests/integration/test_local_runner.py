@@ -394,7 +394,7 @@ def test_a_component_that_fails_says_why(
     assert [f.name for f in tmp_path.glob(f"artifacts/failing/*/model/*/{HALF}")] == []
 
     exit_code, result, stderr = _command(Path(last["folder"]) / "pipeline.json", component, tmp_path, "by-hand")
-    assert (exit_code, result) == (code, {"state": state, "outputs": {}, "reason": reason})
+    assert (exit_code, result) == (code, {"state": state, "outputs": {}, "reason": reason, "origin": ""})
     assert "Traceback (most recent call last)" in stderr
     assert _records(tmp_path / "metadata.sqlite", "failing").states == {component: ["FAILED", "FAILED"]}
 
@@ -460,7 +460,7 @@ class FragileWorker:
 
     def receive(self) -> dict[str, Any]:
         if self.requests[-1]["operation"] == "run":
-            return {"state": "complete", "outputs": {}, "reason": ""}
+            return {"state": "complete", "outputs": {}, "reason": "", "origin": ""}
         ir = Path("pipeline.json")
         nodes = (Node("A", (), "A", "A", ir), Node("B", ("A",), "B", "B", ir))
         return {"compiled": Compiled("fragile", ir, nodes).to_json()}

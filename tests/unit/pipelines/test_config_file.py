@@ -447,7 +447,7 @@ def test_what_does_not_bind_the_name_does_not_count(folder, body):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "the file is empty, expected a mapping with keys from name, description, problem, "),
+        (b"", "the file is empty, expected a mapping with keys from name, description, purpose, limits, problem, "),
         (b"- 1", "got a list, expected a mapping with keys from name, "),
         (
             FLIGHTS[:-15].encode(),

@@ -58,7 +58,7 @@ def test_an_override_finds_a_column_with_dots_in_its_name(tmp_path):
 
 
 def test_without_columns_code_is_required(tmp_path):
-    with pytest.raises(UsageError, match=r"features: missing.*\n.*models: missing"):
+    with pytest.raises(UsageError, match="features: missing"):
         load(project(tmp_path, "{}"))
 
 
