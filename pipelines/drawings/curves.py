@@ -62,14 +62,15 @@ def binary(
             {m: curves.calibration(hits, p, scores.weights) for m, p in outputs.items()}, colors, f"class {positive}"
         ),
     ]
+    why = ""
     if ENSEMBLE in outputs and costs:
         curve = curves.costs(hits, outputs[ENSEMBLE], costs["false_negative"], costs["false_positive"], scores.weights)
         parts.append(cost_by_threshold(curve, threshold, costs))
+        why = f", which costs least if the probabilities are exact; on test, {curve.best:.3g} costs least"
     if ENSEMBLE in outputs:
         decided = curves.decisions(scores.outputs[ENSEMBLE], threshold)
         matrix = curves.confusion(scores.labels, decided, 2, scores.weights)
         limit = "the most likely class" if threshold is None else f"from a probability of {threshold:.3g} on"
-        why = ", which costs least by `cost`" if costs else ""
         parts.append(confusion(matrix, scores.classes, f"Decision: {limit}{why}."))
     return parts
 
@@ -312,7 +313,7 @@ def predicted(grid: curves.Grid, label: str) -> Chart:
                         "legend": None,
                     },
                     "tooltip": [
-                        {"field": "x", "title": label, "format": ".4~g"},
+                        {"field": "x", "title": "label", "format": ".4~g"},
                         {"field": "y", "title": "prediction", "format": ".4~g"},
                         {"field": "rows"},
                     ],

@@ -101,48 +101,66 @@ def distributions(
 
 def distribution(of_splits: Mapping[str, facts.Column]) -> Chart | None:
     """Draw a column's distribution in several splits; None if it has neither numbers nor texts."""
+    spec = _histogram_spec(of_splits) or _texts_spec(of_splits)
+    if spec is None:
+        return None
+    name = next(iter(of_splits.values())).name
+    text = "; ".join(f"{split}: {_summary(column)}" for split, column in of_splits.items())
+    return Chart(name, text, spec["spec"], note=spec["note"], height=spec["height"], small=True)
+
+
+_SHARE = quantity("y", "share of the rows", axis={"format": "%", "tickCount": 4})
+
+
+def _histogram_spec(of_splits: Mapping[str, facts.Column]) -> dict[str, Any] | None:
+    found = facts.histograms(of_splits)
+    if not found:
+        return None
+    rows: list[dict[str, Any]] = []
+    for split, buckets in found.items():
+        rows += [{"split": split, "x": low, "y": round(y, 6)} for low, _, y in buckets]
+        rows.append({"split": split, "x": buckets[-1][1], "y": round(buckets[-1][2], 6)})
+    largest = max(abs(row["x"]) for row in rows)
+    plain = {"format": ".6~g"} if largest < 1e5 else {}  # no 2,007 for a year
+    name = next(iter(of_splits.values())).name
+    spec = {
+        "data": {"values": rows},
+        "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1.8},
+        "encoding": {
+            "x": quantity("x", name, scale={"zero": False, "nice": False}, axis={"tickCount": 5, **plain}),
+            "y": {**_SHARE, "title": "share of the rows in a bucket"},
+            "color": color_by("split", theme.split_colors(list(found))),
+            "tooltip": [{"field": "split"}, {"field": "x", "title": "from"}, {"field": "y", "format": ".2%"}],
+        },
+    }
+    most = max(len(buckets) for buckets in found.values())
+    note = f"Approximate: {most} buckets from each split's minimum to its maximum, estimated from quantiles."
+    return {"spec": spec, "note": note, "height": 140}
+
+
+def _texts_spec(of_splits: Mapping[str, facts.Column]) -> dict[str, Any] | None:
     found = facts.distribution(of_splits)
     if found is None:
         return None
-    colors = theme.split_colors(list(found.shares))
-    rows: list[dict[str, Any]] = []
-    share = quantity("y", "share of the rows", axis={"format": "%", "tickCount": 4})
-    if found.kind == "number":
-        for split, shares in found.shares.items():
-            rows += [
-                {"split": split, "x": low, "x2": high, "y": round(y, 6)}
-                for (low, high), y in zip(found.places, shares, strict=True)
-            ]
-            rows.append({"split": split, "x": found.places[-1][1], "y": round(shares[-1], 6)})
-        largest = max(abs(end) for places in found.places for end in places)
-        plain = {"format": ".6~g"} if largest < 1e5 else {}  # no 2,007 for a year
-        spec: dict[str, Any] = {
-            "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1.8},
-            "encoding": {
-                "x": quantity("x", found.column, scale={"zero": False, "nice": False}, axis={"tickCount": 5, **plain}),
-                "y": share,
-                "color": color_by("split", colors),
-            },
-        }
-    else:
-        for split, shares in found.shares.items():
-            rows += [
-                {"split": split, "x": str(text)[:60], "y": round(y, 6)}
-                for text, y in zip(found.places, shares, strict=True)
-            ]
-        spec = {
-            "mark": {"type": "bar", "cornerRadius": 1},
-            "encoding": {
-                "y": {**names("x", [str(text)[:60] for text in found.places]), "axis": {"labelLimit": 110}},
-                "x": {**share},
-                "yOffset": {"field": "split", "sort": None, "scale": {"domain": list(found.shares)}},
-                "color": color_by("split", colors),
-                "tooltip": [{"field": "x", "title": found.column}, {"field": "split"}, {"field": "y", "format": ".2%"}],
-            },
-        }
-    height = 140 if found.kind == "number" else max(120, 9 * len(found.places) * len(found.shares))
-    text = "; ".join(f"{split}: {_summary(column)}" for split, column in of_splits.items())
-    return Chart(found.column, text, {"data": {"values": rows}, **spec}, height=min(height, 340), small=True)
+    rows = [
+        {"split": split, "x": text[:60], "y": round(y, 6)}
+        for split, shares in found.shares.items()
+        for text, y in zip(found.places, shares, strict=True)
+    ]
+    spec = {
+        "data": {"values": rows},
+        "mark": {"type": "bar", "cornerRadius": 1},
+        "encoding": {
+            "y": {**names("x", [text[:60] for text in found.places]), "axis": {"labelLimit": 110}},
+            "x": _SHARE,
+            "yOffset": {"field": "split", "sort": None, "scale": {"domain": list(found.shares)}},
+            "color": color_by("split", theme.split_colors(list(found.shares))),
+            # A fixed title: Vega-Lite makes an expression of it, which a column's name could break.
+            "tooltip": [{"field": "x", "title": "value"}, {"field": "split"}, {"field": "y", "format": ".2%"}],
+        },
+    }
+    height = max(120, 9 * len(found.places) * len(found.shares))
+    return {"spec": spec, "note": "", "height": min(height, 340)}
 
 
 def _summary(column: facts.Column) -> str:

@@ -240,13 +240,29 @@ def as_json(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+# Vega looks texts up in JavaScript objects, which have these names already; a word joiner before one is not seen.
+_OF_ALL_OBJECTS = frozenset(
+    {
+        "__proto__",
+        "constructor",
+        "hasOwnProperty",
+        "isPrototypeOf",
+        "propertyIsEnumerable",
+        "toLocaleString",
+        "toString",
+    }
+    | {"valueOf", "__defineGetter__", "__defineSetter__", "__lookupGetter__", "__lookupSetter__"}
+)
+
+
 def _plain(data: Any) -> Any:
     if isinstance(data, str):
-        return visible_line(data)  # Vega-Lite puts some texts into expressions, where a line break is a mistake
+        text = visible_line(data)  # Vega-Lite puts some texts into expressions, where a line break is a mistake
+        return f"\u2060{text}" if text in _OF_ALL_OBJECTS else text
     if isinstance(data, float):
         return data if math.isfinite(data) else None
     if isinstance(data, dict):
-        return {_plain(key): _plain(value) for key, value in data.items()}
+        return {visible_line(key): _plain(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
         return [_plain(value) for value in data]
     return data.item() if hasattr(data, "item") else data

@@ -173,7 +173,7 @@ def slices(blessing: Blessing) -> list[Part]:
             "tooltip": [
                 {"field": "slice"},
                 {"field": "model"},
-                {"field": "value", "title": metric, "format": ".4f"},
+                {"field": "value", "format": ".4f"},
                 {"field": "rows"},
             ],
         },
@@ -219,7 +219,7 @@ def contributions(report: EnsembleReport, blessing: Blessing | None) -> list[Par
     members = [c.member for c in report.contributions]
     colors = theme.model_colors(members)
     parts: list[Part] = []
-    weighted = [c for c in report.contributions if c.weight is not None]
+    weighted = [c for c in report.contributions if c.weight is not None and c.kept]
     if weighted:
         spec = {
             "data": {"values": [{"member": c.member, "weight": c.weight} for c in weighted]},

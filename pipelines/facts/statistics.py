@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,8 @@ class Column:
         zeros: number of rows with 0.
         not_numbers: number of values that are NaN.
         unique: number of different texts; None for numbers.
-        bins: low and high end, and rows, of ranges of equal width; empty for text.
+        bins: low and high end, and rows, of TFDV's buckets of equal width, which it estimates from quantiles; empty for
+            text.
         values: the most frequent texts, each with its rows; empty for numbers.
     """
 
@@ -120,60 +121,53 @@ _BYTES = "__BYTES_VALUE__"  # TFDV's word for all values that are no text
 
 @dataclass(frozen=True)
 class Distribution:
-    """The distribution of a column in several splits, on the same places.
+    """The distribution of a column's texts in several splits.
 
     Attributes:
         column: the name.
-        kind: number or text.
-        places: the low and the high end of each range, or each text.
+        places: each text.
         shares: by split, the share of its rows at each place.
     """
 
     column: str
-    kind: str
-    places: Sequence[Any]
+    places: Sequence[str]
     shares: Mapping[str, Sequence[float]]
 
 
-def distribution(columns: Mapping[str, Column], ranges: int = 20, texts: int = 8) -> Distribution | None:
-    """Return a column's distribution in each split; None if there is nothing to compare.
+def distribution(columns: Mapping[str, Column], texts: int = 8) -> Distribution | None:
+    """Return a text column's distribution in each split; None if there is nothing to compare.
 
     Args:
         columns: the same column of each split.
-        ranges: number of ranges of equal width from the smallest to the largest number of all splits.
         texts: number of texts; the other texts are together in `other`.
     """
-    first = next(iter(columns.values()), None)
-    if first is None:
+    if not columns or any(column.kind != "text" for column in columns.values()):
         return None
-    if first.kind == "number" and all(column.kind == "number" for column in columns.values()):
-        return _numbers(first.name, columns, ranges)
-    if first.kind == "text" and all(column.kind == "text" for column in columns.values()):
-        return _texts(first.name, columns, texts)
-    return None
+    return _texts(next(iter(columns.values())).name, columns, texts)
 
 
-def _numbers(name: str, columns: Mapping[str, Column], ranges: int) -> Distribution | None:
-    import numpy as np
+def histograms(columns: Mapping[str, Column]) -> dict[str, list[tuple[float, float, float]]]:
+    """Return the histograms of a number column by split, as the statistics hold them; empty for other columns.
 
-    filled = {split: [b for b in c.bins if np.isfinite(b[0]) and np.isfinite(b[1])] for split, c in columns.items()}
-    ends = [end for bins in filled.values() for b in bins for end in b[:2]]
-    if not ends:
-        return None
-    low, high = min(ends), max(ends)
-    edges = np.linspace(low, high, ranges + 1) if high > low else np.array([low, low])
-    shares = {}
-    for split, bins in filled.items():
-        # The rows up to each edge; those of a range are spread evenly over it.
-        ends_of_bins = np.array([bins[0][0], *(b[1] for b in bins)]) if bins else np.array([low, high])
-        up_to = np.concatenate([[0.0], np.cumsum([b[2] for b in bins])]) if bins else np.zeros(2)
-        rows = columns[split].rows or 1
-        if high > low:
-            shares[split] = (np.diff(np.interp(edges, ends_of_bins, up_to)) / rows).tolist()
-        else:
-            shares[split] = [float(up_to[-1]) / rows]
-    places = [(float(a), float(b)) for a, b in itertools.pairwise(edges)]
-    return Distribution(name, "number", places, shares)
+    Each split keeps its own buckets: to cut them into other ones would invent rows where there are none.
+
+    Args:
+        columns: the same column of each split.
+
+    Returns:
+        Low end, high end and share of the split's rows of each bucket.
+    """
+    if any(column.kind != "number" for column in columns.values()):
+        return {}
+    finite = {
+        split: [
+            (low, high, rows / max(column.rows, 1))
+            for low, high, rows in column.bins
+            if math.isfinite(low) and math.isfinite(high)
+        ]
+        for split, column in columns.items()
+    }
+    return {split: buckets for split, buckets in finite.items() if buckets}
 
 
 def _texts(name: str, columns: Mapping[str, Column], texts: int) -> Distribution | None:
@@ -192,7 +186,7 @@ def _texts(name: str, columns: Mapping[str, Column], texts: int) -> Distribution
         shares[split] = [here.get(text, 0.0) / rows for text in places]
         if has_others:
             shares[split].append(max(0.0, (column.rows - column.missing) / rows - sum(shares[split])))
-    return Distribution(name, "text", [*places, *([OTHERS] if has_others else [])], shares)
+    return Distribution(name, [*places, *([OTHERS] if has_others else [])], shares)
 
 
 OTHERS = "(other values)"

@@ -293,7 +293,10 @@ def _ensemble(subject: _Subject) -> Sequence[Part] | str:
     where = "blend" if found.split == "blend" else "the training data, out of fold"
     kept = sum(c.kept for c in found.contributions)
     scaled = "" if found.temperature is None else f"; its temperature is {found.temperature:.3g}"
-    text = f"A {found.combiner.replace('_', ' ')} of {kept} members, from {count(found.rows)} rows of {where}{scaled}."
+    members = "member" if kept == 1 else "members"
+    text = (
+        f"A {found.combiner.replace('_', ' ')} of {kept} {members}, from {count(found.rows)} rows of {where}{scaled}."
+    )
     return [Text(text), Grid([*charts, *([correlations] if correlations else [])]), *([dropped] if dropped else [])]
 
 

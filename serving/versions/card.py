@@ -72,7 +72,7 @@ def _use(manifest: Manifest) -> Iterator[str]:
 
 
 def _factors(manifest: Manifest) -> Iterator[str]:
-    columns = sorted({name.partition("=")[0] for name in manifest.slices})
+    columns = sorted({name.rpartition("=")[0] for name in manifest.slices})
     if columns:
         yield f"Metrics are computed for each value of: {', '.join(map(_text, columns))}."
     else:
