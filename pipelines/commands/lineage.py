@@ -9,6 +9,8 @@ import typer
 from benison.pipelines.commands.arguments import DEFAULT_ROOT, Root
 from benison.pipelines.commands.output import console
 
+_SENDING_S = 60.0  # for the OpenLineage events of all runs
+
 
 def lineage(
     target: Annotated[
@@ -34,12 +36,17 @@ def lineage(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Show what a version or a run was made from, or what a data file or an artifact went into."""
+    import time
+
+    from benison.pipelines.config import event_places
     from benison.pipelines.lineage import openlineage as events
     from benison.pipelines.lineage import plain, verification
     from benison.pipelines.lineage.search import Finder, Lineage
     from benison.pipelines.reports import lineage_tree
     from benison.serving.errors import UsageError
 
+    if openlineage is not None and (fault := event_places.fault(openlineage)):
+        raise UsageError(f"--openlineage: {fault}")
     root = root.absolute()
     found = Finder(root).find(target)
     graphs = [use.graph for use in found.uses] if not isinstance(found, Lineage) else [found.graph]
@@ -60,7 +67,10 @@ def lineage(
     if openlineage is not None:
         if not any(graphs):
             raise UsageError(f"{target}: there is no record of its run, so there are no events to send")
-        count = sum(events.send(graph, openlineage) for graph in graphs if graph is not None)
+        end, count = time.monotonic() + _SENDING_S, 0
+        for graph in graphs:
+            if graph is not None:
+                count += events.send(graph, openlineage, max(end - time.monotonic(), 0.1))
         if not json:
             print(f"{count} OpenLineage events sent to {openlineage}")
     if any(each.state in (verification.CHANGED, verification.MISSING) for each in checked):

@@ -22,6 +22,7 @@ from benison.pipelines.config.strict_yaml import Loc
 from benison.pipelines.config.types import PREPROCESSING
 from benison.pipelines.generic.columns import with_generic_code
 from benison.serving import proto_text
+from benison.serving.addresses import hide_secrets, without_secrets
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
 
@@ -283,7 +284,7 @@ def _has_form(form: str, value: Any) -> bool:
 def _mistake(details: dict[str, Any]) -> Mistake:
     # `[key]` marks a wrong key instead of a wrong value, `<choice>` a branch of a union; neither is a key in the YAML.
     loc = tuple(str(part) for part in details["loc"] if part != "[key]" and not str(part).startswith("<"))
-    return Mistake(loc, _message(loc, details))
+    return Mistake(loc, hide_secrets(_message(loc, details)))
 
 
 def _message(loc: Loc, details: dict[str, Any]) -> str:
@@ -316,7 +317,8 @@ def _format(value: Any) -> str:
         return "a mapping"
     if isinstance(value, (list, tuple)):
         return "a list"
-    return repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}..."
+    shown = repr(without_secrets(hide_secrets(value)) if isinstance(value, str) else value)
+    return shown if len(shown) <= 60 else f"{shown[:60]}..."
 
 
 def _description(loc: Loc) -> str:

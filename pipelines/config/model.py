@@ -46,7 +46,7 @@ from benison.components.train.linear.settings import FUNCTION as LINEAR
 from benison.components.train.trees.settings import FUNCTION as TREES
 from benison.pipelines.code import code_reference
 from benison.pipelines.code.user_code import UserCode
-from benison.pipelines.config import csv_paths
+from benison.pipelines.config import csv_paths, event_places
 from benison.pipelines.config.airflow import AirflowConfig, Schedule
 from benison.pipelines.config.contradictions import contradictions
 from benison.pipelines.config.sections import (
@@ -306,7 +306,7 @@ class Pipeline(ConfigModel):
     @classmethod
     def _events_beside_the_yaml(cls, lineage: Lineage, info: ValidationInfo) -> Lineage:
         place = lineage.openlineage
-        if place is None or "://" in place:
+        if place is None or event_places.is_address(place):
             return lineage
         return lineage.model_copy(update={"openlineage": os.path.abspath(_folder(info) / Path(place).expanduser())})
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     Discriminator,
@@ -21,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from benison.components.evaluate.metrics import METRICS
 from benison.components.train.trees.settings import PATIENCE
+from benison.pipelines.config import event_places
 from benison.pipelines.config.periods import FORMS, Every, is_date
 from benison.pipelines.config.types import (
     COMBINERS,
@@ -348,11 +348,9 @@ class Lineage(ConfigModel):
 
     @field_validator("openlineage")
     @classmethod
-    def _without_password(cls, place: str | None) -> str | None:
-        if place and "@" in urlsplit(place).netloc:
-            raise PydanticCustomError(
-                "refused", "got an address with a password in it, expected one without; set OPENLINEAGE_API_KEY"
-            )
+    def _without_secrets(cls, place: str | None) -> str | None:
+        if place and (fault := event_places.fault(place)):
+            raise PydanticCustomError("refused", "{fault}", {"fault": fault})
         return place
 
 

@@ -10,6 +10,7 @@ The library openlineage-python belongs to the extra `tracking`. OPENLINEAGE_API_
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from benison.components import raw_examples
+from benison.pipelines.config import event_places
 from benison.pipelines.lineage.graph import RESOLVER, Artifact, RawFile, RunGraph, Step
 from benison.serving import proto_text
+from benison.serving.addresses import without_secrets
 from benison.serving.errors import BenisonError, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 NAMESPACE = "benison"
 _PRODUCER = "urn:benison"
 _ENDPOINT = "api/v1/lineage"
-_TIMEOUT_S = 5.0
+LIMIT_S = 5.0  # for all events at the end of a run
 _ENDED = {"failed": "FAIL", "invalid": "FAIL", "interrupted": "ABORT", "unknown": "OTHER"}
 
 
@@ -36,26 +39,24 @@ class NotSent(BenisonError):
     """Events could not be sent; the message says where to and why."""
 
 
-def is_address(place: str) -> bool:
-    """Return True if a place is the address of an endpoint, and not a file."""
-    return place.startswith(("http://", "https://"))
-
-
-def send(graph: RunGraph, place: str) -> int:
+def send(graph: RunGraph, place: str, limit: float = LIMIT_S) -> int:
     """Send the events of a run.
 
     Args:
         graph: the run.
         place: `http(s)://HOST[:PORT][/PATH]`, where the default path is that of Marquez; or a file, which gets one
             event per line more.
+        limit: the longest time for all events, in seconds.
 
     Returns:
         The number of events.
 
     Raises:
-        NotSent: the endpoint does not take them, or the file cannot be written.
-        UsageError: openlineage-python is not installed.
+        NotSent: the endpoint does not take all of them within the limit, or the file cannot be written.
+        UsageError: the place is neither, or openlineage-python is not installed.
     """
+    if fault := event_places.fault(place):
+        raise UsageError(f"OpenLineage events: {fault}")
     try:
         from openlineage.client.serde import Serde
     except ImportError:
@@ -63,8 +64,8 @@ def send(graph: RunGraph, place: str) -> int:
             "OpenLineage events need openlineage-python: install benison[tracking], or `pip install openlineage-python`"
         ) from None
     sent = list(events(graph))
-    if is_address(place):
-        _post(sent, place)
+    if event_places.is_address(place):
+        _post(sent, place, limit)
         return len(sent)
     try:
         file = Path(place)
@@ -183,30 +184,58 @@ class _Events:
         return facets
 
 
-def _post(sent: Sequence[RunEvent], address: str) -> None:
-    import logging
+def _post(sent: Sequence[RunEvent], address: str, limit: float) -> None:
+    """Send events in another thread, because a time-out of a socket begins again with each byte that arrives.
 
-    from openlineage.client.transport.http import ApiKeyTokenProvider, HttpConfig, HttpTransport, TokenProvider
+    The library's own transport follows redirects, which turn a POST into a GET.
+    """
+    import requests
+    from openlineage.client.serde import Serde
 
-    logging.getLogger("openlineage").setLevel(logging.CRITICAL)  # one message is enough
     parts = urlsplit(address)
-    key = os.environ.get("OPENLINEAGE_API_KEY")
-    transport = HttpTransport(
-        HttpConfig(
-            url=f"{parts.scheme}://{parts.netloc}",
-            endpoint=(parts.path.strip("/") or _ENDPOINT) + (f"?{parts.query}" if parts.query else ""),
-            timeout=_TIMEOUT_S,
-            retry={"total": 0},  # an endpoint that is gone must not hold up the end of a run
-            auth=ApiKeyTokenProvider({"apiKey": key}) if key else TokenProvider({}),
-        )
-    )
-    try:
-        for event in sent:
-            transport.emit(event)
-    except Exception as error:  # of requests, of urllib3, or of the library itself
-        raise NotSent(f"{address}: the endpoint does not take OpenLineage events: {_reason(error)}") from None
-    finally:
-        transport.close()
+    url = f"{parts.scheme}://{parts.netloc}/{parts.path.strip('/') or _ENDPOINT}"
+    taken: list[RunEvent] = []
+    faults: list[str] = []
+    given_up = threading.Event()
+
+    def work() -> None:
+        try:
+            with requests.Session() as session:
+                session.auth = _authorize  # a ~/.netrc does not count
+                for event in sent:
+                    if given_up.is_set():
+                        return
+                    with session.post(
+                        url,
+                        Serde.to_json(event).encode(),
+                        headers={"Content-Type": "application/json"},
+                        timeout=limit,
+                        allow_redirects=False,
+                        stream=True,  # the body of an answer does not count
+                    ) as answer:
+                        if not 200 <= answer.status_code < 300:
+                            redirect = ", a redirect, which is not followed" if answer.is_redirect else ""
+                            faults.append(f"it answered {answer.status_code} {answer.reason}{redirect}")
+                            return
+                    taken.append(event)
+        except Exception as error:  # of requests, of urllib3, or of the library itself
+            faults.append(_reason(error))
+
+    sending = threading.Thread(target=work, daemon=True)
+    sending.start()
+    sending.join(limit)
+    given_up.set()
+    where, of_all = without_secrets(address), f"{len(taken)} of {len(sent)} events sent"
+    if faults:
+        raise NotSent(f"{where}: the endpoint does not take OpenLineage events: {faults[0]} ({of_all})")
+    if len(taken) < len(sent):
+        raise NotSent(f"{where}: the endpoint is too slow for OpenLineage events: {of_all} within {limit:.0f} s")
+
+
+def _authorize(request: Any) -> Any:
+    if key := os.environ.get("OPENLINEAGE_API_KEY"):
+        request.headers["Authorization"] = f"Bearer {key}"
+    return request
 
 
 def _reason(error: BaseException) -> str:

@@ -14,8 +14,10 @@ from benison.pipelines.records.runs import Run
 from benison.serving.promotion.history import Change
 
 # Left out of the parameters: what may hold a secret, what is no choice of the user, and what has an entry per column.
-_NO_PARAMETERS = frozenset({"source", "serving", "schedule", "airflow", "tracking", "description", "columns"})
-_NOT_IN_YAML = frozenset({"source", "serving", "schedule", "airflow", "tracking"})
+_NO_PARAMETERS = frozenset(
+    {"source", "serving", "schedule", "airflow", "lineage", "tracking", "description", "columns"}
+)
+_NOT_IN_YAML = frozenset({"source", "serving", "schedule", "airflow", "lineage", "tracking"})
 REPORT = "report.html"
 
 

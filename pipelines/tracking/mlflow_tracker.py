@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from benison.pipelines.tracking.reachable import without_secrets
 from benison.pipelines.tracking.refusal import Refused, require
+from benison.serving.addresses import without_secrets
 
 _REQUEST_S = 20  # of a server that has answered already, see `reachable`
 _BATCH = 100  # MLflow's limit of parameters, and of tags, in a request

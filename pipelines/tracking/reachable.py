@@ -1,4 +1,4 @@
-"""Find out in a few seconds whether a tracker answers at all, and show its address without secrets."""
+"""Find out in a few seconds whether a tracker answers at all."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ import http.client
 import threading
 import urllib.error
 import urllib.request
-from urllib.parse import urlsplit
+
+from benison.serving.addresses import without_secrets
 
 _ANSWER_S, _LONGEST_S = 4.0, 4.5  # a request; with the search for its address, which has no limit of its own
-
-
-def without_secrets(uri: str) -> str:
-    """Return a URI without user, password and query."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def fault(uri: str) -> str:
