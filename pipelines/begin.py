@@ -57,13 +57,12 @@ def begin(file: Path, run_id: str, root: Path, form_values: Mapping[str, str]) -
     span, cache = values.pop(form.SPAN, None), values.pop(form.CACHE)
     defaults = {field.name: field.default for field in pipeline.parameters}
     sets = {name: json.dumps(value) for name, value in values.items() if value != defaults[name]}
-    config = _config(pipeline, file.parent, values)
+    config = manifest.config_of(file, pipeline, values)
     params = {} if config else _params(pipeline, values)
     settings = scheduled_run.RunSettings(
         cache,
         params,
         pipeline.import_path,
-        openlineage=(config.lineage.openlineage or "") if config else "",
         manifest=str(file),
     )
     folder = scheduled_run.run_folder(root, run_id)
@@ -100,13 +99,6 @@ def _wait_for_pipeline_lock(root: Path, name: str, run_id: str) -> Iterator[None
                     reported = time.monotonic()
                 time.sleep(_POLL_S)
         yield
-
-
-def _config(pipeline: PipelineManifest, folder: Path, values: Mapping[str, Any]) -> Pipeline | None:
-    """Return the config with the run's values in it; None for a pipeline that was written in Python."""
-    if pipeline.config is None:
-        return None
-    return form.with_values(json.loads((folder / pipeline.config).read_text(encoding="utf-8")), values)
 
 
 def _params(pipeline: PipelineManifest, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benison.pipelines import after_run, made_from
-from benison.pipelines.airflow import form, manifest
+from benison.pipelines import made_from
+from benison.pipelines.airflow import manifest
 from benison.pipelines.config import Pipeline
 from benison.pipelines.records import temporary
 from benison.pipelines.records.runs import Run
-from benison.pipelines.reports import reported_run
+from benison.pipelines.reports import after_run, reported_run
 from benison.pipelines.running import scheduled_run
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result
@@ -46,8 +46,7 @@ def finish(run_id: str, root: Path, tasks: Mapping[str, str] | None = None) -> t
     run = scheduled_run.finish(root, run_id, tasks)
     temporary.sweep(root)
     page = reported_run.report(run, root)
-    openlineage = scheduled_run.read_settings(root, run_id).openlineage
-    after_run.follow(root, run, openlineage, lambda: _config(root, run))
+    after_run.follow(root, run, lambda: _config(root, run))
     reasons = [f"{node.id}: {node.reason}" for node in run.nodes if node.state in _WITH_REASON]
     link = {"page": page.as_uri()} if page else {}
     return Result("complete", reason="; ".join(reasons)), {"outcome": run.outcome, **link}
@@ -56,11 +55,10 @@ def finish(run_id: str, root: Path, tasks: Mapping[str, str] | None = None) -> t
 def _config(root: Path, run: Run) -> Pipeline | None:
     """Return the config of a run, with the values of the form; None for a pipeline that was written in Python."""
     file = Path(scheduled_run.read_settings(root, run.id).manifest)
-    config = manifest.read(file).config if file.name else None  # an earlier release has not recorded the manifest
-    if config is None:
+    if not file.name:  # an earlier release has not recorded it
         return None
     values = {key: json.loads(value) for key, value in run.sets.items() if value != made_from.LEFT_OUT}
-    return form.with_values(json.loads((file.parent / config).read_text(encoding="utf-8")), values)
+    return manifest.config_of(file, manifest.read(file), values)
 
 
 def main() -> None:

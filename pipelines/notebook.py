@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benison.pipelines import after_run, config_file
+from benison.pipelines import config_file
 from benison.pipelines.code.code_reference import display_path
 from benison.pipelines.config import Pipeline
 from benison.pipelines.config.yaml_edit import in_one_line
@@ -176,8 +176,7 @@ class Context:
             else:
                 if self._file is not None:
                     self._load(self._sets)  # the file may have been edited since
-                with after_run.following(self.root, self.config):
-                    run = self._runner.run_config(self.config, span=self._span, sets=recordable(self._sets), part=part)
+                run = self._runner.run_config(self.config, span=self._span, sets=recordable(self._sets), part=part)
         self._run = _with_others(run, self._run)
         for failed in run.failed_nodes:
             error_type = DataError if failed.state == "invalid" else NodeFailed

@@ -127,7 +127,7 @@ class LocalRunner:
         resumed = partial_run.find_resumable(self._root, config.name, part.resume) if part.resume else None
         if resumed is not None:
             span, sets = partial_run.window_of(resumed), sets or resumed.sets
-        with reported_run.begin(self._root, config.name) as run:
+        with reported_run.begin(self._root, config.name, None if only_ingest else config) as run:
             run.sets = dict(sets)
             run.part = part.options | (partial_run.part_of(resumed).options if resumed else {})
             self._observe(run)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from benison.components import modules
 from benison.pipelines.airflow import collisions, manifest_texts
-from benison.pipelines.airflow.form import CACHE, FormField, Type, parameters
+from benison.pipelines.airflow.form import CACHE, FormField, Type, parameters, with_values
 from benison.pipelines.compilation.compiled import Compiled
 from benison.pipelines.compilation.plain_data import mappings
 from benison.pipelines.config.airflow import AirflowConfig
@@ -203,6 +203,22 @@ def write_any(
         ),
         folder,
     )
+
+
+def config_of(file: Path, pipeline: PipelineManifest, values: Mapping[str, Any]) -> Pipeline | None:
+    """Return the config of a pipeline with a run's values in it; None for a pipeline that was written in Python.
+
+    Args:
+        file: the pipeline's manifest.
+        pipeline: what is in it.
+        values: by dotted key of the config.
+
+    Raises:
+        UsageError: the values are not valid together.
+    """
+    if pipeline.config is None:
+        return None
+    return with_values(json.loads((file.parent / pipeline.config).read_text(encoding="utf-8")), values)
 
 
 def read(file: Path) -> PipelineManifest:

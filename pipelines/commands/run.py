@@ -112,7 +112,7 @@ def run(
     sets = pairs(set_)
     if resume:
         sets = partial_run.resumed_sets(partial_run.find_resumable(root, served_name(name), resume), sets)
-    from benison.pipelines import after_run, config_file
+    from benison.pipelines import config_file
 
     config = config_file.load(name, sets)
     from benison.pipelines.made_from import recordable
@@ -122,7 +122,7 @@ def run(
     from benison.pipelines.runner import LocalRunner
 
     screen = console()
-    with after_run.following(root, config), Progress(screen, runs.usual_seconds(root, config.name)) as progress:
+    with Progress(screen, runs.usual_seconds(root, config.name)) as progress:
         finished = LocalRunner(root, cache=not no_cache, observer=progress).run_config(
             config, span=span, sets=recordable(sets), part=part
         )

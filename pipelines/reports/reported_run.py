@@ -1,4 +1,4 @@
-"""Runs that leave a report: `run_page` writes it when the run has ended, however it ended."""
+"""Runs that leave a report, and that trackers and OpenLineage hear of, when they have ended, however they ended."""
 
 from __future__ import annotations
 
@@ -6,13 +6,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benison.pipelines.records import runs
+from benison.pipelines.reports import after_run
+
+if TYPE_CHECKING:
+    from benison.pipelines.config import Pipeline
 
 
 @contextmanager
-def begin(root: Path, pipeline: str) -> Iterator[runs.Run]:
-    """Begin a run as `runs.begin` does, and write its report after its end.
+def begin(root: Path, pipeline: str, config: Pipeline | None = None) -> Iterator[runs.Run]:
+    """Begin a run as `runs.begin` does; after its end write its report, and follow it.
+
+    Args:
+        root: ROOT.
+        pipeline: the pipeline's name.
+        config: its config, which says who hears of the run; None for nobody.
 
     Raises:
         UsageError: a run of this pipeline is under way.
@@ -25,6 +35,8 @@ def begin(root: Path, pipeline: str) -> Iterator[runs.Run]:
     finally:
         if run is not None and run.folder.is_dir():
             report(run, root)
+            if config is not None:
+                after_run.follow(root, run, lambda: config)
 
 
 def report(run: runs.Run, root: Path) -> Path | None:

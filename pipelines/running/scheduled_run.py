@@ -39,7 +39,6 @@ class RunSettings:
         params: values of the pipeline's runtime parameters.
         import_path: folders besides the installed packages that hold the pipeline's modules.
         host: name of the machine that began the run, and the id of its kernel's start.
-        openlineage: where the run's OpenLineage events go; '' for nowhere.
         manifest: path of the pipeline's manifest, for Finish.
     """
 
@@ -47,7 +46,6 @@ class RunSettings:
     params: Mapping[str, Any] = field(default_factory=dict)
     import_path: tuple[str, ...] = ()
     host: tuple[str, str] = ("", "")
-    openlineage: str = ""
     manifest: str = ""
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from benison.pipelines import after_run
+from benison.pipelines import config_file
 from benison.pipelines.lineage import graph, openlineage, plain, verification
 from benison.pipelines.lineage.search import Finder, Lineage, Uses
 from benison.pipelines.records import runs
+from benison.pipelines.reports import after_run
 from benison.serving.errors import UsageError
 from benison.serving.files import checksum
 from tests.integration.conftest import Project
@@ -202,7 +203,8 @@ def test_a_failed_node_has_a_fail_event_with_the_reason(moved: Project, tmp_path
 
 def test_a_dead_endpoint_gives_one_warning_and_fails_no_run(moved: Project, capsys: pytest.CaptureFixture[str]) -> None:
     run = runs.history(moved.root)[-1]
-    after_run.follow(moved.root, run, "http://127.0.0.1:9")
+    config = config_file.load(moved.folder / "birds.yaml", {"lineage.openlineage": "http://127.0.0.1:9"})
+    after_run.follow(moved.root, run, lambda: config)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(
