@@ -9,13 +9,12 @@ import random
 import re
 import sqlite3
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.integration import model_server
 from tests.integration.airflow_birds import PATIENCE, compiled
@@ -24,7 +23,6 @@ from tests.integration.conftest import Project
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(3600)]
 
-CHROMIUM = Path("/usr/bin/chromium")
 FIELD = "ensemble.members.deep.epochs"
 
 
@@ -42,20 +40,16 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(here: Here) -> Iterator[Page]:
+def page(here: Here, browser: Browser) -> Page:
     """Open Airflow's pages, signed in."""
-    assert CHROMIUM.exists(), f"no {CHROMIUM}: make system-deps"
     expect.set_options(timeout=60_000)
-    with sync_playwright() as playwright:
-        browser: Browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.goto(here.api.url)
-        page.locator("input[name=username]").fill("admin")
-        page.locator("input[name=password]").fill(here.password)
-        page.get_by_role("button", name="Sign in").click()
-        page.get_by_text("Dags", exact=True).first.wait_for()
-        yield page
-        browser.close()
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.goto(here.api.url)
+    page.locator("input[name=username]").fill("admin")
+    page.locator("input[name=password]").fill(here.password)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text("Dags", exact=True).first.wait_for()
+    return page
 
 
 @dataclass(frozen=True)

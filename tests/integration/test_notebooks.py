@@ -18,7 +18,7 @@ from nbclient import NotebookClient
 from benison.pipelines.config_file import ENVIRONMENT_PREFIX
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 CLONE = Path(__file__).parents[2]
 NOTEBOOKS = sorted((CLONE / "notebooks").glob("*.ipynb"))
@@ -94,24 +94,18 @@ def test_each_notebook_runs_and_shows_what_its_text_says(executed: Mapping[str, 
 @pytest.mark.system
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_each_drawing_of_an_exported_notebook_is_visible(
-    executed: Mapping[str, Any], tmp_path: Path, theme: str
+    executed: Mapping[str, Any], browser: Browser, tmp_path: Path, theme: str
 ) -> None:
     from nbconvert import HTMLExporter
-    from playwright.sync_api import sync_playwright
-
-    from tests.system.test_try_page import ARGUMENTS, CHROMIUM
 
     # nbconvert's own page would load these scripts from other hosts.
     exporter = HTMLExporter(theme=theme, mathjax_url="", require_js_url="", jquery_url="")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        for name, notebook in executed.items():
-            file = tmp_path / f"{name}.html"
-            file.write_text(exporter.from_notebook_node(notebook)[0], encoding="utf-8")
-            page = browser.new_page(viewport={"width": 1200, "height": 900})
-            check_page(page, file)
-            page.close()
-        browser.close()
+    for name, notebook in executed.items():
+        file = tmp_path / f"{name}.html"
+        file.write_text(exporter.from_notebook_node(notebook)[0], encoding="utf-8")
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        check_page(page, file)
+        page.close()
 
 
 def check_page(page: Page, file: Path) -> None:

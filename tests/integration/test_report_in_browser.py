@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from benison.pipelines.drawings import page as pages
 from benison.pipelines.drawings.page import Section
-from tests.system.test_try_page import ARGUMENTS, CHROMIUM, DESKTOP, PHONE
+from tests.chromium import DESKTOP, PHONE
 from tests.unit.pipelines.drawings import strangers
 
 if TYPE_CHECKING:
@@ -21,15 +20,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 _MISSING = "[...document.querySelectorAll('.chart')].filter(e => e.dataset.drawn !== 'yes').map(e => e.ariaLabel)"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM.exists(), f"no {CHROMIUM}: make system-deps"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -8,23 +8,14 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from benison.pipelines.records import locks, runs
 from benison.pipelines.ui.server import Server
+from tests.chromium import DESKTOP, PHONE
 from tests.integration.conftest import Project
-from tests.system.test_try_page import ARGUMENTS, CHROMIUM, DESKTOP, PHONE
 
 pytestmark = pytest.mark.system
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM.exists(), f"no {CHROMIUM}: make system-deps"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,23 +12,14 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect
 
+from tests.chromium import DESKTOP, PHONE
 from tests.integration.model_server import Server, running
 from tests.system.penguins_model import CLASSES, push
 
 pytestmark = pytest.mark.system
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox",  # root cannot use the sandbox, and the pages are our own
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-quic",
-    "--no-first-run",
-]
-DESKTOP, PHONE = (1280, 900), (390, 844)
 TRY = "/benison/try/penguins"
 PAGES = ["/", "/docs", TRY, f"{TRY}/members"]
 
@@ -39,15 +30,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     push(folder / "made", folder / "penguins")
     with running(folder, "--model_name=penguins", f"--model_base_path={folder / 'penguins'}") as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM.exists(), f"no {CHROMIUM}: make system-deps"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
