@@ -15,6 +15,7 @@ from benison.components.evaluate.metrics import MEDIAN_METRIC
 from benison.components.transform import LABEL
 from benison.pipelines import made_from
 from benison.pipelines.code import cache_key
+from benison.pipelines.config import AROUND_RUNS
 from benison.pipelines.data import ingest, spans
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from benison.pipelines.generic.columns import ColumnConfig
 
 # Keys without a part in what is pushed.
-_NOT_PUSHED = frozenset({"source", "schedule", "airflow", "lineage", "tracking"})
+_NOT_PUSHED = frozenset({"source"}) | AROUND_RUNS
 TRAINING, JUDGING = ("train", "valid"), "test"
 
 

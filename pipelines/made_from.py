@@ -10,12 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benison.pipelines.config import Pipeline
+from benison.pipelines.config import AROUND_RUNS, Pipeline
 from benison.serving.errors import BenisonError
 from benison.serving.files import checksum
 
 # About what happens after a model is made; may name secrets.
-_LATER = frozenset({"serving", "schedule", "airflow", "lineage", "tracking"})
+_LATER = frozenset({"serving"}) | AROUND_RUNS
 LEFT_OUT = "..."  # stands for a value that may be a secret, in the record of a run
 _PACKAGES = (
     "benison",

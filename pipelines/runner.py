@@ -214,10 +214,8 @@ class LocalRunner:
             compiled = self._compile(run.folder, config, span, pool, only_ingest=comparison is None)
         plan = Plan(compiled)
         if comparison is not None and not part.is_whole:
-            earlier = [
-                other for other in runs.history(self._root) if other.pipeline == run.pipeline and other.id != run.id
-            ]
             with timing.phase("comparing with the last run"):
+                earlier = runs.earlier(self._root, run)[::-1]
                 plan = partial_run.plan(part, compiled, earlier, comparison.changed_since)
         functions = self._execute(run, plan, pool)
         plan.refuse_untaken(run)

@@ -3,7 +3,7 @@
 `benison.pipelines.config_file` reads a config from a YAML file.
 """
 
-from benison.pipelines.config.model import WRITE, Pipeline
+from benison.pipelines.config.model import AROUND_RUNS, WRITE, Pipeline
 from benison.pipelines.config.sections import (
     BlessingConfig,
     Cost,
@@ -22,6 +22,7 @@ from benison.pipelines.config.sections import (
 )
 
 __all__ = [
+    "AROUND_RUNS",
     "WRITE",
     "BlessingConfig",
     "Cost",

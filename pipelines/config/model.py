@@ -85,6 +85,10 @@ if TYPE_CHECKING:
 WRITE = "write"
 
 
+# The keys that say when a run begins and who hears of it. Nothing that a node makes depends on them.
+AROUND_RUNS = frozenset({"schedule", "airflow", "lineage", "tracking"})
+
+
 class Pipeline(ConfigModel):
     """A whole pipeline."""
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benison.components.ingest import data_files
+from benison.pipelines.config import AROUND_RUNS
 from benison.pipelines.data import sources, spans
 from benison.serving.files import checksum
 from benison.serving.promotion import labels
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 _METADATA = {".dist-info": "METADATA", ".egg-info": "PKG-INFO"}  # the file with a package's version, by its folder
 # Of the config: no node depends on them.
-_FORMAT_KEYS = frozenset({"description", "schedule", "airflow", "lineage", "tracking"})
+_FORMAT_KEYS = frozenset({"description"}) | AROUND_RUNS
 
 
 class Changing(Exception):

@@ -9,15 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benison.pipelines.config import Pipeline
+from benison.pipelines.config import AROUND_RUNS, Pipeline
 from benison.pipelines.records.runs import Run
 from benison.serving.promotion.history import Change
 
-# Left out of the parameters: what may hold a secret, what is no choice of the user, and what has an entry per column.
-_NO_PARAMETERS = frozenset(
-    {"source", "serving", "schedule", "airflow", "lineage", "tracking", "description", "columns"}
-)
-_NOT_IN_YAML = frozenset({"source", "serving", "schedule", "airflow", "lineage", "tracking"})
+_NOT_IN_YAML = frozenset({"source", "serving"}) | AROUND_RUNS  # they may hold a secret
+# Left out of the parameters: also what is no choice of the user, and what has an entry per column.
+_NO_PARAMETERS = _NOT_IN_YAML | {"description", "columns"}
 REPORT = "report.html"
 
 
