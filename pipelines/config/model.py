@@ -85,7 +85,7 @@ if TYPE_CHECKING:
 WRITE = "write"
 
 
-# The keys that say when a run begins and who hears of it. Nothing that a node makes depends on them.
+# The keys about when a run begins and what is notified of it. Nothing that a node makes depends on them.
 AROUND_RUNS = frozenset({"schedule", "airflow", "lineage", "tracking"})
 
 

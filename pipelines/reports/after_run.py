@@ -20,10 +20,10 @@ def follow(root: Path, run: runs.Run, config: Callable[[], Pipeline | None]) -> 
     Args:
         root: ROOT.
         run: the run.
-        config: returns the run's config, which says who hears of it; None for a pipeline without one.
+        config: returns the run's config, which names what to notify; None for a pipeline without one.
     """
     found = None
-    with _warning("who hears of this run is not known"):
+    with _warning("the config of the run"):
         found = config()
     if found is None:
         return

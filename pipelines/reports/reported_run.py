@@ -1,4 +1,4 @@
-"""Runs that leave a report, and that trackers and OpenLineage hear of, when they have ended, however they ended."""
+"""Runs whose report is written, and whose trackers are notified, when they have ended, however they ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def begin(root: Path, pipeline: str, config: Pipeline | None = None) -> Iterator
     Args:
         root: ROOT.
         pipeline: the pipeline's name.
-        config: its config, which says who hears of the run; None for nobody.
+        config: its config, which names what to notify of the run; None for nothing.
 
     Raises:
         UsageError: a run of this pipeline is under way.
