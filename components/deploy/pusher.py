@@ -38,7 +38,7 @@ from benison.components.ensemble import ensemble_builder
 from benison.components.evaluate import blessing
 from benison.components.evaluate.label_report import LabelReport
 from benison.components.evaluate.raw_rows import first_records
-from benison.components.ingest.arguments import FILES
+from benison.components.ingest.arguments import CONTENTS, FILES
 from benison.components.ingest.csv_table import WARNINGS
 from benison.components.ingest.splits import ROW_COUNTS
 from benison.components.raw_examples import split_files
@@ -46,7 +46,6 @@ from benison.components.validate.anomaly_gate import Verdict
 from benison.serving.ensemble import SPEC_FILE, Ensemble
 from benison.serving.errors import ServedChanged
 from benison.serving.explanations import background
-from benison.serving.files import checksum
 from benison.serving.promotion import history, labels, shared_stable
 from benison.serving.promotion import promote as promotion
 from benison.serving.promotion.rollout import ChangeRequest
@@ -58,7 +57,6 @@ from benison.serving.versions.sets import Candidate
 ALREADY_SERVED = "already_served"
 NOT_PROMOTED = "not_promoted"
 SPLITS = ("train", "valid", "blend", "test")
-_MOST_HASHED = 1 << 30  # bytes of a data file: a push must not take minutes
 NOT_PUSHED = "not_pushed"  # the reason; benison.pipelines.node reads it
 _CODE = "benison_fingerprint"  # the execution property in which benison.pipelines.node passes the hash of a node's code
 
@@ -363,24 +361,22 @@ def _facts_of_data(settings: PushSettings, input_dict: dict[str, list[types.Arti
     """Return what the manifest says about the data: rows by split, files with their hashes, and warnings."""
     examples = artifact_utils.get_single_instance(input_dict["examples"])
     counts = json.loads(examples.get_string_custom_property(ROW_COUNTS) or "{}")
-    files = [] if settings.facts["spans"] else json.loads(examples.get_string_custom_property(FILES) or "[]")
+    files, contents = (
+        [] if settings.facts["spans"] else json.loads(examples.get_string_custom_property(key) or "[]")
+        for key in (FILES, CONTENTS)
+    )
     folder = Path(settings.serving).parents[1]  # ROOT, as for `source`
     source = (folder / settings.facts["source"]).resolve().parent
     sources = [examples, *(input_dict[key][0] for key in ("data_verdict", "label_report") if input_dict.get(key))]
     warned = [json.loads(artifact.get_string_custom_property(WARNINGS) or "[]") for artifact in sources]
     return {
         "rows": {split: counts[split] for split in SPLITS if split in counts},
-        "data_files": {os.path.relpath(file, source): _hash(Path(file)) for file in files},
+        "data_files": {
+            os.path.relpath(file, source): record.get("sha256")
+            for file, record in zip(files, contents or [{}] * len(files), strict=True)
+        },
         "warnings": list(dict.fromkeys(line for lines in warned for line in lines)),
     }
-
-
-def _hash(file: Path) -> str | None:
-    """Return the SHA-256 of a data file; None if it is very large, or gone."""
-    try:
-        return checksum.of_file(file) if file.stat().st_size <= _MOST_HASHED else None
-    except OSError:
-        return None
 
 
 def _extra(*files: Path) -> dict[str, Path]:
