@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,33 @@ def waiting(root: Path, pipeline: str, trackers: Sequence[str] = TRACKERS) -> li
     for file in sorted((folder(root) / "outbox").glob("*.json")):
         tracker = file.name.split("-", 2)[1]
         try:
-            event = dict(json.loads(file.read_text()))
-        except (OSError, ValueError):  # somebody edited it, or it has just been sent
+            event = _read(file)
+        except (OSError, ValueError):  # it has just been sent, or `refuse_damaged` moves it
             continue
         if tracker in trackers and event.get("pipeline") == pipeline:
             found.append((tracker, file, event))
     return found
+
+
+def refuse_damaged(root: Path) -> list[Path]:
+    """Move files that hold no event out of the way, and return their new paths."""
+    damaged = []
+    for file in sorted((folder(root) / "outbox").glob("*.json")):
+        try:
+            _read(file)
+        except ValueError:
+            with suppress(FileNotFoundError):  # another process was first
+                damaged.append(refuse(root, file))
+        except OSError:  # it has just been sent
+            continue
+    return damaged
+
+
+def _read(file: Path) -> dict[str, Any]:
+    event = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(event, dict):
+        raise ValueError("expected a JSON object")
+    return event
 
 
 def refuse(root: Path, file: Path) -> Path:

@@ -92,8 +92,9 @@ def send(root: Path, config: Pipeline) -> Sent:
     """
     names = trackers(config)
     with file_lock.hold(_lock(root, config.name)):
+        damaged = [f"{file} was damaged in the outbox and is not sent" for file in outbox.refuse_damaged(root)]
         if not outbox.waiting(root, config.name, list(names)):
-            return Sent()
+            return Sent(warnings=("tracking: " + "; ".join(damaged),) if damaged else ())
         # Without the seconds that a library takes to be imported.
         silent = {name: reason for name, target in names.items() if (reason := reachable.fault(target))}
         live = {name: target for name, target in names.items() if name not in silent}
@@ -101,7 +102,7 @@ def send(root: Path, config: Pipeline) -> Sent:
         if live and outbox.waiting(root, config.name, list(live)):
             answers += _answers({"root": str(root), "pipeline": config.name, "trackers": live})
     sent = sum(answer.get("event") == "sent" for answer in answers)
-    warnings = [str(answer["warning"]) for answer in answers if "warning" in answer]
+    warnings = damaged + [str(answer["warning"]) for answer in answers if "warning" in answer]
     left = len(outbox.waiting(root, config.name, list(names)))
     if left:
         warnings.append(

@@ -92,6 +92,17 @@ def _track(project: Project, settings: str) -> sending.Sent:
     return sending.after_run(project.root, run, config_file.load(yaml))
 
 
+def test_a_damaged_event_is_told_once_and_holds_up_no_other(tracked: Project) -> None:
+    folder = tracked.root / "tracking" / "outbox"
+    folder.mkdir(parents=True)
+    (folder / "000-mlflow-x.json").write_text('{"kind":"run"')
+    (warning,) = _track(tracked, "{mlflow: 'http://127.0.0.1:9'}").warnings
+    assert "refused/000-mlflow-x.json was damaged in the outbox and is not sent" in warning
+    assert _waiting(tracked) == ["run"]
+    (warning,) = sending.send(tracked.root, config_file.load(tracked.folder / "birds.yaml")).warnings
+    assert "was damaged" not in warning
+
+
 def _waiting(project: Project) -> list[str]:
     return [event["kind"] for _, _, event in outbox.waiting(project.root, "birds")]
 
