@@ -73,5 +73,5 @@ def lineage(
                 count += events.send(graph, openlineage, max(end - time.monotonic(), 0.1))
         if not json:
             print(f"{count} OpenLineage events sent to {openlineage}")
-    if any(each.state in (verification.CHANGED, verification.MISSING) for each in checked):
+    if any(each.state in verification.WRONG for each in checked):
         raise typer.Exit(1)

@@ -12,7 +12,8 @@ from benison.pipelines.lineage.graph import RawFile, RunGraph
 from benison.serving.files import checksum
 from benison.serving.versions import condition
 
-EQUAL, CHANGED, MISSING, UNKNOWN = "equal", "changed", "missing", "no hash recorded"
+EQUAL, CHANGED, MISSING, ADDED, UNKNOWN = "equal", "changed", "missing", "added", "no hash recorded"
+WRONG = frozenset({CHANGED, MISSING, ADDED})
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Checked:
 
     Attributes:
         path: the file.
-        state: `equal`, `changed`, `missing` or `no hash recorded`.
+        state: `equal`, `changed`, `missing`, `added` (a file of a version that its manifest does not name) or `no hash
+            recorded`.
     """
 
     path: Path
@@ -48,7 +50,9 @@ def version_files(folder: Path, files: Iterable[str]) -> list[Checked]:
     states = {folder / file: EQUAL for file in files}
     for line in condition.check(folder).problems:
         place, _, problem = line.partition(": ")
-        states[Path(place)] = MISSING if problem.startswith(MISSING) else CHANGED
+        states[Path(place)] = (
+            MISSING if problem.startswith(MISSING) else ADDED if problem == condition.NOT_RECORDED else CHANGED
+        )
     return [Checked(path, state) for path, state in sorted(states.items())]
 
 

@@ -15,6 +15,7 @@ from benison.pipelines.drawings.numbers import figure, seconds, with_interval
 from benison.pipelines.drawings.page import Section, page
 from benison.pipelines.facts import blessing, compiled, scores
 from benison.pipelines.lineage import graph
+from benison.pipelines.lineage.verification import UNKNOWN
 from benison.pipelines.records import runs
 from benison.pipelines.reports.tables import DataTable
 from benison.serving.close_names import did_you_mean
@@ -171,7 +172,7 @@ class Comparison:
         files = {}
         for file in self._graph(run).files:
             span = "" if file.span is None else f"span {file.span}: "
-            files[f"{span}{Path(file.recorded).name}"] = file.sha256[:12] or "no hash recorded"
+            files[f"{span}{Path(file.recorded).name}"] = file.sha256[:12] or UNKNOWN
         return files
 
     def _gains(
@@ -247,7 +248,7 @@ def plain(comparison: Comparison) -> dict[str, Any]:
         "before": comparison.before.id,
         "now": comparison.now.id,
         "parameters": [asdict(each) for each in comparison.parameters],
-        "data": [{**asdict(each), "equal": each.before == each.now} for each in comparison.data],
+        "data": [{**asdict(each), "equal": _is_equal(each.before, each.now)} for each in comparison.data],
         "metrics": [asdict(each) for each in comparison.metrics],
         "slices": [asdict(each) for each in comparison.slices],
         "nodes": [
@@ -351,7 +352,15 @@ def _gain(each: MetricDifference) -> Cell:
 def _sameness(before: str, now: str) -> Cell:
     if not before or not now:
         return Cell("new" if now else "left out", mark="warn")
-    return Cell("equal", mark="muted") if before == now else Cell("changed", mark="warn")
+    is_equal = _is_equal(before, now)
+    if is_equal is None:
+        return Cell("unknown", mark="muted")
+    return Cell("equal", mark="muted") if is_equal else Cell("changed", mark="warn")
+
+
+def _is_equal(before: str, now: str) -> bool | None:
+    """Return whether two hashes are equal; None if one was not recorded."""
+    return None if UNKNOWN in (before, now) else before == now
 
 
 def _sentence(comparison: Comparison) -> str:

@@ -34,7 +34,7 @@ _OTHERS = (
     "ModelRun",
     "PushedModel",
 )
-_COLORS = {verification.EQUAL: "green", verification.CHANGED: "bold red", verification.MISSING: "bold red"}
+_COLORS = {verification.EQUAL: "green", **dict.fromkeys(verification.WRONG, "bold red")}
 _HASH = 12  # shown digits
 
 
@@ -150,7 +150,8 @@ class _Drawing:
             wrong = [
                 path for path, s in self._states.items() if path.is_relative_to(pushed.version.path) and s != "equal"
             ]
-            branch.add(_line(f"{states.count(verification.EQUAL)} of {len(states)} files are equal"))
+            recorded = len(states) - states.count(verification.ADDED)
+            branch.add(_line(f"{states.count(verification.EQUAL)} of {recorded} files are equal"))
             for path in wrong:
                 branch.add(_line(f"{self._short(path)}  ", self._state(path)))
 

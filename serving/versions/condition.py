@@ -23,6 +23,7 @@ from benison.serving.files import checksum
 from benison.serving.versions import pushes
 
 MANIFEST = "manifest.json"
+NOT_RECORDED = "not in the manifest"  # the problem of a file that was added
 _REPORT = "assets.extra/ensemble_report.json"  # only a push writes it into a SavedModel, also those of former releases
 
 
@@ -113,7 +114,7 @@ def _compare(folder: Path, unchanged: Callable[[Path, Mapping[str, Any]], bool])
         return _damaged(f"{manifest}: it has no list of files") if is_ours else Condition("foreign")
     actual = file_paths(folder)
     problems = dict.fromkeys(expected.keys() - actual.keys(), "missing")
-    problems |= dict.fromkeys(actual.keys() - expected.keys(), "not in the manifest")
+    problems |= dict.fromkeys(actual.keys() - expected.keys(), NOT_RECORDED)
     for name in expected.keys() & actual.keys():
         try:
             if not unchanged(actual[name], expected[name]):

@@ -210,7 +210,7 @@ def _differences(stored: StoredVersion, sizes: Mapping[str, int]) -> list[str]:
     """Return how the names and sizes of a copy's files differ from its manifest, sorted by file."""
     expected = {name: record.bytes for name, record in stored.manifest.files.items()}
     problems = dict.fromkeys(expected.keys() - sizes.keys(), "missing")
-    problems |= dict.fromkeys(sizes.keys() - expected.keys() - {MANIFEST}, "not in the manifest")
+    problems |= dict.fromkeys(sizes.keys() - expected.keys() - {MANIFEST}, condition.NOT_RECORDED)
     problems |= {
         name: f"{sizes[name]} bytes, expected {size}"
         for name, size in expected.items()

@@ -97,10 +97,12 @@ def test_changed_and_missing_files_are_told(pushed: Project, tmp_path: Path) -> 
     (number,) = project.versions()
     damaged = next((project.base / number).glob("variables/*.index"))
     damaged.unlink()
+    (project.base / number / "extra.txt").touch()
     done = project.benison("lineage", "birds", "--json", "--verify")
     states = {Path(each["path"]).name: each["state"] for each in json.loads(done.stdout)["verified"]}
     assert done.returncode == 1
     assert (states["penguins.csv"], states[damaged.name], states["saved_model.pb"]) == ("changed", "missing", "equal")
+    assert states["extra.txt"] == "added"
     found = lineage(project, "birds").graph
     assert found is not None
     gone = graph.RawFile(tmp_path / "gone.csv", "gone.csv", "0" * 64)

@@ -97,8 +97,20 @@ def test_without_scores_of_both_runs_there_are_no_intervals(pushed: Project, tmp
     shutil.rmtree(project.root / "artifacts/birds/EnsembleScores")
     run = runs.history(project.root)[-1]
     found = compare.plain(compare.Comparison(project.root, run, run))
+    assert [each["equal"] for each in found["data"]] == [True]
     assert {each["gain"] for each in found["metrics"]} == {None}
     assert any("no intervals" in note for note in found["notes"])
+
+
+def test_files_without_a_recorded_hash_are_not_said_to_be_equal(pushed: Project, tmp_path: Path) -> None:
+    project = pushed.copy(tmp_path / "copy")
+    (run,) = runs.history(project.root)
+    for output in run.outputs("Examples"):
+        output["properties"].pop("contents", None)  # as of an earlier release
+    run.save()
+    compared = compare.Comparison(project.root, run, run)
+    assert [each["equal"] for each in compare.plain(compared)["data"]] == [None]
+    assert "unknown" in compare.html(compared)
 
 
 # --- benison ui -------------------------------------------------------------------------------------------------------
