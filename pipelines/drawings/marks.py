@@ -30,10 +30,13 @@ def quantity(field: str, title: str, **more: Any) -> dict[str, Any]:
     return {"field": field, "type": "quantitative", "title": title, **more}
 
 
+_ROOM = 1.25  # enough for six digits on a phone
+
+
 def room_for_text(values: Sequence[float | None]) -> dict[str, Any]:
     """Return the scale of bars from 0 on with room for a text at the end of the longest; empty for negative numbers."""
     known = [value for value in values if value is not None]
-    return {"domainMax": max(known) * 1.15} if known and min(known) >= 0 and max(known) > 0 else {}
+    return {"domainMax": max(known) * _ROOM} if known and min(known) >= 0 and max(known) > 0 else {}
 
 
 def names(field: str, order: Sequence[str], title: str | None = None) -> dict[str, Any]:

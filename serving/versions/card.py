@@ -128,7 +128,7 @@ def _analyses(manifest: Manifest) -> Iterator[str]:
                 "rows": of_slice.rows,
                 **{model: of_slice.metrics.get(model, {}).get(manifest.metric) for model in models},
             }
-            for name, of_slice in manifest.slices.items()
+            for name, of_slice in sorted(manifest.slices.items(), key=lambda item: _by_value(item[0]))
         }
         yield from _table("slice", by_slice)
     if manifest.verdicts:
@@ -138,6 +138,15 @@ def _analyses(manifest: Manifest) -> Iterator[str]:
             yield f"- {mark}: {_text(verdict.rule)}: {_text(verdict.reason)}"
     if not (manifest.metrics or manifest.verdicts):
         yield "Nothing was measured before this version was pushed."
+
+
+def _by_value(name: str) -> tuple[str, bool, float, str]:
+    """Return a sort key of a slice such as `hour=9`: by column, then numbers by value."""
+    column, _, value = name.rpartition("=")
+    try:
+        return column, False, float(value), ""
+    except ValueError:
+        return column, True, 0.0, value
 
 
 def _ethics(manifest: Manifest) -> Iterator[str]:

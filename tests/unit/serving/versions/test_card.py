@@ -82,3 +82,11 @@ def test_a_version_of_an_older_release_has_a_card_too():
     assert re.findall("^## (.*)$", text, re.MULTILINE) == HEADINGS
     assert "The YAML names no limits" in text
     assert card.render(Manifest()).startswith("# Model card: ")
+
+
+def test_slices_are_in_the_order_of_their_values_and_of_whole_columns():
+    rows = {"rows": 9, "metrics": {"ensemble": {"rmse": 1.0}}}
+    slices = dict.fromkeys(("hour=10", "hour=9", "a=b=no", "hour=(missing)"), rows)
+    text = card.render(Manifest.model_validate({**MANIFEST.model_dump(), "slices": slices}))
+    assert re.findall(r"^\| (\S+=\S+) \|", text, re.MULTILINE) == ["a=b=no", "hour=9", "hour=10", "hour=(missing)"]
+    assert "each value of: a=b, hour." in text
