@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components import raw_examples
-from benison.components.evaluate.raw_rows import raw_rows
+from benison.components.evaluate.raw_rows import random_rows, raw_rows
 from benison.serving import missing_values
 from benison.serving.explanations import background
 
@@ -44,11 +44,6 @@ def sample(files: Sequence[str], rows: int, seed: int) -> NDArray:
     """Choose serialised tf.Examples [rows] at random, in their order; each row is as likely as any other."""
     import tensorflow as tf
 
-    random = np.random.default_rng(seed)
-    keys, chosen = np.zeros(0), np.zeros(0, object)
-    records = tf.data.TFRecordDataset(list(files), compression_type="GZIP").take(_MOST_SEEN).batch(_BATCH_ROWS)
-    for batch in records.as_numpy_iterator():
-        keys, chosen = np.concatenate([keys, random.random(len(batch))]), np.concatenate([chosen, batch])
-        kept = np.sort(np.argsort(keys, kind="stable")[:rows])
-        keys, chosen = keys[kept], chosen[kept]
-    return chosen
+    records = tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(_BATCH_ROWS)
+    batches = ([batch] for batch in records.as_numpy_iterator())
+    return next(iter(random_rows(batches, rows, seed, _MOST_SEEN)), np.zeros(0, object))

@@ -25,7 +25,7 @@ from benison.components.evaluate.blessing import ENSEMBLE
 from benison.components.evaluate.column_permutation import Importances, Plan
 from benison.components.evaluate.metrics import Costs, Decision, metric_for
 from benison.components.evaluate.own_metrics import OwnMetric
-from benison.components.evaluate.raw_rows import raw_rows
+from benison.components.evaluate.raw_rows import random_rows, raw_rows
 from benison.components.evaluate.scorer import TEST, ExampleReader
 from benison.components.train.member import class_names
 from benison.serving import missing_values
@@ -163,16 +163,11 @@ class ColumnImportance(base_component.BaseComponent):
 
 def _sample(reader: ExampleReader, rows: int, seed: int) -> tuple[NDArray, NDArray, NDArray | None]:
     """Choose labelled rows of `test` at random: serialised examples, labels, and sample weights or None."""
-    random, seen, keys = np.random.default_rng(seed), 0, np.zeros(0)
-    columns: list[NDArray] = []
-    for records, labels, _, weights in reader.batches(TEST, []):
-        batch = [records, labels, *([] if weights is None else [weights])]
-        columns = [np.concatenate(parts) for parts in zip(columns, batch, strict=True)] if columns else batch
-        keys = np.concatenate([keys, random.random(len(labels))])
-        kept = np.sort(np.argsort(keys, kind="stable")[:rows])
-        keys, columns, seen = keys[kept], [values[kept] for values in columns], seen + len(labels)
-        if seen >= _MOST_SEEN:
-            break
+    batches = (
+        [records, labels, *([] if weights is None else [weights])]
+        for records, labels, _, weights in reader.batches(TEST, [])
+    )
+    columns = random_rows(batches, rows, seed, _MOST_SEEN)
     if not columns:
         return np.zeros(0, object), np.zeros(0, np.int64 if reader.classes else np.float32), None
     records, labels, *weighted = columns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,30 @@ _TYPES = {"O": "string", "f": "float32", "i": "int64"}  # TensorFlow's type by N
 def first_records(files: Sequence[str], most: int) -> NDArray:
     """Read the first serialised tf.Examples [rows] of a split's files, see `benison.components.raw_examples`."""
     return np.array([record.numpy() for record in _records(files).take(most)], object)
+
+
+def random_rows(batches: Iterable[Sequence[NDArray]], rows: int, seed: int, most_seen: int) -> list[NDArray]:
+    """Choose rows at random, in their order; each row is as likely as any other.
+
+    Args:
+        batches: arrays of the same rows [rows].
+        rows: how many to choose; all if there are fewer.
+        seed: of the choice.
+        most_seen: after so many rows no further batch is read.
+
+    Returns:
+        The chosen rows of each array; no array if there is no batch.
+    """
+    random, keys, seen = np.random.default_rng(seed), np.zeros(0), 0
+    chosen: list[NDArray] = []
+    for batch in batches:
+        chosen = [np.concatenate(parts) for parts in zip(chosen, batch, strict=True)] if chosen else list(batch)
+        keys = np.concatenate([keys, random.random(len(batch[0]))])
+        kept = np.sort(np.argsort(keys, kind="stable")[:rows])
+        keys, chosen, seen = keys[kept], [values[kept] for values in chosen], seen + len(batch[0])
+        if seen >= most_seen:
+            break
+    return chosen
 
 
 def seen_ranges(files: Sequence[str], spec: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
