@@ -255,9 +255,9 @@ class RestApi:
         with ExitStack() as leased:
             async with self._document(request, deadline) as document:
                 version = leased.enter_context(self._lease(target))
-                signature = await self._explanations.signature(version, document.signature_name)
-                inputs, _ = await document.inputs(signature)
-            return await self._explanations.explain(version, inputs, deadline), version.headers
+                prepared = await self._explanations.prepared(version, document.signature_name)
+                inputs, _ = await document.inputs(prepared.signature)
+            return await self._explanations.explain(version, prepared, inputs, deadline), version.headers
 
     @asynccontextmanager
     async def _document(self, request: Request, deadline: float | None) -> AsyncIterator[Document]:

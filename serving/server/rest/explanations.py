@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,21 @@ _SECONDS = 60.0  # of an explanation, if requests have no time limit
 _RAW = "raw"
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """Hold what explanations of a version need, as its files have it.
+
+    Attributes:
+        signature: The signature whose inputs are explained.
+        background: The background rows, by input.
+        manifest: The manifest.
+    """
+
+    signature: Signature
+    background: Tensors
+    manifest: Any
+
+
 class Explanations:
     """The explanations of a server's versions."""
 
@@ -53,8 +69,9 @@ class Explanations:
         Raises:
             RequestError: It cannot explain.
         """
-        background, _, signature = await self._prepared(version)
-        columns = [signature.column_of(name) for name in background]
+        prepared = await self.prepared(version)
+        background = prepared.background
+        columns = [prepared.signature.column_of(name) for name in background]
         return orjson.dumps(
             {
                 "model": version.model,
@@ -65,36 +82,28 @@ class Explanations:
             }
         )
 
-    async def signature(self, version: ManagedVersion, name: str) -> Signature:
-        """Return the signature whose inputs are explained, for a request that may name it.
-
-        Raises:
-            RequestError: The version cannot explain, or the request names another signature.
-        """
-        if name not in ("", _RAW):
-            raise invalid(f"got the signature {name}, but explanations are of {_RAW}; leave it out")
-        return (await self._prepared(version))[2]
-
-    async def explain(self, version: ManagedVersion, inputs: Tensors, deadline: float | None) -> bytes:
+    async def explain(
+        self, version: ManagedVersion, prepared: Prepared, inputs: Tensors, deadline: float | None
+    ) -> bytes:
         """Return the explanations of rows.
 
         Args:
             version: a version that the caller has leased.
+            prepared: see `prepared`.
             inputs: values by input of the signature `raw`.
             deadline: a time.monotonic() value; None for no limit.
 
         Raises:
             RequestError: There are too many rows or explanations, the model failed, or the time is over.
         """
-        background, manifest, signature = await self._prepared(version)
-        rows, most = _count(inputs), _most_rows(len(background), _count(background))
+        rows, most = _count(inputs), _most_rows(len(prepared.background), _count(prepared.background))
         if not 0 < rows <= most:
             raise invalid(f"got {rows} rows to explain, expected 1 to {most}; send them in several requests")
         until = min(time.monotonic() + _SECONDS, deadline or float("inf"))
         started = time.monotonic()
         async with self._turn(until):
-            explained = await self._run(version, signature, inputs, background, manifest, until)
-        return _document(version, signature, explained, time.monotonic() - started)
+            explained = await self._run(version, prepared, inputs, until)
+        return _document(version, prepared.signature, explained, time.monotonic() - started)
 
     @asynccontextmanager
     async def _turn(self, until: float) -> AsyncIterator[None]:
@@ -115,22 +124,16 @@ class Explanations:
             self._turns.release()
 
     async def _run(
-        self,
-        version: ManagedVersion,
-        signature: Signature,
-        inputs: Tensors,
-        background: Tensors,
-        manifest: Any,
-        until: float,
+        self, version: ManagedVersion, prepared: Prepared, inputs: Tensors, until: float
     ) -> shapley.Explained:
         """Run the model on the rows that an explanation asks for, block by block."""
-        engine = _engine(version)
+        engine, signature = _engine(version), prepared.signature
         output = "probabilities" if "probabilities" in signature.outputs else "prediction"
         classes = await self._classes(version, signature, inputs, until)
         steps = shapley.explain(
             inputs,
-            background,
-            lambda answers: shapley.targets(answers, classes, manifest.positive),
+            prepared.background,
+            lambda answers: shapley.targets(answers, classes, prepared.manifest.positive),
             block_rows=int(min(_BLOCK_ROWS, version.runner.most_rows if version.runner else _BLOCK_ROWS)),
         )
         answers = None
@@ -154,8 +157,18 @@ class Explanations:
     async def _answers(self, version: ManagedVersion, task: CallTask, until: float) -> Tensors:
         return await self._service.run(version, task, until - time.monotonic())
 
-    async def _prepared(self, version: ManagedVersion) -> tuple[Tensors, Any, Signature]:
-        """Return the background of a version, its manifest, and its signature `raw`."""
+    async def prepared(self, version: ManagedVersion, name: str = "") -> Prepared:
+        """Read what explanations of a version need.
+
+        Args:
+            version: a version that the caller has leased.
+            name: the signature that a request names; '' if it names none.
+
+        Raises:
+            RequestError: The version cannot explain, or the request names another signature.
+        """
+        if name not in ("", _RAW):
+            raise invalid(f"got the signature {name}, but explanations are of {_RAW}; leave it out")
         signature = _engine(version).signatures.get(_RAW)
         why = f"model {version.model} version {version.number} cannot explain its answers: "
         if signature is None:
@@ -172,7 +185,7 @@ class Explanations:
             )
         if background.keys() != signature.inputs.keys():
             raise RequestError(Code.DATA_LOSS, f"{why}its background has other inputs than its signature {_RAW}")
-        return background, manifest, signature
+        return Prepared(signature, background, manifest)
 
 
 def _read(folder: Path) -> tuple[Tensors | None, Any]:
