@@ -1,7 +1,7 @@
-"""Groups of features: networks and trees see other features of the same columns.
+"""Groups of features: networks, trees and foreign models see other features of the same columns.
 
-A preprocessing_fn returns the features of networks and, beside them, the dict `trees`. In Transform's output all
-features are in one dict, and those of a group have its name as a prefix: `trees/numbers`.
+A preprocessing_fn returns the features of networks and, beside them, the dict `trees`. Foreign models get raw columns.
+In Transform's output all features are in one dict, and those of a group have its name as a prefix: `trees/numbers`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-DENSE, TREES = "", "trees"
+DENSE, TREES, FOREIGN = "", "trees", "foreign"
 _NAMES_FILE = "feature_columns.json"  # beside Transform's graph: names of the columns of features [batch, n]
 _NAMES = "benison_names"  # attribute of a feature with such names
 _SEPARATOR = "/"
@@ -26,15 +26,15 @@ def flat(group: str, features: Mapping[str, T]) -> dict[str, T]:
 
 def select(group: str, features: Mapping[str, T]) -> dict[str, T]:
     """Return the features of a group, by their own names, from those of Transform's output."""
-    prefix = f"{TREES}{_SEPARATOR}"
     if group == DENSE:
-        return {name: value for name, value in features.items() if not name.startswith(prefix)}
+        return {name: value for name, value in features.items() if not reserved(name)}
+    prefix = f"{group}{_SEPARATOR}"
     return {name.removeprefix(prefix): value for name, value in features.items() if name.startswith(prefix)}
 
 
 def reserved(name: str) -> bool:
     """Return True if the name of a feature for networks would be that of another group."""
-    return name.startswith(f"{TREES}{_SEPARATOR}")
+    return name.startswith((f"{TREES}{_SEPARATOR}", f"{FOREIGN}{_SEPARATOR}"))
 
 
 def named(values: Any, names: Sequence[str]) -> Any:

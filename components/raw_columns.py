@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
 from benison.serving.missing_values import NO_MARKS, Marks, marker
 
@@ -179,6 +180,38 @@ def dense_columns(inputs: Mapping[str, Any], names: Iterable[str], default: floa
     if order != sorted(order):
         result = tf.gather(result, [order.index(position) for position in range(len(order))], axis=1)
     return tf.ensure_shape(result, [None, len(names)])
+
+
+def as_they_are(inputs: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return raw columns as Tensors [batch, n], with the value that stands for a missing cell.
+
+    Args:
+        inputs: the inputs of a preprocessing_fn.
+        names: columns; those of a type with one value per row share the few operations.
+
+    Raises:
+        UsageError: there is no such column, or its rows have any number of values.
+    """
+    import tensorflow as tf
+
+    result: dict[str, Any] = {}
+    alike: dict[Any, list[str]] = {}
+    for name in names:
+        if name not in inputs:
+            raise UsageError(f"ensemble.members: no column {name!r} for a foreign member{did_you_mean(name, inputs)}")
+        if getattr(inputs[name], _LIST, ""):
+            raise UsageError(
+                f"ensemble.members: rows of {name!r} have any number of values; a foreign member takes columns with a "
+                "fixed number"
+            )
+        if not isinstance(inputs[name], tf.SparseTensor) and inputs[name].shape[1:].num_elements() != 1:
+            result[name] = inputs[name]
+        else:
+            alike.setdefault(inputs[name].dtype, []).append(name)
+    for dtype, group in alike.items():
+        cells = dense_columns(inputs, group, marker(dtype.name), dtype)
+        result.update(zip(group, tf.split(cells, len(group), axis=1), strict=True))
+    return result
 
 
 def _converted(values: Any, dtype: Any) -> Any:

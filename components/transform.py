@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from benison.components import feature_groups, groups, raw_columns, sample_weights, user_code
-from benison.components.feature_groups import TREES
+from benison.components.feature_groups import FOREIGN, TREES
 from benison.components.label_classes import Classes, LabelSchema, ordered
-from benison.components.raw_columns import dense, without_markers
+from benison.components.raw_columns import as_they_are, dense, without_markers
 from benison.serving.missing_values import NO_MARKS, Marks
 from benison.serving.signature_names import argument_names
 from benison.serving.vocabulary_lines import LINE_ESCAPES
@@ -31,7 +31,8 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
             YAML, or None), `label_schema` (fields of `LabelSchema`), `lists` (columns with any number of values),
             `single` (columns with at most one), `group` (the column of `splits.by`) and `weight` (that of the sample
             weights) if there are any, and if a member needs them `trees` (reference to the function of the features of
-            trees) and `graph` (the folder of Transform's graph).
+            trees), `graph` (the folder of Transform's graph) and `foreign` (the raw columns of models that were trained
+            elsewhere).
 
     Returns:
         The user's features, those of trees under names of their own (`feature_groups`), and `label_xf` [batch]: int64
@@ -60,6 +61,8 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         of_trees = feature_groups.flat(TREES, of_trees)
         features.update(of_trees)
         feature_groups.write_names(of_trees, custom_config["graph"])
+    if foreign := custom_config.get("foreign"):
+        features.update(feature_groups.flat(FOREIGN, as_they_are(cleaned, foreign)))
     if group:
         features = {**features, GROUP: _group(without_markers(inputs[group], marks))}
     if weight:

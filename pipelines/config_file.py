@@ -22,6 +22,7 @@ from benison.pipelines.config.mistakes import (
     code_mistakes,
     data_mistakes,
     declared_mistakes,
+    foreign_mistakes,
     keys_at,
     kind_mistakes,
     label_mistakes,
@@ -100,7 +101,7 @@ def load(
     mistakes += data_mistakes(raw, path.parent) if check_data else []
     if isinstance(checked, Pipeline):
         mistakes += [*label_mistakes(checked), *slice_mistakes(checked), *kind_mistakes(checked)]
-        mistakes += declared_mistakes(checked) if check_data else []
+        mistakes += [*declared_mistakes(checked), *foreign_mistakes(checked)] if check_data else []
     if mistakes or override_errors or not isinstance(checked, Pipeline):
         raise UsageError("\n".join([*_lines(mistakes, name, document, applied), *override_errors]))
     return checked

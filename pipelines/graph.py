@@ -15,6 +15,7 @@ from benison.components.evaluate.metrics import MEDIAN_METRIC
 from benison.components.transform import LABEL
 from benison.pipelines import made_from
 from benison.pipelines.code import cache_key
+from benison.pipelines.code.user_code import UserCode
 from benison.pipelines.config import AROUND_RUNS
 from benison.pipelines.data import ingest, spans
 
@@ -105,6 +106,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             "positive": config.positive,
             "marks": _marks(config),
             "trees": config.references.get("trees", ""),
+            **({"foreign": config.foreign_columns} if config.foreign else {}),
             **({"group": config.splits.by} if config.splits.by else {}),
             **({"weight": config.weight} if config.weight else {}),
             "out_of_fold_below": _out_of_fold_below(config),
@@ -166,6 +168,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         model, members, data.examples, graph, config.label, config.problem, weight=config.weight, **judged
     )
     blessing = Blessing(
+        unproven=config.unproven,
         model=model,
         member_scores=member_scores.outputs["scores"],
         ensemble_scores=ensemble_scores.outputs["scores"],
@@ -218,12 +221,14 @@ def build_ingest(config: Pipeline, root: Path, window: Sequence[int] = (), infer
 
 
 def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNode, schema: Any) -> list[BaseNode]:
-    """Return a member's Trainer, after its Tuner if it declares a search space."""
+    """Return a member's Trainer, after its Tuner if it declares a search space; or the import of a finished model."""
     from tfx.components import Trainer
     from tfx.proto import trainer_pb2
 
     from benison.components.tuner_node import Tuner
 
+    if name in config.foreign:
+        return [_import_node(name, member, config, transform)]
     # A node's config is part of its cache key, so it holds only what the node reads.
     recipe = recipe_of(name, member, config)
     searching, training = (
@@ -248,6 +253,38 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
     tuner = Tuner(tuner_fn="benison.components.train.tuner.tuner_fn", custom_config=searching, **common)
     tuner = tuner.with_id(f"Tuner.{name}")
     return [tuner, trainer(hyperparameters=tuner.outputs["best_hyperparameters"]).with_id(f"Trainer.{name}")]
+
+
+def _import_node(name: str, member: Member, config: Pipeline, transform: BaseNode) -> BaseNode:
+    """Return the node that imports a finished model."""
+    from benison.components.train.foreign.importer import ModelImport
+
+    files = config.foreign_files(name)
+    return ModelImport(
+        transform.outputs["transformed_examples"],
+        transform.outputs["transform_graph"],
+        config.label,
+        foreign_of(name, member, config),
+        files,
+        {cache_key.USER_CODE: asdict(UserCode((), (files,)))},
+    ).with_id(f"Import.{name}")
+
+
+def foreign_of(name: str, member: Member, config: Pipeline) -> dict[str, Any]:
+    """Return the settings of a finished model, the fields of `components.train.foreign.settings.ForeignModel`."""
+    return {
+        "name": name,
+        "kind": member.kind,
+        "problem": config.problem,
+        "path": member.path,
+        "signature": member.signature,
+        "inputs": {key: list(columns) for key, columns in member.inputs.items()},
+        "missing": dict(member.missing),
+        "output": member.output or "",
+        "classes": list(member.classes),
+        "logits": member.logits,
+        "learnt_from": member.learnt_from,
+    }
 
 
 def _of_training(config: Pipeline) -> dict[str, Any]:
@@ -306,6 +343,8 @@ def _caveat(config: Pipeline) -> str:
     """Return why the rows of `blend` and new rows may not be exchangeable; '' if they are as far as is known."""
     if config.data.time:
         return f"new rows are later than those of blend ({config.data.time}), so this share is not guaranteed"
+    if names := config.unproven:
+        return f"the member {names[0]} may have learnt from these rows, so this share is not guaranteed"
     if config.splits.by:
         return f"rows with the same {config.splits.by} are alike, so this share is not guaranteed"
     return ""

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from benison.pipelines.code.user_code import UserCode
 from benison.pipelines.config import AROUND_RUNS, Pipeline
 from benison.serving.errors import BenisonError
 from benison.serving.files import checksum
@@ -45,10 +46,16 @@ def record(config: Pipeline) -> dict[str, Any]:
         # As text, because a manifest sorts its keys, and the order of members is part of the model.
         "config": config.model_dump_json(exclude=set(_LATER)),
         "code": {key: config.user_code(key).hash() for key in sorted(config.references)},
+        **({"models": {name: _model(config, name) for name in config.foreign}} if config.foreign else {}),
         "schema": _schema(config),
         "packages": package_versions(),
         "machine": _machine(),
     }
+
+
+def _model(config: Pipeline, member: str) -> str:
+    """Return the hash of a finished model's files."""
+    return UserCode((), (config.foreign_files(member),)).hash()
 
 
 def recordable(sets: Mapping[str, str]) -> dict[str, str]:
@@ -89,6 +96,14 @@ def changes(recorded: Mapping[str, Any], config: Pipeline) -> list[str]:
         else:
             if now != before:
                 lines.append(f"{key}: the code of {config.references.get(key, 'it')}, or what it reads, has changed")
+    for name, before in recorded.get("models", {}).items():
+        try:
+            now = _model(config, name) if name in config.foreign else None
+        except BenisonError as error:
+            lines.append(f"ensemble.members.{name}: {error}")
+        else:
+            if now != before:
+                lines.append(f"ensemble.members.{name}.path: the model has changed")
     if recorded["schema"] != _schema(config):
         gone = "" if config.schema_path.is_file() else "; the file is gone"
         lines.append(f"schema: {config.schema_path} has changed{gone}")

@@ -26,7 +26,7 @@ from benison.components.evaluate.metrics import Costs, Decision, metrics_for
 from benison.components.evaluate.own_metrics import OwnMetric
 from benison.components.evaluate.score_tables import Resampling
 from benison.components.evaluate.scorer import BLEND, SERVED, TEST, ModelScores, Scores
-from benison.components.evaluate.verdicts import is_refusal, verdict_line
+from benison.components.evaluate.verdicts import BlessingReport, Verdict, is_refusal, verdict_line
 from benison.components.sample_weights import effective_rows
 from benison.serving.ensemble import Ensemble
 from benison.serving.versions.answer_interval import AnswerInterval
@@ -55,6 +55,7 @@ class Executor(base_executor.BaseExecutor):
         spec = Ensemble.load(model_folder, allow_code=True)
         # The threshold of the candidate itself: metrics of the decision are about the class that it answers with.
         decision = Decision(spec.threshold, options.pop("costs"))
+        unproven = [name for name in options.pop("unproven") if name in spec.members]
         own = own_metrics.load(
             own_metrics.parse(exec_properties["custom_config"]), problem, decision, ensemble_scores.classes
         )
@@ -97,6 +98,7 @@ class Executor(base_executor.BaseExecutor):
         if "label_report" in input_dict:
             suspicious = label_reports.load(Path(artifact_utils.get_single_uri(input_dict["label_report"])))
             record["verdicts"] = [*record["verdicts"], *label_reports.accepted(suspicious)]
+        record["verdicts"] = [*record["verdicts"], *_unproven_verdicts(unproven)]
         self._publish(artifact_utils.get_single_instance(output_dict["blessing"]), input_dict["model"], record)
 
     def _publish(self, artifact: types.Artifact, model: list[types.Artifact], record: Mapping[str, Any]) -> None:
@@ -155,6 +157,7 @@ class Blessing(base_component.BaseComponent):
         label_report: output of LabelCheck; suspicious columns that the YAML accepts are named in the verdicts.
         own: the user's own metrics.
         user_code: added to `custom_config`, for the cache key (benison.pipelines.code.cache_key).
+        unproven: members that may have learnt from the rows of `test`; the verdicts warn about them.
     """
 
     SPEC_CLASS = _Spec
@@ -176,6 +179,7 @@ class Blessing(base_component.BaseComponent):
         label_report: types.BaseChannel | None = None,
         own: Sequence[OwnMetric] = (),
         user_code: Mapping[str, Any] = MappingProxyType({}),
+        unproven: Sequence[str] = (),
     ) -> None:
         judgement = {
             "rules": list(additional_rules),
@@ -183,6 +187,7 @@ class Blessing(base_component.BaseComponent):
             "confidence": confidence,
             "resamples": resamples,
             "seed": seed,
+            **({"unproven": list(unproven)} if unproven else {}),
         }
         super().__init__(
             _Spec(
@@ -198,6 +203,24 @@ class Blessing(base_component.BaseComponent):
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),
             )
         )
+
+
+def _unproven_verdicts(members: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a warning, as JSON data, for each member that may have learnt from the rows of `test`."""
+    verdicts = (
+        Verdict(
+            f"member {name} has not seen test",
+            False,
+            None,
+            None,
+            None,
+            f"{name} was trained elsewhere and may have learnt from rows of test, so its metrics and the ensemble's "
+            "may be too good; set its learnt_from: other_data if it has seen none of them",
+            warning=True,
+        )
+        for name in members
+    )
+    return list(BlessingReport(True, tuple(verdicts)).to_json()["verdicts"])
 
 
 def _weight(scores: Scores) -> dict[str, Any] | None:
@@ -221,6 +244,7 @@ def _parse_judgement(text: str) -> dict[str, Any]:
     options = json.loads(text)
     return {
         **options,
+        "unproven": options.get("unproven", []),
         "rules": [rules.Rule(**{**rule, "slices": tuple(rule.get("slices", ()))}) for rule in options["rules"]],
         "costs": Costs(**options["costs"]) if options["costs"] else None,
     }

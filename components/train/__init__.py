@@ -28,5 +28,6 @@ Helper modules:
     signatures: the signatures of an exported model.
     linear/: linear and logistic regression, solved exactly.
     trees/: gradient-boosted trees as TensorFlow operations.
+    foreign/: members that were trained elsewhere.
     own_trees/: trees of a user's function as TensorFlow operations.
 """

@@ -78,6 +78,8 @@ def mistakes(project: Project) -> list[str]:
     classes = class_count(project)
     for fields in project.recipes:
         recipe = member.Recipe(**fields)
+        if not recipe.function:  # a model that was trained elsewhere
+            continue
         if recipe.kind != "keras":
             faults = tried(recipe.function, _trees_faults)
         else:

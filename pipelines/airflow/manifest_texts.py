@@ -30,6 +30,7 @@ _KINDS = {
     "Transform": ("train", "Fits and applies the preprocessing"),
     "Tuner": ("train", "Searches for hyperparameters"),
     "Trainer": ("train", "Trains a member"),
+    "ModelImport": ("train", "Imports a member that was trained elsewhere"),
     "Scorer": ("ensemble", "Writes each model's score of each row"),
     "EnsembleBuilder": ("ensemble", "Combines the members into one model"),
     "Baseline": ("ensemble", "Reads the served version, which the ensemble is compared with"),

@@ -14,8 +14,10 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from benison.components.evaluate.metrics import COST, F1, METRICS, PROBLEMS, RECALL
 from benison.components.ingest.data_files import SPAN
+from benison.components.train.foreign.settings import FOREIGN_KINDS
 from benison.components.train.linear import settings as linear
 from benison.components.train.trees import settings as trees
+from benison.pipelines.config import foreign_models
 from benison.pipelines.config.limits import beyond_limits
 from benison.pipelines.config.sections import Member
 from benison.pipelines.config.types import is_number
@@ -23,7 +25,8 @@ from benison.serving.close_names import did_you_mean
 from benison.serving.ensemble.combiners import CLASSIFIERS_ONLY
 
 WITHHELD: tuple[tuple[str, ...], ...] = (("splits", "by"), ("weight",))  # keys of columns that are no features
-_DEFAULTS = {key: Member.model_fields[key].default for key in ("epochs", "batch_size", "patience")}
+_OF_TRAINING = ("function", "epochs", "batch_size", "patience", "imbalance", "hyperparameters", "tuner")
+_DEFAULTS = {key: Member.model_fields[key].default for key in _OF_TRAINING}
 # The kinds of members that Benison fits itself: their verb, their hyperparameters, and Benison's own function.
 _WITHOUT_EPOCHS = {
     "linear": (linear.PARAMETERS.owner, linear.PARAMETERS, linear.FUNCTION),
@@ -213,6 +216,12 @@ def _members(raw: Any) -> Iterator[InitErrorDetails]:
             message = f"got {imbalance!r}, but a regression problem has no classes"
             yield _refused(("ensemble", "members", name, "imbalance"), message, imbalance)
         yield from _searched_and_fixed(name, fixed, space)
+        if isinstance(member := value_at(members, name), Mapping):
+            for keys, message, value in foreign_models.member_faults(member, problem):
+                yield _refused(("ensemble", "members", name, *keys), message, value)
+        if value_at(members, name, "kind") in FOREIGN_KINDS:
+            yield from _of_training(("ensemble", "members", name), value_at(members, name))
+            continue
         if (kind := value_at(members, name, "kind")) in ("linear", "trees"):
             yield from _without_epochs(("ensemble", "members", name), value_at(members, name), str(kind))
             continue
@@ -225,6 +234,14 @@ def _members(raw: Any) -> Iterator[InitErrorDetails]:
         if isinstance(least, (list, tuple)) and (bad := [v for v in least if not (is_number(v) and 0 < v < inf)]):
             place = ("ensemble", "members", name, "tuner", "space", "learning_rate")
             yield _refused(place, f"got {bad[0]!r}, expected numbers > 0", rates)
+
+
+def _of_training(loc: tuple[str | int, ...], member: Any) -> Iterator[InitErrorDetails]:
+    """Check that a finished model has no settings of a training."""
+    for key in _OF_TRAINING:
+        if (value := value_at(member, key)) not in (None, _DEFAULTS[key]):
+            shown = "a mapping" if isinstance(value, Mapping) else repr(value)
+            yield _refused((*loc, key), f"got {shown}, but a finished model is not trained", value)
 
 
 def _searched_and_fixed(name: str, fixed: Any, space: Any) -> Iterator[InitErrorDetails]:
@@ -263,6 +280,8 @@ def _combination(ensemble: Any, problem: Any) -> Iterator[InitErrorDetails]:
     """Check the combiner against its settings and the problem."""
     combiner, calibration, weights = (value_at(ensemble, key) for key in ("combiner", "calibration", "weights"))
     members, quorum = value_at(ensemble, "members"), value_at(ensemble, "quorum")
+    for keys, message, value in foreign_models.fit_faults(ensemble):
+        yield _refused(("ensemble", *keys), message, value)
     if problem == "regression" and combiner in CLASSIFIERS_ONLY:
         message = f"got {combiner}, but a regression problem has no classes to vote for"
         yield _refused(("ensemble", "combiner"), message, combiner)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from benison.components.train.foreign.settings import FOREIGN_KINDS
 from benison.components.train.trees.settings import FUNCTION as TREES
 from benison.pipelines.code import code_reference
 from benison.pipelines.code.code_reference import FUNCTION, TARGET
@@ -106,6 +107,14 @@ def declared_mistakes(config: Pipeline) -> Iterator[Mistake]:
             csv_paths.find(path)
         except DataError as error:
             yield Mistake(("code", "files", str(position)), str(error))
+
+
+def foreign_mistakes(config: Pipeline) -> Iterator[Mistake]:
+    """Yield the paths of finished models at which there is none."""
+    for name, member in config.ensemble.members.items():
+        if member.kind == "saved_model" and not Path(str(member.path), "saved_model.pb").is_file():
+            message = f"{member.path} is no SavedModel: it has no file saved_model.pb"
+            yield Mistake((*_MEMBERS, name, "path"), message)
 
 
 def _column_mistakes(raw: Mapping[str, Any], csv: str) -> Iterator[Mistake]:
@@ -267,7 +276,7 @@ def _references(raw: Mapping[str, Any]) -> Iterator[_Reference]:
             yield _Reference(("metrics", str(i), "function"), target, name)
     for name, member in members.items() if isinstance(members, Mapping) else ():
         loc, written = (*_MEMBERS, name), value_at(member, "function")
-        if value_at(member, "kind") == "linear" or (
+        if value_at(member, "kind") in ("linear", *FOREIGN_KINDS) or (
             value_at(member, "kind") == "trees" and written in (None, "", TREES)
         ):
             continue

@@ -42,6 +42,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from benison.components.evaluate.metrics import default_metric
+from benison.components.train.foreign.settings import FOREIGN_KINDS, OTHER_DATA
 from benison.components.train.linear.settings import FUNCTION as LINEAR
 from benison.components.train.trees.settings import FUNCTION as TREES
 from benison.pipelines.code import code_reference
@@ -172,7 +173,11 @@ class Pipeline(ConfigModel):
 
         At `trees`, which is no key, is Benison's own function for the features of trees.
         """
-        members = {f"ensemble.members.{name}": member.function for name, member in self.ensemble.members.items()}
+        members = {
+            f"ensemble.members.{name}": member.function
+            for name, member in self.ensemble.members.items()
+            if member.kind not in FOREIGN_KINDS
+        }
         source = {"data.source": self.data.source} if self.data.source else {}
         combiner = {} if self.ensemble.combiner in COMBINERS else {"ensemble.combiner": self.ensemble.combiner}
         trees = {"trees": TREE_FEATURES} if any(m.kind == "trees" for m in self.ensemble.members.values()) else {}
@@ -185,14 +190,33 @@ class Pipeline(ConfigModel):
 
         The Pusher calls none; it records what the version was made from.
         """
-        keys = tuple(self.references)
+        keys, foreign = tuple(self.references), self.foreign
         return {
             "Transform": tuple(key for key in keys if key in ("features", "trees")),
             "EnsembleBuilder": tuple(key for key in keys if key == "ensemble.combiner"),
             **dict.fromkeys(("ColumnImportance", "Blessing"), tuple(key for key in keys if key.startswith("metrics."))),
             "Pusher": tuple(key for key in keys if key != "data.source"),
-            **{f"Trainer.{name}": (f"ensemble.members.{name}",) for name in self.ensemble.members},
+            **{
+                f"Trainer.{name}": (f"ensemble.members.{name}",)
+                for name in self.ensemble.members
+                if name not in foreign
+            },
         }
+
+    @property
+    def foreign(self) -> dict[str, Member]:
+        """The members that were trained elsewhere, by name."""
+        return {name: member for name, member in self.ensemble.members.items() if member.kind in FOREIGN_KINDS}
+
+    @property
+    def foreign_columns(self) -> list[str]:
+        """The raw columns that members get that were trained elsewhere, sorted."""
+        return sorted({c for member in self.foreign.values() for columns in member.inputs.values() for c in columns})
+
+    @property
+    def unproven(self) -> list[str]:
+        """The members that may have learnt from the rows that they are judged on."""
+        return [name for name, member in self.foreign.items() if member.learnt_from != OTHER_DATA]
 
     @property
     def withheld(self) -> dict[str, str]:
@@ -204,7 +228,11 @@ class Pipeline(ConfigModel):
     def used_columns(self) -> frozenset[str]:
         """The columns that the YAML itself uses: the label, those with a role, and the features of `columns`."""
         features = (name for name, column in self.columns.items() if column.kind != "ignore")
-        return frozenset({self.label, *self.withheld, *features})
+        return frozenset({self.label, *self.withheld, *features, *self.foreign_columns})
+
+    def foreign_files(self, name: str) -> str:
+        """Return the pattern of the files of a finished model, for `data_files.find`."""
+        return f"{self.ensemble.members[name].path}/**/*"
 
     def user_code(self, *keys: str) -> UserCode:
         """Return the functions at some keys of `references` with the files and variables that the YAML says they read.
@@ -326,7 +354,7 @@ class Pipeline(ConfigModel):
         if "models" not in info.data:
             return ensemble
         members = {
-            name: member.model_copy(update={"function": _function(name, member, info)})
+            name: member.model_copy(update={"function": _function(name, member, info), "path": _path(member, info)})
             for name, member in ensemble.members.items()
         }
         combiner = ensemble.combiner if ensemble.combiner in COMBINERS else _complete(ensemble.combiner, info)
@@ -334,11 +362,21 @@ class Pipeline(ConfigModel):
 
 
 def _function(name: str, member: Member, info: ValidationInfo) -> str:
-    """Return the complete reference of a member's function; linear ones and trees without one have Benison's own."""
+    """Return the complete reference of a member's function; linear ones and trees without one have Benison's own.
+
+    A finished model has none.
+    """
+    if member.kind in FOREIGN_KINDS:
+        return ""
     own = {"linear": LINEAR, "trees": TREES}.get(member.kind)
     if own is not None and member.function in ("", own):
         return own
     return _complete(member.function or name, info)
+
+
+def _path(member: Member, info: ValidationInfo) -> str | None:
+    """Return the absolute path of a finished model; None if there is none."""
+    return None if member.path is None else os.path.abspath(_folder(info) / Path(member.path).expanduser())
 
 
 def _complete(function: str, info: ValidationInfo) -> str:

@@ -19,8 +19,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from benison.components.evaluate.metrics import METRICS
+from benison.components.train.foreign.settings import FOREIGN_KINDS
 from benison.components.train.trees.settings import PATIENCE
 from benison.pipelines.config import event_places
+from benison.pipelines.config.foreign_models import ForeignKeys
 from benison.pipelines.config.periods import FORMS, Every, is_date
 from benison.pipelines.config.types import (
     COMBINERS,
@@ -163,13 +165,13 @@ class Tuner(ConfigModel):
     space: Mapping[ParameterName, Values] = Field(min_length=1, description="values to choose from, by hyperparameter")
 
 
-class Member(ConfigModel):
+class Member(ForeignKeys):
     """One model of the ensemble. In a `Pipeline`, `function` is always a complete reference."""
 
-    kind: Literal["keras", "linear", "trees"] = Field(
+    kind: Literal["keras", "linear", "trees", "saved_model"] = Field(
         default="keras",
         description="keras, a network that a function builds; linear, a linear or logistic regression, solved exactly; "
-        "or trees, gradient-boosted trees",
+        "trees, gradient-boosted trees; or saved_model, a finished SavedModel",
     )
     function: MemberFunction = Field(
         default="",
@@ -196,6 +198,8 @@ class Member(ConfigModel):
         """Accept `linear:` without a value as a member with all defaults."""
         if isinstance(raw, Mapping) and raw.get("kind") == "trees":
             return {"patience": PATIENCE, **raw}
+        if isinstance(raw, Mapping) and raw.get("kind") in FOREIGN_KINDS:
+            return {key: value for key, value in raw.items() if key != "function" or value != ""}
         return {} if raw is None else raw
 
     @field_validator("tuner")

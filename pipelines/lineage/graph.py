@@ -242,12 +242,12 @@ class Places:
 def _artifact(
     places: Places, pipeline: str, node: str, key: str, uri: str, type_name: str, properties: Mapping[str, Any]
 ) -> Artifact:
-    files, files_hash = _files(places, pipeline, properties) if type_name == "Examples" else ((), "")
+    files, files_hash = _files(places, pipeline, properties) if type_name in ("Examples", "Model") else ((), "")
     return Artifact(uri, places.now(uri), type_name, node, key, properties, files, files_hash)
 
 
 def _files(places: Places, pipeline: str, properties: Mapping[str, Any]) -> tuple[tuple[RawFile, ...], str]:
-    """Return the files of the Examples of an ExampleGen, and the hash of all of them."""
+    """Return the files of the Examples of an ExampleGen, or of an imported model, and the hash of all of them."""
     try:
         recorded = json.loads(properties["files"])
         contents = json.loads(properties.get("contents", "[]")) or [{}] * len(recorded)

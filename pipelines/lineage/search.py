@@ -298,5 +298,5 @@ def members(lineage: Lineage) -> dict[str, float | None]:
 
 def member_of(artifact: Artifact) -> str:
     """Return the member that a trainer's or tuner's output belongs to; '' for another node."""
-    match = re.fullmatch(r"(?:Trainer|Tuner)\.(.+?)(?:\[\d+\])?", artifact.node)
+    match = re.fullmatch(r"(?:Trainer|Tuner|Import)\.(.+?)(?:\[\d+\])?", artifact.node)
     return match[1] if match else ""

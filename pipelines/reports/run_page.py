@@ -104,7 +104,7 @@ class _Subject:
         return {
             node.id.partition(".")[2]: Path(output["uri"])
             for node in self.run.nodes
-            if node.id.startswith("Trainer.")
+            if node.id.startswith(("Trainer.", "Import."))
             for output in node.outputs.get("model", ())
         }
 

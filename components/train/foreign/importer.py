@@ -1,0 +1,175 @@
+"""ModelImport: imports a model that was trained elsewhere as a member of the ensemble.
+
+Nothing is fitted. The node checks the model, asks it about rows of `train`, `valid` and `blend`, and exports it with
+the signatures of all members. Where the other members learn in folds, because the table is small, its answers to the
+same rows stand beside theirs.
+
+If it has learnt from these rows itself, its answers to them are better than to new rows. The config then allows no
+combiner that is fitted to them, and Blessing warns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import path_utils
+
+from benison.components import raw_examples
+from benison.components.feature_groups import FOREIGN, select
+from benison.components.ingest import data_files
+from benison.components.ingest.arguments import CONTENTS, FILES
+from benison.components.train import member, out_of_fold, signatures
+from benison.components.train.foreign import columns, saved_model
+from benison.components.train.foreign.answer import Answer
+from benison.components.train.foreign.settings import ForeignModel
+from benison.components.train.out_of_fold import OutOfFold
+from benison.components.train.rows import FileRows
+from benison.serving.errors import UsageError
+from benison.serving.files import checksum
+from benison.serving.missing_values import marker
+
+FILE = "foreign.json"  # beside the model: its settings, for reports
+_LEARNT = ("train", "valid", "blend")
+
+Predict = Callable[[Mapping[str, Any]], Any]
+
+
+class Executor(base_executor.BaseExecutor):
+    """Executor that imports one model."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        import tensorflow_transform as tft
+
+        config = json.loads(exec_properties["custom_config"])
+        model = ForeignModel(**config["model"])
+        transform = tft.TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"]))
+        artifact = artifact_utils.get_single_instance(output_dict["model"])
+        record_files(artifact, config["files"])
+        answer = Answer(model, member.class_names(transform))
+        imported = saved_model.load(model)
+        if fault := answer.form_fault(imported.dtype, imported.shape, imported.output):
+            raise UsageError(f"{model.where('output')}: {fault}")
+        spec = member.feature_spec(transform, FOREIGN)
+        raw = raw_examples.feature_spec(transform)
+        optional = {name for name in model.columns if not hasattr(raw[name], "shape")}
+        inputs = columns.inputs_of(model, imported.inputs, spec, optional)
+
+        def predict(features: Mapping[str, Any]) -> Any:
+            return answer.of(imported.call(inputs(features)))
+
+        splits = {name: raw_examples.split_files(input_dict["examples"], name) for name in _splits(input_dict)}
+        check_few(predict, answer, FileRows(splits["valid"], transform, FOREIGN), optional)
+        folder = Path(artifact.uri)
+        if "blend" in splits:
+            rows = FileRows([file for files in splits.values() for file in files], transform, FOREIGN).arrays()
+            answers = out_of_fold.answer(predict, rows)
+            answer.check(answers, ", ".join(splits))
+            OutOfFold(rows.targets, answers, rows.weights).save(folder)
+        signatures.export(
+            path_utils.serving_model_dir(artifact.uri),
+            transform,
+            exec_properties["label"],
+            predict=lambda transformed: predict(select(FOREIGN, transformed)),
+            tracked=imported.tracked,
+        )
+        (folder / FILE).write_text(json.dumps(config["model"], indent=2) + "\n", encoding="utf-8")
+        print(f"{model.kind} {model.path}: {len(model.columns)} columns, output {imported.output}; nothing is trained")
+
+
+class _Spec(ComponentSpec):
+    PARAMETERS = {"label": ExecutionParameter(type=str), "custom_config": ExecutionParameter(type=str)}
+    INPUTS = {
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+    }
+    OUTPUTS = {"model": ChannelParameter(type=standard_artifacts.Model)}
+
+
+class ModelImport(base_component.BaseComponent):
+    """Node that imports a model that was trained elsewhere.
+
+    Args:
+        examples: transformed examples with the splits `train`, `valid` and, of a small table, `blend`.
+        transform_graph: Transform's output.
+        label: name of the raw label.
+        model: the fields of `ForeignModel`.
+        files: pattern of the model's files.
+        user_code: added to `custom_config`, so that the cache key has the content of these files.
+    """
+
+    SPEC_CLASS = _Spec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        label: str,
+        model: Mapping[str, Any],
+        files: str,
+        user_code: Mapping[str, Any],
+    ) -> None:
+        super().__init__(
+            _Spec(
+                examples=examples,
+                transform_graph=transform_graph,
+                label=label,
+                custom_config=json.dumps({"model": dict(model), "files": files, **user_code}, sort_keys=True),
+                model=types.Channel(type=standard_artifacts.Model),
+            )
+        )
+
+
+def record_files(artifact: types.Artifact, pattern: str) -> None:
+    """Record the files of a model and their hashes in its artifact, for the lineage.
+
+    Raises:
+        DataError: there are none.
+    """
+    files = data_files.find(pattern)
+    hashes = [{"sha256": checksum.of_file(Path(file))} for file in files]
+    artifact.set_string_custom_property(FILES, json.dumps(files))
+    artifact.set_string_custom_property(CONTENTS, json.dumps(hashes))
+
+
+def check_few(predict: Predict, answer: Answer, rows: FileRows, optional: set[str]) -> None:
+    """Check the answers to some rows, and to the same rows with missing cells.
+
+    Args:
+        predict: from raw columns to answers.
+        answer: checks the answers.
+        rows: the rows.
+        optional: the columns of which a cell may be missing.
+
+    Raises:
+        DataError: an answer is not finite, or no probability.
+    """
+    import tensorflow as tf
+
+    features = rows.first()
+    if features is None:
+        return
+    answer.check(np.asarray(predict(features)), "rows of valid")
+    for name in sorted(optional):
+        values = features[name]
+        without = {**features, name: tf.fill(tf.shape(values), tf.constant(marker(values.dtype.name), values.dtype))}
+        answer.check(np.asarray(predict(without)), f"rows of valid without the column {name!r}")
+
+
+def _splits(input_dict: dict[str, list[types.Artifact]]) -> list[str]:
+    """Return the splits that Transform wrote, in their order."""
+    written = artifact_utils.decode_split_names(artifact_utils.get_single_instance(input_dict["examples"]).split_names)
+    return [name for name in _LEARNT if name in written]
