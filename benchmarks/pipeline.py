@@ -54,7 +54,7 @@ _WORDS = (
 _LOCAL_DAG_RUNNER = """
 import sys
 from pathlib import Path
-from benison.pipelines.running import legacy_keras
+from benison.components import legacy_keras
 legacy_keras.settle_keras()
 from tfx.orchestration import metadata
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from benison.components.deploy.pusher import PushSettings
     from benison.components.ensemble.ensemble_builder import BuilderSettings
     from benison.pipelines.config import Member, Pipeline
+    from benison.pipelines.config import Tuner as TunerConfig
     from benison.pipelines.generic.columns import ColumnConfig
 
 # Keys without a part in what is pushed.
@@ -225,21 +226,21 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
     from tfx.components import Trainer
     from tfx.proto import trainer_pb2
 
-    from benison.components.tuner_node import Tuner
+    from benison.components.tuning.node import Tuner
 
     if name in config.foreign:
         return [_import_node(name, member, config, transform)]
-    # A node's config is part of its cache key, so it holds only what the node reads.
     recipe = recipe_of(name, member, config)
-    searching, training = (
-        {
+
+    def settings(node: str, unread: str, more: dict[str, Any]) -> dict[str, Any]:
+        # A node's config is part of its cache key, so it holds only what the node reads.
+        return {
             "recipe": {key: value for key, value in recipe.items() if key != unread},
             "label": config.label,
-            **(_of_training(config) if unread == "tuner" else {}),
-            **_user_code(config, f"Trainer.{name}"),
+            **more,
+            **_user_code(config, f"{node}.{name}"),
         }
-        for unread in ("epochs", "tuner")
-    )
+
     common = {
         "examples": transform.outputs["transformed_examples"],
         "transform_graph": transform.outputs["transform_graph"],
@@ -247,10 +248,15 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
         "train_args": trainer_pb2.TrainArgs(splits=["train"]),
         "eval_args": trainer_pb2.EvalArgs(splits=["valid"]),
     }
-    trainer = partial(Trainer, run_fn="benison.components.train.trainer.run_fn", custom_config=training, **common)
+    trainer = partial(
+        Trainer,
+        run_fn="benison.components.train.trainer.run_fn",
+        custom_config=settings("Trainer", "tuner", _of_training(config)),
+        **common,
+    )
     if member.tuner is None:
         return [trainer().with_id(f"Trainer.{name}")]
-    tuner = Tuner(tuner_fn="benison.components.train.tuner.tuner_fn", custom_config=searching, **common)
+    tuner = Tuner(custom_config=settings("Tuner", "epochs", _of_search(member.tuner, config)), **common)
     tuner = tuner.with_id(f"Tuner.{name}")
     return [tuner, trainer(hyperparameters=tuner.outputs["best_hyperparameters"]).with_id(f"Trainer.{name}")]
 
@@ -293,6 +299,25 @@ def _of_training(config: Pipeline) -> dict[str, Any]:
     return {"folds": config.ensemble.folds or 0, **scale}
 
 
+def _of_search(tuner: TunerConfig, config: Pipeline) -> dict[str, Any]:
+    """Return what Tuner reads and Trainer does not: what a trial is judged by."""
+    from benison.components.evaluate.own_metrics import OwnMetric
+    from benison.components.tuning import goal
+
+    if tuner.objective == "loss":
+        return {}
+    own = [OwnMetric(**metric.model_dump()) for metric in config.metrics]
+    costs = config.cost.model_dump() if config.cost else None
+    return {"goal": goal.of_metric(config.metric, _threshold(config), costs, own)}
+
+
+def _threshold(config: Pipeline) -> float | None:
+    """Return the lowest probability that decides for the positive class; None: the most likely class."""
+    from benison.components.evaluate.metrics import Costs
+
+    return Costs(**config.cost.model_dump()).threshold if config.cost else config.threshold
+
+
 def _out_of_fold_below(config: Pipeline) -> int:
     """Return the number of labelled rows below which members learn in folds."""
     from benison.components.train.out_of_fold import SOME
@@ -322,7 +347,6 @@ def recipe_of(name: str, member: Member, config: Pipeline) -> dict[str, Any]:
 def _builder_settings(config: Pipeline) -> BuilderSettings:
     """Return the settings for EnsembleBuilder."""
     from benison.components.ensemble.ensemble_builder import BuilderSettings
-    from benison.components.evaluate.metrics import Costs
 
     ensemble = config.ensemble
     return BuilderSettings(
@@ -331,7 +355,7 @@ def _builder_settings(config: Pipeline) -> BuilderSettings:
         calibration=ensemble.calibration,
         drop=ensemble.drop,
         quorum=ensemble.quorum,
-        threshold=Costs(**config.cost.model_dump()).threshold if config.cost else config.threshold,
+        threshold=_threshold(config),
         seed=config.seed,
         **({"interval": config.interval} if config.interval else {}),
         scaled_interval=config.target == "auto",

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benison.components import alone
+from benison.components import alone, legacy_keras
 from benison.pipelines.code import cache_key, reads, watching
 from benison.pipelines.records import attempts, locks, metadata_store, runs, temporary
-from benison.pipelines.running import legacy_keras, node_cache, reruns, timing
+from benison.pipelines.running import node_cache, reruns, timing
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result, failed_result, reason_of
 from benison.pipelines.running.termination import Terminated

@@ -23,11 +23,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from benison.components import processes
+from benison.components import legacy_keras, processes
 from benison.pipelines.code import packages
 from benison.pipelines.quiet import quieten
 from benison.pipelines.records import temporary
-from benison.pipelines.running import forked, legacy_keras, timing
+from benison.pipelines.running import forked, timing
 from benison.pipelines.running.live_log import open_log
 from benison.pipelines.running.node_result import failed_result
 from benison.pipelines.visible_streams import show_control_characters
@@ -246,13 +246,14 @@ def _begin_trial(request: dict[str, Any]) -> forked.Fork:
     """
     from benison.components.evaluate import own_metrics
     from benison.components.train import dry_run
+    from benison.components.tuning import own_tuner
 
     _import(_TRIAL)  # before the fork: the nodes need them too
     project = dry_run.Project(**request["project"])
 
     def mistakes() -> list[str]:
         with _logging_to(Path(request["log"])):
-            return [*dry_run.mistakes(project), *own_metrics.mistakes(project)]
+            return [*dry_run.mistakes(project), *own_metrics.mistakes(project), *own_tuner.mistakes(project)]
 
     return forked.Fork(mistakes)
 

@@ -1,17 +1,16 @@
-"""Code that TFX's Trainer and Tuner run for each member of the ensemble.
+"""Code that TFX's Trainer runs for each member of the ensemble; the Tuner uses it too (`benison.components.tuning`).
 
 TFX's Transform, whose preprocessing_fn is in `benison.components.transform`, runs before them.
 
 Nodes:
     trainer: `run_fn` of TFX's Trainer, fits and exports one member.
-    tuner: `tuner_fn` of TFX's Tuner, searches the hyperparameters of one member.
 
 Helper modules:
     kinds: the kinds of members, by name.
     fitting: the interface of all kinds of members.
     recorded: hyperparameters that record which of them a function reads.
     parameters: hyperparameters of the kinds that Benison fits itself: names, defaults and ranges.
-    tree_tuner: the trials of the Tuner for members that are no networks.
+    search_space: the hyperparameters of a member: fixed values, and the search space of the Tuner.
     tree_curves: the losses by tree that a fitted model has recorded.
     tree_cost: the cost of a member of trees in a served graph.
     history: the losses of a training, for the report and TensorBoard.

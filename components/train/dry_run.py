@@ -22,9 +22,8 @@ from benison.components.label_classes import LabelSchema
 from benison.components.train import answers, member
 from benison.components.train.linear.settings import FUNCTION as LINEAR_FUNCTION
 from benison.components.train.recorded import Recorded, unread_faults
-from benison.components.train.trainer import fixed_hyperparameters
+from benison.components.train.search_space import BATCH_SIZE, hyperparameters
 from benison.components.train.trees.settings import FUNCTION as TREES_FUNCTION
-from benison.components.train.tuner import declare_hyperparameter
 from benison.components.transform import RESERVED, user_features, without_missing
 from benison.serving.ensemble import Custom
 from benison.serving.ensemble.combiners import Output
@@ -275,12 +274,10 @@ def _member_faults(recipe: member.Recipe, specs: Mapping[str, Any], classes: int
     if not specs:
         return []
     width = _UNKNOWN_CLASSES if classes is None else classes
-    read: set[str] = set()
+    read = {BATCH_SIZE}  # Trainer and Tuner read it
+    space = (recipe.tuner or {}).get("space", {})
     for end in (min, max):
-        hp = fixed_hyperparameters(recipe)
-        space = (recipe.tuner or {}).get("space", {})
-        for name, values in space.items():
-            declare_hyperparameter(hp, name, values)
+        hp = hyperparameters(recipe)
         hp.values = Recorded({**hp.values, **{name: _end(values, end) for name, values in space.items()}}, read)
         model = member.build_model(recipe, hp, specs, width)
         if end is min:
@@ -292,7 +289,8 @@ def _member_faults(recipe: member.Recipe, specs: Mapping[str, Any], classes: int
                 if not isinstance(error.__cause__, tf.errors.OpError):
                     raise
     keras.backend.clear_session()
-    return unread_faults({*recipe.hyperparameters, *space}, read, recipe.function, known=["learning_rate"])
+    searched = () if "class" in (recipe.tuner or {}) else space  # a class of the user may read them
+    return unread_faults({*recipe.hyperparameters, *searched}, read, recipe.function, known=["learning_rate"])
 
 
 def _trees_faults(reference: str) -> list[str]:

@@ -199,7 +199,7 @@ def dataset(
         balance: the method for rare classes.
         learn: the dataset is for training: shuffle, and undersample, in each epoch. The same seed gives the same order.
     """
-    return balanced_batches(_labelled_rows(files, transform, cached=True), recipe, balance, learn=learn)
+    return balanced_batches(labelled_rows(files, transform, cached=True), recipe, balance, learn=learn)
 
 
 def balanced_batches(rows: tf.data.Dataset, recipe: Recipe, balance: ClassBalance, *, learn: bool) -> tf.data.Dataset:
@@ -210,7 +210,7 @@ def balanced_batches(rows: tf.data.Dataset, recipe: Recipe, balance: ClassBalanc
     return rows.batch(recipe.batch_size).prefetch(2)
 
 
-def _labelled_rows(files: Sequence[str], transform: tft.TFTransformOutput, *, cached: bool = False) -> tf.data.Dataset:
+def labelled_rows(files: Sequence[str], transform: tft.TFTransformOutput, *, cached: bool = False) -> tf.data.Dataset:
     """Read single rows, see `labelled_batches`; `cached` is for datasets that are read repeatedly."""
     return labelled_batches(files, transform, cached=cached).unbatch()
 

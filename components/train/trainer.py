@@ -15,6 +15,7 @@ from benison.components.train import answers, kinds, label_scale, member, out_of
 from benison.components.train.fitting import Task
 from benison.components.train.history import FILE
 from benison.components.train.rows import FileRows
+from benison.components.train.search_space import fixed_hyperparameters, with_batch_size
 from benison.components.train.tree_cost import TreeCost
 
 IMPORTANCES = "importances.json"  # beside the model: the share of each column in what a member has learnt
@@ -36,6 +37,7 @@ def run_fn(fn_args: Any) -> None:
     tuned = fn_args.hyperparameters
     hp = keras_tuner.HyperParameters.from_config(tuned) if tuned else fixed_hyperparameters(recipe)
     print("hyperparameters:", hp.values)
+    recipe = with_batch_size(recipe, hp)
 
     classes, group = len(member.class_names(transform)), kinds.GROUPS[recipe.kind]
     names = feature_groups.read_names(group, fn_args.transform_graph_path)
@@ -78,13 +80,3 @@ def run_fn(fn_args: Any) -> None:
     if fitted.importances:
         text = json.dumps(fitted.importances, indent=2, ensure_ascii=False)
         Path(fn_args.serving_model_dir).parent.joinpath(IMPORTANCES).write_text(f"{text}\n", encoding="utf-8")
-
-
-def fixed_hyperparameters(recipe: member.Recipe) -> Any:
-    """Return KerasTuner's HyperParameters with the fixed values of a member."""
-    import keras_tuner
-
-    hp = keras_tuner.HyperParameters()
-    for name, value in recipe.hyperparameters.items():
-        hp.Fixed(name, value)
-    return hp

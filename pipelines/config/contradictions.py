@@ -216,6 +216,7 @@ def _members(raw: Any) -> Iterator[InitErrorDetails]:
             message = f"got {imbalance!r}, but a regression problem has no classes"
             yield _refused(("ensemble", "members", name, "imbalance"), message, imbalance)
         yield from _searched_and_fixed(name, fixed, space)
+        yield from _search(("ensemble", "members", name, "tuner"), value_at(members, name, "tuner"))
         if isinstance(member := value_at(members, name), Mapping):
             for keys, message, value in foreign_models.member_faults(member, problem):
                 yield _refused(("ensemble", "members", name, *keys), message, value)
@@ -244,6 +245,35 @@ def _of_training(loc: tuple[str | int, ...], member: Any) -> Iterator[InitErrorD
             yield _refused((*loc, key), f"got {shown}, but a finished model is not trained", value)
 
 
+def _search(loc: tuple[str | int, ...], tuner: Any) -> Iterator[InitErrorDetails]:
+    """Check that a tuner has something to search, and that its settings fit each other."""
+    if not isinstance(tuner, Mapping):
+        return
+    own = value_at(tuner, "class") is not None
+    if not own and not value_at(tuner, "space"):
+        message = "expected at least one hyperparameter with its values, such as space: {units: [16, 32]}"
+        yield _refused((*loc, "space"), message, value_at(tuner, "space"))
+    if not own and (arguments := value_at(tuner, "arguments")):
+        yield _refused((*loc, "arguments"), "these are the arguments of tuner.class, which is missing", arguments)
+    if own and value_at(tuner, "algorithm") == "hyperband":
+        message = "got 'hyperband', whose trials train for epochs that a class of your own does not know; expected "
+        yield _refused((*loc, "algorithm"), f"{message}random, grid, bayesian", "hyperband")
+    profile = value_at(tuner, "profile")
+    if (
+        isinstance(profile, (list, tuple))
+        and len(profile) == 2
+        and all(map(is_number, profile))
+        and profile[0] > profile[1]
+    ):
+        yield _refused((*loc, "profile"), f"got {list(profile)}, expected the first batch and a later one", profile)
+    sizes = value_at(tuner, "space", "batch_size")
+    ends = [value_at(sizes, "min"), value_at(sizes, "max")] if isinstance(sizes, Mapping) else sizes
+    if isinstance(ends, (list, tuple)) and (bad := [v for v in ends if not isinstance(v, int) or v < 1]):
+        yield _refused(
+            (*loc, "space", "batch_size"), f"got {bad[0]!r}, expected numbers of rows, such as [16, 32]", sizes
+        )
+
+
 def _searched_and_fixed(name: str, fixed: Any, space: Any) -> Iterator[InitErrorDetails]:
     """Check that no hyperparameter is both searched and fixed."""
     both = sorted(set(fixed) & set(space)) if isinstance(fixed, Mapping) and isinstance(space, Mapping) else []
@@ -264,6 +294,9 @@ def _without_epochs(loc: tuple[str | int, ...], member: Any, kind: str) -> Itera
     if (value := value_at(member, "tuner", "algorithm")) == "hyperband":
         message = f"got 'hyperband', which shortens trials by epochs, but {verb} none; expected random, grid, bayesian"
         yield _refused((*loc, "tuner", "algorithm"), message, value)
+    for key in ("class", "profile"):
+        if (value := value_at(member, "tuner", key)) is not None:
+            yield _refused((*loc, "tuner", key), f"got {value!r}, but only a member of kind keras has one", value)
     if (value := value_at(member, "function")) not in (None, "", function):
         if kind == "linear":
             yield _refused((*loc, "function"), f"got {value!r}, but {verb} no function; expected kind: keras", value)

@@ -275,6 +275,9 @@ def _references(raw: Mapping[str, Any]) -> Iterator[_Reference]:
             target, _, name = function.rpartition(":")
             yield _Reference(("metrics", str(i), "function"), target, name)
     for name, member in members.items() if isinstance(members, Mapping) else ():
+        if _has_form(f"{TARGET}:{FUNCTION}", own := value_at(member, "tuner", "class")):
+            target, _, cls = own.rpartition(":")
+            yield _Reference((*_MEMBERS, name, "tuner", "class"), target, cls)
         loc, written = (*_MEMBERS, name), value_at(member, "function")
         if value_at(member, "kind") in ("linear", *FOREIGN_KINDS) or (
             value_at(member, "kind") == "trees" and written in (None, "", TREES)

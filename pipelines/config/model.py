@@ -61,6 +61,7 @@ from benison.pipelines.config.sections import (
     OwnMetricConfig,
     Spans,
     Splits,
+    Tuner,
     Validation,
 )
 from benison.pipelines.config.tracking import TrackingConfig
@@ -182,7 +183,12 @@ class Pipeline(ConfigModel):
         combiner = {} if self.ensemble.combiner in COMBINERS else {"ensemble.combiner": self.ensemble.combiner}
         trees = {"trees": TREE_FEATURES} if any(m.kind == "trees" for m in self.ensemble.members.values()) else {}
         metrics = {f"metrics.{metric.name}": metric.function for metric in self.metrics}
-        return {"features": self.features, **members, **source, **combiner, **metrics, **trees}
+        tuners = {
+            f"ensemble.members.{name}.tuner.class": member.tuner.class_
+            for name, member in self.ensemble.members.items()
+            if member.tuner and member.tuner.class_
+        }
+        return {"features": self.features, **members, **tuners, **source, **combiner, **metrics, **trees}
 
     @property
     def called(self) -> dict[str, tuple[str, ...]]:
@@ -200,6 +206,16 @@ class Pipeline(ConfigModel):
                 f"Trainer.{name}": (f"ensemble.members.{name}",)
                 for name in self.ensemble.members
                 if name not in foreign
+            },
+            **{
+                f"Tuner.{name}": tuple(
+                    key
+                    for key in keys
+                    if key in (f"ensemble.members.{name}", f"ensemble.members.{name}.tuner.class")
+                    or (key.startswith("metrics.") and member.tuner.objective == "metric")
+                )
+                for name, member in self.ensemble.members.items()
+                if member.tuner
             },
         }
 
@@ -354,7 +370,13 @@ class Pipeline(ConfigModel):
         if "models" not in info.data:
             return ensemble
         members = {
-            name: member.model_copy(update={"function": _function(name, member, info), "path": _path(member, info)})
+            name: member.model_copy(
+                update={
+                    "function": _function(name, member, info),
+                    "path": _path(member, info),
+                    "tuner": _tuner(member.tuner, info),
+                }
+            )
             for name, member in ensemble.members.items()
         }
         combiner = ensemble.combiner if ensemble.combiner in COMBINERS else _complete(ensemble.combiner, info)
@@ -377,6 +399,13 @@ def _function(name: str, member: Member, info: ValidationInfo) -> str:
 def _path(member: Member, info: ValidationInfo) -> str | None:
     """Return the absolute path of a finished model; None if there is none."""
     return None if member.path is None else os.path.abspath(_folder(info) / Path(member.path).expanduser())
+
+
+def _tuner(tuner: Tuner | None, info: ValidationInfo) -> Tuner | None:
+    """Return a tuner whose own class has a complete reference."""
+    if tuner is None or tuner.class_ is None:
+        return tuner
+    return tuner.model_copy(update={"class_": _complete(tuner.class_, info)})
 
 
 def _complete(function: str, info: ValidationInfo) -> str:

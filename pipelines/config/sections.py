@@ -157,12 +157,30 @@ Values = Annotated[
 
 
 class Tuner(ConfigModel):
-    """The search for good hyperparameters: its algorithm, its length and its space."""
+    """The search for good hyperparameters: its algorithm, its length, its space and its processes."""
 
     algorithm: Literal["random", "grid", "bayesian", "hyperband"] = "random"
     trials: Trials = Field(default=10, description="the number of trials; hyperband derives it from the epochs instead")
     epochs: Count = Field(default=0, description="epochs per trial; default: the member's epochs")
-    space: Mapping[ParameterName, Values] = Field(min_length=1, description="values to choose from, by hyperparameter")
+    space: Mapping[ParameterName, Values] = Field(
+        default={}, description="values to choose from, by hyperparameter; batch_size replaces the member's own"
+    )
+    objective: Literal["loss", "metric"] = Field(
+        default="loss", description="what a trial is judged by on `valid`: the loss, or the pipeline's metric"
+    )
+    workers: Count = Field(
+        default=1, description="the number of processes that run trials at the same time, each on a part of the cores"
+    )
+    profile: tuple[Count, Count] | None = Field(
+        default=None,
+        description="the first and the last batch of a trial that TensorFlow profiles for TensorBoard, such as [2, 5]",
+    )
+    class_: FunctionReference | None = Field(
+        default=None,
+        alias="class",
+        description="a tuner class of your own, file.py:Class, a child of keras_tuner.Tuner with its own run_trial",
+    )
+    arguments: Mapping[Text, Any] = Field(default={}, description="arguments of the class")
 
 
 class Member(ForeignKeys):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from benison.pipelines.drawings import theme
 from benison.pipelines.drawings.drawing import Cell, Chart, Table
 from benison.pipelines.drawings.marks import color_by, quantity
 from benison.pipelines.drawings.numbers import figure, short
-from benison.pipelines.facts.training import History, Trial
+from benison.pipelines.facts.training import History, Search
 
 _MOST_POINTS = 300
 
@@ -57,25 +56,29 @@ def history(found: History, name: str) -> list[Chart]:
     return charts
 
 
-def trials(found: Sequence[Trial], name: str) -> Table:
+def trials(found: Search, name: str) -> Table:
     """Draw the trials of a tuner, best first, with their hyperparameters."""
-    values = list(dict.fromkeys(key for trial in found for key in trial.values))
-    scores = [trial.score for trial in found if trial.score is not None]
-    worst = max(scores, default=1.0) or 1.0
+    values = list(dict.fromkeys(key for trial in found.trials for key in trial.values))
+    scores = [trial.score for trial in found.trials if trial.score is not None]
+    largest = max(scores, default=1.0) or 1.0
+    workers = {trial.worker for trial in found.trials}
     rows = [
         [
-            f"{trial.id}",
+            trial.id,
             Cell(
-                figure(trial.score) if trial.score is not None else "failed",
+                figure(trial.score) if trial.score is not None else f"failed: {trial.reason}".removesuffix(": "),
                 float("inf") if trial.score is None else trial.score,
                 "strong" if number == 0 else "",
-                None if trial.score is None or worst <= 0 else trial.score / worst,
+                None if trial.score is None or largest <= 0 else trial.score / largest,
             ),
             *(_value(trial.values.get(key)) for key in values),
+            None if trial.seconds is None else Cell(f"{trial.seconds:.1f}", trial.seconds),
+            trial.worker if len(workers) > 1 else None,
         ]
-        for number, trial in enumerate(found)
+        for number, trial in enumerate(found.trials)
     ]
-    return Table(f"Trials of {name}, best first", ["trial", "loss on valid", *values], rows, most=15)
+    headers = ["trial", f"{found.objective.removeprefix('val_')} on valid", *values, "seconds", "worker"]
+    return Table(f"Trials of {name}, best first", headers, rows, most=15)
 
 
 def _value(value: Any) -> Cell:

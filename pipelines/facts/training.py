@@ -30,15 +30,34 @@ class Trial:
 
     Attributes:
         id: its name.
-        score: loss on `valid`; None if the trial failed.
+        score: what it was judged by on `valid`; None if the trial failed.
         values: its hyperparameters.
         history: of its training; None if it was not recorded.
+        reason: why it failed; '' if it did not.
+        seconds: how long it took; None if it was not recorded.
+        worker: the process that ran it; '' if it was not recorded.
     """
 
     id: str
     score: float | None
     values: Mapping[str, Any]
     history: History | None = None
+    reason: str = ""
+    seconds: float | None = None
+    worker: str = ""
+
+
+@dataclass(frozen=True)
+class Search:
+    """The trials of a tuner.
+
+    Attributes:
+        objective: what they were judged by on `valid`, such as `val_loss`.
+        trials: best first, then those that failed.
+    """
+
+    objective: str
+    trials: Sequence[Trial]
 
 
 def read_history(file: Path) -> History | None:
@@ -54,16 +73,33 @@ def of_model(folder: Path) -> History | None:
     return read_history(folder / "history.json")
 
 
-def trials(folder: Path) -> list[Trial]:
-    """Read an artifact of type TunerResults: the trials, best first.
+def search(folder: Path) -> Search:
+    """Read an artifact of type TunerResults.
 
     Raises:
         OSError: the artifact no longer exists.
     """
-    result = []
-    for entry in json.loads((folder / "tuner_results.json").read_text(encoding="utf-8")):
-        values = dict(entry)
-        name, score = str(values.pop("trial_id")), values.pop("score", None)
-        history = read_history(folder / "histories" / f"{name}.json")
-        result.append(Trial(name, score, values, history))
-    return result
+    table = folder / "trials.parquet"
+    if not table.is_file():  # of a release that wrote no table
+        return Search("val_loss", [_of_tfx(entry, folder) for entry in _json(folder / "tuner_results.json")])
+    import pyarrow.parquet as pq
+
+    read = pq.read_table(table)
+    about = json.loads(read.schema.metadata[b"benison"])
+    return Search(about["objective"], [_of_row(row, folder) for row in read.to_pylist()])
+
+
+def _of_row(row: Mapping[str, Any], folder: Path) -> Trial:
+    values = {name.removeprefix("hp."): value for name, value in row.items() if name.startswith("hp.")}
+    history = read_history(folder / "histories" / f"{row['trial']}.json")
+    return Trial(row["trial"], row["score"], values, history, row["reason"], row["seconds"], row["worker"])
+
+
+def _of_tfx(entry: Mapping[str, Any], folder: Path) -> Trial:
+    values = dict(entry)
+    name, score = str(values.pop("trial_id")), values.pop("score", None)
+    return Trial(name, score, values, read_history(folder / "histories" / f"{name}.json"))
+
+
+def _json(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from rich.text import Text
 from benison.components.evaluate.verdicts import is_refusal
 from benison.components.train.tree_cost import TreeCost
 from benison.pipelines.drawings.numbers import figure
-from benison.pipelines.facts import data_warnings
+from benison.pipelines.facts import data_warnings, training
 from benison.pipelines.reports import run_page
 from benison.pipelines.reports.tables import DataTable
 from benison.pipelines.running import partial_run
@@ -46,6 +46,7 @@ def show(run: Run, console: Console, root: Path) -> None:
         _failure(node, console)
     for warning in data_warnings.of_run(run):
         console.print(f"\n[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
+    _searches(run, console)
     blessing = read_blessing(run)
     if blessing:
         _metrics(blessing, console)
@@ -102,6 +103,26 @@ def _failure(node: NodeRun, console: Console) -> None:
     for line in last_lines(Path(node.log)) if node.state != "invalid" else ():
         console.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
     console.print(f"  full log: {node.log}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _searches(run: Run, console: Console) -> None:
+    """Print one line per Tuner: its trials, and the best one."""
+    lines = []
+    for node in run.nodes:
+        for output in node.outputs.get("tuner_results", ()) if node.state in ("complete", "cached") else ():
+            search = training.search(Path(output["uri"]))
+            best, failed = search.trials[0], sum(trial.score is None for trial in search.trials)
+            values = ", ".join(f"{name} {_short(value)}" for name, value in best.values.items())
+            fault = f", {failed} failed" if failed else ""
+            objective = search.objective.removeprefix("val_")
+            best_one = f"best {objective} on valid {figure(best.score)}: {values}"
+            lines.append(f"{node.id}: {len(search.trials)} trials{fault}; {best_one}")
+    if lines:
+        console.print("\n" + "\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _metrics(blessing: Mapping[str, Any], console: Console) -> None:

@@ -371,7 +371,7 @@ def _training(subject: _Subject) -> Sequence[Part] | str:
         parts.append(Grid(charts))
     for node in subject.run.nodes:
         for output in node.outputs.get("tuner_results", ()):
-            parts.append(draw_training.trials(training.trials(Path(output["uri"])), node.id))
+            parts.append(draw_training.trials(training.search(Path(output["uri"])), node.id))
     if not parts and not subject.models():
         return subject.ended_before("Trainer", "Trainers")
     return parts

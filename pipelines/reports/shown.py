@@ -162,10 +162,10 @@ def _tuning(run: Run, root: Path, reader: Reader) -> Sequence[Part]:
     shown: list[Part] = []
     for node in run.nodes:
         for output in node.outputs.get("tuner_results", ()):
-            trials = training.trials(Path(output["uri"]))
-            shown.append(draw_training.trials(trials, node.id))
-            if trials and trials[0].history:
-                shown += draw_training.history(trials[0].history, f"the best trial of {node.id}")
+            search = training.search(Path(output["uri"]))
+            shown.append(draw_training.trials(search, node.id))
+            if search.trials and search.trials[0].history:
+                shown += draw_training.history(search.trials[0].history, f"the best trial of {node.id}")
     return shown
 
 

@@ -14,9 +14,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from benison.components import modules
+from benison.components import legacy_keras, modules
 from benison.pipelines.records import temporary as temporary_files
-from benison.pipelines.running import forked, legacy_keras
+from benison.pipelines.running import forked
 from benison.serving import errors
 
 _PATIENCE = 3.0  # seconds between TERM and KILL

@@ -117,3 +117,10 @@ def test_own_features_and_members_are_served_and_a_client_asks_them(copied: Path
     assert printed[0].endswith("is AVAILABLE")
     assert [line.partition(" ")[2] for line in printed[1:3]] == [line.partition(" ")[2] for line in printed[3:5]]
     assert printed[5].startswith("refused: HTTP 400")
+
+
+@pytest.mark.soak
+def test_a_tuner_class_of_ones_own_runs_and_its_batch_size_goes_on_to_the_trainer(copied: Path) -> None:
+    (trained,) = (run(copied / "own_tuner", command) for command in commands("own_tuner"))
+    assert re.search(r"^Tuner\.cnn: 5 trials; best loss on valid .* batch_size (32|64|128)$", trained, re.MULTILINE)
+    assert "blessed and pushed as version" in trained

@@ -149,7 +149,7 @@ class TreesFitter:
             "random_seed": recipe.seed,
             "one_hot_max_size": ONE_HOT,
             "border_count": FEW_BORDERS if self._task.classes >= MANY_CLASSES else MANY_BORDERS,
-            "thread_count": os.cpu_count(),
+            "thread_count": len(os.sched_getaffinity(0)),
             "allow_writing_files": False,
             "verbose": 100,
             **({"classes_count": self._task.classes} if recipe.problem == "multiclass" else {}),

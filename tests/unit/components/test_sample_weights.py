@@ -19,13 +19,14 @@ from benison.components.evaluate.bootstrap import paired_difference
 from benison.components.evaluate.judged_rows import MemberChoice
 from benison.components.evaluate.metrics import METRICS
 from benison.components.evaluate.rules import Rule, judge
-from benison.components.train import fitting, label_scale, member, out_of_fold, tree_tuner
+from benison.components.train import fitting, label_scale, member, out_of_fold
 from benison.components.train.fitting import Task
 from benison.components.train.keras_member import KerasFitter
 from benison.components.train.own_trees.fitter import OwnTreesFitter
 from benison.components.train.rows import ArrayRows
 from benison.components.train.trees.fitter import TreesFitter
 from benison.components.transform import LABEL, WEIGHT
+from benison.components.tuning import table_trials
 from benison.serving.errors import DataError
 
 RNG = np.random.default_rng(11)
@@ -226,8 +227,8 @@ def test_a_users_trees_of_weighted_rows_are_those_of_the_copies(tmp_path: Path) 
 def test_the_loss_of_a_trial_is_that_of_the_copies(problem: str) -> None:
     targets = CLASSES if problem == "binary" else NUMBERS
     answers = members(problem)["good"]
-    of_weights = tree_tuner.loss(answers, rows(targets, weighted=True, scale=7), problem)
-    assert of_weights == pytest.approx(tree_tuner.loss(copied(answers), rows(targets, weighted=False), problem))
+    of_weights = table_trials.loss(answers, rows(targets, weighted=True, scale=7), problem)
+    assert of_weights == pytest.approx(table_trials.loss(copied(answers), rows(targets, weighted=False), problem))
 
 
 @pytest.mark.parametrize("problem", ["binary", "regression"])

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from benison.components import legacy_keras
 from benison.components.train import dry_run
 from benison.pipelines import config_file, worker
 from benison.pipelines.compilation import compiling
-from benison.pipelines.running import legacy_keras
 
 YAML = """
 name: birds

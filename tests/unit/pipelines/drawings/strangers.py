@@ -16,7 +16,7 @@ from benison.pipelines.facts.scores import Scores
 from benison.pipelines.facts.serving_trial import Check, Cost, Parity, ServingTrial
 from benison.pipelines.facts.statistics import Column
 from benison.pipelines.facts.timeline import Step
-from benison.pipelines.facts.training import History, Trial
+from benison.pipelines.facts.training import History, Search, Trial
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\'"&\n\u202eevil\u2028\x1b'
 HEBREW = "עמודה"
@@ -123,7 +123,11 @@ def everything() -> list[Part]:
     parts += [part for part in shown if part is not None]
     history = History("epoch", 1, {"loss": [1.0, 0.5, None], "val_loss": [1.1, 0.7, 0.8]})
     parts += training.history(history, EVIL)
-    parts += [training.trials([Trial("0", 0.5, {EVIL: EVIL, "units": 8}), Trial("1", None, {"units": 16})], EVIL)]
+    parts += [
+        training.trials(
+            Search(EVIL, [Trial("0", 0.5, {EVIL: EVIL}), Trial("1", None, {"units": 1}, None, EVIL, 1.0, EVIL)]), EVIL
+        )
+    ]
     checks = [Check("parity", False, EVIL)]
     parity = [Parity(EVIL, 10, 3e-7), Parity("b", 10, None), Parity("c", 10, 0.0)]
     parts += serving.trial(ServingTrial(False, parity, [Cost("load time", "s", 3.0, 2.0)], checks))
