@@ -180,6 +180,7 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
         resamples=config.blessing.resamples,
         **judged,
     )
+    converter = None
     with Cond(blessing.outputs["blessing"].future()[0].custom_property("blessed") == 1):
         validator = ServingValidator(
             model,
@@ -190,6 +191,8 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             ServingBudget(**config.serving.budget.model_dump()),
             config.serving.fan_out,
         )
+        if config.serving.tflite is not None:
+            converter = _converter(config, model, data.examples, graph, judged)
     # Not nested in the other Cond: TFX's compiler keeps both conditions, and a skipped node has no blessing to read.
     with Cond(validator.outputs["blessing"].future()[0].custom_property("blessed") == 1):
         pusher = Pusher(
@@ -203,10 +206,28 @@ def build(config: Pipeline, root: str | Path, window: Sequence[int] = ()) -> Tfx
             user_code=_user_code(config, "Pusher"),
             data_verdict=data.gate.outputs["verdict"],
             label_report=label_check.outputs["report"],
+            lite_model=converter.outputs["lite_model"] if converter else None,
         )
     pusher.add_upstream_node(evaluator)  # no push after a failed evaluation
-    nodes += [member_scores, ensemble, baseline, ensemble_scores, evaluator, importance, blessing, validator, pusher]
+    nodes += [member_scores, ensemble, baseline, ensemble_scores, evaluator, importance, blessing, validator]
+    nodes += [*([converter] if converter else []), pusher]
     return _pipeline(config, root, nodes)
+
+
+def _converter(config: Pipeline, model: Any, examples: Any, graph: Any, judged: dict[str, Any]) -> BaseNode:
+    """Return the node that makes the TensorFlow Lite file, which is judged by the metric of the blessing."""
+    from benison.components.deploy.tflite_converter import LiteSettings, TFLiteConverter
+
+    assert config.serving.tflite is not None
+    of_blessing = {key: judged[key] for key in ("metric", "costs", "confidence", "seed")}
+    settings = LiteSettings(
+        **config.serving.tflite.model_dump(),
+        **of_blessing,
+        weight=config.weight,
+        resamples=config.blessing.resamples,
+    )
+    user_code = _user_code(config, "TFLiteConverter")
+    return TFLiteConverter(model, examples, graph, config.label, config.problem, settings, judged["own"], user_code)
 
 
 def build_ingest(config: Pipeline, root: Path, window: Sequence[int] = (), infer: bool = False) -> TfxPipeline:
@@ -423,6 +444,7 @@ def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushS
         store=config.serving.store,
         background=config.serving.background,
         seed=config.seed,
+        lite=config.serving.tflite.model_dump() if config.serving.tflite else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 Nodes:
     serving_validator: ServingValidator, tries the candidate on a model server.
+    tflite_converter: TFLiteConverter, converts the candidate to TensorFlow Lite and measures its loss.
     pusher: Pusher, publishes the ensemble as a new version and promotes it.
 
 Helper modules:
@@ -13,5 +14,6 @@ Helper modules:
     boundary_rows: rows with edge values.
     trial_rows: the rows of a trial in the forms of all paths.
     push_manifest: the manifest of a pushed version.
+    tflite_model: converts a SavedModel to TensorFlow Lite.
     warmup_requests: the warm-up requests of a pushed version.
 """

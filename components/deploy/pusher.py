@@ -2,8 +2,9 @@
 
 Beside the SavedModel, a version holds its model card, `card.md`, and in `assets.extra/` the ensemble's spec and report,
 ServingValidator's rows with their expected predictions, warm-up requests, and rows of `train` as the background of
-explanations. With fan-out, each member is pushed first as a model of its own. If there is a store, all of it is copied
-there next. Then the version is promoted, unless the YAML or the spans forbid it.
+explanations. The TensorFlow Lite file, if there is one that passed, is `model.tflite`. With fan-out, each member is
+pushed first as a model of its own. If there is a store, all of it is copied there next. Then the version is promoted,
+unless the YAML or the spans forbid it.
 
 A model that was pushed before is not pushed again. If another version is served than the one that Blessing compared the
 candidate with, nothing is pushed; with `serving.promote: manual` the version is stored. The comparison is made again
@@ -33,6 +34,8 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from benison.components.deploy import background_sample, push_manifest, serving_validator, warmup_requests
+from benison.components.deploy.tflite_converter import FILE as LITE_VERDICT
+from benison.components.deploy.tflite_converter import LiteModelArtifact
 from benison.components.driver import Driver
 from benison.components.ensemble import ensemble_builder
 from benison.components.evaluate import blessing
@@ -77,6 +80,7 @@ class PushSettings:
         store: s3://… or gs://… to copy a version to before it is served; None for none.
         background: How many rows of `train` the version keeps, to explain its answers; 0 for none.
         seed: Seed of their choice.
+        lite: `quantize` and `max_drop` of the TensorFlow Lite file; None for no such file.
     """
 
     serving: str
@@ -90,6 +94,7 @@ class PushSettings:
     store: str | None = None
     background: int = 0
     seed: int = 0
+    lite: Mapping[str, Any] | None = None
 
 
 class _Driver(Driver):
@@ -182,6 +187,7 @@ class Pusher(base_component.BaseComponent):
         user_code: Added to `custom_config` (benison.pipelines.code.cache_key); the manifest contains its hash.
         data_verdict: AnomalyGate's output, and
         label_report: LabelCheck's output: the model card has their warnings.
+        lite_model: TFLiteConverter's output, if there is one.
     """
 
     SPEC_CLASS = ComponentSpec
@@ -200,6 +206,7 @@ class Pusher(base_component.BaseComponent):
         user_code: Mapping[str, Any],
         data_verdict: types.BaseChannel | None = None,
         label_report: types.BaseChannel | None = None,
+        lite_model: types.BaseChannel | None = None,
     ) -> None:
         # One input per member, so that lineage names them; this is why the spec's class is defined here.
         class Spec(ComponentSpec):
@@ -213,6 +220,7 @@ class Pusher(base_component.BaseComponent):
                 "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
                 "data_verdict": ChannelParameter(type=Verdict, optional=True),
                 "label_report": ChannelParameter(type=LabelReport, optional=True),
+                "lite_model": ChannelParameter(type=LiteModelArtifact, optional=True),
             }
             OUTPUTS = {"pushed_model": ChannelParameter(type=standard_artifacts.PushedModel)}
 
@@ -226,6 +234,7 @@ class Pusher(base_component.BaseComponent):
                 transform_graph=transform_graph,
                 data_verdict=data_verdict,
                 label_report=label_report,
+                lite_model=lite_model,
                 custom_config=json.dumps({"settings": asdict(settings), **user_code}, sort_keys=True),
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             )
@@ -242,13 +251,16 @@ def _pushed_before(base: Path, same: Collection[str], settings: PushSettings) ->
     Args:
         base: ROOT/serving/NAME.
         same: what its manifest may record as `candidate`; see `content.checksums`.
-        settings: whether members are models of their own, and whether requests share runs.
+        settings: whether members are models of their own, whether requests share runs, and the TensorFlow Lite file.
     """
     for version in (labels.served(base), *reversed(local.versions(base))):
         if version is None or bool(version.manifest.fan_out) != settings.fan_out:
             continue
         certificate = version.manifest.serving
         if (certificate is not None and certificate.share_runs) != settings.share_runs:
+            continue
+        lite = version.manifest.lite
+        if (lite and {"quantize": lite.quantize, "max_drop": lite.max_drop}) != settings.lite:
             continue
         if version.manifest.candidate in same and not local.verify(version):
             return version
@@ -328,8 +340,9 @@ def _publish(
             settings.seed,
             model,
         )
+    lite, lite_file = _lite(input_dict)
     manifest = push_manifest.describe(
-        {**settings.facts, **_facts_of_data(settings, input_dict)},
+        {**settings.facts, **_facts_of_data(settings, input_dict), **lite},
         ensemble,
         _read(report),
         _read(blessed / blessing.FILE),
@@ -352,9 +365,18 @@ def _publish(
         for name, member in trained.items()
     }
     candidate = Candidate(
-        model, manifest.model_copy(update={"candidate": own}), {**_extra(*beside), card.FILE: card_file}
+        model, manifest.model_copy(update={"candidate": own}), {**_extra(*beside), card.FILE: card_file, **lite_file}
     )
     return sets.publish(candidate, Path(settings.serving), members)
+
+
+def _lite(input_dict: dict[str, list[types.Artifact]]) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Return what the manifest says about the TensorFlow Lite file, and the file by its path if it passed."""
+    if not input_dict.get("lite_model"):
+        return {}, {}
+    folder = Path(artifact_utils.get_single_uri(input_dict["lite_model"]))
+    record = _read(folder / LITE_VERDICT)
+    return {"lite": record}, {local.LITE: folder / local.LITE} if record["passed"] else {}
 
 
 def _facts_of_data(settings: PushSettings, input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ _KINDS = {
     "ColumnImportance": ("ensemble", "Measures what each column is worth to the models"),
     "Blessing": ("ensemble", "Checks the rules that decide if the ensemble may be pushed"),
     "ServingValidator": ("deploy", "Tests the ensemble in a model server: answers, latency, memory"),
+    "TFLiteConverter": ("deploy", "Converts the ensemble to TensorFlow Lite, and measures what it loses by that"),
     "Pusher": ("deploy", "Pushes the ensemble as a new version"),
 }
 

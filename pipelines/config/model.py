@@ -197,10 +197,11 @@ class Pipeline(ConfigModel):
         The Pusher calls none; it records what the version was made from.
         """
         keys, foreign = tuple(self.references), self.foreign
+        judging = ("ColumnImportance", "Blessing", "TFLiteConverter")
         return {
             "Transform": tuple(key for key in keys if key in ("features", "trees")),
             "EnsembleBuilder": tuple(key for key in keys if key == "ensemble.combiner"),
-            **dict.fromkeys(("ColumnImportance", "Blessing"), tuple(key for key in keys if key.startswith("metrics."))),
+            **dict.fromkeys(judging, tuple(key for key in keys if key.startswith("metrics."))),
             "Pusher": tuple(key for key in keys if key != "data.source"),
             **{
                 f"Trainer.{name}": (f"ensemble.members.{name}",)

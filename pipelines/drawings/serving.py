@@ -5,7 +5,8 @@ from __future__ import annotations
 from benison.pipelines.drawings import theme
 from benison.pipelines.drawings.drawing import Cell, Chart, Folded, Grid, Part, Table
 from benison.pipelines.drawings.marks import color_by, names, quantity, rows_height
-from benison.pipelines.drawings.numbers import count
+from benison.pipelines.drawings.numbers import count, figure
+from benison.pipelines.facts.lite_model import LiteModel
 from benison.pipelines.facts.serving_trial import TOLERANCE, ServingTrial
 
 
@@ -22,6 +23,21 @@ def trial(found: ServingTrial) -> list[Part]:
     if refused:
         return [table, Grid(beside)]
     return [Grid(beside), Folded(f"All {len(checks)} checks on a model server passed", [table])]
+
+
+def lite(found: LiteModel) -> list[Part]:
+    """Draw the verdict on the TensorFlow Lite file, and what it loses."""
+    mark = Cell("passed" if found.passed else "refused", mark="good" if found.passed else "warn")
+    parts: list[Part] = [Table("TensorFlow Lite", ["verdict", "check", "reason"], [[mark, found.rule, found.text]])]
+    if found.losses:
+        columns = ["before", "after", "drop", "low", "high"]
+        rows: list[list[Cell | str]] = [
+            [f"{loss['count']} {loss['rows']}", *(Cell(figure(loss[key]), loss[key]) for key in columns)]
+            for loss in found.losses
+        ]
+        size = f"{found.bytes:,} bytes" if found.bytes is not None else ""
+        parts.append(Table(f"What the file loses ({size})", ["rows", "SavedModel", "file", *columns[2:]], rows))
+    return parts
 
 
 def parity(found: ServingTrial) -> Chart:

@@ -15,7 +15,7 @@ from rich.text import Text
 from benison.components.evaluate.verdicts import is_refusal
 from benison.components.train.tree_cost import TreeCost
 from benison.pipelines.drawings.numbers import figure
-from benison.pipelines.facts import data_warnings, training
+from benison.pipelines.facts import data_warnings, lite_model, training
 from benison.pipelines.reports import run_page
 from benison.pipelines.reports.tables import DataTable
 from benison.pipelines.running import partial_run
@@ -56,6 +56,7 @@ def show(run: Run, console: Console, root: Path) -> None:
         _slices(blessing, console)
         _verdicts(blessing["verdicts"], console)
     _serving(run, console)
+    _lite(run, console)
     _taken(run, console)
     _outcome(run, console, root)
 
@@ -267,6 +268,13 @@ def _serving(run: Run, console: Console) -> None:
         "reason": f"{passed} checks with {served['rows']['all']} rows; all are in {file}",
     }
     _verdicts([summary], console)
+
+
+def _lite(run: Run, console: Console) -> None:
+    """Print the verdict on the TensorFlow Lite file, without which the ensemble is pushed if it is refused."""
+    if any(run.outputs("LiteModel")) and (file := _file(run, "LiteModel", "tflite.json")) is not None:
+        found = lite_model.read(file.parent)
+        _verdicts([{"rule": found.rule, "passed": found.passed, "warning": True, "reason": found.text}], console)
 
 
 def _taken(run: Run, console: Console) -> None:

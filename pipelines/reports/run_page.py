@@ -31,6 +31,7 @@ from benison.pipelines.facts import (
     drift,
     ensemble,
     importances,
+    lite_model,
     schema,
     serving_trial,
     statistics,
@@ -381,7 +382,11 @@ def _serving(subject: _Subject) -> Sequence[Part] | str:
     folders = subject.folders("InfraBlessing")
     if not folders:
         return subject.ended_before("ServingValidator")
-    return draw_serving.trial(serving_trial.read(folders[-1]))
+    lite = subject.folders("LiteModel")
+    return [
+        *draw_serving.trial(serving_trial.read(folders[-1])),
+        *(draw_serving.lite(lite_model.read(lite[-1])) if lite else []),
+    ]
 
 
 def _timeline(subject: _Subject) -> Sequence[Part] | str:

@@ -2,6 +2,7 @@
 
 Serving
 ├── BudgetSettings  limits for load time, memory and latency
+├── TFLite          the TensorFlow Lite file of a version
 ├── Batching        TF Serving's batching parameters
 ├── Resources       cores and memory of one server
 ├── Compose         settings for Docker Compose only
@@ -185,6 +186,24 @@ class BudgetSettings(SettingsModel):
     )
 
 
+class TFLite(SettingsModel):
+    """A TensorFlow Lite file beside the SavedModel, `model.tflite`, for devices and `--prefer_tflite_model`."""
+
+    quantize: Annotated[Literal["none", "dynamic", "float16", "int8"], expected("none, dynamic, float16 or int8")] = (
+        Field(
+            default="none",
+            description="none: float32; dynamic: weights of 8 bits; float16: weights of 16 bits; int8: weights and "
+            "operations of 8 bits, with the ranges of rows of train",
+        )
+    )
+    max_drop: Annotated[float, Field(ge=0, allow_inf_nan=False), expected("a number >= 0, in the metric's unit")] = (
+        Field(
+            description="how much of the metric the file may lose on test, in the metric's unit: the upper end of the "
+            "interval must be below it; a file that loses more is not pushed"
+        )
+    )
+
+
 class Serving(SettingsModel):
     """Settings for serving the model: limits for a push, promotion, and the files of `benison deploy`."""
 
@@ -212,6 +231,9 @@ class Serving(SettingsModel):
     background: Background = Field(
         default=ROWS,
         description="rows of train that a version keeps, to explain its answers; 0: none, and no explanations",
+    )
+    tflite: TFLite | None = Field(
+        default=None, description="also push the model as a TensorFlow Lite file, model.tflite; default: none"
     )
     keep: Count = Field(
         default=5, description="number of versions that `benison prune` keeps, in addition to the served ones"

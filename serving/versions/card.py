@@ -136,6 +136,9 @@ def _analyses(manifest: Manifest) -> Iterator[str]:
         for verdict in manifest.verdicts:
             mark = "passed" if verdict.passed else "warning" if verdict.warning else "refused"
             yield f"- {mark}: {_text(verdict.rule)}: {_text(verdict.reason)}"
+    if manifest.lite:
+        mark = "The version has" if manifest.lite.passed else "The version has no"
+        yield f"\n{mark} `model.tflite` ({manifest.lite.quantize}): {_text(manifest.lite.reason)}."
     if not (manifest.metrics or manifest.verdicts):
         yield "Nothing was measured before this version was pushed."
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 MANIFEST = condition.MANIFEST
 SAVED_MODEL = "saved_model.pb"
+LITE = "model.tflite"  # the same model for TensorFlow Lite, where TF Serving looks for it
 STABLE = "stable"  # the label of the version that is served
 EXTRA = "assets.extra"  # where TensorFlow keeps files that are not part of the graph
 SCHEMA = f"{EXTRA}/schema.pbtxt"  # schema of the raw features, without the label

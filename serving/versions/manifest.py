@@ -207,6 +207,56 @@ class ServingCertificate(Record):
     share_runs: bool = False
 
 
+class LiteLoss(Record):
+    """The loss of a TensorFlow Lite file on some rows.
+
+    Attributes:
+        rows: What rows they are.
+        count: How many.
+        before: The metric of the SavedModel; None where it is undefined.
+        after: The metric of the file.
+        drop: How much worse the file is.
+        low: The lower end of the drop's interval.
+        high: The upper end.
+        difference: The largest difference of an answer, in units of the answers' scale.
+    """
+
+    rows: str
+    count: int
+    before: float | None = None
+    after: float | None = None
+    drop: float | None = None
+    low: float | None = None
+    high: float | None = None
+    difference: float | None = None
+
+
+class LiteFile(Record):
+    """The TensorFlow Lite file of a version, and what TFLiteConverter measured.
+
+    Attributes:
+        quantize: none, dynamic, float16 or int8.
+        max_drop: How much of the metric it may lose.
+        metric: The metric.
+        passed: True if the version has the file.
+        reason: One sentence with the figures, or why it could not be converted.
+        signature: raw or transformed.
+        outside: Why the file does not have Transform's graph; '' if it has.
+        bytes: Its size; None if it could not be converted.
+        losses: The loss on each set of rows.
+    """
+
+    quantize: str = "none"
+    max_drop: float = 0.0
+    metric: str = ""
+    passed: bool = False
+    reason: str = ""
+    signature: str = ""
+    outside: str = ""
+    bytes: int | None = None
+    losses: tuple[LiteLoss, ...] = ()
+
+
 class Manifest(Record):
     """Everything that is recorded about a version. Each field has a default: other tools push without a manifest.
 
@@ -261,6 +311,7 @@ class Manifest(Record):
             few.
         baseline: The served version that it was compared with.
         serving: What ServingValidator found.
+        lite: The TensorFlow Lite file; None if the pipeline asks for none.
         hashes: SHA-256 by what the model came from: schema, transform, code, config.
         made_from: What `benison reproduce` needs: the config with the values of the run, hashes of the code and the
             schema, versions of packages, the machine; empty in an older version.
@@ -316,6 +367,7 @@ class Manifest(Record):
     interval: AnswerInterval | None = None
     baseline: ServedBaseline | None = None
     serving: ServingCertificate | None = None
+    lite: LiteFile | None = None
     hashes: Mapping[str, str | None] = Field(default_factory=dict)
     made_from: Mapping[str, Any] = Field(default_factory=dict)
     fan_out: Mapping[str, PinnedMember] = Field(default_factory=dict)

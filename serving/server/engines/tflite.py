@@ -11,16 +11,15 @@ from benison.serving.server.engine import LoadOptions, Signature, Tensors, Tenso
 from benison.serving.server.engines import private_tensorflow, refused_operations, tflite_runners
 from benison.serving.server.engines.tflite_runners import Runner
 from benison.serving.server.status import Code, RequestError, invalid
+from benison.serving.versions.local import LITE
 
 if TYPE_CHECKING:
     import numpy as np
 
-FILE = "model.tflite"
-
 
 def is_present(path: str) -> bool:
     """Return whether a version's folder has a TensorFlow Lite model."""
-    return (Path(path) / FILE).is_file()
+    return (Path(path) / LITE).is_file()
 
 
 class TFLiteEngine:
@@ -39,7 +38,7 @@ class TFLiteEngine:
         """
         import tensorflow as tf
 
-        model = (Path(path) / FILE).read_bytes()
+        model = (Path(path) / LITE).read_bytes()
         interpreter = getattr(tf.lite, "Interpreter", None)
         if interpreter is None:
             raise RequestError(Code.UNIMPLEMENTED, f"{path}: TensorFlow {tf.__version__} has no tf.lite.Interpreter")

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benison.serving.server import inference
-from benison.serving.server.engine import Engine
+from benison.serving.server.engine import DEFAULT_SIGNATURE, Engine
 from benison.serving.server.status import Code, RequestError, invalid
+from benison.serving.versions.local import SAVED_MODEL
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 _MAX_RECORDS = 1000
@@ -42,6 +43,8 @@ def calls(path: str, engine: Engine) -> Iterator[inference.Call]:
     file = Path(path) / FILE
     if not file.is_file():
         return
+    # The TensorFlow Lite file of a version has one of the signatures of its SavedModel, and the requests are for both.
+    of_two_models = engine.kind == "tflite" and (Path(path) / SAVED_MODEL).is_file()
     for number, record in enumerate(tf.compat.v1.io.tf_record_iterator(str(file)), start=1):
         if number > _MAX_RECORDS:
             raise invalid(f"Number of warmup records exceeds the maximum ({_MAX_RECORDS}) at {file}")
@@ -49,7 +52,15 @@ def calls(path: str, engine: Engine) -> Iterator[inference.Call]:
             log = prediction_log_pb2.PredictionLog.FromString(record)
         except DecodeError:
             raise invalid(f"Failed to parse warmup record {number} from {file}") from None
-        yield from _calls(engine, log)
+        if not (of_two_models and _signatures(log) - engine.signatures.keys()):
+            yield from _calls(engine, log)
+
+
+def _signatures(log: Any) -> set[str]:
+    """Return the names of the signatures that a record runs."""
+    request = getattr(log, log.WhichOneof("log_type") or "predict_log").request
+    specs = [task.model_spec for task in request.tasks] if hasattr(request, "tasks") else [request.model_spec]
+    return {spec.signature_name or DEFAULT_SIGNATURE for spec in specs}
 
 
 def _calls(engine: Engine, log: Any) -> list[inference.Call]:
