@@ -29,7 +29,7 @@ Columns = Annotated[
 class ForeignKeys(ConfigModel):
     """The keys of a member that was trained elsewhere."""
 
-    path: Text | None = Field(default=None, description="kind saved_model: the folder of the model")
+    path: Text | None = Field(default=None, description="a finished model: the folder of a SavedModel, or an ONNX file")
     signature: Text = Field(default="serving_default", description="kind saved_model: the signature to call")
     inputs: Mapping[Text, Columns] = Field(
         default={},
@@ -76,6 +76,8 @@ def member_faults(member: Mapping[str, Any], problem: Any) -> Iterator[Fault]:
                 message = f"only a member of kind {', '.join(FOREIGN_KINDS)} has this key, and this one is {kind}"
                 yield (key,), message, member[key]
         return
+    if kind != "saved_model" and member.get("signature") not in (None, _DEFAULTS["signature"]):
+        yield ("signature",), f"got {member['signature']!r}, but only a SavedModel has signatures", member["signature"]
     if member.get("path") is None:
         yield ("path",), f"missing; a member of kind {kind} needs the path of its model", member
     inputs, missing = member.get("inputs"), member.get("missing")

@@ -112,9 +112,11 @@ def declared_mistakes(config: Pipeline) -> Iterator[Mistake]:
 def foreign_mistakes(config: Pipeline) -> Iterator[Mistake]:
     """Yield the paths of finished models at which there is none."""
     for name, member in config.ensemble.members.items():
-        if member.kind == "saved_model" and not Path(str(member.path), "saved_model.pb").is_file():
-            message = f"{member.path} is no SavedModel: it has no file saved_model.pb"
-            yield Mistake((*_MEMBERS, name, "path"), message)
+        path, loc = Path(str(member.path)), (*_MEMBERS, name, "path")
+        if member.kind == "saved_model" and not (path / "saved_model.pb").is_file():
+            yield Mistake(loc, f"{path} is no SavedModel: it has no file saved_model.pb")
+        if member.kind == "onnx" and not path.is_file():
+            yield Mistake(loc, f"{path}: no such file; expected an ONNX model")
 
 
 def _column_mistakes(raw: Mapping[str, Any], csv: str) -> Iterator[Mistake]:

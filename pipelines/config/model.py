@@ -249,7 +249,8 @@ class Pipeline(ConfigModel):
 
     def foreign_files(self, name: str) -> str:
         """Return the pattern of the files of a finished model, for `data_files.find`."""
-        return f"{self.ensemble.members[name].path}/**/*"
+        member = self.ensemble.members[name]
+        return f"{member.path}/**/*" if member.kind == "saved_model" else str(member.path)
 
     def user_code(self, *keys: str) -> UserCode:
         """Return the functions at some keys of `references` with the files and variables that the YAML says they read.

@@ -186,10 +186,10 @@ class Tuner(ConfigModel):
 class Member(ForeignKeys):
     """One model of the ensemble. In a `Pipeline`, `function` is always a complete reference."""
 
-    kind: Literal["keras", "linear", "trees", "saved_model"] = Field(
+    kind: Literal["keras", "linear", "trees", "saved_model", "onnx"] = Field(
         default="keras",
         description="keras, a network that a function builds; linear, a linear or logistic regression, solved exactly; "
-        "trees, gradient-boosted trees; or saved_model, a finished SavedModel",
+        "trees, gradient-boosted trees; saved_model, a finished SavedModel; or onnx, a finished ONNX model",
     )
     function: MemberFunction = Field(
         default="",

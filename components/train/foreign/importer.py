@@ -11,7 +11,7 @@ combiner that is fitted to them, and Blessing warns.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ from benison.components.feature_groups import FOREIGN, select
 from benison.components.ingest import data_files
 from benison.components.ingest.arguments import CONTENTS, FILES
 from benison.components.train import member, out_of_fold, signatures
-from benison.components.train.foreign import columns, saved_model
+from benison.components.train.foreign import columns, onnx_model, saved_model
 from benison.components.train.foreign.answer import Answer
+from benison.components.train.foreign.imported import Imported
 from benison.components.train.foreign.settings import ForeignModel
 from benison.components.train.out_of_fold import OutOfFold
 from benison.components.train.rows import FileRows
@@ -38,6 +39,11 @@ from benison.serving.missing_values import marker
 
 FILE = "foreign.json"  # beside the model: its settings, for reports
 _LEARNT = ("train", "valid", "blend")
+_LOADERS = {"saved_model": saved_model.load, "onnx": onnx_model.load}
+_ODD_NUMBERS = (0.0, -1.0, 0.5, 1e9, -1e9)  # that real rows may lack; a converted model must answer alike
+_ODD_WHOLE_NUMBERS = (0, -1, 2**31 - 1)
+_TOLERANCE = 1e-5  # of an answer, or of its share if it is larger than 1
+_ODD_TEXTS = ("", "\u00e9 never seen")
 
 Predict = Callable[[Mapping[str, Any]], Any]
 
@@ -59,7 +65,7 @@ class Executor(base_executor.BaseExecutor):
         artifact = artifact_utils.get_single_instance(output_dict["model"])
         record_files(artifact, config["files"])
         answer = Answer(model, member.class_names(transform))
-        imported = saved_model.load(model)
+        imported = _LOADERS[model.kind](model)
         if fault := answer.form_fault(imported.dtype, imported.shape, imported.output):
             raise UsageError(f"{model.where('output')}: {fault}")
         spec = member.feature_spec(transform, FOREIGN)
@@ -71,7 +77,10 @@ class Executor(base_executor.BaseExecutor):
             return answer.of(imported.call(inputs(features)))
 
         splits = {name: raw_examples.split_files(input_dict["examples"], name) for name in _splits(input_dict)}
-        check_few(predict, answer, FileRows(splits["valid"], transform, FOREIGN), optional)
+        few = FileRows(splits["valid"], transform, FOREIGN).first()
+        if few is not None:
+            check_few(predict, answer, few, optional)
+            check_converted(model, imported, inputs, few)
         folder = Path(artifact.uri)
         if "blend" in splits:
             rows = FileRows([file for files in splits.values() for file in files], transform, FOREIGN).arrays()
@@ -145,28 +154,85 @@ def record_files(artifact: types.Artifact, pattern: str) -> None:
     artifact.set_string_custom_property(CONTENTS, json.dumps(hashes))
 
 
-def check_few(predict: Predict, answer: Answer, rows: FileRows, optional: set[str]) -> None:
+def check_few(predict: Predict, answer: Answer, rows: Mapping[str, Any], optional: set[str]) -> None:
     """Check the answers to some rows, and to the same rows with missing cells.
 
     Args:
         predict: from raw columns to answers.
         answer: checks the answers.
-        rows: the rows.
+        rows: the rows, Tensors [rows, n] by column.
         optional: the columns of which a cell may be missing.
 
     Raises:
         DataError: an answer is not finite, or no probability.
     """
+    answer.check(np.asarray(predict(rows)), "rows of valid")
+    for name in sorted(optional):
+        without = _with(rows, name, marker(rows[name].dtype.name))
+        answer.check(np.asarray(predict(without)), f"rows of valid without the column {name!r}")
+
+
+def check_converted(
+    model: ForeignModel, imported: Imported, inputs: Callable[[Mapping[str, Any]], Any], rows: Mapping[str, Any]
+) -> None:
+    """Compare a converted model with its own runtime on real rows, and on rows with odd values in each column.
+
+    Raises:
+        UsageError: it answers otherwise, or answers a row that its own runtime refuses.
+    """
+    if imported.reference is None:
+        return
+    for what, changed in _odd_rows(rows):
+        fed = inputs(changed)
+        try:
+            expected = np.asarray(imported.reference(fed), np.float64)
+        except Exception as error:  # the runtime's own classes; it refuses these rows
+            expected, reason = None, str(error).strip().splitlines()[0]
+        got, refusal = _answer_or_refusal(imported, fed)
+        where = f"{model.where('path')}: on {what}"
+        if expected is None and got is not None:
+            raise UsageError(f"{where}, the converted model answers, and its own runtime refuses: {reason}")
+        if expected is not None and got is None:
+            raise UsageError(f"{where}, the converted model fails: {refusal}")
+        if expected is None or got is None:
+            continue
+        if got.shape != expected.shape:
+            raise UsageError(f"{where}, the converted model answers {got.shape}, and its own runtime {expected.shape}")
+        scale = np.maximum(np.abs(expected), 1.0)
+        differ = ~np.isclose(got / scale, expected / scale, rtol=0, atol=_TOLERANCE, equal_nan=True)
+        if differ.any():
+            row = int(np.argmax(differ.reshape(len(differ), -1).any(axis=1)))
+            raise UsageError(
+                f"{where}, the converted model answers {np.ravel(got[row])[:5]}, and its own runtime "
+                f"{np.ravel(expected[row])[:5]}"
+            )
+
+
+def _answer_or_refusal(imported: Imported, fed: Mapping[str, Any]) -> tuple[np.ndarray | None, str]:
     import tensorflow as tf
 
-    features = rows.first()
-    if features is None:
-        return
-    answer.check(np.asarray(predict(features)), "rows of valid")
-    for name in sorted(optional):
-        values = features[name]
-        without = {**features, name: tf.fill(tf.shape(values), tf.constant(marker(values.dtype.name), values.dtype))}
-        answer.check(np.asarray(predict(without)), f"rows of valid without the column {name!r}")
+    try:
+        return np.asarray(imported.call(fed), np.float64), ""
+    except tf.errors.OpError as error:
+        return None, str(error.message).splitlines()[0]
+
+
+def _odd_rows(rows: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield rows and what they are: real ones, and the same with odd values in one column each."""
+    yield "rows of valid", dict(rows)
+    for name, values in rows.items():
+        dtype = values.dtype
+        odd = _ODD_TEXTS if dtype == "string" else _ODD_NUMBERS if dtype.is_floating else _ODD_WHOLE_NUMBERS
+        for value in (marker(dtype.name), *odd):
+            yield f"rows of valid with {value!r} in the column {name!r}", _with(rows, name, value)
+
+
+def _with(rows: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """Return rows with one value in all cells of a column."""
+    import tensorflow as tf
+
+    cells = tf.fill(tf.shape(rows[name]), tf.constant(value, rows[name].dtype))
+    return {**rows, name: cells}
 
 
 def _splits(input_dict: dict[str, list[types.Artifact]]) -> list[str]:

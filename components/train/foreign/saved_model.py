@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benison.components.train.foreign import session_graph
 from benison.components.train.foreign.columns import ModelInput
+from benison.components.train.foreign.imported import Imported
 from benison.components.train.foreign.settings import ForeignModel
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
@@ -23,27 +23,6 @@ from benison.serving.errors import UsageError
 FILE = "saved_model.pb"
 _TAG = "serve"
 _CHECK = "benison.serving.server.import_check"
-
-
-@dataclass(frozen=True)
-class Imported:
-    """A model as a function.
-
-    Attributes:
-        inputs: what it takes, by name.
-        output: name of the output.
-        dtype: TensorFlow's name of the output's type.
-        shape: the output's sizes with the batch, None for any size; None if the rank is not known.
-        call: from Tensors by input to the output, in TensorFlow operations.
-        tracked: the objects with the tables that `call` reads; its variables are found anyway.
-    """
-
-    inputs: Mapping[str, ModelInput]
-    output: str
-    dtype: str
-    shape: Sequence[int | None] | None
-    call: Callable[[Mapping[str, Any]], Any]
-    tracked: Sequence[Any]
 
 
 def load(model: ForeignModel) -> Imported:

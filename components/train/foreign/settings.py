@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-FOREIGN_KINDS = ("saved_model",)
+FOREIGN_KINDS = ("saved_model", "onnx")
 OTHER_DATA, THESE_ROWS = "other_data", "these_rows"
 
 
@@ -18,8 +18,8 @@ class ForeignModel:
         name: the member's name, for messages.
         kind: one of `FOREIGN_KINDS`.
         problem: binary, multiclass or regression.
-        path: the folder of a SavedModel.
-        signature: the signature to call.
+        path: the folder of a SavedModel, or the file of an ONNX model.
+        signature: the signature of a SavedModel to call.
         inputs: the columns of each input of the model, by the input's name; several are one tensor [batch, columns].
         missing: by column, what the model gets for a missing cell.
         output: the output with the probabilities or the number; '' for the only one.

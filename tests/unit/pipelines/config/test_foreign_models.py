@@ -60,7 +60,7 @@ def test_a_finished_model_is_read_and_stays_the_same_as_plain_data(tmp_path: Pat
         ({"inputs": None}, {}, r"members\.risk\.inputs: missing; name the column of each input of the model"),
         ({"classes": None}, {}, r"members\.risk\.classes: missing; name the class of each column of the model's output"),
         ({"missing": {"age": 1}}, {}, r"members\.risk\.missing\.age: no input of the model has the column 'age'"),
-        ({"kind": "linear"}, {}, r"members\.risk\.path: only a member of kind saved_model has this key, and this one is linear"),
+        ({"kind": "linear"}, {}, r"members\.risk\.path: only a member of kind saved_model, onnx has this key, and this one is linear"),
         ({"learnt_from": None}, {"combiner": "stacking"}, r"ensemble\.combiner: the member risk may have learnt from the rows"),
         ({"learnt_from": "these_rows"}, {"calibration": "temperature"}, r"ensemble\.calibration: the member risk may have"),
     ],
