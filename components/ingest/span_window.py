@@ -25,6 +25,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from benison.components import groups
+from benison.components.ingest.arguments import CONTENTS, FILES
 from benison.components.ingest.csv_table import KINDS_OF_COLUMNS, WARNINGS
 from benison.components.ingest.splits import ROW_COUNTS, SINGLE_SPAN_PARTS, SPAN_SPLIT, TRAINING_SPLITS, check_counts
 from benison.serving.errors import DataError
@@ -103,9 +104,17 @@ class Executor(base_executor.BaseExecutor):
         left_out = _link_by_group(files, by) if by is not None else {}
         kept = {split: count - left_out.get(split, 0) for split, count in counts.items()}
         window.set_string_custom_property(ROW_COUNTS, json.dumps(kept))
-        if by is None:
-            return
-        window.set_string_custom_property(WARNINGS, json.dumps(left_out_warnings(source_of_rows, by, counts, left_out)))
+        if spans_of_window == [0]:  # a span has a hash of its own, which the manifest has
+            for name in (FILES, CONTENTS):
+                window.set_string_custom_property(name, by_span[0].get_string_custom_property(name))
+        warnings = [
+            line
+            for s in spans_of_window
+            for line in json.loads(by_span[s].get_string_custom_property(WARNINGS) or "[]")
+        ]
+        if by is not None:
+            warnings += left_out_warnings(source_of_rows, by, counts, left_out)
+        window.set_string_custom_property(WARNINGS, json.dumps(list(dict.fromkeys(warnings))))
 
 
 def _files(

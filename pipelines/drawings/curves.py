@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,8 @@ def multiclass(scores: Scores, models: Sequence[str]) -> list[Part]:
             scores.classes[c]: curves.roc(scores.labels == c, best[:, c], scores.weights) for c in sorted(classes)
         }
         colors = {name: f"var(--series-{number % 8})" for number, name in enumerate(of_class)}
-        parts.append(roc(of_class, colors, "one class against all others, ensemble"))
+        note = f"The {len(of_class)} classes with the most rows." if len(of_class) < len(scores.classes) else ""
+        parts.append(replace(roc(of_class, colors, "one class against all others, ensemble"), note=note))
     return parts
 
 

@@ -172,7 +172,7 @@ def _summary(column: facts.Column) -> str:
 
 
 def drift(report: Drift, most: int = 20) -> list[Part]:
-    """Draw the distance of each column from the earlier span, in units of its limit."""
+    """Draw the distance of each column from the earlier data, in units of its limit."""
     if not report.columns:
         return []
     shown = report.columns[:most]
@@ -196,7 +196,8 @@ def drift(report: Drift, most: int = 20) -> list[Part]:
             },
         ],
     }
-    title = f"Drift against span {report.span}, which version {report.version} learnt from"
+    what = "the data that" if report.span is None else f"span {report.span}, which"
+    title = f"Drift against {what} version {report.version} learnt from"
     text = "; ".join(f"{c.column} {c.distance:.3f} of {c.limit:g}" for c in shown[:5])
     table = Table(
         "Drift by column",

@@ -48,9 +48,17 @@ class Chart:
                 "div", class_="chart", role="img", aria_label=visible_line(f"{self.title}. {self.text}"), style=height
             ),
             element("script", Markup(as_json(self.vega_lite())), type="application/json"),
-            element("p", visible_line(self.note), class_="note") if self.note else None,
+            element("p", prose(self.note), class_="note") if self.note else None,
             class_="small" if self.small else None,
         )
+
+
+def prose(text: str) -> Markup:
+    """Return a sentence as HTML; what it has between backticks is code."""
+    parts = visible_line(text).split("`")
+    if len(parts) % 2 == 0:  # a backtick of a stranger
+        return joined("`".join(parts))
+    return joined(*(element("code", part) if number % 2 else part for number, part in enumerate(parts)))
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,7 @@ class Table:
                 aria_label=f"{visible_line(self.title)}, table",
             ),
             element("button", f"Show {more} more rows", type="button", class_="more") if more > 0 else None,
-            element("p", visible_line(self.note), class_="note") if self.note else None,
+            element("p", prose(self.note), class_="note") if self.note else None,
             class_="table",
         )
 
@@ -178,7 +186,7 @@ class Text:
 
     def html(self) -> Markup:
         """Return the paragraph."""
-        return element("p", visible_line(self.text), class_=self.mark or None)
+        return element("p", prose(self.text), class_=self.mark or None)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@
     axis: {
       domainColor: line, tickColor: line, gridColor: line, gridOpacity: 0.7, labelColor: muted, titleColor: muted,
       labelFontSize: 11, titleFontSize: 11, titleFontWeight: 500, titlePadding: 8, labelLimit: 150, tickSize: 4,
+      labelSeparation: 6,
     },
     axisQuantitative: { tickCount: 6 },
     axisY: { domain: false, ticks: false, labelPadding: 6 },

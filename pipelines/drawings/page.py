@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benison.pipelines.drawings import theme
-from benison.pipelines.drawings.drawing import Part, html_of
+from benison.pipelines.drawings.drawing import Part, html_of, prose
 from benison.serving.files import atomic_file
 from benison.serving.markup import Markup, element, joined
 from benison.serving.visible_text import visible_line
@@ -86,7 +86,7 @@ def page(
         ),
         element("nav", menu, aria_label="Sections") if links else None,
         content,
-        element("footer", visible_line(footer)) if footer else None,
+        element("footer", prose(footer)) if footer else None,
         [element("script", Markup(script)) for script in scripts],
         class_="benison",
     )
@@ -95,7 +95,7 @@ def page(
 
 def _section(section: Section) -> Markup:
     heading = f"{section.id}-heading"
-    content = html_of(section.parts) if section.parts else element("p", visible_line(section.empty), class_="empty")
+    content = html_of(section.parts) if section.parts else element("p", prose(section.empty), class_="empty")
     return element("section", element("h2", section.title, id=heading), content, id=section.id, aria_labelledby=heading)
 
 

@@ -30,12 +30,18 @@ def history(found: History, name: str) -> list[Chart]:
         if not rows:
             continue
         colors = theme.split_colors(["train", "valid"])
+        axis = quantity(
+            "x",
+            found.unit,
+            axis={"values": _ticks(max(row["x"] for row in rows)), "format": "d"},
+            scale={"zero": False},
+        )
         layers: list[dict[str, Any]] = [
             {
                 "data": {"values": rows},
                 "mark": {"type": "line", "point": {"size": 18} if len(rows) < 60 else False},
                 "encoding": {
-                    "x": quantity("x", found.unit, axis={"tickMinStep": 1, "format": "d"}, scale={"zero": False}),
+                    "x": axis,
                     "y": quantity("y", base, scale={"zero": False}),
                     "color": color_by("split", colors),
                 },
@@ -46,7 +52,7 @@ def history(found: History, name: str) -> list[Chart]:
                 {
                     "data": {"values": [{"x": found.best + 1}]},
                     "mark": {"type": "rule", "strokeDash": [3, 3], "color": theme.MUTED},
-                    "encoding": {"x": quantity("x", found.unit)},
+                    "encoding": {"x": axis},
                 }
             )
         last = {row["split"]: row["y"] for row in rows}
@@ -54,6 +60,12 @@ def history(found: History, name: str) -> list[Chart]:
         note = f"The dashed line is the {found.unit} that was kept." if found.best is not None else ""
         charts.append(Chart(f"{name}: {base}", text, {"layer": layers}, note=note, height=180, small=True))
     return charts
+
+
+def _ticks(last: int) -> list[int]:
+    """Return at most seven whole numbers from 1 to the last one; Vega would put ticks between them, too."""
+    step = next(s * 10**power for power in range(12) for s in (1, 2, 5) if s * 10**power * 6 >= last)
+    return [1, *range(step, last + 1, step)] if step > 1 else list(range(1, last + 1))
 
 
 def trials(found: Search, name: str) -> Table:

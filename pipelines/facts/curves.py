@@ -217,10 +217,14 @@ class Histogram:
     bins: Sequence[tuple[float, float, float]]
 
 
-def residuals(labels: NDArray, predictions: NDArray, ends: tuple[float, float], bins: int = 40) -> Histogram:
-    """Count the residuals (label minus prediction) between two ends; those beyond count at the ends."""
+def residuals(labels: NDArray, predictions: NDArray, ends: tuple[float, float]) -> Histogram:
+    """Count the residuals (label minus prediction) between two ends; those beyond count at the ends.
+
+    The number of bins is Rice's, 2 n^(1/3), an even number from 10 to 40.
+    """
     finite = np.isfinite(labels) & np.isfinite(predictions)
     values = np.clip(labels[finite] - predictions[finite], *ends)
+    bins = int(np.clip(2 * round(len(values) ** (1 / 3)), 10, 40))
     counts, edges = np.histogram(values, bins=bins, range=ends)
     share = counts / max(len(values), 1)
     return Histogram([(float(a), float(b), float(s)) for a, b, s in zip(edges[:-1], edges[1:], share, strict=True)])

@@ -249,6 +249,8 @@ def _artifact(
 def _files(places: Places, pipeline: str, properties: Mapping[str, Any]) -> tuple[tuple[RawFile, ...], str]:
     """Return the files of the Examples of an ExampleGen, or of an imported model, and the hash of all of them."""
     try:
+        if "input_fingerprint" not in properties:  # SpanWindow names the files of the ExampleGen before it
+            return (), ""
         recorded = json.loads(properties["files"])
         contents = json.loads(properties.get("contents", "[]")) or [{}] * len(recorded)
     except (KeyError, ValueError):  # not of Benison's ExampleGen

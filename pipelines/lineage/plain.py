@@ -44,7 +44,7 @@ def _uses(uses: Uses) -> dict[str, Any]:
         "runs": [
             {
                 **_run(use.graph),
-                "files": [_file(file) for file in use.files],
+                "files": [{**_file(file), "content": uses.content(file)} for file in use.files],
                 "artifact": None if use.artifact is None else _artifact(use.artifact),
                 "made_from": [] if use.artifact is None else [a.uri for a in use.graph.upstream(use.artifact)],
                 "versions": [_version(version) for version in use.versions],

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from benison.components.ingest import dvc_pointers
 from benison.pipelines.data import spans
-from benison.pipelines.lineage import graph, pushed_versions
+from benison.pipelines.lineage import graph, pushed_versions, verification
 from benison.pipelines.lineage.graph import Artifact, RawFile, RunGraph
 from benison.pipelines.lineage.pushed_versions import PushedVersion
 from benison.pipelines.records import runs
@@ -66,15 +66,28 @@ class Uses:
 
     Attributes:
         path: the file, or the artifact's folder.
-        sha256: hash of the file's content now; '' if it is gone, or for an artifact.
+        hashes: hashes of the contents now, of a pointer those of its files; empty if it is gone, or for an artifact.
         spans: the spans that have the file, as pipeline, number and whether the span is still in use.
         uses: the runs, oldest first.
     """
 
     path: Path
-    sha256: str
+    hashes: frozenset[str]
     spans: tuple[tuple[str, int, bool], ...]
     uses: tuple[Use, ...]
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the content now; '' if there is not exactly one."""
+        return next(iter(self.hashes)) if len(self.hashes) == 1 else ""
+
+    def content(self, file: RawFile) -> str:
+        """Return whether a run read what the file holds now: `equal`, `changed`, `missing`, or `no hash recorded`."""
+        if not self.hashes:
+            return verification.MISSING
+        if not file.sha256:  # a former release recorded none
+            return verification.UNKNOWN
+        return verification.EQUAL if file.sha256 in self.hashes else verification.CHANGED
 
 
 class Finder:
@@ -236,7 +249,7 @@ class Finder:
                 if path == here or here in path.parents:
                     uses.append(Use(each, (), artifact, self.versions_of(each)))
                     break
-        return Uses(path, "", (), tuple(uses)) if uses else None
+        return Uses(path, frozenset(), (), tuple(uses)) if uses else None
 
     def _of_file(self, path: Path) -> Uses:
         """Return the uses of a file, by its content and by its path; a pointer stands for the files that it names."""
@@ -248,7 +261,6 @@ class Finder:
                 files = [path]
             hashes = {checksum.of_file(file) for file in files}
             paths |= {str(file) for file in files}
-        sha256 = next(iter(hashes)) if len(hashes) == 1 else ""
 
         def is_meant(file: RawFile) -> bool:
             if file.sha256 in hashes:
@@ -260,7 +272,7 @@ class Finder:
             meant = tuple(file for file in each.files if is_meant(file))
             if meant:
                 uses.append(Use(each, meant, None, self.versions_of(each)))
-        return Uses(path, sha256, tuple(self._spans(hashes, paths)), tuple(uses))
+        return Uses(path, frozenset(hashes), tuple(self._spans(hashes, paths)), tuple(uses))
 
     def _spans(self, hashes: set[str], paths: set[str]) -> Iterator[tuple[str, int, bool]]:
         for name in sorted(base.name for base in (self.root / "spans").glob("*") if base.is_dir()):

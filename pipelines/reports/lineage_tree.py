@@ -84,8 +84,12 @@ class _Drawing:
         for use in uses.uses:
             branch = runs.add(_line(("bold", use.graph.run.id), f": {_when(use.graph)}"))
             for file in use.files:
-                if uses.sha256 and file.sha256 and file.sha256 != uses.sha256:
+                content = uses.content(file)
+                if content == verification.CHANGED:
                     branch.add(_line(("yellow", f"read it with another content, sha256 {file.sha256[:_HASH]}")))
+                elif content == verification.UNKNOWN:
+                    why = "an earlier release recorded no hash of this file, so the content that it read is unknown"
+                    branch.add(_line(("yellow", why), "  ", self._state(file.path)))
             self._made(branch, use)
             for pushed in use.versions:
                 branch.add(_line("version ", ("bold", pushed.id), _served(pushed)))

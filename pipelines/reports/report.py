@@ -101,7 +101,7 @@ def _failure(node: NodeRun, console: Console) -> None:
     verb = "found invalid data" if node.state == "invalid" else "failed"
     console.print(f"\n[bold red]{escape(node.id)} {verb}:[/] {escape(node.reason)}", soft_wrap=True, highlight=False)
     # For invalid data the reason is complete, and a traceback would only distract.
-    for line in last_lines(Path(node.log)) if node.state != "invalid" else ():
+    for line in last_lines(Path(node.log), node.reason) if node.state != "invalid" else ():
         console.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
     console.print(f"  full log: {node.log}", markup=False, highlight=False, soft_wrap=True)
 

@@ -20,7 +20,7 @@ from benison.pipelines.drawings import serving as draw_serving
 from benison.pipelines.drawings import theme
 from benison.pipelines.drawings import timeline as draw_timeline
 from benison.pipelines.drawings import training as draw_training
-from benison.pipelines.drawings.drawing import Cell, Chart, Code, Folded, Grid, Html, Part, Table, Text
+from benison.pipelines.drawings.drawing import Cell, Chart, Code, Folded, Grid, Html, Part, Table, Text, prose
 from benison.pipelines.drawings.numbers import count, figure, percent, seconds, short
 from benison.pipelines.drawings.page import Section, page
 from benison.pipelines.facts import (
@@ -39,9 +39,10 @@ from benison.pipelines.facts import (
     training,
 )
 from benison.pipelines.facts import scores as scores_facts
+from benison.pipelines.facts.blessing import Blessing
 from benison.pipelines.records import runs
 from benison.pipelines.records.runs import Run
-from benison.pipelines.reports import verdict
+from benison.pipelines.reports import drift_without_spans, verdict
 from benison.pipelines.running.workers import last_lines
 from benison.serving.files import atomic_file
 from benison.serving.markup import element
@@ -127,6 +128,14 @@ class _Subject:
                 return found
         return None
 
+    @property
+    def readable_blessing(self) -> Blessing | None:
+        """The same; also None if it was pruned or is damaged, for what does not depend on it."""
+        try:
+            return self.blessing
+        except (OSError, ValueError, KeyError):
+            return None
+
     @cached_property
     def ensemble(self) -> ensemble.EnsembleReport | None:
         """The EnsembleBuilder's report; None if the run ended before it."""
@@ -139,9 +148,11 @@ class _Subject:
 
     @cached_property
     def drift(self) -> drift.Drift | None:
-        """DriftValidator's report; None for a pipeline without spans."""
+        """The drift against what the served version learnt from; None if nothing was served."""
         folders = self.folders("DriftReport")
-        return drift.read(folders[-1]) if folders else None
+        if folders:
+            return drift.read(folders[-1])
+        return None if self.run.window else drift_without_spans.measure(self.run, self.root, self.readable_blessing)
 
     @property
     def model_names(self) -> list[str]:
@@ -178,15 +189,12 @@ def _section(subject: _Subject, name: str, title: str, content: _Content) -> Sec
 
 def _summary(subject: _Subject) -> Sequence[Part]:
     run = subject.run
-    try:
-        blessed = subject.blessing
-    except (OSError, ValueError, KeyError):  # pruned or damaged; the verdict does not depend on it
-        blessed = None
+    blessed = subject.readable_blessing
     sentence, mark = verdict.sentence(run, blessed)
-    parts: list[Part] = [Html(element("p", visible_line(sentence), class_=f"verdict {mark}".strip()))]
+    parts: list[Part] = [Html(element("p", prose(sentence), class_=f"verdict {mark}".strip()))]
     parts += [Text(f"Warning: {warning}", "warn") for warning in data_warnings.of_run(run)]
     for node in run.failed_nodes:
-        if node.state == "failed" and (lines := last_lines(Path(node.log))):
+        if node.state == "failed" and (lines := last_lines(Path(node.log), node.reason)):
             parts.append(Html(element("pre", visible_lines(lines), tabindex="0", aria_label=f"The log of {node.id}")))
         parts.append(Text(f"The full log of {node.id}: {node.log}", "note"))
     parts.append(_key_facts(subject, blessed))

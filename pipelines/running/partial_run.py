@@ -21,12 +21,14 @@ from benison.pipelines.made_from import LEFT_OUT
 from benison.pipelines.records import runs
 from benison.pipelines.records.locks import SCHEDULED
 from benison.pipelines.records.runs import NodeRun, Run
+from benison.pipelines.running import run_inputs
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import UsageError
 
 Role = Literal["again", "needed", "taken"]  # run without the cache; with it; only take
 CANNOT_TAKE = "its outputs cannot be taken from"
 _COMPARES, _PUSHES = "Baseline", "Pusher"
+_READS_DATA = ("ExampleGen", "Resolver", "SpanWindow")  # the ends of the kinds of nodes whose key has the data
 _UNFINISHED = frozenset({"failed", "invalid", "interrupted", "not_pushed"})
 
 
@@ -94,7 +96,7 @@ class Plan:
         compiled: the pipeline, with the nodes of the run only.
         roles: by node.
         source: the run whose outputs are preferred; None takes the newest outputs that fit.
-        changed: what the run depends on that is not as it was in `source`, in the words of a user.
+        changed: the dotted names of what the run depends on that is not as it was in `source`, see `run_inputs`.
     """
 
     compiled: Compiled
@@ -108,7 +110,7 @@ class Plan:
         if role is None or role == "again":
             return None
         uris = [o["uri"] for values in self._outputs(node_id).values() for o in values]
-        return {"uris": uris, "refusal": self._refusal() if role == "taken" else ""}
+        return {"uris": uris, "refusal": self._refusal(node_id) if role == "taken" else ""}
 
     def refuse_untaken(self, run: Run) -> None:
         """Refuse a run that ended because a node could not be taken.
@@ -128,9 +130,11 @@ class Plan:
         nodes = self.source.nodes if self.source else ()
         return next((node.outputs for node in nodes if node.id == node_id), {})
 
-    def _refusal(self) -> str:
+    def _refusal(self, node_id: str) -> str:
         source = f"run {self.source.id}" if self.source else "an earlier run"
-        changed = f" ({', '.join(self.changed)})" if self.changed else ""
+        kind = next(node.kind for node in self.compiled.nodes if node.id == node_id)
+        changes = run_inputs.in_words(_concerning(kind, self.changed))
+        changed = f" ({', '.join(changes)})" if changes else ""
         return (
             f"{CANNOT_TAKE} {source}, because what they were made from has changed since{changed}; "
             f"a whole run makes what changed again: benison run {self.compiled.name}"
@@ -144,7 +148,7 @@ def plan(part: Part, compiled: Compiled, earlier: Sequence[Run], changed_since: 
         part: the part of the pipeline.
         compiled: the whole pipeline.
         earlier: the earlier runs of the pipeline in ROOT, oldest first.
-        changed_since: returns what has changed since one of them, in the words of a user.
+        changed_since: returns the dotted names of what has changed since one of them, see `run_inputs`.
 
     Raises:
         UsageError: no node has this name, a part has no nodes, or no earlier run has outputs that are needed.
@@ -166,6 +170,17 @@ def plan(part: Part, compiled: Compiled, earlier: Sequence[Run], changed_since: 
     source = resumed or next((run for run in reversed(earlier) if _has(run, taken)), None)
     nodes = tuple(node for node in compiled.nodes if node.id in roles)
     return Plan(compiled.with_nodes(nodes), roles, source, changed_since(source) if source and taken else ())
+
+
+def _concerning(kind: str, changed: Sequence[str]) -> list[str]:
+    """Return those of the changes that can be why a node cannot be taken, when all nodes before it were taken.
+
+    Only the nodes that read data depend on it; and if it has changed, that alone is a reason, whatever else has.
+    """
+    data = [name for name in changed if name.partition(".")[0] == "data"]
+    if kind.endswith(_READS_DATA) and data:
+        return data
+    return [name for name in changed if name not in data]
 
 
 def part_of(run: Run) -> Part:

@@ -13,6 +13,7 @@ where the drift is measured against the served version). Nor with an object stor
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -110,8 +111,11 @@ class Comparison:
             self._before = None
 
     def changed_since(self, run: runs.Run) -> Sequence[str]:
-        """Return what has changed since an earlier run, in the words of a user; of what that run has recorded."""
-        then = whole_run.read_inputs(run.folder) or {}
+        """Return the dotted names of what has changed since an earlier run, of what that run has recorded; sorted.
+
+        See `run_inputs.in_words`.
+        """
+        then = {**_data_read(run), **(whole_run.read_inputs(run.folder) or {})}
         now: dict[str, Any] = {}
         with suppress(Exception):
             now["code"] = run_inputs.code(self._config)
@@ -119,7 +123,7 @@ class Comparison:
             for name, value in run_inputs.inputs(self._config, self._root, self._span, self._files):
                 now[name] = value
         both = now.keys() & then.keys()
-        return run_inputs.in_words(d for name in both for d in whole_run.differences(then[name], now[name], name))
+        return sorted(d for name in both for d in whole_run.differences(then[name], now[name], name))
 
     def remember(self, run: runs.Run, functions: Mapping[str, str | None]) -> None:
         """Record what a run whose nodes have ended depended on, and all of it if the next one could repeat it.
@@ -254,6 +258,18 @@ def _pushed_again(run: runs.Run, before: mlmd.Artifact) -> mlmd.Artifact:
             properties = {**output["properties"], "pushed": 0, "already_served": 1}
             node.outputs = {key: [{**output, "uri": artifact.uri, "properties": properties}]}
     return artifact
+
+
+def _data_read(run: runs.Run) -> dict[str, Any]:
+    """Return the data that a run has read, as `run_inputs` has it; a run that was interrupted has no other record."""
+    data: dict[str, Any] = {}
+    for output in run.outputs("Examples"):
+        properties = output["properties"]
+        if _INPUT_HASH in properties:  # an ExampleGen's
+            data[str(properties.get("span", 0))] = properties[_INPUT_HASH]
+            if not run.window:
+                data["files"] = json.loads(properties.get("files", "[]"))
+    return {"data": {"window": list(run.window), **data}} if data else {}
 
 
 def _pushed(run: runs.Run) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -142,8 +143,23 @@ def first_ready(workers: list[Worker]) -> Worker:
     return ready
 
 
-def last_lines(log: Path, count: int = 12) -> list[str]:
-    """Return the last lines of a node's log that are not empty, to show after a failure."""
+def last_lines(log: Path, reason: str = "", count: int = 12) -> list[str]:
+    """Return the last lines of a node's log that are not empty, to show after a failure.
+
+    Args:
+        log: the log.
+        reason: the reason for the failure, which is shown beside them; lines at the end that repeat it are left out.
+        count: the largest number of lines.
+    """
     if not log.is_file():
         return []
-    return [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-count:]
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    told = " ".join(reason.split())
+    while lines and _message(lines[-1]) in told:
+        del lines[-1]
+    return lines[-count:]
+
+
+def _message(line: str) -> str:
+    """Return a line without the dotted name of the exception that it may begin with."""
+    return re.sub(r"^(?:\w+\.)+\w+: ", "", " ".join(line.split()))

@@ -36,7 +36,8 @@ class MlflowTracker:
         UsageError: the library is not installed.
     """
 
-    first_s = 25.0
+    first_s = 8.0
+    run_s = 15.0
 
     def __init__(self, uri: str) -> None:
         require("mlflow", "mlflow-skinny", "tracking.mlflow")

@@ -1,8 +1,8 @@
-"""The process that sends events to the trackers of a pipeline: a request on stdin, JSON lines on stdout.
+"""The process that sends events to a tracker of a pipeline: a request on stdin, JSON lines on stdout.
 
-{"step": "MLflow at http://host:5000", "limit": 25}   begins a step that takes at most so many seconds
-{"event": "sent"}                                     a tracker took an event
-{"warning": "…"}                                      a tracker did not
+{"step": "MLflow at http://host:5000", "limit": 8}   begins a step that takes at most so many seconds
+{"event": "sent"}                                    a tracker took an event
+{"warning": "…"}                                     a tracker did not
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benison.pipelines.tracking import outbox
 from benison.pipelines.tracking.refusal import Refused
 from benison.serving.errors import BenisonError
 
-STEP_S = 60.0  # the longest step with a tracker that has answered
+EVENT_S = 60.0  # the longest time for an event if nothing else waits
 
 
 class Tracker(Protocol):
@@ -27,10 +27,12 @@ class Tracker(Protocol):
     Attributes:
         shown: its name for messages, without secrets.
         first_s: the longest time until its first answer, in seconds.
+        run_s: the longest time that it may delay the end of a run or of a promotion after that, in seconds.
     """
 
     shown: str
     first_s: float
+    run_s: float
 
     def connect(self, experiment: str) -> None:
         """Find or create the experiment; this is the first request."""
@@ -55,16 +57,15 @@ def main() -> None:
         print(json.dumps(fields), file=answers, flush=True)
 
     request = json.loads(sys.stdin.read())
-    root = Path(request["root"])
-    for name, target in request["trackers"].items():
-        events = [(file, event) for _, file, event in outbox.waiting(root, request["pipeline"], [name])]
-        if events:
-            _send(root, name, target, events, answer)
+    root, name = Path(request["root"]), request["tracker"]
+    events = [(file, event) for _, file, event in outbox.waiting(root, request["pipeline"], [name])]
+    if events:
+        _send(root, name, request["target"], events, request["run_waits"], answer)
     sys.stdout.flush()
     os._exit(0)  # the threads of the libraries must not delay the end
 
 
-def _send(root: Path, name: str, target: str, events: list[Any], answer: Callable[..., None]) -> None:
+def _send(root: Path, name: str, target: str, events: list[Any], run_waits: bool, answer: Callable[..., None]) -> None:
     """Send the events of one tracker in order, up to the first that it does not take."""
     try:
         tracker = _tracker(root, name, target)
@@ -73,9 +74,10 @@ def _send(root: Path, name: str, target: str, events: list[Any], answer: Callabl
         return
     answer(step=tracker.shown, limit=tracker.first_s)
     try:
-        for file, event in events:
+        for number, (file, event) in enumerate(events):
             tracker.connect(event["experiment"])
-            answer(step=tracker.shown, limit=STEP_S)
+            if number == 0 or not run_waits:
+                answer(step=tracker.shown, limit=tracker.run_s if run_waits else EVENT_S)
             try:
                 tracker.send(event)
             except Refused as refused:

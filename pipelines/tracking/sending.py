@@ -78,17 +78,18 @@ def _tell(root: Path, config: Pipeline, event: Any) -> Sent:
         told = event()
         for name in names:
             outbox.put(root, name, told)
-        return send(root, config)
+        return send(root, config, run_waits=True)
     except Exception as error:  # such as a full disk; what was run or promoted stays
         return Sent(warnings=(f"tracking: {type(error).__name__}: {error}",))
 
 
-def send(root: Path, config: Pipeline) -> Sent:
+def send(root: Path, config: Pipeline, *, run_waits: bool = False) -> Sent:
     """Send what waits in the outbox, in order.
 
     Args:
         root: ROOT.
         config: the pipeline's config.
+        run_waits: a run or a promotion waits for it, so a slow tracker is given up sooner.
     """
     names = trackers(config)
     with file_lock.hold(_lock(root, config.name)):
@@ -99,8 +100,10 @@ def send(root: Path, config: Pipeline) -> Sent:
         silent = {name: reason for name, target in names.items() if (reason := reachable.fault(target))}
         live = {name: target for name, target in names.items() if name not in silent}
         answers: list[dict[str, Any]] = [{"warning": reason} for reason in silent.values()]
-        if live and outbox.waiting(root, config.name, list(live)):
-            answers += _answers({"root": str(root), "pipeline": config.name, "trackers": live})
+        for name, target in live.items():  # one that hangs holds up no other
+            if outbox.waiting(root, config.name, [name]):
+                request = {"root": str(root), "pipeline": config.name, "tracker": name, "target": target}
+                answers += _answers({**request, "run_waits": run_waits})
     sent = sum(answer.get("event") == "sent" for answer in answers)
     warnings = damaged + [str(answer["warning"]) for answer in answers if "warning" in answer]
     left = len(outbox.waiting(root, config.name, list(names)))
@@ -119,7 +122,7 @@ def _lock(root: Path, name: str) -> Path:
 
 
 def _answers(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the answers of a sender; end it if its next one takes longer than it has said."""
+    """Yield the answers of a sender; end it if a step takes longer than it has said."""
     command = [sys.executable, "-m", "benison.pipelines.tracking.sender"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
@@ -141,9 +144,10 @@ def _answers(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 *lines, rest = (rest + part).split(b"\n")
                 for line in lines:
                     answer = json.loads(line)
-                    limit, step = answer.get("limit", limit), answer.get("step", step)
+                    if "step" in answer:
+                        limit, step = answer["limit"], answer["step"]
+                        deadline = time.monotonic() + limit
                     yield answer
-                deadline = time.monotonic() + limit if lines else deadline
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, 9)  # also W&B's own process

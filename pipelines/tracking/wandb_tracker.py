@@ -27,11 +27,12 @@ class WandbTracker:
         UsageError: the library is not installed.
     """
 
-    first_s = 60.0  # W&B's own process has to start, and it has a limit of its own
+    first_s = 60.0  # it is not asked before the first event
 
     def __init__(self, folder: Path, mode: Literal["offline", "online"]) -> None:
         require("wandb", "wandb", "tracking.wandb")
         self.shown = f"W&B ({mode})"
+        self.run_s = 20.0 if mode == "online" else 60.0  # W&B's own process has to start; offline it waits for nothing
         self._folder, self._mode = folder, mode
 
     def connect(self, experiment: str) -> None:

@@ -112,6 +112,24 @@ def test_changed_and_missing_files_are_told(pushed: Project, tmp_path: Path) -> 
     assert [each.state for each in verification.raw_files(replace(found, steps=(step,)))] == ["missing"]
 
 
+def test_what_a_run_of_an_earlier_release_read_is_unknown_and_not_equal(pushed: Project, tmp_path: Path) -> None:
+    project = pushed.copy(tmp_path / "copy")
+    (use,) = uses(project, project.csv).uses
+    assert {uses(project, project.csv).content(file) for file in use.files} == {"equal"}
+    record = project.root / "runs" / use.graph.run.id / "run.json"
+    run = json.loads(record.read_text())
+    for node in run["nodes"]:
+        for output in node["outputs"].get("examples", ()):
+            del output["properties"]["contents"]
+    record.write_text(json.dumps(run))
+    project.csv.write_text(project.csv.read_text() + "Adelie,Dream,1,1,1,1,male,2009\n")
+    found = uses(project, project.csv)
+    assert [plain.of(found)["runs"][0]["files"][0][key] for key in ("sha256", "content")] == [None, "no hash recorded"]
+    told = project.benison("lineage", "penguins.csv", "--verify")
+    assert told.returncode == 1, "all files together have another hash"
+    assert "the content that it read is unknown  changed" in told.stdout
+
+
 def test_ml_metadata_answers_for_a_run_whose_folder_is_gone(pushed: Project, tmp_path: Path) -> None:
     project = pushed.copy(tmp_path / "copy")
     before = lineage(project, "birds").graph

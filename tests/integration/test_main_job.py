@@ -278,6 +278,22 @@ def test_a_run_is_not_called_unchanged_after_a_change_in_root(
     assert _differs(kept) == ""
 
 
+def test_of_an_interrupted_run_the_data_that_it_read_is_compared(kept: Project) -> None:
+    config = config_file.load(kept.folder / "birds.yaml")
+    run = runs.read(kept.root / "runs" / kept.first_run()["id"] / runs.FILE)
+    record, rows = (run.folder / "inputs.json").read_text(), kept.csv.read_text()
+    inputs = json.loads(record)
+    del inputs["data"]  # which is written when the nodes have ended
+    try:
+        (run.folder / "inputs.json").write_text(json.dumps(inputs))
+        kept.csv.write_text(f"{rows}Adelie,Dream,40,18,190,3500,male,2009\n")
+        changed = unchanged.Comparison(config, kept.root, None).changed_since(run)
+    finally:
+        (run.folder / "inputs.json").write_text(record)
+        kept.csv.write_text(rows)
+    assert [name for name in changed if not name.startswith("served")] == ["data.0"]
+
+
 def test_five_predictions_are_answered_one_with_missing_values(original: Project) -> None:
     rows = [
         "island,bill_length_mm,bill_depth_mm,flipper_length_mm,body_mass_g,sex,year",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -193,6 +195,31 @@ def test_a_tracker_that_is_down_costs_one_warning_and_shows_no_secret(tracked: P
     assert not [
         file for file in outbox.folder(tracked.root).rglob("*") if file.is_file() and b"hidden" in file.read_bytes()
     ]
+
+
+def test_a_tracker_that_answers_and_then_hangs_holds_up_neither_the_run_nor_another_tracker(tracked: Project) -> None:
+    end = threading.Event()
+
+    class Hanging(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path != "/health":
+                end.wait(120)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hanging) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            sent = _track(tracked, f"{{mlflow: 'http://127.0.0.1:{server.server_port}', wandb: offline}}")
+        finally:
+            end.set()
+            server.shutdown()
+    (warning,) = sent.warnings
+    assert "no answer within 8 s; 1 event waits" in warning
+    assert (sent.count, [tracker for tracker, *_ in outbox.waiting(tracked.root, "birds")]) == (1, ["mlflow"])
 
 
 def test_wandb_has_a_run_of_each_event_in_its_files(tracked: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,13 +87,30 @@ def test_a_resumed_partial_run_stays_the_part_that_it_was() -> None:
 
 def test_outputs_of_the_last_run_that_has_all_of_them_are_preferred() -> None:
     other = _run("birds-2", "Gen[1]", "Gen")
-    plan = partial_run.plan(Part(only="Ensemble"), COMPILED, [WHOLE, other], lambda run: [f"data of {run.id}"])
+    plan = partial_run.plan(Part(only="Ensemble"), COMPILED, [WHOLE, other], lambda run: [f"code.{run.id}"])
     taking = plan.taking("Gen")
     assert taking is not None
     assert taking["uris"] == ["birds-1/Gen"]
-    assert "(data of birds-1)" in taking["refusal"]
+    assert "(code of birds-1)" in taking["refusal"]
     assert plan.taking("Ensemble") is None
     assert plan.is_fresh("Ensemble")
+
+
+@pytest.mark.parametrize(
+    ("changed", "of_data", "of_model"),
+    [
+        (["benison", "data.0", "data.window"], "(data, window)", "(Benison)"),
+        (["benison", "code.deep"], "(Benison, code of deep)", "(Benison, code of deep)"),
+        (["data.files"], "(files of the data)", "since; a whole run"),
+    ],
+)
+def test_a_refusal_names_only_changes_that_the_node_depends_on(changed: list[str], of_data: str, of_model: str) -> None:
+    nodes = (Node("Gen", (), "CsvExampleGen", "Gen", IR), *COMPILED.nodes[2:5])
+    plan = partial_run.plan(Part(only="Ensemble"), replace(COMPILED, nodes=nodes), [WHOLE], lambda run: changed)
+    for name, words in {"Gen": of_data, "Trainer.deep": of_model}.items():
+        taking = plan.taking(name)
+        assert taking is not None
+        assert words in taking["refusal"]
 
 
 @pytest.mark.parametrize(
