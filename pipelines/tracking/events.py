@@ -12,6 +12,7 @@ from typing import Any
 from benison.pipelines.config import AROUND_RUNS, Pipeline
 from benison.pipelines.records.runs import Run
 from benison.serving.promotion.history import Change
+from benison.serving.versions import local
 
 _NOT_IN_YAML = frozenset({"source", "serving"}) | AROUND_RUNS  # they may hold a secret
 # Left out of the parameters: also what is no choice of the user, and what has an entry per column.
@@ -80,7 +81,12 @@ def of_change(change: Change, base: Path, config: Pipeline) -> dict[str, Any]:
 
 
 def _version(base: Path, number: str) -> dict[str, str]:
-    return {"number": number, "path": str(base / number)}
+    folder = base / number
+    try:
+        run = str(json.loads((folder / local.MANIFEST).read_text(encoding="utf-8")).get("run", ""))
+    except (OSError, ValueError, AttributeError):  # gone or damaged
+        run = ""
+    return {"number": number, "path": str(folder), "run": run}
 
 
 def _blessing(run: Run) -> tuple[dict[str, Any], dict[str, str]]:

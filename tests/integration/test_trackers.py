@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import http.server
 import json
 import os
@@ -21,6 +22,8 @@ import pytest
 from benison.pipelines import config_file
 from benison.pipelines.records import runs
 from benison.pipelines.tracking import outbox, sending
+from benison.serving.predict import predict
+from benison.serving.versions import local
 from tests.integration.conftest import Project
 from tests.integration.model_server import free_port
 from tests.waiting import eventually
@@ -132,6 +135,15 @@ def _mlflow(folder: Path, port: int) -> Iterator[str]:
         process.wait(60)
 
 
+_LOAD = """
+import sys
+import mlflow, pandas
+mlflow.set_tracking_uri(sys.argv[1])
+rows = pandas.read_csv(sys.argv[2]).head(20)
+print(mlflow.pyfunc.load_model("models:/birds@stable").predict(rows).to_json(orient="records"))
+"""
+
+
 @pytest.mark.system  # MLflow's server takes some 20 s of processor time
 def test_mlflow_has_each_run_once_and_its_alias_is_the_stable_version(tracked: Project, tmp_path: Path) -> None:
     from mlflow import MlflowClient
@@ -165,10 +177,21 @@ def test_mlflow_has_each_run_once_and_its_alias_is_the_stable_version(tracked: P
 
         def stable() -> str:
             version = client.get_model_version_by_alias("birds", "stable")
-            assert version.source.endswith(f"/serving/birds/{version.tags['benison.version']}")
+            assert version.source.endswith(f"/model-{version.tags['benison.version']}")
             return str(version.tags["benison.version"])
 
         assert stable() == second
+        loaded = subprocess.run(
+            [sys.executable, "-c", _LOAD, url, tracked.csv], capture_output=True, text=True, timeout=240
+        )
+        assert loaded.returncode == 0, loaded.stderr
+        answers = json.loads(loaded.stdout)
+        rows = list(csv.DictReader(tracked.csv.read_text().splitlines()))[:20]
+        version = local.find(tracked.base, int(second))
+        assert version is not None
+        expected = predict(version, rows)
+        assert [answer.pop("decision") for answer in answers] == [each.decision for each in expected]
+        assert answers == [pytest.approx(each.output) for each in expected]
         back = tracked.benison("rollback", "birds.yaml", "--to", first)
         assert (back.returncode, back.stderr) == (0, "")
         assert stable() == first
