@@ -104,8 +104,9 @@ class RunGraph:
 
     @property
     def artifacts(self) -> list[Artifact]:
-        """The outputs of the nodes, written or taken from the cache, each once."""
-        return [a for step in self.steps if step.kind != RESOLVER for each in step.outputs.values() for a in each]
+        """The outputs of the nodes, written or taken from the cache, each once, as the last of its nodes has it."""
+        found = [a for step in self.steps if step.kind != RESOLVER for each in step.outputs.values() for a in each]
+        return list({a.uri: a for a in found}.values())
 
     @property
     def files(self) -> list[RawFile]:
