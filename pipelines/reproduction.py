@@ -22,7 +22,7 @@ from benison.pipelines.data import spans
 from benison.pipelines.lineage.graph import Places, former_root
 from benison.pipelines.records import runs
 from benison.pipelines.runner import LocalRunner, Observer
-from benison.serving.errors import UsageError, VersionError
+from benison.serving.errors import DataError, UsageError, VersionError
 from benison.serving.versions import local
 
 if TYPE_CHECKING:
@@ -186,14 +186,23 @@ def _data_changes(root: Path, config: Pipeline, run: Run, version: Version) -> I
         return
     if config.data.source is not None:  # it writes its files again
         return
-    for examples in run.outputs("Examples"):
-        files = json.loads(examples["properties"].get("files", "[]"))
+    try:
+        now = [str(file) for file in config.files()]
+    except DataError:  # there are none
+        now = []
+    for properties in (output["properties"] for output in run.outputs("Examples")):
+        if "input_fingerprint" not in properties:  # not of an ExampleGen
+            continue
+        files = json.loads(properties.get("files", "[]"))
+        # A package has its files elsewhere in another environment.
+        if now and data_files.fingerprint(now) == properties["input_fingerprint"]:
+            continue
         if missing := [file for file in files if not Path(file).is_file()]:
             yield f"data: {missing[0]} is gone"
-        elif files and data_files.fingerprint(files) != examples["properties"].get("input_fingerprint"):
+        elif files and data_files.fingerprint(files) != properties["input_fingerprint"]:
             others = f", or one of {len(files) - 1} others," if files[1:] else ""
             yield f"data: {files[0]}{others} has changed"
-        elif more := [str(file) for file in config.files() if files and str(file) not in files]:
+        elif more := [file for file in now if files and file not in files]:
             yield f"data: {more[0]} is new, and {config.data.csv or config.data.tfrecord} names it too"
 
 

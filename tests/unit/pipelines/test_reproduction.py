@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from collections.abc import Callable
@@ -90,6 +91,28 @@ def test_the_record_has_the_values_of_the_run_and_no_settings_of_serving(owls: O
     assert found.config.serving.environment == {}
     assert list(found.config.ensemble.members) == ["wide", "deep"]  # the order decides how sums are rounded
     assert found.other_versions == ()
+
+
+def test_equal_files_of_a_package_in_another_environment_are_the_same_data(
+    owls: Owls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environments = [owls.folder / name for name in ("one", "two")]
+    for environment in environments:
+        (environment / "owl_data").mkdir(parents=True)
+        (environment / "owl_data" / "__init__.py").touch()
+        shutil.copy(owls.folder / "data" / "a.csv", environment / "owl_data")
+    yaml = owls.folder / "owls.yaml"
+    yaml.write_text(yaml.read_text().replace('"data/*.csv"', '"package:owl_data/a.csv"'))
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(environments[0])
+        number = owls.push(owls.config())
+    monkeypatch.syspath_prepend(environments[1])
+    importlib.invalidate_caches()
+    found = reproduction.find(owls.root, "owls", number)
+    assert found.config.files() == [environments[1] / "owl_data" / "a.csv"]
+    found.config.files()[0].write_text("size,hoots\n1,yes\n2,yes\n")
+    with pytest.raises(VersionError, match=r"data: .*a\.csv is new, and package:owl_data/a\.csv names it too"):
+        reproduction.find(owls.root, "owls", number)
 
 
 def edit(name: str, text: str) -> Callable[[Path], object]:
