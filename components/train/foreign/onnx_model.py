@@ -70,7 +70,8 @@ def load(model: ForeignModel) -> Imported:
         call, tracked = _function(graph)
     except NotConverted as error:
         raise UsageError(
-            f"{model.where('path')}: {model.path} cannot become part of the ensemble's graph: {error}"
+            f"{model.where('path')}: {model.path} cannot become part of the ensemble's graph: {error}; export "
+            "another model, or serve this one by itself (docs/serving.md)"
         ) from None
     reference = _runtime(model, graph)
     return Imported(graph.inputs, graph.output, graph.dtype, graph.shape, call, tracked, reference)

@@ -12,11 +12,13 @@ def load(path: str, options: LoadOptions) -> Engine:
         Exception: The version cannot be loaded, or a warm-up request or the made-up row fails; see
             `status.from_exception`.
     """
-    from benison.serving.server.engines import readiness, saved_model, tflite, warmup
+    from benison.serving.server.engines import onnx, readiness, saved_model, tflite, warmup
 
     engine: Engine
     if options.prefer_tflite and tflite.is_present(path):
         engine = tflite.TFLiteEngine(path, options)
+    elif onnx.is_present(path):
+        engine = onnx.OnnxEngine(path, options)
     else:
         engine = saved_model.SessionEngine(path, options)
     try:
