@@ -434,6 +434,7 @@ def _push_settings(config: Pipeline, root: Path, window: Sequence[int]) -> PushS
             "spans": list(window),
             "span_hashes": spans.content_hashes(root, config.name, window),
             "made_from": made_from.record(config),
+            **({"unproven": config.unproven} if config.unproven else {}),
         },
         config=hashlib.sha256(config.model_dump_json(exclude=set(_NOT_PUSHED)).encode()).hexdigest(),
         fan_out=config.serving.fan_out,

@@ -17,6 +17,7 @@ from benison.components.ingest.splits import SPAN_SPLIT
 
 FILES = "files"  # execution and artifact property: JSON list of the files that were read, in this order
 CONTENTS = "contents"  # likewise: JSON list, for each of these files its `sha256`, and its DVC `pointer` and `md5`
+FINGERPRINT = "input_fingerprint"  # likewise: the hash of all of them; TFX's name
 SPAN_HASH = "span_hash"  # execution and artifact property: the hash of a landed span's data, as in its span.json
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from benison.pipelines.drawings import theme
 from benison.pipelines.drawings.drawing import Cell, Chart, Table
 from benison.pipelines.drawings.marks import color_by, quantity
 from benison.pipelines.drawings.numbers import figure, short
-from benison.pipelines.facts.training import History, Search
+from benison.pipelines.facts.training import Foreign, History, Search
 
 _MOST_POINTS = 300
 
@@ -60,6 +61,30 @@ def history(found: History, name: str) -> list[Chart]:
         note = f"The dashed line is the {found.unit} that was kept." if found.best is not None else ""
         charts.append(Chart(f"{name}: {base}", text, {"layer": layers}, note=note, height=180, small=True))
     return charts
+
+
+def foreign(members: Mapping[str, Foreign]) -> Table:
+    """Draw the members that were trained elsewhere, by name."""
+    rows = [
+        [
+            name,
+            member.kind,
+            member.path,
+            ", ".join(f"{key}: {' '.join(columns)}" for key, columns in member.columns.items()),
+            ", ".join(f"{column}: {value}" for column, value in member.missing.items()),
+            Cell("it may have", mark="warn") if member.has_seen else "none",
+        ]
+        for name, member in members.items()
+    ]
+    headers = [
+        "member",
+        "kind",
+        "model",
+        "columns of its inputs",
+        "for a missing cell",
+        "rows of this data that it has seen",
+    ]
+    return Table("Members that were trained elsewhere", headers, rows)
 
 
 def _ticks(last: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Read how members were trained: the histories of trainers and trials, and the trials of tuners."""
+"""Read how members were trained, here or elsewhere: histories, the trials of tuners, finished models."""
 
 from __future__ import annotations
 
@@ -58,6 +58,35 @@ class Search:
 
     objective: str
     trials: Sequence[Trial]
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A member that was trained elsewhere.
+
+    Attributes:
+        kind: saved_model or onnx.
+        path: where its model was read.
+        columns: the columns of each of its inputs.
+        missing: by column, what it gets for a missing cell; a column without one gets NaN or ''.
+        has_seen: True if it may have learnt from rows of this data.
+    """
+
+    kind: str
+    path: str
+    columns: Mapping[str, Sequence[str]]
+    missing: Mapping[str, Any]
+    has_seen: bool
+
+
+def foreign(folder: Path) -> Foreign | None:
+    """Read where a member comes from, from its artifact of type Model; None if it was trained here."""
+    file = folder / "foreign.json"
+    if not file.is_file():
+        return None
+    data = json.loads(file.read_text(encoding="utf-8"))
+    has_seen = data["learnt_from"] != "other_data"
+    return Foreign(data["kind"], data["path"], data["inputs"], data["missing"], has_seen)
 
 
 def read_history(file: Path) -> History | None:

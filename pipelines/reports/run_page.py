@@ -378,6 +378,9 @@ def _training(subject: _Subject) -> Sequence[Part] | str:
             charts += draw_training.history(history, member)
     if charts:
         parts.append(Grid(charts))
+    models = {member: training.foreign(folder) for member, folder in subject.models().items()}
+    if foreign := {member: model for member, model in models.items() if model is not None}:
+        parts.append(draw_training.foreign(foreign))
     for node in subject.run.nodes:
         for output in node.outputs.get("tuner_results", ()):
             parts.append(draw_training.trials(training.search(Path(output["uri"])), node.id))

@@ -91,7 +91,9 @@ def _metrics(manifest: Manifest) -> Iterator[str]:
 
 def _evaluation_data(manifest: Manifest) -> Iterator[str]:
     rows = manifest.rows.get("test")
-    yield f"Rows of `test`: {rows if rows is not None else 'unknown'}. No model has learnt from them."
+    who = f"{', '.join(map(_text, manifest.unproven))}, trained elsewhere, may have" if manifest.unproven else ""
+    known = rows if rows is not None else "unknown"
+    yield f"Rows of `test`: {known}. {who or 'No model has'} learnt from them."
     if manifest.weight:
         yield f"\nThey tell as much as {manifest.weight.effective_rows:.1f} rows of equal weight."
     baseline = manifest.baseline
@@ -108,6 +110,8 @@ def _training_data(manifest: Manifest) -> Iterator[str]:
         yield f"- Span {span}" + (f", hash `{digest}`" if digest else "")
     for name, digest in manifest.data_files.items():
         yield f"- File {_text(name)}" + (f", SHA-256 `{digest}`" if digest else "")
+    for name, digest in manifest.made_from.get("models", {}).items():
+        yield f"- Member {_text(name)} was trained elsewhere, hash of its model `{digest}`"
     if manifest.rows:
         yield f"- Rows: {', '.join(f'{split} {count}' for split, count in manifest.rows.items())}"
     columns = [record.column for record in manifest.inputs.values()]

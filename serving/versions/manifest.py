@@ -315,6 +315,7 @@ class Manifest(Record):
         hashes: SHA-256 by what the model came from: schema, transform, code, config.
         made_from: What `benison reproduce` needs: the config with the values of the run, hashes of the code and the
             schema, versions of packages, the machine; empty in an older version.
+        unproven: Members that were trained elsewhere and may have learnt from rows of `test`.
         fan_out: The versions of the members that were pushed with it; empty for one fused model.
         member_of: The ensemble that it is a member of; None for a model of its own.
         republished: Its origin, if it is an older version published once more.
@@ -370,6 +371,7 @@ class Manifest(Record):
     lite: LiteFile | None = None
     hashes: Mapping[str, str | None] = Field(default_factory=dict)
     made_from: Mapping[str, Any] = Field(default_factory=dict)
+    unproven: tuple[str, ...] = ()
     fan_out: Mapping[str, PinnedMember] = Field(default_factory=dict)
     member_of: str | None = None
     republished: Republished | None = None

@@ -25,7 +25,7 @@ from tfx.utils import path_utils
 from benison.components import raw_examples
 from benison.components.feature_groups import FOREIGN, select
 from benison.components.ingest import data_files
-from benison.components.ingest.arguments import CONTENTS, FILES
+from benison.components.ingest.arguments import CONTENTS, FILES, FINGERPRINT
 from benison.components.train import member, out_of_fold, signatures
 from benison.components.train.foreign import columns, onnx_model, saved_model
 from benison.components.train.foreign.answer import Answer
@@ -152,6 +152,8 @@ def record_files(artifact: types.Artifact, pattern: str) -> None:
     hashes = [{"sha256": checksum.of_file(Path(file))} for file in files]
     artifact.set_string_custom_property(FILES, json.dumps(files))
     artifact.set_string_custom_property(CONTENTS, json.dumps(hashes))
+    whole = data_files.of_contents((file, content["sha256"]) for file, content in zip(files, hashes, strict=True))
+    artifact.set_string_custom_property(FINGERPRINT, whole)
 
 
 def check_few(predict: Predict, answer: Answer, rows: Mapping[str, Any], optional: set[str]) -> None:

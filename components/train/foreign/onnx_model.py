@@ -103,6 +103,7 @@ def read(model: ForeignModel) -> Graph:
     except (onnx.checker.ValidationError, ValueError) as error:
         raise UsageError(f"{where}: {model.path} is no valid ONNX model: {str(error).splitlines()[0]}") from None
     output = _output(model, proto)
+    _refuse_other_order(model, proto, output)
     proto = _up_to(proto, output)
     info = proto.graph.output[0]
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
@@ -129,6 +130,28 @@ def _output(model: ForeignModel, proto: Any) -> str:
             f"{'number' if model.problem == 'regression' else 'probabilities'}"
         )
     return str(known[0])
+
+
+def _refuse_other_order(model: ForeignModel, proto: Any, output: str) -> None:
+    """Refuse classes in another order than the model itself names them, if it names the same ones.
+
+    Raises:
+        UsageError: the order is another one.
+    """
+    import onnx
+
+    for node in proto.graph.node:
+        if output not in node.output:
+            continue
+        for attribute in node.attribute:
+            if attribute.name.startswith("classlabels"):
+                values = onnx.helper.get_attribute_value(attribute)
+                names = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+                if sorted(names) == sorted(model.classes) and names != list(model.classes):
+                    raise UsageError(
+                        f"{model.where('classes')}: got {', '.join(model.classes)}; the model names the columns of "
+                        f"{output} {', '.join(names)}"
+                    )
 
 
 def _up_to(proto: Any, output: str) -> Any:

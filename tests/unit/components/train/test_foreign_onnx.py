@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,6 +126,8 @@ def test_a_pipeline_of_scikit_learn_answers_as_before(tmp_path: Path) -> None:
     got, expected = both(file, {"numbers": numbers(2), "colour": colours}, "probabilities")
     assert got.shape == (ROWS, 2)
     np.testing.assert_allclose(got, expected, rtol=1e-5)
+    with pytest.raises(UsageError, match=r"classes: got yes, no; the model names the columns of probabilities no, yes"):
+        onnx_model.load(dataclasses.replace(settings(file, "probabilities"), classes=["yes", "no"]))
 
 
 def trees(kind: str, outputs: int, modes: Sequence[str], *, positive: bool, seed: int) -> dict[str, Any]:
@@ -223,8 +226,6 @@ def test_an_unknown_category_is_refused_as_before(tmp_path: Path) -> None:
 
 
 def test_a_conversion_that_answers_otherwise_is_refused(tmp_path: Path) -> None:
-    import dataclasses
-
     import tensorflow as tf
 
     imported = onnx_model.load(settings(write(tmp_path, [HIDDEN, node("Sigmoid", "h", "y")], constants=NETWORK)))

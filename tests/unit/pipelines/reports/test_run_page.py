@@ -132,3 +132,20 @@ def test_names_of_strangers_stay_text(tmp_path: Path) -> None:
     evil = '</script><img src=x onerror="alert(1)">'
     page = run_page.html(run_of(tmp_path, "failed", node(f"Trainer.{evil}", "failed", evil)), tmp_path)
     assert "<img src=x" not in page
+
+
+def test_members_that_were_trained_elsewhere_are_named(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    record = {
+        "kind": "onnx",
+        "path": "/models/forest.onnx",
+        "inputs": {"x": ["size", "legs"]},
+        "missing": {"size": -1},
+        "learnt_from": "these_rows",
+    }
+    (model / "foreign.json").write_text(json.dumps(record))
+    output = {"uri": str(model), "type": "Model", "properties": {}}
+    page = run_page.html(run_of(tmp_path, "complete", node("Import.forest", "complete", model=[output])), tmp_path)
+    for cell in ("forest", "/models/forest.onnx", "x: size legs", "size: -1", "it may have"):
+        assert f">{cell}<" in page

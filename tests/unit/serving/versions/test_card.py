@@ -90,3 +90,11 @@ def test_slices_are_in_the_order_of_their_values_and_of_whole_columns():
     text = card.render(Manifest.model_validate({**MANIFEST.model_dump(), "slices": slices}))
     assert re.findall(r"^\| (\S+=\S+) \|", text, re.MULTILINE) == ["a=b=no", "hour=9", "hour=10", "hour=(missing)"]
     assert "each value of: a=b, hour." in text
+
+
+def test_a_card_says_which_member_may_have_learnt_from_the_rows_that_judge_it():
+    version = MANIFEST.model_copy(update={"unproven": ("forest",), "made_from": {"models": {"forest": "abc"}}})
+    text = card.render(version)
+    assert "forest, trained elsewhere, may have learnt from them." in text
+    assert "No model has learnt from them" not in text
+    assert "Member forest was trained elsewhere, hash of its model `abc`" in text
