@@ -20,8 +20,9 @@ from benison.pipelines import config_file, made_from
 from benison.pipelines.code import fingerprint
 from benison.pipelines.data import spans
 from benison.pipelines.lineage.graph import Places, former_root
-from benison.pipelines.records import runs
+from benison.pipelines.records import runs, whole_run
 from benison.pipelines.runner import LocalRunner, Observer
+from benison.pipelines.running import run_inputs
 from benison.serving.errors import DataError, UsageError, VersionError
 from benison.serving.versions import local
 
@@ -61,7 +62,7 @@ class Recorded:
         version: the version; the older one if it is republished.
         run: the run that pushed it.
         config: its config, with the values of that run.
-        other_versions: see `made_from.other_versions`.
+        other_versions: see `made_from.other_versions`; also that Benison's own code is another one.
     """
 
     version: Version
@@ -108,7 +109,7 @@ def find(root: Path, name: str, number: int) -> Recorded:
     problems = [*made_from.changes(recorded, config), *_data_changes(root, config, run, version)]
     if problems:
         raise VersionError("\n".join([f"{what} cannot be made again, because something has changed since:", *problems]))
-    return Recorded(version, run, config, tuple(made_from.other_versions(recorded)))
+    return Recorded(version, run, config, (*made_from.other_versions(recorded), *_other_code(run)))
 
 
 def make_again(root: Path, recorded: Recorded, into: Path, observer: Observer) -> Run:
@@ -148,6 +149,14 @@ def compare(recorded: Recorded, again: Run) -> list[Compared]:
                     Compared(f"{metric} of {model}", _number(value), _number(theirs.get(model, {}).get(metric)))
                 )
     return rows
+
+
+def _other_code(run: Run) -> Iterator[str]:
+    """Yield a line if Benison's own code is not that of the run: in a clone it changes without a new version."""
+    before = (whole_run.read_inputs(run.folder) or {}).get("benison")
+    now = run_inputs.own_code(run_inputs.FilesRead())
+    if before not in (None, now):
+        yield f"Benison's code: {before[:12]} then, {now[:12]} now"
 
 
 def _yaml_now(config: Pipeline, places: Places) -> Path:

@@ -62,7 +62,7 @@ def parity(found: ServingTrial) -> Chart:
                     "y": names("path", [p.path for p in found.parity]),
                     "x": quantity(
                         "shown",
-                        "largest difference from the training path (of the answers' scale)",
+                        "largest difference, of the answers' scale",
                         scale={"type": "log", "domainMin": smallest},
                         axis={"format": ".0e", "values": [10.0**e for e in range(-9, 3)]},
                     ),

@@ -76,7 +76,7 @@ def surroundings(config: Pipeline, files: FilesRead) -> Iterator[tuple[str, Any]
         },
     )
     yield "schema", files.hash(config.schema_path) if config.schema_path.is_file() else None
-    yield "benison", _own_code(files)
+    yield "benison", own_code(files)
     yield "packages", _packages(files)
 
 
@@ -143,7 +143,7 @@ def _state(file: str) -> tuple[int, ...]:
     return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
-def _own_code(files: FilesRead) -> str:
+def own_code(files: FilesRead) -> str:
     """Hash all modules of Benison; in a clone they change without a new version."""
     digest = hashlib.sha256()
     top = Path(__file__).parents[2]

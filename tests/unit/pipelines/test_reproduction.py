@@ -91,6 +91,9 @@ def test_the_record_has_the_values_of_the_run_and_no_settings_of_serving(owls: O
     assert found.config.serving.environment == {}
     assert list(found.config.ensemble.members) == ["wide", "deep"]  # the order decides how sums are rounded
     assert found.other_versions == ()
+    (found.run.folder / "inputs.json").write_text(json.dumps({"benison": "0" * 64}))
+    (line,) = reproduction.find(owls.root, "owls", number).other_versions
+    assert line.startswith("Benison's code: 000000000000 then, ")
 
 
 def test_equal_files_of_a_package_in_another_environment_are_the_same_data(
