@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from benison.pipelines.records import postgresql_texts
 from benison.serving.errors import NodeFailed, UsageError
 from benison.serving.files import file_lock, system_errors
 
 if TYPE_CHECKING:
+    from ml_metadata.metadata_store.metadata_store import MetadataStore
     from ml_metadata.proto import metadata_store_pb2 as mlmd
     from tfx.orchestration.metadata import Metadata
     from tfx.proto.orchestration import pipeline_pb2
@@ -51,12 +53,10 @@ def of_root(root: Path, environ: Mapping[str, str] = os.environ) -> Metadata:
     Raises:
         UsageError: BENISON_METADATA is not a valid address. The message does not repeat it.
     """
-    from tfx.orchestration import metadata
-
     config = connection_of_root(root, environ)
     if config.WhichOneof("config") == "sqlite":
         Path(config.sqlite.filename_uri).parent.mkdir(parents=True, exist_ok=True)
-    return metadata.Metadata(config)
+    return _metadata(config)
 
 
 def connection_of_root(root: Path, environ: Mapping[str, str] = os.environ) -> mlmd.ConnectionConfig:
@@ -67,12 +67,35 @@ def connection_of_root(root: Path, environ: Mapping[str, str] = os.environ) -> m
 
 def of_pipeline(pipeline: pipeline_pb2.Pipeline, root: Path) -> Metadata:
     """Return the metadata store of a compiled pipeline: the environment's, else its own, else the one in ROOT."""
-    from tfx.orchestration import metadata
     from tfx.orchestration.local import runner_utils
 
     config = runner_utils.extract_local_deployment_config(pipeline).metadata_connection_config
     kind = config.WhichOneof("connection_config")
-    return metadata.Metadata(getattr(config, kind)) if kind and not os.environ.get(VARIABLE) else of_root(root)
+    return _metadata(getattr(config, kind)) if kind and not os.environ.get(VARIABLE) else of_root(root)
+
+
+def _metadata(config: mlmd.ConnectionConfig) -> Metadata:
+    from tfx.orchestration import metadata
+
+    if config.WhichOneof("config") != "postgresql":
+        return metadata.Metadata(config)
+
+    class PostgreSQL(metadata.Metadata):
+        def __enter__(self) -> Metadata:
+            entered = super().__enter__()
+            postgresql_texts.settle(entered.store)
+            return entered
+
+    return PostgreSQL(config)
+
+
+def open_store(root: Path) -> MetadataStore:
+    """Open the metadata store of a ROOT without TFX; errors as in `of_root`."""
+    from ml_metadata.metadata_store.metadata_store import MetadataStore
+
+    config = connection_of_root(root)
+    store = MetadataStore(config)
+    return postgresql_texts.settle(store) if config.WhichOneof("config") == "postgresql" else store
 
 
 def sqlite_file(pipeline: pipeline_pb2.Pipeline, root: Path) -> str | None:

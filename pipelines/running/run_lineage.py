@@ -112,8 +112,6 @@ def open_store(root: Path) -> Any:
         NodeFailed: it is damaged.
         FileNotFoundError: it does not exist.
     """
-    from ml_metadata.metadata_store.metadata_store import MetadataStore
-
     config = metadata_store.connection_of_root(root)
     file = config.sqlite.filename_uri
     if config.WhichOneof("config") == "sqlite":
@@ -121,7 +119,7 @@ def open_store(root: Path) -> Any:
             raise FileNotFoundError(file)
         if fault := metadata_store.fault_of_file(Path(file)):
             raise NodeFailed(f"{file}: the metadata store {fault}")
-    return MetadataStore(config)
+    return metadata_store.open_store(root)
 
 
 def read(store: Any, run: runs.Run, origins: Mapping[int, int] | None = None) -> RunLineage:

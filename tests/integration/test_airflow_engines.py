@@ -33,6 +33,7 @@ from tests.integration.airflow_here import (
     write,
 )
 from tests.integration.model_server import free_port
+from tests.integration.postgresql import postgresql, system_program
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200)]
 
@@ -46,39 +47,11 @@ def manifests(tmp_path: Path) -> Path:
     return tmp_path / "manifests"
 
 
-def _found(name: str) -> str:
-    """Return the path of a system program."""
-    places = [os.environ.get("PATH", ""), "/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/sbin"]
-    path = shutil.which(name, path=os.pathsep.join(places))
-    assert path, f"no {name}: make system-deps"
-    return path
-
-
 @pytest.fixture
 def postgres(tmp_path: Path) -> Iterator[str]:
     """Start a PostgreSQL on loopback and return its SQLAlchemy address."""
-    data, port = tmp_path / "postgres", free_port()
-    data.mkdir()
-    as_user: list[str] = []
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        for folder in (data, *data.parents):
-            if folder.owner() == "root" and folder != Path("/") and not folder.stat().st_mode & 0o001:
-                folder.chmod(folder.stat().st_mode | 0o011)
-        shutil.chown(data, "postgres")
-        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    run = [*as_user, _found("initdb"), "-D", str(data), "-U", "me", "--auth=trust"]
-    subprocess.run(run, check=True, capture_output=True)
-    options = ["-k", str(data), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-p", str(port)]
-    with (tmp_path / "postgres.log").open("w") as log:
-        server = subprocess.Popen([*as_user, _found("postgres"), "-D", str(data), *options], stdout=log, stderr=log)
-    try:
-        address = ["-h", "127.0.0.1", "-p", str(port), "-U", "me"]
-        eventually(lambda: subprocess.run([_found("pg_isready"), *address], capture_output=True).returncode == 0)
-        subprocess.run([_found("createdb"), *address, "airflow"], check=True)
-        yield f"postgresql+psycopg2://me@127.0.0.1:{port}/airflow"
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(30)
+    with postgresql(tmp_path, "airflow") as address:
+        yield address.replace("postgresql", "postgresql+psycopg2", 1)
 
 
 def _two_at_once(here: Here) -> None:
@@ -113,7 +86,7 @@ def test_on_sqlite_two_pipelines_that_train_at_once_lose_nothing(tmp_path: Path)
 def test_on_postgresql_two_pipelines_that_train_at_once_lose_nothing(tmp_path: Path, postgres: str) -> None:
     """ML Metadata and Airflow both use PostgreSQL."""
     server = postgres.replace("postgresql+psycopg2", "postgresql").rpartition("/")[0]
-    create = [_found("psql"), f"{server}/airflow", "-c", "CREATE DATABASE metadata"]
+    create = [system_program("psql"), f"{server}/airflow", "-c", "CREATE DATABASE metadata"]
     subprocess.run(create, check=True, capture_output=True)
     engines = {"BENISON_AIRFLOW_DB": postgres, "BENISON_METADATA": f"{server}/metadata"}
     assert _two_that_train(tmp_path, engines) == set()
@@ -156,7 +129,17 @@ def _two_that_train(folder: Path, engines: Mapping[str, str]) -> set[str]:
 def redis(tmp_path: Path) -> Iterator[str]:
     """Start a Redis on loopback and return its address."""
     port = free_port()
-    command = [_found("redis-server"), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(tmp_path)]
+    command = [
+        system_program("redis-server"),
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--save",
+        "",
+        "--dir",
+        str(tmp_path),
+    ]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     yield f"redis://127.0.0.1:{port}/0"
     server.terminate()
