@@ -22,6 +22,7 @@ from benison.pipelines.commands import (
     deploy,
     doctor,
     ensemble,
+    export,
     lineage,
     predict,
     promotion,
@@ -93,6 +94,7 @@ app.add_typer(span, rich_help_panel=DATA)
 app.command(rich_help_panel=SERVE)(predict.predict)
 app.command(rich_help_panel=SERVE)(serve.serve)
 app.command(rich_help_panel=SERVE)(deploy.deploy)
+app.command(rich_help_panel=SERVE)(export.export)
 ensembles = typer.Typer(
     name="ensemble", help="Import, run and export ensembles written as Seldon graphs.", no_args_is_help=True
 )

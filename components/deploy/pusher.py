@@ -45,6 +45,7 @@ from benison.components.ingest.arguments import CONTENTS, FILES
 from benison.components.ingest.csv_table import WARNINGS
 from benison.components.ingest.splits import ROW_COUNTS
 from benison.components.raw_examples import split_files
+from benison.components.train.trainer import STRUCTURE
 from benison.components.validate.anomaly_gate import Verdict
 from benison.serving.ensemble import SPEC_FILE, Ensemble
 from benison.serving.errors import ServedChanged
@@ -341,6 +342,11 @@ def _publish(
             model,
         )
     lite, lite_file = _lite(input_dict)
+    structures = {
+        f"{local.MEMBERS}/{name}.npz": file
+        for name in ensemble.members
+        if (file := _saved_model(input_dict, _input(name)).with_name(STRUCTURE)).is_file()
+    }
     manifest = push_manifest.describe(
         {**settings.facts, **_facts_of_data(settings, input_dict), **lite},
         ensemble,
@@ -365,7 +371,9 @@ def _publish(
         for name, member in trained.items()
     }
     candidate = Candidate(
-        model, manifest.model_copy(update={"candidate": own}), {**_extra(*beside), card.FILE: card_file, **lite_file}
+        model,
+        manifest.model_copy(update={"candidate": own}),
+        {**_extra(*beside), **structures, card.FILE: card_file, **lite_file},
     )
     return sets.publish(candidate, Path(settings.serving), members)
 

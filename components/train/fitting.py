@@ -65,6 +65,7 @@ class Fitted:
         importances: importance of each feature by name; empty if the kind does not know it.
         size: the size of trees; None for other kinds.
         history: the losses of the training; None if there are none.
+        structure: the arrays that `predict` consists of, for exports such as PMML; None if the kind has none.
     """
 
     predict: Callable[[Mapping[str, Any]], Any]
@@ -73,6 +74,7 @@ class Fitted:
     importances: Mapping[str, float] = field(default_factory=dict)
     size: Size | None = None
     history: History | None = None
+    structure: Mapping[str, Any] | None = None
 
 
 class Fitter(Protocol):

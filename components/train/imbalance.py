@@ -105,8 +105,13 @@ class ClassBalance:
 
         if self.method == "none":
             return probabilities
-        shares = probabilities * tf.constant(self._counts() / self._counts().sum(), probabilities.dtype)
+        shares = probabilities * tf.constant(self.shares, probabilities.dtype)
         return shares / tf.reduce_sum(shares, axis=1, keepdims=True)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The share of each class in the data, float64 [classes]."""
+        return self._counts() / self._counts().sum()
 
     def _counts(self) -> np.ndarray:
         # Transform's vocabulary may contain a class that has no row here.

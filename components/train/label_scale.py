@@ -199,7 +199,9 @@ def fit(
     def predict(transformed: Mapping[str, Any]) -> Any:
         return back(fitted.predict(transformed))
 
-    return OutOfFold(rows.targets, answers, rows.weights, scaled.histories), replace(fitted, predict=predict)
+    return OutOfFold(rows.targets, answers, rows.weights, scaled.histories), replace(
+        fitted, predict=predict, structure=None
+    )
 
 
 def _forward(values: NDArray[np.float64], width: float | None) -> NDArray[np.float64]:

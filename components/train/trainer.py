@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benison.components import feature_groups
 from benison.components.train import answers, kinds, label_scale, member, out_of_fold, signatures
 from benison.components.train.fitting import Task
@@ -18,6 +20,7 @@ from benison.components.train.rows import FileRows
 from benison.components.train.search_space import fixed_hyperparameters, with_batch_size
 from benison.components.train.tree_cost import TreeCost
 
+STRUCTURE = "structure.npz"  # beside the model: the numbers that it consists of, if its kind gives them
 IMPORTANCES = "importances.json"  # beside the model: the share of each column in what a member has learnt
 
 
@@ -77,6 +80,8 @@ def run_fn(fn_args: Any) -> None:
         cost = TreeCost.measure(fitted, fitted.size, few)
         print(cost.text)
         cost.save(Path(fn_args.serving_model_dir).parent)
+    if fitted.structure is not None:
+        np.savez_compressed(Path(fn_args.serving_model_dir).with_name(STRUCTURE), **fitted.structure)
     if fitted.importances:
         text = json.dumps(fitted.importances, indent=2, ensure_ascii=False)
         Path(fn_args.serving_model_dir).parent.joinpath(IMPORTANCES).write_text(f"{text}\n", encoding="utf-8")

@@ -37,6 +37,7 @@ SAVED_MODEL = "saved_model.pb"
 LITE = "model.tflite"  # the same model for TensorFlow Lite, where TF Serving looks for it
 STABLE = "stable"  # the label of the version that is served
 EXTRA = "assets.extra"  # where TensorFlow keeps files that are not part of the graph
+MEMBERS = f"{EXTRA}/members"  # NAME.npz: the numbers that a member consists of, if its kind gives them
 SCHEMA = f"{EXTRA}/schema.pbtxt"  # schema of the raw features, without the label
 
 # A rename never replaces a folder that has anything in it, so two publishers cannot take the same number.

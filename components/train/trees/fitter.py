@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -108,7 +109,28 @@ class TreesFitter:
             importances=named,
             size=Size(len(trees.picks), trees.picks.shape[1], symmetric=True),
             history=history,
+            structure=self._structure(trees, few, many, statistics, balance),
         )
+
+    def _structure(
+        self, trees: SymmetricTrees, few: NDArray, many: NDArray, statistics: TargetStatistics, balance: ClassBalance
+    ) -> dict[str, NDArray]:
+        """Return the arrays of the trees, with the names of their columns, for `exports.pmml`.
+
+        The correction of probabilities to the frequencies of the data is a part of the bias.
+        """
+        shares = np.log(balance.shares) if balance.method != "none" else np.zeros(max(self._task.classes, 1))
+        own = shares[1:] - shares[:1] if self._task.recipe.problem == "binary" else shares
+        numbers, categories = self._column_names(few, many, statistics)
+        arrays = {field.name: getattr(trees, field.name) for field in dataclasses.fields(trees)}
+        return {
+            **arrays,
+            "bias": trees.bias + (own if self._task.recipe.problem != "regression" else 0.0),
+            "problem": np.array(self._task.recipe.problem),
+            "numbers": np.array(self._columns.number_names, dtype=str),
+            "other_numbers": np.array(numbers[len(self._columns.number_names) :], dtype=str),
+            "category_names": np.array(categories, dtype=str),
+        }
 
     def _fit(
         self, table: _Table, valid: _Table | None, rounds: int | None, balance: ClassBalance
@@ -220,17 +242,19 @@ class TreesFitter:
         self, importances: NDArray, few: NDArray, many: NDArray, statistics: TargetStatistics
     ) -> dict[str, float]:
         """Return the share of each column in all importances, the greatest first."""
-        each = statistics.tables.shape[2]
-        names = [
-            *self._columns.number_names,
-            *(self._columns.category_names[column] for column in many for _ in range(each)),
-            *(self._columns.category_names[column] for column in few),
-        ]
+        numbers, categories = self._column_names(few, many, statistics)
+        names = [*numbers, *categories]
         total = importances.sum() or 1.0
         shares: dict[str, float] = {}
         for name, importance in zip(names, importances, strict=True):
             shares[name] = shares.get(name, 0.0) + float(importance / total)
         return dict(sorted(shares.items(), key=lambda share: (-share[1], share[0])))
+
+    def _column_names(self, few: NDArray, many: NDArray, statistics: TargetStatistics) -> tuple[list[str], list[str]]:
+        """Return the names of the columns of numbers, of which the last are target statistics, and of categories."""
+        each = statistics.tables.shape[2]
+        of_many = [self._columns.category_names[column] for column in many for _ in range(each)]
+        return [*self._columns.number_names, *of_many], [self._columns.category_names[column] for column in few]
 
     def _log(self, trees: SymmetricTrees, importances: Mapping[str, float]) -> None:
         if self._task.logs is None:
