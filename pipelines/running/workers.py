@@ -148,16 +148,14 @@ def last_lines(log: Path, reason: str = "", count: int = 12) -> list[str]:
 
     Args:
         log: the log.
-        reason: the reason for the failure, which is shown beside them; lines at the end that repeat it are left out.
+        reason: the reason for the failure, which is shown beside them; lines that repeat it are left out.
         count: the largest number of lines.
     """
     if not log.is_file():
         return []
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     told = " ".join(reason.split())
-    while lines and _message(lines[-1]) in told:
-        del lines[-1]
-    return lines[-count:]
+    lines = (line for line in log.read_text(errors="replace").splitlines() if line.strip())
+    return [line for line in lines if _message(line) not in told][-count:]
 
 
 def _message(line: str) -> str:

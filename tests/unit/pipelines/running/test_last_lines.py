@@ -17,7 +17,7 @@ from benison.pipelines.running.workers import last_lines
 )
 def test_lines_that_repeat_the_reason_are_left_out(tmp_path: Path, last: str, reason: str) -> None:
     log = tmp_path / "log"
-    log.write_text(f"line 1\n\nTraceback\n{last}\n")
-    assert last_lines(log, reason) == ["line 1", "Traceback"]
-    assert last_lines(log, "the process was killed")[-1] == last.splitlines()[-1]
+    log.write_text(f"line 1\n\nTraceback\n{last}\nconnection closed\n")
+    assert last_lines(log, reason) == ["line 1", "Traceback", "connection closed"]
+    assert last_lines(log, "the process was killed")[-2] == last.splitlines()[-1]
     assert last_lines(tmp_path / "none", reason) == []
