@@ -78,7 +78,7 @@ def _input(
     columns = model.inputs[name]
     where = model.where(f"inputs.{name}")
     widths = {column: prod(features[column].shape or [1]) for column in columns}
-    shape = _shape(where, target, widths)
+    shape = _shape(where, target, columns, sum(widths[column] for column in columns))
     cells = [
         partial(
             _cells, name=column, target=target.dtype, missing=_missing(model, name, target, column, features, optional)
@@ -97,14 +97,19 @@ def _input(
     return values
 
 
-def _shape(where: str, target: ModelInput, widths: Mapping[str, int]) -> list[int]:
+def _shape(where: str, target: ModelInput, columns: Sequence[str], total: int) -> list[int]:
     """Return the shape of an input's tensor, -1 for the rows.
+
+    Args:
+        where: the place of the input, for messages.
+        target: the input.
+        columns: its columns.
+        total: the number of their values per row.
 
     Raises:
         UsageError: the columns do not have it.
     """
-    total = sum(widths.values())
-    got = f"{total} value{'s' * (total > 1)} per row ({', '.join(widths)})"
+    got = f"{total} value{'s' * (total > 1)} per row ({', '.join(columns)})"
     if target.shape is None:
         return [-1] if total == 1 else [-1, total]
     if not target.shape:

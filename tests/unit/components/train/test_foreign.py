@@ -212,15 +212,15 @@ def test_a_mapping_that_names_other_inputs_is_refused(tmp_path: Path) -> None:
 
 def test_cells_become_what_the_model_takes(tmp_path: Path) -> None:
     inputs = {
-        "a": ModelInput("float64", [None]),
+        "a": ModelInput("float64", [None, 2]),
         "b": ModelInput("float32", [None, 2]),
         "c": ModelInput("string", [None, 1]),
     }
     model = settings(
-        tmp_path, "x", inputs={"a": ["legs"], "b": ["size", "legs"], "c": ["colour"]}, missing={"colour": "?"}
+        tmp_path, "x", inputs={"a": ["legs", "legs"], "b": ["size", "legs"], "c": ["colour"]}, missing={"colour": "?"}
     )
     got = columns.inputs_of(model, inputs, specs(), set(ROWS))(raw())
-    np.testing.assert_array_equal(got["a"], [2, 4, math.nan])
+    np.testing.assert_array_equal(got["a"], [[2, 2], [4, 4], [math.nan, math.nan]])
     np.testing.assert_array_equal(got["b"], np.array([[1.5, 2], [math.nan, 4], [-2, math.nan]], np.float32))
     assert got["c"].numpy().tolist() == [[b"red"], [b"?"], [b"mauve"]]
     assert (got["a"].dtype, got["c"].shape) == ("float64", (3, 1))
