@@ -386,13 +386,12 @@ def _builder_settings(config: Pipeline) -> BuilderSettings:
 
 def _caveat(config: Pipeline) -> str:
     """Return why the rows of `blend` and new rows may not be exchangeable; '' if they are as far as is known."""
+    reasons = [f"the member {name} may have learnt from these rows" for name in config.unproven]
     if config.data.time:
-        return f"new rows are later than those of blend ({config.data.time}), so this share is not guaranteed"
-    if names := config.unproven:
-        return f"the member {names[0]} may have learnt from these rows, so this share is not guaranteed"
-    if config.splits.by:
-        return f"rows with the same {config.splits.by} are alike, so this share is not guaranteed"
-    return ""
+        reasons.append(f"new rows are later than those of blend ({config.data.time})")
+    elif config.splits.by:
+        reasons.append(f"rows with the same {config.splits.by} are alike")
+    return f"{' and '.join(reasons)}, so this share is not guaranteed" if reasons else ""
 
 
 def _rules(config: Pipeline) -> list[dict[str, Any]]:

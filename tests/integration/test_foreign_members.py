@@ -87,11 +87,11 @@ def test_the_members_of_the_served_model_answer_as_the_models_do(project: tuple[
     (number,) = project[0].versions()
     served = tf.saved_model.load(str(project[0].base / number))
     signature = served.signatures["members"]
-    texts = {"island": ["Biscoe", "", "Nowhere"], "sex": ["male", "", "female"]}
+    others = {"island": ["Biscoe", "", "Nowhere"], "sex": ["male", "", "female"], "year": [2007, 2008, 2009]}
     inputs = {}
     for name, spec in signature.structured_input_signature[1].items():
         missing = MISSING_INTEGER if spec.dtype == tf.int64 else float("nan")
-        inputs[name] = tf.constant(texts.get(name, [45, missing, 50]), spec.dtype)
+        inputs[name] = tf.constant(others.get(name, [45, missing, 50]), spec.dtype)
     answers = signature(**inputs)
     numbers = np.array([[45.0] * 4, [44, 17, 200, 4200], [50.0] * 4], np.float32)
     logits = numbers @ KERNEL + BIAS

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benison.components.train.foreign.settings import ForeignModel
 from benison.serving.close_names import did_you_mean
-from benison.serving.errors import DataError, UsageError
+from benison.serving.errors import UsageError
 
 _TOLERANCE = 1e-3  # of a probability, and of the sum of a row's
 
@@ -115,10 +115,10 @@ class Answer:
             rows: which rows, for the message.
 
         Raises:
-            DataError: they are not finite, or no probabilities.
+            UsageError: they are not finite, or no probabilities.
         """
         if fault := self.value_fault(answers):
-            raise DataError(f"{self._model.where()}: on {rows}: {fault}")
+            raise UsageError(f"{self._model.where()}: on {rows}: {fault}")
 
 
 def _sizes(shape: Sequence[int | None]) -> list[str]:

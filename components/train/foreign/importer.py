@@ -42,6 +42,7 @@ _LEARNT = ("train", "valid", "blend")
 _LOADERS = {"saved_model": saved_model.load, "onnx": onnx_model.load}
 _ODD_NUMBERS = (0.0, -1.0, 0.5, 1e9, -1e9)  # that real rows may lack; a converted model must answer alike
 _ODD_WHOLE_NUMBERS = (0, -1, 2**31 - 1)
+_COMPANY = 1e-4  # of an answer, if other rows are beside the row
 _TOLERANCE = 1e-5  # of an answer, or of its share if it is larger than 1
 _ODD_TEXTS = ("", "\u00e9 never seen")
 
@@ -79,7 +80,7 @@ class Executor(base_executor.BaseExecutor):
         splits = {name: raw_examples.split_files(input_dict["examples"], name) for name in _splits(input_dict)}
         few = FileRows(splits["valid"], transform, FOREIGN).first()
         if few is not None:
-            check_few(predict, answer, few, optional)
+            check_few(model, predict, answer, few, optional)
             check_converted(model, imported, inputs, few)
         folder = Path(artifact.uri)
         if "blend" in splits:
@@ -156,19 +157,30 @@ def record_files(artifact: types.Artifact, pattern: str) -> None:
     artifact.set_string_custom_property(FINGERPRINT, whole)
 
 
-def check_few(predict: Predict, answer: Answer, rows: Mapping[str, Any], optional: set[str]) -> None:
-    """Check the answers to some rows, and to the same rows with missing cells.
+def check_few(
+    model: ForeignModel, predict: Predict, answer: Answer, rows: Mapping[str, Any], optional: set[str]
+) -> None:
+    """Check the answers to some rows, to the same rows with missing cells, and to half of them.
 
     Args:
+        model: its settings.
         predict: from raw columns to answers.
         answer: checks the answers.
         rows: the rows, Tensors [rows, n] by column.
         optional: the columns of which a cell may be missing.
 
     Raises:
-        DataError: an answer is not finite, or no probability.
+        UsageError: an answer is not finite or no probability, or changes with the rows beside it.
     """
-    answer.check(np.asarray(predict(rows)), "rows of valid")
+    together = np.asarray(predict(rows))
+    answer.check(together, "rows of valid")
+    half = (len(together) + 1) // 2
+    alone = np.asarray(predict({name: values[:half] for name, values in rows.items()}))
+    if not np.allclose(alone, together[:half], rtol=_COMPANY, atol=_COMPANY):
+        raise UsageError(
+            f"{model.where('path')}: the model answers a row otherwise beside other rows, or otherwise each time; "
+            "export it for inference, without a mean over the batch and without random numbers"
+        )
     for name in sorted(optional):
         without = _with(rows, name, marker(rows[name].dtype.name))
         answer.check(np.asarray(predict(without)), f"rows of valid without the column {name!r}")

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benison.components.train.foreign import columns, saved_model
+from benison.components.train.foreign import columns, importer, saved_model
 from benison.components.train.foreign.answer import Answer
 from benison.components.train.foreign.columns import ModelInput
 from benison.components.train.foreign.settings import ForeignModel
-from benison.serving.errors import DataError, UsageError
+from benison.serving.errors import UsageError
 from benison.serving.missing_values import MISSING_INTEGER
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -220,7 +220,7 @@ def test_cells_become_what_the_model_takes(tmp_path: Path) -> None:
         tmp_path, "x", inputs={"a": ["legs", "legs"], "b": ["size", "legs"], "c": ["colour"]}, missing={"colour": "?"}
     )
     got = columns.inputs_of(model, inputs, specs(), set(ROWS))(raw())
-    np.testing.assert_array_equal(got["a"], [[2, 2], [4, 4], [math.nan, math.nan]])
+    np.testing.assert_array_equal(got["a"], np.array([[2, 2], [4, 4], [math.nan, math.nan]]))
     np.testing.assert_array_equal(got["b"], np.array([[1.5, 2], [math.nan, 4], [-2, math.nan]], np.float32))
     assert got["c"].numpy().tolist() == [[b"red"], [b"?"], [b"mauve"]]
     assert (got["a"].dtype, got["c"].shape) == ("float64", (3, 1))
@@ -234,6 +234,16 @@ def test_a_number_that_a_small_integer_does_not_have_ends_the_run(tmp_path: Path
     assert function({"legs": tf.constant([[127]], tf.int64)})["x"].numpy().tolist() == [127]
     with pytest.raises(tf.errors.InvalidArgumentError, match="the column 'legs' has a number that int8 does not have"):
         function({"legs": tf.constant([[128]], tf.int64)})
+
+
+def test_a_model_whose_answer_changes_with_the_rows_beside_it_is_refused(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    model = settings(tmp_path, "x", problem="regression", classes=[])
+    answer, rows = Answer(model, []), {"size": tf.constant([[1.0], [2.0], [4.0]])}
+    importer.check_few(model, lambda features: features["size"], answer, rows, set())
+    with pytest.raises(UsageError, match=r"members\.x\.path: the model answers a row otherwise beside other rows"):
+        importer.check_few(model, lambda f: f["size"] - tf.reduce_mean(f["size"]), answer, rows, set())
 
 
 @pytest.mark.parametrize(
@@ -268,5 +278,5 @@ def test_an_output_of_another_form_is_refused(tmp_path: Path) -> None:
 def test_answers_that_are_no_probabilities_are_refused(
     answers: list[list[float]], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(UsageError, match=message):
         Answer(settings(tmp_path, "x", classes=["no", "yes"]), ["no", "yes"]).check(np.array(answers), "rows of valid")
