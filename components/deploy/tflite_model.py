@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.serving import missing_values
 from benison.serving.errors import BenisonError
 
 RAW, TRANSFORMED = "raw", "transformed"
@@ -60,8 +61,12 @@ def convert(model: Path, quantize: str, rows: Callable[[str], Rows]) -> LiteMode
 
     inputs = tf.saved_model.load(str(model)).signatures[RAW].structured_input_signature[1]
     texts = sorted(name for name, spec in inputs.items() if spec.dtype == tf.string)
+    described = (missing_values.read_inputs(model) or {}).items()
+    required = sorted(name for name, e in described if e.get("missing") is None and e["type"].startswith("int"))
     if texts:
         outside = f"TensorFlow Lite looks up no text: {', '.join(texts)}"
+    elif required:  # the converter leaves out assertions, and the marker of a missing number would be a number
+        outside = f"TensorFlow Lite cannot refuse a row without a whole number: {', '.join(required)}"
     else:
         try:
             return LiteModel(_convert(model, RAW, quantize, rows), RAW)

@@ -12,6 +12,7 @@ import pytest
 from benison.components.deploy import tflite_model
 from benison.components.deploy.tflite_converter import LiteSettings, Loss, judge, with_gaps
 from benison.components.deploy.tflite_model import NotConvertible
+from benison.serving import missing_values
 
 ROWS = {"a": np.linspace(-1, 1, 50, dtype=np.float32)}
 FEATURES = {"x": np.linspace(-1, 1, 50, dtype=np.float32)[:, None]}
@@ -74,6 +75,17 @@ def test_what_tensorflow_lite_lacks_stays_outside_and_is_named(tmp_path: Path) -
 
     with pytest.raises(NotConvertible, match="TensorFlow Lite has no AsString, StringToHashBucketFast"):
         tflite_model.convert(write(tmp_path / "no", of_text, "string", hashed), "none", rows)
+
+
+def test_a_file_that_cannot_refuse_a_missing_number_has_features(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    model = write(tmp_path / "m", lambda a: squares(tf.cast(a, tf.float32)), "int64", squares)
+    missing_values.write(model, missing_values.describe({"a": ("a", "int64", True)}))
+    assert tflite_model.convert(model, "none", rows).signature == "raw"
+    missing_values.write(model, missing_values.describe({"a": ("a", "int64", False)}))
+    lite = tflite_model.convert(model, "none", rows)
+    assert (lite.signature, lite.outside[-1]) == ("transformed", "a")
 
 
 @pytest.mark.parametrize(
