@@ -253,10 +253,10 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
         return [_import_node(name, member, config, transform)]
     recipe = recipe_of(name, member, config)
 
-    def settings(node: str, unread: str, more: dict[str, Any]) -> dict[str, Any]:
+    def settings(node: str, unread: Sequence[str], more: dict[str, Any]) -> dict[str, Any]:
         # A node's config is part of its cache key, so it holds only what the node reads.
         return {
-            "recipe": {key: value for key, value in recipe.items() if key != unread},
+            "recipe": {key: value for key, value in recipe.items() if key not in unread},
             "label": config.label,
             **more,
             **_user_code(config, f"{node}.{name}"),
@@ -272,12 +272,12 @@ def _member_nodes(name: str, member: Member, config: Pipeline, transform: BaseNo
     trainer = partial(
         Trainer,
         run_fn="benison.components.train.trainer.run_fn",
-        custom_config=settings("Trainer", "tuner", _of_training(config)),
+        custom_config=settings("Trainer", ["tuner"], _of_training(config)),
         **common,
     )
     if member.tuner is None:
         return [trainer().with_id(f"Trainer.{name}")]
-    tuner = Tuner(custom_config=settings("Tuner", "epochs", _of_search(member.tuner, config)), **common)
+    tuner = Tuner(custom_config=settings("Tuner", ["epochs", "distribute"], _of_search(member.tuner, config)), **common)
     tuner = tuner.with_id(f"Tuner.{name}")
     return [tuner, trainer(hyperparameters=tuner.outputs["best_hyperparameters"]).with_id(f"Trainer.{name}")]
 
@@ -362,6 +362,7 @@ def recipe_of(name: str, member: Member, config: Pipeline) -> dict[str, Any]:
         "imbalance": member.imbalance,
         "hyperparameters": dict(member.hyperparameters),
         "tuner": member.tuner.model_dump(mode="json", exclude_none=True) if member.tuner else None,
+        "distribute": member.trainer.distribute,
     }
 
 

@@ -16,6 +16,7 @@ Helper modules:
     history: the losses of a training, for the report and TensorBoard.
     keras_member: the kind `keras`.
     keras_loop: trains a Keras model on rows in memory.
+    distributed: trains a Keras model data-parallel in several processes.
     label_scale: the scale on which the label of a regression is learnt.
     out_of_fold: answers to rows that a member did not learn from.
     rows: the labelled rows that a member learns from.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from benison.components.train import answers, keras_loop, member
+from benison.components.train import answers, distributed, keras_loop, member
 from benison.components.train.divergence import stop_if_not_finite
 from benison.components.train.fitting import Fitted, Task, class_balance, target_scale
 from benison.components.train.history import History, of_keras
@@ -48,9 +48,14 @@ class KerasFitter:
             if isinstance(learn, ArrayRows) and self._is_ours:
                 self._loop = keras_loop.Loop(model, self._task.spec, learn.targets.dtype, recipe)
         if self._loop is not None:
-            assert isinstance(learn, ArrayRows)
             model = self._loop.restart()
             self._set_target(learn)
+        if recipe.distribute > 1:
+            scale = target_scale(recipe, learn)
+            options = (recipe, self._task.hp, self._task.spec, self._task.classes, scale, learn, stop, balance)
+            history = distributed.fit(model, *options)
+        elif self._loop is not None:
+            assert isinstance(learn, ArrayRows)
             history = self._loop.fit(learn, stop if isinstance(stop, int) else stop.arrays(), balance)
         else:
             history = self._fit_by_keras(model, learn, stop, balance, logs)

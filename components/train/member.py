@@ -45,6 +45,7 @@ class Recipe:
         tuner: search space and search settings of the Tuner; None if nothing is tuned, and for the Trainer.
         name: the member's name, for messages.
         kind: the kind of the member, see `benison.components.train.kinds`.
+        distribute: number of processes in which the Trainer trains it, each with a part of each batch.
     """
 
     function: str
@@ -58,6 +59,7 @@ class Recipe:
     tuner: Mapping[str, Any] | None = None
     name: str = ""
     kind: str = "keras"
+    distribute: int = 1
 
 
 class TargetScale:

@@ -25,7 +25,7 @@ from benison.serving.close_names import did_you_mean
 from benison.serving.ensemble.combiners import CLASSIFIERS_ONLY
 
 WITHHELD: tuple[tuple[str, ...], ...] = (("splits", "by"), ("weight",))  # keys of columns that are no features
-_OF_TRAINING = ("function", "epochs", "batch_size", "patience", "imbalance", "hyperparameters", "tuner")
+_OF_TRAINING = ("function", "epochs", "batch_size", "patience", "imbalance", "hyperparameters", "tuner", "trainer")
 _DEFAULTS = {key: Member.model_fields[key].default for key in _OF_TRAINING}
 # The kinds of members that Benison fits itself: their verb, their hyperparameters, and Benison's own function.
 _WITHOUT_EPOCHS = {
@@ -294,6 +294,9 @@ def _without_epochs(loc: tuple[str | int, ...], member: Any, kind: str) -> Itera
     if (value := value_at(member, "tuner", "algorithm")) == "hyperband":
         message = f"got 'hyperband', which shortens trials by epochs, but {verb} none; expected random, grid, bayesian"
         yield _refused((*loc, "tuner", "algorithm"), message, value)
+    if (value := value_at(member, "trainer", "distribute")) not in (None, 1):
+        message = f"got {value!r}, but only a member of kind keras is trained in several processes"
+        yield _refused((*loc, "trainer", "distribute"), message, value)
     for key in ("class", "profile"):
         if (value := value_at(member, "tuner", key)) is not None:
             yield _refused((*loc, "tuner", key), f"got {value!r}, but only a member of kind keras has one", value)

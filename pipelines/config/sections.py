@@ -183,6 +183,15 @@ class Tuner(ConfigModel):
     arguments: Mapping[Text, Any] = Field(default={}, description="arguments of the class")
 
 
+class Trainer(ConfigModel):
+    """The training of a member, with its own or the best hyperparameters."""
+
+    distribute: Count = Field(
+        default=1,
+        description="the number of processes that train a Keras member together, each on a part of each batch",
+    )
+
+
 class Member(ForeignKeys):
     """One model of the ensemble. In a `Pipeline`, `function` is always a complete reference."""
 
@@ -209,6 +218,7 @@ class Member(ForeignKeys):
     )
     hyperparameters: Mapping[ParameterName, Scalar] = Field(default={}, description="fixed values by hyperparameter")
     tuner: Tuner | None = None
+    trainer: Trainer = Trainer()
 
     @model_validator(mode="before")
     @classmethod

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benison.components import processes
+from benison.components.forks import how_it_ended
 
 _END = b"\n"  # of an answer; JSON escapes the line breaks inside
 
@@ -77,14 +78,6 @@ class Fork:
 def call(function: Callable[[], Any], seconds: float | None = None) -> ForkResult:
     """Call a function in a fork, and end the fork if it takes longer than so many seconds; see `Fork`."""
     return Fork(function).result(seconds)
-
-
-def how_it_ended(code: int) -> str:
-    """Describe the end of a process by its exit code, which is negative for a signal."""
-    if code >= 0:
-        return f"ended with exit code {code}"
-    hint = "; the kernel does this when memory runs out" if -code == signal.SIGKILL else ""
-    return f"was killed by {signal.Signals(-code).name}{hint}"
 
 
 def _end_with(parent: int) -> None:

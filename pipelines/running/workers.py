@@ -15,9 +15,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from benison.components import legacy_keras, modules
+from benison.components import forks, legacy_keras, modules
 from benison.pipelines.records import temporary as temporary_files
-from benison.pipelines.running import forked
 from benison.serving import errors
 
 _PATIENCE = 3.0  # seconds between TERM and KILL
@@ -118,7 +117,7 @@ class Worker:
             code = self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
             return WorkerDied("the worker process closed its pipe")
-        return WorkerDied(f"the worker process {forked.how_it_ended(code)}")
+        return WorkerDied(f"the worker process {forks.how_it_ended(code)}")
 
 
 def end_workers(workers: Collection[Worker]) -> None:

@@ -44,7 +44,7 @@ SERVING, PIPELINES = "serving", "pipelines"  # TensorFlow alone, and with TFX
 _BENISON = str(Path(sys.executable).with_name("benison"))
 _MODEL_SERVER = "from benison.serving.server.main import main; main()"
 _WORKER = 'runpy.run_module("benison.pipelines.worker"'
-_SEARCH = "from benison.components.tuning.processes import main"
+_FORKS = "from benison.components.forks import main"
 _TASKS = {f"benison.pipelines.{name}" for name in ("begin", "node", "scheduled_node", "finish")}
 # The tests' own, and an example.
 _SCRIPTS = {"counting.py", "hello.py", "hello.v2.py", "ingesting.py", "my_pipeline.py", "pipeline.py"}
@@ -77,7 +77,7 @@ def server_for(command: Sequence[str]) -> str | None:
             return SERVING
         case [sys.executable, "-c", code, _] if _WORKER in code:
             return PIPELINES
-        case [sys.executable, "-c", code, *_] if _SEARCH in code:
+        case [sys.executable, "-c", code, *_] if _FORKS in code:
             return PIPELINES
         case [sys.executable, "-m", module, *_] if module in _TASKS:
             return PIPELINES

@@ -65,6 +65,47 @@ def test_valid_combinations_are_accepted(changes: dict[str, Any]) -> None:
             )
             for rates in ([0.1, -1], {"min": -1, "max": 1})
         ),
+        *(
+            ({"ensemble": {"members": {"deep": member}}}, (f"ensemble.members.deep.{key}", message))
+            for member, key, message in (
+                (
+                    {"tuner": {"trials": 3}},
+                    "tuner.space",
+                    "expected at least one hyperparameter with its values, such as space: {units: [16, 32]}",
+                ),
+                (
+                    {"tuner": {"space": {"units": [1, 2]}, "arguments": {"size": 3}}},
+                    "tuner.arguments",
+                    "these are the arguments of tuner.class, which is missing",
+                ),
+                (
+                    {"tuner": {"class": "mine.py:Deep", "algorithm": "hyperband"}},
+                    "tuner.algorithm",
+                    "got 'hyperband', whose trials train for epochs that a class of your own does not know; expected "
+                    "random, grid, bayesian",
+                ),
+                (
+                    {"tuner": {"space": {"units": [1, 2]}, "profile": [5, 2]}},
+                    "tuner.profile",
+                    "got [5, 2], expected the first batch and a later one",
+                ),
+                (
+                    {"tuner": {"space": {"batch_size": [16, 0]}}},
+                    "tuner.space.batch_size",
+                    "got 0, expected numbers of rows, such as [16, 32]",
+                ),
+                (
+                    {"kind": "trees", "tuner": {"space": {"depth": [3, 4]}, "profile": [2, 5]}},
+                    "tuner.profile",
+                    "got [2, 5], but only a member of kind keras has one",
+                ),
+                (
+                    {"kind": "trees", "trainer": {"distribute": 2}},
+                    "trainer.distribute",
+                    "got 2, but only a member of kind keras is trained in several processes",
+                ),
+            )
+        ),
         (
             {"blessing": {"rules": [{"metric": "auc", "min": 75}]}},
             ("blessing.rules.0.min", "got 75, but auc is 0 to 1"),
