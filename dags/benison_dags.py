@@ -26,7 +26,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup
 from airflow.sdk.exceptions import AirflowFailException
 from benison_notify import BenisonNotifier
-from benison_operator import BenisonNodeOperator
+from benison_operator import HELPERS, BenisonNodeOperator
 
 FORMAT = 3  # the manifest format that this file reads
 DAG_FILE = ".dag.py"  # how the name of a pipeline's DAG file ends
@@ -240,9 +240,16 @@ def by_form(file: Path, manifest: Mapping[str, Any]) -> DAG:
             verdict=Asset(f"benison://{manifest['name']}/verdict") if judges(manifest) else None,
             judges=judges(manifest),
         ).as_teardown(on_failure_fail_dagrun=True)
+        helpers = {
+            node["id"]: helpers_of(node, manifest, file, tasks[node["id"]].task_group)
+            for node in manifest["nodes"]
+            if node.get("helpers")
+        }
         for node in manifest["nodes"]:
-            tasks[node["id"]].set_upstream([tasks[name] for name in node["upstream"]] or [begin])
-        finish.set_upstream([begin, *tasks.values()])
+            upstream = [tasks[name] for name in node["upstream"]] or [begin]
+            for task in filter(None, (tasks[node["id"]], helpers.get(node["id"]))):
+                task.set_upstream(upstream)
+        finish.set_upstream([begin, *tasks.values(), *helpers.values()])
     # Set last, because each new task deep-copies the params that the DAG has by then. A running task still sees them.
     dag.params.update({parameter["name"]: param(parameter) for parameter in manifest["parameters"]})
     return dag
@@ -266,6 +273,7 @@ def nodes(manifest: Mapping[str, Any], step: Callable[..., BenisonNodeOperator])
             task_group=groups.get(node["group"]),
             step="node",
             node=node["id"],
+            helpers=node.get("helpers", 0),
             doc_md=node["doc"],
             # After a skipped task the node runs too and is skipped with the reason; Airflow's own skip has no log.
             trigger_rule="none_failed",
@@ -273,6 +281,23 @@ def nodes(manifest: Mapping[str, Any], step: Callable[..., BenisonNodeOperator])
         )
         for node in manifest["nodes"]
     }
+
+
+def helpers_of(node: Mapping[str, Any], manifest: Mapping[str, Any], file: Path, group: TaskGroup | None) -> Any:
+    """Create the mapped task of a Tuner's helpers: an executor spreads them over its workers.
+
+    Airflow starts the Tuner first, because more tasks wait for it. Helpers that start when it has ended do nothing.
+    """
+    return BenisonNodeOperator.partial(
+        task_id=f"{node['id']}{HELPERS}",
+        task_group=group,
+        step="help",
+        pipeline=manifest["name"],
+        manifest=str(file),
+        node=node["id"],
+        trigger_rule="none_failed",
+        doc_md=f"Run trials of {node['id']}, as many as are left for them.",
+    ).expand(number=list(range(1, node["helpers"] + 1)))
 
 
 def judges(manifest: Mapping[str, Any]) -> list[str]:

@@ -31,8 +31,10 @@ from airflow.sdk.exceptions import (
 )
 from benison_notify import send_notifications
 
-Step = Literal["begin", "node", "finish"]
-_MODULES: dict[Step, str] = {"begin": "begin", "node": "scheduled_node", "finish": "finish"}
+Step = Literal["begin", "node", "help", "finish"]
+_MODULES: dict[Step, str] = {"begin": "begin", "node": "scheduled_node", "help": "search_worker", "finish": "finish"}
+HELPERS = ".helpers"  # ends the id of the mapped task with the helpers of a Tuner
+_HELPER = re.compile(rf".+{re.escape(HELPERS)}(_\d+)?")
 USAGE, INVALID = 2, 4  # exit codes of steps that must not be retried
 PATIENCE = 10.0  # seconds between SIGTERM and SIGKILL
 LONGEST_RUN = 170  # characters of Benison's id of a run: ML Metadata's names, which end with a node, have at most 255
@@ -73,7 +75,9 @@ class BenisonNodeOperator(BaseOperator):
         step: `begin` begins a run, `node` runs one node, `finish` records the run's outcome.
         pipeline: the pipeline's name.
         manifest: path of the pipeline's manifest.
-        node: the node's id, for the step `node`.
+        node: the node's id, for the steps `node` and `help`.
+        helpers: number of mapped tasks that help this Tuner.
+        number: number of the helper, for the step `help`, which runs trials of a Tuner.
         verdict: the asset whose event holds the run's verdict, for the step `finish`.
         judges: the nodes that bless or refuse the model, for the step `finish`.
         model: the asset whose event holds the pushed version.
@@ -90,6 +94,8 @@ class BenisonNodeOperator(BaseOperator):
         pipeline: str,
         manifest: str,
         node: str = "",
+        helpers: int = 0,
+        number: int = 0,
         verdict: Asset | None = None,
         judges: Sequence[str] = (),
         model: Asset | None = None,
@@ -101,6 +107,8 @@ class BenisonNodeOperator(BaseOperator):
         self.pipeline = pipeline
         self.manifest = manifest
         self.node = node
+        self.helpers = helpers
+        self.number = number
         self.verdict = verdict
         self.judges = list(judges)
         self.model = model
@@ -162,8 +170,21 @@ class BenisonNodeOperator(BaseOperator):
             return [*command, "--run-id", run, "--manifest", self.manifest, *options]
         if self.step == "finish":
             return finish_command(run, self._states(context))
+        if self.step == "help":
+            return [*command, "--run", run, "--node", self.node, "--number", str(self.number)]
+        helped = ["--helped"] if self.helpers else []
         no_cache = ["--no-cache"] if params.get("cache") is False else []
-        return [*command, "--run", run, "--node", self.node, "--attempt", str(context["ti"].try_number), *no_cache]
+        return [
+            *command,
+            "--run",
+            run,
+            "--node",
+            self.node,
+            "--attempt",
+            str(context["ti"].try_number),
+            *no_cache,
+            *helped,
+        ]
 
     def _end_of_killed(self, context: Any) -> Exception:
         """Return the exception of a step that Airflow ended.
@@ -178,10 +199,14 @@ class BenisonNodeOperator(BaseOperator):
         return AirflowException(f"{self.task_id}: ended on Airflow's request, with all its processes")
 
     def _states(self, context: Any) -> dict[str, str]:
-        """Return the states of the run's tasks in Airflow; '' for one that has not been scheduled."""
+        """Return the states of the run's tasks in Airflow, without helpers; '' for one that has not been scheduled."""
         ti = context["ti"]
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
-        return {task: str(getattr(state, "value", state) or "") for task, state in states.items()}
+        return {
+            task: str(getattr(state, "value", state) or "")
+            for task, state in states.items()
+            if not _HELPER.fullmatch(task)
+        }
 
     def _is_alone(self, context: Any) -> bool:
         """Return True if the run began before, and somebody cleared its Begin without any other task."""

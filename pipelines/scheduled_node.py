@@ -1,6 +1,6 @@
 """Run one node of a scheduled run: log its output to a file as well, and record it in `run.json`.
 
-    python -m benison.pipelines.scheduled_node --run RUN --node ID [--root DIR] [--no-cache] [--attempt N]
+    python -m benison.pipelines.scheduled_node --run RUN --node ID [--root DIR] [--no-cache] [--attempt N] [--helped]
 
 `python -m benison.pipelines.begin` starts RUN. `benison.pipelines.running.answer` describes the output.
 """
@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from benison.pipelines.quiet import quieten
 from benison.pipelines.records import attempts, metadata_store, runs, temporary
 from benison.pipelines.records.runs import NodeRun
 from benison.pipelines.reports import reported_run
-from benison.pipelines.running import live_log, reruns, scheduled_run
+from benison.pipelines.running import live_log, reruns, scheduled_run, search_announcement
 from benison.pipelines.running.answer import answer_and_exit
 from benison.pipelines.running.node_result import Result, failed_result
 from benison.serving.close_names import did_you_mean
@@ -28,7 +29,7 @@ from benison.serving.versions import local
 
 
 def run(
-    root: Path, run_id: str, node_id: str, *, cache: bool = True, attempt: int | None = None
+    root: Path, run_id: str, node_id: str, *, cache: bool = True, attempt: int | None = None, helped: bool = False
 ) -> tuple[Result, Mapping[str, Any]]:
     """Run a node as the only attempt at it: an earlier attempt that is still running is ended first.
 
@@ -38,6 +39,7 @@ def run(
         node_id: the node's id.
         cache: False never uses the cache, whatever the run's own setting.
         attempt: the scheduler's number of this attempt, for the log.
+        helped: the scheduler has started helpers of this Tuner (`benison.pipelines.search_worker`).
 
     Returns:
         The result; and a `report` of a Blessing or a Pusher, or for a skipped node `because`, the node that refused the
@@ -58,7 +60,12 @@ def run(
             print(f"{node_id}, attempt {attempt}", flush=True)
         scheduled_run.record_start(root, run_id, node_id)
         try:
-            with temporary.folder(root, run_id, node_id) as own, temporary.use(own):
+            search = search_announcement.announced(search_announcement.file(folder, node_id))
+            with (
+                temporary.folder(root, run_id, node_id) as own,
+                temporary.use(own),
+                search if helped else nullcontext(),
+            ):
                 result, more = _run(root, folder, run_id, node_id, settings, cache)
         except UsageError as error:
             scheduled_run.record_end(root, run_id, node_id, "failed", str(error), {})
@@ -253,9 +260,17 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("BENISON_ROOT", ".benison")))
     parser.add_argument("--no-cache", action="store_true")
     parser.add_argument("--attempt", type=int, metavar="N", help="shown in the log")
+    parser.add_argument("--helped", action="store_true", help="for a Tuner: other tasks are its workers")
     args = parser.parse_args()
     answer_and_exit(
-        lambda: run(args.root.absolute(), args.run, args.node, cache=not args.no_cache, attempt=args.attempt)
+        lambda: run(
+            args.root.absolute(),
+            args.run,
+            args.node,
+            cache=not args.no_cache,
+            attempt=args.attempt,
+            helped=args.helped,
+        )
     )
 
 

@@ -5,6 +5,7 @@ Nodes:
 
 Helper modules:
     processes: the processes of a search: a chief and its workers.
+    mailbox: KerasTuner's protocol by files, for workers on other machines.
     search: what a search is made of: its oracle, its tuner and its rows.
     oracles: KerasTuner's oracles, which choose the values of the next trial.
     keras_trials: the trials of a Keras member.

@@ -22,6 +22,7 @@ from benison.serving.files import atomic_file
 
 _FOLDER, _OBJECTIVE = "trials", "objective.json"
 COMPLETED, FAILED, RUNNING = "COMPLETED", "FAILED", "RUNNING"  # KerasTuner's states of a trial
+IDLE, STOPPED = "IDLE", "STOPPED"  # no trial now; no trial any longer
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def keep(oracle: Any, folder: Path) -> None:
             asked = dict(trial.hyperparameters.values)
             earlier = _read(files / f"{trial.trial_id}.json")
             if earlier is None or earlier.asked != json.loads(json.dumps(asked)):
-                begun.setdefault(trial.trial_id, (asked, tuner_id, time.time()))
+                first = begun.get(trial.trial_id, (asked,))[0]
+                begun[trial.trial_id] = first, tuner_id, time.time()
                 return trial
             _end_as(oracle, trial, earlier, end)
 

@@ -14,7 +14,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,7 @@ class Task:
         group: ingest, validate, train, ensemble or deploy.
         upstream: ids of the nodes that must run before it.
         doc: one line.
+        helpers: number of further tasks that run trials of a Tuner (`benison.pipelines.search_worker`).
     """
 
     id: str
@@ -68,6 +69,7 @@ class Task:
     group: str
     upstream: tuple[str, ...]
     doc: str
+    helpers: int = 0
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ def write(config: Pipeline, folder: Path, root: Path) -> PipelineManifest:
         return compiling.for_all_runs(config, root, ir)
 
     ir, nodes = _write_ir(compiled, folder, config.name)
+    workers = {f"Tuner.{name}": m.tuner.workers for name, m in config.ensemble.members.items() if m.tuner}
+    nodes = [replace(node, helpers=workers.get(node.id, 1) - 1) for node in nodes]
     _write(folder / config.name / CONFIG, json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
     airflow, spans = config.airflow, config.spans
     dated = {"first": spans.first, "every": spans.every, "first_number": 1} if spans and spans.first else None
