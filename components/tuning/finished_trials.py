@@ -2,8 +2,8 @@
 
 KerasTuner's own way to continue a search reads back the state of its oracle. It repeats trials that had ended, and
 counts trials that had not. But an oracle is a function of its seed and of the results of its trials. So a search begins
-again with a new oracle, and a trial that has a file ends at once, with the result in the file. A trial whose worker or
-chief was killed has none, and runs.
+again with a new oracle, and a trial that was completed ends at once, with the result in its file. A trial whose worker
+or chief was killed has none, and runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benison.serving.files import atomic_file
 
 _FOLDER, _OBJECTIVE = "trials", "objective.json"
 COMPLETED, FAILED, RUNNING = "COMPLETED", "FAILED", "RUNNING"  # KerasTuner's states of a trial
-IDLE, STOPPED = "IDLE", "STOPPED"  # no trial now; no trial any longer
+IDLE, STOPPED = "IDLE", "STOPPED"  # no trial now; no further trials
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def keep(oracle: Any, folder: Path) -> None:
                 return trial
             asked = dict(trial.hyperparameters.values)
             earlier = _read(files / f"{trial.trial_id}.json")
-            if earlier is None or earlier.asked != json.loads(json.dumps(asked)):
+            # What failed runs again: its cause may have gone, such as a full disk.
+            if earlier is None or earlier.state["status"] != COMPLETED or earlier.asked != json.loads(_json(asked)):
                 first = begun.get(trial.trial_id, (asked,))[0]
                 begun[trial.trial_id] = first, tuner_id, time.time()
                 return trial
@@ -80,7 +81,7 @@ def keep(oracle: Any, folder: Path) -> None:
                 "worker": worker,
                 "seconds": round(time.time() - start, 3),
             }
-            atomic_file.write(files / f"{trial.trial_id}.json", f"{json.dumps(finished)}\n")
+            atomic_file.write(files / f"{trial.trial_id}.json", f"{_json(finished)}\n")
 
     oracle.create_trial, oracle.end_trial = create_trial, end_trial
     oracle.save = oracle._save_trial = lambda *_: None
@@ -136,6 +137,11 @@ class Histories:
 
 def _read(file: Path) -> Finished | None:
     return Finished(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+
+
+def _json(value: Any) -> str:
+    """Return JSON; a user's tuner may report numbers of NumPy."""
+    return json.dumps(value, default=lambda number: number.item())
 
 
 def _end_as(oracle: Any, trial: Any, earlier: Finished, end: Any) -> None:

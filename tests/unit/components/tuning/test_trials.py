@@ -189,6 +189,16 @@ def test_an_interrupted_search_continues_and_ends_like_one_that_was_not(algorith
     assert continued == [values["shift"] for values in values_of(trials)[2:]]
 
 
+def test_a_trial_that_failed_runs_again_when_a_search_continues(tmp_path: Path) -> None:
+    first: list[Any] = []
+    second: list[Any] = []
+    for calls in (first, second):
+        trials = additive_search(tmp_path, calls, (1.0, 91.0, 2.0), algorithm="grid")
+        assert [trial.state["status"] for trial in trials] == ["COMPLETED", "FAILED", "COMPLETED"]
+    assert first == [1.0, 91.0, 2.0]
+    assert second == [91.0]
+
+
 def test_the_seed_0_is_a_seed_like_any_other(tmp_path: Path) -> None:
     first, second = (
         values_of(additive_search(tmp_path / name, [], {"min": 0.0, "max": 9.0}, seed=0)) for name in ("one", "two")
@@ -249,7 +259,9 @@ class Deep(keras_tuner.Tuner):
 
     def run_trial(self, trial, x, y, validation_data, **options):
         size = trial.hyperparameters.Choice("batch_size", self.sizes)
-        return {"val_loss": float(size)}
+        import numpy as np
+
+        return {"val_loss": np.float32(size)}
 
 
 class Bayes(keras_tuner.BayesianOptimization):
