@@ -102,7 +102,8 @@ class BenisonNodeOperator(BaseOperator):
         notify: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
-        super().__init__(outlets=[asset for asset in (verdict, model) if asset is not None], **kwargs)
+        outlets = [*(kwargs.pop("outlets", None) or ()), *(asset for asset in (verdict, model) if asset is not None)]
+        super().__init__(outlets=outlets, **kwargs)  # a mapped task passes its own outlets, too
         self.step = step
         self.pipeline = pipeline
         self.manifest = manifest

@@ -77,6 +77,37 @@ result = {
     }
 
 
+def test_the_helpers_of_a_tuner_are_mapped_tasks_beside_it(in_airflow: InAirflow, tmp_path: Path) -> None:
+    nodes = [
+        {"id": "Gen"},
+        {"id": "Tuner.deep", "upstream": ["Gen"], "helpers": 2},
+        {"id": "T", "upstream": ["Tuner.deep"]},
+    ]
+    write(tmp_path / "manifests", manifest("birds", *nodes))
+    answer = in_airflow(
+        LISTED
+        + """
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+dag = dags["birds"]
+helpers = dag.get_task("Tuner.deep.helpers")
+result = {
+    "mapped": isinstance(helpers, MappedOperator), "numbers": helpers.expand_input.value["number"],
+    "upstream": sorted(helpers.upstream_task_ids), "downstream": sorted(helpers.downstream_task_ids),
+    "of the trainer": sorted(dag.get_task("T").upstream_task_ids), "helped": dag.get_task("Tuner.deep").helpers,
+}
+""",
+        BENISON_MANIFESTS=str(tmp_path / "manifests"),
+    )
+    assert answer == {
+        "mapped": True,
+        "numbers": [1, 2],
+        "upstream": ["Gen"],
+        "downstream": ["Finish"],
+        "of the trainer": ["Tuner.deep"],
+        "helped": 2,
+    }
+
+
 def test_a_pipeline_with_spans_and_a_schedule_gives_two_dags(in_airflow: InAirflow, tmp_path: Path) -> None:
     spans = {"first": "2013-01", "every": "month", "first_number": 1}
     assets = {"model": "benison://f/model", "spans": "benison://f/spans"}
