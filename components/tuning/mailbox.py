@@ -95,6 +95,8 @@ class Stub:
             _write(stem.with_suffix(_REQUEST), method.encode() + b"\n" + request.SerializeToString())
             while not reply.exists():
                 time.sleep(_POLL_S)
+                if not self._folder.is_dir():
+                    raise FileNotFoundError
                 if self._pulse.is_dead(_CHIEF):
                     raise NodeFailed(f"the chief of the search has given no sign for {SILENCE_S:g} s")
             answer = getattr(protos.get_service(), f"{method}Response").FromString(reply.read_bytes())
