@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -32,8 +33,11 @@ def test_the_workers_of_a_tuner_are_mapped_tasks(here: Here, tmp_path: Path) -> 
     def state(task: str) -> str:
         return str(here.api.tasks("tuned", run).get(task, {}).get("state"))
 
+    def has_ended(task: str) -> bool:
+        return state(task) in ended
+
     for task in ("Tuner.deep", "Tuner.deep.helpers"):
-        eventually(lambda task=task: state(task) in ended, PATIENCE)
+        eventually(partial(has_ended, task), PATIENCE)
         assert state(task) == "success"
     node = next(node for node in recorded(here, "tuned", run).nodes if node.id == "Tuner.deep")
     trials = pd.read_parquet(Path(node.outputs["tuner_results"][0]["uri"]) / "trials.parquet")

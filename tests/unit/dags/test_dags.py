@@ -78,7 +78,7 @@ result = {
 
 
 def test_the_helpers_of_a_tuner_are_mapped_tasks_beside_it(in_airflow: InAirflow, tmp_path: Path) -> None:
-    nodes = [
+    nodes: list[dict[str, Any]] = [
         {"id": "Gen"},
         {"id": "Tuner.deep", "upstream": ["Gen"], "helpers": 2},
         {"id": "T", "upstream": ["Tuner.deep"]},
