@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from benison.components.evaluate.metrics import COST, F1, METRICS, PROBLEMS, RECALL
@@ -26,7 +27,10 @@ from benison.serving.ensemble.combiners import CLASSIFIERS_ONLY
 
 WITHHELD: tuple[tuple[str, ...], ...] = (("splits", "by"), ("weight",))  # keys of columns that are no features
 _OF_TRAINING = ("function", "epochs", "batch_size", "patience", "imbalance", "hyperparameters", "tuner", "trainer")
-_DEFAULTS = {key: Member.model_fields[key].default for key in _OF_TRAINING}
+_DEFAULTS = {
+    key: default.model_dump() if isinstance(default := Member.model_fields[key].default, BaseModel) else default
+    for key in _OF_TRAINING
+}
 # The kinds of members that Benison fits itself: their verb, their hyperparameters, and Benison's own function.
 _WITHOUT_EPOCHS = {
     "linear": (linear.PARAMETERS.owner, linear.PARAMETERS, linear.FUNCTION),
