@@ -17,6 +17,7 @@ import numpy as np
 from benison.serving.exports.proof import NotExportable
 
 OPSET = 17
+_INDEXED = {"GatherV2": 1, "GatherNd": 1, "SparseToDense": 0}  # which input has the indices
 _FAR = 2**31 - 1  # an index that no table has
 # Compared with ONNX Runtime 1.32 on NaN, infinities, zeros and ordinary values.
 _SAME = (
@@ -162,7 +163,7 @@ class _Rewriter:
             "LookupTableSizeV2": self._table_size,
             "OneHot": self._one_hot,
             "Log1p": self._log1p,
-            "GatherV2": self._gather,
+            **dict.fromkeys(_INDEXED, self._gather),
             "Equal": self._equal_text,
             "NotEqual": self._equal_text,
         }
@@ -230,16 +231,18 @@ class _Rewriter:
 
     def _gather(self, node: Any) -> bool:
         """Send a negative index, which would count from the end, to a place that no table has: it is refused."""
-        if self._value(node.input[1]) is not None or node.attr["batch_dims"].i:
+        place = _INDEXED[node.op]
+        # A look at an attribute that a node does not have would give it one.
+        if self._value(node.input[place]) is not None or ("batch_dims" in node.attr and node.attr["batch_dims"].i):
             return False
         dtype, name = node.attr["Tindices"].type, node.name
         zero = self._const(f"{name}/zero", np.asarray(0, _numpy(dtype)))
         far = self._const(f"{name}/far", np.asarray(_FAR, _numpy(dtype)))
-        negative = self._op("Less", f"{name}/negative", [node.input[1], zero], T=dtype)
-        index = self._op("SelectV2", f"{name}/index", [negative, far, node.input[1]], T=dtype)
+        negative = self._op("Less", f"{name}/negative", [node.input[place], zero], T=dtype)
+        index = self._op("SelectV2", f"{name}/index", [negative, far, node.input[place]], T=dtype)
         added = self.result.node.add()
         added.CopyFrom(node)
-        added.input[1] = index
+        added.input[place] = index
         return True
 
     def _equal_text(self, node: Any) -> bool:

@@ -51,6 +51,12 @@ def test_a_negative_index_is_refused_as_in_tensorflow(tmp_path: Path) -> None:
     for index in (-1, 3):
         with pytest.raises(Exception, match="out of"):
             row(np.array([index], np.int64))
+    cell = converted(
+        tmp_path, lambda x: tf.gather_nd(table, tf.stack([x, x * 0], axis=1)), tf.TensorSpec([None], tf.int64, name="x")
+    )
+    assert cell(np.array([2, 0], np.int64)).tolist() == [3.0, 1.0]
+    with pytest.raises(Exception, match=r"(?i)invalid ind|out of"):
+        cell(np.array([-1], np.int64))
 
 
 @pytest.mark.filterwarnings("ignore")
