@@ -50,9 +50,9 @@ def load(model: ForeignModel) -> Imported:
     with _reading(model):
         if meta_graph.HasField("object_graph_def"):
             loaded = tf.saved_model.load(model.path)
-            function = loaded.signatures[model.signature]
-            tracked = [loaded, *_tables(loaded)]
-            call = lambda tensors: function(**tensors)[output]  # noqa: E731
+            # Only the tables: the model's other functions need not become part of the member.
+            tracked = _tables(loaded)
+            call = lambda tensors: loaded.signatures[model.signature](**tensors)[output]  # noqa: E731
         else:
             call, tracked = session_graph.function(model.path, signature, output)
     return Imported(inputs, output, _dtype(info), _shape(info), call, tracked)
