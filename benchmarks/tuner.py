@@ -1,6 +1,6 @@
 """Compare a search in two processes with the same search in one: the convolutional member of digits.
 
-    python -m benchmarks.tuner [--pairs 2] [--trials 12] [--epochs 8] [--folder DIR]
+    python -m benchmarks.tuner [--pairs 2] [--trials 16] [--epochs 24] [--folder DIR]
 
 It runs the pipeline up to Transform, then the Tuner with one worker and with two, in pairs of the same seed. It prints
 the seconds of the node, with the start of its processes, and the ratio of each pair. It checks that both tried the same
@@ -26,8 +26,8 @@ def main() -> None:
     """Measure the pairs and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pairs", type=int, default=2, help="number of pairs (default: %(default)s)")
-    parser.add_argument("--trials", type=int, default=12, help="trials of a search (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=8, help="epochs of a trial (default: %(default)s)")
+    parser.add_argument("--trials", type=int, default=16, help="trials of a search (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=24, help="epochs of a trial (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="ROOT (default: a temporary folder)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
