@@ -25,6 +25,7 @@ from benison.components.label_classes import LabelSchema
 from benison.serving.errors import DataError
 
 LEARNT = ("train", "valid", "blend")
+_BATCH_ROWS = 512
 
 
 class Executor(executor.Executor):
@@ -68,6 +69,14 @@ class Executor(executor.Executor):
             artifact_utils.get_single_uri(output_dict[standard_component_specs.TRANSFORM_GRAPH_KEY]),
             {role: config[role] for role in raw_examples.ROLES if role in config},
         )
+
+    def _GetDesiredBatchSize(self, data_format: int, schema: Any) -> int:
+        """Return a fixed number of rows.
+
+        Beam would choose it by the time that batches take. A sum of floats depends on the order of its parts, so the
+        last bit of a mean would be another one on a busier machine, and no version could be reproduced.
+        """
+        return super()._GetDesiredBatchSize(data_format, schema) or _BATCH_ROWS
 
 
 @contextlib.contextmanager

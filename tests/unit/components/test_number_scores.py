@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benison.components.column_moments import merged, of_batch, summary
+from benison.components.column_moments import of_batch, of_batches, summary
 
 # Beam, TFT and their dependencies emit warnings about one another.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -59,9 +59,10 @@ def test_moments_of_parts_are_those_of_the_whole() -> None:
     rng = np.random.default_rng(0)
     values = np.stack([1e9 + rng.exponential(1, 1000), rng.normal(size=1000), np.full(1000, 7.0)], axis=1)
     values[rng.random(values.shape) < 0.1] = np.nan
-    total = np.zeros((4, 3))
-    for part in np.split(values, [1, 2, 400, 990]):
-        total = merged(total, merged(of_batch(part), np.zeros((4, 3))))
+    batches = [of_batch(part) for part in np.split(values, [0, 1, 2, 400, 990])]
+    total = of_batches(batches, 3)
+    for order in (rng.permutation(len(batches)) for _ in range(20)):
+        assert of_batches([batches[i] for i in order], 3).tobytes() == total.tobytes()
     mean, deviation, skewness = summary(total)
     exact = values - np.array([1e9, 0, 0])
     np.testing.assert_allclose(mean - np.array([1e9, 0, 0]), np.nanmean(exact, axis=0), atol=1e-6)
