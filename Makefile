@@ -27,7 +27,7 @@ airflow_setup = $(start); "$$python3" .ci/airflow_setup.py
 SYSTEM_TESTS = $(sort $(shell grep -rl 'mark\.system' tests --include='test_*.py'))
 
 # System packages that the tests marked `system` need.
-SYSTEM_PACKAGES := chromium curl golang-go redis-server postgresql
+SYSTEM_PACKAGES := chromium curl default-jre-headless golang-go redis-server postgresql
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
