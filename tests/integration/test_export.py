@@ -130,6 +130,7 @@ print(json.dumps([{c["label"]: c["confidence"] for c in answer["confidences"]}])
 
 
 @pytest.mark.system
+@pytest.mark.soak  # each installs about a hundred packages
 @pytest.mark.parametrize(("kind", "code"), [("bentoml", SERVICE), ("gradio", APP)])
 def test_a_project_runs_in_its_own_environment(pushed: Project, tmp_path: Path, kind: str, code: str) -> None:
     done = pushed.benison("export", "birds.yaml", "--to", kind, "--output", str(tmp_path / "out"))
