@@ -9,7 +9,6 @@ Helper modules:
     serving_trial: the checks of a candidate on a model server.
     serving_costs: the costs of a candidate, and their budget.
     candidate_server: a temporary model server for candidates.
-    path_parity: compares the answers of several serving paths.
     background_sample: the rows of `train` that a version keeps, to explain its answers.
     boundary_rows: rows with edge values.
     trial_rows: the rows of a trial in the forms of all paths.

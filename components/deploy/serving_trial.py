@@ -48,12 +48,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components.alone import alone
-from benison.components.deploy import candidate_server, path_parity, serving_costs, trial_rows
+from benison.components.deploy import candidate_server, serving_costs, trial_rows
 from benison.components.deploy.candidate_server import CandidateError, CandidateServer, CandidateTimeout
 from benison.components.deploy.serving_costs import ServingBudget
 from benison.components.deploy.trial_rows import IncompleteRow, TrialRows
 from benison.components.transform import as_arguments, as_columns
-from benison.serving import missing_values
+from benison.serving import missing_values, path_parity
 from benison.serving.client import GrpcClient, ServerError
 from benison.serving.ensemble import Ensemble
 from benison.serving.errors import EnsembleError

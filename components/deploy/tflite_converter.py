@@ -27,7 +27,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from benison.components import raw_examples
-from benison.components.deploy import path_parity, tflite_model
+from benison.components.deploy import tflite_model
 from benison.components.deploy.background_sample import sample
 from benison.components.deploy.tflite_model import RAW, LiteModel, NotConvertible, Rows
 from benison.components.evaluate import own_metrics
@@ -40,7 +40,7 @@ from benison.components.evaluate.raw_rows import raw_rows
 from benison.components.evaluate.scorer import TEST, ExampleReader
 from benison.components.evaluate.verdicts import finite_or_none, verdict_line
 from benison.components.train.member import class_names, whole_feature_spec
-from benison.serving import missing_values
+from benison.serving import missing_values, path_parity
 from benison.serving.ensemble import Ensemble
 from benison.serving.signature_names import argument_names
 from benison.serving.versions.local import LITE

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benison.serving import path_parity
 from benison.serving.errors import BenisonError, VersionError
 from benison.serving.versions.local import EXTRA, Version
 
 ROWS = f"{EXTRA}/parity_rows.npz"
-TOLERANCE = 1e-5
 _INPUT = "input:"
 
 
@@ -70,23 +70,17 @@ class Proof:
         Raises:
             NotExportable: an answer differs by more than 1e-5 of its scale.
         """
-        answers, expected = np.asarray(answers, np.float64), np.asarray(self.expected, np.float64)
-        if answers.shape != expected.shape:
-            raise NotExportable(f"{what}: got answers {answers.shape}, expected {expected.shape}; nothing was written")
-        sizes = np.where(np.isfinite(expected), np.abs(expected), 0.0)
-        # As ServingValidator does: an answer of 1e30 must not hide differences in other rows.
-        scale = np.maximum(max(1.0, float(np.median(sizes)) if sizes.size else 1.0), sizes.max(axis=1, keepdims=True))
-        with np.errstate(invalid="ignore"):
-            differences = np.abs(answers - expected) / scale
-        differences = np.where(np.isnan(differences), np.inf, differences).max(axis=1)
-        overflown = ~np.isfinite(answers).all(axis=1) & ~np.isfinite(expected).all(axis=1)
-        differences = np.where(overflown | (answers == expected).all(axis=1), 0.0, differences)
-        worst = int(differences.argmax()) if len(differences) else 0
-        largest = float(differences.max(initial=0.0))
-        if not largest <= TOLERANCE:
+        if answers.shape != self.expected.shape:
+            raise NotExportable(
+                f"{what}: got answers {answers.shape}, expected {self.expected.shape}; nothing was written"
+            )
+        (parity,) = path_parity.compare(self.expected, {what: answers})
+        if not parity.agrees:
+            worst = parity.row or 0
             row = ", ".join(f"{name}={values[worst]!r}" for name, values in list(self.inputs.items())[:20])
             raise NotExportable(
-                f"{what}: the answer to row {worst} is {answers[worst].tolist()}, expected {expected[worst].tolist()} "
-                f"(the tolerance is {TOLERANCE:g} of the scale); the row: {row}; nothing was written"
+                f"{what}: the answer to row {worst} is {answers[worst].tolist()}, expected "
+                f"{self.expected[worst].tolist()} (the tolerance is {path_parity.TOLERANCE:g} of the scale); the row: "
+                f"{row}; nothing was written"
             )
-        return f"{what}: {len(answers)} rows answered as in training (largest difference {largest:.1g})"
+        return f"{what}: {len(answers)} rows answered as in training (largest difference {parity.difference:.1g})"
