@@ -15,6 +15,7 @@ from benison.serving.server.engine import (
     check_shapes,
 )
 from benison.serving.server.engines import low_priority
+from benison.serving.server.engines.predict_signature import predict_signature
 from benison.serving.server.status import Code, RequestError, invalid
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ class OnnxEngine:
             self._maps[value.name] = keys
             outputs[value.name] = TensorSpec("float32", (-1, -1), value.name)
             outputs[value.name + CLASSES] = TensorSpec("string", (-1, -1), value.name)
-        self.signatures: Mapping[str, Signature] = {DEFAULT_SIGNATURE: _signature(inputs, outputs)}
+        self.signatures: Mapping[str, Signature] = {
+            DEFAULT_SIGNATURE: predict_signature(DEFAULT_SIGNATURE, inputs, outputs)
+        }
 
     def run(
         self, signature: Signature, inputs: Tensors, outputs: Sequence[str], seconds: int = 0
@@ -120,20 +123,6 @@ def _spec(path: str, value: Any) -> TensorSpec:
         raise RequestError(Code.UNIMPLEMENTED, f"{path}: {value.name} is {value.type}, expected a tensor")
     sizes = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in value.shape)
     return TensorSpec(_TYPES[kind], sizes, value.name)
-
-
-def _signature(inputs: Mapping[str, TensorSpec], outputs: Mapping[str, TensorSpec]) -> Signature:
-    import tensorflow as tf
-    from tensorflow.core.protobuf import meta_graph_pb2
-
-    proto = meta_graph_pb2.SignatureDef(method_name="tensorflow/serving/predict")
-    for specs, infos in ((inputs, proto.inputs), (outputs, proto.outputs)):
-        for name, spec in specs.items():
-            infos[name].name = spec.tensor
-            infos[name].dtype = tf.dtypes.as_dtype(spec.dtype).as_datatype_enum
-            for size in spec.shape or ():
-                infos[name].tensor_shape.dim.add(size=size)
-    return Signature(DEFAULT_SIGNATURE, proto.method_name, inputs, outputs, proto)
 
 
 def _texts(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

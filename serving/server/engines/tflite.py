@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benison.serving.server.engine import LoadOptions, Signature, Tensors, TensorSpec, check_shapes
 from benison.serving.server.engines import private_tensorflow, refused_operations, tflite_runners
+from benison.serving.server.engines.predict_signature import predict_signature
 from benison.serving.server.engines.tflite_runners import Runner
 from benison.serving.server.status import Code, RequestError, invalid
 from benison.serving.versions.local import LITE
@@ -76,19 +77,9 @@ class TFLiteEngine:
 
 
 def _signature(name: str, runner: Runner) -> Signature:
-    import tensorflow as tf
-    from tensorflow.core.protobuf import meta_graph_pb2
-
     inputs = {alias: _spec(detail) for alias, detail in sorted(runner.get_input_details().items())}
     outputs = {alias: _spec(detail) for alias, detail in sorted(runner.get_output_details().items())}
-    proto = meta_graph_pb2.SignatureDef(method_name="tensorflow/serving/predict")
-    for specs, infos in ((inputs, proto.inputs), (outputs, proto.outputs)):
-        for alias, spec in specs.items():
-            infos[alias].name = spec.tensor
-            infos[alias].dtype = tf.dtypes.as_dtype(spec.dtype).as_datatype_enum
-            for size in spec.shape or ():
-                infos[alias].tensor_shape.dim.add(size=size)
-    return Signature(name, proto.method_name, inputs, outputs, proto)
+    return predict_signature(name, inputs, outputs)
 
 
 def _spec(detail: Mapping[str, Any]) -> TensorSpec:
