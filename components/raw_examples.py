@@ -144,6 +144,11 @@ def input_spec(transform: Any) -> dict[str, Any]:
     return {name: spec for name, spec in feature_spec(transform).items() if name not in columns}
 
 
+def request_spec(transform: Any, label: str) -> dict[str, Any]:
+    """Return the parsing spec of the columns that a request has: `input_spec` without the label."""
+    return {name: spec for name, spec in input_spec(transform).items() if name != label}
+
+
 def is_list(spec: Any) -> bool:
     """Return True if a row may have any number of values."""
     return isinstance(spec, list_feature())

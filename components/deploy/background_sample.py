@@ -35,7 +35,7 @@ def write(
         seed: seed of the choice.
         model: the SavedModel, which describes its inputs.
     """
-    spec = {name: feature for name, feature in raw_examples.input_spec(transform).items() if name != label}
+    spec = raw_examples.request_spec(transform, label)
     arguments = missing_values.arguments(missing_values.read_inputs(model) or {})
     background.write(file, raw_rows(sample(files, rows, seed), spec, arguments))
 

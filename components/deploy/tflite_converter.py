@@ -34,7 +34,6 @@ from benison.components.evaluate import own_metrics
 from benison.components.evaluate.alignment import align
 from benison.components.evaluate.bootstrap import paired_difference
 from benison.components.evaluate.comparison import format_number
-from benison.components.evaluate.metrics import Costs, Decision, Metric, metric_for
 from benison.components.evaluate.own_metrics import OwnMetric
 from benison.components.evaluate.raw_rows import raw_rows
 from benison.components.evaluate.scorer import TEST, ExampleReader
@@ -255,13 +254,14 @@ class _Trial:
         self._classes = tuple(class_names(transform))
         spec = Ensemble.load(built, allow_code=True)
         self._output = spec.output
-        decision = Decision(spec.threshold, Costs(**settings.costs) if settings.costs else None)
-        own = own_metrics.load(own_metrics.parse(exec_properties["custom_config"]), problem, decision, self._classes)
-        self._metric: Metric = metric_for(settings.metric, problem, decision, own)
+        own = own_metrics.parse(exec_properties["custom_config"])
+        self._metric = own_metrics.metric_of(
+            settings.metric, problem, self._classes, spec.threshold, settings.costs, own
+        )
         self._reader = ExampleReader(
             self._examples, transform.raw_feature_spec(), label, self._classes, settings.weight or ""
         )
-        self._raw_spec = {name: f for name, f in raw_examples.input_spec(transform).items() if name != label}
+        self._raw_spec = raw_examples.request_spec(transform, label)
         self._features = argument_names(whole_feature_spec(transform))
         self._inputs = missing_values.read_inputs(self.model) or {}
         self._loaded = tf.saved_model.load(str(self.model))

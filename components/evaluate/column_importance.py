@@ -23,7 +23,6 @@ from benison.components import raw_examples
 from benison.components.evaluate import column_permutation, own_metrics
 from benison.components.evaluate.blessing import ENSEMBLE
 from benison.components.evaluate.column_permutation import Importances, Plan
-from benison.components.evaluate.metrics import Costs, Decision, metric_for
 from benison.components.evaluate.own_metrics import OwnMetric
 from benison.components.evaluate.raw_rows import random_rows, raw_rows
 from benison.components.evaluate.scorer import TEST, ExampleReader
@@ -61,17 +60,17 @@ class Executor(base_executor.BaseExecutor):
         model, classes = Path(path_utils.serving_model_path(str(built))), tuple(class_names(transform))
         label, weight, seed = exec_properties["label"], settings["weight"], settings["seed"]
         spec = Ensemble.load(built, allow_code=True)
-        decision = Decision(spec.threshold, Costs(**settings["costs"]) if settings["costs"] else None)
-        problem = exec_properties["problem"]
-        own = own_metrics.load(own_metrics.parse(exec_properties["custom_config"]), problem, decision, classes)
-        metric = metric_for(settings["metric"], problem, decision, own)
+        own = own_metrics.parse(exec_properties["custom_config"])
+        metric = own_metrics.metric_of(
+            settings["metric"], exec_properties["problem"], classes, spec.threshold, settings["costs"], own
+        )
 
         reader = ExampleReader(input_dict["examples"], transform.raw_feature_spec(), label, classes, weight)
         arguments = missing_values.arguments(missing_values.read_inputs(model) or {})
         plan = Plan.of(_MOST_SEEN, len(arguments))
         records, labels, weights = _sample(reader, plan.rows, seed)
         plan = Plan.of(len(labels), len(arguments))
-        raw_spec = {name: feature for name, feature in raw_examples.input_spec(transform).items() if name != label}
+        raw_spec = raw_examples.request_spec(transform, label)
         by_argument = raw_rows(records, raw_spec, arguments)
         importances = column_permutation.measure(
             {column: by_argument[argument] for column, argument in arguments.items()},

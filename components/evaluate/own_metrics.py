@@ -21,7 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components import user_code, users_line
-from benison.components.evaluate.metrics import CLASSIFICATION, Decision, Floats, Metric, WeightedMetric
+from benison.components.evaluate.metrics import (
+    CLASSIFICATION,
+    Costs,
+    Decision,
+    Floats,
+    Metric,
+    WeightedMetric,
+    metric_for,
+)
 from benison.components.train.dry_run import Project, class_count, tried
 from benison.serving.close_names import did_you_mean
 from benison.serving.errors import DataError, UsageError
@@ -59,6 +67,31 @@ def load(own: Sequence[OwnMetric], problem: str, decision: Decision, classes: Se
         UsageError: a function does not exist, or takes another argument.
     """
     return {metric.name: _metric(metric, problem, decision, classes) for metric in own}
+
+
+def metric_of(
+    name: str,
+    problem: str,
+    classes: Sequence[str],
+    threshold: float | None,
+    costs: Mapping[str, float] | None,
+    own: Sequence[OwnMetric],
+) -> Metric:
+    """Return a metric of a pipeline, its own or one of Benison's.
+
+    Args:
+        name: the metric.
+        problem: binary, multiclass or regression.
+        classes: names of the classes by id; empty for regression.
+        threshold: the lowest probability that decides for class 1; None: the most likely class is the decision.
+        costs: fields of `Costs`; None if they are unknown.
+        own: the user's own metrics.
+
+    Raises:
+        UsageError: see `load`.
+    """
+    decision = Decision(threshold, Costs(**costs) if costs else None)
+    return metric_for(name, problem, decision, load(own, problem, decision, classes))
 
 
 def to_json(own: Sequence[OwnMetric], user_code: Mapping[str, Any]) -> str:

@@ -77,7 +77,7 @@ def export(
     graph = TransformGraph(transform)
     names = class_names(transform)
     labelled_spec = raw_examples.feature_spec(transform)
-    raw_spec = {name: spec for name, spec in raw_examples.input_spec(transform).items() if name != label}
+    raw_spec = raw_examples.request_spec(transform, label)
     # The schema also names the label and the columns that are left out; a request may contain them.
     columns = [feature.name for feature in transform.raw_metadata.schema.feature]
     described = raw_inputs(raw_spec, columns)

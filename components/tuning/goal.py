@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benison.components.evaluate import own_metrics
-from benison.components.evaluate.metrics import Costs, Decision, Metric, metric_for
+from benison.components.evaluate.metrics import Metric
 from benison.components.evaluate.own_metrics import OwnMetric
 
 LOSS = "val_loss"
@@ -78,7 +78,6 @@ def parse(data: Mapping[str, Any] | None, problem: str, classes: Sequence[str]) 
         return Goal()
     if "metric" not in data:
         return Goal(data["name"], data["direction"])
-    decision = Decision(data["threshold"], Costs(**data["costs"]) if data["costs"] else None)
-    own = own_metrics.load([OwnMetric(**fields) for fields in data["own"]], problem, decision, classes)
-    metric = metric_for(data["metric"], problem, decision, own)
+    own = [OwnMetric(**fields) for fields in data["own"]]
+    metric = own_metrics.metric_of(data["metric"], problem, classes, data["threshold"], data["costs"], own)
     return Goal(f"val_{metric.name}", "max" if metric.greater_is_better else "min", metric)
