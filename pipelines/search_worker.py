@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benison.components import legacy_keras
+from benison.components.tuning.mailbox import CHIEF_FILE
 from benison.pipelines.quiet import quieten
 from benison.pipelines.records import temporary
 from benison.pipelines.running import live_log, scheduled_run, search_announcement
@@ -68,7 +69,7 @@ def _wait(announcement: Path) -> Path | None:
         found = search_announcement.read(announcement)
         if found == search_announcement.ENDED:
             return None
-        if found and (Path(found) / "chief.json").exists():
+        if found and (Path(found) / CHIEF_FILE).exists():
             return Path(found)
         time.sleep(_POLL_S)
     return None

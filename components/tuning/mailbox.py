@@ -20,6 +20,7 @@ from benison.serving.errors import NodeFailed
 
 # Names the file in which a search announces itself to workers elsewhere; this machine then runs one worker.
 ANNOUNCEMENT = "BENISON_SEARCH_ANNOUNCEMENT"
+CHIEF_FILE = "chief.json"  # in the folder of a search, when its chief answers
 SILENCE_S = 60.0  # after which the other side counts as dead
 _FOLDER, _REQUEST, _REPLY, _BEAT, _CHIEF = "mail", ".request", ".reply", ".beat", "chief"
 _METHODS = ("GetSpace", "UpdateSpace", "CreateTrial", "UpdateTrial", "EndTrial", "GetTrial", "GetBestTrials")

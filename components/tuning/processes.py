@@ -26,12 +26,12 @@ from benison.components import forks
 from benison.components.forks import Fork
 from benison.components.tuning import finished_trials, mailbox
 from benison.components.tuning.finished_trials import FAILED, IDLE, STOPPED
-from benison.components.tuning.mailbox import ANNOUNCEMENT
+from benison.components.tuning.mailbox import ANNOUNCEMENT, CHIEF_FILE
 from benison.components.tuning.search import Search
 from benison.serving.errors import NodeFailed
 from benison.serving.files import atomic_file
 
-_SEARCH, _CHIEF, _STOP = "search.pickle", "chief.json", "stop"  # files in the search's folder
+_SEARCH, _STOP = "search.pickle", "stop"  # files in the search's folder
 _ELSEWHERE = "task-"  # begins the names of workers elsewhere
 _POLL_S = 0.05
 _IDLE_S = 0.2  # between two requests for a trial while the oracle waits for others
@@ -52,7 +52,7 @@ def run(search: Search) -> None:
         tuner.run()
         return
     folder = Path(search.folder)
-    for name in (_CHIEF, _STOP):
+    for name in (CHIEF_FILE, _STOP):
         (folder / name).unlink(missing_ok=True)
     mailbox.open_mail(folder)
     (folder / _SEARCH).write_bytes(pickle.dumps(search))
@@ -169,7 +169,7 @@ def _chief(search: Search) -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     mailbox.beat(folder)
-    atomic_file.write(folder / _CHIEF, json.dumps({"host": "127.0.0.1", "port": port}))
+    atomic_file.write(folder / CHIEF_FILE, json.dumps({"host": "127.0.0.1", "port": port}))
     while not (folder / _STOP).exists():
         time.sleep(_POLL_S)
         mailbox.answer(folder, servicer, call)
@@ -183,9 +183,9 @@ def _chief(search: Search) -> None:
 def _work(search: Search, number: int, of: int) -> None:
     """Run trials as one of the workers of this machine until the oracle has no more."""
     forks.take_cores(number, of)
-    while not (Path(search.folder) / _CHIEF).exists():
+    while not (Path(search.folder) / CHIEF_FILE).exists():
         time.sleep(_POLL_S)
-    chief = json.loads((Path(search.folder) / _CHIEF).read_text(encoding="utf-8"))
+    chief = json.loads((Path(search.folder) / CHIEF_FILE).read_text(encoding="utf-8"))
     _run_trials(search, f"worker-{number}", chief["host"], chief["port"])
 
 
